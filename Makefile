@@ -1,0 +1,59 @@
+# Needs Python 3.11 or 3.12 and make; everything else is installed into .venv from requirements.lock.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+MANIFEST ?=
+SPEECH := $(if $(SEEDASR_TEST_SPEECH),$(abspath $(SEEDASR_TEST_SPEECH)))
+
+.PHONY: help install install-parity quickstart test test-all lint format lock mutations study-digits clean
+
+help:
+	@echo "make quickstart    train, score and use a small recogniser on speech made on the spot"
+	@echo "make test          the test suite"
+	@echo "make test-all      the same, the fault harness and live parity with PyTorch"
+	@echo "make lint          ruff"
+	@echo "make study-digits  left-out speakers x seeds (hours); needs SEEDASR_TEST_SPEECH"
+	@echo "make mutations     planted defects against the tests that cover them (an hour)"
+
+$(VENV)/installed: requirements.lock setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+$(VENV)/parity: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --no-build-isolation -e '.[parity]'
+	touch $@
+
+install: $(VENV)/installed
+install-parity: $(VENV)/parity
+
+quickstart: install
+	$(BIN)/seedasr quickstart
+
+test: install
+	$(BIN)/python -m pytest -q --cov --cov-report=term --cov-fail-under=85
+
+test-all: install-parity
+	$(BIN)/python -m pytest -q --parity --faults
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+study-digits: install
+	$(BIN)/python benchmarks/study_digits.py --speech=$(SPEECH)
+
+mutations: install
+	$(BIN)/python tests/mutations/run.py
+
+lock:
+	uv pip compile setup.py --extra test --extra synth --universal --python-version 3.11 \
+	  --fork-strategy requires-python --generate-hashes --quiet -o requirements.lock
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache

@@ -1,0 +1,177 @@
+"""What recipes share: every default value, and the published sizes. A recipe copies and changes."""
+
+from ml_collections import ConfigDict
+
+# LUISE: the paper gives totals only; layers and widths are our choice (Seed-ASR section 3.6.1;
+# BEST-RQ and USM shapes). 24 d^2 parameters a layer.
+LUISE = {
+    "75m": (12, 512),
+    "200m": (14, 768),
+    "600m": (24, 1024),
+    "2b": (32, 1536),
+    "5b": (32, 2560),
+}
+
+
+def luise(size):
+    """The encoder at 75m, 200m, 600m, 2b or 5b: 40 ms per frame."""
+    layers, width = LUISE[size]
+    return dict(
+        kind="luise",
+        front="conv",
+        channels=256,
+        subsampling=4,
+        layers=layers,
+        width=width,
+        heads=width // 64,
+        feedforward=4 * width,
+        kernel=31,
+        causal=False,
+        clip=0,
+        bias=True,
+        dropout=0.0,
+    )
+
+
+def conformer(layers, width, **changes):
+    """A small encoder: 80 ms per frame from one linear layer over stacked frames."""
+    small = dict(front="stack", subsampling=8, heads=4, kernel=11)
+    return luise("75m") | dict(layers=layers, width=width, feedforward=4 * width) | small | changes
+
+
+def qwen3(layers, width, **changes):
+    """A decoder of Qwen3 shape (arXiv 2505.09388): query and key norms, no biases."""
+    return dict(
+        layers=layers,
+        width=width,
+        heads=width // 32,
+        groups=width // 32,
+        head_width=32,
+        feedforward=4 * width,
+        vocabulary=0,
+        qk_norm=True,
+        tied=True,
+        rope_theta=1e6,
+        norm_eps=1e-6,
+        embed_scale=1.0,
+    ) | dict(changes)
+
+
+def qwen3_8b():
+    """Qwen3-8B as published (its config.json)."""
+    return qwen3(
+        36,
+        4096,
+        heads=32,
+        groups=8,
+        head_width=128,
+        feedforward=12_288,
+        vocabulary=151_936,
+        tied=False,
+    )
+
+
+def llama(layers, width, **changes):
+    """A decoder of Llama 3 shape (arXiv 2407.21783)."""
+    shape = dict(qk_norm=False, tied=False, rope_theta=5e5, norm_eps=1e-5)
+    return qwen3(layers, width) | shape | changes
+
+
+def adamw(lr, **changes):
+    """AdamW, warm-up, cosine to 5 %."""
+    return dict(
+        name="adamw",
+        lr=lr,
+        warmup=50,
+        decay="cosine",
+        final=0.05,
+        b1=0.9,
+        b2=0.98,
+        eps=1e-8,
+        weight_decay=0.01,
+        clip=1.0,
+        rates=dict(),
+    ) | dict(changes)
+
+
+def no_augment(**changes):
+    """Every perturbation off."""
+    return dict(
+        tempo=(1.0, 1.0),
+        warp=(1.0, 1.0),
+        speed=(1.0, 1.0),
+        eq_db=0.0,
+        noise=0.0,
+        noise_snr_db=(5.0, 30.0),
+        reverb=0.0,
+        reverb_seconds=(0.1, 0.6),
+        frequency_masks=0,
+        frequency_width=27,
+        time_masks=0,
+        time_fraction=0.05,
+    ) | dict(changes)
+
+
+def graph(name, **changes):
+    """A graph without stages: the defaults that stand beside them."""
+    c = ConfigDict(sort_keys=False)
+    c.name = name
+    c.imports = ()
+    c.scale_steps = 1.0
+    c.seed = 0
+    c.mesh = dict(data=1, fsdp=-1, tensor=1, expert=1)
+    c.vocab = dict(path="", kind="bpe", size=1000)
+    c.model = dict(
+        features=dict(mels=80, low_hz=20.0, high_hz=7600.0, floor=1e-5),
+        encoder=luise("75m"),
+        converter=dict(splice=4),
+        decoder=qwen3(12, 512),
+        lora=dict(rank=0, alpha=16.0),
+        small=dict(speech_positions="frames", transcript_position=0),
+        dtype="float32",
+    )
+    c.augment = no_augment()
+    c.run = dict(
+        accum=1,
+        remat="none",
+        log_every=50,
+        save_every=500,
+        keep=2,
+        tensorboard=True,
+        cache="",
+    )
+    c.eval = dict(
+        tasks=(),
+        every=0,
+        decode="greedy",
+        normalizer="basic@1",
+        unit="word",
+        tokens=64,
+        batch=16,
+    )
+    c.stages = ConfigDict(sort_keys=False)
+    c.update(changes)
+    return c
+
+
+def data(mixture, buckets, **changes):
+    """A stage's data; `mixture` is ((SPEC, rate), ...)."""
+    return dict(
+        mixture=mixture,
+        buckets=buckets,
+        stretch=1.0,
+        min_seconds=0.1,
+        max_bad_fraction=0.01,
+        normalizer="basic@1",
+        cache_gib=1.0,
+    ) | dict(changes)
+
+
+def stage(kind, steps):
+    """A stage that the recipe fills: init, trains, data and optim are its own."""
+    return ConfigDict(dict(kind=kind, steps=steps, objective=dict()), sort_keys=False)
+
+
+def copy(group):
+    """A copy of a stage (or any group of keys) to change."""
+    return ConfigDict(group.to_dict(), sort_keys=False)

@@ -1,0 +1,54 @@
+"""Stateless draws: every random choice of the host is a hash of integers, such as (seed, step).
+
+Integer arithmetic alone (SplitMix64), so a draw is the same in every version, on every machine, and
+in any order. Dims: N numbers drawn.
+"""
+
+import numpy as np
+
+_MASK = (1 << 64) - 1
+_GOLDEN = 0x9E3779B97F4A7C15
+_ROUNDS = 4
+
+
+def _mix(z: int) -> int:
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB & _MASK
+    return z ^ (z >> 31)
+
+
+def word(*key: int) -> int:
+    """64 random bits that belong to a key of integers of at least 0."""
+    state = 0
+    for part in key:
+        state = _mix((state + _GOLDEN ^ part) & _MASK)
+    return state
+
+
+def words(size: int, *key: int) -> np.ndarray:
+    """[N = size] uint64, random bits that belong to a key."""
+    z = np.uint64(word(*key)) + np.arange(1, size + 1, dtype=np.uint64) * np.uint64(_GOLDEN)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def shuffled(size: int, *key: int) -> np.ndarray:
+    """[N = size] int64: a permutation of 0 to size - 1, all at once."""
+    return np.argsort(words(size, *key), kind="stable")
+
+
+def permute(index: int, size: int, *key: int) -> int:
+    """One entry of a permutation of 0 to size - 1, in constant time and memory.
+
+    A Feistel network over the next even power of two; who falls outside walks on inside its cycle.
+    """
+    half = ((size - 1).bit_length() + 1) // 2
+    mask, base = (1 << half) - 1, word(*key)
+    while True:
+        left, right = index >> half, index & mask
+        for turn in range(_ROUNDS):
+            left, right = right, left ^ (_mix(base + (turn << half) + right + 1 & _MASK) & mask)
+        index = left << half | right
+        if index < size:
+            return index

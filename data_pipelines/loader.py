@@ -1,0 +1,260 @@
+"""The loader: numpy Batches from any step on, whatever the start and the number of processes.
+
+Dims: B utterances of the global batch, P prompt tokens.
+"""
+
+import collections
+import itertools
+import threading
+
+import numpy as np
+
+from seedasr_jax import config
+from seedasr_jax.audio import files
+from seedasr_jax.data_pipelines import draws, tasks
+from seedasr_jax.data_pipelines.batching import collate
+from seedasr_jax.data_pipelines.feed import Feed
+from seedasr_jax.data_pipelines.index import Fit, Index
+from seedasr_jax.data_pipelines.sampler import Sampler
+from seedasr_jax.data_pipelines.sources import open_named
+from seedasr_jax.data_pipelines.stream import BadRows, Info, Prefetch, Stream
+from seedasr_jax.errors import ConfigError, DataError
+from seedasr_jax.text.normalize import normalize
+
+__all__ = ["Evaluation", "Info", "Stream", "evaluation", "open_named", "training"]
+
+_AHEAD = 4  # batches, of an evaluation
+_KEY_SAMPLER, _KEY_INDEX, _KEY_DRAW = range(3)  # apart from each other, under one seed
+
+
+def training(
+    data: config.Data,
+    vocab,
+    *,
+    seed: int,
+    start: int,
+    data_folder,
+    prompt: str | None,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Stream:
+    """Opens the data of a stage at a step.
+
+    Process p of n gets rows p*B/n to (p+1)*B/n of each batch; all get the same steps.
+
+    Args:
+        data: the stage's data section.
+        vocab: of text/vocab.py.
+        seed: of every draw.
+        start: the first step.
+        data_folder: keeps what sources make or convert.
+        prompt: the instruction, P tokens on every row; None for none.
+        process_index: p.
+        process_count: n.
+
+    Raises:
+        ConfigError: a wrong name, SPEC or bucket. DataError: data that cannot be used.
+    """
+    fit = Fit(data.buckets, data.stretch, data.min_seconds)
+    for bucket in data.buckets:
+        if bucket[2] % process_count:
+            raise ConfigError(
+                f"data.buckets: {bucket[2]} utterances in {bucket} cannot be shared by"
+                f" {process_count} processes; take {-(-bucket[2] // process_count) * process_count}"
+            )
+    tokens = _counter(vocab, data.normalizer)
+    entries, rates, indexes = [], [], []
+    for name, rate in data.mixture:
+        if not rate > 0:
+            raise ConfigError(f"data.mixture: {name}: expected a rate above 0, found {rate}")
+        for source, task, share in tasks.resolve(name, data_folder):
+            entries.append((source.name, tasks.bind(task, vocab, data.normalizer)))
+            rates.append(rate * share)
+            indexes.append(Index(source, fit, tokens, seed, _KEY_INDEX, len(indexes)))
+            _check_faults(indexes[-1], data.max_bad_fraction)
+    if not entries:
+        raise ConfigError(
+            "data.mixture: expected (task, mixture or SPEC, rate), ..., found nothing"
+        )
+    names = [name for name, _ in entries]
+    sampler = Sampler(
+        [index.sizes for index in indexes],
+        rates,
+        [utterances for _, _, utterances in data.buckets],
+        draws.word(seed, _KEY_SAMPLER),
+    )
+    plan = _Plan(sampler, indexes, start, seed, process_index, process_count)
+    cache = files.WaveCache(round(data.cache_gib * 2**30))
+    feeds = [Feed(task, plan.rows(number), fit, cache) for number, (_, task) in enumerate(entries)]
+    left_out = {index.name: dict(index.epoch(0).left_out) for index in indexes}
+    recordings = sum(index.recordings for index in indexes)
+    batches = _batches(plan, feeds, names, fit, _prompt(vocab, prompt))
+    return Stream(batches, names, left_out, BadRows(data.max_bad_fraction, recordings))
+
+
+class _Plan:
+    """Steps in order, and the same rows by source, for feeds that may run ahead of the steps."""
+
+    def __init__(self, sampler, indexes, start, seed, process_index, process_count):
+        self._sampler, self._indexes, self._seed = sampler, indexes, seed
+        self._process = process_index, process_count
+        self._next = start
+        self._steps = collections.deque()
+        self._queues = [collections.deque() for _ in indexes]
+        self._lock = threading.Lock()
+
+    def steps(self):
+        """Yields (step, bucket, [(source, Row)] of the global batch, slice of this process)."""
+        while True:
+            while not self._steps:
+                self._advance()
+            yield self._steps.popleft()
+
+    def rows(self, source):
+        """Yields (Row, draw) of one source on this process."""
+        while True:
+            while not self._queues[source]:
+                self._advance()
+            yield self._queues[source].popleft()
+
+    def _advance(self):
+        with self._lock:
+            step, self._next = self._next, self._next + 1
+            bucket, chosen = self._sampler.at(step)
+            rows = [(source, self._indexes[source].draw(bucket, n)) for source, n in chosen]
+            index, count = self._process
+            share = slice(index * len(rows) // count, (index + 1) * len(rows) // count)
+            drawn = draws.word(self._seed, _KEY_DRAW, step) >> 1  # fits int64
+            for position in range(len(rows))[share]:
+                source, row = rows[position]
+                self._queues[source].append((row, (drawn, position)))
+            self._steps.append((step, bucket, rows, share))
+
+
+def _batches(plan, feeds, names, fit, prompt):
+    """Yields (Batch, Info, skipped rows, hours by task)."""
+    for step, bucket, rows, share in plan.steps():
+        examples = [next(feeds[source])[1] for source, _ in rows[share]]
+        batch, faults = collate(examples, fit.buckets[bucket], prompt, share.start)
+        own = tuple(row for _, row in rows[share])
+        skipped = [
+            {
+                "step": step,
+                "position": share.start + place,
+                "id": row.id,
+                "reason": fault.reason,
+                "detail": fault.detail,
+                "recording": fault.recording or ("" if row.parts else row.id),
+            }
+            for place, (row, fault) in enumerate(zip(own, faults))
+            if fault
+        ]
+        hours = collections.Counter()
+        if fit.hears:
+            for source, row in rows:
+                hours[names[source]] += row.seconds / 3600
+        yield batch, Info(step, bucket, own), skipped, hours
+
+
+class Evaluation:
+    """Iterates over (Batch, rows): every utterance once, bucket by bucket; None for an empty row.
+
+    Attributes:
+        name: as results name the task: its own, or KIND:FILENAME?query#8 hex of the content.
+        examples: the utterances in the manifest's order.
+    """
+
+    def __init__(self, name, index: Index, task, prompt, cache):
+        self.name, self.examples = name, index.epoch(0).rows
+        self._index, self._task, self._prompt, self._cache = index, task, prompt, cache
+
+    def __iter__(self):
+        batches = Prefetch(self._batches(), _AHEAD)
+        try:
+            yield from batches
+        finally:
+            batches.close()
+
+    def _batches(self):
+        fit, members = self._index.fit, self._index.epoch(0).buckets
+        rows = ((self.examples[n], (0, int(n))) for n in itertools.chain(*members))
+        feed = Feed(self._task, rows, fit, self._cache)
+        for bucket, chosen in zip(fit.buckets, members):
+            size = bucket[2]
+            for first in range(0, len(chosen), size):
+                pairs = list(itertools.islice(feed, min(size, len(chosen) - first)))
+                padding = [None] * (size - len(pairs))
+                examples = [example for _, example in pairs] + padding
+                batch, faults = collate(examples, bucket, self._prompt, 0)
+                for (row, _), fault in zip(pairs, faults):
+                    if fault:
+                        raise DataError(
+                            f"{self.name}: {row.id}: {fault.reason}: {fault.detail}; an evaluation"
+                            " leaves nothing out: mend the row or take it out of the manifest"
+                        )
+                yield batch, [row for row, _ in pairs] + padding
+
+
+def evaluation(
+    name: str,
+    vocab,
+    *,
+    buckets,
+    data_folder,
+    prompt: str | None,
+    normalizer: str,
+    cache_gib: float = 0.0,
+) -> Evaluation:
+    """Opens a task or SPEC for evaluation; `tasks.members` gives those of a mixture.
+
+    Args:
+        name: task or SPEC.
+        vocab: of text/vocab.py.
+        buckets: (seconds, tokens, utterances), ascending.
+        data_folder: keeps what sources make or convert.
+        prompt: the instruction on every row; None for none.
+        normalizer: NAME@VERSION, applied to the references before they are tokenised.
+        cache_gib: decoded audio kept in memory, for an evaluation that is repeated.
+
+    Raises:
+        ConfigError: a wrong name or bucket. DataError: an utterance is bad or fits no bucket: an
+            evaluation never shrinks silently.
+    """
+    resolved = tasks.resolve(name, data_folder)
+    if len(resolved) != 1:
+        raise ConfigError(
+            f"{name} is a mixture; evaluate its tasks one by one:"
+            f" {', '.join(source.name for source, _, _ in resolved)}"
+        )
+    source, task, _ = resolved[0]
+    index = Index(source, Fit(tuple(buckets)), _counter(vocab, normalizer))
+    left = len(index.epoch(0).rows) - sum(index.sizes)
+    if left:
+        raise DataError(
+            f"{source.name}: {left} utterances fit no bucket: {index.misfits()}; an evaluation"
+            " leaves nothing out: enlarge the largest"
+        )
+    _check_faults(index, 0.0)
+    bound = tasks.bind(task, vocab, normalizer)
+    cache = files.WaveCache(round(cache_gib * 2**30))
+    return Evaluation(source.name, index, bound, _prompt(vocab, prompt), cache)
+
+
+def _check_faults(index: Index, allowed: float):
+    """Raises where rows alone, before any audio is read, are worse than the allowed fraction."""
+    if len(index.faults) > allowed * index.recordings:
+        row, reason = index.faults[0]
+        raise DataError(
+            f"{index.name}: line {row.line} ({row.id}): {reason}; {len(index.faults)} of"
+            f" {index.recordings} rows have such a fault, more than data.max_bad_fraction ="
+            f" {allowed:g} allows: mend them or raise it"
+        )
+
+
+def _prompt(vocab, prompt) -> np.ndarray:
+    return np.asarray(vocab.encode(prompt) if prompt else [], np.int32)
+
+
+def _counter(vocab, normalizer):
+    """text -> number of tokens after normalisation."""
+    return lambda text: len(vocab.encode(normalize(normalizer, text)))

@@ -1,0 +1,203 @@
+"""Manifests: JSONL, one utterance per line -> `Row`.
+
+Other tools' names of fields are known here alone.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+import os
+import pathlib
+
+from seedasr_jax.errors import DataError, nearest
+
+CONTEXT_KINDS = (
+    "dialogue_history",
+    "agent_name",
+    "agent_description",
+    "edit_history",
+    "participants",
+    "video_edit_history",
+    "hotwords",
+)
+# Field of a Row -> names that it goes by, ours first; the first name that a line has wins.
+ALIASES = {
+    "id": ("id", "utt_id", "utt", "key", "audio/filename"),
+    "audio": ("audio", "audio_filepath", "audio_path", "wav", "path"),
+    "offset": ("offset", "start"),
+    "seconds": ("seconds", "duration", "dur"),
+    "text": ("text", "transcript", "transcription", "sentence"),
+    "language": ("language", "lang", "locale"),
+    "dialect": ("dialect",),
+    "domain": ("domain",),
+    "speaker": ("speaker", "speaker_id", "spk", "client_id"),
+    "split": ("split",),
+    "context": ("context",),
+    "context_kind": ("context_kind",),
+    "keywords": ("keywords", "hotwords"),
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Row:
+    """One utterance; what its manifest does not say is "" or 0.
+
+    A joined utterance is a Row too: `parts` holds the recordings in order, `pauses` the samples of
+    silence between them, and `audio` is empty.
+    """
+
+    id: str
+    audio: str = ""  # absolute path; "" where there is only text
+    offset: float = 0.0  # seconds into the file
+    seconds: float = 0.0  # 0: not stated, the whole rest of the file
+    text: str = ""
+    language: str = ""
+    dialect: str = ""
+    domain: str = ""
+    speaker: str = ""
+    split: str = ""
+    context: str = ""
+    context_kind: str = ""
+    keywords: tuple[str, ...] = ()
+    line: int = 0  # in its manifest, from 1
+    parts: tuple["Row", ...] = ()
+    pauses: tuple[int, ...] = ()
+
+
+def read(path) -> list[Row]:
+    """Reads a manifest.
+
+    Audio paths are relative to the manifest's folder and may not leave it. A row without text or
+    audio is a row: whether that is bad depends on who reads it.
+
+    Raises:
+        DataError: no such file, no rows, or a line that is no row; names file and line, what was
+            expected and what was found.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        beside = path.parent.glob("*.jsonl") if path.parent.is_dir() else ()
+        raise DataError(f"{path}: no such manifest.{nearest(path.name, [p.name for p in beside])}")
+    root = os.path.abspath(path.parent).rstrip("/")
+    rows = []
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.isspace():
+                rows.append(_row(line, root, path, number))
+    if not rows:
+        raise DataError(
+            f"{path}: holds no rows; expected one JSON object per line, such as"
+            ' {"id": "a1", "audio": "a1.flac", "duration": 1.2, "text": "hello"}'
+        )
+    return rows
+
+
+def content_hash(path) -> str:
+    """SHA-256 (hex) of a manifest's bytes: what a recipe and a result know it by, not its path."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _row(line, root, path, number) -> Row:
+    try:
+        fields = json.loads(line)
+        if not isinstance(fields, dict):
+            raise ValueError(f"a {type(fields).__name__}")
+    except ValueError as error:  # broken UTF-8 too
+        raise DataError(
+            f"{path}:{number}: expected one JSON object in UTF-8, found {error}"
+        ) from error
+    values = {}
+    for field, name, parse in _layout(tuple(fields)):
+        value = fields[name]
+        if value is None:
+            continue
+        try:
+            values[field] = parse(value)
+        except _Expected as error:
+            raise DataError(
+                f"{path}:{number}: {name}: expected {error}, found {value!r}"
+            ) from error
+    audio = values.setdefault("audio", "")
+    if not values.get("id"):
+        values["id"] = _name(audio, values.get("offset"), number)
+    if audio:
+        values["audio"] = _inside(audio, root, path, number)
+    return Row(line=number, **values)
+
+
+class _Expected(Exception):
+    """What a value should have been."""
+
+
+def _text(value) -> str:
+    if not isinstance(value, str):
+        raise _Expected("text")
+    return value.strip()
+
+
+def _label(value) -> str:
+    if type(value) not in (str, int):
+        raise _Expected("text")
+    return str(value)
+
+
+def _seconds(value) -> float:
+    if type(value) not in (int, float) or not 0 <= value < math.inf:
+        raise _Expected("seconds, a number of at least 0")
+    return float(value)
+
+
+def _words(value) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        raise _Expected("a list of texts")
+    return tuple(value)
+
+
+def _kind(value) -> str:
+    if value and value not in CONTEXT_KINDS:
+        raise _Expected(f"one of {', '.join(CONTEXT_KINDS)}.{nearest(value, CONTEXT_KINDS)}")
+    return value
+
+
+_PARSERS = {
+    "id": _label,
+    "speaker": _label,
+    "offset": _seconds,
+    "seconds": _seconds,
+    "context_kind": _kind,
+    "keywords": _words,
+}
+
+
+@functools.lru_cache(maxsize=256)
+def _layout(names) -> tuple:
+    """(field, name, parser) of what a line with these names holds: manifests repeat themselves."""
+    found = []
+    for field, aliases in ALIASES.items():
+        name = next((alias for alias in aliases if alias in names), None)
+        if name is not None:
+            found.append((field, name, _PARSERS.get(field, _text)))
+    return tuple(found)
+
+
+def _name(audio, offset, number) -> str:
+    """Names a row that has no id: by its recording, else by its line."""
+    if not audio:
+        return f"line-{number}"
+    return f"{audio}@{offset:g}" if offset else audio
+
+
+def _inside(audio, root, path, number) -> str:
+    """The absolute path of `audio`, which may not leave `root`; links are the owner's."""
+    if audio[0] != "/" and ".." not in audio and "\0" not in audio:
+        return f"{root}/{audio}"
+    inside = os.path.normpath(os.path.join(root, audio))
+    if not inside.startswith(root + "/") or "\0" in audio:
+        raise DataError(
+            f"{path}:{number}: audio: expected a path inside the manifest's folder {root}, found"
+            f" {audio!r}; put the manifest above its audio"
+        )
+    return inside

@@ -1,0 +1,78 @@
+"""The sampler: which bucket a step has, and which draw of which source stands in each row.
+
+Both are quotas: cyclic schedules that give every choice its share, shuffled anew in each cycle. A
+step is found in constant time, without those before it. Dims: S sources, K buckets.
+"""
+
+import functools
+import math
+
+import numpy as np
+
+from seedasr_jax.data_pipelines import draws
+
+_SHORTEST, _LONGEST = 1_000, 20_000  # of a quota's cycle
+_SMALLEST_COUNT = (
+    4  # times that the rarest choice should stand in a cycle, for its share to be true
+)
+
+
+class Quota:
+    """Choices in proportion to their weights, over each cycle exactly `counts`."""
+
+    def __init__(self, weights, *key: int):
+        """Takes one weight of at least 0 per choice (one above 0), and the key of the shuffling."""
+        shares = np.asarray(weights, np.float64) / np.sum(weights)
+        rarest = shares[shares > 0].min()
+        self.period = min(_LONGEST, max(_SHORTEST, math.ceil(_SMALLEST_COUNT / rarest)))
+        exact = shares * self.period
+        counts = np.maximum(np.floor(exact), exact > 0).astype(np.int64)
+        missing = self.period - counts.sum()
+        for choice in np.argsort(counts - exact, kind="stable")[: max(missing, 0)]:
+            counts[choice] += 1  # the largest remainders
+        counts[np.argmax(counts)] += min(missing, 0)
+        self.counts, self._key = counts, key
+        self._cycle = functools.lru_cache(maxsize=4)(self._shuffle)
+
+    def at(self, n: int) -> tuple[int, int]:
+        """The n-th choice, and how often it was chosen before."""
+        cycle, place = divmod(n, self.period)
+        order, before = self._cycle(cycle)
+        choice = int(order[place])
+        return choice, cycle * int(self.counts[choice]) + int(before[place])
+
+    def _shuffle(self, cycle):
+        shuffle = draws.shuffled(self.period, *self._key, cycle)
+        order = np.repeat(np.arange(len(self.counts)), self.counts)[shuffle]
+        before = np.empty(self.period, np.int64)
+        for choice, count in enumerate(self.counts):
+            before[order == choice] = np.arange(count)
+        return order, before
+
+
+class Sampler:
+    """Step -> bucket and rows, a pure function of (seed, step)."""
+
+    def __init__(self, sizes, rates, utterances, seed: int):
+        """Weighs buckets: a source gives utterances by its rate, each of its own equally often.
+
+        Args:
+            sizes: [S K] utterances of each source in each bucket.
+            rates: [S] relative numbers of utterances; 0 leaves a source out.
+            utterances: [K] rows of a batch.
+            seed: of all draws.
+        """
+        sizes = np.asarray(sizes, np.float64)
+        weights = np.asarray(rates)[:, None] * sizes / np.maximum(sizes.sum(1, keepdims=True), 1)
+        self.utterances = tuple(utterances)
+        self._buckets = Quota(weights.sum(0) / self.utterances, seed, 0)
+        self._rows = [
+            Quota(weight, seed, 1, bucket) if weight.any() else None
+            for bucket, weight in enumerate(weights.T)
+        ]
+
+    def at(self, step: int) -> tuple[int, list[tuple[int, int]]]:
+        """Returns the step's bucket and, per row, (source, number of its draw in the bucket)."""
+        bucket, before = self._buckets.at(step)
+        rows, count = self._rows[bucket], self.utterances[bucket]
+        return bucket, [rows.at(before * count + row) for row in range(count)]

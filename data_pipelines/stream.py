@@ -1,0 +1,147 @@
+"""The stream: batches with what the host must know beside them, made ahead of time in a thread.
+
+Dims: B utterances.
+"""
+
+import collections
+import concurrent.futures
+import dataclasses
+import math
+
+from seedasr_jax.batch import Batch
+from seedasr_jax.data_pipelines.manifest import Row
+from seedasr_jax.errors import DataError
+
+_AHEAD = 4  # batches
+_ENOUGH_ROWS = 100  # before a fraction of bad ones says anything
+_SIGMAS = 4  # beyond chance, before a pass over the data is done
+
+_END = object()  # of an iterator
+
+
+@dataclasses.dataclass(frozen=True)
+class Info:
+    """What stands beside a batch on the host."""
+
+    step: int
+    bucket: int  # its number in data.buckets
+    rows: tuple[Row, ...]  # of this process, in order; bad ones too
+
+
+class Stream:
+    """Iterates over (Batch, Info); the rows of the batch are this process's share.
+
+    Attributes, all up to the batch that was given out last:
+        skipped: dicts step, position, id, recording, reason, detail: this process's bad rows.
+        hours: task -> hours of audio in the global batches, by the manifests.
+        left_out: task -> reason -> utterances of its (first) pass that no batch will hold.
+    """
+
+    def __init__(self, batches, names, left_out, bad_rows: "BadRows"):
+        self.skipped, self.left_out = [], left_out
+        self.hours = dict.fromkeys(names, 0.0)
+        self._bad_rows = bad_rows
+        self._batches = Prefetch(batches, _AHEAD)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self) -> tuple[Batch, Info]:
+        """The next step's batch.
+
+        Raises:
+            DataError: more rows were bad than data.max_bad_fraction allows.
+        """
+        batch, info, skipped, hours = next(self._batches)
+        self.skipped += skipped
+        for name, more in hours.items():
+            self.hours[name] += more
+        self._bad_rows.count(len(info.rows), self.skipped, skipped)
+        return batch, info
+
+    def close(self):
+        """Ends the thread behind the stream."""
+        self._batches.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+
+class BadRows:
+    """Decides when bad rows are too many.
+
+    That is when more than the allowed fraction of all recordings has turned out bad, or of the rows
+    drawn so far, by so much that it is no chance.
+    """
+
+    def __init__(self, allowed: float, recordings: int):
+        """Takes the fraction that is allowed, and how many recordings the sources hold."""
+        self._allowed, self._recordings = allowed, recordings
+        self._seen, self._bad = 0, set()
+
+    def count(self, rows: int, skipped, more):
+        """Counts a batch of `rows`; `skipped` are all bad rows so far, `more` this batch's.
+
+        Raises:
+            DataError: too many; says what most had.
+        """
+        self._seen += rows
+        self._bad |= {row["recording"] for row in more} - {""}
+        expected = self._allowed * self._seen
+        by_chance = expected + _SIGMAS * math.sqrt(expected)
+        early = self._seen < min(_ENOUGH_ROWS, self._recordings) and self._allowed > 0
+        if len(self._bad) > self._allowed * self._recordings or (
+            len(skipped) > by_chance and not early
+        ):
+            raise DataError(self._say(skipped))
+
+    def _say(self, skipped):
+        counts = collections.Counter(row["reason"] for row in skipped)
+        reason, _ = counts.most_common(1)[0]
+        first = next(row for row in skipped if row["reason"] == reason)
+        found = ", ".join(f"{count} x {reason}" for reason, count in counts.most_common())
+        return (
+            f"{len(skipped)} of {self._seen} utterances drawn so far are bad ({len(self._bad)} of"
+            f" {self._recordings} recordings), more than data.max_bad_fraction ="
+            f" {self._allowed:g} allows: {found}; the first with"
+            f" {reason!r}: {first['recording'] or first['id']}: {first['detail']}; mend the rows or"
+            " raise data.max_bad_fraction"
+        )
+
+
+class Prefetch:
+    """Iterates over an iterator that runs in a thread of its own, at most `depth` items ahead.
+
+    What the thread raises, `next` raises. `close` ends the thread; so does the end of the program.
+    """
+
+    def __init__(self, iterator, depth: int):
+        self._iterator = iterator
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, "batches")
+        self._ahead = collections.deque()
+        for _ in range(depth):
+            self._work()
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if not self._ahead:
+            raise StopIteration
+        item = self._ahead.popleft().result()
+        if item is _END:
+            self.close()
+            raise StopIteration
+        self._work()
+        return item
+
+    def close(self):
+        """Drops what was made ahead and waits for the thread."""
+        self._ahead.clear()
+        self._thread.shutdown(cancel_futures=True)
+
+    def _work(self):
+        self._ahead.append(self._thread.submit(next, self._iterator, _END))

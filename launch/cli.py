@@ -1,0 +1,264 @@
+"""`seedasr`: parses, then imports what the command needs. `--help` imports nothing heavy."""
+
+import argparse
+import json
+import pathlib
+import re
+import sys
+
+from seedasr_jax import __version__
+from seedasr_jax.errors import ConfigError, UserError
+
+_OVERRIDE = re.compile(r"--config\.([\w.]+)=(.*)", re.DOTALL)
+
+
+def main(arguments=None) -> int:
+    """Runs a command and returns the exit code: 0 done, 1 failed, 2 usage or config, 75, 130."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    overrides = [found.groups() for a in arguments if (found := _OVERRIDE.fullmatch(a))]
+    parser = _parser()
+    options = parser.parse_args([a for a in arguments if not _OVERRIDE.fullmatch(a)])
+    try:
+        if overrides and "config" not in options:
+            raise ConfigError(f"--config.{overrides[0][0]}: `seedasr {options.command}` has no config")
+        options.overrides = overrides
+        return options.run(options) or 0
+    except UserError as error:
+        print(f"seedasr: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output is gone
+        return 1
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="seedasr",
+        description="Audio-conditioned LLM speech recognition: train, evaluate, transcribe, export.",
+        epilog="Start with: seedasr quickstart",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name, run, text, example):
+        command = commands.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog=f"example: {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.set_defaults(run=run)
+        return command
+
+    c = add(
+        "quickstart",
+        _quickstart,
+        "train a small recogniser on speech made on the spot, score it, export it, use it",
+        "seedasr quickstart --out=runs/quickstart",
+    )
+    c.add_argument("--out", default="runs/quickstart", metavar="DIR", help="default: %(default)s")
+
+    c = add(
+        "train",
+        _train,
+        "run the stage graph; finished stages are skipped, an interrupted one resumes exactly",
+        "seedasr train --config=digits:train.jsonl --workdir=runs/digits"
+        " --config.stages.ctc.steps=2000",
+    )
+    c.add_argument("--config", default="", metavar="NAME_OR_FILE[:ARG]", help="a recipe")
+    c.add_argument("--workdir", required=True, metavar="DIR", help="alone: resume what is there")
+    c.add_argument("--stage", default="", metavar="NAME", help="run this stage only")
+    c.add_argument(
+        "--from", default="", dest="again", metavar="STAGE", help="run it and its descendants again"
+    )
+
+    c = add(
+        "status",
+        _status,
+        "the stages of a workdir: state, step, speed, last checkpoint, hours heard",
+        "seedasr status runs/digits",
+    )
+    c.add_argument("workdir", metavar="WORKDIR")
+    c.add_argument("--json", action="store_true", help="a list of objects on stdout")
+
+    c = add(
+        "eval",
+        _eval,
+        "score a checkpoint on tasks",
+        "seedasr eval --checkpoint=runs/digits --tasks='manifest:test.jsonl?join=3-6&seed=0'",
+    )
+    c.add_argument("--checkpoint", required=True, metavar="C", help="workdir, stage, DIR@STEP, bundle")
+    c.add_argument("--tasks", required=True, metavar="A,B", help="tasks, mixtures or SPECs")
+    c.add_argument("--decode", default="", help="ctc or greedy; default: what the checkpoint is for")
+    c.add_argument("--normalizer", default="", help="default: that of the checkpoint's recipe")
+    c.add_argument("--out", default="", metavar="DIR", help="default: CHECKPOINT/eval")
+    c.add_argument("--json", action="store_true", help="a list of objects on stdout")
+
+    c = add(
+        "transcribe",
+        _transcribe,
+        "audio files to text",
+        "seedasr transcribe --checkpoint=runs/digits one.wav two.flac",
+    )
+    c.add_argument("--checkpoint", required=True, metavar="C", help="workdir, stage, DIR@STEP, bundle")
+    c.add_argument("files", nargs="+", metavar="FILE")
+    c.add_argument("--format", default="text", choices=("text", "json"))
+
+    c = add(
+        "export",
+        _export,
+        "write a checkpoint for others to use, and run it again from disk",
+        "seedasr export --checkpoint=runs/digits --format=bundle --out=digits-bundle",
+    )
+    c.add_argument("--checkpoint", required=True, metavar="C", help="workdir, stage or DIR@STEP")
+    c.add_argument("--format", default="bundle", choices=("bundle",))
+    c.add_argument("--out", required=True, metavar="DIR")
+
+    c = add("configs", _configs, "list recipes, print one expanded, or copy one", "seedasr configs digits")
+    c.add_argument("config", nargs="?", default="", metavar="NAME[:ARG]")
+    c.add_argument("--copy", default="", metavar="FILE", help="write the recipe's file to edit")
+
+    data = add("data", None, "look at data, train a tokenizer", "seedasr data stats --source=SPEC")
+    actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
+    _data_actions(actions)
+    return parser
+
+
+def _data_actions(actions):
+    def add(name, run, text, example):
+        action = actions.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog=f"example: {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        action.set_defaults(run=run)
+        action.add_argument("--source", required=True, action="append", metavar="SPEC")
+        action.add_argument("--cache", default="cache", metavar="DIR", help="for made audio")
+        return action
+
+    a = add("stats", _data_stats, "hours, utterances, speakers, texts", "seedasr data stats --source=SPEC")
+    a.add_argument("--json", action="store_true", help="a list of objects on stdout")
+    a = add(
+        "validate",
+        _data_validate,
+        "what is wrong with it, row by row; exits 3 if anything is",
+        "seedasr data validate --source=manifest:train.jsonl",
+    )
+    a = add(
+        "vocab",
+        _data_vocab,
+        "train a SentencePiece tokenizer on its texts",
+        "seedasr data vocab --source=manifest:train.jsonl --size=1000 --out=vocab",
+    )
+    a.add_argument("--size", type=int, required=True, help="pieces")
+    a.add_argument("--kind", default="bpe", choices=("bpe", "unigram", "char", "word"))
+    a.add_argument("--normalizer", default="basic@1")
+    a.add_argument("--out", required=True, metavar="DIR")
+
+
+def _train(options):
+    from seedasr_jax.launch import recipes
+
+    if not options.config and options.overrides:
+        raise ConfigError("--config.KEY=VALUE changes a recipe: name it with --config")
+    graph = recipes.expand(options.config, options.overrides) if options.config else None
+    from seedasr_jax.launch import run
+
+    return run.train(graph, options.workdir, only=options.stage, again=options.again)
+
+
+def _quickstart(options):
+    from seedasr_jax.launch import quickstart
+
+    return quickstart.run_all(pathlib.Path(options.out))
+
+
+def _status(options):
+    from seedasr_jax.launch import status
+
+    rows = status.rows(pathlib.Path(options.workdir))
+    print(json.dumps(rows, indent=1) if options.json else status.table(rows))
+
+
+def _eval(options):
+    from seedasr_jax.launch import evaluate
+
+    rows, table = evaluate.run(
+        options.checkpoint,
+        evaluate.split_tasks(options.tasks),
+        decode=options.decode,
+        normalizer=options.normalizer,
+        out=options.out,
+    )
+    print(json.dumps(rows, indent=1) if options.json else table)
+
+
+def _transcribe(options):
+    from seedasr_jax.evaluate import transcribe
+
+    transcriber = transcribe.load(options.checkpoint)
+    print(f"checkpoint {transcriber.label}", file=sys.stderr)
+    results = transcriber.transcribe_files(options.files)
+    for path, result in zip(options.files, results):
+        if options.format == "json":
+            print(json.dumps({"audio": path, **transcribe.to_dict(result)}, ensure_ascii=False))
+        else:
+            print(result.text if len(results) == 1 else f"{path}\t{result.text}")
+
+
+def _export(options):
+    from seedasr_jax.launch import export
+
+    print(export.bundle(options.checkpoint, pathlib.Path(options.out)))
+
+
+def _configs(options):
+    from seedasr_jax import config
+    from seedasr_jax.launch import recipes
+
+    if options.copy and not options.config:
+        raise ConfigError("--copy: name the recipe to copy, as in `seedasr configs digits --copy=FILE`")
+    if options.copy:
+        recipes.copy(options.config, pathlib.Path(options.copy))
+    elif options.config:
+        print(config.dump(recipes.expand(options.config, options.overrides)), end="")
+    else:
+        for name in recipes.names():
+            print(f"{name:16}{recipes.describe(name).splitlines()[0]}")
+
+
+def _data_stats(options):
+    from seedasr_jax.data_pipelines import inspect
+
+    rows = [inspect.stats(source, options.cache) for source in options.source]
+    print(json.dumps(rows, indent=1) if options.json else inspect.table(rows))
+
+
+def _data_validate(options):
+    from seedasr_jax.data_pipelines import inspect
+
+    found = 0
+    for source in options.source:
+        for problem in inspect.problems(source, options.cache):
+            print(problem)
+            found += 1
+    print(f"{found} problems", file=sys.stderr)
+    return 3 if found else 0
+
+
+def _data_vocab(options):
+    from seedasr_jax.data_pipelines import sources
+    from seedasr_jax.text import vocab
+
+    texts = sources.texts(options.source, options.cache, options.normalizer)
+    made = vocab.train_sentencepiece(texts, options.out, size=options.size, kind=options.kind)
+    print(f"{options.out}: {made.size} pieces, hash {made.hash}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""`seedasr eval`: opens a checkpoint and tasks, scores, writes results.jsonl."""
+
+import pathlib
+
+from seedasr_jax import checkpoint as checkpoints
+from seedasr_jax.data_pipelines import loader
+from seedasr_jax.decode import recogniser as recognisers
+from seedasr_jax.errors import ConfigError
+from seedasr_jax.evaluate import sweep, transcribe
+from seedasr_jax.launch.progress import say
+from seedasr_jax.text import normalize, prompts
+
+# Shapes for scoring audio of any length up to 40 s: (seconds, tokens, utterances).
+BUCKETS = tuple((s, round(12 * s) + 4, max(1, round(64 / s))) for s in (1.0, 2.5, 5.0, 10.0, 20.0, 40.0))
+
+
+def split_tasks(text: str) -> list[str]:
+    """Splits `A,B` at the commas that stand before a task, not inside a query.
+
+    `manifest:a.jsonl?speaker=x,y,manifest:b.jsonl` is two: a piece without a colon belongs to the
+    query before it, where there is one.
+    """
+    tasks: list[str] = []
+    for piece in text.split(","):
+        if tasks and ":" not in piece and "?" in tasks[-1]:
+            tasks[-1] += "," + piece
+        else:
+            tasks.append(piece)
+    return [task for task in tasks if task]
+
+
+def run(checkpoint, tasks, *, decode="", normalizer="", out="", cache=""):
+    """Scores a checkpoint on tasks.
+
+    Args:
+        checkpoint: C.
+        tasks: names or SPECs.
+        decode: ctc or greedy; empty: the checkpoint's own.
+        normalizer: name@version; empty: the recipe's.
+        out: folder of results.jsonl and transcripts.jsonl; empty: `eval` in the checkpoint's folder.
+        cache: where made audio is kept; empty: beside the checkpoint's stage.
+
+    Returns:
+        The rows, and a table of them.
+
+    Raises:
+        ConfigError: no tasks, a task that does not exist, a decoding that the model cannot do.
+        DataError: audio that cannot be read: an evaluation never shrinks silently.
+    """
+    if not tasks:
+        raise ConfigError("--tasks is empty: name a task, a mixture or a SPEC")
+    opened = checkpoints.open_checkpoint(checkpoint)
+    say(f"checkpoint {opened.label}")
+    recogniser = transcribe.open_recogniser(opened)
+    stage = opened.stage
+    able = recognisers.methods(recogniser.parts)
+    if not able:
+        raise ConfigError(
+            f"{opened.label}: its parts ({', '.join(recogniser.parts)}) hear nothing; evaluate a stage"
+            " with an encoder"
+        )
+    chosen = normalizer or stage.eval.normalizer
+    normalize.normalize(chosen, "")  # an unknown name fails before the work
+    setting = sweep.Setting(decode or able[0], chosen, stage.eval.unit, stage.eval.tokens)
+    folder = pathlib.Path(out) if out else pathlib.Path(opened.folder) / "eval"
+    cache = cache or stage.run.cache or pathlib.Path(opened.folder).parent / "cache"
+    rows, said = [], {}
+    for task in tasks:
+        evaluation = loader.evaluation(
+            task,
+            recogniser.vocab,
+            buckets=BUCKETS,
+            data_folder=cache,
+            prompt=prompts.INSTRUCTION,
+            normalizer=chosen,
+        )
+        row, utterances = sweep.evaluate(
+            recogniser, opened.label, evaluation.name, evaluation, setting
+        )
+        say(f"{evaluation.name}  {setting.decode}  {row['error_rate']:.2f} %")
+        rows.append(row)
+        said[evaluation.name] = utterances
+    sweep.write(folder, rows, said)
+    return rows, sweep.table(rows)

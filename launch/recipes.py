@@ -1,0 +1,119 @@
+"""Recipes by name or file, and overrides from the command line. Imports neither JAX nor TensorFlow."""
+
+import ast
+import importlib
+import importlib.util
+import pathlib
+import pkgutil
+
+from ml_collections import ConfigDict
+
+from seedasr_jax import config, configs
+from seedasr_jax.errors import ConfigError, nearest
+
+HELPERS = ("common",)  # modules of configs/ that are no recipe
+
+
+def names() -> list[str]:
+    """The shipped recipes."""
+    found = (module.name for module in pkgutil.iter_modules(configs.__path__))
+    return sorted(name for name in found if name not in HELPERS)
+
+
+def describe(name: str) -> str:
+    """The docstring of a shipped recipe."""
+    return (_shipped(name).__doc__ or "").strip()
+
+
+def _shipped(name):
+    return importlib.import_module(f"seedasr_jax.configs.{name}")
+
+
+def load(spec: str) -> ConfigDict:
+    """A recipe, NAME_OR_FILE[:ARG]: `get_config(ARG)` or `get_config()` of a module.
+
+    Raises:
+        ConfigError: no such file or recipe, or one that does not take what it was given.
+    """
+    name, _, argument = spec.partition(":")
+    if name.endswith(".py"):
+        path = pathlib.Path(name)
+        if not path.is_file():
+            raise ConfigError(f"--config: no file {name}; shipped recipes: {', '.join(names())}")
+        source = importlib.util.spec_from_file_location(path.stem, path)
+        module = importlib.util.module_from_spec(source)
+        source.loader.exec_module(module)
+    elif name in names():
+        module = _shipped(name)
+    else:
+        known = ", ".join(names())
+        raise ConfigError(
+            f"--config: {name!r} is no file and no shipped recipe ({known}).{nearest(name, names())}"
+        )
+    if not hasattr(module, "get_config"):
+        raise ConfigError(f"--config: {name} has no function get_config")
+    return module.get_config(argument) if argument else module.get_config()
+
+
+def override(recipe: ConfigDict, path: str, text: str):
+    """Sets `a.b.c` to a value written as Python (text that is no literal is a string).
+
+    A key of a stage that the stage leaves to the graph (`stages.ctc.mesh.tensor`) becomes its own.
+
+    Raises:
+        ConfigError: an unknown key, with the nearest; a value of another type.
+    """
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = {"true": True, "false": False}.get(text.lower(), text)
+    keys = path.split(".")
+    holder, known = recipe, recipe
+    for depth, key in enumerate(keys):
+        if not hasattr(known, "keys") or key not in known:
+            valid = list(known.keys()) if hasattr(known, "keys") else []
+            if keys[0] == "stages" and depth == 2:  # the graph's default, for this stage alone
+                known = recipe
+                valid += [k for k in recipe.keys() if k not in ("name", "imports", "stages")]
+            if key not in known or key in ("name", "imports", "stages", "scale_steps") and depth:
+                where = ".".join(["config", *keys[:depth]])
+                raise ConfigError(f"--config.{path}: {where} has no key {key!r}.{nearest(key, valid)}")
+        known = known[key]
+        if depth < len(keys) - 1:
+            if key not in holder:
+                holder[key] = ConfigDict(sort_keys=False)
+            holder = holder[key]
+    if isinstance(known, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if isinstance(known, str) and not isinstance(value, str):
+        value = text
+    if isinstance(known, ConfigDict):
+        raise ConfigError(f"--config.{path} is a group of keys: {', '.join(known)}; set one of them")
+    if type(value) is not type(known):
+        raise ConfigError(
+            f"--config.{path}: expected {type(known).__name__} such as {known!r}, found {text!r}"
+        )
+    holder[keys[-1]] = value
+
+
+def expand(spec: str, overrides: list[tuple[str, str]]) -> config.Graph:
+    """A recipe with overrides, expanded and checked."""
+    recipe = load(spec)
+    with recipe.unlocked():
+        for path, text in overrides:
+            override(recipe, path, text)
+    return config.expand(recipe)
+
+
+def copy(spec: str, path: pathlib.Path):
+    """Writes a shipped recipe's file, to edit.
+
+    Raises:
+        ConfigError: no such recipe, or the file exists.
+    """
+    name = spec.partition(":")[0]
+    if name not in names():
+        raise ConfigError(f"no shipped recipe {name!r}.{nearest(name, names())}")
+    if path.exists():
+        raise ConfigError(f"--copy: {path} exists; choose another name")
+    path.write_text(pathlib.Path(_shipped(name).__file__).read_text())

@@ -1,0 +1,113 @@
+"""Log-mel filter bank: 25 ms Hann windows every 10 ms, statistics per utterance.
+
+Dims: B batch, S samples, T frames, R bins of the spectrum, F mel bins.
+
+The channel of audio/perturb.py acts on energies between filter bank and logarithm.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from seedasr_jax import config, shapes
+
+RATE = 16_000  # samples per second
+WINDOW = RATE * 25 // 1000  # samples: 400
+HOP = RATE // 100  # samples: 160
+FFT = 512  # samples
+FRAMES_PER_SECOND = RATE // HOP
+
+
+def num_frames(length, tempo=1.0):
+    """Samples -> frames of a voice sped up by `tempo`: a last frame may be partly padding."""
+    return jnp.ceil(length / (HOP * tempo)).astype(jnp.int32)
+
+
+def mel(hz):
+    """Hertz -> mel (the HTK formula: 2595 log10(1 + f / 700))."""
+    return 2595.0 * jnp.log10(1.0 + hz / 700.0)
+
+
+def filters(features: config.Features, warp):
+    """Triangular filters, equally spaced in mel, unit peak.
+
+    Args:
+        features: bins and edges.
+        warp: [B] factors; filter edges in hertz are multiplied by it, so that above 1 a voice
+            seems lower, from a longer vocal tract.
+
+    Returns:
+        [B R F] weights.
+    """
+    low, high = mel(features.low_hz), mel(features.high_hz)
+    edges = jnp.linspace(low, high, features.mels + 2)
+    hz = 700.0 * (10.0 ** (edges / 2595.0) - 1.0)
+    hz = jnp.minimum(hz[None] * warp[:, None], RATE / 2)[:, None]  # [B 1 F+2]
+    bins = (jnp.arange(FFT // 2 + 1) * (RATE / FFT))[None, :, None]  # [1 R 1]
+    left, centre, right = hz[..., :-2], hz[..., 1:-1], hz[..., 2:]
+    rising = (bins - left) / jnp.maximum(centre - left, 1e-3)
+    falling = (right - bins) / jnp.maximum(right - centre, 1e-3)
+    return jnp.maximum(0.0, jnp.minimum(rising, falling))
+
+
+def spectrum(wave, length, tempo=None):
+    """Energy spectra.
+
+    Args:
+        wave: [B S] in [-1, 1].
+        length: [B] int32, real samples.
+        tempo: [B] speaking-rate factors (the hop is multiplied), or None.
+
+    Returns:
+        [B T R] energies, T = S // HOP, and [B] int32 real frames.
+    """
+    dims = shapes.check(wave, "B S")
+    shapes.check(length, "B", dims)
+    frames = dims["S"] // HOP
+    wave = shapes.zero_padding(wave, length)
+    if tempo is None:
+        blocks = jnp.pad(wave[:, : frames * HOP], ((0, 0), (0, 2 * HOP)))
+        blocks = blocks.reshape(dims["B"], frames + 2, HOP)
+        parts = (blocks[:, :-2], blocks[:, 1:-1], blocks[:, 2:, : WINDOW - 2 * HOP])
+        windows = jnp.concatenate(parts, -1)  # [B T WINDOW]
+        count = num_frames(length)
+    else:
+        starts = jnp.arange(frames)[None, :] * (HOP * tempo[:, None])
+        starts = jnp.round(starts).astype(jnp.int32)  # [B T]
+        at = starts[..., None] + jnp.arange(WINDOW)[None, None]
+        row = jnp.arange(dims["B"])[:, None, None]
+        windows = wave.at[row, at].get(mode="fill", fill_value=0.0)
+        count = num_frames(length, tempo)
+    count = jnp.minimum(count, frames)
+    hann = np.hanning(WINDOW + 1)[:-1].astype(np.float32)  # periodic
+    energies = jnp.abs(jnp.fft.rfft(windows * hann[None, None], FFT)) ** 2
+    return shapes.zero_padding(energies, count), count
+
+
+def log_mel(wave, length, features: config.Features, channel=None):
+    """Waves to normalised log-mel.
+
+    Args:
+        wave: [B S] in [-1, 1].
+        length: [B] int32, real samples.
+        features: bins, edges and floor.
+        channel: `perturb.Channel` of this batch, or None.
+
+    Returns:
+        [B T F], mean 0 and variance 1 per utterance and bin, zero at padding, T = S // HOP; and [B]
+        int32 real frames.
+    """
+    dims = shapes.check(wave, "B S")
+    energies, count = spectrum(wave, length, None if channel is None else channel.tempo)
+    warp = jnp.ones(1) if channel is None else channel.warp
+    bank = jnp.broadcast_to(filters(features, warp), (dims["B"], FFT // 2 + 1, features.mels))
+    x = jnp.einsum("BTR,BRF->BTF", energies, bank, precision="highest")
+    if channel is not None:
+        x = shapes.zero_padding(channel.colour(x, count), count)
+    real = jnp.maximum(count, 1).astype(jnp.float32)[:, None, None]
+    level = x.sum((1, 2), keepdims=True) / (real * features.mels)
+    x = jnp.log(x / jnp.maximum(level, 1e-20) + features.floor)
+    x = shapes.zero_padding(x, count)
+    x = shapes.zero_padding(x - x.sum(1, keepdims=True) / real, count)
+    variance = (x * x).sum(1, keepdims=True) / real
+    return x * jax.lax.rsqrt(variance + 1e-5), count

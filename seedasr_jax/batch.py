@@ -1,0 +1,60 @@
+"""Batch: the one type that data and core share.
+
+Dims: B utterances, S samples, P prompt tokens, C context tokens, L transcript tokens.
+"""
+
+import dataclasses
+
+import jax
+import numpy as np
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Fixed-shape inputs of one step; numpy on the host, jax arrays on the devices.
+
+    Nothing at padding, and nothing of a row with weight 0, may change a result.
+    """
+
+    wave: jax.Array  # [B S] float32 in [-1, 1]; S = 0 where no audio is heard
+    wave_length: jax.Array  # [B] int32, samples
+    prompt: jax.Array  # [B P] int32, the instruction
+    prompt_length: jax.Array  # [B] int32
+    context: jax.Array  # [B C] int32; C = 0 where there is none
+    context_length: jax.Array  # [B] int32
+    ids: jax.Array  # [B L] int32, the transcript without start and end token
+    ids_length: jax.Array  # [B] int32
+    weight: jax.Array  # [B] float32: 1, or 0 for a bad or absent row
+    position: jax.Array  # [B] int32, the row in the global batch: every random draw folds it in
+
+
+def abstract(utterances: int, samples: int, prompt: int, context: int, tokens: int) -> Batch:
+    """The Batch of one bucket as shapes, for compiling ahead of time."""
+
+    def integers(*shape):
+        return jax.ShapeDtypeStruct(shape, np.int32)
+
+    def floats(*shape):
+        return jax.ShapeDtypeStruct(shape, np.float32)
+
+    rows = utterances
+    return Batch(
+        wave=floats(rows, samples),
+        wave_length=integers(rows),
+        prompt=integers(rows, prompt),
+        prompt_length=integers(rows),
+        context=integers(rows, context),
+        context_length=integers(rows),
+        ids=integers(rows, tokens),
+        ids_length=integers(rows),
+        weight=floats(rows),
+        position=integers(rows),
+    )
+
+
+def zeros(utterances: int, samples: int, prompt: int, context: int, tokens: int) -> Batch:
+    """An empty Batch: every weight is 0, `position` counts up."""
+    shapes = abstract(utterances, samples, prompt, context, tokens)
+    batch = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+    return dataclasses.replace(batch, position=np.arange(utterances, dtype=np.int32))

@@ -1,0 +1,31 @@
+"""Checkpoints: a state with its data position on disk, and one idea of a checkpoint C to read from.
+
+Names of parameters are paths in the state, joined by dots, such as `encoder.front.out.kernel`.
+Files hold no other structure, so they outlive changes of flax and optax.
+"""
+
+from seedasr_jax.checkpoint.opened import Checkpoint, hand_over, open_checkpoint
+from seedasr_jax.checkpoint.record import StageRecord, begin, read, write
+from seedasr_jax.checkpoint.steps import Writer, latest, note, restore
+from seedasr_jax.checkpoint.trees import fill, flat, nest, parameters_hash, part_of, parts, select
+
+__all__ = [
+    "Checkpoint",
+    "StageRecord",
+    "Writer",
+    "begin",
+    "fill",
+    "flat",
+    "hand_over",
+    "latest",
+    "nest",
+    "note",
+    "open_checkpoint",
+    "parameters_hash",
+    "part_of",
+    "parts",
+    "read",
+    "restore",
+    "select",
+    "write",
+]

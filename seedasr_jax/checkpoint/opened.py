@@ -1,0 +1,280 @@
+"""One idea of a checkpoint C: a workdir, a stage directory, DIR@STEP or an exported bundle."""
+
+import dataclasses
+
+from etils import epath
+import jax
+
+from seedasr_jax import config
+from seedasr_jax.checkpoint import record as records
+from seedasr_jax.checkpoint import steps, tensors, trees
+from seedasr_jax.errors import ConfigError, UserError, nearest
+
+CONFIG_FILE = "config.json"
+BUNDLE_FORMAT = "seedasr_jax.bundle"  # `format` in a bundle's config.json
+VOCAB_FOLDER = "vocab"
+_PARAMS = "params."  # where a step holds its parameters
+_SPEAK = ("ctc_head", "decoder")  # parts whose rows are the vocabulary's pieces
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A stage at a step, ready to be read part by part. Made by `open_checkpoint`."""
+
+    folder: epath.Path  # of the stage, or the bundle
+    name: str  # of the stage
+    step: int
+    record: records.StageRecord
+    vocab: epath.Path  # folder with the tokenizer
+    imports: tuple[str, ...]  # modules that register what its config names
+    bundle: dict | None  # config.json of a bundle
+
+    @property
+    def stage(self) -> config.Stage:
+        """The stage's config."""
+        return self.record.stage
+
+    @property
+    def label(self) -> str:
+        """STAGE@STEP#8 hex of the recipe's hash (with its parents'): as results.jsonl names it."""
+        return f"{self.name}@{self.step}#{self.record.recipe_hash[:8]}"
+
+    def parts(self) -> tuple[str, ...]:
+        """Names of its parts, frozen ones included; `lora` where there are adapters."""
+        return tuple(dict.fromkeys([*trees.parts(self._own()), *self.record.frozen]))
+
+    def shapes(self, part: str) -> dict:
+        """{name: ShapeDtypeStruct} of a part as it is stored; loads nothing.
+
+        Raises:
+            UserError: it has no such part, or a frozen one's stage is not there.
+        """
+        if part in self.record.frozen:
+            return self._holder(part).shapes(part)
+        found = trees.select(self._own(), part)
+        if not found:
+            known = ", ".join(self.parts())
+            near = nearest(part, self.parts())
+            raise UserError(f"{self.label} has no part {part!r}, found {known}.{near}")
+        return found
+
+    def load(self, part: str, shardings=None) -> dict:
+        """Nested dicts of a part's arrays, {MODULE: {...}}, in the stored type; follows references.
+
+        Args:
+            part: one of `parts()`.
+            shardings: a tree that has the part's parameters (others too); None: NumPy arrays.
+
+        Raises:
+            UserError: it is not there, or its content is not what stage.json says.
+        """
+        places = None if shardings is None else trees.flat(shardings)
+        leaves = self.read(part, self.shapes(part), places)
+        self.verify(part, trees.parameters_hash(leaves))
+        return trees.nest(leaves)
+
+    def read(self, part: str, names, places: dict | None = None) -> dict:
+        """{name: array} of some of `shapes(part)`; the content is not verified."""
+        if part in self.record.frozen:
+            return self._holder(part).read(part, names, places)
+        if self.bundle is None:
+            where = None if places is None else {_PARAMS + name: places[name] for name in names}
+            path = steps.find(self.folder, self.step)
+            found = steps.read(path, [_PARAMS + name for name in names], where)
+            return {name.removeprefix(_PARAMS): leaf for name, leaf in found.items()}
+        index = tensors.index(self.folder)
+        leaves = {name: index[name].read() for name in names}
+        if places is None:
+            return leaves
+        return {
+            name: jax.make_array_from_callback(leaf.shape, places[name], leaf.__getitem__)
+            for name, leaf in leaves.items()
+        }
+
+    def verify(self, part: str, content: str) -> None:
+        """Compares a part's hash with the record's, where that has one for this step.
+
+        Raises:
+            UserError: they differ.
+        """
+        known = self.record.frozen.get(part, {}).get("hash")
+        if part not in self.record.frozen and self.step == self.record.step:
+            known = self.record.hashes.get(part)
+        if known is not None and known != content:
+            raise UserError(
+                f"{self.label}: {part} has hash {content[:8]}, its record says {known[:8]}: it is"
+                " damaged or its stage was run again; `seedasr train --from=STAGE` makes it anew"
+            )
+
+    def part_hash(self, part: str) -> str:
+        """Content hash of a part: as recorded, else computed."""
+        if part in self.record.frozen:
+            return self.record.frozen[part]["hash"]
+        if part in self.record.hashes and self.step == self.record.step:
+            return self.record.hashes[part]
+        return trees.parameters_hash(self.load(part))
+
+    def reference(self, part: str, workdir) -> dict[str, str]:
+        """{"checkpoint", "hash"} for a child's stage.json; relative if it lies in `workdir`."""
+        where = self.folder if self.bundle else f"{self.folder}@{self.step}"
+        if self.bundle is None and self.folder.parent == epath.Path(workdir):
+            where = f"{self.name}@{self.step}"
+        return {"checkpoint": str(where), "hash": self.part_hash(part)}
+
+    def lineage(self) -> list[dict]:
+        """What it came from, itself first, each once.
+
+        Keys: checkpoint, kind, step, hours, mixture, parents (part -> checkpoint). Of a parent that
+        is not there any more only the reference is known.
+        """
+        if self.bundle is not None:
+            return self.bundle["lineage"]
+        labels, older = {}, []
+        for part, reference in sorted(self.record.parents.items()):
+            where = reference["checkpoint"]
+            try:
+                parent = open_checkpoint(_resolve(self.folder.parent, where))
+            except UserError:
+                labels[part] = f"{where} (hash {reference['hash'][:8]})"
+                continue
+            labels[part] = parent.label
+            older += parent.lineage()
+        entry = {
+            "checkpoint": self.label,
+            "kind": self.record.kind,
+            "step": self.step,
+            "hours": config.to_dict(self.record.hours),
+            "mixture": config.to_dict(self.stage.data.mixture),
+            "parents": labels,
+        }
+        return list({e["checkpoint"]: e for e in [entry, *older]}.values())
+
+    def _own(self) -> dict:
+        """{name: ShapeDtypeStruct} of what it holds itself."""
+        if self.bundle is not None:
+            return {name: tensor.struct for name, tensor in tensors.index(self.folder).items()}
+        found = steps.shapes(steps.find(self.folder, self.step))
+        return {n.removeprefix(_PARAMS): x for n, x in found.items() if n.startswith(_PARAMS)}
+
+    def _holder(self, part) -> "Checkpoint":
+        """The checkpoint that a frozen part is in."""
+        return open_checkpoint(_resolve(self.folder.parent, self.record.frozen[part]["checkpoint"]))
+
+
+def open_checkpoint(path) -> Checkpoint:
+    """Opens a workdir (its last finished stage), a stage directory, DIR@STEP or a bundle.
+
+    Raises:
+        UserError: nothing is there, or nothing finished; says what to do.
+    """
+    text = str(path).rstrip("/")
+    folder, step = epath.Path(text).expanduser(), None
+    if not folder.exists() and text.rpartition("@")[2].isdigit():
+        text, _, number = text.rpartition("@")
+        folder, step = epath.Path(text).expanduser(), int(number)
+    if not folder.is_dir():
+        siblings = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else ()
+        raise UserError(
+            f"{folder}: no such checkpoint; expected a workdir, a stage directory, DIR@STEP or a"
+            f" bundle.{nearest(folder.name, siblings)}"
+        )
+    if not (folder / records.FILE).exists():
+        if not (folder / CONFIG_FILE).exists():
+            raise UserError(
+                f"{folder}: holds neither {CONFIG_FILE} nor {records.FILE}; expected a workdir, a"
+                " stage directory, DIR@STEP or a bundle"
+            )
+        settings = records.read_json(folder / CONFIG_FILE)
+        if settings.get("format") == BUNDLE_FORMAT:
+            return _bundle(folder, settings, step)
+        folder = _last_finished(folder, settings)
+    return _stage(folder, step)
+
+
+def _stage(folder, step):
+    record = records.read(folder)
+    if step is None and record.state != "finished":
+        newest = steps.latest(folder)
+        at = "" if newest is None else f", or take {folder}@{newest}"
+        raise UserError(
+            f"{folder}: the stage is not finished (step {record.step} of"
+            f" {record.recipe.get('steps')}): resume it with `seedasr train"
+            f" --workdir={folder.parent}`{at}"
+        )
+    step = record.step if step is None else step
+    steps.find(folder, step)
+    graph = folder.parent / CONFIG_FILE
+    imports = records.read_json(graph).get("imports", ()) if graph.exists() else ()
+    vocab = folder.parent / VOCAB_FOLDER
+    return Checkpoint(folder, folder.name, step, record, vocab, tuple(imports), None)
+
+
+def _bundle(folder, settings, step):
+    record = records.parse(settings, folder / CONFIG_FILE)
+    if step not in (None, record.step):
+        raise UserError(
+            f"{folder}: is a bundle of step {record.step}, not {step}: leave out @{step}"
+        )
+    imports = tuple(settings["imports"])
+    return Checkpoint(folder, settings["stage"], record.step, record, folder, imports, settings)
+
+
+def _last_finished(workdir, settings):
+    names = list(settings.get("stages", ()))
+    for name in reversed(names):
+        folder = workdir / name
+        if (folder / records.FILE).exists() and records.read(folder).state == "finished":
+            return folder
+    raise UserError(
+        f"{workdir}: no stage is finished (of {', '.join(names) or 'none'}): resume with `seedasr"
+        f" train --workdir={workdir}`, or name a checkpoint as {workdir}/STAGE@STEP"
+    )
+
+
+def _resolve(workdir, where):
+    """A reference's path; what is not absolute stands under the workdir."""
+    return where if "://" in where else workdir / where
+
+
+def hand_over(
+    source: Checkpoint, part: str, abstract, shardings=None, *, model=None, vocabulary=None
+):
+    """Loads a part for a stage, after comparing names and shapes with what the stage expects.
+
+    Args:
+        source: where the part comes from.
+        part: such as encoder, or lora.
+        abstract: the stage's tree of parameters (params, frozen, or both; arrays or shapes).
+        shardings: a tree that has those of the part; None: NumPy arrays.
+        model: the stage's config.Model, to name the key that differs.
+        vocabulary: hash of the stage's tokenizer, which the part must share if it knows pieces.
+
+    Returns:
+        Nested dicts {MODULE: {...}} in the stage's types, for `fill`.
+
+    Raises:
+        ConfigError: a parameter is missing, left over or of another shape; nothing was loaded then.
+    """
+    where = f"init.{part}={source.label}"
+    cure = f"; make the models equal or set init.{part}=fresh"
+    if vocabulary is not None and part in _SPEAK and source.record.vocabulary != vocabulary:
+        raise ConfigError(
+            f"{where}: the vocabulary differs (hash {source.record.vocabulary}, this stage's is"
+            f" {vocabulary}): set vocab.path={source.vocab} or init.{part}=fresh"
+        )
+    if model is not None:
+        keys = config.difference(config.to_dict(source.stage.model), config.to_dict(model))
+        keys = [key for key in keys if key.startswith(f"{part}.")] or keys
+        cure = f" (model.{'; model.'.join(keys[:3])}){cure}" if keys else cure
+    wanted, found = trees.select(abstract, part), source.shapes(part)
+    for name, leaf in wanted.items():
+        if name not in found:
+            raise ConfigError(f"{where}: it has no {name} {list(leaf.shape)}{cure}")
+        expected, stored = list(leaf.shape), list(found[name].shape)
+        if stored != expected:
+            raise ConfigError(f"{where}: {name}: expected {expected}, found {stored}{cure}")
+    for name, leaf in found.items():
+        if name not in wanted:
+            raise ConfigError(f"{where}: {name} {list(leaf.shape)} is left over{cure}")
+    leaves = trees.flat(source.load(part, shardings))
+    return trees.nest({name: x.astype(wanted[name].dtype) for name, x in leaves.items()})

@@ -1,0 +1,160 @@
+"""stage.json: what a stage is, where it stands and what it came from."""
+
+import collections.abc
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+from typing import Any
+
+from etils import epath
+
+from seedasr_jax import config
+from seedasr_jax.errors import UserError
+
+FORMAT_VERSION = 1
+FILE = "stage.json"
+
+_PACKAGES = ("seedasr_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+@dataclasses.dataclass(frozen=True)
+class StageRecord:
+    """The content of stage.json. Change it by `dataclasses.replace`, then `write` it.
+
+    A reference is {"checkpoint": where, "hash": content}: a path that is not absolute stands under
+    the workdir, such as `lm@4000`.
+    """
+
+    format_version: int
+    state: str  # running or finished
+    kind: str
+    recipe: Any  # nested dicts: config.Stage without its run settings
+    run: Any  # nested dicts: the run settings alone
+    recipe_hash: str
+    parents: collections.abc.Mapping[str, collections.abc.Mapping[str, str]]  # part -> reference
+    frozen: collections.abc.Mapping[str, collections.abc.Mapping[str, str]]  # parts not copied
+    vocabulary: str  # hash of the tokenizer's content
+    reads: collections.abc.Mapping[str, str]  # SPEC or task -> what it stands for, by content
+    step: int  # newest that is on disk whole
+    position: int  # steps of data consumed: batches are a function of seed and step
+    hours: collections.abc.Mapping[str, float]  # of audio consumed, by task
+    spent: collections.abc.Mapping[str, float]  # seconds, cpu_seconds, chip_seconds
+    hashes: collections.abc.Mapping[str, str]  # of its own parts once it is finished
+    versions: collections.abc.Mapping[str, str]  # of packages
+
+    @property
+    def stage(self) -> config.Stage:
+        """The stage's whole config."""
+        return config.build(config.merge(self.recipe, self.run), config.Stage, "recipe")
+
+
+def begin(stage: config.Stage, recipe_hash, *, parents, frozen, vocabulary, reads) -> StageRecord:
+    """The record of a stage that starts: running, at step 0.
+
+    Args:
+        stage: its config.
+        recipe_hash: of its recipe with its parents'.
+        parents, frozen: part -> reference.
+        vocabulary: hash of the tokenizer.
+        reads: SPEC or task -> what it stands for, by content.
+    """
+    whole, recipe = config.to_dict(stage), config.to_dict(stage, recipe_only=True)
+    return StageRecord(
+        format_version=FORMAT_VERSION,
+        state="running",
+        kind=stage.kind,
+        recipe=recipe,
+        run=_without(whole, recipe),
+        recipe_hash=recipe_hash,
+        parents=parents,
+        frozen=frozen,
+        vocabulary=vocabulary,
+        reads=reads,
+        step=0,
+        position=0,
+        hours={},
+        spent={},
+        hashes={},
+        versions=versions(),
+    )
+
+
+def read(folder) -> StageRecord:
+    """Reads stage.json of a stage directory.
+
+    Raises:
+        UserError: it is not there, cannot be read, or was written by a newer version.
+    """
+    path = epath.Path(folder) / FILE
+    if not path.exists():
+        raise UserError(f"{path}: no such file: {folder} is no stage directory")
+    return parse(read_json(path), path)
+
+
+def write(folder, record: StageRecord) -> None:
+    """Replaces stage.json: whole or as it was, whenever the process dies."""
+    folder = epath.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / FILE, config.to_dict(record))
+
+
+def parse(tree, path) -> StageRecord:
+    """A StageRecord of nested dicts; keys that it does not know may stand beside its own.
+
+    Raises:
+        UserError: a key is missing or of another type; names file, key and cure.
+    """
+    version = tree.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise UserError(
+            f"{path}: format_version {version}, this seedasr_jax reads up to {FORMAT_VERSION};"
+            " install a newer one"
+        )
+    names = {field.name for field in dataclasses.fields(StageRecord)}
+    return config.build({k: v for k, v in tree.items() if k in names}, StageRecord, str(path))
+
+
+def read_json(path) -> dict:
+    """A JSON object from a file.
+
+    Raises:
+        UserError: the file holds none.
+    """
+    try:
+        tree = json.loads(path.read_text())
+    except ValueError as error:  # broken UTF-8 too
+        raise UserError(f"{path}: expected a JSON object, found {error}") from error
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: expected a JSON object, found a {type(tree).__name__}")
+    return tree
+
+
+def write_json(path, tree) -> None:
+    """Writes JSON to a temporary file beside `path`, forces it to disk, and renames it."""
+    partial = path.parent / f"{path.name}.partial"
+    with partial.open("w") as file:
+        json.dump(tree, file, indent=1)
+        file.write("\n")
+        file.flush()
+        if "://" not in str(path):
+            os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide a result."""
+    found = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"python": platform.python_version()} | found
+
+
+def _without(tree, known):
+    """The nested dict `tree` without the leaves that `known` has."""
+    out = {}
+    for key, value in tree.items():
+        if key not in known:
+            out[key] = value
+        elif isinstance(value, dict) and (rest := _without(value, known[key])):
+            out[key] = rest
+    return out

@@ -1,0 +1,206 @@
+"""Orbax checkpoints of a stage: STAGE/checkpoints/STEP, written in the background, whole or absent.
+
+A step holds step, skipped, params, opt_state and rng by name. `frozen` is not in it: stage.json
+refers to the parent stage.
+"""
+
+from etils import epath
+import jax
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from seedasr_jax.checkpoint import trees
+from seedasr_jax.errors import ConfigError, UserError, nearest
+
+FOLDER = "checkpoints"
+_REMOVED = ".removed"  # renamed before it is deleted: a half-deleted step is none
+_UNFINISHED = ".orbax-checkpoint-tmp"
+
+
+class Writer:
+    """Saves a stage's states and keeps the newest. Every process of a job has one.
+
+    At most one save is under way; `save` waits for the one before it.
+    """
+
+    def __init__(self, folder, keep: int):
+        """Args: `folder`, of the stage; `keep`, steps that stay on disk (at least 1).
+
+        Removes what an earlier process left unfinished.
+        """
+        assert keep >= 1, keep
+        self._folder, self._keep = epath.Path(folder).resolve() / FOLDER, keep
+        self._response, self._durable = None, latest(folder)
+        self._started = self._durable
+        if jax.process_index() == 0:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            finished = {str(step) for step in _steps(self._folder)}
+            for path in self._folder.iterdir():
+                marked = _UNFINISHED in path.name or _REMOVED in path.name
+                if marked or (path.name.isdigit() and path.name not in finished):
+                    path.rmtree()
+
+    def save(self, step: int, state, note: dict | None = None) -> None:
+        """Copies a state to the host and goes on writing it in the background.
+
+        When this returns, the state's arrays may be donated. A step that is saved already is left
+        alone.
+
+        Args:
+            step: its number, which names the folder.
+            state: TrainState or the like; `state.frozen` is not saved.
+            note: JSON that becomes durable with the step, for `note`.
+
+        Raises:
+            OSError and what else the save before this one failed with.
+        """
+        self.wait()
+        if step == self._started:
+            return
+        leaves = _saved(state)
+        empty = [name for name, leaf in leaves.items() if 0 in leaf.shape]
+        if empty:
+            raise ValueError(f"{empty[0]} has no elements, which Orbax cannot store: remove it")
+        context = ocp.Context()
+        # In the background, a folder that cannot be made leaves threads that wait for it.
+        context.asynchronous.create_directories_asynchronously = False
+        with context:
+            self._response = ocp.save_async(
+                self._folder / str(step), trees.nest(leaves), custom_metadata=note or {}
+            )
+        self._started = step
+        self._response.on_complete(lambda _: setattr(self, "_durable", step))
+
+    def finished(self) -> int | None:
+        """The newest step that is durable, or None; never waits."""
+        return self._durable
+
+    def wait(self) -> None:
+        """Waits for the save under way, raises what it failed with; removes steps past `keep`."""
+        if self._response is not None:
+            response, self._response = self._response, None
+            step, self._started = self._started, self._durable  # a save that fails may be repeated
+            response.result()
+            self._started = self._durable = step
+        if jax.process_index() == 0:
+            for step in _steps(self._folder)[: -self._keep]:
+                gone = self._folder / f"{step}{_REMOVED}"
+                (self._folder / str(step)).rename(gone)
+                gone.rmtree()
+
+    def close(self) -> None:
+        """Waits; use before the process ends."""
+        self.wait()
+
+
+def latest(folder) -> int | None:
+    """The newest step of a stage directory that is whole, or None."""
+    steps = _steps(epath.Path(folder).resolve() / FOLDER)
+    return steps[-1] if steps else None
+
+
+def find(folder, step: int):
+    """The folder of a step.
+
+    Raises:
+        UserError: there is no such step; names those that are.
+    """
+    steps = _steps(epath.Path(folder).resolve() / FOLDER)
+    if step not in steps:
+        found = ", ".join(map(str, steps)) or "none; `seedasr train` writes them"
+        raise UserError(f"{folder}: no checkpoint of step {step}; found: {found}")
+    return epath.Path(folder).resolve() / FOLDER / str(step)
+
+
+def note(folder, step: int) -> dict:
+    """The note that was saved with a step."""
+    return ocp.metadata(find(folder, step)).custom_metadata or {}
+
+
+def restore(folder, step: int, abstract_state, shardings):
+    """A state, bit for bit as saved, laid out for any mesh.
+
+    Args:
+        folder: of the stage.
+        step: such as `latest` gives.
+        abstract_state: TrainState of shapes (arrays do as well).
+        shardings: a tree like it.
+
+    Returns:
+        `abstract_state` with arrays; its `frozen` stays as it is.
+
+    Raises:
+        UserError: there is no such step.
+        ConfigError: names, shapes or types differ from what was saved.
+    """
+    path = find(folder, step)
+    places, wanted = trees.flat(shardings), _saved(abstract_state)
+    _compare(path, shapes(path), wanted)
+    leaves = {
+        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=places[name])
+        for name, leaf in wanted.items()
+    }
+    return trees.fill(abstract_state, trees.flat(ocp.load(path, trees.nest(leaves))))
+
+
+def shapes(path) -> dict:
+    """{name: ShapeDtypeStruct} of everything in a step's folder; a random key as its numbers."""
+    saved = trees.flat(ocp.metadata(path).metadata)
+    return {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in saved.items()}
+
+
+def read(path, names, places: dict | None) -> dict:
+    """Some leaves of a step's folder.
+
+    Args:
+        path: of the step.
+        names: of the leaves, from `shapes`.
+        places: {name: sharding}, or None for NumPy arrays on the host.
+
+    Returns:
+        {name: array}.
+    """
+    known = shapes(path)
+    wanted = {name: known[name] for name in names}  # Orbax would say nothing of a name it lacks
+    if places is None:
+        abstract = {
+            name: np.broadcast_to(np.zeros((), x.dtype), x.shape) for name, x in wanted.items()
+        }
+    else:
+        abstract = {
+            name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=places[name])
+            for name, x in wanted.items()
+        }
+    context = ocp.Context()
+    context.pytree.loading.partial_load = True
+    with context:
+        return trees.flat(ocp.load(path, trees.nest(abstract)))
+
+
+def _steps(folder) -> list[int]:
+    found = ocp.path.step.standard_name_format().find_all(folder)
+    return sorted(metadata.step for metadata in found)
+
+
+def _saved(state) -> dict:
+    leaves = trees.flat(state)
+    return {name: leaf for name, leaf in leaves.items() if not name.startswith("frozen.")}
+
+
+def _compare(path, found, wanted):
+    for name, like in wanted.items():
+        if name not in found:
+            raise ConfigError(f"{path}: holds no {name}.{nearest(name, found)}{_CURE}")
+        if jax.dtypes.issubdtype(like.dtype, jax.dtypes.prng_key):
+            like = jax.eval_shape(jax.random.key_data, like)
+        leaf = found[name]
+        if (like.shape, like.dtype) != (leaf.shape, leaf.dtype):
+            raise ConfigError(
+                f"{path}: {name}: expected {like.dtype}{list(like.shape)}, found"
+                f" {leaf.dtype}{list(leaf.shape)}{_CURE}"
+            )
+    for name in found.keys() - wanted.keys():
+        raise ConfigError(f"{path}: {name} has no place in this stage{_CURE}")
+
+
+_CURE = "; the recipe changed: take a new --workdir, or --from this stage"

@@ -1,0 +1,98 @@
+"""Trees as {name: leaf}: a name is a leaf's path joined by dots; parts; hashes of content."""
+
+import hashlib
+
+import jax
+from jax.experimental import multihost_utils
+import numpy as np
+
+LORA = "lora"
+
+
+def flat(tree) -> dict:
+    """Any pytree (nnx.State, optax state, nested dicts) -> {"a.b.0": leaf}, in the tree's order."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {_name(path): leaf for path, leaf in leaves}
+
+
+def nest(leaves: dict) -> dict:
+    """{"a.b": leaf} -> {"a": {"b": leaf}}: what `flat` takes apart."""
+    out = {}
+    for name, leaf in leaves.items():
+        *groups, last = name.split(".")
+        holder = out
+        for group in groups:
+            holder = holder.setdefault(group, {})
+        holder[last] = leaf
+    return out
+
+
+def fill(tree, leaves):
+    """`tree` with the leaves (nested or by name) that `leaves` has; the others stay.
+
+    Raises:
+        KeyError: a name that `tree` does not have.
+    """
+    leaves = flat(leaves)
+    paths, structure = jax.tree_util.tree_flatten_with_path(tree)
+    filled = [leaves.pop(_name(path), leaf) for path, leaf in paths]
+    if leaves:
+        raise KeyError(f"the tree has no {', '.join(leaves)}")
+    return jax.tree.unflatten(structure, filled)
+
+
+def part_of(name: str) -> str:
+    """The part of a parameter: its module, or `lora` for every adapter, wherever it stands."""
+    module, _, rest = name.partition(".")
+    return LORA if rest.rpartition(".")[2] in ("lora_a", "lora_b") else module
+
+
+def parts(tree) -> tuple[str, ...]:
+    """Names of the parts of a tree of parameters, in its order."""
+    return tuple(dict.fromkeys(part_of(name) for name in flat(tree)))
+
+
+def select(tree, part: str) -> dict:
+    """{name: leaf} of one part; names begin with the module, as everywhere."""
+    return {name: leaf for name, leaf in flat(tree).items() if part_of(name) == part}
+
+
+def parameters_hash(tree) -> str:
+    """SHA-256 (hex) over name, type, shape and bytes of each parameter, sorted by name.
+
+    The same on any mesh; every process of a job must call it.
+    """
+    hasher = Hasher()
+    for name, leaf in sorted(flat(tree).items()):
+        hasher.add(name, leaf)
+    return hasher.hexdigest()
+
+
+class Hasher:
+    """`parameters_hash` of parameters that come one at a time, sorted by name."""
+
+    def __init__(self):
+        self._digest = hashlib.sha256()
+
+    def add(self, name: str, leaf) -> None:
+        """Takes the next one, an array."""
+        leaf = to_host(leaf)
+        self._digest.update(f"{name} {leaf.dtype} {leaf.shape}\n".encode())
+        self._digest.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8))
+
+    def hexdigest(self) -> str:
+        """Of what came so far."""
+        return self._digest.hexdigest()
+
+
+def to_host(leaf) -> np.ndarray:
+    """An array as NumPy, gathered from other processes where it has to be."""
+    if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
+        leaf = multihost_utils.process_allgather(leaf, tiled=True)
+    return np.asarray(leaf)
+
+
+def _name(path) -> str:
+    if path and path[-1] == jax.tree_util.GetAttrKey("value"):  # inside an nnx.Variable
+        path = path[:-1]
+    return jax.tree_util.keystr(path, simple=True, separator=".")

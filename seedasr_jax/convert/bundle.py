@@ -1,0 +1,153 @@
+"""Bundles: one folder with everything that recognises speech, which `open_checkpoint` reads.
+
+config.json, the tokenizer's files, model-*.safetensors, parity.json (the artefact, run again from
+disk) and CARD.md. Embeddings keep their padding rows: a bundle has the stage's parameters, bit for
+bit.
+"""
+
+import collections.abc
+import dataclasses
+
+from etils import epath
+
+from seedasr_jax import __version__, config
+from seedasr_jax.checkpoint import Checkpoint, opened, record
+from seedasr_jax.convert import safetensors
+from seedasr_jax.errors import UserError
+from seedasr_jax.text.vocab import open_vocabulary
+
+PARITY_FILE, CARD_FILE = "parity.json", "CARD.md"
+_UNKNOWN = "not stated"
+
+
+def export_bundle(
+    checkpoint: Checkpoint,
+    out,
+    check: collections.abc.Callable[[epath.Path], dict],
+    *,
+    results: collections.abc.Sequence[dict] = (),
+    licences: collections.abc.Mapping[str, str] | None = None,
+):
+    """Writes a bundle; `out` appears when it is whole and was checked.
+
+    Args:
+        checkpoint: what to export.
+        out: a folder that does not exist, or an earlier export of the same.
+        check: runs the artefact in the given folder and returns what parity.json shall hold; it
+            raises if they do not agree.
+        results: rows as in results.jsonl, for the card.
+        licences: of the data, by task.
+
+    Returns:
+        `out` as a path.
+
+    Raises:
+        UserError: `out` holds something else.
+    """
+    out = epath.Path(out)
+    settings = {
+        "format": opened.BUNDLE_FORMAT,
+        "stage": checkpoint.name,
+        "imports": list(checkpoint.imports),
+        "lineage": checkpoint.lineage(),
+        **config.to_dict(_standing_alone(checkpoint)),
+    }
+    if out.exists():
+        _check_same(out, settings, "choose another --out or remove it")
+        return out
+    partial = out.parent / f"{out.name}.partial"
+    if partial.exists():  # of an export that was killed, or whose check failed
+        _check_same(partial, settings, "remove it")
+        partial.rmtree()
+    partial.mkdir(parents=True)
+    record.write_json(partial / opened.CONFIG_FILE, settings)
+    vocabulary = open_vocabulary(checkpoint.vocab)
+    if vocabulary.hash != checkpoint.record.vocabulary:
+        raise UserError(
+            f"{checkpoint.vocab}: expected the vocabulary {checkpoint.record.vocabulary} of"
+            f" {checkpoint.label}, found {vocabulary.hash}: put the tokenizer of its training there"
+        )
+    vocabulary.save(partial)
+    hashes = safetensors.write_shards(partial, checkpoint)
+    record.write_json(partial / opened.CONFIG_FILE, settings | {"hashes": hashes})
+    record.write_json(partial / PARITY_FILE, check(partial))
+    card = _card(opened.open_checkpoint(partial), results, licences or {})
+    (partial / CARD_FILE).write_text(card)
+    partial.rename(out)
+    return out
+
+
+def _standing_alone(checkpoint):
+    """The record that a bundle carries: frozen parts are inside; hashes come once known."""
+    return dataclasses.replace(
+        checkpoint.record, state="finished", step=checkpoint.step, frozen={}, hashes={}
+    )
+
+
+def _check_same(folder, settings, cure):
+    path = folder / opened.CONFIG_FILE
+    found = record.read_json(path) if path.exists() else {}
+    if found | {"hashes": {}} != settings | {"hashes": {}}:
+        raise UserError(f"{folder} exists and is not this export: {cure}")
+
+
+def _card(bundle, results, licences) -> str:
+    """CARD.md of a bundle that is on disk already."""
+    stage, lines = bundle.stage, bundle.lineage()
+    parts = {part: bundle.shapes(part).values() for part in bundle.parts()}
+    sizes = [(part, f"{sum(x.size for x in leaves):,}") for part, leaves in parts.items()]
+    lineage = [
+        (
+            entry["checkpoint"],
+            entry["kind"],
+            ", ".join(f"{p} from {c}" for p, c in entry["parents"].items()) or "nothing",
+        )
+        for entry in lines
+    ]
+    data = [
+        (
+            entry["checkpoint"].partition("@")[0],
+            task,
+            f"{rate:g}",
+            f"{entry['hours'][task]:.2f}" if task in entry["hours"] else _UNKNOWN,
+            licences.get(task, _UNKNOWN),
+        )
+        for entry in lines
+        for task, rate in entry["mixture"]
+    ]
+    rates = [
+        (
+            row["task"],
+            row["decode"],
+            row["utterances"],
+            f"{row['error_rate']:.2f}",
+            f"{row['ci_low']:.2f} to {row['ci_high']:.2f}",
+        )
+        for row in results
+    ]
+    described = f"Stage `{bundle.name}` of kind `{stage.kind}` after {bundle.step} steps"
+    return "\n".join(
+        [
+            f"# {bundle.label}\n",
+            f"{described}, written by seedasr_jax {__version__}.\n",
+            "```python\nimport seedasr_jax\n",
+            'seedasr_jax.load("THIS_FOLDER").transcribe(wave, rate).text\n```\n',
+            "## Parameters\n",
+            _table(("part", "parameters"), sizes),
+            "## Lineage\n",
+            _table(("checkpoint", "kind", "starts from"), lineage),
+            "## Data\n",
+            _table(("stage", "task", "rate", "hours heard", "licence"), data),
+            "## Error rates\n",
+            _table(("task", "decode", "utterances", "percent", "95 % interval"), rates)
+            if rates
+            else "None were measured with this export.\n",
+        ]
+    )
+
+
+def _table(head, rows) -> str:
+    def line(cells):
+        return "| " + " | ".join(str(c).replace("|", "\\|") for c in cells) + " |\n"
+
+    return line(head) + line(["---"] * len(head)) + "".join(map(line, rows))

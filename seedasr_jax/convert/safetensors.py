@@ -1,0 +1,75 @@
+"""Writes parameters as safetensors: model-00001-of-0000N.safetensors, tensors named by state path.
+
+A shard is read, written and dropped before the next: host memory holds one shard.
+"""
+
+import json
+import struct
+
+from etils import epath
+import numpy as np
+
+from seedasr_jax.checkpoint import tensors, trees
+
+SHARD_BYTES = 2 << 30  # at most, but for a tensor that alone is larger
+
+_NAMES = {np.dtype(dtype): name for name, dtype in tensors.TYPES.items()}
+
+
+def write_shards(folder, checkpoint, *, shard_bytes: int = SHARD_BYTES) -> dict[str, str]:
+    """Writes all parts of a checkpoint.
+
+    Args:
+        folder: exists.
+        checkpoint: its frozen parts are written too, so that the files stand alone.
+        shard_bytes: of one file at most.
+
+    Returns:
+        {part: content hash}, verified against the checkpoint's record.
+    """
+    plan = [
+        (part, group)
+        for part in checkpoint.parts()
+        for group in _groups(checkpoint.shapes(part), shard_bytes)
+    ]
+    hashers = {part: trees.Hasher() for part, _ in plan}
+    for number, (part, group) in enumerate(plan, 1):
+        arrays = checkpoint.read(part, group)
+        _write(epath.Path(folder) / _shard_name(number, len(plan)), arrays)
+        for name in group:
+            hashers[part].add(name, arrays[name])
+    hashes = {part: hasher.hexdigest() for part, hasher in hashers.items()}
+    for part, content in hashes.items():
+        checkpoint.verify(part, content)
+    return hashes
+
+
+def _groups(shapes, limit):
+    """Splits {name: shape}, sorted by name, into runs of at most `limit` bytes."""
+    groups, room = [], 0
+    for name in sorted(shapes):
+        size = shapes[name].size * shapes[name].dtype.itemsize
+        if not groups or size > room:
+            groups.append({})
+            room = limit
+        groups[-1][name] = shapes[name]
+        room -= size
+    return groups
+
+
+def _shard_name(number, count):
+    return f"model-{number:05d}-of-{count:05d}.safetensors"
+
+
+def _write(path, arrays):
+    header, end = {"__metadata__": {"format": "seedasr_jax"}}, 0
+    for name, x in arrays.items():
+        begin, end = end, end + x.nbytes
+        kind, shape = _NAMES[x.dtype], list(x.shape)
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the bytes behind it are aligned
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for x in arrays.values():
+            file.write(np.ascontiguousarray(x).reshape(-1).view(np.uint8).data)

@@ -1,0 +1,25 @@
+"""Errors that a user can mend: one line that says what was expected, what was found, and the cure."""
+
+import difflib
+
+
+class UserError(Exception):
+    """Something that the user can mend; the command prints the line and leaves with `exit_code`."""
+
+    exit_code = 1
+
+
+class ConfigError(UserError):
+    """A wrong flag, config or stale recipe: never worth a retry."""
+
+    exit_code = 2
+
+
+class DataError(UserError):
+    """Data that cannot be used: a manifest, a row, a recording."""
+
+
+def nearest(name: str, names) -> str:
+    """Returns ' Did you mean a, b?' with the names nearest to `name`, or '' where none is near."""
+    found = difflib.get_close_matches(str(name), [str(n) for n in names], n=3, cutoff=0.5)
+    return f" Did you mean {', '.join(found)}?" if found else ""

@@ -1,0 +1,154 @@
+"""AcLLM: instruction, context and continuous speech in the input of an LLM (Seed-ASR section 3).
+
+Dims: B batch, T mel frames, F mel bins, D encoder width, U speech tokens, P prompt tokens, C context
+tokens, N = P + C + U prefix slots, L transcript tokens, E LLM width, V vocabulary.
+"""
+
+import dataclasses
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+
+from seedasr_jax import config, shapes
+from seedasr_jax.batch import Batch
+from seedasr_jax.models import encoders, small
+from seedasr_jax.models.converter import Converter
+from seedasr_jax.models.ctc_head import CtcHead
+from seedasr_jax.models.decoder import Decoder
+
+PARTS = ("encoder", "ctc_head", "converter", "decoder")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Tokens:
+    """The ids with a meaning."""
+
+    pad: int = dataclasses.field(metadata=dict(static=True))  # and the blank of CTC
+    start: int = dataclasses.field(metadata=dict(static=True))
+    eos: int = dataclasses.field(metadata=dict(static=True))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Speech:
+    """Speech as the LLM reads it."""
+
+    x: jax.Array  # [B U E]
+    length: jax.Array  # [B] int32
+    clock: jax.Array | None  # [B U] int32, tokens begun so far, where positions are clocked
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Prefix:
+    """What stands before the transcript."""
+
+    x: jax.Array  # [B N E]
+    positions: jax.Array  # [B N] int32
+    real: jax.Array  # [B N] bool
+    next: jax.Array  # [B] int32, the position of the start token
+
+
+class AcLLM(nnx.Module):
+    """The recogniser; a stage builds only the parts that it needs, the others are None."""
+
+    def __init__(self, model: config.Model, tokens: Tokens, vocabulary, parts, *, remat, rngs):
+        """`vocabulary`: pieces of the tokenizer; `parts`: a subset of PARTS."""
+        self.config, self.tokens = model, tokens
+        options = dict(dtype=jnp.dtype(model.dtype), rngs=rngs)
+        widths = (model.encoder.width, model.decoder.width)
+        self.encoder = self.ctc_head = self.converter = self.decoder = nnx.data(None)
+        if "encoder" in parts:
+            encoder = encoders.lookup(model.encoder.kind)
+            mels = model.features.mels
+            self.encoder = encoder(model.encoder, mels, remat=remat, **options)
+        if "ctc_head" in parts:
+            self.ctc_head = CtcHead(model.encoder.width, vocabulary, **options)
+        if "converter" in parts:
+            splice = model.converter.splice
+            self.converter = Converter(*widths, splice=splice, **options)
+        if "decoder" in parts:
+            self.decoder = Decoder(
+                model.decoder, vocabulary, lora=model.lora, remat=remat, **options
+            )
+
+    @property
+    def clocked(self):
+        """Whether speech positions follow CTC onsets."""
+        return self.config.small.speech_positions == "ctc_onsets"
+
+    def convert(self, x, length, ctc_logits=None) -> Speech:
+        """Encoder frames [B T/R D] of [B] real ones to speech tokens.
+
+        `ctc_logits` [B T/R V] set the clock where positions are clocked.
+        """
+        clock = None
+        if self.clocked:
+            splice = self.config.converter.splice
+            clock = small.onset_clock(ctc_logits, length, splice, self.tokens.pad)
+        return Speech(*self.converter(x, length), clock)
+
+    def listen(self, mel, length) -> Speech:
+        """Log-mel [B T F] of [B] real frames to speech tokens, as in decoding."""
+        x, length = self.encoder(mel, length)
+        return self.convert(x, length, self.ctc_head(x) if self.clocked else None)
+
+    def prefix(self, batch: Batch, speech: Speech) -> Prefix:
+        """Instruction, context, speech: each in its own slots, positions without the padding."""
+        dims = shapes.check(speech.x, "B U E")
+        dims = shapes.check(batch.prompt, "B P", shapes.check(batch.context, "B C", dims))
+        x = [
+            self.decoder.embed_tokens(batch.prompt),
+            self.decoder.embed_tokens(batch.context),
+            speech.x.astype(self.decoder.dtype),
+        ]
+        lengths = (batch.prompt_length, batch.context_length, speech.length)
+        real = [shapes.valid(n, size) for n, size in zip(lengths, (dims[d] for d in "PCU"))]
+        first = batch.prompt_length[:, None]
+        begin = first + batch.context_length[:, None]
+        within = jnp.arange(dims["U"])[None] if speech.clock is None else speech.clock
+        positions = [
+            jnp.broadcast_to(jnp.arange(dims["P"])[None], (dims["B"], dims["P"])),
+            first + jnp.arange(dims["C"])[None],
+            begin + within,
+        ]
+        after = begin[:, 0] + speech.length
+        if speech.clock is not None:
+            # A constant, but never inside the speech: a longer prefix would overrun it.
+            after = jnp.maximum(self.config.small.transcript_position, begin[:, 0] + 2)
+        return Prefix(
+            jnp.concatenate(x, 1), jnp.concatenate(positions, 1), jnp.concatenate(real, 1), after
+        )
+
+    def transcribe_forced(self, prefix: Prefix, ids, ids_length):
+        """Teacher-forced logits [B L+1 V] of the transcript and its end token."""
+        dims = shapes.check(ids, "B L")
+        start = jnp.full((dims["B"], 1), self.tokens.start, ids.dtype)
+        given = jnp.concatenate([start, ids], 1)
+        x = jnp.concatenate([prefix.x, self.decoder.embed_tokens(given)], 1)
+        steps = jnp.arange(dims["L"] + 1)[None]
+        positions = jnp.concatenate([prefix.positions, prefix.next[:, None] + steps], 1)
+        real = jnp.concatenate([prefix.real, shapes.valid(ids_length + 1, dims["L"] + 1)], 1)
+        hidden = self.decoder(x, positions, real)
+        return self.decoder.logits(hidden[:, prefix.x.shape[1] :])
+
+    def language_model(self, ids, ids_length):
+        """Logits [B L+1 V] of text alone."""
+        dims = shapes.check(ids, "B L")
+        nothing = Prefix(
+            jnp.zeros((dims["B"], 0, self.config.decoder.width), self.decoder.dtype),
+            jnp.zeros((dims["B"], 0), jnp.int32),
+            jnp.zeros((dims["B"], 0), bool),
+            jnp.zeros(dims["B"], jnp.int32),
+        )
+        return self.transcribe_forced(nothing, ids, ids_length)
+
+
+def targets(ids, ids_length, eos):
+    """[B L] transcript -> [B L+1] targets with the end token behind it, and [B L+1] bool real."""
+    dims = shapes.check(ids, "B L")
+    at = jnp.arange(dims["L"] + 1)[None]
+    padded = jnp.pad(ids, ((0, 0), (0, 1)))
+    return jnp.where(at == ids_length[:, None], eos, padded), at <= ids_length[:, None]

@@ -1,0 +1,176 @@
+"""Attention: one function for all, relative positions for the encoder, RoPE for the decoder.
+
+Dims: B batch, N queries, M keys, H heads, G key-value heads, K head width, T frames, D encoder
+width, E decoder width.
+"""
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+
+from seedasr_jax import shapes
+from seedasr_jax.models.layers import Dense, RMSNorm
+
+
+def attend(q, k, v, mask, bias=None):
+    """Scaled dot-product attention with grouped key-value heads.
+
+    Args:
+        q: [B N H K] queries.
+        k, v: [B M G K]; head h reads group h // (H / G).
+        mask: bool, [B N M] or [B 1 M]; a query that may see no key gets zeros.
+        bias: [B H N M] added to the scaled scores, or None.
+
+    Returns:
+        [B N H K] in q's type; the softmax is float32.
+    """
+    dims = shapes.check(k, "B M G K", shapes.check(q, "B N H K"))
+    shapes.check(v, "B M G K", dims)
+    group = dims["H"] // dims["G"]
+    k, v = jnp.repeat(k, group, 2), jnp.repeat(v, group, 2)
+    scores = jnp.einsum("BNHK,BMHK->BHNM", q, k, preferred_element_type=jnp.float32)
+    scores = scores * dims["K"] ** -0.5
+    if bias is not None:
+        scores = scores + bias
+    mask = mask[:, None]  # [B 1 N M]
+    scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
+    weights = jnp.where(mask.any(-1, keepdims=True), jax.nn.softmax(scores, -1), 0)
+    return jnp.einsum("BHNM,BMHK->BNHK", weights.astype(v.dtype), v)
+
+
+def rope(x, positions, theta):
+    """Rotary position embedding (arXiv 2104.09864), halves rotated as in Llama and Qwen3.
+
+    Args:
+        x: [B N H K].
+        positions: [B N] int32; may repeat.
+        theta: base of the wavelengths.
+    """
+    dims = shapes.check(x, "B N H K")
+    shapes.check(positions, "B N", dims)
+    rates = theta ** -(jnp.arange(0, dims["K"], 2, dtype=jnp.float32) / dims["K"])
+    angles = positions[..., None, None].astype(jnp.float32) * shapes.align(rates, x)  # [B N 1 K/2]
+    sin, cos = jnp.sin(angles), jnp.cos(angles)
+    low, high = jnp.split(x.astype(jnp.float32), 2, -1)
+    return jnp.concatenate([low * cos - high * sin, high * cos + low * sin], -1).astype(x.dtype)
+
+
+def relative_shift(x):
+    """[B H T 2T-1] scores by distance T-1 ... -(T-1) -> [B H T T] scores by key.
+
+    Row t wants distance t - s at column s, which stands at column T-1-t+s: padding one column and
+    reading the rows at another stride shifts each row by one more (arXiv 1901.02860, appendix B).
+    """
+    batch, heads, size, distances = x.shape
+    x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (1, 0)))
+    x = x.reshape(batch, heads, distances + 1, size)[:, :, 1:]
+    return x.reshape(batch, heads, size, distances)[..., :size]
+
+
+def sinusoids(distances, width):
+    """[R] distances -> [R width]: sine in the first half, cosine in the second."""
+    rates = 10_000.0 ** -(jnp.arange(0, width, 2, dtype=jnp.float32) / width)
+    angles = distances[:, None].astype(jnp.float32) * rates[None]
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], -1)
+
+
+class RelativeAttention(nnx.Module):
+    """Multi-head self-attention with relative positions, for the encoder.
+
+    clip = 0: sinusoidal distances, projected, with two biases on the query (Transformer-XL, arXiv
+    1901.02860, equation in section 3.3; Conformer). clip > 0: a learned key per distance, shared by
+    heads, distances past `clip` clipped (arXiv 1803.02155).
+    """
+
+    def __init__(self, width, heads, *, clip, bias, dtype, rngs):
+        self.heads, self.clip, self.width, self.dtype = heads, clip, width, dtype
+        size = width // heads
+
+        def dense(axes, bias):
+            return Dense(width, width, axes, bias=bias, dtype=dtype, rngs=rngs)
+
+        into = ("width", "encoder_heads")
+        self.query, self.key, self.value = dense(into, bias), dense(into, bias), dense(into, bias)
+        self.out = dense(("encoder_heads", "width"), bias)
+        if clip:
+            table = jax.random.normal(rngs.params(), (2 * clip + 1, size)) * size**-0.5
+            self.distance = nnx.Param(table, axes=("distance", "head"))
+        else:
+            self.position = dense(into, False)
+            zeros = jnp.zeros((heads, size))
+            self.content_bias = nnx.Param(zeros, axes=("encoder_heads", "head"))
+            self.position_bias = nnx.Param(zeros, axes=("encoder_heads", "head"))
+
+    def __call__(self, x, mask):
+        """[B T D] frames and [B T] bool real frames -> [B T D]; padding is ignored."""
+        dims = shapes.check(x, "B T D")
+        x = jnp.where(mask[..., None], x, 0)  # NaN times a weight of 0 is NaN
+        size, heads = self.width // self.heads, self.heads
+
+        def split(y):
+            return y.reshape(dims["B"], dims["T"], heads, size)
+
+        q, k, v = split(self.query(x)), split(self.key(x)), split(self.value(x))
+        distances = jnp.arange(dims["T"] - 1, -dims["T"], -1)
+        if self.clip:
+            at = jnp.clip(distances, -self.clip, self.clip) + self.clip
+            keys = self.distance[...].astype(self.dtype)[at]  # [2T-1 K]
+            by_distance = jnp.einsum("BTHK,RK->BHTR", q, keys, preferred_element_type=jnp.float32)
+        else:
+            keys = self.position(sinusoids(distances, self.width)).reshape(-1, heads, size)
+            moved = q + shapes.align(self.position_bias[...].astype(self.dtype), q)
+            by_distance = jnp.einsum(
+                "BTHK,RHK->BHTR", moved, keys, preferred_element_type=jnp.float32
+            )
+            q = q + shapes.align(self.content_bias[...].astype(self.dtype), q)
+        bias = relative_shift(by_distance) * size**-0.5
+        y = attend(q, k, v, mask[:, None, :], bias)
+        return self.out(y.reshape(dims["B"], dims["T"], self.width))
+
+
+class GroupedAttention(nnx.Module):
+    """Causal self-attention of the decoder: grouped keys and values, RoPE, optional q/k norm."""
+
+    def __init__(self, config, *, lora, dtype, rngs):
+        self.heads, self.groups, self.size = config.heads, config.groups, config.head_width
+        self.theta = config.rope_theta
+        queries, keys = self.heads * self.size, self.groups * self.size
+
+        def dense(inputs, outputs, axes):
+            adapter = dict(lora=lora.rank, alpha=lora.alpha)
+            return Dense(inputs, outputs, axes, dtype=dtype, rngs=rngs, **adapter)
+
+        self.query = dense(config.width, queries, ("embed", "heads"))
+        self.key = dense(config.width, keys, ("embed", "groups"))
+        self.value = dense(config.width, keys, ("embed", "groups"))
+        self.out = dense(queries, config.width, ("heads", "embed"))
+        self.query_norm = self.key_norm = nnx.data(None)
+        if config.qk_norm:
+            self.query_norm = RMSNorm(self.size, dtype=dtype, epsilon=config.norm_eps)
+            self.key_norm = RMSNorm(self.size, dtype=dtype, epsilon=config.norm_eps)
+
+    def __call__(self, x, positions, mask, slot, cache):
+        """Attends over x itself, or over a cache that x is written into.
+
+        Args:
+            x: [B N E]; positions: [B N]; mask: bool [B N M], M = N without a cache.
+            slot: scalar, where in the cache x's first key goes; None without a cache.
+            cache: (k, v) of this layer, each [B M G K], or None.
+
+        Returns:
+            [B N E] and the new (k, v), or None.
+        """
+        dims = shapes.check(x, "B N E")
+        q = self.query(x).reshape(dims["B"], dims["N"], self.heads, self.size)
+        k = self.key(x).reshape(dims["B"], dims["N"], self.groups, self.size)
+        v = self.value(x).reshape(dims["B"], dims["N"], self.groups, self.size)
+        if self.query_norm is not None:
+            q, k = self.query_norm(q), self.key_norm(k)
+        q, k = rope(q, positions, self.theta), rope(k, positions, self.theta)
+        if cache is not None:
+            at = (0, slot, 0, 0)
+            k = jax.lax.dynamic_update_slice(cache[0], k.astype(cache[0].dtype), at)
+            v = jax.lax.dynamic_update_slice(cache[1], v.astype(cache[1].dtype), at)
+            cache = (k, v)
+        y = attend(q, k, v, mask)
+        return self.out(y.reshape(dims["B"], dims["N"], self.heads * self.size)), cache

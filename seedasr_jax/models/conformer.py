@@ -1,0 +1,136 @@
+"""Conformer block (arXiv 2005.08100) and the convolutions, each in the form its platform likes.
+
+Dims: B batch, T frames, D width, K kernel, F mel bins, C channels.
+"""
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+
+from seedasr_jax import shapes
+from seedasr_jax.models.attention import RelativeAttention
+from seedasr_jax.models.layers import Dense, LayerNorm, dropout, matmul
+
+
+def depthwise(x, kernel, *, causal):
+    """Depthwise convolution over time, zeros outside: [B T D], [K D] -> [B T D].
+
+    XLA:CPU's gradient of a grouped convolution is about 30 times too slow, K shifted products are
+    not; on TPU the products would each exchange a halo where time is sharded.
+    """
+    dims = shapes.check(kernel, "K D", shapes.check(x, "B T D"))
+    size = dims["K"]
+    left = size - 1 if causal else size // 2
+    pad = (left, size - 1 - left)
+
+    def shifted(x, kernel):
+        x = jnp.pad(x, ((0, 0), pad, (0, 0)))
+        return sum(x[:, k : k + dims["T"]] * kernel[None, None, k] for k in range(size))
+
+    def grouped(x, kernel):
+        return jax.lax.conv_general_dilated(
+            x,
+            kernel[:, None],
+            (1,),
+            (pad,),
+            dimension_numbers=("NWC", "WIO", "NWC"),
+            feature_group_count=dims["D"],
+        )
+
+    return jax.lax.platform_dependent(x, kernel, cpu=shifted, default=grouped)
+
+
+def strided(x, kernel):
+    """3 x 3 convolution of stride 2, zeros outside: [B T F C], [9*C D] -> [B ceil(T/2) ceil(F/2) D].
+
+    On CPU nine strided slices and one product: XLA's convolution there is several times slower.
+    """
+    batch, time, bins, channels = x.shape
+    outputs = kernel.shape[1]
+    rows, columns = -(-time // 2), -(-bins // 2)
+
+    def sliced(x, kernel):
+        x = jnp.pad(x, ((0, 0), (1, 2), (1, 2), (0, 0)))
+        patches = [
+            x[:, i : i + 2 * rows : 2, j : j + 2 * columns : 2] for i in range(3) for j in range(3)
+        ]
+        return matmul(jnp.concatenate(patches, -1), kernel)
+
+    def convolution(x, kernel):
+        return jax.lax.conv_general_dilated(
+            x,
+            kernel.reshape(3, 3, channels, outputs),
+            (2, 2),
+            ((1, 2 * rows - time), (1, 2 * columns - bins)),  # 2*ceil(n/2) - n: 1 if odd
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+
+    return jax.lax.platform_dependent(x, kernel, cpu=sliced, default=convolution)
+
+
+class FeedForward(nnx.Module):
+    """Norm, widen, swish, narrow."""
+
+    def __init__(self, config, *, dtype, rngs):
+        self.norm = LayerNorm(config.width, dtype=dtype)
+        options = dict(bias=config.bias, dtype=dtype, rngs=rngs)
+        self.wide = Dense(config.width, config.feedforward, ("width", "encoder_mlp"), **options)
+        self.narrow = Dense(config.feedforward, config.width, ("encoder_mlp", "width"), **options)
+
+    def __call__(self, x):
+        return self.narrow(jax.nn.silu(self.wide(self.norm(x))))
+
+
+class Convolution(nnx.Module):
+    """Norm, gated pointwise, depthwise, norm, swish, pointwise.
+
+    LayerNorm where the paper has BatchNorm: no statistics over replicas or padding.
+    """
+
+    def __init__(self, config, *, dtype, rngs):
+        width = config.width
+        self.causal = config.causal
+        self.norm = LayerNorm(width, dtype=dtype)
+        options = dict(bias=config.bias, dtype=dtype, rngs=rngs)
+        self.value = Dense(width, width, ("width", "encoder_mlp"), **options)
+        self.gate = Dense(width, width, ("width", "encoder_mlp"), **options)
+        init = nnx.initializers.lecun_normal()(rngs.params(), (config.kernel, width), jnp.float32)
+        self.kernel = nnx.Param(init, axes=("kernel", "encoder_mlp"))
+        self.middle = LayerNorm(width, dtype=dtype)
+        self.out = Dense(width, width, ("encoder_mlp", "width"), **options)
+        self.dtype = dtype
+
+    def __call__(self, x, length):
+        x = self.norm(x)
+        x = self.value(x) * jax.nn.sigmoid(self.gate(x))
+        x = shapes.zero_padding(x, length)  # biases made it non-zero
+        x = depthwise(x, self.kernel[...].astype(self.dtype), causal=self.causal)
+        return self.out(jax.nn.silu(self.middle(x)))
+
+
+class ConformerBlock(nnx.Module):
+    """x + FFN/2, + attention, + convolution, + FFN/2, norm (arXiv 2005.08100, equation 1)."""
+
+    def __init__(self, config, *, dtype, rngs):
+        options = dict(dtype=dtype, rngs=rngs)
+        self.rate = config.dropout
+        self.first = FeedForward(config, **options)
+        self.attention_norm = LayerNorm(config.width, dtype=dtype)
+        self.attention = RelativeAttention(
+            config.width, config.heads, clip=config.clip, bias=config.bias, **options
+        )
+        self.convolution = Convolution(config, **options)
+        self.second = FeedForward(config, **options)
+        self.norm = LayerNorm(config.width, dtype=dtype)
+
+    def __call__(self, x, length, keys):
+        """[B T D], [B] real frames, dropout keys [4 B] or None -> ([B T D], None)."""
+        dims = shapes.check(x, "B T D")
+        mask = shapes.valid(length, dims["T"])
+        x = shapes.zero_padding(x, length)
+        keys = (None,) * 4 if keys is None else keys
+        x = x + 0.5 * dropout(self.first(x), self.rate, keys[0])
+        x = x + dropout(self.attention(self.attention_norm(x), mask), self.rate, keys[1])
+        x = x + dropout(self.convolution(x, length), self.rate, keys[2])
+        x = x + 0.5 * dropout(self.second(x), self.rate, keys[3])
+        return self.norm(x), None

@@ -1,0 +1,40 @@
+"""Converter: splices K encoder frames into one token of the LLM's width (Seed-ASR section 3.3).
+
+Dims: B batch, T frames, D encoder width, K splice, U = ceil(T / K) tokens, E LLM width.
+"""
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+
+from seedasr_jax import shapes
+from seedasr_jax.models.layers import Dense
+
+
+class Converter(nnx.Module):
+    """Maps encoder frames [B T D] to LLM embeddings [B U E]: splice, then one linear layer."""
+
+    def __init__(self, frame_width, token_width, *, splice, dtype, rngs):
+        self.splice = splice
+        self.project = Dense(
+            splice * frame_width, token_width, ("splice", "embed"), dtype=dtype, rngs=rngs
+        )
+
+    def __call__(self, x: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Splices and projects.
+
+        Args:
+            x: [B T D] frames; what lies at padding is ignored.
+            length: [B] int32, real frames.
+
+        Returns:
+            [B U E] embeddings, zero at padding, and [B] int32 real tokens.
+        """
+        dims = shapes.check(x, "B T D")
+        shapes.check(length, "B", dims)
+        x = shapes.zero_padding(x, length)
+        # Padded, not cut: a lost tail is a lost word.
+        x = jnp.pad(x, ((0, 0), (0, -dims["T"] % self.splice), (0, 0)))
+        x = x.reshape(dims["B"], -1, self.splice * dims["D"])  # [B U K*D]
+        length = -(-length // self.splice)  # ceil
+        return shapes.zero_padding(self.project(x), length), length

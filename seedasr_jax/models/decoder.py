@@ -1,0 +1,113 @@
+"""Dense decoder of Qwen3 (arXiv 2505.09388) and Llama (arXiv 2407.21783) shape.
+
+Dims: L layers, B batch, N positions, M cache slots, E width, V vocabulary.
+"""
+
+import dataclasses
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+
+from seedasr_jax import shapes
+from seedasr_jax.models import cache as caches
+from seedasr_jax.models.attention import GroupedAttention
+from seedasr_jax.models.layers import (
+    Dense,
+    Embed,
+    RMSNorm,
+    Stack,
+    mask_surplus,
+    matmul,
+    padded_vocabulary,
+)
+
+
+class GatedFeedForward(nnx.Module):
+    """SwiGLU (arXiv 2002.05202): narrow(silu(gate x) * wide x)."""
+
+    def __init__(self, config, *, dtype, rngs):
+        options = dict(dtype=dtype, rngs=rngs)
+        self.gate = Dense(config.width, config.feedforward, ("embed", "mlp"), **options)
+        self.wide = Dense(config.width, config.feedforward, ("embed", "mlp"), **options)
+        self.narrow = Dense(config.feedforward, config.width, ("mlp", "embed"), **options)
+
+    def __call__(self, x):
+        return self.narrow(jax.nn.silu(self.gate(x)) * self.wide(x))
+
+
+class DecoderBlock(nnx.Module):
+    """x + attention(norm x), + feed-forward(norm x)."""
+
+    def __init__(self, config, *, lora, dtype, rngs):
+        norm = dict(dtype=dtype, epsilon=config.norm_eps)
+        self.attention_norm = RMSNorm(config.width, **norm)
+        self.attention = GroupedAttention(config, lora=lora, dtype=dtype, rngs=rngs)
+        self.feedforward_norm = RMSNorm(config.width, **norm)
+        self.feedforward = GatedFeedForward(config, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x, positions, mask, slot, cache):
+        y, cache = self.attention(self.attention_norm(x), positions, mask, slot, cache)
+        x = x + y
+        return x + self.feedforward(self.feedforward_norm(x)), cache
+
+
+class Decoder(nnx.Module):
+    """A causal language model over embeddings; positions are given, not assumed."""
+
+    def __init__(self, config, vocabulary, *, lora, remat, dtype, rngs):
+        """`vocabulary`: pieces of the tokenizer, used where config.vocabulary is 0."""
+        self.vocabulary = config.vocabulary or vocabulary
+        self.embed_scale, self.config, self.dtype = config.embed_scale, config, dtype
+        self.embed = Embed(self.vocabulary, config.width, dtype=dtype, rngs=rngs)
+
+        def block(rngs):
+            return DecoderBlock(config, lora=lora, dtype=dtype, rngs=rngs)
+
+        self.blocks = Stack(config.layers, block, remat=remat, rngs=rngs)
+        self.norm = RMSNorm(config.width, dtype=dtype, epsilon=config.norm_eps)
+        self.head = nnx.data(None)
+        if not config.tied:
+            rows = padded_vocabulary(self.vocabulary)
+            self.head = Dense(config.width, rows, ("embed", "vocab"), dtype=dtype, rngs=rngs)
+
+    def embed_tokens(self, ids):
+        """[B N] int32 -> [B N E]."""
+        return self.embed(ids) * self.embed_scale
+
+    def __call__(self, x, positions, real):
+        """Teacher-forced pass.
+
+        Args:
+            x: [B N E] embeddings; what lies at padding is ignored.
+            positions: [B N] int32.
+            real: [B N] bool; the rest is padding that nothing sees.
+
+        Returns:
+            [B N E] after the last norm; `logits` maps it to the vocabulary.
+        """
+        dims = shapes.check(x, "B N E")
+        shapes.check(positions, "B N", dims)
+        shapes.check(real, "B N", dims)
+        x = jnp.where(real[..., None], x, 0)  # NaN times a weight of 0 is NaN
+        causal = jnp.tril(jnp.ones((dims["N"], dims["N"]), bool))
+        x, _ = self.blocks(x, positions, causal[None] & real[:, None], None)
+        return self.norm(x)
+
+    def step(self, x, positions, real, cache: caches.KVCache):
+        """The same with a cache: prefill (N = prefix) and one token (N = 1) alike.
+
+        Returns:
+            [B N E] and the new cache.
+        """
+        x = jnp.where(real[..., None], x, 0)
+        slot = cache.slot
+        cache, mask = caches.extend(cache, real)
+        x, (k, v) = self.blocks(x, positions, mask, slot, own=(cache.k, cache.v))
+        return self.norm(x), dataclasses.replace(cache, k=k, v=v)
+
+    def logits(self, x):
+        """[... E] -> [... V] float32; padding rows get layers.NEVER."""
+        if self.head is not None:
+            return mask_surplus(self.head(x), self.vocabulary)
+        return mask_surplus(matmul(x, self.embed.table[...].astype(self.dtype).T), self.vocabulary)

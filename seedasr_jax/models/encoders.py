@@ -1,0 +1,22 @@
+"""The encoders a config can name; a module of `config.imports` may register more."""
+
+from seedasr_jax.errors import ConfigError, nearest
+from seedasr_jax.models.luise import Luise
+
+_ENCODERS = {"luise": Luise}
+
+
+def register(name, make):
+    """Adds an encoder: `make(config, mels, *, remat, dtype, rngs)`; see Luise for its call."""
+    _ENCODERS[name] = make
+
+
+def lookup(name):
+    """The encoder of that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in _ENCODERS:
+        raise ConfigError(f"encoder {name!r} is not known.{nearest(name, _ENCODERS)}")
+    return _ENCODERS[name]

@@ -1,0 +1,154 @@
+"""Layers: the only creators of parameters.
+
+Dims: L layers, B batch, T frames, V vocabulary; `...` stands for the axes of one layer's parameter.
+"""
+
+import functools
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+
+from seedasr_jax import shapes
+
+_policies = jax.checkpoint_policies
+REMAT = {
+    "none": lambda body: body,
+    "block": jax.checkpoint,
+    "dots": functools.partial(jax.checkpoint, policy=_policies.dots_with_no_batch_dims_saveable),
+}
+
+# Logit of a row that does not exist. Not the lowest float32: that is -inf in bfloat16, the input type
+# of a TPU's matrix product, and -inf times a 0 of one-hot labels (CTC) is NaN.
+NEVER = -1e9
+UNROLLED = 4  # layers at most whose scan is unrolled: a loop costs a small model on a CPU a third
+
+VOCABULARY_MULTIPLE = 128  # embedding rows are padded to it, so that every vocabulary shards
+
+
+class LoraParam(nnx.Param):
+    """A parameter of a low-rank adapter: the part `lora`, wherever it stands."""
+
+
+def padded_vocabulary(size: int) -> int:
+    """Rows of an embedding or head for `size` pieces."""
+    return -(-size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
+
+
+def matmul(x, kernel):
+    """[... I] @ [I O], leading axes flattened: XLA:CPU transposes less in the kernel's gradient."""
+    return jnp.dot(x.reshape(-1, x.shape[-1]), kernel).reshape(*x.shape[:-1], kernel.shape[1])
+
+
+class Dense(nnx.Module):
+    """y = x @ kernel (+ bias), plus a low-rank adapter where `lora` is above 0 (arXiv 2106.09685).
+
+    `axes` names the kernel's logical axes; parallel/rules.py maps them to the mesh.
+    """
+
+    def __init__(
+        self, inputs, outputs, axes, *, dtype, rngs, bias=False, lora=0, alpha=16.0, scale=1.0
+    ):
+        init = nnx.initializers.variance_scaling(scale, "fan_in", "truncated_normal")
+        self.kernel = nnx.Param(init(rngs.params(), (inputs, outputs), jnp.float32), axes=axes)
+        self.bias = nnx.data(nnx.Param(jnp.zeros(outputs), axes=(axes[1],)) if bias else None)
+        self.dtype = dtype
+        self.lora_scale = alpha / lora if lora else 0.0
+        self.lora_a = self.lora_b = nnx.data(None)
+        if lora:
+            a = nnx.initializers.lecun_normal()(rngs.params(), (inputs, lora), jnp.float32)
+            self.lora_a = LoraParam(a, axes=(axes[0], "rank"))
+            self.lora_b = LoraParam(jnp.zeros((lora, outputs)), axes=("rank", axes[1]))
+
+    def __call__(self, x):
+        x = x.astype(self.dtype)
+        y = matmul(x, self.kernel[...].astype(self.dtype))
+        if self.lora_a is not None:
+            low = matmul(x, self.lora_a[...].astype(self.dtype))
+            y = y + self.lora_scale * matmul(low, self.lora_b[...].astype(self.dtype))
+        return y if self.bias is None else y + shapes.align(self.bias[...].astype(self.dtype), y)
+
+
+class LayerNorm(nnx.Module):
+    """Zero mean, unit variance over the last axis, in float32, then scale and bias."""
+
+    def __init__(self, width, *, dtype, epsilon=1e-5):
+        self.scale = nnx.Param(jnp.ones(width), axes=("norm",))
+        self.bias = nnx.Param(jnp.zeros(width), axes=("norm",))
+        self.dtype, self.epsilon = dtype, epsilon
+
+    def __call__(self, x):
+        x = x.astype(jnp.float32)
+        x = x - x.mean(-1, keepdims=True)
+        x = x * jax.lax.rsqrt((x * x).mean(-1, keepdims=True) + self.epsilon)
+        x = x * shapes.align(self.scale[...], x) + shapes.align(self.bias[...], x)
+        return x.astype(self.dtype)
+
+
+class RMSNorm(nnx.Module):
+    """Unit mean square over the last axis, in float32, then scale (arXiv 1910.07467)."""
+
+    def __init__(self, width, *, dtype, epsilon):
+        self.scale = nnx.Param(jnp.ones(width), axes=("norm",))
+        self.dtype, self.epsilon = dtype, epsilon
+
+    def __call__(self, x):
+        x = x.astype(jnp.float32)
+        x = x * jax.lax.rsqrt((x * x).mean(-1, keepdims=True) + self.epsilon)
+        return (x * shapes.align(self.scale[...], x)).astype(self.dtype)
+
+
+class Embed(nnx.Module):
+    """A table [V E] of token embeddings; rows past `size` are padding and never chosen."""
+
+    def __init__(self, size, width, *, dtype, rngs):
+        rows = padded_vocabulary(size)
+        table = jax.random.normal(rngs.params(), (rows, width)) * width**-0.5
+        self.table = nnx.Param(table, axes=("vocab", "embed"))
+        self.dtype = dtype
+
+    def __call__(self, ids):
+        return self.table[...].astype(self.dtype)[ids]
+
+
+def mask_surplus(logits, size):
+    """[... V] float32 logits with those of padding rows (index >= size) set to NEVER."""
+    real = jnp.arange(logits.shape[-1]) < size
+    return jnp.where(shapes.align(real, logits), logits.astype(jnp.float32), NEVER)
+
+
+def dropout(x, rate, keys):
+    """Drops elements of [B T D], each example by its own key [B]: no neighbour changes a draw."""
+    if keys is None or rate == 0.0:
+        return x
+    keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - rate, x.shape[1:]))(keys)
+    return jnp.where(keep, x / (1 - rate), 0).astype(x.dtype)
+
+
+class Stack(nnx.Module):
+    """`layers` copies of one block, stored stacked [L ...] and run by one scanned body.
+
+    A block maps (x, *shared, own) to (x, out). `own` is this layer's slice of a pytree [L ...]: a
+    cache or dropout keys; `out` comes back stacked [L ...]: caches, every layer's x.
+    """
+
+    def __init__(self, layers, make_block, *, remat, rngs):
+        @nnx.split_rngs(splits=layers)
+        @nnx.vmap(in_axes=0, out_axes=0)
+        def create(rngs):
+            return make_block(rngs=rngs)
+
+        self.blocks = create(rngs)
+        for _, node in nnx.iter_graph(self.blocks):
+            if isinstance(node, nnx.Param):
+                node.set_metadata(axes=("layers", *node.axes))
+        self.remat, self.unroll = remat, layers <= UNROLLED
+
+    def __call__(self, x, *shared, own=None):
+        graphdef, stacked = nnx.split(self.blocks)
+
+        def body(x, layer):
+            params, own = layer
+            return nnx.merge(graphdef, params)(x, *shared, own)
+
+        return jax.lax.scan(REMAT[self.remat](body), x, (stacked, own), unroll=self.unroll)

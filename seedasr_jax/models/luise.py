@@ -1,0 +1,91 @@
+"""LUISE: a front end that subsamples, then Conformer blocks (Seed-ASR section 3.2).
+
+Dims: B batch, T mel frames, F mel bins, D width, L layers, R = subsampling, T/R encoder frames.
+"""
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+
+from seedasr_jax import shapes
+from seedasr_jax.models.conformer import ConformerBlock, strided
+from seedasr_jax.models.layers import Dense, LayerNorm, Stack, dropout
+
+
+class StridedFront(nnx.Module):
+    """log2(R) strided 3 x 3 convolutions with ReLU, then one linear layer."""
+
+    def __init__(self, config, mels, *, dtype, rngs):
+        self.dtype = dtype
+        self.kernels, self.biases, inputs, bins = nnx.List(), nnx.List(), 1, mels
+        for _ in range(config.subsampling.bit_length() - 1):
+            init = nnx.initializers.he_normal()
+            kernel = init(rngs.params(), (9 * inputs, config.channels), jnp.float32)
+            self.kernels.append(nnx.Param(kernel, axes=("patch", "channels")))
+            self.biases.append(nnx.Param(jnp.zeros(config.channels), axes=("norm",)))
+            inputs, bins = config.channels, -(-bins // 2)
+        self.out = Dense(bins * inputs, config.width, ("patch", "width"), dtype=dtype, rngs=rngs)
+
+    def __call__(self, x, length):
+        x = x[..., None].astype(self.dtype)
+        for kernel, bias in zip(self.kernels, self.biases):
+            x = shapes.zero_padding(x, length)
+            x = strided(x, kernel[...].astype(self.dtype))
+            x = jax.nn.relu(x + shapes.align(bias[...].astype(x.dtype), x))
+            length = -(-length // 2)
+        return self.out(x.reshape(*x.shape[:2], -1)), length
+
+
+class StackedFront(nnx.Module):
+    """R frames side by side and one linear layer: cheap, for small models."""
+
+    def __init__(self, config, mels, *, dtype, rngs):
+        self.size = config.subsampling
+        self.out = Dense(self.size * mels, config.width, ("patch", "width"), dtype=dtype, rngs=rngs)
+
+    def __call__(self, x, length):
+        x = shapes.zero_padding(x, length)
+        x = jnp.pad(x, ((0, 0), (0, -x.shape[1] % self.size), (0, 0)))
+        x = x.reshape(x.shape[0], -1, self.size * x.shape[2])
+        return self.out(x), -(-length // self.size)
+
+
+FRONTS = {"conv": StridedFront, "stack": StackedFront}
+
+
+class Luise(nnx.Module):
+    """Speech encoder: log-mel [B T F] to [B ceil(T/R) D]."""
+
+    def __init__(self, config, mels, *, remat, dtype, rngs):
+        self.layers, self.rate = config.layers, config.dropout
+        self.front = FRONTS[config.front](config, mels, dtype=dtype, rngs=rngs)
+        self.norm = LayerNorm(config.width, dtype=dtype)
+
+        def block(rngs):
+            return ConformerBlock(config, dtype=dtype, rngs=rngs)
+
+        self.blocks = Stack(config.layers, block, remat=remat, rngs=rngs)
+
+    def __call__(self, mel, length, keys=None):
+        """Encodes.
+
+        Args:
+            mel: [B T F] log-mel; what lies at padding is ignored.
+            length: [B] int32, real mel frames.
+            keys: [B] random keys for dropout, or None for none.
+
+        Returns:
+            [B ceil(T/R) D], zero at padding, and [B] int32 real frames.
+        """
+        dims = shapes.check(mel, "B T F")
+        shapes.check(length, "B", dims)
+        x, length = self.front(mel, length)
+        x = self.norm(x)
+        own = None
+        if keys is not None and self.rate:
+            x = dropout(x, self.rate, jax.vmap(lambda k: jax.random.fold_in(k, 0))(keys))
+            numbers = jnp.arange(1, 4 * self.layers + 1).reshape(self.layers, 4)
+            fold = jax.vmap(jax.random.fold_in, (0, None))  # over examples
+            own = jax.vmap(jax.vmap(fold, (None, 0)), (None, 0))(keys, numbers)  # [L 4 B]
+        x, _ = self.blocks(x, length, own=own)
+        return shapes.zero_padding(x, length), length

@@ -1,0 +1,74 @@
+"""Shardings of a state and of a Batch, from the one table.
+
+Dims: B global batch.
+"""
+
+from flax import nnx
+import jax
+from jax.sharding import NamedSharding, PartitionSpec
+import numpy as np
+
+from seedasr_jax.errors import ConfigError
+from seedasr_jax.parallel import rules
+
+
+def of_params(params: nnx.State, mesh):
+    """A tree like `params` (abstract or not) of shardings, by each parameter's axes."""
+
+    def one(path, param):
+        name = ".".join(str(key) for key in path)
+        spec = rules.spec(param.get_metadata("axes"), param.shape, mesh, name)
+        return param.replace(NamedSharding(mesh, spec))
+
+    return nnx.map_state(one, params)
+
+
+def like_params(tree, params, shardings, mesh):
+    """Shardings of an optimiser's state: what is shaped like a parameter lies where it lies.
+
+    Args:
+        tree: abstract optimiser state, holding trees like `params` and scalars.
+        params, shardings: trees of one structure.
+    """
+    structure = jax.tree.structure(params)
+
+    def is_params(node):
+        return jax.tree.structure(node) == structure
+
+    def one(node):
+        if is_params(node):
+            return jax.tree.unflatten(structure, jax.tree.leaves(shardings))
+        return replicated(mesh)
+
+    return jax.tree.map(one, tree, is_leaf=is_params)
+
+
+def replicated(mesh):
+    """Everywhere the same."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def of_batch(mesh):
+    """B over the mesh axes that share examples."""
+    return NamedSharding(mesh, PartitionSpec(rules.BATCH))
+
+
+def check_batch(utterances: int, mesh, accum: int):
+    """Checks that a bucket divides over mesh and accumulation.
+
+    Raises:
+        ConfigError: names the nearest number of utterances that does.
+    """
+    parts = accum * int(np.prod([mesh.shape[axis] for axis in rules.BATCH]))
+    if utterances % parts:
+        above = -(-utterances // parts) * parts
+        raise ConfigError(
+            f"a bucket of {utterances} utterances does not divide by mesh.data x mesh.fsdp x"
+            f" run.accum = {parts}; the nearest that does is {above}"
+        )
+
+
+def put_batch(batch, mesh):
+    """A process's rows of a numpy Batch to global arrays, B over (data, fsdp)."""
+    place = of_batch(mesh)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(place, x), batch)

@@ -1,0 +1,51 @@
+"""Shapes: the axis letters of the project, and the two things that are done with a length.
+
+Letters (one meaning everywhere): A micro-batches, B batch, S samples, T frames, F mel bins, D encoder
+width, K splice or kernel, U speech tokens, P prompt tokens, C context tokens, N decoder positions,
+L transcript tokens (or layers in parameters), E decoder width, H heads, G key-value heads, V
+vocabulary.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def check(x, letters: str, dims: dict | None = None) -> dict:
+    """Checks the shape of `x` against axis letters and returns the sizes by letter.
+
+    Args:
+        x: an array, a tracer or a ShapeDtypeStruct.
+        letters: such as "B T D"; a number stands for itself.
+        dims: sizes that are known already; a letter in it must agree.
+
+    Returns:
+        dict letter -> size, `dims` included.
+
+    Raises:
+        ValueError: the rank or a size differs; says which letter, what was expected and found.
+    """
+    names = letters.split()
+    dims = dict(dims or {})
+    if len(names) != len(x.shape):
+        raise ValueError(f"expected [{letters}] ({len(names)} axes), found shape {x.shape}")
+    for name, size in zip(names, x.shape):
+        expected = int(name) if name.isdigit() else dims.setdefault(name, size)
+        if expected != size:
+            raise ValueError(f"expected [{letters}] with {name} = {expected}, found {x.shape}")
+    return dims
+
+
+def valid(length: jax.Array, size: int) -> jax.Array:
+    """[B] real lengths -> [B size] bool, true where a position is real."""
+    return jnp.arange(size)[None] < length[:, None]
+
+
+def align(x: jax.Array, like: jax.Array) -> jax.Array:
+    """`x` with leading axes of size 1, as many axes as `like`: broadcasting is always written out."""
+    return x.reshape((1,) * (like.ndim - x.ndim) + x.shape)
+
+
+def zero_padding(x: jax.Array, length: jax.Array) -> jax.Array:
+    """[B T ...] -> the same with zeros at padding, whatever stood there (NaN too)."""
+    mask = valid(length, x.shape[1])
+    return jnp.where(mask.reshape(mask.shape + (1,) * (x.ndim - 2)), x, 0)

@@ -1,0 +1,132 @@
+"""THE table of languages, dialects and accents: nothing else in the project lists any.
+
+Tags are BCP-47 (RFC 5646), scripts ISO 15924. A Mandarin dialect without a registered tag gets a
+private-use one, `zh-x-NAME`. `unit` is what an error rate counts, `normalizer` a name of
+text/normalize.py.
+
+Seed-ASR speaks of eight languages in its multilingual model and of Mandarin with 13 dialects in its
+Chinese one. Which ones stand here is our choice: the eight were set from memory and never checked
+against the paper, and we know of no list of the 13. A team adds its language by adding a row.
+"""
+
+import dataclasses
+
+from seedasr_jax import errors
+
+
+@dataclasses.dataclass(frozen=True)
+class Language:
+    """A row of the table.
+
+    Attributes:
+        tag: BCP-47 tag in its canonical case.
+        name: English name.
+        parent: tag of the language that this is a dialect or accent of; "" for a language.
+        script: ISO 15924 code of the script that transcripts are written in.
+        unit: "word" or "char", what its error rate counts.
+        normalizer: name and version in `normalize.NORMALIZERS` for scoring.
+    """
+
+    tag: str
+    name: str
+    parent: str
+    script: str
+    unit: str
+    normalizer: str
+
+
+_ROWS = (
+    # The eight languages of the multilingual recipes, each with its accents.
+    Language("en", "English", "", "Latn", "word", "english@1"),
+    Language("en-US", "American English", "en", "Latn", "word", "english@1"),
+    Language("en-GB", "British English", "en", "Latn", "word", "english@1"),
+    Language("en-GB-scotland", "Scottish English", "en-GB", "Latn", "word", "english@1"),
+    Language("en-029", "Caribbean English", "en", "Latn", "word", "english@1"),
+    Language("en-AU", "Australian English", "en", "Latn", "word", "english@1"),
+    Language("en-CA", "Canadian English", "en", "Latn", "word", "english@1"),
+    Language("en-IE", "Irish English", "en", "Latn", "word", "english@1"),
+    Language("en-IN", "Indian English", "en", "Latn", "word", "english@1"),
+    Language("en-ZA", "South African English", "en", "Latn", "word", "english@1"),
+    Language("ar", "Arabic", "", "Arab", "word", "unpointed@1"),
+    Language("es", "Spanish", "", "Latn", "word", "basic@1"),
+    Language("es-ES", "Spanish of Spain", "es", "Latn", "word", "basic@1"),
+    Language("es-419", "Latin American Spanish", "es", "Latn", "word", "basic@1"),
+    Language("es-MX", "Mexican Spanish", "es-419", "Latn", "word", "basic@1"),
+    Language("fr", "French", "", "Latn", "word", "basic@1"),
+    Language("fr-FR", "French of France", "fr", "Latn", "word", "basic@1"),
+    Language("fr-BE", "Belgian French", "fr", "Latn", "word", "basic@1"),
+    Language("fr-CA", "Canadian French", "fr", "Latn", "word", "basic@1"),
+    Language("fr-CH", "Swiss French", "fr", "Latn", "word", "basic@1"),
+    Language("id", "Indonesian", "", "Latn", "word", "basic@1"),
+    Language("ja", "Japanese", "", "Jpan", "char", "zh@1"),
+    Language("ko", "Korean", "", "Kore", "char", "basic@1"),  # its word spacing varies by writer
+    Language("pt", "Portuguese", "", "Latn", "word", "basic@1"),
+    Language("pt-BR", "Brazilian Portuguese", "pt", "Latn", "word", "basic@1"),
+    Language("pt-PT", "European Portuguese", "pt", "Latn", "word", "basic@1"),
+    # Mandarin in its written forms.
+    Language("zh", "Mandarin Chinese", "", "Hans", "char", "zh@1"),
+    Language("zh-Hant", "Mandarin in traditional characters", "zh", "Hant", "char", "zh@1"),
+    Language("zh-TW", "Taiwanese Mandarin", "zh-Hant", "Hant", "char", "zh@1"),
+    # The 13 Chinese dialects: Mandarin ones first.
+    Language("zh-x-dongbei", "Northeastern Mandarin", "zh", "Hans", "char", "zh@1"),
+    Language("zh-x-henan", "Henan Mandarin", "zh", "Hans", "char", "zh@1"),
+    Language("zh-x-hubei", "Hubei Mandarin", "zh", "Hans", "char", "zh@1"),
+    Language("zh-x-shaanxi", "Shaanxi Mandarin", "zh", "Hans", "char", "zh@1"),
+    Language("zh-x-shandong", "Shandong Mandarin", "zh", "Hans", "char", "zh@1"),
+    Language("zh-x-sichuan", "Sichuan Mandarin", "zh", "Hans", "char", "zh@1"),
+    Language("cjy", "Jin Chinese", "zh", "Hans", "char", "zh@1"),
+    Language("gan", "Gan Chinese", "zh", "Hans", "char", "zh@1"),
+    Language("hak", "Hakka Chinese", "zh", "Hans", "char", "zh@1"),
+    Language("hsn", "Xiang Chinese (Hunan)", "zh", "Hans", "char", "zh@1"),
+    Language("nan", "Southern Min Chinese", "zh", "Hans", "char", "zh@1"),
+    Language("wuu", "Wu Chinese", "zh", "Hans", "char", "zh@1"),
+    Language("yue", "Cantonese", "zh", "Hant", "char", "zh@1"),
+    # Further languages.
+    Language("de", "German", "", "Latn", "word", "basic@1"),
+    Language("eu", "Basque", "", "Latn", "word", "basic@1"),
+    Language("he", "Hebrew", "", "Hebr", "word", "unpointed@1"),
+    Language("hi", "Hindi", "", "Deva", "word", "basic@1"),
+    Language("it", "Italian", "", "Latn", "word", "basic@1"),
+    Language("sv", "Swedish", "", "Latn", "word", "basic@1"),
+    Language("th", "Thai", "", "Thai", "char", "basic@1"),  # written without spaces
+    Language("tok", "Toki Pona", "", "Latn", "word", "basic@1"),
+)
+
+LANGUAGES: dict[str, Language] = {row.tag: row for row in _ROWS}
+MULTILINGUAL = ("en", "ar", "es", "fr", "id", "ja", "ko", "pt")
+CHINESE_DIALECTS = tuple(
+    row.tag for row in _ROWS if row.parent == "zh" and not row.tag.startswith("zh-Han")
+)
+
+_ALIASES = {"cmn": "zh", "iw": "he", "in": "id"}  # other codes of the same language
+_BY_LOWER = {tag.lower(): row for tag, row in LANGUAGES.items()}
+_BY_NAME = {row.name.lower(): row.tag for row in _ROWS}
+
+
+def lookup(tag: str) -> Language:
+    """Returns the row of a tag, or of the nearest tag above it.
+
+    Case does not matter and `_` stands for `-`. Unknown subtags are dropped from the right as in
+    RFC 4647 (en-NZ -> en). `zh-yue`, the extended form, is `yue`; `cmn` is `zh`.
+
+    Raises:
+        errors.ConfigError: not even the first subtag is known; names the nearest tags.
+    """
+    subtags = str(tag).lower().replace("_", "-").split("-")
+    subtags[0] = _ALIASES.get(subtags[0], subtags[0])
+    if subtags[0] == "zh" and len(subtags) > 1:
+        extended = _BY_LOWER.get(_ALIASES.get(subtags[1], subtags[1]))
+        if extended and "zh" in (extended.tag, extended.parent):
+            subtags[:2] = [extended.tag]
+    while subtags:
+        if row := _BY_LOWER.get("-".join(subtags)):
+            return row
+        subtags.pop()
+    if by_name := _BY_NAME.get(str(tag).lower()):
+        cure = f" Did you mean {by_name}?"
+    else:
+        cure = errors.nearest(str(tag).lower(), LANGUAGES)
+    raise errors.ConfigError(
+        f"unknown language {tag!r}: expected a BCP-47 tag whose language is in text/languages.py, "
+        f"such as en, zh or yue.{cure}"
+    )

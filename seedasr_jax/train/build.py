@@ -1,0 +1,108 @@
+"""A stage's config -> model, objective, optimiser, shardings. Training and planning both call it."""
+
+import dataclasses
+from typing import Any
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+
+from seedasr_jax import config
+from seedasr_jax.errors import ConfigError, nearest
+from seedasr_jax.models.acllm import AcLLM, Tokens
+from seedasr_jax.parallel import mesh as meshes
+from seedasr_jax.parallel import sharding
+from seedasr_jax.train import objectives, optim
+from seedasr_jax.train.state import TrainState
+from seedasr_jax.train.step import make_train_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Built:
+    """What a stage computes with; no array is allocated yet."""
+
+    stage: config.Stage
+    mesh: jax.sharding.Mesh
+    objective: Any
+    graphdef: Any
+    tx: Any
+    abstract: TrainState  # shapes
+    sharding: TrainState  # where each lies
+
+    def train_step(self):
+        """The jitted step."""
+        return make_train_step(
+            self.graphdef,
+            self.objective,
+            self.tx,
+            self.sharding,
+            sharding.of_batch(self.mesh),
+            self.stage.run.accum,
+        )
+
+    def fresh(self) -> TrainState:
+        """A state drawn from the stage's seed, made where it lies."""
+        return jax.jit(self._create, out_shardings=self.sharding)()
+
+    def _create(self):
+        _, params, frozen = _split(self._model(), self.stage.trains)
+        return _state(params, frozen, self.tx, self.stage.seed)
+
+    def _model(self):
+        return self.make_model(nnx.Rngs(params=jax.random.fold_in(jax.random.key(self.stage.seed), 1)))
+
+    make_model: Any = None
+
+
+def _split(model, trains):
+    def learns(path, value):
+        return optim.part_of(path, value) in trains
+
+    return nnx.split(model, learns, ...)
+
+
+def _state(params, frozen, tx, seed):
+    zero = jnp.zeros((), jnp.int32)
+    return TrainState(zero, zero, params, frozen, tx.init(params), jax.random.key(seed))
+
+
+def build(stage: config.Stage, tokens: Tokens, vocabulary: int, devices=None) -> Built:
+    """Builds a stage without allocating anything.
+
+    Args:
+        stage: its config.
+        tokens, vocabulary: the tokenizer's special ids and number of pieces.
+        devices: of the mesh; default all.
+
+    Raises:
+        ConfigError: parts that do not exist, a mesh that does not fit devices, parameters or buckets.
+    """
+    mesh = meshes.make(stage.mesh, devices)
+    for _, _, utterances in stage.data.buckets:
+        sharding.check_batch(utterances, mesh, stage.run.accum)
+    objective = objectives.make(stage, tokens, vocabulary)
+    known = (*objective.parts, "lora")
+    for part in stage.trains:
+        if part not in known:
+            raise ConfigError(f"trains {part!r}: kind {stage.kind!r} has no such part."
+                              f"{nearest(part, known)}")
+
+    def make_model(rngs):
+        parts = objective.parts
+        return AcLLM(stage.model, tokens, vocabulary, parts, remat=stage.run.remat, rngs=rngs)
+
+    tx = optim.make(stage.optim, stage.steps)
+    model = nnx.eval_shape(lambda: make_model(nnx.Rngs(0)))
+    graphdef, params, frozen = _split(model, stage.trains)
+    abstract = jax.eval_shape(lambda p, f: _state(p, f, tx, stage.seed), params, frozen)
+    places = sharding.of_params(params, mesh)
+    everywhere = sharding.replicated(mesh)
+    shardings = TrainState(
+        step=everywhere,
+        skipped=everywhere,
+        params=places,
+        frozen=sharding.of_params(frozen, mesh),
+        opt_state=sharding.like_params(abstract.opt_state, params, places, mesh),
+        rng=everywhere,
+    )
+    return Built(stage, mesh, objective, graphdef, tx, abstract, shardings, make_model)

@@ -1,0 +1,114 @@
+"""The stage graph: order, recipe hashes, staleness. What a stage is stands in its config."""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+
+from seedasr_jax import config
+from seedasr_jax.errors import ConfigError, nearest
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What decides a stage's parameters."""
+
+    tree: dict  # nested dicts: the stage's recipe, and under "reads" the content of what it reads
+    parents: dict[str, str]  # part -> stage of this graph, or path of a checkpoint
+    hash: str  # of the tree and the parents' hashes
+
+
+def parents(graph: config.Graph, name: str) -> list[str]:
+    """The stages of the graph that a stage starts from."""
+    sources = dict.fromkeys(graph.stages[name].init.values())
+    return [source for source in sources if source in graph.stages]
+
+
+def order(graph: config.Graph) -> list[str]:
+    """Stages, parents first, in the config's order where that is free.
+
+    Raises:
+        ConfigError: stages that start from each other.
+    """
+    done: list[str] = []
+    left = list(graph.stages)
+    while left:
+        ready = [n for n in left if all(p in done for p in parents(graph, n))]
+        if not ready:
+            raise ConfigError(f"config.stages: {', '.join(left)} start from each other")
+        done.append(ready[0])
+        left.remove(ready[0])
+    return done
+
+
+def descendants(graph: config.Graph, name: str) -> list[str]:
+    """The stage and all that start from it, in order."""
+    found = {name}
+    for other in order(graph):
+        if found & set(parents(graph, other)):
+            found.add(other)
+    return [n for n in order(graph) if n in found]
+
+
+def check(graph: config.Graph, needed: Callable[[config.Stage], tuple[str, ...]]):
+    """Checks each stage's `init` against the parts that its objective needs.
+
+    Raises:
+        ConfigError: a part without a source, a source for no part, or a misspelt stage.
+    """
+    for name, stage in graph.stages.items():
+        parts = needed(stage)
+        for part in parts:
+            if part not in stage.init:
+                raise ConfigError(
+                    f"stage {name!r}: init.{part} is missing; set it to 'fresh', an earlier stage"
+                    " or a checkpoint"
+                )
+        for part, source in stage.init.items():
+            if part not in (*parts, "lora"):
+                raise ConfigError(
+                    f"stage {name!r}: init.{part}, but kind {stage.kind!r} has no such part."
+                    f"{nearest(part, parts)}"
+                )
+            path_like = "/" in source or "@" in source or source.startswith(".")
+            if source != "fresh" and source not in graph.stages and not path_like:
+                raise ConfigError(
+                    f"stage {name!r}: init.{part} = {source!r} is no stage, no path and not 'fresh'."
+                    f"{nearest(source, [*graph.stages, 'fresh'])}"
+                )
+
+
+def recipes(
+    graph: config.Graph,
+    vocabulary: str,
+    content: Callable[[str], str],
+    outside: Callable[[str], str],
+) -> Mapping[str, Recipe]:
+    """Recipe and hash of every stage.
+
+    Args:
+        graph: the graph.
+        vocabulary: hash of the tokenizer.
+        content: SPEC or task -> what stands for it: a manifest's content, not its path.
+        outside: path of a checkpoint -> its hash.
+    """
+    out: dict[str, Recipe] = {}
+    for name in order(graph):
+        stage = graph.stages[name]
+        tree = config.to_dict(stage, recipe_only=True)
+        tree["reads"] = {"vocabulary": vocabulary} | {s: content(s) for s, _ in stage.data.mixture}
+        sources = {p: s for p, s in stage.init.items() if s != "fresh"}
+        hashes = {p: out[s].hash if s in out else outside(s) for p, s in sources.items()}
+        # By content: where a tokenizer or a manifest lies is no part of the recipe.
+        where = {"vocab": None, "init": sorted(stage.init)}
+        data = tree["data"] | {"mixture": [[content(s), rate] for s, rate in stage.data.mixture]}
+        hashed = tree | where | {"data": data, "reads": vocabulary, "parents": hashes}
+        out[name] = Recipe(tree, sources, config.digest(hashed))
+    return out
+
+
+def stale(name: str, old: dict, new: Recipe) -> str:
+    """The line that says why a stage is stale, key by key."""
+    lines = config.difference(old, new.tree) or ["a stage that it starts from changed"]
+    return (
+        f"stage {name!r} was trained by another recipe: {'; '.join(lines)}. Run it and its"
+        f" descendants again with --from={name}, or choose a new --workdir"
+    )

@@ -1,0 +1,87 @@
+"""The loop: step, log, evaluate, save, stop. It knows neither data nor model."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+
+from seedasr_jax import config
+from seedasr_jax.batch import Batch
+from seedasr_jax.errors import UserError
+from seedasr_jax.parallel import sharding
+from seedasr_jax.train.metrics import Metrics, peak_memory_gib
+from seedasr_jax.train.state import TrainState
+
+
+class Stopped(Exception):
+    """The loop was asked to stop and has saved."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Hooks:
+    """What the loop calls: each takes a step and what belongs to it, and returns at once or blocks."""
+
+    save: Callable[[int, TrainState], None]
+    evaluate: Callable[[int, TrainState], dict]  # terms to log
+    stopping: Callable[[], bool]
+    progress: Callable[[int, float, dict], None]  # step, steps per second, terms
+
+
+def run(
+    train_step: Callable[[TrainState, Batch], tuple[TrainState, dict]],
+    state: TrainState,
+    batches: Iterator[Batch],
+    metrics: Metrics,
+    stage: config.Stage,
+    mesh: Any,
+    hooks: Hooks,
+) -> TrainState:
+    """Trains from `state.step` to the stage's last step.
+
+    Args:
+        train_step: (state, batch) -> (state, terms).
+        state: where to go on; given away.
+        batches: numpy batches from `state.step` on.
+        metrics: the stage's writer.
+        stage: steps and intervals.
+        mesh: where batches go.
+        hooks: see Hooks.
+
+    Returns:
+        The last state, saved.
+
+    Raises:
+        Stopped: hooks.stopping() said so; the state was saved.
+        UserError: too many gradients were not finite.
+    """
+    every, step = stage.run, int(state.step)
+    while step < stage.steps:
+        state, terms = train_step(state, sharding.put_batch(next(batches), mesh))
+        step += 1
+        last, stopping = step == stage.steps, hooks.stopping()
+        row, host = {}, {}
+        if step % every.log_every == 0 or last:
+            row |= terms | {"skipped": state.skipped}
+            jax.block_until_ready(row)
+            speed = metrics.speed(step)
+            host = {"steps_per_second": speed, "peak_memory_gib": peak_memory_gib()}
+            hooks.progress(step, speed, row)
+            _give_up(step, int(state.skipped))
+        if last or (stage.eval.every and step % stage.eval.every == 0):
+            row |= hooks.evaluate(step, state)
+        if row:
+            metrics.write(step, row, host)
+        if step % every.save_every == 0 or last or stopping:
+            hooks.save(step, state)
+        if stopping and not last:
+            raise Stopped(step)
+    return state
+
+
+def _give_up(step, skipped):
+    if skipped >= max(10, step // 10):
+        raise UserError(
+            f"{skipped} of {step} steps had gradients that were not finite; lower optim.lr or set"
+            " optim.clip, and look at the metrics for the first of them"
+        )

@@ -1,0 +1,77 @@
+"""Metrics: a row per logged step, to metrics.jsonl and TensorBoard."""
+
+import json
+import os
+import pathlib
+import resource
+import time
+
+from tensorboardX import SummaryWriter
+
+
+def flat(tree, prefix="") -> dict[str, float]:
+    """Nested dicts of scalars -> {"a/b": float}."""
+    out = {}
+    for key, value in sorted(tree.items()):
+        path = f"{prefix}/{key}" if prefix else key
+        out |= flat(value, path) if isinstance(value, dict) else {path: float(value)}
+    return out
+
+
+def peak_memory_gib() -> float:
+    """Peak resident memory of this process, in GiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+class Metrics:
+    """Writer of one stage: each step once, in order, whatever was killed and resumed."""
+
+    def __init__(self, folder: pathlib.Path, step: int, *, tensorboard: bool):
+        """Rows after `step`, where the stage resumes, are dropped: they will be written again."""
+        self.path = folder / "metrics.jsonl"
+        rows = read(self.path)
+        kept = [row for row in rows if row["step"] <= step]
+        if len(kept) != len(rows) or not self.path.exists():
+            temporary = self.path.with_suffix(".tmp")
+            temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
+            os.replace(temporary, self.path)
+        self.file = open(self.path, "a")
+        self.events = None
+        if tensorboard:
+            self.events = SummaryWriter(str(folder), purge_step=step + 1, write_to_disk=True)
+        self.clock, self.step = time.monotonic(), step
+
+    def write(self, step: int, terms: dict, host: dict):
+        """Writes a row; `host` is what was measured on the machine, written under host/."""
+        row = {"step": step} | flat(terms) | {f"host/{k}": v for k, v in host.items()}
+        self.file.write(json.dumps(row) + "\n")
+        self.file.flush()
+        if self.events is not None:
+            for key, value in row.items():
+                self.events.add_scalar(key, value, step)
+
+    def speed(self, step: int) -> float:
+        """Steps per second since the last call."""
+        now = time.monotonic()
+        speed = (step - self.step) / max(now - self.clock, 1e-9)
+        self.clock, self.step = now, step
+        return speed
+
+    def close(self):
+        """Flushes all writers."""
+        self.file.close()
+        if self.events is not None:
+            self.events.close()
+
+
+def read(path: pathlib.Path) -> list[dict]:
+    """The rows of a metrics.jsonl; a last line cut by a kill is no row."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows

@@ -1,0 +1,76 @@
+"""Optimiser: schedule, clipping, AdamW, rates by part."""
+
+from flax import nnx
+import jax
+import optax
+
+from seedasr_jax import config
+from seedasr_jax.errors import ConfigError, nearest
+from seedasr_jax.models.layers import LoraParam
+
+DECAYED = ("kernel", "kernels", "table", "lora_a", "lora_b")  # matrices; no norm, no bias
+
+
+def part_of(path, param) -> str:
+    """The part that a parameter belongs to: its module, or `lora` for every adapter."""
+    return "lora" if isinstance(param, LoraParam) else str(path[0])
+
+
+def by_part(params: nnx.State, of):
+    """A tree like `params` with of(path, param, part) at each parameter."""
+    return nnx.map_state(lambda path, p: p.replace(of(path, p, part_of(path, p))), params)
+
+
+def schedule(optim: config.Optim, steps: int):
+    """Step -> learning rate: linear warm-up, then decay to `final` of the peak.
+
+    Raises:
+        ConfigError: an unknown decay.
+    """
+    rest = max(1, steps - optim.warmup)
+    decays = {
+        "cosine": lambda: optax.cosine_decay_schedule(optim.lr, rest, optim.final),
+        "linear": lambda: optax.linear_schedule(optim.lr, optim.lr * optim.final, rest),
+        "constant": lambda: optax.constant_schedule(optim.lr),
+    }
+    if optim.decay not in decays:
+        raise ConfigError(f"optim.decay {optim.decay!r} is not known.{nearest(optim.decay, decays)}")
+    warm = optax.linear_schedule(optim.lr / max(1, optim.warmup), optim.lr, optim.warmup)
+    return optax.join_schedules([warm, decays[optim.decay]()], [optim.warmup])
+
+
+def _scale_by_part(rates):
+    def update(updates, state, params=None):
+        del params
+        scaled = by_part(updates, lambda _, p, part: p[...] * rates.get(part, 1.0))
+        return scaled, state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def make(optim: config.Optim, steps: int) -> optax.GradientTransformation:
+    """The optax chain of a stage.
+
+    Raises:
+        ConfigError: an unknown optimiser or decay.
+    """
+    if optim.name != "adamw":
+        raise ConfigError(f"optim.name: expected 'adamw', found {optim.name!r}")
+
+    def decayed(params):
+        return by_part(params, lambda path, *_: any(str(k) in DECAYED for k in path))
+
+    chain = [optax.clip_by_global_norm(optim.clip)] if optim.clip else []
+    chain += [
+        optax.scale_by_adam(optim.b1, optim.b2, optim.eps),
+        optax.add_decayed_weights(optim.weight_decay, decayed),
+        optax.scale_by_learning_rate(schedule(optim, steps)),
+    ]
+    if optim.rates:
+        chain.append(_scale_by_part(dict(optim.rates)))
+    return optax.chain(*chain)
+
+
+def abstract_state(tx, params):
+    """Shapes of the optimiser's state for (abstract) params."""
+    return jax.eval_shape(tx.init, params)

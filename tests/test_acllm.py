@@ -1,0 +1,155 @@
+"""AcLLM: what stands where in the LLM's input, and decoding's path against the forced one.
+
+Dims: B batch, U speech tokens, P prompt tokens, C context tokens, N prefix slots, L tokens.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from seedasr_jax import shapes
+from seedasr_jax.audio import logmel
+from seedasr_jax.models import acllm
+from seedasr_jax.models import cache as caches
+
+
+@pytest.fixture(scope="module", params=["frames", "ctc_onsets"])
+def model(request):
+    small = {"model.small.speech_positions": request.param, "model.small.transcript_position": 9}
+    return tiny.model(**small)
+
+
+@jax.jit
+def prefix_of(model, batch):
+    mel, count = logmel.log_mel(batch.wave, batch.wave_length, tiny.FEATURES)
+    return model.prefix(batch, model.listen(mel, count))
+
+
+@jax.jit
+def forced(model, batch):
+    """Logits [B L+1 V] from waves."""
+    prefix = prefix_of(model, batch)
+    return model.transcribe_forced(prefix, batch.ids, batch.ids_length)
+
+
+@jax.jit
+def cached(model, batch):
+    """The same by prefill and cached steps, as decoding goes."""
+    prefix, decoder = prefix_of(model, batch), model.decoder
+    rows, tokens = batch.ids.shape
+    slots = prefix.x.shape[1] + tokens + 3
+    cache = caches.empty(decoder.config, rows, slots, decoder.dtype)
+    _, cache = decoder.step(prefix.x, prefix.positions, prefix.real, cache)
+    given = jnp.pad(batch.ids, ((0, 0), (1, 0)), constant_values=model.tokens.start)
+
+    def advance(cache, n):
+        x = decoder.embed_tokens(given[:, n][:, None])
+        position = (prefix.next + n)[:, None]
+        hidden, cache = decoder.step(x, position, jnp.ones((rows, 1), bool), cache)
+        return cache, decoder.logits(hidden[:, 0])
+
+    _, logits = jax.lax.scan(advance, cache, jnp.arange(tokens + 1))
+    return logits.swapaxes(0, 1)
+
+
+def real_only(logits, batch):
+    """The logits that count, flat: without padding pieces and positions."""
+    real = np.asarray(shapes.valid(batch.ids_length + 1, batch.ids.shape[1] + 1))
+    return np.asarray(logits)[..., : tiny.VOCABULARY][real]
+
+
+def in_bucket(batch, seconds, prompt, context, tokens):
+    """The same utterances in a longer bucket."""
+    sizes = dict(wave=round(seconds * 16_000), prompt=prompt, context=context, ids=tokens)
+
+    def pad(name):
+        x = getattr(batch, name)
+        return np.pad(x, ((0, 0), (0, sizes[name] - x.shape[1])))
+
+    return dataclasses.replace(batch, **{name: pad(name) for name in sizes})
+
+
+def test_cached_steps_are_the_forced_pass_in_any_bucket(model):
+    batch = tiny.batch(3)
+    wanted = real_only(forced(model, batch), batch)
+    np.testing.assert_allclose(real_only(cached(model, batch), batch), wanted, atol=1e-5)
+    longer = in_bucket(batch, 0.72, 5, 6, 9)
+    np.testing.assert_allclose(real_only(cached(model, longer), longer), wanted, atol=1e-5)
+
+
+def test_a_batch_of_n_is_n_batches_of_one(model):
+    batch = tiny.batch(3)
+    together = np.asarray(cached(model, batch))
+    for row in range(3):
+        one = jax.tree.map(lambda x: x[row : row + 1], batch)
+        wanted = real_only(together[row : row + 1], one)
+        np.testing.assert_allclose(real_only(cached(model, one), one), wanted, atol=1e-5)
+
+
+def test_every_part_of_the_input_is_read(model):
+    batch = tiny.batch(3)
+    batch = dataclasses.replace(batch, context_length=np.full(3, 2, np.int32))
+    plain = real_only(forced(model, batch), batch)
+    for name in ("wave", "prompt", "context"):
+        other = dataclasses.replace(batch, **{name: getattr(batch, name)[:, ::-1].copy()})
+        assert np.abs(real_only(forced(model, other), batch) - plain).max() > 1e-3
+
+
+def test_positions_count_real_slots_only(model):
+    batch = dataclasses.replace(
+        tiny.batch(2), prompt_length=np.array([2, 3]), context_length=np.array([2, 0])
+    )
+    x = jnp.zeros((2, 4, 16))
+    clock = jnp.array([[0, 1, 1, 2], [1, 1, 2, 2]]) if model.clocked else None
+    prefix = model.prefix(batch, acllm.Speech(x, jnp.array([4, 3]), clock))
+    real = np.array([[1, 1, 0, 1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 1, 1, 1, 0]], bool)
+    np.testing.assert_array_equal(prefix.real, real)
+    where = [np.asarray(prefix.positions)[b][real[b]] for b in range(2)]
+    if model.clocked:
+        np.testing.assert_array_equal(where[0], [0, 1, 2, 3, 4, 5, 5, 6])
+        np.testing.assert_array_equal(where[1], [0, 1, 2, 4, 4, 5])
+        np.testing.assert_array_equal(prefix.next, [9, 9])
+    else:
+        np.testing.assert_array_equal(where[0], np.arange(8))
+        np.testing.assert_array_equal(where[1], np.arange(6))
+        np.testing.assert_array_equal(prefix.next, [8, 6])
+
+
+def test_the_transcript_never_starts_inside_a_long_context(model):
+    long = dataclasses.replace(
+        tiny.batch(1, context=20), prompt_length=np.array([3]), context_length=np.array([20])
+    )
+    prefix = prefix_of(model, long)
+    assert prefix.next[0] >= 23
+
+
+def test_language_model_is_the_decoder_on_start_and_tokens():
+    model = tiny.model(("decoder",))
+    batch = tiny.batch(2)
+    logits = model.language_model(jnp.asarray(batch.ids), jnp.asarray(batch.ids_length))
+    given = np.pad(batch.ids, ((0, 0), (1, 0)), constant_values=tiny.TOKENS.start)
+    positions = np.broadcast_to(np.arange(7), (2, 7))
+    real = np.arange(7)[None] <= batch.ids_length[:, None]
+    decoder = model.decoder
+    wanted = decoder.logits(decoder(decoder.embed_tokens(given), positions, real))
+    np.testing.assert_allclose(real_only(logits, batch), real_only(wanted, batch), atol=1e-5)
+
+
+def test_targets_end_with_the_end_token():
+    ids = jnp.array([[7, 8, 9], [7, 55, 55], [55, 55, 55]])
+    wanted, real = acllm.targets(ids, jnp.array([3, 1, 0]), 3)
+    np.testing.assert_array_equal(real.sum(1), [4, 2, 1])
+    assert [list(w[r]) for w, r in zip(np.asarray(wanted), np.asarray(real))] == [
+        [7, 8, 9, 3],
+        [7, 3],
+        [3],
+    ]
+
+
+def test_only_the_parts_asked_for_are_built():
+    model = tiny.model(("encoder", "ctc_head"))
+    assert model.converter is None and model.decoder is None and model.encoder is not None

@@ -1,0 +1,93 @@
+"""Attention against float64 loops over queries and keys, written apart (golden/make.py and here).
+
+Dims: B batch, N queries, M keys, H heads, G key-value heads, K head width, T frames.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from seedasr_jax import shapes
+from seedasr_jax.models import attention
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("name, clip", [("sinusoids", 0), ("clipped", 2)])
+def test_relative_attention_matches_the_reference(name, clip):
+    arrays, parameters = tiny.golden(f"attention_{name}")
+    layer = tiny.make(attention.RelativeAttention, 8, 2, clip=clip, bias=True)
+    layer = tiny.filled(layer, parameters)
+    out = layer(jnp.asarray(arrays["x"]), shapes.valid(arrays["length"], 7))
+    for b, length in enumerate(arrays["length"]):
+        np.testing.assert_allclose(out[b, :length], arrays["out"][b, :length], atol=1e-5)
+
+
+def test_relative_shift_reads_distance_t_minus_s():
+    size = 5
+    distances = np.arange(size - 1, -size, -1)
+    x = np.broadcast_to(distances, (2, 3, size, 2 * size - 1)).astype(np.float32)
+    shifted = attention.relative_shift(jnp.asarray(x))
+    wanted = np.arange(size)[:, None] - np.arange(size)[None]
+    np.testing.assert_array_equal(shifted, np.broadcast_to(wanted, (2, 3, size, size)))
+
+
+def test_attend_matches_loops():
+    queries, keys, heads, groups, size = 3, 5, 4, 2, 6
+    q = RNG.normal(size=(2, queries, heads, size))
+    k, v = RNG.normal(size=(2, 2, keys, groups, size))
+    mask, bias = RNG.random((2, queries, keys)) < 0.6, RNG.normal(size=(2, heads, queries, keys))
+    mask[1, 2] = False  # a query that may see nothing
+    wanted = np.zeros(q.shape)
+    for b, n, h in np.ndindex(2, queries, heads):
+        seen = np.flatnonzero(mask[b, n])
+        scores = [q[b, n, h] @ k[b, m, h // 2] / np.sqrt(size) + bias[b, h, n, m] for m in seen]
+        weights = np.exp(scores) / np.exp(scores).sum()
+        wanted[b, n, h] = sum((w * v[b, m, h // 2] for w, m in zip(weights, seen)), np.zeros(size))
+    single = [jnp.asarray(x, jnp.float32) for x in (q, k, v)]
+    out = attention.attend(*single, jnp.asarray(mask), jnp.asarray(bias, jnp.float32))
+    np.testing.assert_allclose(out, wanted, atol=1e-5)
+    assert not out[1, 2].any()
+
+
+def test_attend_refuses_keys_of_another_width():
+    q, k = jnp.zeros((1, 2, 2, 4)), jnp.zeros((1, 3, 2, 5))
+    with pytest.raises(ValueError, match="K = 4"):
+        attention.attend(q, k, k, jnp.ones((1, 1, 3), bool))
+
+
+def test_rope_turns_pairs_of_halves():
+    """As multiplication by a complex number, the definition."""
+    x, positions = RNG.normal(size=(2, 3, 2, 8)), np.array([[0, 1, 7], [5, 5, 200]])
+    pairs = x[..., :4] + 1j * x[..., 4:]
+    angles = positions[..., None, None] * 1_000.0 ** -(np.arange(4) / 4)
+    turned = pairs * np.exp(1j * angles)
+    out = attention.rope(jnp.asarray(x, jnp.float32), jnp.asarray(positions), 1_000.0)
+    np.testing.assert_allclose(out, np.concatenate([turned.real, turned.imag], -1), atol=1e-4)
+
+
+def test_rope_scores_see_distances_only():
+    q, k = (jnp.asarray(RNG.normal(size=(1, 1, 1, 8)), jnp.float32) for _ in range(2))
+
+    def score(n, m):
+        turn = [attention.rope(x, jnp.array([[p]]), 100.0) for x, p in ((q, n), (k, m))]
+        return (turn[0] * turn[1]).sum()
+
+    np.testing.assert_allclose(score(3, 1), score(13, 11), rtol=1e-4)
+    assert abs(score(3, 1) - score(3, 2)) > 1e-3
+
+
+def test_relative_attention_without_biases_has_none():
+    layer = tiny.make(attention.RelativeAttention, 8, 2, clip=0, bias=False)
+    assert layer.query.bias is None and layer.out.bias is None
+
+
+def test_softmax_is_float32_in_bfloat16():
+    """With 1,000 equal keys a bfloat16 sum would stop growing at 256."""
+    k = jnp.zeros((1, 1_000, 1, 2), jnp.bfloat16)
+    v = jnp.ones((1, 1_000, 1, 2), jnp.bfloat16)
+    out = jax.jit(attention.attend)(k[:, :1], k, v, jnp.ones((1, 1, 1_000), bool))
+    assert out.dtype == jnp.bfloat16
+    np.testing.assert_allclose(out.astype(jnp.float32), 1, rtol=1e-2)

@@ -1,0 +1,503 @@
+"""Stage checkpoints: bit for bit, on any mesh, whatever instant a process is killed at."""
+
+import dataclasses
+import hashlib
+import json
+import multiprocessing
+import os
+import random
+import struct
+import time
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
+import numpy as np
+import optax
+import pytest
+import tiny
+import workdirs
+
+from seedasr_jax import checkpoint, config
+from seedasr_jax.checkpoint import record, steps
+from seedasr_jax.errors import ConfigError, UserError
+from seedasr_jax.parallel import mesh as meshes
+from seedasr_jax.parallel import sharding
+
+
+def save(folder, step, state, **options):
+    writer = checkpoint.Writer(folder, keep=3)
+    writer.save(step, state, **options)
+    writer.close()
+
+
+def places(state, *sizes):
+    """Shardings of a state on a mesh of these sizes."""
+    mesh = meshes.make(config.Mesh(*sizes))
+    params = sharding.of_params(state.params, mesh)
+    everywhere = sharding.replicated(mesh)
+    opt_state = sharding.like_params(state.opt_state, state.params, params, mesh)
+    return dataclasses.replace(
+        state,
+        step=everywhere,
+        skipped=everywhere,
+        params=params,
+        opt_state=opt_state,
+        rng=everywhere,
+    )
+
+
+def on_one_device(state):
+    return jax.tree.map(lambda _: SingleDeviceSharding(jax.devices()[0]), state)
+
+
+def test_any_mesh_gives_the_same_bits(tmp_path):
+    state = workdirs.state(seed=3, step=7)
+    spread = jax.device_put(state, places(state, 1, 4, 2, 1))
+    save(tmp_path, 7, spread)
+    abstract = jax.eval_shape(lambda: state)
+    for where in (places(state, 1, 2, 4, 1), places(state, 8, 1, 1, 1), on_one_device(state)):
+        restored = checkpoint.restore(tmp_path, 7, abstract, where)
+        assert workdirs.bits(restored) == workdirs.bits(state)
+        for name, leaf in checkpoint.flat(restored).items():
+            assert leaf.sharding == checkpoint.flat(where)[name], name
+        assert isinstance(restored.params, nnx.State)
+        assert jax.tree.structure(restored) == jax.tree.structure(state)
+
+
+def test_names_on_disk_know_nothing_of_flax_or_optax_classes(tmp_path):
+    save(tmp_path, 1, workdirs.state())
+    of_params = {"encoder.kernels.0", "encoder.kernels.1", "encoder.kernel", "encoder.bias"}
+    of_params |= {"decoder.table"}
+    expected = {"step", "skipped", "rng", "opt_state.1.0.count"}
+    for head in ("params", "opt_state.1.0.mu", "opt_state.1.0.nu"):
+        expected |= {f"{head}.{name}" for name in of_params}
+    assert set(steps.shapes(steps.find(tmp_path, 1))) == expected
+
+
+def test_frozen_is_neither_saved_nor_touched(tmp_path):
+    state = workdirs.state().replace(frozen={"decoder": {"table": jnp.ones(3)}})
+    save(tmp_path, 1, state)
+    assert not any("frozen" in name for name in steps.shapes(steps.find(tmp_path, 1)))
+    kept = object()
+    restored = checkpoint.restore(
+        tmp_path, 1, state.replace(frozen={"decoder": {"table": kept}}), on_one_device(state)
+    )
+    assert restored.frozen["decoder"]["table"] is kept
+
+
+def test_bfloat16_and_empty_optimiser(tmp_path):
+    params = {"encoder": {"kernel": jnp.arange(7, dtype=jnp.bfloat16)}}
+    state = workdirs.state().replace(params=params, opt_state=optax.sgd(0.1).init(params))
+    save(tmp_path, 1, state)
+    restored = checkpoint.restore(tmp_path, 1, state, on_one_device(state))
+    assert workdirs.bits(restored) == workdirs.bits(state)
+
+
+@pytest.mark.parametrize("spread", [False, True])
+def test_state_may_be_donated_as_soon_as_save_returns(tmp_path, spread):
+    shape = (2, 500, 500)
+    tree = {"encoder": {f"k{i}": jax.random.normal(jax.random.key(i), shape) for i in range(8)}}
+    if spread:
+        place = NamedSharding(meshes.make(config.Mesh(1, 4, 2, 1)), PartitionSpec(None, "fsdp"))
+        tree = jax.device_put(tree, place)
+    expected = checkpoint.parameters_hash(tree)
+    step = jax.jit(lambda tree: jax.tree.map(lambda x: x * 0 - 7, tree), donate_argnums=0)
+    step.lower(tree).compile()
+    writer = checkpoint.Writer(tmp_path, keep=1)
+    writer.save(1, workdirs.state().replace(params=tree, opt_state=()))
+    for _ in range(3):
+        tree = step(tree)
+    jax.block_until_ready(tree)
+    writer.close()
+    path = steps.find(tmp_path, 1)
+    found = steps.read(path, [n for n in steps.shapes(path) if n.startswith("params.")], None)
+    assert checkpoint.parameters_hash(checkpoint.nest(found)["params"]) == expected
+
+
+def test_writer_keeps_the_newest_and_says_when_they_are_durable(tmp_path):
+    writer = checkpoint.Writer(tmp_path, keep=2)
+    assert writer.finished() is None
+    for step in (5, 10, 15, 20):
+        writer.save(step, workdirs.state(seed=step), note={"hours": {"a": step / 4}})
+        assert writer.finished() in (None, step - 5, step)
+    writer.wait()
+    assert writer.finished() == 20 == checkpoint.latest(tmp_path)
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["15", "20"]
+    assert checkpoint.note(tmp_path, 15) == {"hours": {"a": 3.75}}
+    writer.save(20, workdirs.state(seed=99))  # saved already: the last step of a stage, say
+    writer.close()
+    state = workdirs.state(seed=20)
+    restored = checkpoint.restore(tmp_path, 20, state, on_one_device(state))
+    assert workdirs.bits(restored) == workdirs.bits(state)
+    assert checkpoint.Writer(tmp_path, keep=2).finished() == 20
+
+
+def test_unfinished_leftovers_are_no_checkpoints_and_go_away(tmp_path):
+    assert checkpoint.latest(tmp_path) is None
+    save(tmp_path, 3, workdirs.state())
+    folder = tmp_path / "checkpoints"
+    for leftover in ("9.orbax-checkpoint-tmp", "4.removed"):
+        (folder / leftover / "state").mkdir(parents=True)
+    assert checkpoint.latest(tmp_path) == 3
+    checkpoint.Writer(tmp_path, keep=1)
+    assert [p.name for p in folder.iterdir()] == ["3"]
+
+
+def test_a_save_that_fails_is_reported_and_may_be_repeated(tmp_path):
+    writer = checkpoint.Writer(tmp_path, keep=1)
+    writer.save(1, workdirs.state())
+    writer.wait()
+    folder = tmp_path / "checkpoints"
+    folder.rename(tmp_path / "away")
+    folder.write_text("in the way")
+    with pytest.raises(NotADirectoryError):
+        writer.save(2, workdirs.state())
+    folder.unlink()
+    (tmp_path / "away").rename(folder)
+    assert writer.finished() == 1
+    writer.save(2, workdirs.state())
+    writer.close()
+    assert checkpoint.latest(tmp_path) == 2
+
+
+def test_array_without_elements_is_refused(tmp_path):
+    params = {"encoder": {"kernel": jnp.zeros((0, 4))}}
+    with pytest.raises(ValueError, match=r"params\.encoder\.kernel has no elements"):
+        save(tmp_path, 1, workdirs.state().replace(params=params))
+
+
+def test_restore_names_what_does_not_fit(tmp_path):
+    state = workdirs.state()
+    save(tmp_path, 1, state)
+    everywhere = on_one_device(state)
+    with pytest.raises(UserError, match=r"no checkpoint of step 2; found: 1"):
+        checkpoint.restore(tmp_path, 2, state, everywhere)
+    with pytest.raises(UserError, match=r"found: none; `seedasr train`"):
+        checkpoint.restore(tmp_path / "other", 2, state, everywhere)
+    wider = workdirs.state(width=32)
+    with pytest.raises(
+        ConfigError,
+        match=r"params\.\S+: expected float32\[128, 32\], found float32\[128, 16\].*--from",
+    ):
+        checkpoint.restore(tmp_path, 1, wider, everywhere)
+    more = workdirs.state(lora=True)
+    with pytest.raises(ConfigError, match=r"holds no \S*lora_a"):
+        checkpoint.restore(tmp_path, 1, more, everywhere)
+    with pytest.raises(ConfigError, match=r"opt_state\.1\.0\.\S+ has no place"):
+        checkpoint.restore(tmp_path, 1, state.replace(opt_state=()), everywhere)
+    other = state.replace(rng=jax.random.key(0, impl="rbg"))
+    with pytest.raises(ConfigError, match=r"rng: expected uint32\[4\], found uint32\[2\]"):
+        checkpoint.restore(tmp_path, 1, other, everywhere)
+
+
+# A process that is killed.
+
+
+def _numbers(step):
+    """What every number of a state at this step is, by an independent rule."""
+    rng = np.random.default_rng(step)
+    return {f"k{i}": rng.normal(size=(64, 40)).astype(np.float32) for i in range(6)}
+
+
+def _small_state(step):
+    params = {"encoder": jax.tree.map(jnp.asarray, _numbers(step))}
+    return workdirs.state(step=step).replace(params=params, opt_state=())
+
+
+def _save_for_ever(folder):
+    """Saves as fast as it can, from the newest step on, and writes stage.json behind."""
+    stage = tiny.stage("ctc", ("encoder", "ctc_head"), ("encoder", "ctc_head"))
+    started = checkpoint.begin(stage, "0" * 64, parents={}, frozen={}, vocabulary="v")
+    step = checkpoint.latest(folder) or 0
+    writer = checkpoint.Writer(folder, keep=2)
+    while True:
+        step += 1
+        writer.save(step, _small_state(step), note={"step": step})
+        durable = writer.finished()
+        if durable is not None:
+            checkpoint.write(folder, dataclasses.replace(started, step=durable))
+
+
+def test_a_kill_at_any_instant_leaves_a_whole_state(tmp_path, monkeypatch):
+    context = multiprocessing.get_context("forkserver")  # imports once; each child starts at once
+    context.set_forkserver_preload([__name__])
+    monkeypatch.setenv("PYTHONPATH", os.path.dirname(__file__))
+    rng, seen, newest = random.Random(0), [], 0
+    for _ in range(15):
+        child = context.Process(target=_save_for_ever, args=(tmp_path,), daemon=True)
+        child.start()
+        deadline = time.monotonic() + 60
+        while (checkpoint.latest(tmp_path) or 0) <= newest and time.monotonic() < deadline:
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.1))
+        child.kill()
+        child.join()
+        leftovers = [p.name for p in (tmp_path / "checkpoints").iterdir() if not p.name.isdigit()]
+        seen += leftovers
+        step = checkpoint.latest(tmp_path)
+        assert step > newest, "nothing was saved"
+        newest = step
+        for step in steps._steps(tmp_path / "checkpoints"):
+            state = _small_state(0)
+            restored = checkpoint.restore(tmp_path, step, state, on_one_device(state))
+            assert int(restored.step) == step == checkpoint.note(tmp_path, step)["step"]
+            for name, expected in _numbers(step).items():
+                np.testing.assert_array_equal(restored.params["encoder"][name], expected)
+        if (tmp_path / "stage.json").exists():
+            assert checkpoint.read(tmp_path).step <= newest
+    assert seen, "no kill fell into a save: the test shows nothing"
+
+
+# Records and hashes.
+
+
+def a_record():
+    stage = tiny.stage("ctc", ("encoder", "ctc_head"), ("encoder", "ctc_head"), **{"run.accum": 2})
+    reference = {"encoder": {"checkpoint": "ssl@10", "hash": "ab"}}
+    return stage, checkpoint.begin(stage, "ff", parents=reference, frozen={}, vocabulary="v")
+
+
+def test_record_round_trip(tmp_path):
+    stage, started = a_record()
+    checkpoint.write(tmp_path / "ctc", started)
+    found = checkpoint.read(tmp_path / "ctc")
+    assert found == started
+    assert found.stage == stage  # recipe and run settings together
+    assert found.recipe == config.to_dict(stage, recipe_only=True)
+    assert found.run["mesh"] == config.to_dict(stage.mesh)
+    assert [p.name for p in (tmp_path / "ctc").iterdir()] == ["stage.json"]
+    keys = {"format_version", "state", "kind", "recipe", "recipe_hash", "parents", "vocabulary"}
+    keys |= {"step", "position", "hours", "versions", "frozen"}
+    assert keys <= json.loads((tmp_path / "ctc/stage.json").read_text()).keys()
+    assert found.versions["jax"] == jax.__version__
+
+
+def test_record_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
+    _, started = a_record()
+    checkpoint.write(tmp_path, started)
+
+    def dies(file):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(record.os, "fsync", dies)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.write(tmp_path, dataclasses.replace(started, step=9))
+    assert checkpoint.read(tmp_path) == started
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (lambda r: r | {"format_version": 99}, r"reads up to 1; install a newer one"),
+        (lambda r: {k: v for k, v in r.items() if k != "step"}, r"stage\.json\.step is missing"),
+        (lambda r: r | {"step": "9"}, r"stage\.json\.step: expected int, found '9'"),
+        (lambda r: [r], r"expected a JSON object, found a list"),
+    ],
+)
+def test_damaged_records(tmp_path, spoil, message):
+    _, started = a_record()
+    checkpoint.write(tmp_path, started)
+    path = tmp_path / "stage.json"
+    path.write_text(json.dumps(spoil(json.loads(path.read_text()))))
+    with pytest.raises(UserError, match=message):
+        checkpoint.read(tmp_path)
+    path.write_text("{")
+    with pytest.raises(UserError, match="expected a JSON object"):
+        checkpoint.read(tmp_path)
+
+
+def test_more_keys_may_stand_beside(tmp_path):
+    _, started = a_record()
+    checkpoint.write(tmp_path, started)
+    path = tmp_path / "stage.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"later": 1}))
+    assert checkpoint.read(tmp_path) == started
+
+
+def test_parameters_hash_is_the_stated_formula_on_any_mesh():
+    b, a = np.float32([[1, 2]]), np.int32(3)
+    text = b"a.x int32 ()\n" + struct.pack("<i", 3) + b"b float32 (1, 2)\n"
+    expected = hashlib.sha256(text + struct.pack("<2f", 1, 2)).hexdigest()
+    assert checkpoint.parameters_hash({"b": b, "a": {"x": a}}) == expected
+    params = workdirs.params()
+    spread = jax.device_put(
+        params, sharding.of_params(params, meshes.make(config.Mesh(1, 4, 2, 1)))
+    )
+    assert checkpoint.parameters_hash(spread) == checkpoint.parameters_hash(params)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"a": np.zeros((2, 3), np.float32), "b": np.ones(6, np.float32)},
+        {"c": np.zeros(6, np.float32), "b": np.ones(6, np.float32)},
+        {"a": np.zeros(6, np.int32), "b": np.ones(6, np.float32)},
+        {"a": -np.zeros(6, np.float32), "b": np.ones(6, np.float32)},
+        {"a": np.ones(6, np.float32), "b": np.zeros(6, np.float32)},
+    ],
+)
+def test_parameters_hash_sees_name_type_shape_and_bits(other):
+    one = {"a": np.zeros(6, np.float32), "b": np.ones(6, np.float32)}
+    assert checkpoint.parameters_hash(other) != checkpoint.parameters_hash(one)
+
+
+def test_parts_and_fill():
+    params = workdirs.params(lora=True)
+    assert set(checkpoint.parts(params)) == {"encoder", "decoder", "lora"}
+    assert set(checkpoint.select(params, "lora")) == {"decoder.lora_a", "decoder.lora_b"}
+    other = workdirs.params(seed=1, lora=True)
+    mixed = checkpoint.fill(params, checkpoint.nest(checkpoint.select(other, "decoder")))
+    for part, source in (("encoder", params), ("lora", params), ("decoder", other)):
+        expected = workdirs.bits(checkpoint.select(source, part))
+        assert workdirs.bits(checkpoint.select(mixed, part)) == expected
+    with pytest.raises(KeyError, match="ctc_head"):
+        checkpoint.fill(params, {"ctc_head": {"kernel": 1}})
+
+
+# Opening and handing over.
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    """lm -> sft (decoder frozen), and a stage that is still running."""
+    names = ("lm", "sft", "rl")
+    (tmp_path / "config.json").write_text(
+        json.dumps({"name": "x", "imports": ["our.own"], "stages": {n: {} for n in names}})
+    )
+    whole = workdirs.params(seed=1)
+    workdirs.finish(tmp_path, "lm", nnx.State({"decoder": whole["decoder"]}), step=40)
+    decoder = checkpoint.open_checkpoint(tmp_path / "lm").reference("decoder", tmp_path)
+    workdirs.finish(
+        tmp_path,
+        "sft",
+        nnx.State({"encoder": workdirs.params(seed=2)["encoder"]}),
+        parents={"decoder": decoder},
+        frozen={"decoder": decoder},
+    )
+    workdirs.finish(
+        tmp_path, "rl", nnx.State({"encoder": workdirs.params(seed=3)["encoder"]}), state="running"
+    )
+    return tmp_path
+
+
+def test_every_form_of_a_checkpoint(workdir):
+    by_workdir = checkpoint.open_checkpoint(workdir)  # rl is not finished
+    assert (by_workdir.name, by_workdir.step) == ("sft", 5)
+    digest = by_workdir.record.recipe_hash[:8]
+    assert by_workdir.label == f"sft@5#{digest}"
+    assert by_workdir.imports == ("our.own",)
+    assert by_workdir.stage.kind == "ctc"
+    assert (by_workdir.vocab / "spm.model").exists()
+    for form in (workdir / "sft", f"{workdir}/sft/", f"{workdir}/sft@5"):
+        assert checkpoint.open_checkpoint(form) == by_workdir
+    assert checkpoint.open_checkpoint(f"{workdir}/rl@5").name == "rl"  # a step of a running stage
+
+
+@pytest.mark.parametrize(
+    "form, message",
+    [
+        ("stf", r"no such checkpoint; expected a workdir.*Did you mean sft"),
+        ("rl", r"not finished \(step 5 of 40\): resume it with `seedasr train --workdir=.*rl@5"),
+        ("sft@6", r"no checkpoint of step 6; found: 5"),
+        ("vocab", r"neither config\.json nor stage\.json"),
+    ],
+)
+def test_what_cannot_be_opened_says_why(workdir, form, message):
+    with pytest.raises(UserError, match=message):
+        checkpoint.open_checkpoint(workdir / form)
+
+
+def test_workdir_without_a_finished_stage(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"stages": {"lm": {}, "ctc": {}}}))
+    with pytest.raises(UserError, match=r"no stage is finished \(of lm, ctc\): resume with"):
+        checkpoint.open_checkpoint(tmp_path)
+
+
+def test_parts_are_loaded_through_references(workdir):
+    opened = checkpoint.open_checkpoint(workdir)
+    assert set(opened.parts()) == {"encoder", "decoder"}
+    decoder = opened.load("decoder")
+    assert isinstance(decoder["decoder"]["table"], np.ndarray)
+    expected = {"decoder": workdirs.params(seed=1)["decoder"]}
+    assert workdirs.bits(decoder) == workdirs.bits(expected)
+    mesh = meshes.make(config.Mesh(1, 4, 2, 1))
+    where = sharding.of_params(workdirs.params(), mesh)
+    spread = opened.load("encoder", where)
+    assert spread["encoder"]["kernel"].sharding.spec == PartitionSpec(None, "fsdp", "tensor")
+    assert workdirs.bits(spread) == workdirs.bits({"encoder": workdirs.params(seed=2)["encoder"]})
+    with pytest.raises(UserError, match=r"has no part 'encodr', found encoder, decoder.*encoder\?"):
+        opened.load("encodr")
+    assert opened.part_hash("decoder") == checkpoint.parameters_hash(expected)
+    assert opened.reference("decoder", workdir)["checkpoint"] == "sft@5"
+    assert opened.reference("decoder", workdir / "else")["checkpoint"] == f"{workdir}/sft@5"
+
+
+def test_a_workdir_may_move(workdir):
+    moved = workdir.rename(workdir.parent / "moved")
+    assert checkpoint.open_checkpoint(moved).load("decoder")["decoder"].keys() == {"table"}
+
+
+def test_a_parent_that_changed_is_noticed(workdir):
+    other = nnx.State({"decoder": workdirs.params(seed=9)["decoder"]})
+    (workdir / "lm").rename(workdir / "lm.old-1")
+    opened = checkpoint.open_checkpoint(workdir)
+    with pytest.raises(UserError, match=r"/lm: no such checkpoint"):
+        opened.load("decoder")
+    assert opened.lineage()[0]["parents"]["decoder"].startswith("lm@40 (hash ")
+    workdirs.finish(workdir, "lm", other, step=40)
+    with pytest.raises(UserError, match=r"decoder has hash \w{8}, its record says \w{8}"):
+        opened.load("decoder")
+
+
+def test_lineage(workdir):
+    first, second = checkpoint.open_checkpoint(workdir).lineage()
+    assert first["parents"] == {"decoder": second["checkpoint"]}
+    assert second["checkpoint"].startswith("lm@40#")
+    assert second["hours"] == {"synth:x": 1.5}
+
+
+def test_hand_over(workdir):
+    source = checkpoint.open_checkpoint(workdir)
+    target = jax.eval_shape(lambda: workdirs.params(lora=True))  # adapters are a part of their own
+    for part in ("encoder", "decoder"):
+        tree = checkpoint.hand_over(
+            source, part, target, model=source.stage.model, vocabulary=source.record.vocabulary
+        )
+        assert workdirs.bits(tree) == workdirs.bits(source.load(part))
+        target = checkpoint.fill(target, tree)
+    half = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.bfloat16), workdirs.params())
+    assert checkpoint.hand_over(source, "decoder", half)["decoder"]["table"].dtype == jnp.bfloat16
+
+
+def test_hand_over_compares_before_it_loads(workdir, monkeypatch):
+    source = checkpoint.open_checkpoint(workdir)
+    monkeypatch.setattr(checkpoint.Checkpoint, "load", None)
+
+    def refuses(part, message, tree=None, **options):
+        tree = workdirs.params() if tree is None else tree
+        with pytest.raises(
+            ConfigError, match=rf"^init\.{part}=sft@5#\w{{8}}: .*{message}"
+        ) as error:
+            checkpoint.hand_over(source, part, tree, **options)
+        assert "\n" not in str(error.value)
+
+    wider = workdirs.params(width=32)
+    refuses(
+        "encoder",
+        r"encoder\.kernel: expected \[3, 32, 8\], found \[3, 16, 8\]; make the models equal or set"
+        r" init\.encoder=fresh",
+        wider,
+    )
+    model = dataclasses.replace(source.stage.model, encoder=tiny.encoder(width=32))
+    refuses("encoder", r"\(model\.encoder\.width: 16 -> 32", wider, model=model)
+    fewer = {"encoder": {"bias": jnp.zeros(8)}}
+    refuses("encoder", r"encoder\.kernel \[3, 16, 8\] is left over", fewer)
+    more = {"encoder": {"bias": jnp.zeros(8), "scale": jnp.zeros(8)}}
+    refuses("encoder", r"it has no encoder\.scale \[8\]", more)
+    refuses(
+        "decoder",
+        r"the vocabulary differs \(hash \w+, this stage's is beef\).*vocab\.path=.*vocab",
+        vocabulary="beef",
+    )

@@ -1,0 +1,126 @@
+"""Decoder: transformers' logits (golden), the cache against the teacher-forced pass, adapters.
+
+Dims: B batch, N positions, M cache slots, E width, V vocabulary.
+"""
+
+import hugging_face
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from seedasr_jax import config
+from seedasr_jax.models import cache as caches
+from seedasr_jax.models.decoder import Decoder
+
+NO_LORA = config.Lora(rank=0, alpha=16.0)
+SHAPES = {"qwen3": dict(), "llama": dict(qk_norm=False, tied=False)}
+
+
+def make(lora=NO_LORA, **changes):
+    return tiny.make(Decoder, tiny.decoder(**changes), tiny.VOCABULARY, lora=lora, remat="none")
+
+
+@jax.jit
+def forward(decoder, x, positions, real):
+    return decoder.logits(decoder(x, positions, real))
+
+
+def plain(decoder, ids):
+    """Logits of whole sequences."""
+    positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
+    return forward(decoder, decoder.embed_tokens(ids), positions, np.ones(ids.shape, bool))
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_matches_transformers(kind):
+    arrays, weights = tiny.golden(f"decoder_{kind}")
+    shape = dict(feedforward=24, rope_theta=1_000.0, norm_eps=1e-5, vocabulary=30)
+    decoder = hugging_face.into(make(**shape, **SHAPES[kind]), weights)
+    logits = plain(decoder, arrays["ids"])
+    np.testing.assert_allclose(logits[..., :30], arrays["logits"], atol=1e-4)
+    assert (logits[..., 30:] < -1e8).all()
+    back = hugging_face.out_of(decoder)
+    assert back.keys() == weights.keys()
+    for name, value in weights.items():
+        np.testing.assert_array_equal(back[name], value)
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    return make()
+
+
+@pytest.fixture(scope="module")
+def sequence():
+    """Embeddings with holes: padding in the middle, positions that skip and repeat."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 9, 16)).astype(np.float32)
+    real = np.ones((2, 9), bool)
+    real[0, 3:5], real[1, 2] = False, False
+    positions = np.array([[0, 1, 2, 0, 0, 3, 4, 4, 9], [0, 1, 0, 1, 2, 3, 4, 5, 6]])
+    return x, positions, real
+
+
+@pytest.mark.parametrize("prefill, slots", [(5, 12), (1, 9)])
+def test_cached_steps_are_the_teacher_forced_pass(decoder, sequence, prefill, slots):
+    x, positions, real = sequence
+    wanted = forward(decoder, x, positions, real)
+    step = jax.jit(lambda d, *a: d.step(*a))
+    cache = caches.empty(decoder.config, 2, slots, jnp.float32)
+    parts = [slice(0, prefill), *(slice(n, n + 1) for n in range(prefill, 9))]
+    for part in parts:
+        arguments = x[:, part], positions[:, part], real[:, part], cache
+        hidden, cache = step(decoder, *arguments)
+        logits = decoder.logits(hidden)
+        seen = real[:, part]
+        np.testing.assert_allclose(logits[seen], wanted[:, part][seen], atol=1e-5)
+    assert cache.slot == 9 and (cache.valid[:, :9] == real).all() and not cache.valid[:, 9:].any()
+
+
+def test_the_future_is_unseen(decoder, sequence):
+    x, positions, real = sequence
+    other = x.copy()
+    other[:, 6:] += 1
+    one, two = forward(decoder, x, positions, real), forward(decoder, other, positions, real)
+    np.testing.assert_array_equal(one[:, :6], two[:, :6])
+    assert (one[:, 6:] != two[:, 6:]).any()
+
+
+def test_positions_are_read(decoder, sequence):
+    x, positions, real = sequence
+    moved = forward(decoder, x, positions + 3, real)  # RoPE sees differences only
+    np.testing.assert_allclose(moved[real], forward(decoder, x, positions, real)[real], atol=1e-4)
+    stretched = forward(decoder, x, positions * 2, real)
+    assert np.abs(stretched - moved)[0, -1, : tiny.VOCABULARY].max() > 1e-3
+
+
+def test_an_adapter_is_a_change_of_its_kernels(sequence):
+    adapted = make(lora=config.Lora(rank=2, alpha=6.0))
+    merged = make()
+    for name in ("query", "key", "value", "out"):
+        source = getattr(adapted.blocks.blocks.attention, name)
+        change = 3.0 * jnp.einsum("LIR,LRO->LIO", source.lora_a[...], source.lora_b[...])
+        assert np.abs(change).max() > 0.01
+        getattr(merged.blocks.blocks.attention, name).kernel[...] = source.kernel[...] + change
+    for part in ("attention_norm", "feedforward_norm", "feedforward"):
+        setattr(merged.blocks.blocks, part, getattr(adapted.blocks.blocks, part))
+    for part in ("query_norm", "key_norm"):
+        setattr(merged.blocks.blocks.attention, part, getattr(adapted.blocks.blocks.attention, part))
+    merged.embed, merged.norm = adapted.embed, adapted.norm
+    real = sequence[2]
+    one, two = forward(adapted, *sequence), forward(merged, *sequence)
+    np.testing.assert_allclose(one[real], two[real], atol=1e-4)
+
+
+def test_embeddings_are_scaled(decoder):
+    ids = jnp.array([[4, 5]])
+    scaled = make(embed_scale=3.0)
+    np.testing.assert_allclose(scaled.embed_tokens(ids), 3 * decoder.embed_tokens(ids), rtol=1e-6)
+
+
+def test_an_empty_cache_has_the_shape_of_the_config():
+    cache = caches.empty(tiny.decoder(), 3, 7, jnp.bfloat16)
+    assert cache.k.shape == cache.v.shape == (2, 3, 7, 2, 8)
+    assert cache.slot == 0 and not cache.valid.any() and cache.k.dtype == jnp.bfloat16

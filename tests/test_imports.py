@@ -1,0 +1,100 @@
+"""Who may import whom, read from every import; and the core without TensorFlow."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+CORE = ROOT / "seedasr_jax"
+
+# A package imports what stands in an earlier row; those of one row never import each other.
+ROWS = (
+    ("errors",),
+    ("batch", "config", "shapes"),
+    ("parallel",),
+    ("audio", "text", "losses", "quantize"),
+    ("models",),
+    ("flops", "checkpoint"),
+    ("decode",),
+    ("train",),
+    ("evaluate", "convert", "plan"),
+)
+LEVEL = {name: level for level, row in enumerate(ROWS) for name in row}
+# The three folders beside the core: what of it they may use.
+OUTSIDE = {
+    "data_pipelines": {"errors", "batch", "config", "audio", "text", "data_pipelines"},
+    "configs": {"configs"},
+}
+
+
+def imports(path):
+    """Yields (package, whole name) of each import of our own."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "seedasr_jax" and len(parts) > 1:
+                yield parts[1], name
+
+
+def modules(folder):
+    return sorted(path for path in folder.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", modules(CORE), ids=lambda p: str(p.relative_to(ROOT)))
+def test_core_imports_only_what_stands_before_it(path):
+    relative = path.relative_to(CORE)
+    own = relative.parts[0].removesuffix(".py")
+    if own == "__init__":
+        return  # `load`, late
+    assert own in LEVEL, f"{own} stands in no row"
+    for package, name in imports(path):
+        if package in (own, "__version__"):
+            continue
+        assert package in LEVEL, f"{path}: {name}: the core never imports {package}"
+        assert LEVEL[package] < LEVEL[own], f"{path}: {name} stands beside or after {own}"
+
+
+@pytest.mark.parametrize("folder", sorted(OUTSIDE))
+def test_folders_beside_the_core(folder):
+    for path in modules(ROOT / folder):
+        for package, name in imports(path):
+            assert package in OUTSIDE[folder], f"{path}: {name}"
+            if package == "audio":
+                assert name.startswith("seedasr_jax.audio.files") or name == "seedasr_jax.audio.files"
+
+
+def test_nobody_imports_launch():
+    for folder in (CORE, ROOT / "configs", ROOT / "data_pipelines"):
+        for path in modules(folder):
+            assert "launch" not in {package for package, _ in imports(path)}, path
+
+
+def test_core_runs_without_tensorflow():
+    names = [
+        ".".join(("seedasr_jax", *path.relative_to(CORE).with_suffix("").parts))
+        for path in modules(CORE)
+        if path.name != "__init__.py"
+    ]
+    code = "\n".join(
+        [
+            "import importlib, sys",
+            "for name in ('tensorflow', 'seqio', 'tensorflow_datasets', 'espeakng_loader'):",
+            "    sys.modules[name] = None  # importing it raises",
+            f"for name in {names!r}: importlib.import_module(name)",
+        ]
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd="/")
+
+
+def test_package_import_is_light():
+    code = "import sys, seedasr_jax; print('jax' in sys.modules, 'numpy' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert out.stdout.split() == ["False", "False"]

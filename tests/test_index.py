@@ -1,0 +1,170 @@
+"""Index: buckets, joining, and what does not fit."""
+
+import collections
+import itertools
+
+import pytest
+import recordings
+
+from seedasr_jax.audio import files
+from seedasr_jax.data_pipelines import draws, index, manifest, sources
+from seedasr_jax.errors import ConfigError, DataError
+
+BUCKETS = ((0.2, 1, 4), (0.5, 2, 2))
+
+
+def words(text):
+    return len(text.split())
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return recordings.write(tmp_path_factory.mktemp("corpus"), recordings.rows(57))
+
+
+def make(path, query="", buckets=BUCKETS, key=(7,), **limits):
+    source = sources.open_source(f"manifest:{path}{query}", "unused")
+    return index.Index(source, index.Fit(buckets, **limits), words, *key)
+
+
+def test_buckets_are_the_first_that_fit(path):
+    made = make(path, stretch=1.2, min_seconds=0.11)
+    epoch = made.epoch(0)
+    expected = collections.defaultdict(list)
+    for number, row in enumerate(manifest.read(path)):
+        fits = [
+            place
+            for place, (seconds, tokens, _) in enumerate(BUCKETS)
+            if row.seconds * 1.2 <= seconds and words(row.text) <= tokens and row.seconds >= 0.11
+        ]
+        expected[fits[0] if fits else None].append(number)
+    assert [members.tolist() for members in epoch.buckets] == [expected[0], expected[1]]
+    assert sum(epoch.left_out.values()) == len(expected[None]) > 0
+    assert set(epoch.left_out) == {"shorter than 0.11 s"}
+
+
+def test_each_text_is_counted_once(path):
+    asked = []
+    source = sources.open_source(f"manifest:{path}", "unused")
+    index.Index(source, index.Fit(BUCKETS), lambda text: asked.append(text) or 1, 0)
+    assert sorted(asked) == sorted({row.text for row in source.rows()})
+
+
+def test_every_utterance_once_in_each_pass(path):
+    made = make(path)
+    for bucket, size in enumerate(made.sizes):
+        first = [made.draw(bucket, n).id for n in range(size)]
+        second = [made.draw(bucket, n).id for n in range(size, 2 * size)]
+        assert sorted(first) == sorted(second) and len(set(first)) == size
+        assert first != second
+    assert first != [make(path, key=(8,)).draw(1, n).id for n in range(size)]
+
+
+def test_joined_lengths_are_those_of_the_audio(path):
+    made = make(path, "?join=3-6", buckets=((4.0, 20, 2),))
+    cache = files.WaveCache(1 << 24)
+    for row in made.epoch(3).rows:
+        assert len(sources.hear(row, cache)) == round(row.seconds * files.RATE)
+        assert row.text == " ".join(part.text for part in row.parts)
+        assert row.id == "+".join(part.id for part in row.parts)
+        assert 3 <= len(row.parts) <= 6 and len(row.pauses) == len(row.parts) - 1
+        assert {part.speaker for part in row.parts} == {row.speaker} and row.language == "en"
+        assert all(320 <= pause <= 1920 for pause in row.pauses)
+
+
+def test_joining_uses_each_recording_once_and_differs_by_epoch_and_seed(path):
+    made = make(path, "?join=3-6", buckets=((4.0, 20, 2),))
+    everyone = sorted(row.id for row in manifest.read(path))
+    for epoch in range(3):
+        used = [part.id for row in made.epoch(epoch).rows for part in row.parts]
+        assert sorted(used) == everyone
+    first, second = ({row.id for row in made.epoch(epoch).rows} for epoch in (0, 1))
+    assert not first & second
+    other = make(path, "?join=3-6&seed=1", buckets=((4.0, 20, 2),))
+    assert not first & {row.id for row in other.epoch(0).rows}
+    again = make(path, "?join=3-6", buckets=((4.0, 20, 2),))
+    assert again.epoch(1).rows == made.epoch(1).rows
+
+
+def test_pauses_fill_their_range(path):
+    made = make(path, "?join=3-6", buckets=((4.0, 20, 2),))
+    epochs = range(40)
+    pauses = [p for e in epochs for row in made.epoch(e).rows for p in row.pauses]
+    assert min(pauses) < 340 and max(pauses) > 1900
+    assert abs(sum(pauses) / len(pauses) - 1120) < 40
+
+
+def test_joined_draws_follow_the_epochs(path):
+    made = make(path, "?join=3-6", buckets=((0.9, 20, 2), (4.0, 20, 2)))
+    assert all(made.sizes)
+    for bucket, size in enumerate(made.sizes):
+        for number in itertools.chain(range(2 * size), [10**6 * size]):
+            epoch = number // size
+            row = made.draw(bucket, number)
+            assert row in made.epoch(epoch).rows or row in made.epoch(0).rows
+            assert (row.seconds <= 0.9) == (bucket == 0)
+
+
+@pytest.mark.parametrize("count", range(0, 30))
+@pytest.mark.parametrize("join", [(1, 1), (2, 2), (3, 6), (5, 6), (4, 4)])
+def test_groups_leave_as_little_as_they_can(count, join):
+    fewest, most = join
+    possible = {0}
+    for _ in range(count):
+        possible |= {p + n for p in possible for n in range(fewest, most + 1) if p + n <= count}
+    for seed in range(5):
+        groups = list(index._groups(count, join, draws.words(count, seed).tolist()))
+        assert all(fewest <= group <= most for group in groups)
+        assert sum(groups) <= count
+        if count in possible and most >= 2 * fewest - 1:
+            assert sum(groups) == count
+
+
+def test_recordings_without_a_speaker_are_not_joined(tmp_path):
+    rows = recordings.rows(12)
+    for row in rows[:5]:
+        row["speaker"] = None
+    path = recordings.manifest(tmp_path / "m.jsonl", rows)
+    made = make(path, "?join=2-3", buckets=((4.0, 20, 2),))
+    assert made.epoch(0).left_out["joining needs speakers, none is named"] == 5
+
+
+def test_the_fixed_pass_is_that_of_the_spec(path):
+    source = sources.open_source(f"manifest:{path}?join=3-6&seed=5", "unused")
+    made = make(path, "?join=3-6&seed=5", buckets=((4.0, 20, 2),), key=())
+    assert index.fixed(source) == made.epoch(0).rows
+
+
+def test_text_that_fits_no_bucket_says_what_would(path):
+    with pytest.raises(DataError) as error:
+        make(path, buckets=((0.05, 1, 2),))
+    message = str(error.value)
+    assert "none of its utterances can be used" in message and "57 longer than 0.05 s" in message
+    assert "the longest text has 2 tokens" in message and "takes 0.05 s, 1 tokens" in message
+    assert "enlarge data.buckets" in message
+
+
+def test_too_short_audio_says_so(path):
+    with pytest.raises(DataError, match=r"57 shorter than 3 s.*lower data.min_seconds"):
+        make(path, min_seconds=3.0, buckets=((9.0, 9, 1),))
+
+
+def test_bad_rows_keep_a_place(tmp_path):
+    rows = recordings.rows(6)
+    del rows[1]["text"], rows[3]["audio"]
+    rows[3]["text"] = "one"
+    made = make(recordings.manifest(tmp_path / "m.jsonl", rows), min_seconds=0.05)
+    assert sum(made.sizes) == made.recordings == 6
+    assert [(row.line, reason) for row, reason in made.faults] == [(2, "no text"), (4, "no audio")]
+
+
+def test_text_only_needs_no_audio(tmp_path):
+    path = recordings.manifest(tmp_path / "t.jsonl", [{"text": "a b c"}, {"text": "a"}])
+    made = make(path, buckets=((0.0, 1, 4), (0.0, 3, 4)), min_seconds=0.1)
+    assert made.sizes == [1, 1] and not made.faults
+
+
+@pytest.mark.parametrize("buckets", [(), ((1.0, 5, 0),), ((2.0, 5, 1), (1.0, 6, 1))])
+def test_wrong_buckets(buckets):
+    with pytest.raises(ConfigError, match=r"data\.buckets: expected"):
+        index.Fit(buckets)

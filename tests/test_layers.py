@@ -1,0 +1,113 @@
+"""Layers against float64 formulas; the stack against the same blocks one by one.
+
+Dims: L layers, B batch, T frames, V vocabulary, E width.
+"""
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from seedasr_jax.models import layers
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(1, 2, (2, 3, 8)).astype(np.float32)
+
+
+def test_dense_with_bias_and_adapter():
+    dense = tiny.make(layers.Dense, 8, 5, ("a", "b"), bias=True, lora=2, alpha=6.0)
+    kernel, bias, a, b = (
+        np.asarray(p[...], np.float64)
+        for p in (dense.kernel, dense.bias, dense.lora_a, dense.lora_b)
+    )
+    wanted = X @ (kernel + 6.0 / 2 * a @ b) + bias
+    np.testing.assert_allclose(dense(X), wanted, atol=1e-5)
+
+
+def test_a_fresh_adapter_changes_nothing():
+    dense = layers.Dense(8, 5, ("a", "b"), lora=2, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    np.testing.assert_array_equal(dense(X), X @ dense.kernel[...])
+    assert isinstance(dense.lora_a, layers.LoraParam)
+
+
+def test_norms():
+    norm = tiny.make(lambda dtype, rngs: layers.LayerNorm(8, dtype=dtype))
+    centred = X - X.mean(-1, keepdims=True, dtype=np.float64)
+    wanted = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+    wanted = wanted * np.asarray(norm.scale[...]) + np.asarray(norm.bias[...])
+    np.testing.assert_allclose(norm(X), wanted, atol=1e-5)
+    norm = tiny.make(lambda dtype, rngs: layers.RMSNorm(8, dtype=dtype, epsilon=0.1))
+    wanted = X / np.sqrt((X.astype(np.float64) ** 2).mean(-1, keepdims=True) + 0.1)
+    np.testing.assert_allclose(norm(X), wanted * np.asarray(norm.scale[...]), atol=1e-5)
+
+
+@pytest.mark.parametrize("size, rows", [(1, 128), (128, 128), (129, 256), (151_936, 151_936)])
+def test_vocabularies_are_padded_to_a_multiple(size, rows):
+    assert layers.padded_vocabulary(size) == rows
+
+
+def test_surplus_logits_are_never_chosen_nor_counted():
+    logits = layers.mask_surplus(jnp.full((2, 128), 50.0, jnp.bfloat16), 100)
+    assert logits.dtype == jnp.float32
+    chances = jax.nn.softmax(logits, -1)
+    np.testing.assert_allclose(chances[:, :100], 0.01, rtol=1e-5)
+    assert not chances[:, 100:].any()
+    lowest = np.asarray(logits.min().astype(jnp.bfloat16), np.float32)
+    assert np.isfinite(lowest)  # a matrix product on TPU rounds to bfloat16; 0 * inf is NaN
+
+
+def test_dropout_keeps_the_mean_and_follows_each_key():
+    keys = jax.random.split(jax.random.key(0), 2)
+    x = jnp.ones((2, 100, 100))
+    y = layers.dropout(x, 0.25, keys)
+    np.testing.assert_allclose(y.mean((1, 2)), 1, atol=0.02)
+    np.testing.assert_allclose(jnp.unique(y), [0, 1 / 0.75], rtol=1e-6)
+    np.testing.assert_array_equal(layers.dropout(x[1:], 0.25, keys[1:]), y[1:])
+    assert layers.dropout(x, 0.25, None) is x and layers.dropout(x, 0.0, keys) is x
+
+
+class Block(nnx.Module):
+    """x -> tanh(x @ w) * scale + own."""
+
+    def __init__(self, rngs):
+        self.dense = layers.Dense(8, 8, ("a", "b"), dtype=jnp.float32, rngs=rngs)
+
+    def __call__(self, x, scale, own):
+        x = jnp.tanh(self.dense(x)) * scale + own
+        return x, x.mean()
+
+
+@pytest.mark.parametrize("remat", ["none", "block", "dots"])
+def test_a_stack_is_its_blocks_in_turn(remat):
+    stack = layers.Stack(3, lambda rngs: Block(rngs), remat=remat, rngs=nnx.Rngs(0))
+    own = jnp.array([0.1, 0.2, 0.3])
+    kernels = stack.blocks.dense.kernel
+    assert kernels.get_metadata("axes") == ("layers", "a", "b")
+    assert len(np.unique(kernels[:, 0, 0])) == 3  # each layer drew its own
+
+    def looped(x, kernels):
+        means = []
+        for layer in range(3):
+            x = jnp.tanh(x @ kernels[layer]) * 2.0 + own[layer]
+            means.append(x.mean())
+        return x, jnp.stack(means)
+
+    graphdef, state = nnx.split(stack)
+
+    def stacked(x, state):
+        return nnx.merge(graphdef, state)(x, 2.0, own=own)
+
+    for one, two in zip(stacked(X, state), looped(X, kernels[...])):
+        np.testing.assert_allclose(one, two, atol=1e-5)
+    ours = jax.jit(jax.grad(lambda s: stacked(X, s)[0].sum()))(state)
+    plain = jax.jit(jax.grad(lambda k: looped(X, k)[0].sum()))(kernels[...])
+    np.testing.assert_allclose(jax.tree.leaves(ours)[0], plain, rtol=1e-4, atol=1e-5)
+
+
+def test_embeddings_have_padded_rows():
+    embed = layers.Embed(100, 8, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    assert embed.table.shape == (128, 8) and embed.table.get_metadata("axes") == ("vocab", "embed")
+    np.testing.assert_array_equal(embed(jnp.array([[3, 99]]))[0, 1], embed.table[99])
+    np.testing.assert_allclose(embed.table[...].std(), 8**-0.5, rtol=0.1)

@@ -1,0 +1,469 @@
+"""Loader: batches as a pure function of seed and step, bad rows in place, evaluation complete.
+
+Dims: B utterances, S samples, L tokens.
+"""
+
+import dataclasses
+import itertools
+import shutil
+import threading
+import time
+
+import jax
+import numpy as np
+import pytest
+import recordings
+
+from seedasr_jax import config
+from seedasr_jax.audio import files
+from seedasr_jax.data_pipelines import loader, manifest, preprocess
+from seedasr_jax.data_pipelines.manifest import Row
+from seedasr_jax.data_pipelines.stream import BadRows, Prefetch
+from seedasr_jax.data_pipelines.tf import seqio, tf
+from seedasr_jax.errors import ConfigError, DataError
+from seedasr_jax.text import prompts, vocab
+
+COUNT = 40
+BUCKETS = ((0.25, 20, 4), (0.5, 20, 2))
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return recordings.write(tmp_path_factory.mktemp("corpus"), recordings.rows(COUNT))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("vocab")
+    return vocab.train_sentencepiece(recordings.WORDS, folder, size=60, kind="char")
+
+
+@pytest.fixture
+def opened(tokenizer):
+    """Opens streams and closes them after the test."""
+    streams = []
+
+    def open_stream(*sources, start=0, seed=3, prompt=None, process=(0, 1), **data):
+        settings = {
+            "mixture": tuple((str(s), 1.0) if not isinstance(s, tuple) else s for s in sources),
+            "buckets": BUCKETS,
+            "stretch": 1.0,
+            "min_seconds": 0.05,
+            "max_bad_fraction": 0.0,
+            "normalizer": "basic@1",
+            "cache_gib": 0.01,
+        }
+        streams.append(
+            loader.training(
+                config.Data(**(settings | data)),
+                tokenizer,
+                seed=seed,
+                start=start,
+                data_folder="unused",
+                prompt=prompt,
+                process_index=process[0],
+                process_count=process[1],
+            )
+        )
+        return streams[-1]
+
+    yield open_stream
+    for stream in streams:
+        stream.close()
+
+
+def take(stream, count):
+    return list(itertools.islice(stream, count))
+
+
+def assert_same(one, other):
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_a_batch_holds_what_its_rows_say(path, opened, tokenizer):
+    by_id = {row["id"]: row for row in recordings.rows(COUNT)}
+    stream = opened(f"manifest:{path}", prompt=prompts.INSTRUCTION)
+    instruction = tokenizer.encode(prompts.INSTRUCTION)
+    for step, (batch, info) in enumerate(take(stream, 12)):
+        seconds, tokens, utterances = BUCKETS[info.bucket]
+        assert info.step == step and len(info.rows) == utterances
+        assert batch.wave.shape == (utterances, seconds * files.RATE)
+        assert batch.ids.shape == (utterances, tokens) and batch.context.shape == (utterances, 0)
+        assert batch.position.tolist() == list(range(utterances))
+        assert batch.weight.tolist() == [1.0] * utterances
+        assert batch.prompt.tolist() == [instruction] * utterances
+        assert batch.prompt_length.tolist() == [len(instruction)] * utterances
+        for row, info_row in enumerate(info.rows):
+            expected = by_id[info_row.id]
+            wave = recordings.wave(expected)
+            assert batch.wave_length[row] == len(wave)
+            np.testing.assert_array_equal(batch.wave[row, : len(wave)], wave / np.float32(32_768))
+            assert not batch.wave[row, len(wave) :].any()
+            ids = tokenizer.encode(expected["text"])
+            assert batch.ids[row, : batch.ids_length[row]].tolist() == ids
+            assert not batch.ids[row, len(ids) :].any()
+    assert not stream.skipped
+
+
+@pytest.mark.parametrize("query", ["", "?join=2-3"])
+def test_any_start_gives_the_same_batches(path, opened, query):
+    buckets = ((0.6, 40, 4), (2.0, 40, 2))
+    whole = take(opened(f"manifest:{path}{query}", buckets=buckets), 30)
+    for start in (1, 17):
+        part = take(opened(f"manifest:{path}{query}", buckets=buckets, start=start), 5)
+        for (batch, info), (expected, expected_info) in zip(part, whole[start:]):
+            assert info == expected_info
+            assert_same(batch, expected)
+    other = take(opened(f"manifest:{path}{query}", buckets=buckets, seed=4), 5)
+    assert [info.rows for _, info in other] != [info.rows for _, info in whole[:5]]
+
+
+def test_step_one_million_opens_at_once(path, opened):
+    begun = time.perf_counter()
+    batch, info = next(opened(f"manifest:{path}?join=2-3", start=10**6, buckets=((2.0, 40, 4),)))
+    assert time.perf_counter() - begun < 1.0
+    before = take(opened(f"manifest:{path}?join=2-3", start=10**6 - 2, buckets=((2.0, 40, 4),)), 3)
+    assert info.step == 10**6 and before[2][1] == info
+    assert_same(batch, before[2][0])
+
+
+def test_processes_share_the_rows_of_one(path, opened):
+    whole = take(opened(f"manifest:{path}"), 12)
+    shares = [take(opened(f"manifest:{path}", process=(p, 2)), 12) for p in range(2)]
+    for (batch, info), (first, one), (second, other) in zip(whole, *shares):
+        assert one.rows + other.rows == info.rows
+        assert_same(jax.tree.map(lambda *x: np.concatenate(x), first, second), batch)
+
+
+def test_every_utterance_once_per_pass(path, opened):
+    rows = [
+        r
+        for _, info in take(opened(f"manifest:{path}", buckets=((0.5, 20, 4),)), 20)
+        for r in info.rows
+    ]
+    ids = sorted(row["id"] for row in recordings.rows(COUNT))
+    assert sorted(row.id for row in rows[:COUNT]) == sorted(row.id for row in rows[COUNT:]) == ids
+    assert [row.id for row in rows[:COUNT]] != [row.id for row in rows[COUNT:]]
+
+
+def test_hours_are_those_of_the_batches(path, opened):
+    stream = opened(f"manifest:{path}", process=(0, 2))
+    infos = [info for _, info in take(stream, 9)]
+    other = [info for _, info in take(opened(f"manifest:{path}", process=(1, 2)), 9)]
+    total = sum(row.seconds for info in infos + other for row in info.rows)
+    ((name, hours),) = stream.hours.items()
+    assert hours * 3600 == pytest.approx(total)
+    assert name == f"manifest:corpus.jsonl#{manifest.content_hash(path)[:8]}"
+
+
+BAD = {
+    "missing audio": lambda audio, row: audio.unlink(),
+    "unreadable audio": lambda audio, row: audio.write_bytes(b"fLaC" + bytes(40)),
+    "no text": lambda audio, row: row.pop("text"),
+    "no audio": lambda audio, row: row.pop("audio"),
+}
+
+
+@pytest.mark.parametrize("reason", BAD)
+def test_a_bad_row_weighs_nothing_and_shifts_nothing(path, opened, tmp_path, reason):
+    shutil.copytree(path.parent, tmp_path / "copy")
+    rows = recordings.rows(COUNT)
+    bad = rows[5]["id"]
+    BAD[reason](tmp_path / "copy" / rows[5]["audio"], rows[5])
+    recordings.manifest(tmp_path / "copy" / path.name, rows)
+    settings = {"buckets": ((0.5, 20, 4),), "max_bad_fraction": 0.5}
+    good = take(opened(f"manifest:{path}", **settings), 15)
+    stream = opened(f"manifest:{tmp_path}/copy/{path.name}", **settings)
+    found = []
+    for (batch, info), (expected, _) in zip(take(stream, 15), good):
+        for row, utterance in enumerate(info.rows):
+            if utterance.id == bad:
+                found.append((info.step, row))
+                assert batch.weight[row] == 0 and not batch.wave[row].any()
+                assert batch.wave_length[row] == batch.ids_length[row] == 0
+            else:
+                mine, theirs = jax.tree.map(lambda x, row=row: x[row], (batch, expected))
+                assert_same(mine, theirs)
+    assert len(found) in (1, 2)
+    assert [(s["step"], s["position"]) for s in stream.skipped] == found
+    assert {(s["id"], s["reason"]) for s in stream.skipped} == {(bad, reason)}
+
+
+def test_a_joined_row_names_its_bad_recording(path, opened, tmp_path):
+    shutil.copytree(path.parent, tmp_path / "copy")
+    bad = recordings.rows(COUNT)[7]
+    (tmp_path / "copy" / bad["audio"]).unlink()
+    spec = f"manifest:{tmp_path}/copy/{path.name}?join=2-3"
+    stream = opened(spec, buckets=((2.0, 40, 4),), max_bad_fraction=0.5)
+    take(stream, 12)
+    assert stream.skipped
+    for row in stream.skipped:
+        assert row["recording"] == bad["id"] and bad["id"] in row["id"].split("+")
+        assert bad["audio"] in row["detail"]
+
+
+def test_audio_that_is_longer_than_its_bucket_is_bad(path, opened, tmp_path):
+    rows = recordings.rows(1)
+    recordings.write(tmp_path, rows)
+    (row,) = manifest.read(tmp_path / "corpus.jsonl")
+    example = {"wave": np.zeros(9_000, np.int16), "ids": np.ones(30, np.int32)}
+    for bucket, reason in [((0.5, 20, 1), "too long"), ((0.6, 20, 1), "too many tokens")]:
+        _, (fault,) = loader.collate([example], bucket, np.zeros(0, np.int32), 0)
+        assert fault.reason == reason
+    assert row.seconds < 0.5
+
+
+def test_too_many_bad_rows_end_the_job(path, opened, tmp_path):
+    shutil.copytree(path.parent, tmp_path / "copy")
+    for row in recordings.rows(COUNT)[:3]:
+        (tmp_path / "copy" / row["audio"]).unlink()
+    spec = f"manifest:{tmp_path}/copy/{path.name}"
+    take(opened(spec, max_bad_fraction=0.2), 40)
+    with pytest.raises(DataError, match=r"3 of 40 recordings.*x missing audio; the first.*no such"):
+        take(opened(spec, max_bad_fraction=0.06), 40)
+    with pytest.raises(DataError, match=r"1 of .* are bad"):
+        take(opened(spec, max_bad_fraction=0.0), 40)
+
+
+def test_rows_without_text_end_it_before_it_starts(opened, tmp_path):
+    rows = [row | {"text": ""} for row in recordings.rows(4)]
+    path = recordings.manifest(tmp_path / "m.jsonl", rows)
+    with pytest.raises(DataError, match=r"line 1 \(r000\): no text; 4 of 4 rows"):
+        opened(f"manifest:{path}", max_bad_fraction=0.5)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_as_many_bad_rows_as_allowed_go_on(seed):
+    limit, rng, skipped = BadRows(0.05, 10_000), np.random.default_rng(seed), []
+    for _ in range(2_000):
+        more = [
+            {"recording": f"{n}", "id": "", "reason": "", "detail": ""}
+            for n in rng.integers(10_000, size=8)
+            if n < 500
+        ]
+        skipped += more
+        limit.count(8, skipped, more)
+
+
+def test_text_only(opened, tmp_path, tokenizer):
+    rows = [{"text": word} for word in recordings.WORDS]
+    path = recordings.manifest(tmp_path / "text.jsonl", rows)
+    batch, _ = next(opened(f"manifest:{path}", buckets=((0.0, 8, 10),)))
+    assert batch.wave.shape == (10, 0) and batch.ids.shape == (10, 8)
+    said = [tokenizer.decode(ids[:n]) for ids, n in zip(batch.ids, batch.ids_length)]
+    assert sorted(said) == sorted(recordings.WORDS) and batch.weight.sum() == 10
+
+
+def test_audio_only(opened, tmp_path):
+    rows = [{k: v for k, v in row.items() if k != "text"} for row in recordings.rows(4)]
+    path = recordings.write(tmp_path, rows)
+    batch, _ = next(opened(f"manifest:{path}", buckets=((0.5, 0, 4),)))
+    assert batch.ids.shape == (4, 0) and batch.weight.sum() == 4 and (batch.wave_length > 0).all()
+
+
+def test_mixture_rates(path, opened, tmp_path):
+    rows = [row | {"id": f"o{number}"} for number, row in enumerate(recordings.rows(8))]
+    other = recordings.write(tmp_path, rows, "other.jsonl")
+    stream = opened((f"manifest:{path}", 3.0), (f"manifest:{other}", 1.0), buckets=((0.5, 20, 4),))
+    rows = [row for _, info in take(stream, 250) for row in info.rows]
+    assert sum(row.id.startswith("o") for row in rows) == 250  # of 1,000: a quota, no chance
+
+
+@pytest.mark.parametrize(
+    "data, error, message",
+    [
+        ({"process": (0, 3)}, ConfigError, "4 utterances in .* by 3 processes; take 6"),
+        ({"buckets": ((0.05, 20, 4),)}, DataError, "none of its utterances can be used"),
+        ({"normalizer": "basic"}, ConfigError, "basic@1"),
+    ],
+)
+def test_errors_at_the_start(path, opened, data, error, message):
+    with pytest.raises(error, match=message):
+        opened(f"manifest:{path}", **data)
+
+
+def test_a_rate_must_be_positive(path, opened):
+    with pytest.raises(ConfigError, match="expected a rate above 0, found 0"):
+        opened((f"manifest:{path}", 0.0))
+    with pytest.raises(ConfigError, match="found nothing"):
+        opened()
+
+
+# Somebody's own task: it drops some utterances, looks ahead, and draws.
+
+
+class Own(seqio.FunctionDataSource):
+    """Rows of a manifest under another name."""
+
+    def __init__(self, path):
+        super().__init__(lambda split, shuffle_files: None, splits=["train"])
+        self.path = path
+
+    def rows(self):
+        return manifest.read(self.path)
+
+
+def quieter(dataset):
+    def apply(example):
+        gain = tf.random.stateless_uniform((), example["draw"], 0.1, 0.9)
+        return example | {"wave": tf.cast(tf.cast(example["wave"], tf.float32) * gain, tf.int16)}
+
+    return dataset.map(apply).prefetch(7)
+
+
+def without_nine(dataset):
+    return dataset.filter(lambda example: example["text"] != "nine")
+
+
+@pytest.fixture
+def own(path):
+    features = {"wave": seqio.Feature(seqio.PassThroughVocabulary(0), dtype=tf.int16)}
+    names = []
+
+    def add(name, *preprocessors):
+        names.append(name)
+        seqio.TaskRegistry.add(name, Own(path), features, preprocessors)
+        return name
+
+    yield add
+    for name in names:
+        seqio.TaskRegistry.remove(name)
+
+
+def test_preprocessors_of_ones_own(path, opened, own):
+    name = own("own_drops", without_nine, quieter)
+    settings = {"max_bad_fraction": 0.5, "buckets": ((0.5, 20, 4),)}
+    plain = take(opened(f"manifest:{path}", **settings), 20)
+    stream = opened(name, **settings)
+    found = take(stream, 20)
+    dropped = 0
+    for (batch, info), (expected, expected_info) in zip(found, plain):
+        assert [row.id for row in info.rows] == [row.id for row in expected_info.rows]
+        for row, utterance in enumerate(info.rows):
+            assert batch.weight[row] == (utterance.text != "nine")
+            dropped += utterance.text == "nine"
+            if batch.weight[row]:
+                assert 0 < batch.wave[row].max() < expected.wave[row].max()
+                np.testing.assert_array_equal(batch.ids[row], expected.ids[row])
+    assert dropped == len(stream.skipped) > 0
+    assert {row["reason"] for row in stream.skipped} == {"dropped by its task"}
+    assert list(stream.hours) == [name]
+    again = take(opened(name, start=11, **settings), 9)
+    for (batch, _), (expected, _) in zip(again, found[11:]):
+        assert_same(batch, expected)
+
+
+def test_a_task_that_drops_everything_ends(opened, own):
+    name = own("own_drops_all", lambda dataset: dataset.filter(lambda example: False))
+    with pytest.raises(DataError, match=r"own_drops_all.*gave back none of 1000 examples"):
+        next(opened(name))
+
+
+def test_a_task_that_loses_a_key_says_so(opened, own):
+    name = own("own_loses", lambda ds: ds.map(lambda x: {k: x[k] for k in ("text", "wave")}))
+    with pytest.raises(ConfigError, match=r"own_loses.*give back every key.*draw is gone"):
+        opened(name)
+
+
+def test_a_task_that_fails_says_so(opened, own):
+    def fails(dataset):
+        return dataset.map(
+            lambda x: x | {"wave": tf.ensure_shape(tf.concat([x["wave"]] * 2, 0), (3,))}
+        )
+
+    with pytest.raises(DataError, match=r"own_fails.*a preprocessor failed"):
+        next(opened(own("own_fails", fails)))
+
+
+def test_examples_end_with_the_feed():
+    rows = iter([(Row("a", text="x"), np.ones(3, np.int16), (1, 2))])
+    found = list(preprocess.examples(lambda: next(rows)).as_numpy_iterator())
+    assert [example["id"] for example in found] == [b"a"]
+
+
+def test_prefetch_keeps_order_raises_and_closes():
+    def numbers():
+        yield from range(20)
+        raise KeyError("boom")
+
+    before = threading.active_count()
+    running = Prefetch(numbers(), 3)
+    assert [next(running) for _ in range(20)] == list(range(20))
+    with pytest.raises(KeyError, match="boom"):
+        next(running)
+    assert list(running) == []
+    assert list(Prefetch(iter("abc"), 2)) == ["a", "b", "c"]
+    endless = Prefetch(itertools.count(), 2)
+    assert next(endless) == 0
+    endless.close()
+    assert list(endless) == []
+    assert threading.active_count() == before
+
+
+# Evaluation.
+
+
+def evaluate(spec, tokenizer, buckets=BUCKETS):
+    return loader.evaluation(
+        str(spec),
+        tokenizer,
+        buckets=buckets,
+        data_folder="unused",
+        prompt=prompts.INSTRUCTION,
+        normalizer="basic@1",
+    )
+
+
+def test_evaluation_has_every_utterance_once(path, tokenizer):
+    found = evaluate(f"manifest:{path}", tokenizer)
+    assert [row.id for row in found.examples] == [row["id"] for row in recordings.rows(COUNT)]
+    for _ in range(2):  # it can be run again
+        seen = []
+        for batch, rows in found:
+            assert batch.weight.tolist() == [float(row is not None) for row in rows]
+            assert batch.wave.shape[0] == len(rows) in (2, 4)
+            for place, row in enumerate(rows):
+                if row is not None:
+                    seen.append(row.id)
+                    assert batch.wave[place, 0] * 32_768 == int(row.id[1:]) + 1
+                    assert batch.prompt_length[place] > 0
+        assert sorted(seen) == [row.id for row in found.examples]
+
+
+def test_a_joined_evaluation_is_fixed(path, tokenizer):
+    spec = f"manifest:{path}?join=3-6&seed=0"
+    one, other = (evaluate(spec, tokenizer, ((4.0, 80, 4),)) for _ in range(2))
+    assert one.examples == other.examples and len(one.examples[0].parts) >= 3
+    assert one.name.startswith("manifest:corpus.jsonl?join=3-6&seed=0#")
+    assert sum(batch.weight.sum() for batch, _ in one) == len(one.examples)
+    changed = evaluate(f"manifest:{path}?join=3-6&seed=1", tokenizer, ((4.0, 80, 4),))
+    assert changed.examples != one.examples
+
+
+def test_an_evaluation_never_shrinks(path, tokenizer, tmp_path):
+    with pytest.raises(DataError, match=r"utterances fit no bucket: .*longer than 0.2 s.*enlarge"):
+        evaluate(f"manifest:{path}", tokenizer, ((0.2, 20, 4),))
+    shutil.copytree(path.parent, tmp_path / "copy")
+    rows = recordings.rows(COUNT)
+    copy = tmp_path / "copy" / path.name
+    (tmp_path / "copy" / rows[3]["audio"]).unlink()
+    with pytest.raises(DataError, match=r"r003: missing audio: .*leaves nothing out"):
+        list(evaluate(f"manifest:{copy}", tokenizer))
+    recordings.manifest(copy, [rows[0], rows[1] | {"text": ""}])
+    with pytest.raises(DataError, match=r"line 2 \(r001\): no text"):
+        evaluate(f"manifest:{copy}", tokenizer)
+
+
+def test_a_mixture_is_evaluated_task_by_task(opened, own, tokenizer):
+    seqio.MixtureRegistry.add("own_mixture", [(own("own_x"), 1.0), (own("own_y"), 1.0)])
+    with pytest.raises(ConfigError, match=r"own_mixture is a mixture.*own_x, own_y"):
+        evaluate("own_mixture", tokenizer)
+    stream = opened("own_mixture")
+    take(stream, 2)
+    assert sorted(stream.hours) == ["own_x", "own_y"]
+    seqio.MixtureRegistry.remove("own_mixture")
+
+
+def test_row_is_immutable(path):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        manifest.read(path)[0].text = "x"

@@ -1,0 +1,121 @@
+"""Losses against PyTorch's (golden), every alignment counted one by one, and finite differences.
+
+Dims: B batch, T frames, N positions, L tokens, V vocabulary.
+"""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from seedasr_jax.losses.cross_entropy import cross_entropy
+from seedasr_jax.losses.ctc import ctc, feasible
+
+RNG = np.random.default_rng(0)
+both = jax.jit(jax.value_and_grad(ctc), static_argnums=5)
+
+
+def test_cross_entropy_matches_pytorch():
+    arrays, _ = tiny.golden("cross_entropy")
+    total, gradient = jax.value_and_grad(cross_entropy)(
+        arrays["logits"], arrays["targets"], arrays["weights"]
+    )
+    np.testing.assert_allclose(total, arrays["total"], rtol=1e-5)
+    np.testing.assert_allclose(gradient, arrays["gradient"], atol=1e-5)
+
+
+def test_cross_entropy_ignores_what_has_no_weight():
+    arrays, _ = tiny.golden("cross_entropy")
+    off = arrays["weights"] == 0
+    spoiled = np.where(off[..., None], np.nan, arrays["logits"])
+    targets = np.where(off, -7, arrays["targets"])
+    total, gradient = jax.value_and_grad(cross_entropy)(spoiled, targets, arrays["weights"])
+    np.testing.assert_allclose(total, arrays["total"], rtol=1e-5)
+    assert off.any() and not gradient[off].any()
+
+
+def test_ctc_matches_pytorch():
+    arrays, _ = tiny.golden("ctc")
+    rest = arrays["frames"], arrays["ids"], arrays["ids_length"]
+    each = [both(arrays["logits"], *rest, np.eye(4, dtype=np.float32)[b], 0)[0] for b in range(4)]
+    np.testing.assert_allclose(each, arrays["nats"], rtol=1e-5)
+    total, gradient = both(arrays["logits"], *rest, np.ones(4, np.float32), 0)
+    np.testing.assert_allclose(total, arrays["nats"].sum(), rtol=1e-5)
+    np.testing.assert_allclose(gradient, arrays["gradient"], atol=1e-4)
+
+
+def collapse(path, blank):
+    """What an alignment says: repeats merged, blanks dropped."""
+    return tuple(v for v, _ in itertools.groupby(path) if v != blank)
+
+
+@pytest.mark.parametrize("blank", [0, 2])
+def test_ctc_is_the_sum_over_all_alignments(blank):
+    logits = RNG.normal(0, 1, (1, 4, 3))
+    logprobs = logits[0] - np.log(np.exp(logits[0]).sum(-1, keepdims=True))
+    chances = {}
+    for path in itertools.product(range(3), repeat=4):
+        said = collapse(path, blank)
+        chance = np.exp(sum(logprobs[t, v] for t, v in enumerate(path)))
+        chances[said] = chances.get(said, 0) + chance
+    np.testing.assert_allclose(sum(chances.values()), 1)
+    one, frames = np.ones(1, np.float32), np.array([4])
+    for said, chance in chances.items():
+        ids = np.full((1, 4), blank)
+        ids[0, : len(said)] = said
+        length = np.array([len(said)])
+        if said:
+            assert feasible(ids, length, frames)
+            total, _ = both(logits.astype(np.float32), frames, ids, length, one, blank)
+            np.testing.assert_allclose(total, -np.log(chance), rtol=1e-4)
+    everything = itertools.chain.from_iterable(
+        itertools.product(set(range(3)) - {blank}, repeat=n) for n in range(1, 5)
+    )
+    for said in everything:  # and exactly these are feasible
+        ids = np.full((1, 4), blank)
+        ids[0, : len(said)] = said
+        assert bool(feasible(ids, np.array([len(said)]), frames)[0]) == (said in chances)
+
+
+def test_ctc_gradient_by_finite_differences():
+    logits = RNG.normal(0, 1, (2, 6, 4)).astype(np.float32)
+    rest = (
+        np.array([6, 4]),
+        np.array([[1, 1, 2], [3, 2, 0]]),
+        np.array([3, 2]),
+        np.array([1.0, 0.5], np.float32),
+    )
+    _, gradient = both(logits, *rest, 0)
+    assert not gradient[1, 4:].any()
+    for b, t, v in ((0, 0, 1), (0, 3, 0), (1, 3, 2), (1, 0, 3)):
+        step = np.zeros_like(logits)
+        step[b, t, v] = 1e-2
+        slope = (both(logits + step, *rest, 0)[0] - both(logits - step, *rest, 0)[0]) / 2e-2
+        np.testing.assert_allclose(gradient[b, t, v], slope, atol=2e-3)
+
+
+def test_infeasible_rows_of_weight_0_give_no_nan():
+    ids, lengths = np.array([[1, 1, 1], [1, 2, 0], [2, 0, 0]]), np.array([3, 2, 0])
+    frames = np.array([4, 5, 5])
+    can = feasible(ids, lengths, frames)
+    np.testing.assert_array_equal(can, [False, True, False])
+    logits = RNG.normal(0, 1, (3, 5, 4)).astype(np.float32)
+    weights = np.asarray(can, np.float32)
+    total, gradient = both(logits, frames, ids, lengths, weights, 0)
+    alone, _ = both(logits[1:2], frames[1:2], ids[1:2], lengths[1:2], weights[1:2], 0)
+    np.testing.assert_allclose(total, alone, rtol=1e-6)
+    assert np.isfinite(gradient).all() and not gradient[0].any() and not gradient[2].any()
+    spoiled = np.where((weights > 0)[:, None, None], logits, np.nan)
+    again, steep = both(spoiled, frames, ids, lengths, weights, 0)
+    np.testing.assert_array_equal(again, total)
+    np.testing.assert_array_equal(steep, gradient)
+
+
+@pytest.mark.parametrize("tokens", [0, 1])
+def test_feasible_of_narrow_buckets(tokens):
+    ids = jnp.ones((2, tokens), jnp.int32)
+    lengths = jnp.array([tokens, 0])
+    np.testing.assert_array_equal(feasible(ids, lengths, jnp.array([1, 1])), [tokens > 0, False])

@@ -1,0 +1,123 @@
+"""Manifests: aliases, what a line must be, and where audio may stand."""
+
+import hashlib
+import json
+
+import pytest
+import recordings
+
+from seedasr_jax.data_pipelines import manifest
+from seedasr_jax.errors import DataError
+
+
+def read(folder, *lines):
+    path = folder / "m.jsonl"
+    path.write_text("".join(line + "\n" for line in lines))
+    return manifest.read(path)
+
+
+def test_fields_by_their_own_names(tmp_path):
+    fields = {
+        "id": "a",
+        "audio": "x/a.flac",
+        "offset": 1.5,
+        "seconds": 2,
+        "text": " hello ",
+        "language": "en",
+        "dialect": "en-GB",
+        "domain": "d",
+        "speaker": "s",
+        "split": "test",
+        "context": "c",
+        "context_kind": "hotwords",
+        "keywords": ["k", "l"],
+    }
+    (row,) = read(tmp_path, json.dumps(fields))
+    expected = fields | {"audio": f"{tmp_path}/x/a.flac", "text": "hello", "keywords": ("k", "l")}
+    assert {name: getattr(row, name) for name in fields} == expected
+    assert row.line == 1 and row.parts == ()
+
+
+@pytest.mark.parametrize(
+    "line, field, value",
+    [
+        ('{"audio_filepath": "a.wav", "duration": 1, "text": ""}', "seconds", 1.0),
+        ('{"sentence": "hi", "path": "a.wav"}', "text", "hi"),
+        ('{"text": "hi", "lang": "de", "locale": "fr"}', "language", "de"),
+        ('{"text": "hi", "client_id": 7}', "speaker", "7"),
+        ('{"text": "hi", "hotwords": ["x"]}', "keywords", ("x",)),
+        ('{"text": "hi", "speaker": null}', "speaker", ""),
+        ('{"text": "hi"}', "id", "line-1"),
+        ('{"audio": "a.wav"}', "id", "a.wav"),
+        ('{"audio": "a.wav", "offset": 2.5}', "id", "a.wav@2.5"),
+    ],
+)
+def test_aliases_and_defaults(tmp_path, line, field, value):
+    (row,) = read(tmp_path, line)
+    assert getattr(row, field) == value
+
+
+def test_blank_lines_count_but_are_no_rows(tmp_path):
+    rows = read(tmp_path, '{"text": "a"}', "  ", '{"text": "b"}')
+    assert [(row.text, row.line) for row in rows] == [("a", 1), ("b", 3)]
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ('{"text": "hi"', r"m\.jsonl:2: expected one JSON object"),
+        ('["hi"]', r"m\.jsonl:2: expected one JSON object in UTF-8, found a list"),
+        ('{"text": 5}', r"m\.jsonl:2: text: expected text, found 5"),
+        ('{"duration": -1}', r"m\.jsonl:2: duration: expected seconds.* found -1"),
+        ('{"duration": NaN}', r"m\.jsonl:2: duration: expected seconds.* found nan"),
+        ('{"duration": true}', r"m\.jsonl:2: duration: expected seconds.* found True"),
+        ('{"offset": "1"}', r"m\.jsonl:2: offset: expected seconds.* found '1'"),
+        ('{"keywords": "a"}', r"m\.jsonl:2: keywords: expected a list"),
+        ('{"context_kind": "hotword"}', r"m\.jsonl:2: .*Did you mean hotwords"),
+        ('{"audio": "../a.flac"}', r"m\.jsonl:2: audio: expected a path inside"),
+        ('{"audio": "x/../../a.flac"}', r"m\.jsonl:2: audio: expected a path inside"),
+        ('{"audio": "/etc/passwd"}', r"m\.jsonl:2: audio: expected a path inside"),
+        ('{"audio": "a\\u0000.flac"}', r"m\.jsonl:2: audio: expected a path inside"),
+    ],
+)
+def test_a_bad_line_names_itself(tmp_path, line, message):
+    with pytest.raises(DataError, match=message) as error:
+        read(tmp_path, '{"text": "fine"}', line)
+    assert "\n" not in str(error.value)
+
+
+def test_broken_utf8_names_its_line(tmp_path):
+    path = tmp_path / "m.jsonl"
+    path.write_bytes(b'{"text": "\xff"}\n')
+    with pytest.raises(DataError, match=r"m\.jsonl:1: expected one JSON object in UTF-8"):
+        manifest.read(path)
+
+
+def test_a_folder_whose_name_begins_alike_is_outside(tmp_path):
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    with pytest.raises(DataError, match="inside the manifest's folder"):
+        read(folder, '{"audio": "../corpus2/a.flac"}')
+
+
+def test_paths_that_stay_inside(tmp_path):
+    rows = read(tmp_path, '{"audio": "x/../a.flac"}', json.dumps({"audio": f"{tmp_path}/b.flac"}))
+    assert [row.audio for row in rows] == [f"{tmp_path}/a.flac", f"{tmp_path}/b.flac"]
+
+
+def test_an_empty_manifest_says_what_a_row_is(tmp_path):
+    with pytest.raises(DataError, match="holds no rows; expected one JSON object per line"):
+        read(tmp_path)
+
+
+def test_a_missing_manifest_names_its_neighbour(tmp_path):
+    recordings.manifest(tmp_path / "train.jsonl", recordings.rows(1))
+    with pytest.raises(DataError, match=r"no such manifest. Did you mean train.jsonl"):
+        manifest.read(tmp_path / "trian.jsonl")
+
+
+def test_content_hash_is_of_the_bytes(tmp_path):
+    path = recordings.manifest(tmp_path / "a.jsonl", recordings.rows(3))
+    same = recordings.manifest(tmp_path / "elsewhere/b.jsonl", recordings.rows(3))
+    assert manifest.content_hash(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert manifest.content_hash(path) == manifest.content_hash(same)

@@ -1,0 +1,71 @@
+"""SpecAugment: how much is hidden, and from whom it depends.
+
+Dims: B batch, T frames, F mel bins.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tiny
+
+from seedasr_jax.audio import masking
+
+ROWS, FRAMES, BINS = 60, 50, 20
+COUNT = jnp.asarray(np.random.default_rng(0).integers(20, FRAMES, ROWS), jnp.int32)
+
+
+def hidden(frames=FRAMES, position=None, seed=0, **augment):
+    """[B T F] bool: what spec_augment sets to 0."""
+    position = jnp.arange(ROWS) if position is None else position
+    x = jnp.ones((len(position), frames, BINS))
+    mask = jax.jit(masking.spec_augment, static_argnums=4)
+    options = tiny.augment(**augment)
+    return np.asarray(mask(x, COUNT[position], jax.random.key(seed), position, options)) == 0
+
+
+def runs(row):
+    """Lengths of the spans of true."""
+    edges = np.diff(np.concatenate([[0], row.astype(int), [0]]))
+    return np.flatnonzero(edges == -1) - np.flatnonzero(edges == 1)
+
+
+def test_off_hides_nothing():
+    assert not hidden().any()
+
+
+def test_a_frequency_mask_is_a_span_of_bins_over_all_frames():
+    mask = hidden(frequency_masks=1, frequency_width=6)
+    assert (mask == mask[:, :1]).all()
+    widths = mask[:, 0].sum(-1)
+    assert set(widths) == set(range(7))  # every width up to the widest, none too
+    assert all(len(runs(row)) <= 1 for row in mask[:, 0])
+    assert mask[:, 0].any(0).all()  # every bin has its turn
+
+
+def test_a_time_mask_is_a_share_of_the_utterance_at_most():
+    mask = hidden(time_masks=1, time_fraction=0.15)
+    assert (mask == mask[:, :, :1]).all()
+    widths = mask[:, :, 0].sum(-1)
+    assert (widths <= 0.15 * np.asarray(COUNT)).all() and widths.max() >= 5
+    assert all(not row[count:].any() for row, count in zip(mask[:, :, 0], COUNT))
+
+
+def test_several_masks():
+    mask = hidden(frequency_masks=2, frequency_width=4, time_masks=3, time_fraction=0.1)
+    columns, frames = mask.all(1), mask.all(2)
+    assert columns.sum(-1).max() > 4 and columns.sum(-1).max() <= 8
+    assert max(len(runs(row)) for row in frames) == 3
+    np.testing.assert_array_equal(mask, columns[:, None] | frames[:, :, None])
+
+
+def test_a_width_past_the_bins_is_cut():
+    assert hidden(frequency_masks=1, frequency_width=1_000)[:, 0].sum(-1).max() == BINS
+
+
+def test_draws_follow_the_position_alone_and_no_padding():
+    options = dict(tiny.ALL_DRAWS)
+    some = hidden(position=jnp.array([7, 1, 4]), **options)
+    np.testing.assert_array_equal(hidden(position=jnp.array([4, 7]), **options), some[[2, 0]])
+    longer = hidden(frames=FRAMES + 30, position=jnp.array([7, 1, 4]), **options)
+    np.testing.assert_array_equal(longer[:, :FRAMES], some)
+    assert (hidden(position=jnp.array([7, 1, 4]), seed=1, **options) != some).any()

@@ -1,0 +1,102 @@
+"""Optimiser: schedules, rates by part, and which parameters decay."""
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from seedasr_jax import config
+from seedasr_jax.configs import common
+from seedasr_jax.errors import ConfigError
+from seedasr_jax.train import optim
+
+
+def settings(**changes):
+    base = common.adamw(1.0, warmup=10, final=0.1, weight_decay=0.0, clip=0.0)
+    return config.build(base | changes, config.Optim)
+
+
+@pytest.mark.parametrize(
+    "decay, half, end", [("cosine", 0.55, 0.1), ("linear", 0.55, 0.1), ("constant", 1.0, 1.0)]
+)
+def test_schedules(decay, half, end):
+    rate = optim.schedule(settings(decay=decay), steps=110)
+    np.testing.assert_allclose([rate(s) for s in (0, 5, 10)], [0.1, 0.55, 1.0], rtol=1e-5)
+    np.testing.assert_allclose([rate(60), rate(110), rate(500)], [half, end, end], rtol=1e-5)
+
+
+def test_no_warmup_starts_at_the_peak():
+    assert optim.schedule(settings(warmup=0), 100)(0) == 1.0
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ConfigError, match="'cosin' is not known. Did you mean cosine"):
+        optim.schedule(settings(decay="cosin"), 10)
+    with pytest.raises(ConfigError, match="expected 'adamw', found 'sgd'"):
+        optim.make(settings(name="sgd"), 10)
+
+
+@pytest.fixture(scope="module")
+def params():
+    """Of every part, adapters too."""
+    return nnx.state(tiny.model(**{"model.lora.rank": 2, "model.encoder.front": "conv"}))
+
+
+def updates(params, gradient, **changes):
+    """One update by part and path: {("part", "path"): array}."""
+    tx = optim.make(settings(warmup=0, decay="constant", **changes), 10)
+    grads = jax.tree.map(gradient, params)
+    out, _ = jax.jit(tx.update)(grads, tx.init(params), params)
+    return {
+        (optim.part_of(path, param), "/".join(map(str, path))): np.asarray(param[...])
+        for path, param in nnx.to_flat_state(out)
+    }
+
+
+def test_decay_touches_matrices_only(params):
+    found = updates(params, jnp.zeros_like, weight_decay=0.5)
+    decayed = {path for (_, path), value in found.items() if value.any()}
+    for _, path in found:
+        matrix = path.split("/")[-1] in ("kernel", "table", "lora_a", "lora_b") or (
+            "/kernels/" in path
+        )
+        assert (path in decayed) == matrix, path
+    values = {"/".join(map(str, path)): p[...] for path, p in nnx.to_flat_state(params)}
+    for path in decayed:
+        both = [v for (_, name), v in found.items() if name == path]
+        np.testing.assert_allclose(both[0], -0.5 * values[path], rtol=1e-5)
+    assert len(decayed) > 20
+
+
+def test_rates_by_part(params):
+    rates = dict(encoder=0.25, lora=4.0, converter=0.0)
+    plain = updates(params, jnp.ones_like)
+    scaled = updates(params, jnp.ones_like, rates=rates)
+    assert {part for part, _ in plain} == {"encoder", "ctc_head", "converter", "decoder", "lora"}
+    for (part, path), value in plain.items():
+        wanted = rates.get(part, 1.0) * value
+        np.testing.assert_allclose(scaled[part, path], wanted, rtol=1e-6)
+
+
+def test_adapters_are_a_part_of_their_own(params):
+    parts = {}
+    for path, param in nnx.to_flat_state(params):
+        parts.setdefault(optim.part_of(path, param), set()).add(str(path[-1]))
+    assert parts["lora"] == {"lora_a", "lora_b"} and not parts["lora"] & parts["decoder"]
+
+
+def test_adam_and_clipping_follow_their_formulas():
+    """Two steps on one vector."""
+    tx = optim.make(settings(warmup=0, decay="constant", clip=1.0, b1=0.9, b2=0.99, eps=1e-8), 10)
+    leaf = nnx.State({"encoder": {"kernel": nnx.Param(jnp.zeros(2))}})
+    state = tx.init(leaf)
+    m = v = np.zeros(2)
+    for step, raw in enumerate(([3.0, 4.0], [0.1, -0.2]), 1):
+        grads = jax.tree.map(lambda _: jnp.array(raw), leaf)
+        out, state = tx.update(grads, state, leaf)
+        clipped = np.array(raw) / max(1.0, np.linalg.norm(raw))
+        m, v = 0.9 * m + 0.1 * clipped, 0.99 * v + 0.01 * clipped**2
+        wanted = -(m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.99**step)) + 1e-8)
+        np.testing.assert_allclose(jax.tree.leaves(out)[0], wanted, rtol=1e-4)

@@ -1,0 +1,67 @@
+"""Published sizes, counted without memory: every model is built as shapes only."""
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seedasr_jax import config
+from seedasr_jax.configs import common
+from seedasr_jax.models.acllm import AcLLM, Tokens
+from seedasr_jax.models.decoder import Decoder
+from seedasr_jax.models.luise import Luise
+
+LORA = config.Lora(rank=0, alpha=16.0)
+OPTIONS = dict(remat="block", dtype=jnp.bfloat16)
+
+
+def parameters(module):
+    """How many parameters, of shapes or arrays."""
+    return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(nnx.state(module, nnx.Param)))
+
+
+@pytest.mark.parametrize(
+    "size, millions", [("75m", 76), ("200m", 198), ("600m", 605), ("2b", 1_815), ("5b", 5_038)]
+)
+def test_luise_has_its_size_at_full_shape(size, millions):
+    settings = config.build(common.luise(size), config.Encoder)
+    model = nnx.eval_shape(lambda: Luise(settings, 80, **OPTIONS, rngs=nnx.Rngs(0)))
+    np.testing.assert_allclose(parameters(model.blocks) / 1e6, millions, rtol=0.06)
+    mel, length = jax.ShapeDtypeStruct((2, 3_000, 80), jnp.float32), jnp.zeros(2, jnp.int32)
+    x, _ = nnx.eval_shape(lambda model, mel: model(mel, length), model, mel)
+    assert x.shape == (2, 750, settings.width)  # 40 ms
+
+
+def test_qwen3_8b_has_its_published_size():
+    settings = config.build(common.qwen3_8b(), config.Decoder)
+    model = nnx.eval_shape(lambda: Decoder(settings, 0, lora=LORA, **OPTIONS, rngs=nnx.Rngs(0)))
+    np.testing.assert_allclose(parameters(model) / 1e9, 8.19, rtol=0.01)
+
+
+def test_qwen3_0_6b_shape_counts_a_tied_table_once():
+    """Its config.json: 28 x 1,024, 16 heads on 8 groups of 128, 0.596B with the table tied."""
+    shape = dict(heads=16, groups=8, head_width=128, feedforward=3_072, vocabulary=151_936)
+    settings = config.build(common.qwen3(28, 1_024, **shape), config.Decoder)
+    model = nnx.eval_shape(lambda: Decoder(settings, 0, lora=LORA, **OPTIONS, rngs=nnx.Rngs(0)))
+    np.testing.assert_allclose(parameters(model) / 1e9, 0.596, rtol=0.01)
+
+
+def test_the_whole_recogniser_at_5b_and_8b():
+    c = common.graph("full")
+    c.model.encoder, c.model.decoder = common.luise("5b"), common.qwen3_8b()
+    c.model.lora.rank, c.model.dtype = 64, "bfloat16"
+    settings = config.build(c.model.to_dict(), config.Model)
+
+    def create():
+        parts = ("encoder", "converter", "decoder")
+        tokens = Tokens(pad=0, start=1, eos=2)
+        return AcLLM(settings, tokens, 151_936, parts, remat="block", rngs=nnx.Rngs(0))
+
+    model = nnx.eval_shape(create)
+    mel, length = jax.ShapeDtypeStruct((1, 3_000, 80), jnp.float32), jnp.zeros(1, jnp.int32)
+    speech = nnx.eval_shape(lambda model, mel: model.listen(mel, length), model, mel)
+    assert speech.x.shape == (1, 188, 4_096)  # 160 ms a token, the last one begun
+    adapters = sum(np.prod(x.shape) for x in jax.tree.leaves(nnx.state(model.decoder)) if 64 in x.shape)
+    projections = 4_096 * 4_096 * 2 + 4_096 * 1_024 * 2
+    assert adapters == 36 * 64 * (2 * (4_096 + 4_096) + 2 * (4_096 + 1_024)) < 36 * projections

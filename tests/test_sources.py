@@ -1,0 +1,96 @@
+"""Sources: what a query selects, lengths that a manifest does not say, and what is heard."""
+
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import recordings
+
+from seedasr_jax.audio import files
+from seedasr_jax.data_pipelines import manifest, sources
+from seedasr_jax.errors import ConfigError, DataError
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    rows = recordings.rows(60, ("ann", "bob", "cy"))
+    for number, row in enumerate(rows):
+        row["split"] = "test" if number % 4 == 0 else "train"
+    return recordings.write(tmp_path_factory.mktemp("corpus"), rows)
+
+
+def ids(corpus, query=""):
+    return [row.id for row in sources.open_source(f"manifest:{corpus}{query}", "unused").rows()]
+
+
+def test_queries_select(corpus):
+    everything = ids(corpus)
+    assert len(everything) == 60
+    assert ids(corpus, "?speaker=ann,cy") == [i for i in everything if int(i[1:]) % 3 != 1]
+    assert ids(corpus, "?without=bob") == ids(corpus, "?speaker=ann,cy")
+    assert ids(corpus, "?split=test") == everything[::4]
+    assert ids(corpus, "?limit=7") == everything[:7]
+    assert ids(corpus, "?speaker=bob&limit=2") == ["r001", "r004"]
+
+
+def test_parts_are_disjoint_complete_and_by_id_alone(corpus):
+    dev, train = ids(corpus, "?part=dev"), ids(corpus, "?part=train")
+    assert sorted(dev + train) == ids(corpus) and 0 < len(dev) < 10
+    assert ids(corpus, "?part=dev&speaker=ann") == [i for i in dev if int(i[1:]) % 3 == 0]
+
+
+def test_errors_name_the_nearest(corpus):
+    with pytest.raises(DataError, match=r"no utterance has the speaker 'anm'.*Did you mean ann"):
+        ids(corpus, "?speaker=anm")
+    with pytest.raises(DataError, match="speaker 'dora'; it holds ann, bob, cy"):
+        ids(corpus, "?without=dora")
+    with pytest.raises(DataError, match="its query leaves no utterance"):
+        ids(corpus, "?without=ann,bob,cy")
+    with pytest.raises(ConfigError, match=r"expected manifest:PATH.jsonl"):
+        sources.open_source(f"manifest:{corpus.parent}", "unused")
+    with pytest.raises(ConfigError, match=r"synth:digit: .*Did you mean digits"):
+        sources.open_source("synth:digit", "unused")
+
+
+def test_name_is_content_and_query(corpus):
+    digest = manifest.content_hash(corpus)[:8]
+    source = sources.open_source(f"manifest:{corpus}?join=3-6", "unused")
+    assert source.name == f"manifest:corpus.jsonl?join=3-6#{digest}"
+    assert source.join == (3, 6)
+
+
+def test_measured_fills_in_seconds(corpus):
+    row = manifest.read(corpus)[5]
+    bare = dataclasses.replace(row, seconds=0.0)
+    assert sources.measured(bare) == row
+    assert sources.measured(dataclasses.replace(bare, offset=0.05)).seconds == pytest.approx(
+        row.seconds - 0.05
+    )
+    gone = dataclasses.replace(bare, audio=bare.audio + ".gone")
+    assert sources.measured(gone) == gone
+
+
+def test_hear_joins_with_silence(corpus):
+    rows, raw = manifest.read(corpus)[:3], recordings.rows(60, ("ann", "bob", "cy"))
+    joined = manifest.Row("j", parts=tuple(rows), pauses=(400, 900))
+    heard = sources.hear(joined, files.WaveCache(1 << 20))
+    silence = [np.zeros(400, np.int16), np.zeros(900, np.int16)]
+    waves = [recordings.wave(row) for row in raw[:3]]
+    expected = np.concatenate([waves[0], silence[0], waves[1], silence[1], waves[2]])
+    np.testing.assert_array_equal(heard, expected)
+
+
+def test_texts_are_normalised(corpus):
+    found = list(sources.texts([f"manifest:{corpus}?limit=2"], "unused", "basic@1"))
+    assert found == ["zero zero", "one"]
+
+
+def test_order_needs_no_tensorflow():
+    names = "manifest, spec, sources, index, sampler"
+    code = (
+        f"import sys; from seedasr_jax.data_pipelines import {names};"
+        " sys.exit(bool({'tensorflow', 'seqio', 'jax'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

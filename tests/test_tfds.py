@@ -1,0 +1,96 @@
+"""TFDS: a data set of our own, built here, comes out as a manifest with its audio."""
+
+import json
+
+import numpy as np
+import pytest
+import recordings
+
+from seedasr_jax.audio import files
+from seedasr_jax.data_pipelines import sources
+from seedasr_jax.data_pipelines.tf import tensorflow_datasets as tfds
+from seedasr_jax.errors import ConfigError, DataError
+
+
+class SpokenTest(tfds.core.GeneratorBasedBuilder):
+    """The features of `spoken_digit`."""
+
+    VERSION = tfds.core.Version("1.2.3")
+
+    def _info(self):
+        features = {
+            "audio": tfds.features.Audio(file_format="wav", sample_rate=8_000),
+            "audio/filename": tfds.features.Text(),
+            "label": tfds.features.ClassLabel(names=list(recordings.WORDS)),
+            "speaker": tfds.features.Text(),
+        }
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples(5), "test": self._generate_examples(2)}
+
+    def _generate_examples(self, count):
+        for number in range(count):
+            yield (
+                number,
+                {
+                    "audio": np.arange(1_000 + number, dtype=np.int64) - 500,
+                    "audio/filename": f"{number}.wav",
+                    "label": number,
+                    "speaker": f"s{number % 2}",
+                },
+            )
+
+
+class SilentTest(SpokenTest):
+    """No audio at all."""
+
+    def _info(self):
+        features = {"speaker": tfds.features.Text()}
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _generate_examples(self, count):
+        yield 0, {"speaker": "s"}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+def test_rows_and_audio(home, tmp_path):
+    source = sources.open_source(f"tfds:spoken_test@{home}", tmp_path)
+    rows = sorted(source.rows(), key=lambda row: row.text)
+    assert sorted(row.text for row in rows) == sorted(recordings.WORDS[:5])
+    by_text = {row.text: row for row in rows}
+    for number in range(5):
+        row = by_text[recordings.WORDS[number]]
+        assert row.speaker == f"s{number % 2}" and row.id.startswith(f"{number}.wav-")
+        assert row.seconds == (1_000 + number) / 8_000
+        heard = files.read(row.audio)
+        assert len(heard) == 2 * (1_000 + number)  # 8 kHz heard at 16 kHz
+    assert source.name == f"tfds:spoken_test#{source.name[-8:]}"
+
+
+def test_written_once_and_apart_by_split(home, tmp_path):
+    source = sources.open_source(f"tfds:spoken_test@{home}?split=test", tmp_path)
+    assert len(source.rows()) == 2
+    (manifest,) = tmp_path.rglob("manifest.jsonl")
+    assert manifest.parent.name == "test" and "1.2.3" in str(manifest)
+    before = manifest.stat().st_mtime_ns
+    again = sources.open_source(f"tfds:spoken_test@{home}?split=test", tmp_path)
+    assert again == source and manifest.stat().st_mtime_ns == before
+    assert not list(tmp_path.rglob("*.partial"))
+    assert json.loads(manifest.read_text().splitlines()[0])["label"] in recordings.WORDS
+
+
+def test_errors(home, tmp_path):
+    with pytest.raises(ConfigError, match=r"knows no 'spoken_tst'.*Did you mean spoken_test"):
+        sources.open_source(f"tfds:spoken_tst@{home}", tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"split: expected one of train, test, found 'tain'.*Did you mean train"
+    ):
+        sources.open_source(f"tfds:spoken_test@{home}?split=tain", tmp_path)
+    with pytest.raises(DataError, match="expected an audio feature, found speaker"):
+        sources.open_source(f"tfds:silent_test@{home}", tmp_path)
+    assert not list(tmp_path.rglob("*.partial"))
