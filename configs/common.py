@@ -147,7 +147,6 @@ def graph(name, **changes):
         normalizer="basic@1",
         unit="word",
         tokens=64,
-        batch=16,
     )
     c.stages = ConfigDict(sort_keys=False)
     c.update(changes)

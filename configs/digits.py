@@ -1,10 +1,10 @@
 """Spoken digits on a laptop: lm -> ctc -> sft, from real recordings, synthesised voices, or both.
 
-    seedasr train --config=digits:train.jsonl --workdir=runs/digits     # your manifest, and synth:digits
-    seedasr train --config=digits --workdir=runs/digits                 # synth:digits alone
+    seedasr train --config=digits:train.jsonl --workdir=runs/digits  # yours, and synth:digits
+    seedasr train --config=digits --workdir=runs/digits              # synth:digits alone
 
-The manifest may carry a query: `digits:train.jsonl?without=george`. Every twentieth recording is the
-development part, which alone is looked at while training. Results: docs/results.md.
+The manifest may carry a query: `digits:train.jsonl?without=george`. Every twentieth recording is
+the development part, which alone is looked at while training. Results: docs/results.md.
 
 Ours, not the paper's: the `ctc` stage, the CTC auxiliary loss, positions clocked by CTC onsets
 (`model.small`; set `config.model.small.speech_positions=frames` for the paper's form), and an `lm`
@@ -19,7 +19,7 @@ TEXT = ((0.0, 8, 8),)
 
 
 def get_config(manifest=""):
-    """`manifest`: path of a JSONL manifest of single digits, or empty for synthesised speech alone."""
+    """`manifest`: path of a JSONL manifest of single digits; empty: synthesised speech alone."""
     c = common.graph("digits", vocab=dict(path="", kind="word", size=64))
     c.model.features.update(mels=40, high_hz=4000.0, floor=1e-3)  # telephone band: old recordings
     c.model.encoder = common.conformer(layers=3, width=128)

@@ -9,7 +9,7 @@ import sys
 from seedasr_jax import __version__
 from seedasr_jax.errors import ConfigError, UserError
 
-_OVERRIDE = re.compile(r"--config\.([\w.]+)=(.*)", re.DOTALL)
+_OVERRIDE = re.compile(r"--config\.([\w.-]+)=(.*)", re.DOTALL)
 
 
 def main(arguments=None) -> int:
@@ -20,7 +20,9 @@ def main(arguments=None) -> int:
     options = parser.parse_args([a for a in arguments if not _OVERRIDE.fullmatch(a)])
     try:
         if overrides and "config" not in options:
-            raise ConfigError(f"--config.{overrides[0][0]}: `seedasr {options.command}` has no config")
+            raise ConfigError(
+                f"--config.{overrides[0][0]}: `seedasr {options.command}` has no config"
+            )
         options.overrides = overrides
         return options.run(options) or 0
     except UserError as error:
@@ -36,7 +38,7 @@ def main(arguments=None) -> int:
 def _parser():
     parser = argparse.ArgumentParser(
         prog="seedasr",
-        description="Audio-conditioned LLM speech recognition: train, evaluate, transcribe, export.",
+        description="Audio-conditioned LLM speech recognition: train, score, transcribe, export.",
         epilog="Start with: seedasr quickstart",
     )
     parser.add_argument("--version", action="version", version=__version__)
@@ -90,9 +92,13 @@ def _parser():
         "score a checkpoint on tasks",
         "seedasr eval --checkpoint=runs/digits --tasks='manifest:test.jsonl?join=3-6&seed=0'",
     )
-    c.add_argument("--checkpoint", required=True, metavar="C", help="workdir, stage, DIR@STEP, bundle")
+    c.add_argument(
+        "--checkpoint", required=True, metavar="C", help="workdir, stage, DIR@STEP, bundle"
+    )
     c.add_argument("--tasks", required=True, metavar="A,B", help="tasks, mixtures or SPECs")
-    c.add_argument("--decode", default="", help="ctc or greedy; default: what the checkpoint is for")
+    c.add_argument(
+        "--decode", default="", help="ctc or greedy; default: what the checkpoint is for"
+    )
     c.add_argument("--normalizer", default="", help="default: that of the checkpoint's recipe")
     c.add_argument("--out", default="", metavar="DIR", help="default: CHECKPOINT/eval")
     c.add_argument("--json", action="store_true", help="a list of objects on stdout")
@@ -103,7 +109,9 @@ def _parser():
         "audio files to text",
         "seedasr transcribe --checkpoint=runs/digits one.wav two.flac",
     )
-    c.add_argument("--checkpoint", required=True, metavar="C", help="workdir, stage, DIR@STEP, bundle")
+    c.add_argument(
+        "--checkpoint", required=True, metavar="C", help="workdir, stage, DIR@STEP, bundle"
+    )
     c.add_argument("files", nargs="+", metavar="FILE")
     c.add_argument("--format", default="text", choices=("text", "json"))
 
@@ -117,7 +125,12 @@ def _parser():
     c.add_argument("--format", default="bundle", choices=("bundle",))
     c.add_argument("--out", required=True, metavar="DIR")
 
-    c = add("configs", _configs, "list recipes, print one expanded, or copy one", "seedasr configs digits")
+    c = add(
+        "configs",
+        _configs,
+        "list recipes, print one expanded, or copy one",
+        "seedasr configs digits",
+    )
     c.add_argument("config", nargs="?", default="", metavar="NAME[:ARG]")
     c.add_argument("--copy", default="", metavar="FILE", help="write the recipe's file to edit")
 
@@ -141,7 +154,12 @@ def _data_actions(actions):
         action.add_argument("--cache", default="cache", metavar="DIR", help="for made audio")
         return action
 
-    a = add("stats", _data_stats, "hours, utterances, speakers, texts", "seedasr data stats --source=SPEC")
+    a = add(
+        "stats",
+        _data_stats,
+        "hours, utterances, speakers, texts",
+        "seedasr data stats --source=SPEC",
+    )
     a.add_argument("--json", action="store_true", help="a list of objects on stdout")
     a = add(
         "validate",
@@ -222,7 +240,9 @@ def _configs(options):
     from seedasr_jax.launch import recipes
 
     if options.copy and not options.config:
-        raise ConfigError("--copy: name the recipe to copy, as in `seedasr configs digits --copy=FILE`")
+        raise ConfigError(
+            "--copy: name the recipe to copy, as in `seedasr configs digits --copy=FILE`"
+        )
     if options.copy:
         recipes.copy(options.config, pathlib.Path(options.copy))
     elif options.config:

@@ -8,10 +8,13 @@ from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.evaluate import sweep, transcribe
 from seedasr_jax.launch.progress import say
-from seedasr_jax.text import normalize, prompts
+from seedasr_jax.text import prompts
+from seedasr_jax.train import metrics
 
 # Shapes for scoring audio of any length up to 40 s: (seconds, tokens, utterances).
-BUCKETS = tuple((s, round(12 * s) + 4, max(1, round(64 / s))) for s in (1.0, 2.5, 5.0, 10.0, 20.0, 40.0))
+BUCKETS = tuple(
+    (s, round(12 * s) + 4, max(1, round(64 / s))) for s in (1.0, 2.5, 5.0, 10.0, 20.0, 40.0)
+)
 
 
 def split_tasks(text: str) -> list[str]:
@@ -37,14 +40,15 @@ def run(checkpoint, tasks, *, decode="", normalizer="", out="", cache=""):
         tasks: names or SPECs.
         decode: ctc or greedy; empty: the checkpoint's own.
         normalizer: name@version; empty: the recipe's.
-        out: folder of results.jsonl and transcripts.jsonl; empty: `eval` in the checkpoint's folder.
+        out: folder of results.jsonl and transcripts.jsonl; empty: CHECKPOINT/eval.
         cache: where made audio is kept; empty: beside the checkpoint's stage.
 
     Returns:
         The rows, and a table of them.
 
     Raises:
-        ConfigError: no tasks, a task that does not exist, a decoding that the model cannot do.
+        ConfigError: no tasks, a task that does not exist, a decoding that the model cannot do, or
+            `out` holds the results of other cells.
         DataError: audio that cannot be read: an evaluation never shrinks silently.
     """
     if not tasks:
@@ -56,17 +60,16 @@ def run(checkpoint, tasks, *, decode="", normalizer="", out="", cache=""):
     able = recognisers.methods(recogniser.parts)
     if not able:
         raise ConfigError(
-            f"{opened.label}: its parts ({', '.join(recogniser.parts)}) hear nothing; evaluate a stage"
-            " with an encoder"
+            f"{opened.label}: its parts ({', '.join(recogniser.parts)}) hear nothing; score a stage"
+            " that has an encoder"
         )
     chosen = normalizer or stage.eval.normalizer
-    normalize.normalize(chosen, "")  # an unknown name fails before the work
     setting = sweep.Setting(decode or able[0], chosen, stage.eval.unit, stage.eval.tokens)
+    sweep.check(recogniser, setting)
     folder = pathlib.Path(out) if out else pathlib.Path(opened.folder) / "eval"
     cache = cache or stage.run.cache or pathlib.Path(opened.folder).parent / "cache"
-    rows, said = [], {}
-    for task in tasks:
-        evaluation = loader.evaluation(
+    evaluations = [
+        loader.evaluation(
             task,
             recogniser.vocab,
             buckets=BUCKETS,
@@ -74,6 +77,11 @@ def run(checkpoint, tasks, *, decode="", normalizer="", out="", cache=""):
             prompt=prompts.INSTRUCTION,
             normalizer=chosen,
         )
+        for task in tasks
+    ]
+    _refuse_others(folder, [(opened.label, e.name, setting.decode, chosen) for e in evaluations])
+    rows, said = [], {}
+    for evaluation in evaluations:
         row, utterances = sweep.evaluate(
             recogniser, opened.label, evaluation.name, evaluation, setting
         )
@@ -82,3 +90,14 @@ def run(checkpoint, tasks, *, decode="", normalizer="", out="", cache=""):
         said[evaluation.name] = utterances
     sweep.write(folder, rows, said)
     return rows, sweep.table(rows)
+
+
+def _refuse_others(folder, cells):
+    """Nothing is overwritten silently: results that stand there must be of the same cells."""
+    path = folder / "results.jsonl"
+    found = [tuple(row[key] for key in sweep.CELL) for row in metrics.read(path)]
+    if found and found != cells:
+        raise ConfigError(
+            f"{path} holds {' '.join(found[0])}{' and more' if found[1:] else ''}, not"
+            f" {' '.join(cells[0])}{' and more' if cells[1:] else ''}: choose another --out"
+        )

@@ -30,9 +30,11 @@ class Progress:
         if self.bar:
             done = 24 * step // self.steps
             text = f"\r[{'#' * done}{'.' * (24 - done)}] {text}\x1b[K"
-        print(text, end="" if self.bar and step < self.steps else "\n", file=self.stream, flush=True)
+        print(
+            text, end="" if self.bar and step < self.steps else "\n", file=self.stream, flush=True
+        )
 
 
 def say(text: str):
-    """A line of the log."""
-    print(text, file=sys.stderr, flush=True)
+    """A line of the log; on a terminal it takes the place of a bar."""
+    print(("\r\x1b[K" if sys.stderr.isatty() else "") + text, file=sys.stderr, flush=True)

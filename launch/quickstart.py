@@ -1,4 +1,4 @@
-"""`seedasr quickstart`: the digits recipe on speech made on the spot, from nothing to a transcript."""
+"""`seedasr quickstart`: the digits recipe on speech made on the spot, up to a transcript."""
 
 import importlib.metadata
 import json
@@ -6,6 +6,8 @@ import os
 import pathlib
 import platform
 import time
+
+import numpy as np
 
 from seedasr_jax import config
 from seedasr_jax.audio import files
@@ -75,7 +77,7 @@ def _transcribe(bundle, out) -> dict:
     gap = [0] * (files.RATE // 20)
     wave = [s for row in spoken for s in (*_wave(row), *gap)]
     path = out / "sample.wav"
-    files.write(path, files.np.asarray(wave, files.np.int16), files.RATE)
+    files.write(path, np.asarray(wave, np.int16), files.RATE)
     result = transcribe.load(bundle).transcribe_files([path])[0]
     reference = " ".join(row.text for row in spoken)
     return {"audio": str(path), "reference": reference, "hypothesis": result.text}

@@ -1,8 +1,9 @@
-"""Recipes by name or file, and overrides from the command line. Imports neither JAX nor TensorFlow."""
+"""Recipes by name or file, with overrides. Imports neither JAX nor TensorFlow."""
 
 import ast
 import importlib
 import importlib.util
+import inspect
 import pathlib
 import pkgutil
 
@@ -48,11 +49,20 @@ def load(spec: str) -> ConfigDict:
     else:
         known = ", ".join(names())
         raise ConfigError(
-            f"--config: {name!r} is no file and no shipped recipe ({known}).{nearest(name, names())}"
+            f"--config: {name!r} is no file and no shipped recipe ({known})."
+            f"{nearest(name, names())}"
         )
     if not hasattr(module, "get_config"):
         raise ConfigError(f"--config: {name} has no function get_config")
-    return module.get_config(argument) if argument else module.get_config()
+    arguments = [argument] if argument else []
+    try:
+        inspect.signature(module.get_config).bind(*arguments)
+    except TypeError as error:
+        raise ConfigError(
+            f"--config={spec}: get_config{inspect.signature(module.get_config)}: {error}; write"
+            f" {name} or {name}:ARG, as it takes"
+        ) from error
+    return module.get_config(*arguments)
 
 
 def override(recipe: ConfigDict, path: str, text: str):
@@ -67,32 +77,30 @@ def override(recipe: ConfigDict, path: str, text: str):
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         value = {"true": True, "false": False}.get(text.lower(), text)
-    keys = path.split(".")
-    holder, known = recipe, recipe
+    keys, known = path.split("."), config.with_defaults(recipe.to_dict())
     for depth, key in enumerate(keys):
-        if not hasattr(known, "keys") or key not in known:
-            valid = list(known.keys()) if hasattr(known, "keys") else []
-            if keys[0] == "stages" and depth == 2:  # the graph's default, for this stage alone
-                known = recipe
-                valid += [k for k in recipe.keys() if k not in ("name", "imports", "stages")]
-            if key not in known or key in ("name", "imports", "stages", "scale_steps") and depth:
-                where = ".".join(["config", *keys[:depth]])
-                raise ConfigError(f"--config.{path}: {where} has no key {key!r}.{nearest(key, valid)}")
+        valid = known if isinstance(known, dict) else ()
+        if key not in valid:
+            where = ".".join(["config", *keys[:depth]])
+            raise ConfigError(f"--config.{path}: {where} has no key {key!r}.{nearest(key, valid)}")
         known = known[key]
-        if depth < len(keys) - 1:
-            if key not in holder:
-                holder[key] = ConfigDict(sort_keys=False)
-            holder = holder[key]
     if isinstance(known, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if isinstance(known, str) and not isinstance(value, str):
         value = text
-    if isinstance(known, ConfigDict):
-        raise ConfigError(f"--config.{path} is a group of keys: {', '.join(known)}; set one of them")
+    if isinstance(known, dict):
+        raise ConfigError(
+            f"--config.{path} is a group of keys: {', '.join(known)}; set one of them"
+        )
     if type(value) is not type(known):
         raise ConfigError(
             f"--config.{path}: expected {type(known).__name__} such as {known!r}, found {text!r}"
         )
+    holder = recipe
+    for key in keys[:-1]:
+        if key not in holder:
+            holder[key] = ConfigDict(sort_keys=False)
+        holder = holder[key]
     holder[keys[-1]] = value
 
 

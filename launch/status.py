@@ -8,7 +8,7 @@ from seedasr_jax.train.metrics import read
 
 
 def rows(workdir: pathlib.Path) -> list[dict]:
-    """One dict per stage of the graph: stage, state, step, steps, steps_per_second, checkpoint, hours.
+    """One dict per stage of the graph; its keys are those of `status --json`.
 
     Raises:
         UserError: no workdir.
@@ -28,7 +28,9 @@ def rows(workdir: pathlib.Path) -> list[dict]:
                 "state": found.get("state", "waiting"),
                 "step": step,
                 "steps": stage["steps"],
-                "steps_per_second": round(logged[-1]["host/steps_per_second"], 2) if logged else None,
+                "steps_per_second": round(logged[-1]["host/steps_per_second"], 2)
+                if logged
+                else None,
                 "checkpoint": f"{workdir / name}@{step}" if step else None,
                 "hours": round(sum(found.get("hours", {}).values()), 3),
                 "chip_hours": round(found.get("spent", {}).get("chip_seconds", 0.0) / 3600, 4),

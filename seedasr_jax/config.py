@@ -33,7 +33,7 @@ class Features:
 
 @dataclasses.dataclass(frozen=True)
 class Encoder:
-    """Conformer and its front end. `kind` is looked up in models/encoders.py (`imports` may add some)."""
+    """Conformer and its front end. `kind`: see models/encoders.py; `imports` may add some."""
 
     kind: str
     front: str  # "conv": strided 3x3 convolutions; "stack": one linear layer over stacked frames
@@ -45,7 +45,9 @@ class Encoder:
     feedforward: int
     kernel: int
     causal: bool  # depthwise convolution that sees no future frame
-    clip: int  # 0: sinusoidal relative positions; else learned relative keys clipped at this distance
+    clip: (
+        int  # 0: sinusoidal relative positions; else learned relative keys clipped at this distance
+    )
     bias: bool  # in projections and convolutions
     dropout: float
 
@@ -85,7 +87,7 @@ class Lora:
 
 @dataclasses.dataclass(frozen=True)
 class Small:
-    """Devices of the small recipes, ours and not the paper's (models/small.py); all off by default."""
+    """Devices of the small recipes, ours and not the paper's (models/small.py); off by default."""
 
     speech_positions: str  # "frames" (the paper's form) or "ctc_onsets"
     transcript_position: int  # where the transcript's positions start if clocked
@@ -194,7 +196,6 @@ class Eval:
     normalizer: str
     unit: str  # word, char or mixed
     tokens: int  # at most, decoded
-    batch: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -292,6 +293,13 @@ def merge(base, over):
     return out
 
 
+def with_defaults(tree: dict) -> dict:
+    """A recipe as nested dicts whose stages hold the graph's defaults, the keys beside `stages`."""
+    defaults = {k: v for k, v in tree.items() if k not in _GRAPH_KEYS}
+    stages = {n: merge(copy.deepcopy(defaults), s) for n, s in tree["stages"].items()}
+    return tree | {"stages": stages}
+
+
 def expand(recipe) -> Graph:
     """Expands a recipe (ConfigDict or nested dict) to a Graph.
 
@@ -299,19 +307,19 @@ def expand(recipe) -> Graph:
     the warm-up and the intervals of each (at least 1).
 
     Raises:
-        ConfigError: see `build`; also an `init` that names no earlier stage.
+        ConfigError: see `build`.
     """
     tree = recipe.to_dict() if hasattr(recipe, "to_dict") else recipe
     for key in ("name", "stages"):
         if key not in tree:
-            raise ConfigError(f"config.{key} is missing; start from seedasr_jax.configs.common.graph")
+            raise ConfigError(
+                f"config.{key} is missing; start from seedasr_jax.configs.common.graph"
+            )
     scale = tree.get("scale_steps", 1.0)
     if not isinstance(scale, (int, float)) or scale <= 0:
         raise ConfigError(f"config.scale_steps: expected a number above 0, found {scale!r}")
-    defaults = {k: v for k, v in tree.items() if k not in _GRAPH_KEYS}
     stages = {}
-    for name, stage in tree["stages"].items():
-        stage = merge(copy.deepcopy(defaults), stage)
+    for name, stage in with_defaults(tree)["stages"].items():
         for *groups, key in _SCALED:
             holder = functools.reduce(lambda tree, group: tree.get(group, {}), groups, stage)
             if isinstance(holder.get(key), int) and holder[key] > 0:  # 0 means never
@@ -346,7 +354,7 @@ def flatten(tree, prefix="") -> dict:
 
 
 def dump(graph: Graph) -> str:
-    """The whole expansion as text, a key a line, sorted within each stage: for golden files."""
+    """The whole expansion as text, a key a line in the dataclasses' order: for golden files."""
     return "".join(f"{k} = {v!r}\n" for k, v in flatten(to_dict(graph)).items())
 
 

@@ -117,7 +117,7 @@ def test_a_bad_batch_changes_nothing_but_the_count(trained):
 
 
 def test_a_fresh_state_is_the_same_on_a_mesh():
-    stage = tiny.stage(**KINDS["ctc"])
+    stage = tiny.stage(**KINDS["lm"])
     one = build.build(stage, tiny.TOKENS, tiny.VOCABULARY, jax.devices()[:1])
     many = build.build(
         dataclasses.replace(stage, mesh=MESH), tiny.TOKENS, tiny.VOCABULARY, jax.devices()
@@ -130,8 +130,8 @@ def test_a_fresh_state_is_the_same_on_a_mesh():
 def plain_steps():
     """Steps of plain gradient descent at rate 1 by A: what a parameter loses is its gradient."""
     draws = {"model.encoder.dropout": 0.2, "augment.tempo": (0.9, 1.1)}
-    options = KINDS["sft"] | draws | {"model.small.speech_positions": "frames"}
-    stage = tiny.stage(**options)
+    # The encoder is frozen here: its backward pass is half of what there is to compile.
+    stage = tiny.stage("sft", HEARS, HEARS[1:], objective=dict(ctc_weight=0.3), **draws)
     built = build.build(stage, tiny.TOKENS, tiny.VOCABULARY, jax.devices()[:1])
     place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     first = tiny.state(built)

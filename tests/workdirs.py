@@ -102,6 +102,7 @@ def finish(workdir, name, tree, *, step=5, parents=(), frozen=(), **changes):
         parents=dict(parents),
         frozen=dict(frozen),
         vocabulary=tokens.hash,
+        reads={},
     )
     checkpoint.write(folder, started)
     zero = jnp.int32(step)

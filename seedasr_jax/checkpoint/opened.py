@@ -21,7 +21,7 @@ _SPEAK = ("ctc_head", "decoder")  # parts whose rows are the vocabulary's pieces
 class Checkpoint:
     """A stage at a step, ready to be read part by part. Made by `open_checkpoint`."""
 
-    folder: epath.Path  # of the stage, or the bundle
+    folder: epath.Path  # of the stage, or the bundle; absolute
     name: str  # of the stage
     step: int
     record: records.StageRecord
@@ -117,7 +117,7 @@ class Checkpoint:
     def reference(self, part: str, workdir) -> dict[str, str]:
         """{"checkpoint", "hash"} for a child's stage.json; relative if it lies in `workdir`."""
         where = self.folder if self.bundle else f"{self.folder}@{self.step}"
-        if self.bundle is None and self.folder.parent == epath.Path(workdir):
+        if self.bundle is None and self.folder.parent == records.absolute(workdir):
             where = f"{self.name}@{self.step}"
         return {"checkpoint": str(where), "hash": self.part_hash(part)}
 
@@ -168,10 +168,10 @@ def open_checkpoint(path) -> Checkpoint:
         UserError: nothing is there, or nothing finished; says what to do.
     """
     text = str(path).rstrip("/")
-    folder, step = epath.Path(text).expanduser(), None
+    folder, step = records.absolute(text), None
     if not folder.exists() and text.rpartition("@")[2].isdigit():
         text, _, number = text.rpartition("@")
-        folder, step = epath.Path(text).expanduser(), int(number)
+        folder, step = records.absolute(text), int(number)
     if not folder.is_dir():
         siblings = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else ()
         raise UserError(

@@ -116,6 +116,12 @@ def parse(tree, path) -> StageRecord:
     return config.build({k: v for k, v in tree.items() if k in names}, StageRecord, str(path))
 
 
+def absolute(path):
+    """The path from the root, local or gs://; `~` is the home folder."""
+    path = epath.Path(path)
+    return path if "://" in str(path) else epath.Path(os.path.abspath(path.expanduser()))
+
+
 def read_json(path) -> dict:
     """A JSON object from a file.
 

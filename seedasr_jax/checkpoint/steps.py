@@ -4,12 +4,12 @@ A step holds step, skipped, params, opt_state and rng by name. `frozen` is not i
 refers to the parent stage.
 """
 
-from etils import epath
 import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from seedasr_jax.checkpoint import trees
+from seedasr_jax.checkpoint.record import absolute
 from seedasr_jax.errors import ConfigError, UserError, nearest
 
 FOLDER = "checkpoints"
@@ -29,7 +29,7 @@ class Writer:
         Removes what an earlier process left unfinished.
         """
         assert keep >= 1, keep
-        self._folder, self._keep = epath.Path(folder).resolve() / FOLDER, keep
+        self._folder, self._keep = absolute(folder) / FOLDER, keep
         self._response, self._durable = None, latest(folder)
         self._started = self._durable
         if jax.process_index() == 0:
@@ -95,7 +95,7 @@ class Writer:
 
 def latest(folder) -> int | None:
     """The newest step of a stage directory that is whole, or None."""
-    steps = _steps(epath.Path(folder).resolve() / FOLDER)
+    steps = _steps(absolute(folder) / FOLDER)
     return steps[-1] if steps else None
 
 
@@ -105,11 +105,11 @@ def find(folder, step: int):
     Raises:
         UserError: there is no such step; names those that are.
     """
-    steps = _steps(epath.Path(folder).resolve() / FOLDER)
+    steps = _steps(absolute(folder) / FOLDER)
     if step not in steps:
         found = ", ".join(map(str, steps)) or "none; `seedasr train` writes them"
         raise UserError(f"{folder}: no checkpoint of step {step}; found: {found}")
-    return epath.Path(folder).resolve() / FOLDER / str(step)
+    return absolute(folder) / FOLDER / str(step)
 
 
 def note(folder, step: int) -> dict:

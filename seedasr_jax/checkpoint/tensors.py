@@ -6,6 +6,7 @@ paths may be gs://.
 
 import dataclasses
 import json
+import math
 import struct
 
 from etils import epath
@@ -81,20 +82,26 @@ def _header(path) -> dict[str, Tensor]:
             fields = json.loads(file.read(length))
         except ValueError as error:
             raise _damaged(path, f"a JSON header, found {error}") from error
-    tensors = {}
-    for name, field in fields.items():
-        if name == "__metadata__":
-            continue
-        if field["dtype"] not in TYPES:
-            known = ", ".join(TYPES)
-            raise UserError(f"{path}: {name}: expected a type of {known}, found {field['dtype']}")
-        shape, dtype = tuple(field["shape"]), np.dtype(TYPES[field["dtype"]])
-        begin, end = field["data_offsets"]
-        wanted = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        if begin < 0 or end - begin != wanted or 8 + length + end > size:
-            raise _damaged(path, f"{wanted} bytes of {name} within {size}, found {[begin, end]}")
-        tensors[name] = Tensor(path, shape, dtype, 8 + length + begin)
-    return tensors
+    if not isinstance(fields, dict):
+        raise _damaged(path, f"a JSON object, found a {type(fields).__name__}")
+    fields.pop("__metadata__", None)
+    return {name: _tensor(path, name, fields[name], 8 + length, size) for name in fields}
+
+
+def _tensor(path, name, field, start, size) -> Tensor:
+    try:
+        kind, shape, (begin, end) = field["dtype"], tuple(field["shape"]), field["data_offsets"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, f"dtype, shape and data_offsets of {name}, found {field}") from error
+    if kind not in TYPES:
+        raise UserError(
+            f"{path}: {name}: expected a type of {', '.join(TYPES)}, found {kind}: convert it"
+        )
+    dtype = np.dtype(TYPES[kind])
+    wanted = math.prod(shape) * dtype.itemsize
+    if begin < 0 or end - begin != wanted or start + end > size:
+        raise _damaged(path, f"{wanted} bytes of {name} within {size}, found {[begin, end]}")
+    return Tensor(path, shape, dtype, start + begin)
 
 
 def _damaged(path, text) -> UserError:

@@ -55,6 +55,15 @@ class Recogniser:
         other.__dict__ |= self.__dict__ | {"state": state}
         return other
 
+    def check(self, method: str):
+        """Raises ConfigError where the model has no part for a decoding method."""
+        able = methods(self.parts)
+        if method not in able:
+            raise ConfigError(
+                f"decode {method!r}: this model ({', '.join(self.parts)}) can do"
+                f" {', '.join(able) or 'none'}.{nearest(method, able)}"
+            )
+
     def decode(self, batch: Batch, method: str, tokens: int) -> list[Hypothesis]:
         """Decodes.
 
@@ -69,12 +78,7 @@ class Recogniser:
         Raises:
             ConfigError: the model has no part for the method.
         """
-        able = methods(self.parts)
-        if method not in able:
-            raise ConfigError(
-                f"decode {method!r}: this model ({', '.join(self.parts)}) can do"
-                f" {', '.join(able) or 'none'}.{nearest(method, able)}"
-            )
+        self.check(method)
         found = self._decode(self.state, batch, method=method, tokens=tokens)
         ids, length, logprobs = (np.asarray(x) for x in (found.ids, found.length, found.logprobs))
         out = []

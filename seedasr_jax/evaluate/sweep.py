@@ -1,14 +1,16 @@
 """Scoring: a recogniser x a task x a decode setting -> a row of results.jsonl."""
 
+from collections.abc import Iterable
 import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Iterable
 
 from seedasr_jax.batch import Batch
 from seedasr_jax.decode.recogniser import Recogniser
 from seedasr_jax.text import normalize, score
+
+CELL = ("checkpoint", "task", "decode", "normalizer")  # keys of a row that say what it measures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +21,17 @@ class Setting:
     normalizer: str
     unit: str  # word, char or mixed
     tokens: int  # at most
+
+
+def check(recogniser: Recogniser, setting: Setting):
+    """Fails early where `evaluate` would fail late.
+
+    Raises:
+        ConfigError: a decoding that the model cannot do, or an unknown normaliser or unit.
+    """
+    recogniser.check(setting.decode)
+    normalize.normalize(setting.normalizer, "")
+    score.units("", setting.unit)
 
 
 def evaluate(

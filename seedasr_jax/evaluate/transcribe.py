@@ -15,7 +15,7 @@ from seedasr_jax.audio import files
 from seedasr_jax.batch import Batch
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.decode.recogniser import Recogniser
-from seedasr_jax.errors import DataError
+from seedasr_jax.errors import DataError, UserError
 from seedasr_jax.text import prompts, vocab
 
 BATCH = 8  # utterances decoded at a time
@@ -48,7 +48,13 @@ class Transcriber:
     def __init__(self, recogniser: Recogniser, label: str):
         """`label`: of the checkpoint, for people."""
         self.recogniser, self.label = recogniser, label
-        self.method = recognisers.methods(recogniser.parts)[0]
+        able = recognisers.methods(recogniser.parts)
+        if not able:
+            raise UserError(
+                f"{label}: its parts ({', '.join(recogniser.parts)}) hear nothing; take a stage with"
+                " an encoder"
+            )
+        self.method = able[0]
         self.prompt = np.array(recogniser.vocab.encode(prompts.INSTRUCTION), np.int32)
 
     def transcribe(self, wave, rate: int) -> Result:

@@ -1,5 +1,6 @@
 """A stage's config -> model, objective, optimiser, shardings. Training and planning both call it."""
 
+from collections.abc import Callable
 import dataclasses
 from typing import Any
 
@@ -28,6 +29,7 @@ class Built:
     tx: Any
     abstract: TrainState  # shapes
     sharding: TrainState  # where each lies
+    make_model: Callable[[nnx.Rngs], AcLLM]
 
     def train_step(self):
         """The jitted step."""
@@ -49,9 +51,9 @@ class Built:
         return _state(params, frozen, self.tx, self.stage.seed)
 
     def _model(self):
-        return self.make_model(nnx.Rngs(params=jax.random.fold_in(jax.random.key(self.stage.seed), 1)))
-
-    make_model: Any = None
+        return self.make_model(
+            nnx.Rngs(params=jax.random.fold_in(jax.random.key(self.stage.seed), 1))
+        )
 
 
 def _split(model, trains):
@@ -84,8 +86,9 @@ def build(stage: config.Stage, tokens: Tokens, vocabulary: int, devices=None) ->
     known = (*objective.parts, "lora")
     for part in stage.trains:
         if part not in known:
-            raise ConfigError(f"trains {part!r}: kind {stage.kind!r} has no such part."
-                              f"{nearest(part, known)}")
+            raise ConfigError(
+                f"trains {part!r}: kind {stage.kind!r} has no such part.{nearest(part, known)}"
+            )
 
     def make_model(rngs):
         parts = objective.parts
@@ -94,6 +97,8 @@ def build(stage: config.Stage, tokens: Tokens, vocabulary: int, devices=None) ->
     tx = optim.make(stage.optim, stage.steps)
     model = nnx.eval_shape(lambda: make_model(nnx.Rngs(0)))
     graphdef, params, frozen = _split(model, stage.trains)
+    if not jax.tree.leaves(params):
+        raise ConfigError(f"trains {stage.trains}: nothing is left to train; name a part")
     abstract = jax.eval_shape(lambda p, f: _state(p, f, tx, stage.seed), params, frozen)
     places = sharding.of_params(params, mesh)
     everywhere = sharding.replicated(mesh)

@@ -2,9 +2,14 @@
 
 from collections.abc import Callable, Mapping
 import dataclasses
+import re
 
 from seedasr_jax import config
 from seedasr_jax.errors import ConfigError, nearest
+
+_NAME = re.compile(r"[A-Za-z0-9][\w-]*")
+_TAKEN = ("fresh", "vocab", "cache")  # what else `init` or a workdir holds
+_AT_LEAST_1 = ("accum", "log_every", "save_every", "keep")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,12 +54,22 @@ def descendants(graph: config.Graph, name: str) -> list[str]:
 
 
 def check(graph: config.Graph, needed: Callable[[config.Stage], tuple[str, ...]]):
-    """Checks each stage's `init` against the parts that its objective needs.
+    """Checks names and intervals, and each stage's `init` against the parts that its objective needs.
 
     Raises:
-        ConfigError: a part without a source, a source for no part, or a misspelt stage.
+        ConfigError: a name that is no folder's, an interval below 1, a part without a source, a
+            source for no part, or a misspelt stage.
     """
     for name, stage in graph.stages.items():
+        if not _NAME.fullmatch(name) or name in _TAKEN:
+            raise ConfigError(
+                f"config.stages: {name!r} names a folder of the workdir: expected letters, digits,"
+                f" - and _, and none of {', '.join(_TAKEN)}"
+            )
+        least = {"steps": stage.steps} | {f"run.{k}": getattr(stage.run, k) for k in _AT_LEAST_1}
+        for key, value in least.items():
+            if value < 1:
+                raise ConfigError(f"stage {name!r}: {key}: expected at least 1, found {value}")
         parts = needed(stage)
         for part in parts:
             if part not in stage.init:
@@ -79,7 +94,7 @@ def check(graph: config.Graph, needed: Callable[[config.Stage], tuple[str, ...]]
 def recipes(
     graph: config.Graph,
     vocabulary: str,
-    content: Callable[[str], str],
+    content: Callable[[str, config.Stage], str],
     outside: Callable[[str], str],
 ) -> Mapping[str, Recipe]:
     """Recipe and hash of every stage.
@@ -87,19 +102,20 @@ def recipes(
     Args:
         graph: the graph.
         vocabulary: hash of the tokenizer.
-        content: SPEC or task -> what stands for it: a manifest's content, not its path.
-        outside: path of a checkpoint -> its hash.
+        content: (SPEC or task, stage) -> what stands for it: a manifest's content, not its path.
+        outside: path of a checkpoint -> what stands for it: recipe and step.
     """
     out: dict[str, Recipe] = {}
     for name in order(graph):
         stage = graph.stages[name]
         tree = config.to_dict(stage, recipe_only=True)
-        tree["reads"] = {"vocabulary": vocabulary} | {s: content(s) for s, _ in stage.data.mixture}
+        reads = {spec: content(spec, stage) for spec, _ in stage.data.mixture}
+        tree["reads"] = {"vocabulary": vocabulary} | reads
         sources = {p: s for p, s in stage.init.items() if s != "fresh"}
         hashes = {p: out[s].hash if s in out else outside(s) for p, s in sources.items()}
         # By content: where a tokenizer or a manifest lies is no part of the recipe.
         where = {"vocab": None, "init": sorted(stage.init)}
-        data = tree["data"] | {"mixture": [[content(s), rate] for s, rate in stage.data.mixture]}
+        data = tree["data"] | {"mixture": [[reads[s], rate] for s, rate in stage.data.mixture]}
         hashed = tree | where | {"data": data, "reads": vocabulary, "parents": hashes}
         out[name] = Recipe(tree, sources, config.digest(hashed))
     return out

@@ -1,7 +1,7 @@
 """The loop: step, log, evaluate, save, stop. It knows neither data nor model."""
 
-import dataclasses
 from collections.abc import Callable, Iterator
+import dataclasses
 from typing import Any
 
 import jax

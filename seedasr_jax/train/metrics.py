@@ -1,5 +1,6 @@
 """Metrics: a row per logged step, to metrics.jsonl and TensorBoard."""
 
+from collections.abc import Callable
 import json
 import os
 import pathlib
@@ -28,14 +29,9 @@ class Metrics:
 
     def __init__(self, folder: pathlib.Path, step: int, *, tensorboard: bool):
         """Rows after `step`, where the stage resumes, are dropped: they will be written again."""
-        self.path = folder / "metrics.jsonl"
-        rows = read(self.path)
-        kept = [row for row in rows if row["step"] <= step]
-        if len(kept) != len(rows) or not self.path.exists():
-            temporary = self.path.with_suffix(".tmp")
-            temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
-            os.replace(temporary, self.path)
-        self.file = open(self.path, "a")
+        path = folder / "metrics.jsonl"
+        rewind(path, lambda row: row["step"] <= step)
+        self.file = open(path, "a")
         self.events = None
         if tensorboard:
             self.events = SummaryWriter(str(folder), purge_step=step + 1, write_to_disk=True)
@@ -57,15 +53,25 @@ class Metrics:
         self.clock, self.step = now, step
         return speed
 
-    def close(self):
-        """Flushes all writers."""
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
         self.file.close()
         if self.events is not None:
             self.events.close()
 
 
+def rewind(path: pathlib.Path, keep: Callable[[dict], bool]):
+    """Drops the rows of a JSONL file that `keep` refuses, and a last line cut by a kill."""
+    if path.exists():
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in read(path) if keep(row)))
+        os.replace(temporary, path)
+
+
 def read(path: pathlib.Path) -> list[dict]:
-    """The rows of a metrics.jsonl; a last line cut by a kill is no row."""
+    """The rows of a JSONL file; a last line cut by a kill is no row."""
     if not path.exists():
         return []
     rows = []

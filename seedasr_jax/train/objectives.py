@@ -2,8 +2,8 @@
 
 Dims: B batch, T frames, L tokens, V vocabulary.
 
-An objective has `parts`, the modules that it needs, `hears`, whether it reads waves, and two pure
-functions: `weigh(batch, rng)` gives each term's weight from the batch and the step's rng alone, and
+An objective has `parts`, the modules that it needs, `prompted`, whether it reads the instruction, and
+two pure functions: `weigh(batch, rng)` gives each term's weight from the batch and the step's rng alone, and
 `loss(model, batch, weights, rng)` returns the total and the terms, sums divided by those weights.
 """
 
@@ -43,7 +43,9 @@ def make(stage: config.Stage, tokens: acllm.Tokens, vocabulary: int):
         ConfigError: an unknown kind, an unknown or missing option, or one of another type.
     """
     if stage.kind not in _OBJECTIVES:
-        raise ConfigError(f"stage kind {stage.kind!r} is not known.{nearest(stage.kind, _OBJECTIVES)}")
+        raise ConfigError(
+            f"stage kind {stage.kind!r} is not known.{nearest(stage.kind, _OBJECTIVES)}"
+        )
     cls = _OBJECTIVES[stage.kind]
     options = config.build(dict(stage.objective), cls.Options, "objective")
     return cls(stage, tokens, vocabulary, options)
@@ -57,8 +59,6 @@ def per_example(rng, stream, position):
 
 class Hearing:
     """What the objectives that hear audio share: waves to encoder frames, as in training."""
-
-    hears = True
 
     def __init__(self, stage, tokens, vocabulary, options):
         self.stage, self.tokens, self.options = stage, tokens, options
@@ -99,12 +99,12 @@ def _count(tokens):
     return jnp.maximum(tokens.sum(), 1.0)
 
 
-
 @register("ctc")
 class Ctc(Hearing):
     """Encoder and CTC head on transcripts. Our addition to the paper's recipe."""
 
     parts = ("encoder", "ctc_head")
+    prompted = False
 
     @dataclasses.dataclass(frozen=True)
     class Options:
@@ -124,6 +124,8 @@ class Ctc(Hearing):
 @register("sft")
 class Sft(Hearing):
     """Cross-entropy of the transcript given instruction and speech (Seed-ASR section 3.3)."""
+
+    prompted = True
 
     @dataclasses.dataclass(frozen=True)
     class Options:
@@ -170,7 +172,6 @@ class Lm:
     """Text pretraining of a decoder. With `copy`, ours: to read slots as an encoder gives them."""
 
     parts = ("decoder",)
-    hears = False
 
     @dataclasses.dataclass(frozen=True)
     class Options:
@@ -181,6 +182,7 @@ class Lm:
     def __init__(self, stage, tokens, vocabulary, options):
         self.stage, self.tokens, self.vocabulary = stage, tokens, vocabulary
         self.options = options
+        self.prompted = options.copy  # the slots stand where speech will
 
     def weigh(self, batch, rng):
         """Tokens with the end token."""
@@ -198,9 +200,7 @@ class Lm:
             batch = dataclasses.replace(batch, ids=ids)
             table = model.decoder.embed_tokens(jnp.arange(self.vocabulary))
             blank = self.tokens.pad
-            slots, length, clock = small.copy_slots(
-                ids, batch.ids_length, keys, table, blank
-            )
+            slots, length, clock = small.copy_slots(ids, batch.ids_length, keys, table, blank)
             speech = Speech(slots, length, clock if model.clocked else None)
             prefix = model.prefix(batch, speech)
             logits = model.transcribe_forced(prefix, ids, batch.ids_length)

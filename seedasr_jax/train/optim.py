@@ -34,7 +34,9 @@ def schedule(optim: config.Optim, steps: int):
         "constant": lambda: optax.constant_schedule(optim.lr),
     }
     if optim.decay not in decays:
-        raise ConfigError(f"optim.decay {optim.decay!r} is not known.{nearest(optim.decay, decays)}")
+        raise ConfigError(
+            f"optim.decay {optim.decay!r} is not known.{nearest(optim.decay, decays)}"
+        )
     warm = optax.linear_schedule(optim.lr / max(1, optim.warmup), optim.lr, optim.warmup)
     return optax.join_schedules([warm, decays[optim.decay]()], [optim.warmup])
 

@@ -241,9 +241,14 @@ def decoders():
         save(f"decoder_{name}", ids=ids.numpy().astype(np.int32), logits=logits, **weights)
 
 
-if __name__ == "__main__":
+def main():
+    """All files."""
     log_mel()
     attention()
     conformer()
     losses()
     decoders()
+
+
+if __name__ == "__main__":
+    main()

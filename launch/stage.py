@@ -1,0 +1,247 @@
+"""One stage of a job: where it starts, what it keeps on disk, how it is scored on the way."""
+
+import collections.abc
+import dataclasses
+import json
+import pathlib
+import time
+
+from flax import nnx
+import jax
+
+from seedasr_jax import checkpoint as checkpoints
+from seedasr_jax import config
+from seedasr_jax.data_pipelines import loader
+from seedasr_jax.decode import recogniser as recognisers
+from seedasr_jax.errors import ConfigError
+from seedasr_jax.evaluate import sweep
+from seedasr_jax.launch.progress import Progress, say
+from seedasr_jax.text import prompts, vocab
+from seedasr_jax.train import build, graph, loop
+from seedasr_jax.train.metrics import Metrics, rewind
+
+SKIPPED = "skipped.jsonl"
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A workdir with everything that its stages share."""
+
+    workdir: pathlib.Path
+    graph: config.Graph
+    vocab: vocab.Vocabulary
+    recipes: collections.abc.Mapping[str, graph.Recipe]
+
+    def folder(self, name) -> pathlib.Path:
+        """A stage's directory."""
+        return self.workdir / name
+
+    def record(self, name) -> checkpoints.StageRecord | None:
+        """A stage's stage.json, or None where it has not begun."""
+        folder = self.folder(name)
+        return checkpoints.read(folder) if (folder / "stage.json").exists() else None
+
+    def cache(self, stage: config.Stage) -> pathlib.Path:
+        """Where made or converted audio is kept."""
+        return pathlib.Path(stage.run.cache) if stage.run.cache else self.workdir / "cache"
+
+
+def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
+    """Trains a stage from where it stands to its end.
+
+    Raises:
+        loop.Stopped: `stopping()` said so; the state was saved.
+        UserError: data that cannot be used, or gradients that are not finite.
+    """
+    stage, folder = job.graph.stages[name], job.folder(name)
+    built = build.build(stage, recognisers.special_tokens(job.vocab), job.vocab.size)
+    evaluator = Evaluator(job, name, built)
+    latest = checkpoints.latest(folder)
+    state, parents = _begin(job, name, built, latest is not None)
+    record = checkpoints.begin(
+        stage,
+        job.recipes[name].hash,
+        parents=parents,
+        frozen={part: parents[part] for part in parents if part not in stage.trains},
+        vocabulary=job.vocab.hash,
+        reads=job.recipes[name].tree["reads"],
+    )
+    if latest is not None:
+        state = checkpoints.restore(folder, latest, state, built.sharding)
+        record = dataclasses.replace(
+            record, step=latest, position=latest, **checkpoints.note(folder, latest)
+        )
+        say(f"{name}: resumed at step {latest}")
+    stream = loader.training(
+        stage.data,
+        job.vocab,
+        seed=stage.seed,
+        start=int(state.step),
+        data_folder=job.cache(stage),
+        prompt=prompts.INSTRUCTION if built.objective.prompted else None,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    for task, reasons in stream.left_out.items():
+        for reason, count in reasons.items():
+            say(f"{name}: {task}: {count} utterances are left out: {reason}")
+    folder.mkdir(parents=True, exist_ok=True)
+    keeper = Keeper(folder, record, stage.run.keep, stream)
+    metrics = Metrics(folder, int(state.step), tensorboard=stage.run.tensorboard)
+    hooks = loop.Hooks(keeper.save, evaluator, stopping, Progress(name, stage.steps))
+    batches = (batch for batch, _ in stream)
+    with stream, metrics, keeper:
+        state = loop.run(built.train_step(), state, batches, metrics, stage, built.mesh, hooks)
+    keeper.finish(state.params)
+    say(f"{name}: finished in {keeper.record.spent['seconds']:.0f} s")
+
+
+def _source(job, path):
+    """The checkpoint behind an `init`: a stage of this graph or a path."""
+    return checkpoints.open_checkpoint(job.folder(path) if path in job.graph.stages else path)
+
+
+def _begin(job: Job, name: str, built: build.Built, resuming: bool):
+    """The state that a stage starts from, and references to where its parts came from.
+
+    A stage that resumes has what it trains in its own checkpoint: only the rest is loaded.
+    """
+    state, stage = built.fresh(), job.graph.stages[name]
+    parents = {}
+    for part, path in job.recipes[name].parents.items():
+        source = _source(job, path)
+        parents[part] = source.reference(part, job.workdir)
+        if part in stage.trains and resuming:
+            continue
+        for holder in ("params", "frozen"):
+            tree, places = getattr(state, holder), getattr(built.sharding, holder)
+            if not checkpoints.select(tree, part):
+                continue
+            leaves = checkpoints.hand_over(
+                source, part, tree, places, model=stage.model, vocabulary=job.vocab.hash
+            )
+            state = state.replace(**{holder: checkpoints.fill(tree, leaves)})
+        say(f"{name}: {part} from {source.label}")
+    for part in {checkpoints.part_of(leaf) for leaf in checkpoints.flat(state.frozen)}:
+        if part not in parents:
+            raise ConfigError(
+                f"stage {name!r}: {part} is neither trained nor taken from anywhere: add it to"
+                f" trains, or set init.{part} to a stage or checkpoint"
+            )
+    return state, parents
+
+
+class Keeper:
+    """Saves a stage and keeps its stage.json true: it says what is on disk, and no more.
+
+    What the stream skipped is listed before the step that saw it is saved, so a resumed stage lists
+    each bad row once.
+    """
+
+    def __init__(self, folder, record, keep, stream):
+        """Args: `folder`, of the stage; `record`, as it begins; `keep`, checkpoints; `stream`."""
+        self.folder, self.record, self.stream = folder, record, stream
+        self.writer = checkpoints.Writer(folder, keep)
+        self.before = {"hours": dict(record.hours), "spent": dict(record.spent)}
+        self.notes, self.listed = {}, 0
+        self.clock, self.cpu = time.monotonic(), time.process_time()
+        rewind(folder / SKIPPED, lambda row: row["step"] < record.step)
+        self.settle()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.list_skipped()
+        self.writer.close()
+        self.settle()
+
+    def save(self, step, state):
+        """Starts a save; stage.json follows when it is durable."""
+        self.list_skipped()
+        hours = {
+            task: self.before["hours"].get(task, 0.0) + more
+            for task, more in self.stream.hours.items()
+        }
+        seconds = time.monotonic() - self.clock
+        spent = {
+            "seconds": seconds,
+            "cpu_seconds": time.process_time() - self.cpu,
+            "chip_seconds": seconds * jax.device_count(),
+        }
+        spent = {k: self.before["spent"].get(k, 0.0) + v for k, v in spent.items()}
+        self.notes[step] = {"hours": self.before["hours"] | hours, "spent": spent}
+        self.writer.save(step, state, self.notes[step])
+        self.settle()
+
+    def settle(self, **changes):
+        """Writes stage.json as of the newest durable step."""
+        step = self.writer.finished()
+        if step in self.notes:
+            changes |= self.notes[step] | {"step": step, "position": step}
+        self.record = dataclasses.replace(self.record, **changes)
+        if jax.process_index() == 0:
+            checkpoints.write(self.folder, self.record)
+
+    def list_skipped(self):
+        """Adds what the stream skipped since the last call to skipped.jsonl."""
+        rows = self.stream.skipped[self.listed :]
+        self.listed += len(rows)
+        if rows:
+            with open(self.folder / SKIPPED, "a", encoding="utf-8") as file:
+                file.writelines(json.dumps(row) + "\n" for row in rows)
+
+    def finish(self, params):
+        """Declares the stage finished; all is saved."""
+        hashes = {
+            part: checkpoints.parameters_hash(checkpoints.select(params, part))
+            for part in checkpoints.parts(params)
+        }
+        self.settle(hashes=hashes, state="finished")
+
+
+class Evaluator:
+    """Scores a stage's state on its development tasks; what cannot work fails before training."""
+
+    def __init__(self, job: Job, name: str, built: build.Built):
+        """Opens the tasks.
+
+        Raises:
+            ConfigError: a decoding that the model cannot do, a task or a unit that does not exist.
+        """
+        self.name, evaluation = name, built.stage.eval
+        self.setting = sweep.Setting(
+            evaluation.decode, evaluation.normalizer, evaluation.unit, evaluation.tokens
+        )
+        self.recogniser = recognisers.Recogniser(
+            built.graphdef, None, job.vocab, built.stage.model, built.objective.parts
+        )
+        if evaluation.tasks:
+            sweep.check(self.recogniser, self.setting)
+        self.tasks = [
+            loader.evaluation(
+                task,
+                job.vocab,
+                buckets=built.stage.data.buckets,
+                data_folder=job.cache(built.stage),
+                prompt=prompts.INSTRUCTION,
+                normalizer=built.stage.data.normalizer,
+            )
+            for task in evaluation.tasks
+        ]
+
+    def __call__(self, step: int, state) -> dict:
+        """{"eval": {task: error rate}} of the state."""
+        if not self.tasks:
+            return {}
+        recogniser = self.recogniser.with_state(nnx.merge_state(state.params, state.frozen))
+        rates = {}
+        for task in self.tasks:
+            row, _ = sweep.evaluate(
+                recogniser, f"{self.name}@{step}", task.name, task, self.setting
+            )
+            rates[task.name] = {"error_rate": row["error_rate"]}
+            say(
+                f"{self.name} {step}: {task.name}  {self.setting.decode}  {row['error_rate']:.2f} %"
+            )
+        return {"eval": rates}

@@ -1,0 +1,78 @@
+"""Stats and validation of sources."""
+
+import json
+
+import numpy as np
+import pytest
+
+from seedasr_jax.audio import files
+from seedasr_jax.data_pipelines import inspect
+from seedasr_jax.launch import cli
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    """Four good rows and one of each fault."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(4):
+        wave = (rng.normal(0, 3000, 8000 * (number + 1))).astype(np.int16)
+        files.write(tmp_path / f"{number}.wav", wave, files.RATE)
+        seconds = 0.5 * (number + 1)
+        rows.append(
+            dict(
+                id=f"u{number}",
+                audio=f"{number}.wav",
+                duration=seconds,
+                text=f"word {number % 2}",
+                speaker=f"s{number % 2}",
+                lang="en",
+            )
+        )
+    files.write(tmp_path / "silent.wav", np.zeros(8000, np.int16), files.RATE)
+    (tmp_path / "text.wav").write_text("no sound")
+    faults = [
+        dict(rows[0], id="u1"),
+        dict(rows[0], id="untold", text=""),
+        dict(rows[0], id="gone", audio="gone.wav"),
+        dict(rows[0], id="noise", audio="text.wav"),
+        dict(rows[0], id="silent", audio="silent.wav"),
+        dict(rows[0], id="longer", duration=9.0),
+    ]
+
+    def write(name, chosen):
+        path = tmp_path / name
+        path.write_text("".join(json.dumps(row) + "\n" for row in chosen))
+        return f"manifest:{path}"
+
+    return write("good.jsonl", rows), write("bad.jsonl", rows + faults)
+
+
+def test_stats_count(manifest, tmp_path):
+    found = inspect.stats(manifest[0], tmp_path)
+    assert (found["utterances"], found["speakers"], found["texts"], found["words"]) == (4, 2, 2, 3)
+    assert found["hours"] == round((0.5 + 1 + 1.5 + 2) / 3600, 4)
+    assert (found["shortest"], found["mean"], found["longest"]) == (0.5, 1.25, 2.0)
+    assert found["languages"] == {"en": 4}
+
+
+def test_every_fault_is_named_and_nothing_else(manifest, tmp_path):
+    assert list(inspect.problems(manifest[0], tmp_path)) == []
+    found = list(inspect.problems(manifest[1], tmp_path))
+    words = ("id of its own", "expected text", "gone.wav", "text.wav", "silence", "0.wav")
+    assert len(found) == len(words)
+    for line, word in zip(found, words, strict=True):
+        assert word in line and "bad.jsonl" in line
+
+
+def test_commands(manifest, tmp_path, capsys):
+    cache = f"--cache={tmp_path}"
+    assert cli.main(["data", "validate", f"--source={manifest[0]}", cache]) == 0
+    assert cli.main(["data", "validate", f"--source={manifest[1]}", cache]) == 3
+    capsys.readouterr()
+    assert cli.main(["data", "stats", f"--source={manifest[0]}", "--json", cache]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["utterances"] == 4
+    out = tmp_path / "vocab"
+    arguments = ["data", "vocab", f"--source={manifest[0]}", "--kind=word", "--size=40", cache]
+    assert cli.main([*arguments, f"--out={out}"]) == 0
+    assert (out / "spm.model").exists()

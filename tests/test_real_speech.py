@@ -1,0 +1,93 @@
+"""Real recordings, from the folder that SEEDASR_TEST_SPEECH names."""
+
+import json
+import os
+import pathlib
+
+import numpy as np
+import pytest
+
+from seedasr_jax import config
+from seedasr_jax.audio import files, logmel
+from seedasr_jax.configs import digits
+from seedasr_jax.data_pipelines import inspect, loader, sources
+from seedasr_jax.text import prompts, vocab
+
+SPEECH = pathlib.Path(os.environ["SEEDASR_TEST_SPEECH"])
+DIGITS = "zero one two three four five six seven eight nine".split()
+
+
+def spec(name, query=""):
+    return f"manifest:{SPEECH}/fsdd/{name}.jsonl{query}"
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    """Of the ten digits."""
+    return vocab.train_sentencepiece(DIGITS, tmp_path_factory.mktemp("v"), size=64, kind="word")
+
+
+def test_the_folder_is_there():
+    assert (SPEECH / "fsdd/train.jsonl").is_file(), f"{SPEECH}: expected fsdd/train.jsonl"
+
+
+def test_every_recording_is_sound(tmp_path):
+    assert list(inspect.problems(spec("manifest"), tmp_path)) == []
+    assert inspect.stats(spec("train"), tmp_path)["utterances"] == 2250
+
+
+def test_parts_split_recordings_and_speakers(tmp_path):
+    def ids(query):
+        return {row.id for row in sources.open_source(spec("train", query), tmp_path).rows()}
+
+    train, dev = ids("?part=train"), ids("?part=dev")
+    assert not train & dev and len(train | dev) == 2250 and 80 <= len(dev) <= 150
+    assert not ids("?without=george") & ids("?speaker=george")
+    assert len(ids("?speaker=george")) == 450
+
+
+def test_joined_strings_are_the_recordings(tokenizer, tmp_path):
+    recipe = config.expand(digits.get_config(f"{SPEECH}/fsdd/train.jsonl"))
+    evaluation = loader.evaluation(
+        spec("test", "?join=3-6&seed=0&limit=60"),
+        tokenizer,
+        buckets=recipe.stages["sft"].data.buckets,
+        data_folder=tmp_path,
+        prompt=prompts.INSTRUCTION,
+        normalizer="basic@1",
+    )
+    heard = {}
+    for batch, rows in evaluation:
+        for number, row in enumerate(rows):
+            if row is not None:
+                length = int(batch.wave_length[number])
+                heard[row.id] = (row, batch.wave[number, :length])
+                ids = batch.ids[number, : int(batch.ids_length[number])].tolist()
+                assert tokenizer.decode(ids) == row.text
+    assert sum(len(row.parts) for row, _ in heard.values()) >= 50
+    for row, wave in heard.values():
+        start = 0
+        for part, pause in zip(row.parts, (*row.pauses, 0), strict=True):
+            alone = files.to_float(files.read(part.audio, duration=part.seconds))
+            np.testing.assert_array_equal(wave[start : start + len(alone)], alone)
+            assert not wave[start + len(alone) : start + len(alone) + pause].any()
+            start += len(alone) + pause
+        assert start == len(wave)
+        assert len({part.speaker for part in row.parts}) == 1
+
+
+def test_features_of_quiet_and_loud_speakers_are_alike():
+    lines = (SPEECH / "fsdd/test.jsonl").read_text().splitlines()
+    features = config.expand(digits.get_config()).stages["ctc"].model.features
+    spread = {}
+    for row in map(json.loads, lines):
+        if row["speaker"] in ("yweweler", "george") and row["text"] == "six":
+            wave = files.to_float(files.read(SPEECH / "fsdd" / row["audio"]))
+            padded = np.zeros((1, files.RATE * 2), np.float32)
+            padded[0, : len(wave)] = wave
+            mel, count = logmel.log_mel(padded, np.array([len(wave)], np.int32), features)
+            mel = np.asarray(mel)[0, : int(count[0])]
+            assert np.isfinite(mel).all() and abs(mel.mean(0)).max() < 1e-3
+            spread.setdefault(row["speaker"], []).append(mel.std(0))
+    for values in spread.values():  # one is 15 dB quieter than the other
+        assert abs(np.mean(values) - 1) < 0.05

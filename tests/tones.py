@@ -1,0 +1,61 @@
+"""Words that are tones, and what a small graph learns from them in seconds. Dims: S samples."""
+
+import pathlib
+
+import numpy as np
+import recordings
+
+from seedasr_jax.audio import files
+from seedasr_jax.launch import recipes
+
+RECIPE = str(pathlib.Path(__file__).parent / "tones_recipe.py")
+HERTZ = {"low": 300.0, "mid": 700.0, "high": 1_500.0, "top": 3_000.0}
+SECONDS, PAUSE = 0.16, 0.06  # of a word; of silence around each
+
+
+def wave(text: str, seed: int = 0) -> np.ndarray:
+    """[S] int16: each word's tone, of random level and phase, in noise."""
+    rng = np.random.default_rng(seed)
+    silence = np.zeros(round(PAUSE * files.RATE))
+    time = np.arange(round(SECONDS * files.RATE)) / files.RATE
+    pieces = [silence]
+    for word in text.split():
+        phase, level = rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 0.4)
+        pieces += [level * np.sin(2 * np.pi * HERTZ[word] * time + phase), silence]
+    sound = np.concatenate(pieces)
+    return files.to_int16(sound + rng.normal(0, 0.003, len(sound)))
+
+
+def texts(count: int, seed: int) -> list[str]:
+    """Texts of one to three words."""
+    rng = np.random.default_rng(seed)
+    names = list(HERTZ)
+    return [" ".join(rng.choice(names, rng.integers(1, 4))) for _ in range(count)]
+
+
+def write(folder, count: int, seed: int = 0, name="tones.jsonl") -> pathlib.Path:
+    """Writes audio and manifest; returns the manifest's path."""
+    rows = []
+    for number, text in enumerate(texts(count, seed)):
+        sound = wave(text, seed * 1_000 + number)
+        audio = f"audio-{seed}/t{number:03}.wav"
+        path = pathlib.Path(folder) / audio
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write(path, sound, files.RATE)
+        rows.append(
+            {
+                "id": f"t{number:03}",
+                "audio": audio,
+                "duration": len(sound) / files.RATE,
+                "text": text,
+                "speaker": ("ann", "bob")[number % 2],
+                "lang": "en",
+            }
+        )
+    return recordings.manifest(pathlib.Path(folder) / name, rows)
+
+
+def graph(manifest, **changes):
+    """The recipe's graph; `changes` are keys with "__" for dots, written as on a command line."""
+    overrides = [(key.replace("__", "."), str(value)) for key, value in changes.items()]
+    return recipes.expand(f"{RECIPE}:{manifest}", overrides)
