@@ -16,6 +16,7 @@ from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.errors import ConfigError, DataError
 
 PAUSE_SECONDS = (0.02, 0.12)  # between joined recordings
+STRINGS = 500  # at least, of a joined evaluation
 _EPOCHS_KEPT = 4
 
 
@@ -95,7 +96,7 @@ class Index:
             DataError: no utterance fits a bucket; says by what they fail.
         """
         self.name, self.fit, self._join = source.name, fit, source.join
-        self._tokens, self._key = tokens, (*key, source.seed)
+        self._tokens, self._fixed, self._key = tokens, not key, (*key, source.seed)
         rows = source.rows()
         self._rows = tuple(map(sources.measured, rows)) if fit.hears else tuple(rows)
         self.recordings = len(rows)
@@ -124,7 +125,10 @@ class Index:
         rows = self._rows
         left_out = collections.Counter()
         if self._join:
-            rows, left_out = _join(rows, self._join, *self._key, 1, number)
+            if self._fixed:
+                rows, left_out = _strings(rows, self._join, *self._key)
+            else:
+                rows, left_out = _join(rows, self._join, *self._key, 1, number)
         seconds = np.array([row.seconds for row in rows]) if self.fit.hears else np.zeros(len(rows))
         counts = {}
         if self.fit.reads:
@@ -150,10 +154,10 @@ class Index:
 
 
 def fixed(source) -> tuple[Row, ...]:
-    """The utterances of a source as an evaluation has them: joined once, by its SPEC's seed."""
+    """The utterances of a source as an evaluation has them; joined ones see `_strings`."""
     if not source.join:
         return tuple(source.rows())
-    return _join(tuple(map(sources.measured, source.rows())), source.join, source.seed, 1, 0)[0]
+    return _strings(tuple(map(sources.measured, source.rows())), source.join, source.seed)[0]
 
 
 def _place(seconds, tokens, fit):
@@ -205,6 +209,20 @@ def _join(rows, join, *key):
             start = stop
         left_out[f"too few of its speaker left to join {join[0]}"] += len(own) - start
     return tuple(made), +left_out
+
+
+def _strings(rows, join, *key):
+    """Joined utterances of an evaluation: pass after pass until there are STRINGS of them.
+
+    Few recordings make many strings, which differ in their neighbours and pauses, and few strings a
+    wide interval.
+    """
+    made, left_out = _join(rows, join, *key, 1, 0)
+    number = 1
+    while made and len(made) < STRINGS:
+        made += _join(rows, join, *key, 1, number)[0]
+        number += 1
+    return made, left_out
 
 
 def _groups(count, join, wanted):

@@ -46,8 +46,9 @@ def open_source(text: str, data_folder) -> Source:
     """
     parsed = spec.parse(text)
     path = _OPENERS[parsed.kind](parsed, pathlib.Path(data_folder))
+    rows = tuple(_select(manifest.read(path), parsed, text))
     name = spec.task_name(parsed, manifest.content_hash(path))
-    return Source(name, tuple(_select(manifest.read(path), parsed, text)), parsed.join, parsed.seed)
+    return Source(name, rows, parsed.join, parsed.seed)
 
 
 def open_named(name: str, data_folder) -> Source:

@@ -16,8 +16,7 @@ def main(arguments=None) -> int:
     """Runs a command and returns the exit code: 0 done, 1 failed, 2 usage or config, 75, 130."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     overrides = [found.groups() for a in arguments if (found := _OVERRIDE.fullmatch(a))]
-    parser = _parser()
-    options = parser.parse_args([a for a in arguments if not _OVERRIDE.fullmatch(a)])
+    options = parser().parse_args([a for a in arguments if not _OVERRIDE.fullmatch(a)])
     try:
         if overrides and "config" not in options:
             raise ConfigError(
@@ -35,7 +34,8 @@ def main(arguments=None) -> int:
         return 1
 
 
-def _parser():
+def parser() -> argparse.ArgumentParser:
+    """All commands; `run` of what it parses takes the options."""
     parser = argparse.ArgumentParser(
         prog="seedasr",
         description="Audio-conditioned LLM speech recognition: train, score, transcribe, export.",
@@ -100,7 +100,7 @@ def _parser():
         "--decode", default="", help="ctc or greedy; default: what the checkpoint is for"
     )
     c.add_argument("--normalizer", default="", help="default: that of the checkpoint's recipe")
-    c.add_argument("--out", default="", metavar="DIR", help="default: CHECKPOINT/eval")
+    c.add_argument("--out", default="", metavar="DIR", help="default: CHECKPOINT/eval/HASH")
     c.add_argument("--json", action="store_true", help="a list of objects on stdout")
 
     c = add(

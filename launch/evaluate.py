@@ -3,6 +3,7 @@
 import pathlib
 
 from seedasr_jax import checkpoint as checkpoints
+from seedasr_jax import config
 from seedasr_jax.data_pipelines import loader
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import ConfigError
@@ -10,6 +11,8 @@ from seedasr_jax.evaluate import sweep, transcribe
 from seedasr_jax.launch.progress import say
 from seedasr_jax.text import prompts
 from seedasr_jax.train import metrics
+
+FOLDER = "eval"  # of a checkpoint's folder
 
 # Shapes for scoring audio of any length up to 40 s: (seconds, tokens, utterances).
 BUCKETS = tuple(
@@ -40,7 +43,8 @@ def run(checkpoint, tasks, *, decode="", normalizer="", out="", cache=""):
         tasks: names or SPECs.
         decode: ctc or greedy; empty: the checkpoint's own.
         normalizer: name@version; empty: the recipe's.
-        out: folder of results.jsonl and transcripts.jsonl; empty: CHECKPOINT/eval.
+        out: folder of results.jsonl and transcripts.jsonl; empty: CHECKPOINT/eval/HASH, by what is
+            evaluated and how.
         cache: where made audio is kept; empty: beside the checkpoint's stage.
 
     Returns:
@@ -66,7 +70,6 @@ def run(checkpoint, tasks, *, decode="", normalizer="", out="", cache=""):
     chosen = normalizer or stage.eval.normalizer
     setting = sweep.Setting(decode or able[0], chosen, stage.eval.unit, stage.eval.tokens)
     sweep.check(recogniser, setting)
-    folder = pathlib.Path(out) if out else pathlib.Path(opened.folder) / "eval"
     cache = cache or stage.run.cache or pathlib.Path(opened.folder).parent / "cache"
     evaluations = [
         loader.evaluation(
@@ -79,7 +82,10 @@ def run(checkpoint, tasks, *, decode="", normalizer="", out="", cache=""):
         )
         for task in tasks
     ]
-    _refuse_others(folder, [(opened.label, e.name, setting.decode, chosen) for e in evaluations])
+    cells = [(opened.label, e.name, setting.decode, chosen) for e in evaluations]
+    own = pathlib.Path(opened.folder) / FOLDER / config.digest({"cells": cells})[:8]
+    folder = pathlib.Path(out) if out else own
+    _refuse_others(folder, cells)
     rows, said = [], {}
     for evaluation in evaluations:
         row, utterances = sweep.evaluate(
@@ -89,6 +95,7 @@ def run(checkpoint, tasks, *, decode="", normalizer="", out="", cache=""):
         rows.append(row)
         said[evaluation.name] = utterances
     sweep.write(folder, rows, said)
+    say(f"results in {folder}")
     return rows, sweep.table(rows)
 
 

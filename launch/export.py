@@ -10,6 +10,7 @@ from seedasr_jax.audio import files
 from seedasr_jax.convert.bundle import export_bundle
 from seedasr_jax.errors import UserError
 from seedasr_jax.evaluate import transcribe
+from seedasr_jax.launch import evaluate
 
 SECONDS = (0.7, 1.5, 2.4)  # of the sounds that original and artefact are compared on
 
@@ -48,12 +49,13 @@ def bundle(checkpoint, out: pathlib.Path) -> str:
             raise UserError(f"{folder}: log-probabilities are off by {worst:.1e}, at most 1e-5")
         return {"waves": len(waves), "tokens_equal": True, "logprob_difference": worst}
 
-    results = _results(pathlib.Path(opened.folder) / "eval" / "results.jsonl", opened.label)
+    results = _results(pathlib.Path(opened.folder) / evaluate.FOLDER, opened.label)
     written = export_bundle(opened, out, check, results=results)
     return f"{written}: bundle of {opened.label}"
 
 
-def _results(path, label):
-    """Rows of an evaluation of this checkpoint, for the card."""
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+def _results(folder, label):
+    """Rows of the evaluations of this checkpoint, for the card."""
+    paths = sorted(folder.glob("*/results.jsonl"))
+    rows = [json.loads(line) for path in paths for line in path.read_text().splitlines()]
     return [row for row in rows if row["checkpoint"] == label]

@@ -7,7 +7,6 @@ ones). Fields marked `_run()` may change at any restart; all others are the reci
 import collections.abc
 import copy
 import dataclasses
-import functools
 import hashlib
 import json
 import types
@@ -130,7 +129,7 @@ class Data:
 
 @dataclasses.dataclass(frozen=True)
 class Augment:
-    """Perturbation of the channel and the voice, then SpecAugment; probabilities of 0 switch off."""
+    """Perturbation of channel and voice, then SpecAugment; probabilities of 0 switch off."""
 
     tempo: tuple[float, float]  # speaking rate, pitch kept
     warp: tuple[float, float]  # vocal-tract length
@@ -229,22 +228,14 @@ class Graph:
 
 # Keys beside `stages` that are no stage's: the rest are defaults of every stage.
 _GRAPH_KEYS = ("name", "imports", "scale_steps", "stages")
-# What scale_steps shortens: the training's length and every interval.
-_SCALED = (
-    ("steps",),
-    ("optim", "warmup"),
-    ("run", "save_every"),
-    ("run", "log_every"),
-    ("eval", "every"),
-)
 
 
 def build(tree, kind, where="config"):
     """Turns nested dicts into the dataclass `kind`, strictly.
 
     Raises:
-        ConfigError: an unknown or missing key, or a value of another type; names the key's whole path
-            and the nearest valid names.
+        ConfigError: an unknown or missing key, or a value of another type; names the key's whole
+            path and the nearest valid names.
     """
     if dataclasses.is_dataclass(kind):
         if not isinstance(tree, collections.abc.Mapping):
@@ -315,18 +306,33 @@ def expand(recipe) -> Graph:
             raise ConfigError(
                 f"config.{key} is missing; start from seedasr_jax.configs.common.graph"
             )
-    scale = tree.get("scale_steps", 1.0)
-    if not isinstance(scale, (int, float)) or scale <= 0:
-        raise ConfigError(f"config.scale_steps: expected a number above 0, found {scale!r}")
-    stages = {}
-    for name, stage in with_defaults(tree)["stages"].items():
-        for *groups, key in _SCALED:
-            holder = functools.reduce(lambda tree, group: tree.get(group, {}), groups, stage)
-            if isinstance(holder.get(key), int) and holder[key] > 0:  # 0 means never
-                holder[key] = max(1, round(holder[key] * scale))
-        stages[name] = build(stage, Stage, f"config.stages.{name}")
+    scale = build(tree.get("scale_steps", 1.0), float, "config.scale_steps")
+    if scale <= 0:
+        raise ConfigError(f"config.scale_steps: expected a number above 0, found {scale}")
+    for name, stage in tree["stages"].items():
+        if not isinstance(stage, dict):
+            raise ConfigError(f"config.stages.{name}: expected a group of keys, found {stage!r}")
+    stages = {
+        name: _scale(build(stage, Stage, f"config.stages.{name}"), scale)
+        for name, stage in with_defaults(tree)["stages"].items()
+    }
     imports = build(tree.get("imports", ()), tuple[str, ...], "config.imports")
     return Graph(tree["name"], imports, types.MappingProxyType(stages))
+
+
+def _scale(stage: Stage, scale) -> Stage:
+    """The training's length and every interval, times `scale`; 0 means never and stays."""
+
+    def scaled(part, *names):
+        changes = {n: max(1, round(getattr(part, n) * scale)) for n in names if getattr(part, n)}
+        return dataclasses.replace(part, **changes)
+
+    return dataclasses.replace(
+        scaled(stage, "steps"),
+        optim=scaled(stage.optim, "warmup"),
+        run=scaled(stage.run, "save_every", "log_every"),
+        eval=scaled(stage.eval, "every"),
+    )
 
 
 def to_dict(value, recipe_only=False):

@@ -3,29 +3,29 @@
 Eight fake devices, so that every test may shard. `--parity` adds the tests that need PyTorch.
 """
 
+import importlib.metadata
 import os
 
+flags = [os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=8"]
+if importlib.metadata.version("jaxlib").startswith("0.10."):
+    flags.append("--xla_cpu_use_fusion_emitters=false")  # a third of the compile time; gone in 0.12
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = " ".join(
-    [
-        os.environ.get("XLA_FLAGS", ""),
-        "--xla_force_host_platform_device_count=8",
-        "--xla_cpu_use_fusion_emitters=false",  # compiles in a third of the time
-    ]
-).strip()
+os.environ["XLA_FLAGS"] = " ".join(flags).strip()
 
 import jax  # noqa: E402  (the flags above are read when it starts)
+import pytest  # noqa: E402
 
-PARITY = "test_parity.py"
+ONLY_WITH = {"test_parity.py": "parity", "test_more_faults.py": "faults"}
 
 
 def pytest_addoption(parser):
-    """Adds --parity."""
+    """Adds --parity and --faults."""
     parser.addoption(
         "--parity",
         action="store_true",
         help="also compare with PyTorch and transformers, which must be installed (extra: parity)",
     )
+    parser.addoption("--faults", action="store_true", help="also kill training ten times more")
 
 
 def pytest_configure(config):
@@ -39,7 +39,22 @@ def pytest_configure(config):
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Leaves the parity tests out unless asked for: they import PyTorch."""
-    if collection_path.name == PARITY and not config.getoption("parity"):
-        return True
-    return None
+    """Leaves out what was not asked for: PyTorch, and the long part of the fault harness."""
+    option = ONLY_WITH.get(collection_path.name)
+    return True if option and not config.getoption(option) else None
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A graph of three small stages, trained in this process (tones.py); read only."""
+    import tones
+
+    return tones.train(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture(scope="session")
+def run_never_killed(tmp_path_factory):
+    """The reference of the fault harness (faults.py)."""
+    import faults
+
+    return faults.run_never_killed(tmp_path_factory.mktemp("never_killed"))

@@ -107,7 +107,9 @@ def test_an_adapter_is_a_change_of_its_kernels(sequence):
     for part in ("attention_norm", "feedforward_norm", "feedforward"):
         setattr(merged.blocks.blocks, part, getattr(adapted.blocks.blocks, part))
     for part in ("query_norm", "key_norm"):
-        setattr(merged.blocks.blocks.attention, part, getattr(adapted.blocks.blocks.attention, part))
+        setattr(
+            merged.blocks.blocks.attention, part, getattr(adapted.blocks.blocks.attention, part)
+        )
     merged.embed, merged.norm = adapted.embed, adapted.norm
     real = sequence[2]
     one, two = forward(adapted, *sequence), forward(merged, *sequence)

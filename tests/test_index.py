@@ -133,6 +133,8 @@ def test_the_fixed_pass_is_that_of_the_spec(path):
     source = sources.open_source(f"manifest:{path}?join=3-6&seed=5", "unused")
     made = make(path, "?join=3-6&seed=5", buckets=((4.0, 20, 2),), key=())
     assert index.fixed(source) == made.epoch(0).rows
+    assert len(index.fixed(source)) >= index.STRINGS
+    assert len(set(index.fixed(source))) > 0.9 * index.STRINGS  # other strings, pass by pass
 
 
 def test_text_that_fits_no_bucket_says_what_would(path):

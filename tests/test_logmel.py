@@ -53,7 +53,9 @@ def test_a_begun_hop_is_a_frame(samples, frames):
 
 
 def test_a_faster_voice_has_fewer_frames():
-    np.testing.assert_array_equal(logmel.num_frames(16_000, jnp.array([0.5, 1.0, 2.0])), [200, 100, 50])
+    np.testing.assert_array_equal(
+        logmel.num_frames(16_000, jnp.array([0.5, 1.0, 2.0])), [200, 100, 50]
+    )
 
 
 def test_a_wave_without_rows_is_refused():

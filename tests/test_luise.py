@@ -26,9 +26,7 @@ def call(model, *arguments):
 
 @pytest.mark.parametrize("front, subsampling", [("conv", 4), ("conv", 8), ("stack", 8)])
 def test_a_begun_stride_is_a_frame(front, subsampling):
-    model = tiny.make(
-        Luise, tiny.encoder(front=front, subsampling=subsampling), 8, remat="none"
-    )
+    model = tiny.make(Luise, tiny.encoder(front=front, subsampling=subsampling), 8, remat="none")
     x, length = jax.eval_shape(model, MEL, LENGTH)
     assert x.shape == (2, -(-30 // subsampling), 16)
     _, length = model.front(jnp.asarray(MEL), jnp.asarray(LENGTH))
@@ -72,7 +70,7 @@ def test_bfloat16_stays_bfloat16():
 
 def test_encoders_are_found_by_name(monkeypatch):
     assert encoders.lookup("luise") is Luise
-    with pytest.raises(ConfigError, match="'luis' is not known. Did you mean luise"):
+    with pytest.raises(ConfigError, match=r"'luis' is not known\. Did you mean luise"):
         encoders.lookup("luis")
     monkeypatch.setattr(encoders, "_ENCODERS", dict(encoders._ENCODERS))
     encoders.register("mine", dict)

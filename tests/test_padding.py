@@ -1,7 +1,8 @@
 """An example's result depends neither on its neighbours nor on its padding: every layer, one table.
 
-A layer is a function (x [B T ...], length [B]) -> (y [B T' ...], length' [B]). Losses take part by
-their gradient. Each is tried with NaN at padding, beside neighbours of NaN, and alone in a longer T.
+A layer is a function (x [B T ...], length [B]) -> (y [B T' ...], length' [B]). Losses take part
+by their gradient. Each is tried with NaN at padding, beside neighbours of NaN, and alone in a
+longer T.
 
 Dims: B batch, T positions.
 """
@@ -210,7 +211,7 @@ def test_alone_and_in_a_longer_bucket(case):
         np.testing.assert_allclose(out[0, : length[0]], wanted, rtol=0, atol=3e-6 * size)
 
 
-@pytest.mark.parametrize("name", ["luise", "converter", "decoder"])
+@pytest.mark.parametrize("name", ["luise", "conformer", "converter", "decoder"])
 def test_no_gradient_comes_from_padding(name):
     call, create, shape = MODULES[name]
     graphdef, state = nnx.split(create())

@@ -1,4 +1,4 @@
-"""Live parity with PyTorch and transformers: random small configs, and the frozen vectors made again.
+"""Live parity with transformers: random small configs; and the frozen vectors made again.
 
 Collected with `--parity` only; needs the extra `parity` (torch 2.13.0, transformers).
 

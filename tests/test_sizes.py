@@ -62,6 +62,8 @@ def test_the_whole_recogniser_at_5b_and_8b():
     mel, length = jax.ShapeDtypeStruct((1, 3_000, 80), jnp.float32), jnp.zeros(1, jnp.int32)
     speech = nnx.eval_shape(lambda model, mel: model.listen(mel, length), model, mel)
     assert speech.x.shape == (1, 188, 4_096)  # 160 ms a token, the last one begun
-    adapters = sum(np.prod(x.shape) for x in jax.tree.leaves(nnx.state(model.decoder)) if 64 in x.shape)
+    adapters = sum(
+        np.prod(x.shape) for x in jax.tree.leaves(nnx.state(model.decoder)) if 64 in x.shape
+    )
     projections = 4_096 * 4_096 * 2 + 4_096 * 1_024 * 2
     assert adapters == 36 * 64 * (2 * (4_096 + 4_096) + 2 * (4_096 + 1_024)) < 36 * projections

@@ -25,9 +25,7 @@ KINDS = {
         kind="lm", parts=("decoder",), trains=("decoder",), objective=dict(copy=True), **CLOCK
     ),
     "ctc": dict(kind="ctc", parts=HEARS[:2], trains=HEARS[:2], **DRAWS),
-    "sft": dict(
-        kind="sft", parts=HEARS, trains=HEARS[:3], objective=dict(ctc_weight=0.3), **CLOCK
-    ),
+    "sft": dict(kind="sft", parts=HEARS, trains=HEARS[:3], objective=dict(ctc_weight=0.3), **CLOCK),
     "sft_lora": dict(
         kind="sft",
         parts=("encoder", "converter", "decoder"),

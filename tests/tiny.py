@@ -54,7 +54,7 @@ def stage(kind, parts, trains, *, objective=(), seconds=0.4, **changes):
     c.model.decoder = dataclasses.asdict(decoder())
     c.optim = common.adamw(2e-3, warmup=5)
     s = c.stages.only = common.stage(kind, steps=40)
-    s.init = {part: "fresh" for part in parts}
+    s.init = dict.fromkeys(parts, "fresh")
     s.trains, s.objective = trains, dict(objective)
     s.data = common.data((("manifest:none.jsonl", 1.0),), ((seconds, 6, 8),))
     c.update_from_flattened_dict(changes)
@@ -98,9 +98,7 @@ def make(kind, *arguments, **options):
 def model(parts=PARTS, **changes):
     """An AcLLM with random parameters; `changes` as in `stage`."""
     settings = stage("sft", parts, parts, objective=dict(ctc_weight=0.3), **changes).model
-    return drawn(
-        lambda rngs: AcLLM(settings, TOKENS, VOCABULARY, parts, remat="none", rngs=rngs)
-    )
+    return drawn(lambda rngs: AcLLM(settings, TOKENS, VOCABULARY, parts, remat="none", rngs=rngs))
 
 
 def batch(rows=8, seconds=0.4, prompt=3, context=2, tokens=6, seed=0):

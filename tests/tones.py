@@ -1,5 +1,6 @@
 """Words that are tones, and what a small graph learns from them in seconds. Dims: S samples."""
 
+import dataclasses
 import pathlib
 
 import numpy as np
@@ -59,3 +60,30 @@ def graph(manifest, **changes):
     """The recipe's graph; `changes` are keys with "__" for dots, written as on a command line."""
     overrides = [(key.replace("__", "."), str(value)) for key, value in changes.items()]
     return recipes.expand(f"{RECIPE}:{manifest}", overrides)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A finished workdir, the manifest behind it, and new recordings of the same words."""
+
+    workdir: pathlib.Path
+    manifest: pathlib.Path
+    test: pathlib.Path
+    changes: dict  # of the recipe
+
+    def graph(self, **changes):
+        """The graph that was trained, with changes."""
+        return graph(self.manifest, **(self.changes | changes))
+
+
+def train(folder) -> Trained:
+    """Trains the graph in this process, until it knows its four words."""
+    from seedasr_jax.launch import run  # late: it brings TensorFlow
+
+    changes = {f"stages__{name}__steps": n for name, n in (("lm", 60), ("ctc", 40), ("sft", 60))}
+    changes |= dict(run__log_every=10, run__save_every=20, stages__ctc__eval__every=0)
+    manifest = write(folder / "data", 48)
+    test = write(folder / "data", 20, seed=1, name="test.jsonl")
+    trained = Trained(folder / "workdir", manifest, test, changes)
+    assert run.train(trained.graph(), trained.workdir) == 0
+    return trained

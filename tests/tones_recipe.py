@@ -1,6 +1,6 @@
 """Tones as words: lm -> ctc -> sft of a tiny model, for tests.
 
-    seedasr train --config=tests/tones_recipe.py:tones.jsonl --workdir=runs/tones
+seedasr train --config=tests/tones_recipe.py:tones.jsonl --workdir=runs/tones
 """
 
 from seedasr_jax.configs import common
@@ -19,17 +19,20 @@ def get_config(manifest):
     c.eval.tokens = 6
     mixture = ((f"manifest:{manifest}", 1.0),)
 
+    def data(seconds):
+        return common.data(mixture, ((seconds, 4, 8),), max_bad_fraction=0.1)
+
     s = c.stages.lm = common.stage("lm", steps=12)
     s.init = dict(decoder="fresh")
     s.trains = ("decoder",)
     s.objective = dict(copy=True)
-    s.data = common.data(mixture, ((0.0, 4, 8),))
+    s.data = data(0.0)
     s.optim = common.adamw(3e-3, warmup=5)
 
     s = c.stages.ctc = common.stage("ctc", steps=12)
     s.init = dict(encoder="fresh", ctc_head="fresh")
     s.trains = ("encoder", "ctc_head")
-    s.data = common.data(mixture, ((0.8, 4, 8),))
+    s.data = data(0.8)
     s.augment = common.no_augment(eq_db=2.0, time_masks=1)
     s.optim = common.adamw(5e-3, warmup=5)
     s.eval = dict(tasks=(f"manifest:{manifest}?limit=8",), decode="ctc", every=6)
@@ -38,7 +41,7 @@ def get_config(manifest):
     s.init = dict(encoder="ctc", ctc_head="ctc", converter="fresh", decoder="lm")
     s.trains = ("encoder", "ctc_head", "converter")
     s.objective = dict(ctc_weight=0.3)
-    s.data = common.data(mixture, ((0.8, 4, 8),))
+    s.data = data(0.8)
     s.augment = c.stages.ctc.augment
     s.optim = common.adamw(3e-3, warmup=5)
     return c.lock()

@@ -10,6 +10,7 @@ import optax
 import tiny
 
 from seedasr_jax import checkpoint, config
+from seedasr_jax.checkpoint import steps, trees
 from seedasr_jax.models.layers import LoraParam
 from seedasr_jax.text import vocab
 from seedasr_jax.train.state import TrainState
@@ -118,3 +119,9 @@ def finish(workdir, name, tree, *, step=5, parents=(), frozen=(), **changes):
     ended = dataclasses.replace(started, **(ended | {"hashes": hashes} | changes))
     checkpoint.write(folder, ended)
     return ended
+
+
+def everything(folder) -> dict:
+    """{name: bytes} of every leaf of a stage's newest checkpoint: parameters, moments, step, key."""
+    path = steps.find(folder, steps.latest(folder))
+    return bits(trees.nest(steps.read(path, steps.shapes(path), None)))

@@ -51,8 +51,8 @@ def evaluate(
         setting: see Setting.
 
     Returns:
-        The row of results.jsonl, and one dict per utterance: id, reference, hypothesis, and what the
-        example said about itself.
+        The row of results.jsonl, and one dict per utterance: id, reference, hypothesis, and what
+        the example said about itself.
     """
     utterances = []
     for batch, examples in batches:

@@ -51,8 +51,8 @@ class Transcriber:
         able = recognisers.methods(recogniser.parts)
         if not able:
             raise UserError(
-                f"{label}: its parts ({', '.join(recogniser.parts)}) hear nothing; take a stage with"
-                " an encoder"
+                f"{label}: its parts ({', '.join(recogniser.parts)}) hear nothing; take a stage"
+                " that has an encoder"
             )
         self.method = able[0]
         self.prompt = np.array(recogniser.vocab.encode(prompts.INSTRUCTION), np.int32)

@@ -1,7 +1,7 @@
 """AcLLM: instruction, context and continuous speech in the input of an LLM (Seed-ASR section 3).
 
-Dims: B batch, T mel frames, F mel bins, D encoder width, U speech tokens, P prompt tokens, C context
-tokens, N = P + C + U prefix slots, L transcript tokens, E LLM width, V vocabulary.
+Dims: B batch, T mel frames, F mel bins, D encoder width, U speech tokens, P prompt tokens,
+C context tokens, N = P + C + U prefix slots, L transcript tokens, E LLM width, V vocabulary.
 """
 
 import dataclasses

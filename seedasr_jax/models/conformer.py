@@ -41,11 +41,13 @@ def depthwise(x, kernel, *, causal):
 
 
 def strided(x, kernel):
-    """3 x 3 convolution of stride 2, zeros outside: [B T F C], [9*C D] -> [B ceil(T/2) ceil(F/2) D].
+    """3 x 3 convolution of stride 2, zeros outside.
+
+    [B T F C], [9*C D] -> [B ceil(T/2) ceil(F/2) D].
 
     On CPU nine strided slices and one product: XLA's convolution there is several times slower.
     """
-    batch, time, bins, channels = x.shape
+    _, time, bins, channels = x.shape
     outputs = kernel.shape[1]
     rows, columns = -(-time // 2), -(-bins // 2)
 

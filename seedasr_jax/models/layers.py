@@ -18,8 +18,8 @@ REMAT = {
     "dots": functools.partial(jax.checkpoint, policy=_policies.dots_with_no_batch_dims_saveable),
 }
 
-# Logit of a row that does not exist. Not the lowest float32: that is -inf in bfloat16, the input type
-# of a TPU's matrix product, and -inf times a 0 of one-hot labels (CTC) is NaN.
+# Logit of a row that does not exist. Not the lowest float32: that is -inf in bfloat16, the input
+# type of a TPU's matrix product, and -inf times a 0 of one-hot labels (CTC) is NaN.
 NEVER = -1e9
 UNROLLED = 4  # layers at most whose scan is unrolled: a loop costs a small model on a CPU a third
 

@@ -30,19 +30,19 @@ def onset_clock(logits, length, splice, blank):
     return jax.lax.stop_gradient(count[:, splice - 1 :: splice].astype(jnp.int32))
 
 
-def random_targets(ids, ids_length, keys, first, last):
+def random_targets(ids, ids_length, keys, pieces):
     """Replaces half of the transcripts by random tokens, half of those over a few symbols only.
 
     Grammar text alone teaches a decoder to guess, random text makes it read.
 
     Args:
-        ids: [B L]; ids_length: [B]; keys: [B]; tokens are drawn from first <= id < last.
+        ids: [B L]; ids_length: [B]; keys: [B]; pieces: [V'] int32, what is drawn from.
     """
     dims = shapes.check(ids, "B L")
 
     def one(ids, key):
         kind, symbols, at = jax.random.split(key, 3)
-        free = jax.random.randint(symbols, ids.shape, first, last)
+        free = jnp.asarray(pieces)[jax.random.randint(symbols, ids.shape, 0, len(pieces))]
         few = free[jax.random.randint(at, ids.shape, 0, min(4, dims["L"]))]
         draw = jax.random.uniform(kind)
         return jnp.where(draw < 0.5, ids, jnp.where(draw < 0.75, free, few))

@@ -1,4 +1,4 @@
-"""A stage's config -> model, objective, optimiser, shardings. Training and planning both call it."""
+"""A stage's config -> model, objective, optimiser, shardings; training and planning call it."""
 
 from collections.abc import Callable
 import dataclasses
@@ -77,7 +77,8 @@ def build(stage: config.Stage, tokens: Tokens, vocabulary: int, devices=None) ->
         devices: of the mesh; default all.
 
     Raises:
-        ConfigError: parts that do not exist, a mesh that does not fit devices, parameters or buckets.
+        ConfigError: parts that do not exist, or a mesh that does not fit devices, parameters or
+            buckets.
     """
     mesh = meshes.make(stage.mesh, devices)
     for _, _, utterances in stage.data.buckets:

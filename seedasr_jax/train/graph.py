@@ -54,7 +54,7 @@ def descendants(graph: config.Graph, name: str) -> list[str]:
 
 
 def check(graph: config.Graph, needed: Callable[[config.Stage], tuple[str, ...]]):
-    """Checks names and intervals, and each stage's `init` against the parts that its objective needs.
+    """Checks names, intervals, and each stage's `init` against the parts its objective needs.
 
     Raises:
         ConfigError: a name that is no folder's, an interval below 1, a part without a source, a
@@ -86,8 +86,8 @@ def check(graph: config.Graph, needed: Callable[[config.Stage], tuple[str, ...]]
             path_like = "/" in source or "@" in source or source.startswith(".")
             if source != "fresh" and source not in graph.stages and not path_like:
                 raise ConfigError(
-                    f"stage {name!r}: init.{part} = {source!r} is no stage, no path and not 'fresh'."
-                    f"{nearest(source, [*graph.stages, 'fresh'])}"
+                    f"stage {name!r}: init.{part} = {source!r} is no stage, no path and not"
+                    f" 'fresh'.{nearest(source, [*graph.stages, 'fresh'])}"
                 )
 
 

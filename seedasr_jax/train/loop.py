@@ -20,7 +20,7 @@ class Stopped(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Hooks:
-    """What the loop calls: each takes a step and what belongs to it, and returns at once or blocks."""
+    """What the loop calls: each takes a step and what belongs to it."""
 
     save: Callable[[int, TrainState], None]
     evaluate: Callable[[int, TrainState], dict]  # terms to log

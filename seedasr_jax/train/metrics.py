@@ -31,10 +31,12 @@ class Metrics:
         """Rows after `step`, where the stage resumes, are dropped: they will be written again."""
         path = folder / "metrics.jsonl"
         rewind(path, lambda row: row["step"] <= step)
-        self.file = open(path, "a")
+        self.file = open(path, "a")  # noqa: SIM115  (closed by __exit__)
         self.events = None
         if tensorboard:
-            self.events = SummaryWriter(str(folder), purge_step=step + 1, write_to_disk=True)
+            self.events = SummaryWriter(
+                str(folder), purge_step=step + 1, filename_suffix=f".from-{step}"
+            )
         self.clock, self.step = time.monotonic(), step
 
     def write(self, step: int, terms: dict, host: dict):

@@ -2,15 +2,17 @@
 
 Dims: B batch, T frames, L tokens, V vocabulary.
 
-An objective has `parts`, the modules that it needs, `prompted`, whether it reads the instruction, and
-two pure functions: `weigh(batch, rng)` gives each term's weight from the batch and the step's rng alone, and
-`loss(model, batch, weights, rng)` returns the total and the terms, sums divided by those weights.
+An objective has `parts`, the modules that it needs, `prompted`, whether it reads the instruction,
+and two pure functions: `weigh(batch, rng)` gives each term's weight from the batch and the step's
+rng alone, and `loss(model, batch, weights, rng)` returns the total and the terms, sums divided by
+those weights.
 """
 
 import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from seedasr_jax import config
 from seedasr_jax.audio import logmel, masking, perturb
@@ -72,9 +74,8 @@ class Hearing:
     def encode(self, model: AcLLM, batch: Batch, rng):
         """Waves to encoder frames [B T D] and [B] real ones."""
         features = self.stage.model.features
-        mel, count = logmel.log_mel(
-            batch.wave, batch.wave_length, features, self.channel(batch, rng)
-        )
+        length = jnp.where(batch.weight > 0, batch.wave_length, 0)  # whatever a bad row holds
+        mel, count = logmel.log_mel(batch.wave, length, features, self.channel(batch, rng))
         stream = jax.random.fold_in(rng, _MASK)
         mel = masking.spec_augment(mel, count, stream, batch.position, self.stage.augment)
         return model.encoder(mel, count, per_example(rng, _DROPOUT, batch.position))
@@ -183,6 +184,8 @@ class Lm:
         self.stage, self.tokens, self.vocabulary = stage, tokens, vocabulary
         self.options = options
         self.prompted = options.copy  # the slots stand where speech will
+        special = (tokens.pad, tokens.start, tokens.eos)
+        self.pieces = np.array([i for i in range(vocabulary) if i not in special], np.int32)
 
     def weigh(self, batch, rng):
         """Tokens with the end token."""
@@ -195,8 +198,7 @@ class Lm:
             logits = model.language_model(batch.ids, batch.ids_length)
         else:
             keys = per_example(rng, _TEXT, batch.position)
-            first = max(self.tokens.pad, self.tokens.start, self.tokens.eos) + 1
-            ids = small.random_targets(batch.ids, batch.ids_length, keys, first, self.vocabulary)
+            ids = small.random_targets(batch.ids, batch.ids_length, keys, self.pieces)
             batch = dataclasses.replace(batch, ids=ids)
             table = model.decoder.embed_tokens(jnp.arange(self.vocabulary))
             blank = self.tokens.pad

@@ -42,7 +42,7 @@ def make_train_step(graphdef, objective, tx, state_sharding, batch_sharding, acc
         zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, jnp.float32), out)
         (grads, terms), _ = jax.lax.scan(add, zeros, micros)
 
-        norm = optax.global_norm(grads)
+        norm = optax.tree.norm(grads)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         new = (optax.apply_updates(state.params, updates), opt_state)
         finite = jnp.isfinite(norm)  # a bad batch changes nothing but this count; the loop gives up

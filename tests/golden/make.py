@@ -1,10 +1,11 @@
-"""Makes the frozen vectors beside it: independent references in float64, and transformers' decoders.
+"""Makes the frozen vectors beside it: references in float64, and transformers' decoders.
 
     python tests/golden/make.py        # needs the extra `parity`: torch 2.13.0, transformers
 
 Nothing here imports seedasr_jax: what it checks is written again, slowly, with loops over time.
 
-Dims: B batch, S samples, T frames, F mel bins, D width, H heads, K head width, L tokens, V vocabulary.
+Dims: B batch, S samples, T frames, F mel bins, D width, H heads, K head width, L tokens,
+V vocabulary.
 """
 
 import pathlib
@@ -111,7 +112,9 @@ def attention():
     for name, clip in (("sinusoids", 0), ("clipped", 2)):
         p = attention_parameters(rng, 8, 2, clip)
         out = [relative_attention(x[b], length[b], p, 2, clip) for b in range(2)]
-        save(f"attention_{name}", x=x, length=length, out=out, **{f"p/{k}": v for k, v in p.items()})
+        save(
+            f"attention_{name}", x=x, length=length, out=out, **{f"p/{k}": v for k, v in p.items()}
+        )
 
 
 def sigmoid(x):
@@ -130,7 +133,7 @@ NORMS = (
 
 
 def conformer():
-    """One Conformer block (arXiv 2005.08100), LayerNorm in the convolution, kernels even and odd."""
+    """Conformer blocks (arXiv 2005.08100), LayerNorm in the convolution, kernels even and odd."""
     for name, kernel, causal in (("block", 5, False), ("causal_block", 4, True)):
         rng = np.random.default_rng(2)
         width, wide, heads = 8, 12, 2
@@ -179,7 +182,9 @@ def conformer():
             y = y + convolution(y)
             y = y + 0.5 * feedforward(y, "second")
             out[b, : length[b]] = norm(y, "norm")
-        save(f"conformer_{name}", x=x, length=length, out=out, **{f"p/{k}": v for k, v in p.items()})
+        save(
+            f"conformer_{name}", x=x, length=length, out=out, **{f"p/{k}": v for k, v in p.items()}
+        )
 
 
 def losses():
@@ -198,7 +203,9 @@ def losses():
     logits = torch.tensor(rng.normal(0, 3, (2, 5, 7)), requires_grad=True)
     targets = torch.tensor(rng.integers(0, 7, (2, 5)))
     weights = torch.tensor([[1.0, 1, 1, 0, 0], [0.5, 1, 1, 1, 1]], dtype=torch.float64)
-    nats = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+    nats = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), targets.flatten(), reduction="none"
+    )
     total = (nats * weights.flatten()).sum()
     total.backward()
     save(

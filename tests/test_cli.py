@@ -1,0 +1,247 @@
+"""The command: quick help, examples that parse, exit codes, and signals to real processes."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import statistics
+import subprocess
+import sys
+import time
+
+import faults
+import jax
+import pytest
+import recordings
+import tones
+import workdirs
+
+from seedasr_jax import checkpoint
+from seedasr_jax.launch import cli
+
+SEEDASR = [sys.executable, "-m", "seedasr_jax.launch.cli"]
+COMMANDS = ["quickstart", "train", "status", "eval", "transcribe", "export", "configs", "data"]
+ACTIONS = [["data", "stats"], ["data", "validate"], ["data", "vocab"]]
+
+
+def help_of(capsys, *command):
+    with pytest.raises(SystemExit) as left:
+        cli.main([*command, "--help"])
+    assert left.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_help_answers_in_a_second(tmp_path):
+    seconds = []
+    for _ in range(3):
+        begun = time.monotonic()
+        subprocess.run([*SEEDASR, "--help"], check=True, capture_output=True, cwd=tmp_path)
+        seconds.append(time.monotonic() - begun)
+    assert statistics.median(seconds) < 1.0
+
+
+@pytest.mark.parametrize("command", ["--help", "train --help", "configs digits", "status W"])
+def test_what_reads_no_data_imports_nothing_heavy(trained, command):
+    code = (
+        "import sys\n"
+        "from seedasr_jax.launch import cli\n"
+        "try: cli.main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'jax', 'tensorflow', 'seqio'} & set(sys.modules)), file=sys.stderr)"
+    )
+    arguments = command.replace("W", str(trained.workdir)).split()
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True
+    )
+    # `status` reads metrics with train/metrics.py; none of these starts TensorFlow.
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
+def test_help_lists_the_commands(capsys):
+    listed = re.findall(r"^    (\w+) ", help_of(capsys), re.MULTILINE)
+    assert listed == COMMANDS
+
+
+@pytest.mark.parametrize("command", [[name] for name in COMMANDS] + ACTIONS, ids=" ".join)
+def test_every_help_has_an_example_that_parses(capsys, command):
+    text = help_of(capsys, *command)
+    _, _, example = text.partition("example: ")
+    words = shlex.split(example)
+    assert words[: len(command) + 1] == ["seedasr", *command]
+    plain = [word for word in words[1:] if not word.startswith("--config.")]
+    options = cli.parser().parse_args(plain)
+    assert callable(options.run)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["trian"],
+        ["train"],
+        ["status"],
+        ["transcribe", "--checkpoint=x"],
+        ["export", "--checkpoint=x", "--out=y", "--format=onnx"],
+        ["eval", "--checkpoint=x", "--tasks=y", "--beams=4"],
+        ["data", "vocab", "--source=x", "--out=y", "--size=many"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_exits_2(arguments, capsys):
+    with pytest.raises(SystemExit) as left:
+        cli.main(arguments)
+    assert left.value.code == 2
+    assert "usage: seedasr" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["train", "--config=digist", "--workdir=W"], 2, ["digits"]),
+        (["train", "--config=digits", "--workdir=W", "--config.sede=1"], 2, ["seed"]),
+        (["train", "--workdir=W"], 2, ["config.json", "--config"]),
+        (["train", "--workdir=W", "--config.seed=1"], 2, ["--config"]),
+        (["status", "W"], 1, ["W", "config.json"]),
+        (["status", "W", "--config.seed=1"], 2, ["status", "no config"]),
+        (["eval", "--checkpoint=W", "--tasks=a"], 1, ["W", "no such checkpoint"]),
+        (["transcribe", "--checkpoint=W", "a.wav"], 1, ["W", "no such checkpoint"]),
+        (["export", "--checkpoint=W", "--out=X"], 1, ["W", "no such checkpoint"]),
+        (["data", "stats", "--source=manifst:a.jsonl"], 2, ["manifest"]),
+        (["data", "stats", "--source=manifest:a.jsonl"], 1, ["a.jsonl"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_mistakes_are_one_line_with_a_code(arguments, code, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert err.startswith("seedasr: ")
+    for word in words:
+        assert word in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_stale_recipe_exits_2(trained, capsys):
+    changed = [f"--config.{k.replace('__', '.')}={v}" for k, v in trained.changes.items()]
+    config = f"--config={tones.RECIPE}:{trained.manifest}"
+    command = ["train", config, f"--workdir={trained.workdir}", *changed]
+    assert cli.main(command) == 0
+    assert cli.main([*command, "--config.stages.sft.optim.lr=1.5"]) == 2
+    err = capsys.readouterr().err.splitlines()[-1]
+    assert "optim.lr: 0.003 -> 1.5" in err
+    assert "--from=sft" in err
+
+
+def test_a_check_that_says_no_exits_3(trained, capsys, tmp_path):
+    assert cli.main(["data", "validate", f"--source=manifest:{trained.manifest}"]) == 0
+    rows = [json.loads(line) for line in trained.manifest.read_text().splitlines()[:2]]
+    gone = recordings.manifest(tmp_path / "gone.jsonl", rows)
+    assert cli.main(["data", "validate", f"--source=manifest:{gone}"]) == 3
+    assert "t000" in capsys.readouterr().out
+
+
+def test_a_table_and_its_json(trained, capsys):
+    source = f"--source=manifest:{trained.manifest}"
+    assert cli.main(["data", "stats", source, "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["utterances"] == 48
+    assert cli.main(["data", "stats", source]) == 0
+    assert "48" in capsys.readouterr().out
+
+
+def test_a_tokenizer_from_the_command_line(trained, capsys, tmp_path):
+    command = ["data", "vocab", f"--source=manifest:{trained.manifest}", "--kind=word", "--size=40"]
+    assert cli.main([*command, f"--out={tmp_path}/vocab"]) == 0
+    made = capsys.readouterr().out
+    assert checkpoint.open_checkpoint(trained.workdir).record.vocabulary in made
+
+
+def test_a_reader_that_leaves_early_gets_no_traceback():
+    done = subprocess.Popen(
+        [*SEEDASR, "configs", "digits"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    done.stdout.close()
+    assert done.stderr.read() == b""
+    assert done.wait() == 1
+
+
+def test_eval_prints_a_table_and_writes_where_it_is_told(trained, capsys, tmp_path):
+    command = ["eval", f"--checkpoint={trained.workdir}/ctc", f"--tasks=manifest:{trained.test}"]
+    assert cli.main([*command, f"--out={tmp_path}/a", "--json"]) == 0
+    out, err = capsys.readouterr()
+    (row,) = json.loads(out)
+    assert f"checkpoint {row['checkpoint']}" in err
+    (line,) = (tmp_path / "a/results.jsonl").read_text().splitlines()
+    assert json.loads(line) == row
+
+
+# Signals.
+
+
+def until(path, text, process):
+    """Waits for a text in a log."""
+    end = time.monotonic() + 120
+    while text not in (path.read_text() if path.exists() else ""):
+        assert time.monotonic() < end, path.read_text()
+        assert running(process), path.read_text()
+        time.sleep(0.02)
+
+
+def running(process):
+    alive = process.poll() is None if isinstance(process, subprocess.Popen) else process.is_alive()
+    return alive
+
+
+def test_signals_save_and_the_same_command_goes_on_bit_for_bit(trained, tmp_path):
+    """SIGINT to the real command, SIGTERM to its resumption, then to the end."""
+    steps = 120
+    changes = [f"--config.stages.lm.steps={steps}", "--config.run.save_every=1000"]
+    command = ["train", f"--config={tones.RECIPE}:{trained.manifest}", "--stage=lm", *changes]
+    stopped = [*command, f"--workdir={tmp_path}/stopped"]
+    log = tmp_path / "log"
+    env = os.environ | {
+        "XLA_FLAGS": os.environ["XLA_FLAGS"].replace(faults.EIGHT, ""),
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",
+        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    with log.open("w") as file:
+        process = subprocess.Popen([*SEEDASR, *stopped], stderr=file, env=env)
+        until(log, f"lm 4/{steps}", process)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    assert "saving, then stopping" in log.read_text()
+    first = checkpoint.read(tmp_path / "stopped/lm")
+    assert first.state == "running"
+    assert 4 <= first.step < steps
+    assert checkpoint.latest(tmp_path / "stopped/lm") == first.step
+
+    process = faults.start(faults.command, *stopped, log=log)
+    until(log, f"resumed at step {first.step}", process)
+    until(log, f"lm {first.step + 8 - first.step % 4}/{steps}", process)
+    os.kill(process.pid, signal.SIGTERM)
+    process.join()
+    assert process.exitcode == 75
+    assert first.step < checkpoint.read(tmp_path / "stopped/lm").step < steps
+
+    others = [faults.start(faults.command, *stopped, log=log)]
+    others += [faults.start(faults.command, *command, f"--workdir={tmp_path}/whole", log=log)]
+    for process in others:
+        process.join()
+        assert process.exitcode == 0, log.read_text()
+    folders = [tmp_path / name / "lm" for name in ("stopped", "whole")]
+    one, other = (workdirs.everything(folder) for folder in folders)
+    assert one == other
+    losses = [[row["loss"] for row in faults.rows(f / "metrics.jsonl")] for f in folders]
+    assert losses[0] == losses[1]
+
+
+def test_a_second_interrupt_ends_at_once(tmp_path):
+    begun = time.monotonic()
+    process = faults.start(faults.interrupted_twice, log=tmp_path / "log")
+    process.join()
+    assert process.exitcode == 130
+    assert time.monotonic() - begun < 55

@@ -1,0 +1,186 @@
+"""Scoring: rows of results.jsonl, equal bytes, refusals; and decoding that never looks beside."""
+
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+import recordings
+import tones
+
+from seedasr_jax import batch as batches
+from seedasr_jax.audio import files
+from seedasr_jax.decode import recogniser as recognisers
+from seedasr_jax.errors import ConfigError, DataError, UserError
+from seedasr_jax.evaluate import sweep, transcribe
+from seedasr_jax.launch import evaluate
+
+KEYS = ["checkpoint", "task", "decode", "normalizer", "utterances", "ref_len", "sub", "del", "ins", "error_rate", "ci_low", "ci_high"]
+
+
+def score(trained, name, out, **options):
+    rows, _ = evaluate.run(trained.workdir / name, [f"manifest:{trained.test}"], out=out, **options)
+    return rows[0]
+
+
+@pytest.fixture(scope="module")
+def scored(trained, tmp_path_factory):
+    """Rows and folder of an evaluation of sft, in its own way."""
+    out = tmp_path_factory.mktemp("eval")
+    return score(trained, "sft", out), out
+
+
+def test_the_row_has_the_keys_that_others_read(trained, scored):
+    row, out = scored
+    (line,) = (out / "results.jsonl").read_text().splitlines()
+    assert json.loads(line) == row
+    assert list(row) == KEYS
+    assert row["checkpoint"].startswith("sft@60#")
+    assert row["task"].startswith("manifest:test.jsonl#")
+    assert (row["decode"], row["normalizer"], row["utterances"]) == ("greedy", "basic@1", 20)
+    words = sum(len(text.split()) for text in tones.texts(20, seed=1))
+    assert row["ref_len"] == words
+    wrong = row["sub"] + row["del"] + row["ins"]
+    assert row["error_rate"] == pytest.approx(100 * wrong / words, abs=1e-4)
+    assert 0 <= row["ci_low"] <= row["error_rate"] <= row["ci_high"]
+
+
+def test_transcripts_carry_what_the_examples_say(trained, scored):
+    said = [json.loads(line) for line in (scored[1] / "transcripts.jsonl").read_text().splitlines()]
+    assert {u["id"]: u["reference"] for u in said} == {
+        f"t{n:03}": text for n, text in enumerate(tones.texts(20, seed=1))
+    }
+    assert {u["speaker"] for u in said} == {"ann", "bob"}
+    assert {u["task"] for u in said} == {scored[0]["task"]}
+    right = sum(u["reference"] == u["hypothesis"] for u in said)
+    assert (right == 20) == (scored[0]["error_rate"] == 0)
+
+
+def test_new_recordings_of_known_words_are_recognised(trained, scored, tmp_path):
+    ctc = score(trained, "ctc", tmp_path)
+    assert ctc["decode"] == "ctc"
+    assert ctc["error_rate"] < 10.0
+    assert scored[0]["error_rate"] < 60.0
+
+
+def test_equal_runs_give_equal_bytes_and_others_are_refused(trained, tmp_path):
+    moved = shutil.copytree(trained.workdir, tmp_path / "moved")
+    outs = tmp_path / "a", tmp_path / "b"
+    manifest = recordings.manifest(
+        trained.test.parent / "few.jsonl",
+        [json.loads(line) for line in trained.test.read_text().splitlines()[:4]],
+    )
+    for workdir, out in zip((trained.workdir, moved), outs):
+        evaluate.run(workdir / "ctc", [f"manifest:{manifest}"], out=out)
+    for name in ("results.jsonl", "transcripts.jsonl"):
+        content = (outs[0] / name).read_bytes()
+        assert content == (outs[1] / name).read_bytes()
+        assert str(tmp_path).encode() not in content
+    before = (outs[0] / "results.jsonl").read_bytes()
+    evaluate.run(moved / "ctc", [f"manifest:{manifest}"], out=outs[0])
+    assert (outs[0] / "results.jsonl").read_bytes() == before
+    with pytest.raises(ConfigError, match="--out"):
+        evaluate.run(moved / "ctc", [f"manifest:{manifest}?limit=2"], out=outs[0])
+    assert (outs[0] / "results.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "tasks", "options", "words"),
+    [
+        ("sft", [], {}, ("--tasks",)),
+        ("ctc", ["manifest:T"], dict(decode="greedy"), ("'greedy'", "ctc")),
+        ("ctc", ["manifest:T"], dict(normalizer="basik@1"), ("basic@1",)),
+        ("lm", ["manifest:T"], {}, ("lm@60", "hear nothing")),
+        ("sft", ["manifest:none.jsonl"], {}, ("none.jsonl",)),
+        ("sft", ["no_task"], {}, ("'no_task'",)),
+        ("sfd", ["manifest:T"], {}, ("Did you mean", "sft")),
+    ],
+)
+def test_what_cannot_be_scored(trained, tmp_path, name, tasks, options, words):
+    tasks = [task.replace("T", str(trained.test)) for task in tasks]
+    with pytest.raises(UserError) as raised:
+        evaluate.run(trained.workdir / name, tasks, out=tmp_path / "eval", **options)
+    assert "\n" not in str(raised.value)
+    for word in words:
+        assert word in str(raised.value)
+    assert not (tmp_path / "eval").exists()
+
+
+def test_an_evaluation_never_shrinks_silently(trained, tmp_path):
+    rows = [json.loads(line) for line in trained.test.read_text().splitlines()[:4]]
+    manifest = recordings.manifest(tmp_path / "bad.jsonl", rows)  # its audio is not there
+    with pytest.raises(DataError, match=r"t000.*missing audio"):
+        evaluate.run(trained.workdir / "ctc", [f"manifest:{manifest}"], out=tmp_path / "eval")
+    assert not (tmp_path / "eval/results.jsonl").exists()
+
+
+def test_tasks_are_split_at_commas_outside_queries():
+    assert evaluate.split_tasks("a,b") == ["a", "b"]
+    assert evaluate.split_tasks("manifest:a.jsonl?speaker=x,y,manifest:b.jsonl,task") == [
+        "manifest:a.jsonl?speaker=x,y",
+        "manifest:b.jsonl",
+        "task",
+    ]
+    assert evaluate.split_tasks("manifest:a.jsonl?speaker=x,y&seed=1") == [
+        "manifest:a.jsonl?speaker=x,y&seed=1"
+    ]
+    assert evaluate.split_tasks("") == []
+
+
+def test_buckets_take_forty_seconds_and_fast_speech():
+    seconds, tokens, utterances = zip(*evaluate.BUCKETS)
+    assert list(seconds) == sorted(seconds)
+    assert max(seconds) == 40.0
+    assert all(t >= 12 * s for s, t in zip(seconds, tokens))
+    assert min(utterances) >= 1
+
+
+# A batch of N decodes to the tokens of N batches of one, in any bucket.
+
+
+def batch(vocab, waves, seconds):
+    """A Batch of that length; the last row is absent."""
+    prompt = vocab.encode("Transcribe the speech into text:")
+    rows = len(waves) + (len(waves) > 1)
+    found = batches.zeros(rows, round(seconds * files.RATE), len(prompt), 0, 0)
+    found.prompt[:], found.prompt_length[:] = prompt, len(prompt)
+    for row, wave in enumerate(waves):
+        found.wave[row, : len(wave)] = wave
+        found.wave_length[row], found.weight[row] = len(wave), 1.0
+    return found
+
+
+@pytest.mark.parametrize("method", ["ctc", "greedy"])
+def test_a_batch_of_many_is_many_batches_of_one(trained, method):
+    recogniser = transcribe.load(trained.workdir).recogniser
+    vocab = recogniser.vocab
+    texts = ["low", "top high mid", "mid low", "high high top", "top"]
+    waves = [files.to_float(tones.wave(text, 100 + n)) for n, text in enumerate(texts)]
+    rng = np.random.default_rng(0)
+    waves.append(rng.normal(0, 0.1, 9_000).astype(np.float32))  # no word at all
+    together = recogniser.decode(batch(vocab, waves, 0.8), method, 6)
+    assert together.pop().tokens == ()  # of the absent row
+    assert len({hypothesis.tokens for hypothesis in together}) >= 4
+    for seconds in (0.8, 1.7):
+        for wave, expected in zip(waves, together):
+            (found,) = recogniser.decode(batch(vocab, [wave], seconds), method, 6)
+            assert found.tokens == expected.tokens
+            np.testing.assert_allclose(found.logprobs, expected.logprobs, rtol=0, atol=1e-4)
+    for hypothesis in together:
+        assert len(hypothesis.logprobs) == len(hypothesis.tokens)
+        assert all(-math.inf < p <= 1e-6 for p in hypothesis.logprobs)
+        assert vocab.decode(hypothesis.tokens) == hypothesis.text
+
+
+def test_methods_follow_from_the_parts():
+    assert recognisers.methods(("encoder", "ctc_head", "converter", "decoder")) == ("greedy", "ctc")
+    assert recognisers.methods(("encoder", "ctc_head")) == ("ctc",)
+    assert recognisers.methods(("decoder",)) == ()
+
+
+def test_the_table_has_a_line_per_row(scored):
+    head, line = sweep.table([scored[0]]).splitlines()
+    assert head.split()[:3] == ["checkpoint", "task", "decode"]
+    assert line.split()[0] == scored[0]["checkpoint"]
+    assert f"{scored[0]['error_rate']:.2f}" in line

@@ -1,0 +1,24 @@
+"""SIGKILL at an instant of training, then the same command: bit for bit the run never killed."""
+
+import faults
+from faults import Kill
+import numpy as np
+import workdirs
+
+
+def test_training_moves_what_is_compared(run_never_killed):
+    before = workdirs.everything(run_never_killed.workdir / "ctc")
+    after = workdirs.everything(run_never_killed.workdir / "sft")
+    encoder = [name for name in before if name.startswith("params.encoder")]
+    assert len(encoder) > 10
+    assert all(before[name] != after[name] for name in encoder)
+
+
+def test_killed_three_times_and_bit_identical(run_never_killed, tmp_path):
+    rng = np.random.default_rng(7)
+    kills = [
+        Kill("step", "lm", int(rng.integers(2, 12)), float(rng.uniform(0, 30))),
+        Kill("save", "ctc", 9, float(rng.uniform(0, 15))),
+        Kill("restore", "ctc", 0, float(rng.uniform(0, 15))),
+    ]
+    faults.check(run_never_killed, tmp_path, kills)

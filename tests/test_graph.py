@@ -1,0 +1,151 @@
+"""The stage graph: order, hashes of recipes, and what makes a stage stale."""
+
+import dataclasses
+import types
+
+import pytest
+import tiny
+
+from seedasr_jax import config
+from seedasr_jax.errors import ConfigError
+from seedasr_jax.train import graph, objectives
+
+PARTS = {"ctc": ("encoder", "ctc_head"), "sft": ("encoder", "converter", "decoder")}
+
+
+def make(**stages):
+    """A graph; each stage is (kind, init, changes of its recipe)."""
+    made = {}
+    for name, (kind, init, *changes) in stages.items():
+        stage = tiny.stage(kind, (), PARTS[kind], **dict(*changes))
+        made[name] = dataclasses.replace(stage, init=types.MappingProxyType(init))
+    return config.Graph("test", (), types.MappingProxyType(made))
+
+
+def chain(**changes):
+    """sft starts from ctc; `other` from nothing."""
+    fresh = {"encoder": "fresh", "ctc_head": "fresh"}
+    later = {"encoder": "ctc", "converter": "fresh", "decoder": "fresh"}
+    return make(sft=("sft", later), ctc=("ctc", fresh, changes), other=("ctc", fresh))
+
+
+def recipes(made, *, vocabulary="v", content="c", outside="o"):
+    return graph.recipes(
+        made, vocabulary, lambda spec, stage: content, lambda path: f"{outside} {path}"
+    )
+
+
+def hashes(*arguments, **options):
+    return {name: recipe.hash for name, recipe in recipes(*arguments, **options).items()}
+
+
+def needed(stage):
+    return PARTS[stage.kind]
+
+
+def fails(made):
+    with pytest.raises(ConfigError) as raised:
+        graph.check(made, needed)
+    return str(raised.value)
+
+
+def test_parents_come_first_and_the_config_decides_the_rest():
+    assert graph.order(chain()) == ["ctc", "sft", "other"]
+    assert graph.parents(chain(), "sft") == ["ctc"]
+
+
+def test_stages_that_start_from_each_other():
+    rest = {"converter": "fresh", "decoder": "fresh"}
+    circle = make(one=("sft", {"encoder": "two"} | rest), two=("sft", {"encoder": "one"} | rest))
+    with pytest.raises(ConfigError, match="one, two start from each other"):
+        graph.order(circle)
+
+
+def test_descendants():
+    assert graph.descendants(chain(), "ctc") == ["ctc", "sft"]
+    assert graph.descendants(chain(), "sft") == ["sft"]
+
+
+def test_a_sound_graph_passes():
+    graph.check(chain(), needed)
+
+
+@pytest.mark.parametrize(
+    ("init", "words"),
+    [
+        ({"encoder": "fresh"}, ("init.ctc_head", "missing")),
+        ({"encoder": "fresh", "ctc_head": "fresh", "decodr": "fresh"}, ("init.decodr",)),
+        ({"encoder": "freshh", "ctc_head": "fresh"}, ("init.encoder", "Did you mean", "fresh")),
+    ],
+)
+def test_a_wrong_init_is_named(init, words):
+    text = fails(make(ctc=("ctc", init)))
+    for word in ("'ctc'", *words):
+        assert word in text
+
+
+@pytest.mark.parametrize("name", ["vocab", "cache", "fresh", "../up", "a.b", ""])
+def test_a_stage_is_named_like_a_folder_of_its_own(name):
+    made = make(**{name: ("ctc", {"encoder": "fresh", "ctc_head": "fresh"})})
+    assert repr(name) in fails(made)
+
+
+@pytest.mark.parametrize("key", ["steps", "run.save_every", "run.log_every", "run.keep"])
+def test_intervals_are_at_least_one(key):
+    text = fails(chain(**{f"stages.only.{key}" if key == "steps" else key: 0}))
+    assert f"{key}: expected at least 1, found 0" in text
+
+
+def test_a_recipe_changes_its_own_hash_and_its_descendants():
+    before = hashes(chain())
+    after = hashes(chain(**{"optim.lr": 1e-4}))
+    assert before["ctc"] != after["ctc"]
+    assert before["sft"] != after["sft"]
+    assert before["other"] == after["other"]
+
+
+def test_run_settings_change_no_hash():
+    changes = {"run.accum": 2, "run.remat": "block", "run.log_every": 7, "mesh.data": 2}
+    changes |= {"eval.every": 9, "stages.only.data.cache_gib": 3.0}
+    assert hashes(chain(**changes)) == hashes(chain())
+
+
+def test_data_is_hashed_by_content_and_not_by_path():
+    moved = {"stages.only.data.mixture": (("manifest:elsewhere/b.jsonl", 1.0),)}
+    assert hashes(chain(**moved)) == hashes(chain())
+    assert hashes(chain())["other"] != hashes(chain(), content="d")["other"]
+    rate = {"stages.only.data.mixture": (("manifest:none.jsonl", 2.0),)}
+    assert hashes(chain(**rate))["ctc"] != hashes(chain())["ctc"]
+
+
+def test_a_tokenizer_is_hashed_by_content_and_not_by_path():
+    assert hashes(chain(**{"vocab.path": "moved"})) == hashes(chain())
+    assert set(hashes(chain()).values()).isdisjoint(hashes(chain(), vocabulary="w").values())
+
+
+def test_a_checkpoint_from_outside_counts_by_what_it_is():
+    def started(path):
+        return make(ctc=("ctc", {"encoder": path, "ctc_head": "fresh"}))
+
+    assert recipes(started("up/x@3"))["ctc"].parents == {"encoder": "up/x@3"}
+    assert hashes(started("up/x@3")) != hashes(started("up/x@4"))
+    assert hashes(started("up/x@3")) != hashes(started("up/x@3"), outside="p")
+
+
+def test_stale_says_what_changed_and_the_cure():
+    old = recipes(chain())["ctc"].tree
+    new = recipes(chain(**{"optim.lr": 1e-4, "optim.clip": 2.0}), content="d")["ctc"]
+    text = graph.stale("ctc", old, new)
+    assert "optim.lr: 0.002 -> 0.0001" in text
+    assert "optim.clip: 1.0 -> 2.0" in text
+    assert "reads.manifest:none.jsonl: 'c' -> 'd'" in text
+    assert "--from=ctc" in text
+    assert "--workdir" in text
+    assert "\n" not in text
+    assert "starts from" in graph.stale("ctc", old, recipes(chain())["ctc"])
+
+
+def test_an_unknown_kind_names_the_nearest():
+    stage = dataclasses.replace(chain().stages["ctc"], kind="ctcc")
+    with pytest.raises(ConfigError, match="Did you mean ctc"):
+        objectives.make(stage, tiny.TOKENS, 5)

@@ -1,0 +1,56 @@
+"""The quickstart, whole: a recogniser from nothing, on voices it never heard. Minutes: --full."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from seedasr_jax.launch import evaluate, quickstart
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    """The folder of one quickstart, run as a user does."""
+    folder = tmp_path_factory.mktemp("quickstart") / "out"
+    command = [sys.executable, "-m", "seedasr_jax.launch.cli", "quickstart", f"--out={folder}"]
+    subprocess.run(command, check=True)
+    return folder
+
+
+def test_error_rates_on_unseen_voices(out):
+    summary = json.loads((out / "summary.json").read_text())
+    rates = {
+        name: summary["stages"][name]["error_rate"]["all"] for name in ("ctc", "sft")
+    }
+    assert rates["sft"] <= 5.0, rates
+    assert rates["sft"] <= max(1.2 * rates["ctc"], rates["ctc"] + 0.5), rates
+    assert summary["stages"]["sft"]["utterances"]["all"] >= 200
+    assert summary["transcript"]["hypothesis"]
+    assert summary["totals"]["peak_rss_gib"] < 8
+
+
+@pytest.mark.parametrize("stage", ["ctc", "sft"])
+def test_a_batch_of_n_decodes_as_n_batches_of_one_in_any_bucket(out, stage, monkeypatch, tmp_path):
+    def transcripts(buckets, name):
+        monkeypatch.setattr(evaluate, "BUCKETS", buckets)
+        folder = tmp_path / name
+        evaluate.run(out / stage, quickstart.TESTS[1:], out=folder, cache=out / "cache")
+        lines = (folder / "transcripts.jsonl").read_text().splitlines()
+        return {row["id"]: row["hypothesis"] for row in map(json.loads, lines)}
+
+    together = transcripts(evaluate.BUCKETS, "together")
+    alone = transcripts(((5.0, 64, 1),), "alone")
+    longer = transcripts(((9.3, 64, 7),), "longer")
+    assert len(together) >= 200
+    assert together == alone == longer
+
+
+def test_the_same_command_again_changes_nothing(out, capsys):
+    def results():
+        return {path: path.read_bytes() for path in out.glob("*/eval/*/results.jsonl")}
+
+    before = results()
+    assert len(before) >= 2
+    assert quickstart.run_all(out) == 0
+    assert results() == before

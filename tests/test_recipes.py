@@ -1,0 +1,133 @@
+"""Recipes by name and by file, overrides, and the golden text of what each expands to."""
+
+import pathlib
+
+import pytest
+
+from seedasr_jax import config
+from seedasr_jax.errors import ConfigError
+from seedasr_jax.launch import cli, recipes
+
+GOLDEN = pathlib.Path(__file__).parent / "golden/configs"
+# Each shipped recipe with the arguments that make it expand differently.
+SHIPPED = {"digits.txt": "digits", "digits-manifest.txt": "digits:train.jsonl?without=george"}
+
+
+@pytest.mark.parametrize("name", sorted(SHIPPED))
+def test_expansion_is_the_golden_text(name):
+    """Made by `seedasr configs SPEC > FILE`: a changed default shows in review."""
+    assert config.dump(recipes.expand(SHIPPED[name], [])) == (GOLDEN / name).read_text()
+
+
+def test_every_shipped_recipe_has_a_golden_text_and_a_description():
+    assert {spec.partition(":")[0] for spec in SHIPPED.values()} == set(recipes.names())
+    assert {path.name for path in GOLDEN.iterdir()} == set(SHIPPED)
+    for name in recipes.names():
+        assert recipes.describe(name).splitlines()[0].endswith(".")
+
+
+def stage(*overrides, name="ctc"):
+    return recipes.expand("digits", [o.split("=", 1) for o in overrides]).stages[name]
+
+
+def test_an_override_of_a_stage_changes_that_stage_alone():
+    assert stage("stages.ctc.steps=7").steps == 7
+    assert stage("stages.ctc.steps=7", name="sft").steps == stage(name="sft").steps
+
+
+def test_an_override_of_a_default_reaches_all_stages():
+    for name in ("lm", "ctc", "sft"):
+        assert stage("run.accum=4", name=name).run.accum == 4
+
+
+def test_an_override_may_name_a_default_for_one_stage():
+    assert stage("stages.ctc.mesh.tensor=2").mesh.tensor == 2
+    assert stage("stages.ctc.mesh.tensor=2", name="sft").mesh.tensor == 1
+    changed = stage("stages.ctc.eval.tokens=33")  # of a group that the stage has in part
+    assert (changed.eval.tokens, changed.eval.every) == (33, stage().eval.every)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("stages.ctc.optim.lr=1", 1.0),
+        ("stages.ctc.trains=('encoder',)", ("encoder",)),
+        ("stages.ctc.eval.decode=greedy", "greedy"),
+        ("run.tensorboard=false", False),
+        ("run.cache=7", "7"),
+    ],
+)
+def test_values_are_written_as_in_python(text, value):
+    found = stage(text)
+    for key in text.partition("=")[0].removeprefix("stages.ctc.").split("."):
+        found = getattr(found, key)
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("stages.ctc.optim.weight_decy=0.1", ("config.stages.ctc.optim", "weight_decay")),
+        ("stages.cct.steps=1", ("config.stages", "ctc")),
+        ("stages.ctc.sed=1", ("config.stages.ctc", "seed")),
+        ("stages.ctc.steps.more=1", ("config.stages.ctc.steps",)),
+        ("sede=1", ("config has no key", "seed")),
+        ("stages.ctc.name=x", ("config.stages.ctc", "name")),
+        ("stages.ctc.steps=many", ("int", "many", "3000")),
+        ("stages.ctc.steps=1.5", ("int", "1.5")),
+        ("stages.ctc.trains=['encoder']", ("tuple",)),
+        ("stages.ctc.optim=3", ("group of keys", "warmup")),
+    ],
+)
+def test_a_wrong_override_says_what_would_be_right(text, words):
+    with pytest.raises(ConfigError) as raised:
+        stage(text)
+    assert "\n" not in str(raised.value)
+    for word in (f"--config.{text.partition('=')[0]}", *words):
+        assert word in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("digit", ("digit", "digits")),
+        ("nowhere.py", ("nowhere.py", "digits")),
+        ("common", ("no shipped recipe",)),
+        ("plain.py:x", ("get_config()", "plain.py")),
+        ("needs.py", ("get_config(manifest)", "needs.py:ARG")),
+        ("empty.py", ("get_config",)),
+    ],
+)
+def test_a_wrong_recipe_says_what_would_be_right(spec, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pathlib.Path("plain.py").write_text("def get_config():\n    return 1\n")
+    pathlib.Path("needs.py").write_text("def get_config(manifest):\n    return 1\n")
+    pathlib.Path("empty.py").write_text("")
+    with pytest.raises(ConfigError) as raised:
+        recipes.expand(spec, [])
+    for word in words:
+        assert word in str(raised.value)
+
+
+def test_a_copied_recipe_is_the_recipe(tmp_path, capsys):
+    path = tmp_path / "mine.py"
+    assert cli.main(["configs", "digits", f"--copy={path}"]) == 0
+    copied = recipes.expand(f"{path}:train.jsonl", [])
+    assert copied == recipes.expand("digits:train.jsonl", [])
+    before = path.read_text()
+    assert cli.main(["configs", "digits", f"--copy={path}"]) == 2
+    assert "exists" in capsys.readouterr().err
+    assert path.read_text() == before
+
+
+def test_configs_lists_and_prints(capsys):
+    assert cli.main(["configs"]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in listed] == recipes.names()
+    assert all(len(line.split()) > 3 for line in listed)
+    assert cli.main(["configs", "digits", "--config.stages.lm.steps=5"]) == 0
+    assert "stages.lm.steps = 5\n" in capsys.readouterr().out
+    assert cli.main(["configs", "--copy=x.py"]) == 2
+    assert cli.main(["configs", "digist"]) == 2
+    assert "digits" in capsys.readouterr().err

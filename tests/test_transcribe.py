@@ -1,0 +1,134 @@
+"""Waves and files to text: from Python, from the command line, and without TensorFlow."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+import tones
+
+import seedasr_jax
+from seedasr_jax.audio import files
+from seedasr_jax.errors import DataError, UserError
+from seedasr_jax.launch import cli
+
+TEXTS = ("low mid", "high", "top low high")
+
+
+@pytest.fixture(scope="module")
+def transcriber(trained):
+    return seedasr_jax.load(trained.workdir)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """Three files of the known words."""
+    folder = tmp_path_factory.mktemp("recorded")
+    paths = [folder / f"{n}.{'wav' if n % 2 else 'flac'}" for n in range(len(TEXTS))]
+    for path, text in zip(paths, TEXTS):
+        files.write(path, tones.wave(text, 7), files.RATE)
+    return [str(path) for path in paths]
+
+
+def test_a_result_has_text_tokens_logprobs_and_segments(transcriber):
+    wave = tones.wave("low mid", 7)
+    result = transcriber.transcribe(wave, files.RATE)
+    vocab = transcriber.recogniser.vocab
+    assert result.text
+    assert result.text == vocab.decode(result.tokens)
+    assert len(result.tokens) == len(result.logprobs)
+    assert all(p <= 1e-6 for p in result.logprobs)
+    (segment,) = result.segments
+    assert (segment.start, segment.text) == (0.0, result.text)
+    assert segment.end == pytest.approx(len(wave) / files.RATE)
+
+
+def test_any_rate_type_and_number_of_channels(transcriber):
+    wave = tones.wave("top low high", 7)
+    expected = transcriber.transcribe(wave, files.RATE)
+    sound = files.to_float(wave)
+    for same in (sound, sound.astype(np.float64), np.stack([sound, sound], 1)):
+        found = transcriber.transcribe(same, files.RATE)
+        assert found.tokens == expected.tokens
+        np.testing.assert_allclose(found.logprobs, expected.logprobs, rtol=0, atol=1e-5)
+    stereo = transcriber.transcribe(np.stack([wave, wave], 1), files.RATE)
+    assert stereo.tokens == expected.tokens
+    doubled = np.repeat(sound, 3)  # 48 kHz: images far above what the words need
+    assert transcriber.transcribe(doubled, 48_000).segments[0].end == pytest.approx(
+        len(wave) / files.RATE, abs=1e-4
+    )
+
+
+def test_files_together_are_files_one_by_one(transcriber, recorded):
+    together = transcriber.transcribe_files(recorded)
+    for path, expected in zip(recorded, together):
+        (alone,) = transcriber.transcribe_files([path])
+        assert alone.tokens == expected.tokens
+        assert alone.segments == expected.segments
+
+
+def test_results_come_in_the_order_asked_whatever_their_lengths(transcriber):
+    rng = np.random.default_rng(0)
+    waves = [rng.normal(0, 0.05, n).astype(np.float32) for n in (20_000, 1_600, 15_000, 17_000)]
+    found = transcriber.transcribe_many(waves)
+    assert [result.segments[0].end for result in found] == [len(w) / files.RATE for w in waves]
+
+
+def test_sound_without_samples_is_refused(transcriber, tmp_path):
+    with pytest.raises(DataError, match="no samples"):
+        transcriber.transcribe(np.zeros(0, np.float32), files.RATE)
+    with pytest.raises(DataError, match=r"none\.wav: no such audio file"):
+        transcriber.transcribe_files([tmp_path / "none.wav"])
+
+
+def test_a_stage_that_hears_nothing(trained):
+    with pytest.raises(UserError, match="hear nothing"):
+        seedasr_jax.load(trained.workdir / "lm")
+
+
+def test_any_checkpoint_can_be_named(trained):
+    assert seedasr_jax.load(trained.workdir).label.startswith("sft@60#")
+    assert seedasr_jax.load(f"{trained.workdir}/ctc@20").label.startswith("ctc@20#")
+    assert seedasr_jax.load(trained.workdir / "ctc").method == "ctc"
+
+
+def test_the_command_prints_a_line_per_file(trained, recorded, transcriber, capsys):
+    expected = [result.text for result in transcriber.transcribe_files(recorded)]
+    command = ["transcribe", f"--checkpoint={trained.workdir}"]
+    assert cli.main([*command, *recorded]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [f"{p}\t{t}" for p, t in zip(recorded, expected)]
+    assert transcriber.label in err
+    assert cli.main([*command, recorded[0]]) == 0
+    assert capsys.readouterr().out == expected[0] + "\n"
+
+
+CODE = """
+import sys
+
+for name in ("tensorflow", "seqio", "tensorflow_datasets"):
+    sys.modules[name] = None  # importing it raises
+from seedasr_jax.launch import cli
+
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_transcribing_needs_no_tensorflow(trained, recorded, transcriber):
+    cache = {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
+    command = ["transcribe", f"--checkpoint={trained.workdir}/ctc", "--format=json", *recorded]
+    found = subprocess.run(
+        [sys.executable, "-c", CODE, *command],
+        env=os.environ | cache,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = [json.loads(line) for line in found.stdout.splitlines()]
+    assert [row["audio"] for row in rows] == recorded
+    assert [row["text"] for row in rows] == list(TEXTS)
+    assert set(rows[0]) == {"audio", "text", "tokens", "logprobs", "segments"}
+    assert set(rows[0]["segments"][0]) == {"start", "end", "text"}
