@@ -35,7 +35,7 @@ test: install
 	$(BIN)/python -m pytest -q --cov --cov-report=term --cov-fail-under=85
 
 test-all: install-parity
-	$(BIN)/python -m pytest -q --parity --faults
+	$(BIN)/python -m pytest -q --parity --faults --full
 
 lint: install
 	$(BIN)/ruff check .

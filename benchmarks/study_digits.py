@@ -2,7 +2,7 @@
 
     make study-digits SEEDASR_TEST_SPEECH=DIR      # DIR/fsdd/{train,test,manifest}.jsonl
 
-Each run trains the recipe `digits` without one speaker, with the paper's form of the speech positions
+Each run trains the recipe `digits` without one speaker, with the paper's form of the positions
 (`frames`) beside the clocked ones, and scores both LLMs and the CTC head on new recordings of the
 known speakers and on all recordings of the one left out. Raw results go to docs/results/digits/, a
 file per run; the tables in docs/results.md are made from them.

@@ -122,7 +122,7 @@ def graph(name, **changes):
     c.mesh = dict(data=1, fsdp=-1, tensor=1, expert=1)
     c.vocab = dict(path="", kind="bpe", size=1000)
     c.model = dict(
-        features=dict(mels=80, low_hz=20.0, high_hz=7600.0, floor=1e-5),
+        features=dict(mels=80, low_hz=20.0, high_hz=7600.0, floor=1e-5, norm="bin"),
         encoder=luise("75m"),
         converter=dict(splice=4),
         decoder=qwen3(12, 512),

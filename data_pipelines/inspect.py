@@ -63,4 +63,5 @@ def problems(name: str, data_folder) -> collections.abc.Iterator[str]:
             yield f"{where}: {error}"
             continue
         if not wave.any():
-            yield f"{where}: expected sound, found {len(wave) / files.RATE:.2f} s of digital silence"
+            seconds = len(wave) / files.RATE
+            yield f"{where}: expected sound, found {seconds:.2f} s of digital silence"

@@ -28,6 +28,12 @@ class Features:
     low_hz: float
     high_hz: float
     floor: float  # added to mel energy over the utterance's mean energy, before the logarithm
+    norm: str  # statistics of the utterance: "bin", of each bin; "level", of all; or "both"
+
+    @property
+    def width(self) -> int:
+        """Features per frame."""
+        return 2 * self.mels if self.norm == "both" else self.mels
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Errors that a user can mend: one line that says what was expected, what was found, and the cure."""
+"""Errors that a user can mend: one line with what was expected, what was found, and the cure."""
 
 import difflib
 

@@ -1,9 +1,9 @@
 """Shapes: the axis letters of the project, and the two things that are done with a length.
 
-Letters (one meaning everywhere): A micro-batches, B batch, S samples, T frames, F mel bins, D encoder
-width, K splice or kernel, U speech tokens, P prompt tokens, C context tokens, N decoder positions,
-L transcript tokens (or layers in parameters), E decoder width, H heads, G key-value heads, V
-vocabulary.
+Letters (one meaning everywhere): A micro-batches, B batch, S samples, T frames, F mel bins,
+D encoder width, K splice or kernel, U speech tokens, P prompt tokens, C context tokens,
+N decoder positions, L transcript tokens (or layers in parameters), E decoder width, H heads,
+G key-value heads, V vocabulary.
 """
 
 import jax
@@ -41,7 +41,7 @@ def valid(length: jax.Array, size: int) -> jax.Array:
 
 
 def align(x: jax.Array, like: jax.Array) -> jax.Array:
-    """`x` with leading axes of size 1, as many axes as `like`: broadcasting is always written out."""
+    """`x` with leading axes of size 1, as many axes as `like`: broadcasting is written out."""
     return x.reshape((1,) * (like.ndim - x.ndim) + x.shape)
 
 

@@ -1,6 +1,7 @@
 """Hostile settings for every test: silent broadcasting raises, our own warnings are errors.
 
-Eight fake devices, so that every test may shard. `--parity` adds the tests that need PyTorch.
+Eight fake devices, so that every test may shard. `--parity` adds the tests that need PyTorch,
+`--faults` and `--full` those that take minutes, SEEDASR_TEST_SPEECH those on real recordings.
 """
 
 import importlib.metadata
@@ -15,17 +16,29 @@ os.environ["XLA_FLAGS"] = " ".join(flags).strip()
 import jax  # noqa: E402  (the flags above are read when it starts)
 import pytest  # noqa: E402
 
-ONLY_WITH = {"test_parity.py": "parity", "test_more_faults.py": "faults"}
+ONLY_WITH = {
+    "test_parity.py": "parity",
+    "test_more_faults.py": "faults",
+    "test_quickstart.py": "full",
+}
+SPEECH = "SEEDASR_TEST_SPEECH"
 
 
 def pytest_addoption(parser):
-    """Adds --parity and --faults."""
+    """Adds --parity, --faults and --full."""
     parser.addoption(
         "--parity",
         action="store_true",
         help="also compare with PyTorch and transformers, which must be installed (extra: parity)",
     )
     parser.addoption("--faults", action="store_true", help="also kill training ten times more")
+    parser.addoption("--full", action="store_true", help="also the whole quickstart")
+
+
+def pytest_report_header():
+    """Says where real speech is taken from, or that it is not."""
+    where = os.environ.get(SPEECH)
+    return f"real speech: {where or f'{SPEECH} is unset: test_real_speech.py is not collected'}"
 
 
 def pytest_configure(config):
@@ -39,7 +52,9 @@ def pytest_configure(config):
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Leaves out what was not asked for: PyTorch, and the long part of the fault harness."""
+    """Leaves out what was not asked for."""
+    if collection_path.name == "test_real_speech.py" and SPEECH not in os.environ:
+        return True
     option = ONLY_WITH.get(collection_path.name)
     return True if option and not config.getoption(option) else None
 

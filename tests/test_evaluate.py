@@ -16,7 +16,8 @@ from seedasr_jax.errors import ConfigError, DataError, UserError
 from seedasr_jax.evaluate import sweep, transcribe
 from seedasr_jax.launch import evaluate
 
-KEYS = ["checkpoint", "task", "decode", "normalizer", "utterances", "ref_len", "sub", "del", "ins", "error_rate", "ci_low", "ci_high"]
+KEYS = ["checkpoint", "task", "decode", "normalizer", "utterances", "ref_len"]
+KEYS += ["sub", "del", "ins", "error_rate", "ci_low", "ci_high"]
 
 
 def score(trained, name, out, **options):

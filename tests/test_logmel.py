@@ -3,6 +3,8 @@
 Dims: B batch, S samples, T frames, F mel bins.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,8 +13,9 @@ import tiny
 
 from seedasr_jax import config
 from seedasr_jax.audio import logmel
+from seedasr_jax.errors import ConfigError
 
-FEATURES = config.Features(mels=40, low_hz=20.0, high_hz=7_600.0, floor=1e-5)
+FEATURES = config.Features(mels=40, low_hz=20.0, high_hz=7_600.0, floor=1e-5, norm="bin")
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +71,21 @@ def test_lengths_must_be_of_the_same_batch():
         jax.eval_shape(
             lambda: logmel.log_mel(jnp.zeros((2, 160)), jnp.zeros(3, jnp.int32), FEATURES)
         )
+
+
+def test_norms_take_their_statistics_over_bins_or_all():
+    rng = np.random.default_rng(5)
+    wave = rng.normal(0, 0.1, (2, 8000)).astype(np.float32)
+    length = np.array([8000, 5000], np.int32)
+    both, count = logmel.log_mel(wave, length, dataclasses.replace(FEATURES, norm="both"))
+    parts = [
+        logmel.log_mel(wave, length, dataclasses.replace(FEATURES, norm=norm))[0]
+        for norm in ("bin", "level")
+    ]
+    np.testing.assert_allclose(both, np.concatenate(parts, -1), atol=1e-5)
+    for row, frames in enumerate(np.asarray(count)):
+        real = np.asarray(parts[1])[row, :frames]
+        assert abs(real.mean()) < 1e-4 and abs(real.std() - 1) < 1e-3
+        assert real.mean(0).std() > 0.05  # the spectrum's own shape is still there
+    with pytest.raises(ConfigError, match="bin, level, both"):
+        logmel.log_mel(wave, length, dataclasses.replace(FEATURES, norm="bins"))

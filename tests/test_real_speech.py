@@ -14,7 +14,7 @@ from seedasr_jax.data_pipelines import inspect, loader, sources
 from seedasr_jax.text import prompts, vocab
 
 SPEECH = pathlib.Path(os.environ["SEEDASR_TEST_SPEECH"])
-DIGITS = "zero one two three four five six seven eight nine".split()
+DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 
 def spec(name, query=""):

@@ -55,6 +55,7 @@ def test_an_override_may_name_a_default_for_one_stage():
         ("stages.ctc.eval.decode=greedy", "greedy"),
         ("run.tensorboard=false", False),
         ("run.cache=7", "7"),
+        ("run.cache=2024_01", "2024_01"),  # not 202401, which Python reads
     ],
 )
 def test_values_are_written_as_in_python(text, value):

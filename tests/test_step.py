@@ -138,11 +138,11 @@ def plain_steps():
     def make(accum):
         step = make_train_step(built.graphdef, built.objective, tx, place, place, accum)
 
-        def call(batch):
-            zero = np.zeros((), np.int32)
+        def call(batch, number=0):
+            zero, number = np.zeros((), np.int32), np.asarray(number, np.int32)
             rng, opt_state = jax.random.key(0), tx.init(first.params)
             params = jax.tree.map(np.copy, (first.params, first.frozen))
-            state = TrainState(zero, zero, *params, opt_state, rng)
+            state = TrainState(number, zero, *params, opt_state, rng)
             after, metrics = step(jax.device_put(state, place), batch)
             gradients = jax.tree.map(np.subtract, first.params, after.params)
             return jax.tree.leaves(gradients), metrics
@@ -188,3 +188,4 @@ def test_a_step_draws_anew_and_weights_count_tokens(plain_steps, uneven):
     assert metrics["weights"]["ctc"] <= (uneven.weight * uneven.ids_length).sum()
     moved = dataclasses.replace(uneven, position=uneven.position + 8)
     assert plain_steps[1](moved)[1]["loss"] != metrics["loss"]  # other rows, other draws
+    assert plain_steps[1](uneven, 1)[1]["loss"] != metrics["loss"]  # and in another step

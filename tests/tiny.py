@@ -18,7 +18,7 @@ from seedasr_jax.models.acllm import PARTS, AcLLM, Tokens
 
 TOKENS = Tokens(pad=0, start=2, eos=3)
 VOCABULARY = 20
-FEATURES = config.Features(mels=8, low_hz=20.0, high_hz=4000.0, floor=1e-5)
+FEATURES = config.Features(mels=8, low_hz=20.0, high_hz=4000.0, floor=1e-5, norm="bin")
 ALL_DRAWS = dict(
     tempo=(0.9, 1.1),
     warp=(0.9, 1.1),

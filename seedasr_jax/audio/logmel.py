@@ -10,12 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from seedasr_jax import config, shapes
+from seedasr_jax.errors import ConfigError, nearest
 
 RATE = 16_000  # samples per second
 WINDOW = RATE * 25 // 1000  # samples: 400
 HOP = RATE // 100  # samples: 160
 FFT = 512  # samples
 FRAMES_PER_SECOND = RATE // HOP
+NORMS = {"bin": ((1,),), "level": ((1, 2),), "both": ((1,), (1, 2))}  # axes of [B T F], once each
 
 
 def num_frames(length, tempo=1.0):
@@ -90,14 +92,23 @@ def log_mel(wave, length, features: config.Features, channel=None):
     Args:
         wave: [B S] in [-1, 1].
         length: [B] int32, real samples.
-        features: bins, edges and floor.
+        features: bins, edges, floor and norm. Statistics per bin take the microphone out, and of a
+            single short word the vowel too; those of the level keep both.
         channel: `perturb.Channel` of this batch, or None.
 
     Returns:
-        [B T F], mean 0 and variance 1 per utterance and bin, zero at padding, T = S // HOP; and [B]
-        int32 real frames.
+        [B T F], F = features.width, mean 0 and variance 1 per utterance (and bin), zero at padding,
+        T = S // HOP; and [B] int32 real frames.
+
+    Raises:
+        ConfigError: an unknown norm.
     """
     dims = shapes.check(wave, "B S")
+    if features.norm not in NORMS:
+        raise ConfigError(
+            f"features.norm: expected one of {', '.join(NORMS)}, found {features.norm!r}."
+            f"{nearest(features.norm, NORMS)}"
+        )
     energies, count = spectrum(wave, length, None if channel is None else channel.tempo)
     warp = jnp.ones(1) if channel is None else channel.warp
     bank = jnp.broadcast_to(filters(features, warp), (dims["B"], FFT // 2 + 1, features.mels))
@@ -108,6 +119,13 @@ def log_mel(wave, length, features: config.Features, channel=None):
     level = x.sum((1, 2), keepdims=True) / (real * features.mels)
     x = jnp.log(x / jnp.maximum(level, 1e-20) + features.floor)
     x = shapes.zero_padding(x, count)
-    x = shapes.zero_padding(x - x.sum(1, keepdims=True) / real, count)
-    variance = (x * x).sum(1, keepdims=True) / real
-    return x * jax.lax.rsqrt(variance + 1e-5), count
+    return jnp.concatenate([_normalise(x, count, axes) for axes in NORMS[features.norm]], -1), count
+
+
+def _normalise(x, count, axes):
+    """[B T F], zero at padding -> mean 0 and variance 1 over `axes` of the [B] real frames."""
+    size = x.shape[2] if 2 in axes else 1
+    real = (jnp.maximum(count, 1) * size).astype(jnp.float32)[:, None, None]
+    x = shapes.zero_padding(x - x.sum(axes, keepdims=True) / real, count)
+    variance = (x * x).sum(axes, keepdims=True) / real
+    return x * jax.lax.rsqrt(variance + 1e-5)

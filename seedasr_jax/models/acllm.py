@@ -62,7 +62,7 @@ class AcLLM(nnx.Module):
         self.encoder = self.ctc_head = self.converter = self.decoder = nnx.data(None)
         if "encoder" in parts:
             encoder = encoders.lookup(model.encoder.kind)
-            mels = model.features.mels
+            mels = model.features.width
             self.encoder = encoder(model.encoder, mels, remat=remat, **options)
         if "ctc_head" in parts:
             self.ctc_head = CtcHead(model.encoder.width, vocabulary, **options)

@@ -9,7 +9,7 @@ import unicodedata
 
 from seedasr_jax import errors
 
-# Han with radicals, 々 〇, kana, bopomofo and the supplementary planes; not Hangul, which has spaces.
+# Han with radicals, 々 〇, kana, bopomofo, supplementary planes; not Hangul, which has spaces.
 CJK = (
     "\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3031-\u3035\u3041-\u3096\u3099-\u30ff\u3100-\u312f"
     "\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -17,8 +17,8 @@ CJK = (
 
 _APOSTROPHES = "'‘’‛ʹʻʼ`"
 _HYPHENS = "-\u2010\u2011"  # dashes (– —) part clauses, not the parts of a word
-# Arabic vowel marks, superscript alef and tatweel (not hamza and madda, U+0653 to U+0655: NFKD parts
-# them from their letters); Hebrew vowel and cantillation points.
+# Arabic vowel marks, superscript alef and tatweel (not hamza and madda, U+0653 to U+0655: NFKD
+# parts them from their letters); Hebrew vowel and cantillation points.
 _POINTS = re.compile(
     "[\u0610-\u061a\u0640\u064b-\u0652\u0656-\u065f\u0670\u06d6-\u06dc\u06df-\u06e8\u06ea-\u06ed"
     "\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7]"
@@ -30,7 +30,7 @@ _ENGLISH_SPOKEN = str.maketrans({"&": " and ", "%": " percent ", **dict.fromkeys
 
 
 class _Cleaned(dict):
-    """Code point -> what stands for it, filled as characters are met: `str.translate` at C speed."""
+    """Code point -> what stands for it, filled as characters are met: translating at C speed."""
 
     def __missing__(self, code: int) -> str:
         char = chr(code)
@@ -63,7 +63,7 @@ def _none(text: str) -> str:
 
 
 def _basic(text: str) -> str:
-    """NFKC, case folded; punctuation and symbols become spaces, except apostrophes inside a word."""
+    """NFKC, case folded; punctuation and symbols become spaces, not apostrophes inside a word."""
     text = _compatible(_compatible(text).casefold()).translate(_CLEANED)
     text = _compatible(text)  # a hyphen may have stood before a combining mark
     return " ".join(_STRAY_APOSTROPHE.sub(" ", text).split())
@@ -80,7 +80,7 @@ def _zh(text: str) -> str:
 
 
 def _english(text: str) -> str:
-    """Basic, but a hyphen parts words, `1,000` is 1000, and & and % are the words they stand for."""
+    """Basic, but a hyphen parts words, `1,000` is 1000, and & and % are what they stand for."""
     return _basic(_THOUSANDS.sub("", _compatible(text)).translate(_ENGLISH_SPOKEN))
 
 

@@ -1,7 +1,7 @@
 """Word, character and mixed error rates with a bootstrap interval.
 
-Error rate = (substitutions + deletions + insertions) / reference units, in percent, over a whole set
-(never the mean of utterances). Texts come in normalised.
+Error rate = (substitutions + deletions + insertions) / reference units, in percent, over a whole
+set (never the mean of utterances). Texts come in normalised.
 
 Dims: N utterances, R resamples.
 """
@@ -62,8 +62,8 @@ def units(text: str, unit: str) -> list[str]:
 def counts(reference_units, hypothesis_units) -> tuple[int, int, int]:
     """Returns (substitutions, deletions, insertions) of one shortest alignment.
 
-    Their sum is the edit distance. Several alignments can be shortest ("a b" against "b a"): the one
-    taken is RapidFuzz's, which jiwer reports too.
+    Their sum is the edit distance. Several alignments can be shortest ("a b" against "b a"): the
+    one taken is RapidFuzz's, which jiwer reports too.
     """
     tags = [edit.tag for edit in Levenshtein.editops(reference_units, hypothesis_units)]
     return tags.count("replace"), tags.count("delete"), tags.count("insert")

@@ -1,7 +1,7 @@
 """Vocabularies: SentencePiece and Hugging Face tokenizers behind one protocol.
 
-A vocabulary is a folder with the tokenizer's own files, so other tools read it too. Ids never carry a
-start or end token: whoever builds a sequence adds them. The blank of CTC is `pad_id`.
+A vocabulary is a folder with the tokenizer's own files, so other tools read it too. Ids never carry
+a start or end token: whoever builds a sequence adds them. The blank of CTC is `pad_id`.
 """
 
 import collections
@@ -91,7 +91,7 @@ class SentencePieceVocabulary:
 
 
 class HuggingFaceVocabulary:
-    """A tokenizer.json, run by the `tokenizers` package; special tokens as in tokenizer_config.json.
+    """A tokenizer.json, run by `tokenizers`; special tokens as in tokenizer_config.json.
 
     Where the model has no start or pad token the end token stands in; without an unknown token
     (byte-level models need none) `unk_id` is `pad_id`.
