@@ -20,6 +20,7 @@ ONLY_WITH = {
     "test_parity.py": "parity",
     "test_more_faults.py": "faults",
     "test_quickstart.py": "full",
+    "test_readme.py": "full",
 }
 SPEECH = "SEEDASR_TEST_SPEECH"
 
@@ -32,7 +33,7 @@ def pytest_addoption(parser):
         help="also compare with PyTorch and transformers, which must be installed (extra: parity)",
     )
     parser.addoption("--faults", action="store_true", help="also kill training ten times more")
-    parser.addoption("--full", action="store_true", help="also the whole quickstart")
+    parser.addoption("--full", action="store_true", help="also the quickstart and the README")
 
 
 def pytest_report_header():

@@ -4,6 +4,7 @@
 """
 
 import pathlib
+import shutil
 import sys
 
 import pytest
@@ -64,3 +65,34 @@ def test_the_table_says_by_which_test_each_was_caught():
     rows = found.splitlines()[4:]
     assert "| `test_index.py::test_x` | 1.5 |" in rows[0] and f"`{MUTATIONS[0].file}`" in rows[0]
     assert "| survived | 2.0 |" in rows[1] and "| not run |" in rows[2]
+
+
+TESTS = {
+    "fails": ("from seedasr_jax import one\n\ndef test(): assert one.ONE == 2", "caught"),
+    "hangs": ("from seedasr_jax import one\n\ndef test():\n  while True: pass", "caught"),
+    "misses": ("import seedasr_jax\n\ndef test(): pass", "the tests never import"),
+    "strays": ("import sys\nsys.path.insert(0, {outside!r})\nimport seedasr_jax", "imported from"),
+}
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_what_is_said_of_a_defect(tmp_path, name):
+    content, outcome = TESTS[name]
+    patch = tmp_path / "two.patch"
+    patch.write_text(
+        "--- a/seedasr_jax/one.py\n+++ b/seedasr_jax/one.py\n@@ -1 +1 @@\n-ONE = 0\n+ONE = 1\n"
+    )
+    for folder in ("plain", "outside"):
+        (tmp_path / folder / "seedasr_jax").mkdir(parents=True)
+        (tmp_path / folder / "seedasr_jax/__init__.py").touch()
+        (tmp_path / folder / "seedasr_jax/one.py").write_text("ONE = 0\n")
+    plain = tmp_path / "plain"
+    (plain / "tests/mutations").mkdir(parents=True)
+    shutil.copy(run.HERE / "guard.py", plain / "tests/mutations")
+    content = content.format(outside=str(tmp_path / "outside"))
+    (plain / "tests/test_it.py").write_text(content + "\n\ndef test_nothing(): pass\n")
+    mutation = run.Mutation("two", "seedasr_jax/one.py", "", ("tests/test_it.py",), patch)
+    limit = 1.0 if name == "hangs" else 60.0
+    found = run.plant(mutation, plain, tmp_path, limit)
+    assert found["outcome"].startswith(outcome)
+    assert found["by"] == ("tests/test_it.py::test" if name == "fails" else "")

@@ -152,9 +152,9 @@ def plant(mutation: Mutation, plain: pathlib.Path, work: pathlib.Path, limit: fl
     shutil.rmtree(tree)
     root = os.path.realpath(tree)
     outside = [path for path in modules if not path.startswith(root + os.sep)]
-    if found["outcome"] in ("failed", "passed") and outside:
+    if outside:
         return found | {"outcome": f"imported from outside of the copy: {outside[0]}"}
-    if found["outcome"] == "passed" and os.path.join(root, mutation.file) not in modules:
+    if modules and os.path.join(root, mutation.file) not in modules:
         return found | {"outcome": f"the tests never import {mutation.file}"}
     said = {"failed": "caught", "hung": "caught", "passed": "survived"}
     return found | {"outcome": said.get(found["outcome"], found["outcome"])}
