@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# A file's tests stay together: they share what they trained.
+PYTEST := -q -n 2 --dist loadfile --durations=25
 MANIFEST ?=
 SPEECH := $(if $(SEEDASR_TEST_SPEECH),$(abspath $(SEEDASR_TEST_SPEECH)))
 
@@ -13,7 +15,7 @@ help:
 	@echo "make test-all      the same, the fault harness and live parity with PyTorch"
 	@echo "make lint          ruff"
 	@echo "make study-digits  left-out speakers x seeds (hours); needs SEEDASR_TEST_SPEECH"
-	@echo "make mutations     planted defects against the tests that cover them (an hour)"
+	@echo "make mutations     planted defects against the tests that cover them (a quarter of an hour)"
 
 $(VENV)/installed: requirements.lock setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -32,10 +34,10 @@ quickstart: install
 	$(BIN)/seedasr quickstart
 
 test: install
-	$(BIN)/python -m pytest -q --cov --cov-report=term --cov-fail-under=85
+	$(BIN)/python -m pytest $(PYTEST) --cov --cov-report=term --cov-fail-under=85
 
 test-all: install-parity
-	$(BIN)/python -m pytest -q --parity --faults --full
+	$(BIN)/python -m pytest $(PYTEST) --parity --faults --full
 
 lint: install
 	$(BIN)/ruff check .

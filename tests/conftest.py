@@ -46,7 +46,8 @@ def pytest_configure(config):
     """Settings of JAX and of warnings."""
     jax.config.update("jax_numpy_rank_promotion", "raise")
     jax.config.update("jax_disable_most_optimizations", True)  # compiling is most of a test's time
-    jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "alone")  # a cache each: writes are not atomic
+    jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir(f"jax-{worker}")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     config.addinivalue_line("filterwarnings", r"error:::seedasr_jax(\.|$)")
     config.addinivalue_line("markers", "parity: compares with a live PyTorch; see --parity")
