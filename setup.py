@@ -55,7 +55,15 @@ setup(
         "tokenizers",
     ],
     extras_require={
-        "test": ["pytest", "pytest-cov", "pytest-xdist", "ruff", "scipy", "setuptools>=77", "wheel"],
+        "test": [
+            "pytest",
+            "pytest-cov",
+            "pytest-xdist",
+            "ruff",
+            "scipy",
+            "setuptools>=77",
+            "wheel",
+        ],
         "synth": ["espeakng-loader"],
         "tpu": ["jax[tpu]"],
         "gpu": ["jax[cuda12]"],
