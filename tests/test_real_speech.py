@@ -87,7 +87,9 @@ def test_features_of_quiet_and_loud_speakers_are_alike():
             padded[0, : len(wave)] = wave
             mel, count = logmel.log_mel(padded, np.array([len(wave)], np.int32), features)
             mel = np.asarray(mel)[0, : int(count[0])]
-            assert np.isfinite(mel).all() and abs(mel.mean(0)).max() < 1e-3
-            spread.setdefault(row["speaker"], []).append(mel.std(0))
-    for values in spread.values():  # one is 15 dB quieter than the other
-        assert abs(np.mean(values) - 1) < 0.05
+            assert np.isfinite(mel).all()
+            assert abs(mel.mean()) < 1e-3 and abs(mel.std() - 1) < 1e-2
+            spread.setdefault(row["speaker"], []).append([mel.min(), mel.max()])
+    assert len(spread) == 2
+    quiet, loud = (np.mean(values, 0) for values in spread.values())  # 15 dB apart
+    assert abs(quiet - loud).max() < 0.7
