@@ -4,7 +4,7 @@ from collections.abc import Callable
 import json
 import os
 import pathlib
-import resource
+import re
 import time
 
 from tensorboardX import SummaryWriter
@@ -20,8 +20,12 @@ def flat(tree, prefix="") -> dict[str, float]:
 
 
 def peak_memory_gib() -> float:
-    """Peak resident memory of this process, in GiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    """Peak resident memory of this process, in GiB.
+
+    From /proc: getrusage counts what the parent held before the program was loaded.
+    """
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 2**20
 
 
 class Metrics:
