@@ -51,4 +51,4 @@ def test_task_name_leaves_the_folder_out_and_keeps_the_query():
     parsed = spec.parse("manifest:/x/y/test.jsonl?join=3-6&seed=0")
     name = spec.task_name(parsed, "1a2b3c4d5e6f")
     assert name == "manifest:test.jsonl?join=3-6&seed=0#1a2b3c4d"
-    assert spec.task_name(spec.parse("tfds:a/b@/home/x"), "1a2b3c4d5e6f") == "tfds:a/b#1a2b3c4d"
+    assert spec.task_name(spec.parse("tfds:a/b@/data/x"), "1a2b3c4d5e6f") == "tfds:a/b#1a2b3c4d"

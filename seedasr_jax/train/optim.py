@@ -1,7 +1,6 @@
 """Optimiser: schedule, clipping, AdamW, rates by part."""
 
 from flax import nnx
-import jax
 import optax
 
 from seedasr_jax import config
@@ -71,8 +70,3 @@ def make(optim: config.Optim, steps: int) -> optax.GradientTransformation:
     if optim.rates:
         chain.append(_scale_by_part(dict(optim.rates)))
     return optax.chain(*chain)
-
-
-def abstract_state(tx, params):
-    """Shapes of the optimiser's state for (abstract) params."""
-    return jax.eval_shape(tx.init, params)
