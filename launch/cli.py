@@ -1,6 +1,7 @@
 """`seedasr`: parses, then imports what the command needs. `--help` imports nothing heavy."""
 
 import argparse
+import functools
 import json
 import pathlib
 import re
@@ -44,17 +45,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def add(name, run, text, example):
-        command = commands.add_parser(
-            name,
-            help=text,
-            description=text,
-            epilog=f"example: {example}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        command.set_defaults(run=run)
-        return command
-
+    add = functools.partial(_add, commands)
     c = add(
         "quickstart",
         _quickstart,
@@ -140,16 +131,22 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add(holder, name, run, text, example):
+    """A command with its help and an example."""
+    command = holder.add_parser(
+        name,
+        help=text,
+        description=text,
+        epilog=f"example: {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(run=run)
+    return command
+
+
 def _data_actions(actions):
     def add(name, run, text, example):
-        action = actions.add_parser(
-            name,
-            help=text,
-            description=text,
-            epilog=f"example: {example}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        action.set_defaults(run=run)
+        action = _add(actions, name, run, text, example)
         action.add_argument("--source", required=True, action="append", metavar="SPEC")
         action.add_argument("--cache", default="cache", metavar="DIR", help="for made audio")
         return action
