@@ -14,7 +14,7 @@ that is pretrained to read slots.
 from seedasr_jax.configs import common
 
 # Mean of a clip is under half a second; strings of up to six with pauses fit 5 s, slowed down.
-BUCKETS = ((2.4, 8, 16), (5.6, 8, 8))
+BUCKETS = ((2.4, 8, 8), (5.6, 8, 4))
 TEXT = ((0.0, 8, 8),)
 
 

@@ -8,6 +8,7 @@ from seedasr_jax.data_pipelines import loader
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.evaluate import sweep, transcribe
+from seedasr_jax.launch import runtime
 from seedasr_jax.launch.progress import say
 from seedasr_jax.text import prompts
 from seedasr_jax.train import metrics
@@ -71,6 +72,8 @@ def run(checkpoint, tasks, *, decode="", normalizer="", out="", cache=""):
     setting = sweep.Setting(decode or able[0], chosen, stage.eval.unit, stage.eval.tokens)
     sweep.check(recogniser, setting)
     cache = cache or stage.run.cache or pathlib.Path(opened.folder).parent / "cache"
+    if pathlib.Path(cache).is_dir():  # a workdir's; beside a bundle nothing is left
+        runtime.keep_programs(cache)
     evaluations = [
         loader.evaluation(
             task,

@@ -1,5 +1,6 @@
 """Composition root of training: joins core, data and config into stages that survive any kill."""
 
+import dataclasses
 import functools
 import importlib
 import json
@@ -8,6 +9,7 @@ import pathlib
 import re
 import shutil
 import signal
+import types
 
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import config
@@ -64,7 +66,7 @@ def train(expanded: config.Graph | None, workdir, *, only="", again="") -> int:
         UserError: the workdir is being written by someone else; data that cannot be used.
     """
     workdir = pathlib.Path(workdir).resolve()
-    expanded = expanded or stored(workdir)
+    expanded = anchored(expanded) if expanded else stored(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     with lock.hold(workdir), Stop() as stop:
         job = prepare(expanded, workdir)
@@ -96,6 +98,34 @@ def stored(workdir: pathlib.Path) -> config.Graph:
     if not path.exists():
         raise ConfigError(f"{workdir} holds no {CONFIG}: name a recipe with --config")
     return config.build(json.loads(path.read_text()), config.Graph)
+
+
+def anchored(expanded: config.Graph) -> config.Graph:
+    """The graph with its local paths made absolute, so that it can go on from any folder."""
+
+    def path(text):
+        return text if not text or "://" in text else os.path.abspath(text)
+
+    def spec(text):
+        return re.sub(r"(?<=\bmanifest:)[^?#]*", lambda found: path(found[0]), text)
+
+    def source(text):
+        return path(text) if text not in expanded.stages and graph.path_like(text) else text
+
+    def stage(old: config.Stage):
+        return dataclasses.replace(
+            old,
+            init=types.MappingProxyType({part: source(s) for part, s in old.init.items()}),
+            vocab=dataclasses.replace(old.vocab, path=path(old.vocab.path)),
+            data=dataclasses.replace(
+                old.data, mixture=tuple((spec(s), rate) for s, rate in old.data.mixture)
+            ),
+            run=dataclasses.replace(old.run, cache=path(old.run.cache)),
+            eval=dataclasses.replace(old.eval, tasks=tuple(map(spec, old.eval.tasks))),
+        )
+
+    stages = {name: stage(old) for name, old in expanded.stages.items()}
+    return dataclasses.replace(expanded, stages=types.MappingProxyType(stages))
 
 
 def prepare(expanded: config.Graph, workdir: pathlib.Path) -> Job:

@@ -15,6 +15,7 @@ from seedasr_jax.data_pipelines import loader
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.evaluate import sweep
+from seedasr_jax.launch import runtime
 from seedasr_jax.launch.progress import Progress, say
 from seedasr_jax.text import prompts, vocab
 from seedasr_jax.train import build, graph, loop
@@ -54,6 +55,7 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
         UserError: data that cannot be used, or gradients that are not finite.
     """
     stage, folder = job.graph.stages[name], job.folder(name)
+    runtime.keep_programs(job.cache(stage))
     built = build.build(stage, recognisers.special_tokens(job.vocab), job.vocab.size)
     evaluator = Evaluator(job, name, built)
     latest = checkpoints.latest(folder)

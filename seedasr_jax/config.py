@@ -188,7 +188,7 @@ class Run:
     save_every: int
     keep: int  # checkpoints kept
     tensorboard: bool
-    cache: str  # folder of made or converted audio; empty: WORKDIR/cache
+    cache: str  # folder of made or converted audio and compiled programs; empty: WORKDIR/cache
 
 
 @dataclasses.dataclass(frozen=True)

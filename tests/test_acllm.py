@@ -153,3 +153,13 @@ def test_targets_end_with_the_end_token():
 def test_only_the_parts_asked_for_are_built():
     model = tiny.model(("encoder", "ctc_head"))
     assert model.converter is None and model.decoder is None and model.encoder is not None
+
+
+def test_more_onsets_than_ever_trained_on_stay_before_the_transcript():
+    small = {"model.small.speech_positions": "ctc_onsets", "model.small.transcript_position": 9}
+    model, batch = tiny.model(**small), tiny.batch()
+    x = jnp.zeros((len(batch.weight), 40, model.config.decoder.width))
+    clock = jnp.broadcast_to(jnp.arange(40)[None], x.shape[:2])
+    prefix = model.prefix(batch, acllm.Speech(x, jnp.full(len(x), 40), clock))
+    assert (prefix.positions[:, -40:] < prefix.next[:, None]).all()
+    assert (jnp.diff(prefix.positions[:, -40:], axis=1) >= 0).all()

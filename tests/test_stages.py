@@ -135,6 +135,22 @@ def test_a_moved_manifest_is_the_same_and_a_changed_one_is_not(trained, workdir,
     assert "reads.manifest:" in text
 
 
+def test_a_job_goes_on_from_any_folder(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(trained.manifest.parent)
+    relative = tones.graph(trained.manifest.name, **trained.changes)
+    changed = run.anchored(relative)
+    spec = f"manifest:{trained.manifest}"
+    assert [s for s, _ in changed.stages["ctc"].data.mixture] == [spec]
+    assert changed.stages["ctc"].eval.tasks == (f"{spec}?limit=8",)
+    assert changed.stages["sft"].init == relative.stages["sft"].init  # stages, no paths
+    assert changed.stages["sft"].vocab.path == "" and changed.stages["sft"].run.cache == ""
+    own = tones.graph("m.jsonl", stages__lm__init__decoder="./runs/lm", run__cache="gs://b/c")
+    assert run.anchored(own).stages["lm"].init["decoder"] == str(pathlib.Path("runs/lm").resolve())
+    assert run.anchored(own).stages["lm"].run.cache == "gs://b/c"
+    monkeypatch.chdir(tmp_path)
+    assert run.anchored(changed) == changed
+
+
 def test_another_tokenizer_needs_another_workdir(trained, workdir, tmp_path):
     text = fails(ConfigError, trained.graph(vocab__kind="char"), workdir)
     assert "config.vocab" in text

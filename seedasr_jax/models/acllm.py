@@ -108,16 +108,18 @@ class AcLLM(nnx.Module):
         real = [shapes.valid(n, size) for n, size in zip(lengths, (dims[d] for d in "PCU"))]
         first = batch.prompt_length[:, None]
         begin = first + batch.context_length[:, None]
-        within = jnp.arange(dims["U"])[None] if speech.clock is None else speech.clock
+        if speech.clock is None:
+            within, after = jnp.arange(dims["U"])[None], begin[:, 0] + speech.length
+        else:
+            # A constant, but never inside the speech: neither a longer prefix nor more onsets than
+            # were ever trained on may overrun it.
+            after = jnp.maximum(self.config.small.transcript_position, begin[:, 0] + 2)
+            within = jnp.minimum(speech.clock, after[:, None] - begin - 1)
         positions = [
             jnp.broadcast_to(jnp.arange(dims["P"])[None], (dims["B"], dims["P"])),
             first + jnp.arange(dims["C"])[None],
             begin + within,
         ]
-        after = begin[:, 0] + speech.length
-        if speech.clock is not None:
-            # A constant, but never inside the speech: a longer prefix would overrun it.
-            after = jnp.maximum(self.config.small.transcript_position, begin[:, 0] + 2)
         return Prefix(
             jnp.concatenate(x, 1), jnp.concatenate(positions, 1), jnp.concatenate(real, 1), after
         )

@@ -83,12 +83,16 @@ def check(graph: config.Graph, needed: Callable[[config.Stage], tuple[str, ...]]
                     f"stage {name!r}: init.{part}, but kind {stage.kind!r} has no such part."
                     f"{nearest(part, parts)}"
                 )
-            path_like = "/" in source or "@" in source or source.startswith(".")
-            if source != "fresh" and source not in graph.stages and not path_like:
+            if source != "fresh" and source not in graph.stages and not path_like(source):
                 raise ConfigError(
                     f"stage {name!r}: init.{part} = {source!r} is no stage, no path and not"
                     f" 'fresh'.{nearest(source, [*graph.stages, 'fresh'])}"
                 )
+
+
+def path_like(source: str) -> bool:
+    """Whether what `init` names looks like a checkpoint's path and not like a stage's name."""
+    return "/" in source or "@" in source or source.startswith(".")
 
 
 def recipes(

@@ -1,0 +1,32 @@
+"""Stage kinds by name: an objective class each, also of your own (`config.imports`)."""
+
+from seedasr_jax import config
+from seedasr_jax.errors import ConfigError, nearest
+from seedasr_jax.models import acllm
+
+_OBJECTIVES = {}
+
+
+def register(kind):
+    """Decorator: makes an objective class known as a stage kind (also from `config.imports`)."""
+
+    def add(cls):
+        _OBJECTIVES[kind] = cls
+        return cls
+
+    return add
+
+
+def make(stage: config.Stage, tokens: acllm.Tokens, vocabulary: int):
+    """The objective of a stage, its options checked against the class's fields.
+
+    Raises:
+        ConfigError: an unknown kind, an unknown or missing option, or one of another type.
+    """
+    if stage.kind not in _OBJECTIVES:
+        raise ConfigError(
+            f"stage kind {stage.kind!r} is not known.{nearest(stage.kind, _OBJECTIVES)}"
+        )
+    cls = _OBJECTIVES[stage.kind]
+    options = config.build(dict(stage.objective), cls.Options, "objective")
+    return cls(stage, tokens, vocabulary, options)

@@ -1,0 +1,46 @@
+"""Stage `sft`: the paper's supervised fine-tuning."""
+
+import dataclasses
+
+from seedasr_jax.train.objectives.registry import register
+from seedasr_jax.train.objectives.shared import Hearing, count, text_loss
+
+
+@register("sft")
+class Sft(Hearing):
+    """Cross-entropy of the transcript given instruction and speech (Seed-ASR section 3.3)."""
+
+    prompted = True
+
+    @dataclasses.dataclass(frozen=True)
+    class Options:
+        """`ctc_weight`: of the auxiliary CTC loss, ours; 0 in the paper's form."""
+
+        ctc_weight: float
+
+    @property
+    def parts(self):
+        """The CTC head only where it sets the clock or has a loss."""
+        clocked = self.stage.model.small.speech_positions == "ctc_onsets"
+        head = ("ctc_head",) if clocked or self.options.ctc_weight else ()
+        return ("encoder", *head, "converter", "decoder")
+
+    def weigh(self, batch, rng):
+        """Transcript tokens with the end token; CTC's tokens."""
+        weights = {"text": count(batch.weight * (batch.ids_length + 1))}
+        if self.options.ctc_weight:
+            weights["ctc"] = count(self.ctc_tokens(batch, rng) * batch.ids_length)
+        return weights
+
+    def loss(self, model, batch, weights, rng):
+        """Nats per token."""
+        x, frames = self.encode(model, batch, rng)
+        ctc_logits = None if model.ctc_head is None else model.ctc_head(x)
+        prefix = model.prefix(batch, model.convert(x, frames, ctc_logits))
+        logits = model.transcribe_forced(prefix, batch.ids, batch.ids_length)
+        text = text_loss(logits, batch, self.tokens.eos) / weights["text"]
+        if not self.options.ctc_weight:
+            return text, {"loss": text}
+        aligned = self.ctc_loss(ctc_logits, frames, batch, weights, rng)
+        total = text + self.options.ctc_weight * aligned
+        return total, {"loss": total, "text": text, "ctc": aligned}

@@ -1,0 +1,70 @@
+"""What objectives share: keys per example, counts, hearing as in training, the text's loss.
+
+Dims: B batch, T frames, L tokens, V vocabulary.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from seedasr_jax.audio import logmel, masking, perturb
+from seedasr_jax.batch import Batch
+from seedasr_jax.losses.cross_entropy import cross_entropy
+from seedasr_jax.losses.ctc import ctc, feasible
+from seedasr_jax.models import acllm
+from seedasr_jax.models.acllm import AcLLM
+
+PERTURB, MASK, DROPOUT, TEXT = range(4)  # streams of a step's rng
+
+
+def per_example(rng, stream, position):
+    """[B] keys, one per example, of one of the step's streams."""
+    rng = jax.random.fold_in(rng, stream)
+    return jax.vmap(jax.random.fold_in, (None, 0))(rng, position)
+
+
+def count(tokens):
+    """A weight: the number of tokens, at least 1."""
+    return jnp.maximum(tokens.sum(), 1.0)
+
+
+def text_loss(logits, batch, eos):
+    """Sum of nats of transcript and end token, by the examples' weights."""
+    wanted, real = acllm.targets(batch.ids, batch.ids_length, eos)
+    return cross_entropy(logits, wanted, real * batch.weight[:, None])
+
+
+class Hearing:
+    """What the objectives that hear audio share: waves to encoder frames, as in training."""
+
+    def __init__(self, stage, tokens, vocabulary, options):
+        self.stage, self.tokens, self.options = stage, tokens, options
+        del vocabulary
+
+    def channel(self, batch: Batch, rng):
+        """The channel of each example: the same in `weigh` and in `loss`."""
+        stream = jax.random.fold_in(rng, PERTURB)
+        return perturb.draw(stream, batch.position, self.stage.augment)
+
+    def encode(self, model: AcLLM, batch: Batch, rng):
+        """Waves to encoder frames [B T D] and [B] real ones."""
+        features = self.stage.model.features
+        length = jnp.where(batch.weight > 0, batch.wave_length, 0)  # whatever a bad row holds
+        mel, count = logmel.log_mel(batch.wave, length, features, self.channel(batch, rng))
+        stream = jax.random.fold_in(rng, MASK)
+        mel = masking.spec_augment(mel, count, stream, batch.position, self.stage.augment)
+        return model.encoder(mel, count, per_example(rng, DROPOUT, batch.position))
+
+    def ctc_tokens(self, batch: Batch, rng):
+        """[B] weight of each example's CTC: 0 where its frames have no room for its tokens."""
+        channel = self.channel(batch, rng)
+        tempo = 1.0 if channel is None else channel.tempo
+        size = batch.wave.shape[1] // logmel.HOP
+        frames = jnp.minimum(logmel.num_frames(batch.wave_length, tempo), size)
+        frames = -(-frames // self.stage.model.encoder.subsampling)
+        return batch.weight * feasible(batch.ids, batch.ids_length, frames)
+
+    def ctc_loss(self, logits, frames, batch, weights, rng):
+        """CTC in nats per token of the global batch."""
+        tokens = self.ctc_tokens(batch, rng)
+        total = ctc(logits, frames, batch.ids, batch.ids_length, tokens, self.tokens.pad)
+        return total / weights["ctc"]
