@@ -162,6 +162,7 @@ def data(mixture, buckets, **changes):
         min_seconds=0.1,
         max_bad_fraction=0.01,
         normalizer="basic@1",
+        contexts=dict(tokens=0, plain=1.0, irrelevant=0.0, distractors=0),
         cache_gib=1.0,
     ) | dict(changes)
 

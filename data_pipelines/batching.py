@@ -1,12 +1,15 @@
 """Examples -> Batch, in the fixed shape of a bucket.
 
-Dims: B utterances, S samples, P prompt tokens, L transcript tokens.
+Dims: B utterances, S samples, P prompt tokens, C context tokens, L transcript tokens.
 """
 
 import dataclasses
 
+import numpy as np
+
 from seedasr_jax import batch as batches
 from seedasr_jax.audio import files
+from seedasr_jax.text import prompts
 
 _CUT_SECONDS = 0.01  # more than this beyond the bucket is a lie of the manifest, less is rounding
 
@@ -20,27 +23,44 @@ class Fault:
     recording: str = ""  # id of the recording, among those of a joined row
 
 
-def collate(examples, bucket, prompt, first: int) -> tuple[batches.Batch, list[Fault | None]]:
+class Reading:
+    """What the language model reads before the speech: instructions, and room for contexts."""
+
+    def __init__(self, vocab, *, prompted: bool, context_tokens: int = 0):
+        """Tokenises the two instructions; without `prompted` nothing is read at all."""
+        self.context_tokens = context_tokens if prompted else 0
+        both = (prompts.INSTRUCTION, prompts.INSTRUCTION_WITH_CONTEXT)
+        ids = [np.asarray(vocab.encode(text) if prompted else (), np.int32) for text in both]
+        self.plain, self.with_context = ids
+        used = ids if self.context_tokens else ids[:1]
+        self.prompt_tokens = max(map(len, used))
+
+
+def collate(
+    examples, bucket, reading: Reading, first: int
+) -> tuple[batches.Batch, list[Fault | None]]:
     """Fills a batch.
 
     Args:
-        examples: B times {"wave": [s] int16, "ids": [l] int32}, or the Fault of a bad row, or None
-            where there is no row.
+        examples: B times {"wave": [s] int16, "ids": [l] int32, "context_ids": [c] int32}, or the
+            Fault of a bad row, or None where there is no row.
         bucket: (seconds, tokens, utterances); seconds 0 leave waves out, tokens 0 leave ids out.
-        prompt: [P] int32, the same for all rows.
+        reading: the instruction of rows with and without a context.
         first: `position` of the first row.
 
     Returns:
         The Batch (numpy), and the fault of each row, which then is empty and weighs 0.
     """
     seconds, tokens, _ = bucket
-    out = batches.zeros(len(examples), round(seconds * files.RATE), len(prompt), 0, tokens)
+    samples = round(seconds * files.RATE)
+    sizes = (samples, reading.prompt_tokens, reading.context_tokens, tokens)
+    out = batches.zeros(len(examples), *sizes)
     out.position[:] += first
-    out.prompt[:] = prompt
-    out.prompt_length[:] = len(prompt)
+    out.prompt[:, : len(reading.plain)] = reading.plain
+    out.prompt_length[:] = len(reading.plain)
     faults = []
     for row, example in enumerate(examples):
-        fault = example if isinstance(example, Fault) else _fault(example, bucket)
+        fault = example if isinstance(example, Fault) else _fault(example, bucket, reading)
         faults.append(fault)
         if example is None or fault is not None:
             continue
@@ -50,11 +70,17 @@ def collate(examples, bucket, prompt, first: int) -> tuple[batches.Batch, list[F
         ids = example["ids"][:tokens]
         out.ids[row, : len(ids)] = ids
         out.ids_length[row] = len(ids)
+        context = example["context_ids"] if reading.context_tokens else ()
+        if len(context):
+            out.context[row, : len(context)] = context
+            out.context_length[row] = len(context)
+            out.prompt[row, : len(reading.with_context)] = reading.with_context
+            out.prompt_length[row] = len(reading.with_context)
         out.weight[row] = 1.0
     return out, faults
 
 
-def _fault(example, bucket) -> Fault | None:
+def _fault(example, bucket, reading) -> Fault | None:
     if example is None:
         return None
     seconds, tokens, _ = bucket
@@ -65,4 +91,7 @@ def _fault(example, bucket) -> Fault | None:
         return Fault("no text", "nothing is left of its text after normalisation")
     if tokens and len(example["ids"]) > tokens:
         return Fault("too many tokens", f"{len(example['ids'])}, its bucket takes {tokens}")
+    told, room = len(example["context_ids"]), reading.context_tokens
+    if room and told > room:
+        return Fault("context too long", f"{told} tokens, data.contexts.tokens = {room}")
     return None

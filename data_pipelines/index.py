@@ -257,5 +257,7 @@ def _join_rows(parts, pauses) -> Row:
         text=" ".join(part.text for part in parts),
         parts=parts,
         pauses=tuple(pauses),
+        keywords=tuple(name for part in parts for name in part.keywords),
+        siblings=tuple(name for part in parts for name in part.siblings),
         **same,
     )

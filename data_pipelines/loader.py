@@ -7,24 +7,25 @@ import collections
 import itertools
 import threading
 
-import numpy as np
-
 from seedasr_jax import config
 from seedasr_jax.audio import files
-from seedasr_jax.data_pipelines import draws, tasks
-from seedasr_jax.data_pipelines.batching import collate
+from seedasr_jax.data_pipelines import contexts, draws, tasks
+from seedasr_jax.data_pipelines.batching import Reading, collate
 from seedasr_jax.data_pipelines.feed import Feed
 from seedasr_jax.data_pipelines.index import Fit, Index
 from seedasr_jax.data_pipelines.sampler import Sampler
 from seedasr_jax.data_pipelines.sources import open_named
 from seedasr_jax.data_pipelines.stream import BadRows, Info, Prefetch, Stream
 from seedasr_jax.errors import ConfigError, DataError
+from seedasr_jax.text import prompts
 from seedasr_jax.text.normalize import normalize
 
 __all__ = ["Evaluation", "Info", "Stream", "evaluation", "open_named", "training"]
 
 _AHEAD = 4  # batches, of an evaluation
-_KEY_SAMPLER, _KEY_INDEX, _KEY_DRAW = range(3)  # apart from each other, under one seed
+_CONTEXT = 16  # an evaluation's room for contexts is a multiple of it: few shapes to compile
+# Apart from each other, under one seed.
+_KEY_SAMPLER, _KEY_INDEX, _KEY_DRAW, _KEY_CONTEXT = range(4)
 
 
 def training(
@@ -34,7 +35,7 @@ def training(
     seed: int,
     start: int,
     data_folder,
-    prompt: str | None,
+    prompted: bool,
     process_index: int = 0,
     process_count: int = 1,
 ) -> Stream:
@@ -48,7 +49,7 @@ def training(
         seed: of every draw.
         start: the first step.
         data_folder: keeps what sources make or convert.
-        prompt: the instruction, P tokens on every row; None for none.
+        prompted: whether the instruction and, by data.contexts, a context stand on the rows.
         process_index: p.
         process_count: n.
 
@@ -83,20 +84,22 @@ def training(
         [utterances for _, _, utterances in data.buckets],
         draws.word(seed, _KEY_SAMPLER),
     )
-    plan = _Plan(sampler, indexes, start, seed, process_index, process_count)
+    plan = _Plan(sampler, indexes, start, seed, data.contexts, process_index, process_count)
     cache = files.WaveCache(round(data.cache_gib * 2**30))
     feeds = [Feed(task, plan.rows(number), fit, cache) for number, (_, task) in enumerate(entries)]
     left_out = {index.name: dict(index.epoch(0).left_out) for index in indexes}
     recordings = sum(index.recordings for index in indexes)
-    batches = _batches(plan, feeds, names, fit, _prompt(vocab, prompt))
+    reading = Reading(vocab, prompted=prompted, context_tokens=data.contexts.tokens)
+    batches = _batches(plan, feeds, names, fit, reading)
     return Stream(batches, names, left_out, BadRows(data.max_bad_fraction, recordings))
 
 
 class _Plan:
     """Steps in order, and the same rows by source, for feeds that may run ahead of the steps."""
 
-    def __init__(self, sampler, indexes, start, seed, process_index, process_count):
-        self._sampler, self._indexes, self._seed = sampler, indexes, seed
+    def __init__(self, sampler, indexes, start, seed, told, process_index, process_count):
+        self._sampler, self._indexes, self._seed, self._told = sampler, indexes, seed, told
+        self._names = [contexts.Names(index.epoch(0).rows) for index in indexes]
         self._process = process_index, process_count
         self._next = start
         self._steps = collections.deque()
@@ -121,7 +124,10 @@ class _Plan:
         with self._lock:
             step, self._next = self._next, self._next + 1
             bucket, chosen = self._sampler.at(step)
-            rows = [(source, self._indexes[source].draw(bucket, n)) for source, n in chosen]
+            rows = [
+                (source, self._tell(source, self._indexes[source].draw(bucket, n), step, position))
+                for position, (source, n) in enumerate(chosen)
+            ]
             index, count = self._process
             share = slice(index * len(rows) // count, (index + 1) * len(rows) // count)
             drawn = draws.word(self._seed, _KEY_DRAW, step) >> 1  # fits int64
@@ -130,12 +136,18 @@ class _Plan:
                 self._queues[source].append((row, (drawn, position)))
             self._steps.append((step, bucket, rows, share))
 
+    def _tell(self, source, row, step, position):
+        if not self._told.tokens:
+            return row
+        key = (self._seed, _KEY_CONTEXT, step, position)
+        return contexts.draw(row, self._names[source], self._told, *key)
 
-def _batches(plan, feeds, names, fit, prompt):
+
+def _batches(plan, feeds, names, fit, reading):
     """Yields (Batch, Info, skipped rows, hours by task)."""
     for step, bucket, rows, share in plan.steps():
         examples = [next(feeds[source])[1] for source, _ in rows[share]]
-        batch, faults = collate(examples, fit.buckets[bucket], prompt, share.start)
+        batch, faults = collate(examples, fit.buckets[bucket], reading, share.start)
         own = tuple(row for _, row in rows[share])
         skipped = [
             {
@@ -164,9 +176,9 @@ class Evaluation:
         examples: the utterances in the manifest's order.
     """
 
-    def __init__(self, name, index: Index, task, prompt, cache):
+    def __init__(self, name, index: Index, task, reading: Reading, cache):
         self.name, self.examples = name, index.epoch(0).rows
-        self._index, self._task, self._prompt, self._cache = index, task, prompt, cache
+        self._index, self._task, self._reading, self._cache = index, task, reading, cache
 
     def __iter__(self):
         batches = Prefetch(self._batches(), _AHEAD)
@@ -185,7 +197,7 @@ class Evaluation:
                 pairs = list(itertools.islice(feed, min(size, len(chosen) - first)))
                 padding = [None] * (size - len(pairs))
                 examples = [example for _, example in pairs] + padding
-                batch, faults = collate(examples, bucket, self._prompt, 0)
+                batch, faults = collate(examples, bucket, self._reading, 0)
                 for (row, _), fault in zip(pairs, faults):
                     if fault:
                         raise DataError(
@@ -201,7 +213,7 @@ def evaluation(
     *,
     buckets,
     data_folder,
-    prompt: str | None,
+    prompted: bool,
     normalizer: str,
     cache_gib: float = 0.0,
 ) -> Evaluation:
@@ -212,7 +224,7 @@ def evaluation(
         vocab: of text/vocab.py.
         buckets: (seconds, tokens, utterances), ascending.
         data_folder: keeps what sources make or convert.
-        prompt: the instruction on every row; None for none.
+        prompted: whether the instruction stands on every row, and the context that a row has.
         normalizer: NAME@VERSION, applied to the references before they are tokenised.
         cache_gib: decoded audio kept in memory, for an evaluation that is repeated.
 
@@ -237,7 +249,10 @@ def evaluation(
     _check_faults(index, 0.0)
     bound = tasks.bind(task, vocab, normalizer)
     cache = files.WaveCache(round(cache_gib * 2**30))
-    return Evaluation(source.name, index, bound, _prompt(vocab, prompt), cache)
+    texts = {prompts.normal_context(normalizer, row.context) for row in index.epoch(0).rows}
+    told = max(len(vocab.encode(text)) if text else 0 for text in texts)
+    reading = Reading(vocab, prompted=prompted, context_tokens=-(-told // _CONTEXT) * _CONTEXT)
+    return Evaluation(source.name, index, bound, reading, cache)
 
 
 def _check_faults(index: Index, allowed: float):
@@ -249,10 +264,6 @@ def _check_faults(index: Index, allowed: float):
             f" {index.recordings} rows have such a fault, more than data.max_bad_fraction ="
             f" {allowed:g} allows: mend them or raise it"
         )
-
-
-def _prompt(vocab, prompt) -> np.ndarray:
-    return np.asarray(vocab.encode(prompt) if prompt else [], np.int32)
 
 
 def _counter(vocab, normalizer):

@@ -37,6 +37,7 @@ ALIASES = {
     "context": ("context",),
     "context_kind": ("context_kind",),
     "keywords": ("keywords", "hotwords"),
+    "siblings": ("siblings",),
 }
 
 
@@ -60,7 +61,8 @@ class Row:
     split: str = ""
     context: str = ""
     context_kind: str = ""
-    keywords: tuple[str, ...] = ()
+    keywords: tuple[str, ...] = ()  # names that the text holds
+    siblings: tuple[str, ...] = ()  # other spellings of their sound
     line: int = 0  # in its manifest, from 1
     parts: tuple["Row", ...] = ()
     pauses: tuple[int, ...] = ()
@@ -169,6 +171,7 @@ _PARSERS = {
     "seconds": _seconds,
     "context_kind": _kind,
     "keywords": _words,
+    "siblings": _words,
 }
 
 

@@ -4,13 +4,14 @@ An example is a dict of tensors: `wave` [S] int16, the strings of STRINGS, and `
 which belongs to this utterance at this step: the seed for `tf.random.stateless_*`. A preprocessor
 gives back every key that it gets.
 
-Dims: S samples, L tokens, F strings.
+Dims: S samples, L tokens, C context tokens, F strings.
 """
 
 import numpy as np
 
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.data_pipelines.tf import tf
+from seedasr_jax.text import prompts
 from seedasr_jax.text.normalize import normalize
 
 STRINGS = ("id", "text", "language", "dialect", "domain", "speaker", "context")
@@ -49,16 +50,28 @@ def _strings(row: Row):
 
 
 def tokenize(vocabulary, normalizer: str):
-    """`text` -> the same, normalised, and `ids` [L] int32."""
+    """`text` -> the same, normalised, and `ids` [L] int32; `context` -> `context_ids` [C] int32.
 
-    def encode(text):
+    See `prompts.normal_context` for what happens to a context.
+    """
+
+    def ids_of(text):
+        return np.asarray(vocabulary.encode(text) if text else (), np.int32)
+
+    def encode(text, context):
         text = normalize(normalizer, text.decode())
-        return text.encode(), np.asarray(vocabulary.encode(text), np.int32)
+        told = prompts.normal_context(normalizer, context.decode())
+        return text.encode(), ids_of(text), ids_of(told)
 
     def apply(example):
-        text, ids = tf.numpy_function(encode, [example["text"]], (tf.string, tf.int32))
+        if "context" not in example:
+            return example  # an earlier preprocessor lost it: the feed says so
+        text, ids, context_ids = tf.numpy_function(
+            encode, [example["text"], example["context"]], (tf.string, tf.int32, tf.int32)
+        )
         text.set_shape(())
         ids.set_shape((None,))
-        return example | {"text": text, "ids": ids}
+        context_ids.set_shape((None,))
+        return example | {"text": text, "ids": ids, "context_ids": context_ids}
 
     return lambda dataset: dataset.map(apply)

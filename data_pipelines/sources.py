@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 
 from seedasr_jax.audio import files
-from seedasr_jax.data_pipelines import manifest, spec
+from seedasr_jax.data_pipelines import contexts, manifest, spec
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.errors import ConfigError, DataError, nearest
 from seedasr_jax.text.normalize import normalize
@@ -172,7 +172,7 @@ def _select(rows, parsed, text):
     rows = rows[: parsed.limit]
     if not rows:
         raise DataError(f"{text}: its query leaves no utterance; drop a key of it")
-    return rows
+    return contexts.fixed(rows, parsed.context, text) if parsed.context else rows
 
 
 def is_dev(utterance_id: str) -> bool:

@@ -4,10 +4,11 @@ import dataclasses
 import os
 import re
 
+from seedasr_jax.data_pipelines import contexts
 from seedasr_jax.errors import ConfigError, nearest
 
 KINDS = ("manifest", "synth", "tfds")
-KEYS = ("join", "limit", "part", "seed", "speaker", "split", "without")
+KEYS = ("context", "join", "limit", "part", "seed", "speaker", "split", "without")
 PARTS = ("dev", "train")
 
 
@@ -25,6 +26,7 @@ class Spec:
     without: tuple[str, ...] = ()  # all but these
     split: str = ""
     limit: int | None = None  # the first so many that are left
+    context: tuple[str, int] | None = None  # of a test: see contexts.py
 
 
 def parse(text: str) -> Spec:
@@ -101,7 +103,12 @@ def _part(text, key, value):
     return value
 
 
+def _context(text, key, value):
+    return contexts.check(text, value)
+
+
 _PARSERS = {
+    "context": _context,
     "join": _join,
     "limit": _limit,
     "part": _part,

@@ -81,6 +81,7 @@ def bind(task: seqio.Task, vocab, normalizer: str) -> seqio.Task:
         output_features={
             "wave": _WAVE,
             "ids": seqio.Feature(Vocabulary(vocab), add_eos=False, dtype=tf.int32),
+            "context_ids": seqio.Feature(Vocabulary(vocab), add_eos=False, dtype=tf.int32),
         },
     )
     seqio.TaskRegistry.remove(bound.name)

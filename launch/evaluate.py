@@ -10,7 +10,6 @@ from seedasr_jax.errors import ConfigError
 from seedasr_jax.evaluate import sweep, transcribe
 from seedasr_jax.launch import runtime
 from seedasr_jax.launch.progress import say
-from seedasr_jax.text import prompts
 from seedasr_jax.train import metrics
 
 FOLDER = "eval"  # of a checkpoint's folder
@@ -80,7 +79,7 @@ def run(checkpoint, tasks, *, decode="", normalizer="", out="", cache=""):
             recogniser.vocab,
             buckets=BUCKETS,
             data_folder=cache,
-            prompt=prompts.INSTRUCTION,
+            prompted="decoder" in recogniser.parts,
             normalizer=chosen,
         )
         for task in tasks

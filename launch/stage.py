@@ -17,7 +17,7 @@ from seedasr_jax.errors import ConfigError
 from seedasr_jax.evaluate import sweep
 from seedasr_jax.launch import runtime
 from seedasr_jax.launch.progress import Progress, say
-from seedasr_jax.text import prompts, vocab
+from seedasr_jax.text import vocab
 from seedasr_jax.train import build, graph, loop
 from seedasr_jax.train.metrics import Metrics, rewind
 
@@ -80,7 +80,7 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
         seed=stage.seed,
         start=int(state.step),
         data_folder=job.cache(stage),
-        prompt=prompts.INSTRUCTION if built.objective.prompted else None,
+        prompted=built.objective.prompted,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
@@ -226,7 +226,7 @@ class Evaluator:
                 job.vocab,
                 buckets=built.stage.data.buckets,
                 data_folder=job.cache(built.stage),
-                prompt=prompts.INSTRUCTION,
+                prompted=built.objective.prompted,
                 normalizer=built.stage.data.normalizer,
             )
             for task in evaluation.tasks

@@ -121,6 +121,16 @@ class Vocab:
 
 
 @dataclasses.dataclass(frozen=True)
+class Contexts:
+    """What the model is told beside the speech; shares are of utterances, the rest is relevant."""
+
+    tokens: int  # at most; 0: there are no contexts
+    plain: float  # no context
+    irrelevant: float  # names that are not said
+    distractors: int  # names that are not said beside those that are, at most
+
+
+@dataclasses.dataclass(frozen=True)
 class Data:
     """What a stage reads."""
 
@@ -130,6 +140,7 @@ class Data:
     min_seconds: float
     max_bad_fraction: float
     normalizer: str  # name@version, applied to training text
+    contexts: Contexts
     cache_gib: float = _run()  # decoded audio kept in memory
 
 

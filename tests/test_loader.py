@@ -16,7 +16,7 @@ import recordings
 
 from seedasr_jax import config
 from seedasr_jax.audio import files
-from seedasr_jax.data_pipelines import loader, manifest, preprocess
+from seedasr_jax.data_pipelines import batching, loader, manifest, preprocess
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.data_pipelines.stream import BadRows, Prefetch
 from seedasr_jax.data_pipelines.tf import seqio, tf
@@ -43,7 +43,7 @@ def opened(tokenizer):
     """Opens streams and closes them after the test."""
     streams = []
 
-    def open_stream(*sources, start=0, seed=3, prompt=None, process=(0, 1), **data):
+    def open_stream(*sources, start=0, seed=3, prompted=False, process=(0, 1), **data):
         settings = {
             "mixture": tuple((str(s), 1.0) if not isinstance(s, tuple) else s for s in sources),
             "buckets": BUCKETS,
@@ -51,6 +51,7 @@ def opened(tokenizer):
             "min_seconds": 0.05,
             "max_bad_fraction": 0.0,
             "normalizer": "basic@1",
+            "contexts": config.Contexts(0, 1.0, 0.0, 0),
             "cache_gib": 0.01,
         }
         streams.append(
@@ -60,7 +61,7 @@ def opened(tokenizer):
                 seed=seed,
                 start=start,
                 data_folder="unused",
-                prompt=prompt,
+                prompted=prompted,
                 process_index=process[0],
                 process_count=process[1],
             )
@@ -82,7 +83,7 @@ def assert_same(one, other):
 
 def test_a_batch_holds_what_its_rows_say(path, opened, tokenizer):
     by_id = {row["id"]: row for row in recordings.rows(COUNT)}
-    stream = opened(f"manifest:{path}", prompt=prompts.INSTRUCTION)
+    stream = opened(f"manifest:{path}", prompted=True)
     instruction = tokenizer.encode(prompts.INSTRUCTION)
     for step, (batch, info) in enumerate(take(stream, 12)):
         seconds, tokens, utterances = BUCKETS[info.bucket]
@@ -207,8 +208,9 @@ def test_audio_that_is_longer_than_its_bucket_is_bad(path, opened, tmp_path):
     recordings.write(tmp_path, rows)
     (row,) = manifest.read(tmp_path / "corpus.jsonl")
     example = {"wave": np.zeros(9_000, np.int16), "ids": np.ones(30, np.int32)}
+    reading = batching.Reading(None, prompted=False)
     for bucket, reason in [((0.5, 20, 1), "too long"), ((0.6, 20, 1), "too many tokens")]:
-        _, (fault,) = loader.collate([example], bucket, np.zeros(0, np.int32), 0)
+        _, (fault,) = loader.collate([example], bucket, reading, 0)
         assert fault.reason == reason
     assert row.seconds < 0.5
 
@@ -361,7 +363,7 @@ def test_a_task_that_drops_everything_ends(opened, own):
 
 def test_a_task_that_loses_a_key_says_so(opened, own):
     name = own("own_loses", lambda ds: ds.map(lambda x: {k: x[k] for k in ("text", "wave")}))
-    with pytest.raises(ConfigError, match=r"own_loses.*give back every key.*draw is gone"):
+    with pytest.raises(ConfigError, match=r"own_loses.*give back every key.*draw, ids is gone"):
         opened(name)
 
 
@@ -409,7 +411,7 @@ def evaluate(spec, tokenizer, buckets=BUCKETS):
         tokenizer,
         buckets=buckets,
         data_folder="unused",
-        prompt=prompts.INSTRUCTION,
+        prompted=True,
         normalizer="basic@1",
     )
 

@@ -11,7 +11,7 @@ from seedasr_jax import config
 from seedasr_jax.audio import files, logmel
 from seedasr_jax.configs import digits
 from seedasr_jax.data_pipelines import inspect, loader, sources
-from seedasr_jax.text import prompts, vocab
+from seedasr_jax.text import vocab
 
 SPEECH = pathlib.Path(os.environ["SEEDASR_TEST_SPEECH"])
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
@@ -53,7 +53,7 @@ def test_joined_strings_are_the_recordings(tokenizer, tmp_path):
         tokenizer,
         buckets=recipe.stages["sft"].data.buckets,
         data_folder=tmp_path,
-        prompt=prompts.INSTRUCTION,
+        prompted=True,
         normalizer="basic@1",
     )
     heard = {}

@@ -1,0 +1,187 @@
+"""Contexts: shares of the kinds, who is named and who never, conditions of a test, batches."""
+
+import collections
+import dataclasses
+
+import numpy as np
+import pytest
+import recordings
+
+from seedasr_jax import config
+from seedasr_jax.data_pipelines import batching, contexts, loader, sources
+from seedasr_jax.data_pipelines.manifest import Row
+from seedasr_jax.errors import ConfigError, DataError
+from seedasr_jax.text import prompts, vocab
+
+PEOPLE = ("ann", "bob", "eve", "joe", "kim", "lea", "max", "zoe")
+ROWS = [
+    Row(f"en{n}", text=f"call {name}", language="en", keywords=(name,), siblings=(f"{name}e",))
+    for n, name in enumerate(PEOPLE)
+]
+OTHER = Row("zh0", text="打给张伟", language="zh", keywords=("张伟",))
+NAMES = contexts.Names([*ROWS, OTHER])
+MIX = config.Contexts(tokens=40, plain=0.5, irrelevant=0.2, distractors=3)
+
+
+def named(row):
+    return row.context.split(prompts.SEPARATOR) if row.context else []
+
+
+def test_shares_are_the_kinds_that_were_asked_for():
+    counts = collections.Counter()
+    for step in range(3_000):
+        row = ROWS[step % len(ROWS)]
+        found = named(contexts.draw(row, NAMES, MIX, 0, step, 1))
+        counts["plain" if not found else "right" if row.keywords[0] in found else "wrong"] += 1
+    shares = {kind: n / 3_000 for kind, n in counts.items()}
+    assert shares == pytest.approx({"plain": 0.5, "right": 0.3, "wrong": 0.2}, abs=0.03)
+
+
+def test_distractors_are_names_of_the_language_that_could_not_be_meant():
+    sizes = set()
+    for step in range(300):
+        row = ROWS[step % len(ROWS)]
+        found = named(contexts.draw(row, NAMES, dataclasses.replace(MIX, plain=0.0), 7, step, 0))
+        assert len(set(found)) == len(found) and set(found) <= set(PEOPLE)
+        sizes.add(len(found) - (row.keywords[0] in found))
+    assert sizes == {0, 1, 2, 3}
+    twins = contexts.Names([*ROWS, Row("x", language="en", keywords=("anne",))])
+    assert "anne" not in twins.others(ROWS[0], 100, 3)
+    assert len(twins.others(ROWS[0], 100, 3)) == len(PEOPLE) - 1
+
+
+def test_a_draw_belongs_to_its_key_and_order_says_nothing():
+    one = [contexts.draw(ROWS[0], NAMES, MIX, 5, step, 2).context for step in range(50)]
+    assert one == [contexts.draw(ROWS[0], NAMES, MIX, 5, step, 2).context for step in range(50)]
+    assert one != [contexts.draw(ROWS[0], NAMES, MIX, 5, step, 3).context for step in range(50)]
+    places = collections.Counter()
+    for row in contexts.fixed(ROWS * 40, ("right", 3), "s"):
+        places[named(row).index(row.keywords[0])] += 1
+    assert len(places) > 1
+
+
+def test_an_own_context_is_told_as_it_stands():
+    row = Row("a", language="en", context="A talk about tea.", context_kind="agent_description")
+    told = contexts.draw(row, NAMES, dataclasses.replace(MIX, plain=0.0, irrelevant=0.0), 0)
+    assert told == row
+    alone = Row("a", language="fr", text="bonjour")  # nothing to tell, and nobody to tell of
+    assert contexts.draw(alone, NAMES, dataclasses.replace(MIX, plain=0.0), 0).context == ""
+
+
+def test_a_context_is_written_as_transcripts_are_and_its_commas_part_names():
+    assert prompts.normal_context("basic@1", "Ann,  BOB Joe!,") == "ann, bob joe"
+    assert prompts.normal_context("basic@1", "A talk about Tea.") == "a talk about tea"
+
+
+def test_conditions_of_a_test():
+    right = contexts.fixed(ROWS, contexts.check("s", "right_3"), "s")
+    wrong = contexts.fixed(ROWS, contexts.check("s", "wrong_2"), "s")
+    others = contexts.fixed(ROWS, contexts.check("s", "distractors_3"), "s")
+    for row, other in zip(right, others):
+        assert row.keywords[0] in named(row) and len(named(row)) == 4
+        assert row.keywords[0] not in named(other) and len(named(other)) == 3
+    for row in wrong:
+        assert row.siblings[0] in named(row) and row.keywords[0] not in named(row)
+        assert len(named(row)) == 3
+    assert not any(row.context for row in contexts.fixed(right, ("none", 0), "s"))
+    assert contexts.fixed(right, ("own", 0), "s") == right
+
+
+@pytest.mark.parametrize("condition", ["rihgt_3", "right", "right_x", "none_2", "own_1"])
+def test_a_condition_that_is_none(condition):
+    with pytest.raises(ConfigError, match=f"expected one of own, none.*found '{condition}'"):
+        contexts.check("manifest:a.jsonl", condition)
+
+
+@pytest.mark.parametrize("condition, field", [("wrong_1", "siblings"), ("own", "context")])
+def test_a_row_without_what_the_condition_is_about(condition, field):
+    with pytest.raises(DataError, match=rf"zh0\): context=\w+ needs a row with {field}"):
+        contexts.fixed([OTHER], contexts.check("s", condition), "s")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Recordings whose last word is a name, and a tokenizer that can write them."""
+    folder = tmp_path_factory.mktemp("contexts")
+    rows = recordings.rows(8)
+    for number, row in enumerate(rows):
+        row |= {"text": f"call {PEOPLE[number]}", "keywords": [PEOPLE[number]], "lang": "en"}
+    path = recordings.write(folder, rows)
+    texts = [row["text"] for row in rows]
+    return path, vocab.train_sentencepiece(texts, folder / "v", size=64, kind="char")
+
+
+def test_the_instruction_follows_the_context(corpus):
+    path, tokenizer = corpus
+    plain, other = (
+        tokenizer.encode(text) for text in (prompts.INSTRUCTION, prompts.INSTRUCTION_WITH_CONTEXT)
+    )
+
+    def check(batch, rows):
+        seen = set()
+        for place, row in enumerate(rows):
+            if row is None:
+                continue
+            told = batch.context[place, : batch.context_length[place]].tolist()
+            assert told == (tokenizer.encode(row.context) if row.context else [])
+            prompt = batch.prompt[place, : batch.prompt_length[place]].tolist()
+            assert prompt == (other if row.context else plain)
+            assert not batch.prompt[place, batch.prompt_length[place] :].any()
+            seen.add(bool(row.context))
+        return seen
+
+    data = config.Data(
+        mixture=((f"manifest:{path}", 1.0),),
+        buckets=((2.0, 40, 4),),
+        stretch=1.0,
+        min_seconds=0.0,
+        max_bad_fraction=0.0,
+        normalizer="basic@1",
+        contexts=MIX,
+        cache_gib=0.01,
+    )
+    options = dict(seed=0, start=0, data_folder="unused")
+    with loader.training(data, tokenizer, prompted=True, **options) as stream:
+        seen = set()
+        for _ in range(4):
+            batch, info = next(stream)
+            assert batch.context.shape == (4, MIX.tokens)
+            seen |= check(batch, info.rows)
+    assert seen == {True, False}
+    with loader.training(data, tokenizer, prompted=False, **options) as stream:
+        assert next(stream)[0].context.shape == (4, 0)
+
+    evaluation = loader.evaluation(
+        f"manifest:{path}?context=right_2",
+        tokenizer,
+        buckets=data.buckets,
+        data_folder="unused",
+        prompted=True,
+        normalizer="basic@1",
+    )
+    for batch, rows in evaluation:
+        assert check(batch, rows) == {True} and batch.context.shape[1] % 16 == 0
+    assert "?context=right_2#" in evaluation.name
+
+
+def test_a_context_without_room_is_a_fault(corpus):
+    _, tokenizer = corpus
+    reading = batching.Reading(tokenizer, prompted=True, context_tokens=4)
+    example = {"wave": np.zeros(0, np.int16), "ids": np.ones(3, np.int32)}
+    batch, (fine, fault) = batching.collate(
+        [example | {"context_ids": np.ones(size, np.int32)} for size in (4, 5)],
+        (0.0, 8, 2),
+        reading,
+        0,
+    )
+    assert fine is None and fault.reason == "context too long" and "= 4" in fault.detail
+    assert batch.weight.tolist() == [1, 0] and not batch.context[1].any()
+
+
+def test_joined_utterances_know_their_names(corpus):
+    path, _ = corpus
+    source = sources.open_source(f"manifest:{path}?join=2-3&seed=0", "unused")
+    from seedasr_jax.data_pipelines import index
+
+    for row in index.fixed(source)[:8]:
+        assert row.keywords == tuple(part.text.split()[-1] for part in row.parts)
