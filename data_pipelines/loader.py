@@ -4,6 +4,7 @@ Dims: B utterances of the global batch, P prompt tokens.
 """
 
 import collections
+import dataclasses
 import itertools
 import threading
 
@@ -24,6 +25,7 @@ from seedasr_jax.text.normalize import normalize
 __all__ = ["Evaluation", "Info", "Stream", "evaluation", "open_named", "training"]
 
 _AHEAD = 4  # batches, of an evaluation
+_CONTEXT_STEP = 16  # tokens: the contexts of a task are padded to a multiple of it
 _KEY_SAMPLER, _KEY_INDEX, _KEY_DRAW = range(3)  # apart from each other, under one seed
 
 
@@ -162,10 +164,15 @@ class Evaluation:
     Attributes:
         name: as results name the task: its own, or KIND:FILENAME?query#8 hex of the content.
         examples: the utterances in the manifest's order.
+        context_tokens: width of the contexts; 0 where no utterance has one, or none is wanted.
     """
 
-    def __init__(self, name, index: Index, task, prompt, cache):
+    def __init__(self, name, index: Index, task, prompt, cache, context):
+        """`context`: Row -> token ids of its context."""
         self.name, self.examples = name, index.epoch(0).rows
+        self._context = context
+        longest = max((len(context(row)) for row in self.examples), default=0)
+        self.context_tokens = -(-longest // _CONTEXT_STEP) * _CONTEXT_STEP
         self._index, self._task, self._prompt, self._cache = index, task, prompt, cache
 
     def __iter__(self):
@@ -192,7 +199,16 @@ class Evaluation:
                             f"{self.name}: {row.id}: {fault.reason}: {fault.detail}; an evaluation"
                             " leaves nothing out: mend the row or take it out of the manifest"
                         )
-                yield batch, [row for row, _ in pairs] + padding
+                rows = [row for row, _ in pairs] + padding
+                yield self._with_contexts(batch, rows), rows
+
+    def _with_contexts(self, batch, rows):
+        context = np.zeros((len(rows), self.context_tokens), np.int32)
+        length = np.zeros(len(rows), np.int32)
+        for place, row in enumerate(rows):
+            ids = [] if row is None else self._context(row)
+            context[place, : len(ids)], length[place] = ids, len(ids)
+        return dataclasses.replace(batch, context=context, context_length=length)
 
 
 def evaluation(
@@ -204,6 +220,7 @@ def evaluation(
     prompt: str | None,
     normalizer: str,
     cache_gib: float = 0.0,
+    context: bool = False,
 ) -> Evaluation:
     """Opens a task or SPEC for evaluation; `tasks.members` gives those of a mixture.
 
@@ -215,6 +232,7 @@ def evaluation(
         prompt: the instruction on every row; None for none.
         normalizer: NAME@VERSION, applied to the references before they are tokenised.
         cache_gib: decoded audio kept in memory, for an evaluation that is repeated.
+        context: whether the contexts of the utterances stand in the batches.
 
     Raises:
         ConfigError: a wrong name or bucket. DataError: an utterance is bad or fits no bucket: an
@@ -237,7 +255,12 @@ def evaluation(
     _check_faults(index, 0.0)
     bound = tasks.bind(task, vocab, normalizer)
     cache = files.WaveCache(round(cache_gib * 2**30))
-    return Evaluation(source.name, index, bound, _prompt(vocab, prompt), cache)
+
+    def told(row):
+        text = normalize(normalizer, row.context) if context else ""
+        return vocab.encode(text) if text else []
+
+    return Evaluation(source.name, index, bound, _prompt(vocab, prompt), cache, told)
 
 
 def _check_faults(index: Index, allowed: float):
