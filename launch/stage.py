@@ -12,6 +12,7 @@ import jax
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import config
 from seedasr_jax.data_pipelines import loader
+from seedasr_jax.decode import methods
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.evaluate import sweep
@@ -90,8 +91,11 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     folder.mkdir(parents=True, exist_ok=True)
     keeper = Keeper(folder, record, stage.run.keep, stream)
     metrics = Metrics(folder, int(state.step), tensorboard=stage.run.tensorboard)
-    hooks = loop.Hooks(keeper.save, evaluator, stopping, Progress(name, stage.steps))
-    batches = (batch for batch, _ in stream)
+    more, rollout = {}, getattr(built.objective, "rollout", None)
+    if rollout is not None:
+        more["prepare"] = rollout(built.graphdef, built.mesh, job.vocab)
+    hooks = loop.Hooks(keeper.save, evaluator, stopping, Progress(name, stage.steps), **more)
+    batches = ((batch, info.rows) for batch, info in stream)
     with stream, metrics, keeper:
         state = loop.run(built.train_step(), state, batches, metrics, stage, built.mesh, hooks)
     keeper.finish(state.params)
@@ -228,6 +232,7 @@ class Evaluator:
                 data_folder=job.cache(built.stage),
                 prompt=prompts.INSTRUCTION,
                 normalizer=built.stage.data.normalizer,
+                context=bool(methods.parse(evaluation.decode).alpha),
             )
             for task in evaluation.tasks
         ]
