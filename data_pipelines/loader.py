@@ -174,10 +174,12 @@ class Evaluation:
     Attributes:
         name: as results name the task: its own, or KIND:FILENAME?query#8 hex of the content.
         examples: the utterances in the manifest's order.
+        context_tokens: room for contexts; 0 where no utterance has one.
     """
 
     def __init__(self, name, index: Index, task, reading: Reading, cache):
         self.name, self.examples = name, index.epoch(0).rows
+        self.context_tokens = reading.context_tokens
         self._index, self._task, self._reading, self._cache = index, task, reading, cache
 
     def __iter__(self):

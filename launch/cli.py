@@ -88,7 +88,11 @@ def parser() -> argparse.ArgumentParser:
     )
     c.add_argument("--tasks", required=True, metavar="A,B", help="tasks, mixtures or SPECs")
     c.add_argument(
-        "--decode", default="", help="ctc or greedy; default: what the checkpoint is for"
+        "--decode", default="", help="ctc, greedy or beam4,alpha=0.5,prune=off; default: its own"
+    )
+    c.add_argument("--beam", type=int, default=0, metavar="N", help="beam search: hypotheses kept")
+    c.add_argument(
+        "--alpha", type=float, metavar="X", help="what an utterance's context weighs in the beam"
     )
     c.add_argument("--normalizer", default="", help="default: that of the checkpoint's recipe")
     c.add_argument("--out", default="", metavar="DIR", help="default: CHECKPOINT/eval/HASH")
@@ -104,6 +108,10 @@ def parser() -> argparse.ArgumentParser:
         "--checkpoint", required=True, metavar="C", help="workdir, stage, DIR@STEP, bundle"
     )
     c.add_argument("files", nargs="+", metavar="FILE")
+    c.add_argument("--context", default="", metavar="TEXT", help="what it is about, said before")
+    c.add_argument(
+        "--hotwords", default="", metavar="A,B or @FILE", help="names that may be said; one a line"
+    )
     c.add_argument("--format", default="text", choices=("text", "json"))
 
     c = add(
@@ -207,6 +215,8 @@ def _eval(options):
         options.checkpoint,
         evaluate.split_tasks(options.tasks),
         decode=options.decode,
+        beam=options.beam,
+        alpha=options.alpha,
         normalizer=options.normalizer,
         out=options.out,
     )
@@ -216,9 +226,12 @@ def _eval(options):
 def _transcribe(options):
     from seedasr_jax.evaluate import transcribe
 
+    hotwords = transcribe.read_hotwords(options.hotwords)
     transcriber = transcribe.load(options.checkpoint)
     print(f"checkpoint {transcriber.label}", file=sys.stderr)
-    results = transcriber.transcribe_files(options.files)
+    results = transcriber.transcribe_files(
+        options.files, context=options.context, hotwords=hotwords
+    )
     for path, result in zip(options.files, results):
         if options.format == "json":
             print(json.dumps({"audio": path, **transcribe.to_dict(result)}, ensure_ascii=False))

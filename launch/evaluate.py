@@ -5,6 +5,7 @@ import pathlib
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import config
 from seedasr_jax.data_pipelines import loader
+from seedasr_jax.decode import methods
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.evaluate import sweep, transcribe
@@ -35,13 +36,15 @@ def split_tasks(text: str) -> list[str]:
     return [task for task in tasks if task]
 
 
-def run(checkpoint, tasks, *, decode="", normalizer="", out="", cache=""):
+def run(checkpoint, tasks, *, decode="", beam=0, alpha=None, normalizer="", out="", cache=""):
     """Scores a checkpoint on tasks.
 
     Args:
         checkpoint: C.
         tasks: names or SPECs.
-        decode: ctc or greedy; empty: the checkpoint's own.
+        decode: a name of decode/methods.py; empty: the checkpoint's own.
+        beam: hypotheses of a beam search; 0: none.
+        alpha: what the context of each utterance weighs in it; None: it is not read.
         normalizer: name@version; empty: the recipe's.
         out: folder of results.jsonl and transcripts.jsonl; empty: CHECKPOINT/eval/HASH, by what is
             evaluated and how.
@@ -68,7 +71,8 @@ def run(checkpoint, tasks, *, decode="", normalizer="", out="", cache=""):
             " that has an encoder"
         )
     chosen = normalizer or stage.eval.normalizer
-    setting = sweep.Setting(decode or able[0], chosen, stage.eval.unit, stage.eval.tokens)
+    method = methods.chosen(decode, beam, alpha, able[0])
+    setting = sweep.Setting(method.name, chosen, stage.eval.unit, stage.eval.tokens)
     sweep.check(recogniser, setting)
     cache = cache or stage.run.cache or pathlib.Path(opened.folder).parent / "cache"
     if pathlib.Path(cache).is_dir():  # a workdir's; beside a bundle nothing is left
@@ -84,6 +88,9 @@ def run(checkpoint, tasks, *, decode="", normalizer="", out="", cache=""):
         )
         for task in tasks
     ]
+    for evaluation in evaluations:
+        if method.alpha and not evaluation.context_tokens:
+            say(f"{evaluation.name}: no utterance has a context: alpha changes nothing")
     cells = [(opened.label, e.name, setting.decode, chosen) for e in evaluations]
     own = pathlib.Path(opened.folder) / FOLDER / config.digest({"cells": cells})[:8]
     folder = pathlib.Path(out) if out else own

@@ -90,8 +90,11 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     folder.mkdir(parents=True, exist_ok=True)
     keeper = Keeper(folder, record, stage.run.keep, stream)
     metrics = Metrics(folder, int(state.step), tensorboard=stage.run.tensorboard)
-    hooks = loop.Hooks(keeper.save, evaluator, stopping, Progress(name, stage.steps))
-    batches = (batch for batch, _ in stream)
+    more, rollout = {}, getattr(built.objective, "rollout", None)
+    if rollout is not None:
+        more["prepare"] = rollout(built.graphdef, built.mesh, job.vocab)
+    hooks = loop.Hooks(keeper.save, evaluator, stopping, Progress(name, stage.steps), **more)
+    batches = ((batch, info.rows) for batch, info in stream)
     with stream, metrics, keeper:
         state = loop.run(built.train_step(), state, batches, metrics, stage, built.mesh, hooks)
     keeper.finish(state.params)

@@ -1,6 +1,7 @@
 """Batch: the one type that data and core share.
 
-Dims: B utterances, S samples, P prompt tokens, C context tokens, L transcript tokens.
+Dims: B utterances, S samples, P prompt tokens, C context tokens, L transcript tokens,
+N hypotheses.
 """
 
 import dataclasses
@@ -27,9 +28,14 @@ class Batch:
     ids_length: jax.Array  # [B] int32
     weight: jax.Array  # [B] float32: 1, or 0 for a bad or absent row
     position: jax.Array  # [B] int32, the row in the global batch: every random draw folds it in
+    hyp: jax.Array  # [B N L] int32, hypotheses like `ids`, of a rollout; N = 0 where there is none
+    hyp_length: jax.Array  # [B N] int32
+    risk: jax.Array  # [B N] float32, each one's errors
 
 
-def abstract(utterances: int, samples: int, prompt: int, context: int, tokens: int) -> Batch:
+def abstract(
+    utterances: int, samples: int, prompt: int, context: int, tokens: int, hypotheses: int = 0
+) -> Batch:
     """The Batch of one bucket as shapes, for compiling ahead of time."""
 
     def integers(*shape):
@@ -50,11 +56,16 @@ def abstract(utterances: int, samples: int, prompt: int, context: int, tokens: i
         ids_length=integers(rows),
         weight=floats(rows),
         position=integers(rows),
+        hyp=integers(rows, hypotheses, tokens),
+        hyp_length=integers(rows, hypotheses),
+        risk=floats(rows, hypotheses),
     )
 
 
-def zeros(utterances: int, samples: int, prompt: int, context: int, tokens: int) -> Batch:
+def zeros(
+    utterances: int, samples: int, prompt: int, context: int, tokens: int, hypotheses: int = 0
+) -> Batch:
     """An empty Batch: every weight is 0, `position` counts up."""
-    shapes = abstract(utterances, samples, prompt, context, tokens)
+    shapes = abstract(utterances, samples, prompt, context, tokens, hypotheses)
     batch = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
     return dataclasses.replace(batch, position=np.arange(utterances, dtype=np.int32))

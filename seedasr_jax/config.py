@@ -208,7 +208,7 @@ class Eval:
 
     tasks: tuple[str, ...]
     every: int  # steps; 0: at the end only
-    decode: str  # ctc or greedy
+    decode: str  # a name of decode/methods.py: ctc, greedy, beam4, beam4,alpha=0.5
     normalizer: str
     unit: str  # word, char or mixed
     tokens: int  # at most, decoded

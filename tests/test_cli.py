@@ -84,6 +84,8 @@ def test_every_help_has_an_example_that_parses(capsys, command):
         ["transcribe", "--checkpoint=x"],
         ["export", "--checkpoint=x", "--out=y", "--format=onnx"],
         ["eval", "--checkpoint=x", "--tasks=y", "--beams=4"],
+        ["eval", "--checkpoint=x", "--tasks=y", "--beam=four"],
+        ["eval", "--checkpoint=x", "--tasks=y", "--beam=4", "--alpha=much"],
         ["data", "vocab", "--source=x", "--out=y", "--size=many"],
     ],
     ids=" ".join,
@@ -166,6 +168,16 @@ def test_a_reader_that_leaves_early_gets_no_traceback():
     done.stdout.close()
     assert done.stderr.read() == b""
     assert done.wait() == 1
+
+
+def test_eval_takes_a_beam(trained, capsys, tmp_path):
+    command = ["eval", f"--checkpoint={trained.workdir}"]
+    command += [f"--tasks=manifest:{trained.test}?limit=2", f"--out={tmp_path}/a"]
+    assert cli.main([*command, "--alpha=0.5"]) == 2
+    assert "--beam=4" in capsys.readouterr().err
+    assert cli.main([*command, "--beam=2", "--alpha=0.5", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["decode"] == "beam2,alpha=0.5"
 
 
 def test_eval_prints_a_table_and_writes_where_it_is_told(trained, capsys, tmp_path):

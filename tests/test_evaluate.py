@@ -12,6 +12,7 @@ import tones
 
 from seedasr_jax import batch as batches
 from seedasr_jax.audio import files
+from seedasr_jax.data_pipelines import loader
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import ConfigError, DataError, UserError
 from seedasr_jax.evaluate import sweep, transcribe
@@ -93,6 +94,9 @@ def test_equal_runs_give_equal_bytes_and_others_are_refused(trained, tmp_path):
         ("sft", [], {}, ("--tasks",)),
         ("ctc", ["manifest:T"], dict(decode="greedy"), ("'greedy'", "ctc")),
         ("ctc", ["manifest:T"], dict(normalizer="basik@1"), ("basic@1",)),
+        ("ctc", ["manifest:T"], dict(beam=4), ("'beam4'", "ctc_head", "such as sft")),
+        ("sft", ["manifest:T"], dict(alpha=0.5), ("--alpha=0.5", "--beam=4")),
+        ("sft", ["manifest:T"], dict(decode="beem4"), ("beam4",)),
         ("lm", ["manifest:T"], {}, ("lm@60", "hear nothing")),
         ("sft", ["manifest:none.jsonl"], {}, ("none.jsonl",)),
         ("sft", ["no_task"], {}, ("'no_task'",)),
@@ -107,6 +111,43 @@ def test_what_cannot_be_scored(trained, tmp_path, name, tasks, options, words):
     for word in words:
         assert word in str(raised.value)
     assert not (tmp_path / "eval").exists()
+
+
+def test_a_beam_reads_the_contexts_of_the_utterances(trained, tmp_path, capsys):
+    rows = [json.loads(line) for line in trained.test.read_text().splitlines()[:6]]
+    told = [row | {"context": "top low" if n % 2 else ""} for n, row in enumerate(rows)]
+    path = recordings.manifest(trained.test.parent / "told.jsonl", told)
+    tasks, found = [f"manifest:{path}"], {}
+    for alpha in (0.0, 1.0):
+        out = tmp_path / str(alpha)
+        ((row,), _) = evaluate.run(trained.workdir, tasks, beam=2, alpha=alpha, out=out)
+        lines = (out / "transcripts.jsonl").read_text().splitlines()
+        found[row["decode"]] = [json.loads(line)["hypothesis"] for line in lines]
+    assert list(found) == ["beam2", "beam2,alpha=1"]
+    one, other = found.values()
+    assert one[::2] == other[::2]  # without a context, alpha says nothing
+    assert "no utterance has a context" not in capsys.readouterr().err
+    tasks = [f"manifest:{trained.test}?limit=2"]
+    evaluate.run(trained.workdir, tasks, beam=2, alpha=1.0, out=tmp_path / "plain")
+    assert "no utterance has a context" in capsys.readouterr().err
+
+
+def test_contexts_stand_in_the_batches_that_want_them(trained):
+    vocab = transcribe.load(trained.workdir).recogniser.vocab
+    rows = [json.loads(line) for line in trained.test.read_text().splitlines()[:3]]
+    told = [row | {"context": text} for row, text in zip(rows, ("Top LOW!", "", "mid"))]
+    path = recordings.manifest(trained.test.parent / "three.jsonl", told)
+    options = dict(buckets=((2.0, 9, 4),), data_folder="", normalizer="basic@1")
+    for wanted in (True, False):
+        ((batch, examples),) = loader.evaluation(
+            f"manifest:{path}", vocab, prompted=wanted, **options
+        )
+        assert batch.context.shape == (4, 16 * wanted)
+        lengths = [len(vocab.encode(text)) for text in ("top low", "", "mid")]
+        assert batch.context_length.tolist() == [n * wanted for n in (*lengths, 0)]
+        if wanted:
+            by_id = {e.id: ids for e, ids in zip(examples, batch.context) if e}
+            assert vocab.decode(by_id["t000"]) == "top low"
 
 
 def test_an_evaluation_never_shrinks_silently(trained, tmp_path):
@@ -163,7 +204,8 @@ def unclocked(recogniser):
 
 
 @pytest.mark.parametrize(
-    ("method", "change"), [("ctc", None), ("greedy", None), ("greedy", unclocked)]
+    ("method", "change"),
+    [("ctc", None), ("greedy", None), ("greedy", unclocked), ("beam3", None)],
 )
 def test_a_batch_of_many_is_many_batches_of_one(trained, method, change):
     recogniser = transcribe.load(trained.workdir).recogniser
@@ -189,7 +231,11 @@ def test_a_batch_of_many_is_many_batches_of_one(trained, method, change):
 
 
 def test_methods_follow_from_the_parts():
-    assert recognisers.methods(("encoder", "ctc_head", "converter", "decoder")) == ("greedy", "ctc")
+    assert recognisers.methods(("encoder", "ctc_head", "converter", "decoder")) == (
+        "greedy",
+        "beam",
+        "ctc",
+    )
     assert recognisers.methods(("encoder", "ctc_head")) == ("ctc",)
     assert recognisers.methods(("decoder",)) == ()
 

@@ -22,9 +22,9 @@ from seedasr_jax.train.state import TrainState
 class Hooks:
     """Writes down what the loop calls."""
 
-    def __init__(self, stop_at=None):
+    def __init__(self, stop_at=None, **more):
         self.saved, self.evaluated, self.shown, self.calls = [], [], [], 0
-        self.stop_at = stop_at
+        self.stop_at, self.more = stop_at, more
 
     def stopping(self):
         self.calls += 1
@@ -40,6 +40,7 @@ class Hooks:
             evaluate=self.evaluate,
             stopping=self.stopping,
             progress=lambda step, speed, terms: self.shown.append((step, speed > 0)),
+            **self.more,
         )
 
 
@@ -60,7 +61,8 @@ def run(folder, hooks, *, start=0, steps=10, bad=(), **changes):
     def stream():
         for step in itertools.count(start):
             batch = batches.zeros(8, 0, 0, 0, 1)
-            yield dataclasses.replace(batch, position=np.arange(8, dtype=np.int32) + step)
+            batch = dataclasses.replace(batch, position=np.arange(8, dtype=np.int32) + step)
+            yield batch, f"rows of {step}"
 
     state = TrainState(jnp.int32(start), jnp.int32(0), {}, {}, (), jax.random.key(0))
     mesh = meshes.make(dataclasses.replace(stage.mesh, data=-1, fsdp=1))
@@ -102,6 +104,18 @@ def test_resumes_with_the_batch_of_its_step(tmp_path):
         return [{k: v for k, v in row.items() if not k.startswith("host/")} for row in found]
 
     assert rows(whole) == rows(parts)
+
+
+def test_a_batch_is_prepared_with_the_state_of_its_step(tmp_path):
+    seen = []
+
+    def prepare(state, batch, rows):
+        seen.append((int(state.step), rows))
+        return dataclasses.replace(batch, position=batch.position * 10)
+
+    run(tmp_path, Hooks(prepare=prepare), start=6)
+    assert seen == [(step, f"rows of {step}") for step in range(6, 10)]
+    assert [row["loss"] for row in read(tmp_path / "metrics.jsonl")] == [70.0, 90.0]
 
 
 def test_nothing_is_left_to_do(tmp_path):

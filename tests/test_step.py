@@ -33,6 +33,14 @@ KINDS = {
         objective=dict(ctc_weight=0.0),
         **{"model.lora.rank": 2, "optim.rates": dict(lora=3.0)},
     ),
+    "rl": dict(
+        kind="rl",
+        parts=("encoder", "converter", "decoder"),
+        trains=("encoder", "converter"),
+        objective=dict(
+            ce_weight=0.5, hypotheses=3, temperature=1.0, keyword_weight=3.0, unit="word"
+        ),
+    ),
 }
 MESH = config.Mesh(data=1, fsdp=4, tensor=2, expert=1)
 STEPS = 20
@@ -45,6 +53,14 @@ def batch_of(stage, step):
     batch.wave[3] *= 100
     if stage.kind == "lm":
         batch = dataclasses.replace(batch, wave=batch.wave[:, :0])
+    if stage.kind == "rl":  # as a rollout leaves it
+        heard = [tiny.batch(8, seed=100 * step + n) for n in range(3)]
+        batch = dataclasses.replace(
+            batch,
+            hyp=np.stack([b.ids for b in heard], 1),
+            hyp_length=np.stack([b.ids_length for b in heard], 1),
+            risk=np.random.default_rng(step).random((8, 3)).astype(np.float32),
+        )
     return batch
 
 
@@ -77,7 +93,7 @@ def test_a_stage_learns_what_trains_and_leaves_the_rest(trained):
     stage, first, losses, last, _ = trained
     assert np.isfinite(losses).all() and np.mean(losses[-3:]) < losses[0]
     frozen = copied(first.frozen)
-    assert bool(frozen) == (stage.kind == "sft")
+    assert bool(frozen) == (stage.kind in ("sft", "rl"))
     for before, after in zip(frozen, copied(last.frozen)):
         np.testing.assert_array_equal(before, after)
     moved = [(a != b).any() for a, b in zip(copied(first.params), copied(last.params))]

@@ -12,7 +12,8 @@ import tones
 
 import seedasr_jax
 from seedasr_jax.audio import files
-from seedasr_jax.errors import DataError, UserError
+from seedasr_jax.decode import methods
+from seedasr_jax.errors import ConfigError, DataError, UserError
 from seedasr_jax.launch import cli
 
 TEXTS = ("low mid", "high", "top low high")
@@ -93,6 +94,65 @@ def test_any_checkpoint_can_be_named(trained):
     assert seedasr_jax.load(trained.workdir).label.startswith("sft@60#")
     assert seedasr_jax.load(f"{trained.workdir}/ctc@20").label.startswith("ctc@20#")
     assert seedasr_jax.load(trained.workdir / "ctc").method == "ctc"
+
+
+def test_a_context_is_read_in_a_joint_search(transcriber):
+    wave = tones.wave("low mid", 7)
+    plain = transcriber.transcribe(wave, files.RATE, decode="beam4")
+    told = transcriber.transcribe(wave, files.RATE, context="Mid, mid.", hotwords=("top", "high"))
+    named = transcriber.transcribe(
+        wave, files.RATE, context="mid, mid, top", hotwords=("high",), decode=methods.WITH_CONTEXT
+    )
+    assert told == named  # one text, normalised as that of the training
+    assert told.logprobs != plain.logprobs
+    nothing = transcriber.transcribe(wave, files.RATE, context=" ", hotwords=("", "  "))
+    assert nothing == transcriber.transcribe(wave, files.RATE)
+    near = transcriber.transcribe(wave, files.RATE, context="mid", decode="beam4,alpha=1e-9")
+    assert near.tokens == plain.tokens
+    np.testing.assert_allclose(near.logprobs, plain.logprobs, rtol=0, atol=1e-5)
+
+
+def test_a_context_may_be_read_greedily(transcriber):
+    wave = tones.wave("low mid", 7)
+    options = dict(context="top high", decode="greedy")
+    told = transcriber.transcribe(wave, files.RATE, **options)
+    assert told.logprobs != transcriber.transcribe(wave, files.RATE).logprobs
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("ctc", dict(context="low"), ["no context", "such as sft"]),
+        ("ctc", dict(hotwords=("low",)), ["no context", "such as sft"]),
+        ("ctc", dict(decode="beam4"), ["'beam4'", "such as sft"]),
+        ("sft", dict(context="low", decode="beam4"), ["'beam4'", "beam4,alpha=0.5"]),
+        ("sft", dict(context="low", decode="ctc"), ["'ctc'", "beam4,alpha=0.5"]),
+        ("sft", dict(decode="beem4"), ["'beem4'", "beam4"]),
+    ],
+)
+def test_a_context_that_nothing_would_read(trained, name, options, words):
+    transcriber = seedasr_jax.load(trained.workdir / name)
+    with pytest.raises(ConfigError) as raised:
+        transcriber.transcribe(tones.wave("low", 1), files.RATE, **options)
+    for word in words:
+        assert word in str(raised.value)
+
+
+def test_the_command_takes_a_context(trained, recorded, transcriber, capsys, tmp_path):
+    words = tmp_path / "words.txt"
+    words.write_text("top\n\n high \n")
+    expected = transcriber.transcribe_files(
+        recorded[:1], context="low mid", hotwords=("top", "high")
+    )
+    command = ["transcribe", f"--checkpoint={trained.workdir}", "--context=low mid", recorded[0]]
+    for hotwords in ("top, high", f"@{words}"):
+        assert cli.main([*command, f"--hotwords={hotwords}"]) == 0
+        assert capsys.readouterr().out == expected[0].text + "\n"
+    assert cli.main([*command, f"--hotwords=@{tmp_path}/none.txt"]) == 2
+    assert "a word or name per line" in capsys.readouterr().err
+    command[1] += "/ctc"
+    assert cli.main(command) == 2
+    assert "such as sft" in capsys.readouterr().err
 
 
 def test_the_command_prints_a_line_per_file(trained, recorded, transcriber, capsys):

@@ -1,6 +1,6 @@
 """Greedy decoding under fixed shapes: CTC by frames, the LLM by prefill and cached steps.
 
-Dims: B batch, T encoder frames, N prefix slots, K tokens at most, V vocabulary.
+Dims: B batch, T encoder frames, K tokens at most, V vocabulary.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from seedasr_jax import shapes
 from seedasr_jax.audio import logmel
 from seedasr_jax.batch import Batch
-from seedasr_jax.models import cache as caches
+from seedasr_jax.decode import prefill
 from seedasr_jax.models.acllm import AcLLM
 
 
@@ -56,35 +56,27 @@ def llm(model: AcLLM, batch: Batch, tokens: int) -> Decoded:
     One prefill fills the cache with instruction, context and speech; each further token is one
     cached step. The loop ends when every example has: nothing depends on who is beside whom.
     """
-    features = model.config.features
-    mel, count = logmel.log_mel(batch.wave, batch.wave_length, features)
-    prefix = model.prefix(batch, model.listen(mel, count))
-    rows, slots = prefix.real.shape
-    decoder, special = model.decoder, model.tokens
-    cache = caches.empty(decoder.config, rows, slots + tokens + 1, decoder.dtype)
-    _, cache = decoder.step(prefix.x, prefix.positions, prefix.real, cache)
+    special, rows = model.tokens, len(batch.weight)
+    stream = prefill.begin(model, batch, prefill.hear(model, batch), tokens + 1)
 
     def going(carry):
         step, *_, ended = carry
         return (step < tokens + 1) & ~ended.all()
 
     def advance(carry):
-        step, cache, last, ids, logprobs, length, ended = carry
-        x = decoder.embed_tokens(last[:, None])
-        position = (prefix.next + step)[:, None]
-        hidden, cache = decoder.step(x, position, jnp.ones((rows, 1), bool), cache)
-        scores = jax.nn.log_softmax(decoder.logits(hidden[:, 0]), -1)
+        step, stream, last, ids, logprobs, length, ended = carry
+        scores, stream = prefill.follow(model, stream, last)
         chosen = jnp.argmax(scores, -1).astype(jnp.int32)
         ended = ended | (chosen == special.eos)
         kept = ~ended & (step < tokens)
         at = jnp.minimum(step, tokens - 1)
         ids = ids.at[:, at].set(jnp.where(kept, chosen, ids[:, at]))
         logprobs = logprobs.at[:, at].set(jnp.where(kept, scores.max(-1), logprobs[:, at]))
-        return step + 1, cache, chosen, ids, logprobs, length + kept, ended
+        return step + 1, stream, chosen, ids, logprobs, length + kept, ended
 
     carry = (
         jnp.zeros((), jnp.int32),
-        cache,
+        stream,
         jnp.full(rows, special.start, jnp.int32),
         jnp.full((rows, tokens), special.pad, jnp.int32),
         jnp.zeros((rows, tokens)),

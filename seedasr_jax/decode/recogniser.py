@@ -13,10 +13,11 @@ import numpy as np
 from seedasr_jax import config
 from seedasr_jax.batch import Batch
 from seedasr_jax.decode import greedy
-from seedasr_jax.errors import ConfigError, nearest
+from seedasr_jax.decode import methods as named
+from seedasr_jax.decode import search as searching
+from seedasr_jax.errors import ConfigError
 from seedasr_jax.models.acllm import AcLLM, Tokens
-
-METHODS = ("ctc", "greedy")
+from seedasr_jax.text import prompts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +35,8 @@ def special_tokens(vocab) -> Tokens:
 
 
 def methods(parts) -> tuple[str, ...]:
-    """Decoding methods that a model with these parts can do, its own first."""
-    found = ("greedy",) if "decoder" in parts and "encoder" in parts else ()
+    """Kinds of decoding that a model with these parts can do, its own first."""
+    found = ("greedy", "beam") if "decoder" in parts and "encoder" in parts else ()
     return found + (("ctc",) if "ctc_head" in parts else ())
 
 
@@ -45,8 +46,13 @@ class Recogniser:
     def __init__(self, graphdef, state: nnx.State, vocab, model: config.Model, parts):
         """`state`: all parameters of the parts, on the devices."""
         self.state, self.vocab, self.model, self.parts = state, vocab, model, tuple(parts)
+        instructions = tuple(
+            np.array(vocab.encode(text), np.int32)
+            for text in (prompts.INSTRUCTION, prompts.INSTRUCTION_WITH_CONTEXT)
+        )
         self._decode = jax.jit(
-            functools.partial(_decode, graphdef), static_argnames=("method", "tokens")
+            functools.partial(_decode, graphdef, instructions),
+            static_argnames=("kind", "how", "tokens"),
         )
 
     def with_state(self, state: nnx.State) -> "Recogniser":
@@ -55,31 +61,45 @@ class Recogniser:
         other.__dict__ |= self.__dict__ | {"state": state}
         return other
 
-    def check(self, method: str):
-        """Raises ConfigError where the model has no part for a decoding method."""
-        able = methods(self.parts)
-        if method not in able:
-            raise ConfigError(
-                f"decode {method!r}: this model ({', '.join(self.parts)}) can do"
-                f" {', '.join(able) or 'none'}.{nearest(method, able)}"
-            )
+    def check(self, method: str) -> named.Method:
+        """The method of a name.
+
+        Raises:
+            ConfigError: no such method, or the model has no part for it.
+        """
+        found, able = named.parse(method), methods(self.parts)
+        if found.kind in able:
+            return found
+        cure = f"; it can do {', '.join(able)}" if able else ""
+        if found.kind == "ctc":
+            cure += "; CTC needs a ctc_head: name the workdir's ctc stage"
+        else:
+            cure += "; the LLM needs encoder and decoder: name a stage that has both, such as sft"
+        raise ConfigError(
+            f"decode {method!r}: this model ({', '.join(self.parts)}) has no part for it{cure}"
+        )
 
     def decode(self, batch: Batch, method: str, tokens: int) -> list[Hypothesis]:
         """Decodes.
 
+        Greedy decoding takes prompt and context as they stand in the batch. A beam brings its own
+        instructions and reads the context only where the method has an alpha.
+
         Args:
             batch: B examples.
-            method: "greedy" (the LLM) or "ctc".
+            method: a name of decode/methods.py.
             tokens: K, at most, of the LLM.
 
         Returns:
             B hypotheses; that of a row of weight 0 is empty.
 
         Raises:
-            ConfigError: the model has no part for the method.
+            ConfigError: no such method, or the model has no part for it.
         """
-        self.check(method)
-        found = self._decode(self.state, batch, method=method, tokens=tokens)
+        way = self.check(method)
+        alpha = np.float32(way.alpha) if way.alpha else None
+        options = dict(kind=way.kind, how=way.search, tokens=tokens)
+        found = self._decode(self.state, batch, alpha, **options)
         ids, length, logprobs = (np.asarray(x) for x in (found.ids, found.length, found.logprobs))
         out = []
         for row, weight in enumerate(np.asarray(batch.weight)):
@@ -90,11 +110,15 @@ class Recogniser:
         return out
 
 
-def _decode(graphdef, state, batch, *, method, tokens):
+def _decode(graphdef, instructions, state, batch, alpha, *, kind, how, tokens):
     model = nnx.merge(graphdef, state)
-    if method == "ctc":
+    if kind == "ctc":
         return greedy.ctc(model, batch)
-    return greedy.llm(model, batch, tokens)
+    if kind == "greedy":
+        return greedy.llm(model, batch, tokens)
+    found = searching.search(model, batch, tokens, how, instructions=instructions, alpha=alpha)
+    best = jax.tree.map(lambda x: x[:, 0], found)
+    return greedy.Decoded(best.ids, best.length, best.logprobs, best.ended)
 
 
 def abstract(model: config.Model, vocab, parts):

@@ -17,7 +17,7 @@ CELL = ("checkpoint", "task", "decode", "normalizer")  # keys of a row that say 
 class Setting:
     """How to decode and to score."""
 
-    decode: str  # ctc or greedy
+    decode: str  # a name of decode/methods.py
     normalizer: str
     unit: str  # word, char or mixed
     tokens: int  # at most

@@ -1,26 +1,30 @@
 """Waves and files to text, from any checkpoint; needs neither TensorFlow nor SeqIO.
 
-Dims: B batch, S samples.
+Dims: B batch, S samples, C context tokens.
 """
 
 import dataclasses
 import importlib
 import math
+import pathlib
 
 import jax
 import numpy as np
 
+from seedasr_jax import batch as batches
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax.audio import files
 from seedasr_jax.batch import Batch
+from seedasr_jax.decode import methods
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.decode.recogniser import Recogniser
-from seedasr_jax.errors import DataError, UserError
+from seedasr_jax.errors import ConfigError, DataError, UserError
 from seedasr_jax.text import prompts, vocab
 
 BATCH = 8  # utterances decoded at a time
 TOKENS_PER_SECOND = 12  # at most, of fast speech in small pieces
 SHORTEST = 1.0  # seconds of the smallest shape; the next are twice, four times ... as long
+SHORTEST_CONTEXT = 16  # tokens, likewise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +49,11 @@ class Result:
 class Transcriber:
     """A recogniser that takes waves; shapes are padded to few sizes, so that few are compiled."""
 
-    def __init__(self, recogniser: Recogniser, label: str):
-        """`label`: of the checkpoint, for people."""
-        self.recogniser, self.label = recogniser, label
+    def __init__(self, recogniser: Recogniser, label: str, normalizer: str):
+        """`label`: of the checkpoint, for people; `normalizer`: of the text that it was trained on,
+        which a context goes through too.
+        """
+        self.recogniser, self.label, self.normalizer = recogniser, label, normalizer
         able = recognisers.methods(recogniser.parts)
         if not able:
             raise UserError(
@@ -55,72 +61,111 @@ class Transcriber:
                 " that has an encoder"
             )
         self.method = able[0]
-        self.prompt = np.array(recogniser.vocab.encode(prompts.INSTRUCTION), np.int32)
 
-    def transcribe(self, wave, rate: int) -> Result:
+    def transcribe(self, wave, rate: int, *, context="", hotwords=(), decode="") -> Result:
         """Transcribes one wave.
 
         Args:
             wave: [S] or [S channels], float in [-1, 1] or int16.
             rate: samples per second.
+            context: text that helps: what was said before, who takes part, what it is about.
+            hotwords: words and names that may be said.
+            decode: a name of decode/methods.py. Empty: the checkpoint's own way, and with a context
+                the joint beam search `methods.WITH_CONTEXT`.
 
         Raises:
-            DataError: an empty wave.
+            DataError: an empty wave. ConfigError: a decoding that the model cannot do, or one that
+                reads no context where there is one.
         """
         wave = np.asarray(wave)
         if wave.dtype == np.int16:
             wave = files.to_float(wave)
-        return self.transcribe_many([files.resample(wave.astype(np.float32), rate)])[0]
+        wave = files.resample(wave.astype(np.float32), rate)
+        return self.transcribe_many([wave], context=context, hotwords=hotwords, decode=decode)[0]
 
-    def transcribe_files(self, paths) -> list[Result]:
-        """Transcribes files in the order given.
+    def transcribe_files(self, paths, **options) -> list[Result]:
+        """Transcribes files in the order given; `options` as in `transcribe`.
 
         Raises:
             DataError: a file that is missing, not audio or empty.
         """
-        return self.transcribe_many([files.to_float(files.read(path)) for path in paths])
+        waves = [files.to_float(files.read(path)) for path in paths]
+        return self.transcribe_many(waves, **options)
 
-    def transcribe_many(self, waves) -> list[Result]:
+    def transcribe_many(self, waves, *, context="", hotwords=(), decode="") -> list[Result]:
         """Transcribes waves [S] float32 at 16 kHz, those of like length together."""
+        told = prompts.context(context, hotwords)
+        text = prompts.normal_context(self.normalizer, told)
+        method = self._method(text, decode)
         results: list[Result | None] = [None] * len(waves)
         by_size: dict[float, list[int]] = {}
         for number, wave in enumerate(waves):
             if wave.size == 0:
                 raise DataError(f"wave {number}: expected sound, found no samples")
-            by_size.setdefault(_size(len(wave) / files.RATE), []).append(number)
+            by_size.setdefault(_size(len(wave) / files.RATE, SHORTEST), []).append(number)
         for seconds, numbers in sorted(by_size.items()):
             for start in range(0, len(numbers), BATCH):
                 chosen = numbers[start : start + BATCH]
-                batch = self._batch([waves[n] for n in chosen], seconds)
+                batch = self._batch([waves[n] for n in chosen], seconds, text)
                 tokens = max(16, math.ceil(TOKENS_PER_SECOND * seconds))
-                for n, found in zip(chosen, self.recogniser.decode(batch, self.method, tokens)):
+                for n, found in zip(chosen, self.recogniser.decode(batch, method, tokens)):
                     segment = Segment(0.0, len(waves[n]) / files.RATE, found.text)
                     results[n] = Result(found.text, found.tokens, found.logprobs, (segment,))
         return results
 
-    def _batch(self, waves, seconds) -> Batch:
+    def _method(self, context, decode) -> str:
+        """What to decode with, where all that was asked for can be done."""
+        method = decode or (methods.WITH_CONTEXT if context else self.method)
+        if context and "decoder" not in self.recogniser.parts:
+            raise ConfigError(
+                f"{self.label}: its parts ({', '.join(self.recogniser.parts)}) read no context:"
+                " name a stage with a decoder, such as sft, or leave context and hotwords out"
+            )
+        way = self.recogniser.check(method)
+        if context and way.kind != "greedy" and not way.alpha:
+            raise ConfigError(
+                f"decode {method!r} reads no context: give a beam an alpha, such as"
+                f" {methods.WITH_CONTEXT}, or leave context and hotwords out"
+            )
+        return method
+
+    def _batch(self, waves, seconds, context) -> Batch:
         rows = 1 if len(waves) == 1 else BATCH
-        padded = np.zeros((rows, round(seconds * files.RATE)), np.float32)
-        length = np.zeros(rows, np.int32)
+        encode = self.recogniser.vocab.encode
+        instruction = prompts.INSTRUCTION_WITH_CONTEXT if context else prompts.INSTRUCTION
+        prompt, told = encode(instruction), encode(context) if context else []
+        width = round(_size(len(told), SHORTEST_CONTEXT)) if told else 0
+        batch = batches.zeros(rows, round(seconds * files.RATE), len(prompt), width, 0)
         for row, wave in enumerate(waves):
-            padded[row, : len(wave)], length[row] = wave, len(wave)
-        nothing = np.zeros((rows, 0), np.int32)
-        return Batch(
-            wave=padded,
-            wave_length=length,
-            prompt=np.tile(self.prompt, (rows, 1)),
-            prompt_length=np.full(rows, len(self.prompt), np.int32),
-            context=nothing,
-            context_length=np.zeros(rows, np.int32),
-            ids=nothing,
-            ids_length=np.zeros(rows, np.int32),
-            weight=(length > 0).astype(np.float32),
-            position=np.arange(rows, dtype=np.int32),
-        )
+            batch.wave[row, : len(wave)] = wave
+            batch.wave_length[row], batch.weight[row] = len(wave), 1.0
+        batch.prompt[:], batch.prompt_length[:] = prompt, len(prompt)
+        batch.context[:, : len(told)], batch.context_length[:] = told, len(told)
+        return batch
 
 
-def _size(seconds: float) -> float:
-    return SHORTEST * 2 ** max(0, math.ceil(math.log2(seconds / SHORTEST)))
+def _size(wanted, shortest):
+    """`shortest`, or twice, four times ... as much: the least that holds what is wanted."""
+    return shortest * 2 ** max(0, math.ceil(math.log2(wanted / shortest)))
+
+
+def read_hotwords(text: str) -> tuple[str, ...]:
+    """`A,B` as they stand, or `@FILE` with one per line.
+
+    Raises:
+        ConfigError: no such file, or one that is not UTF-8 text.
+    """
+    if not text.startswith("@"):
+        return tuple(word.strip() for word in text.split(",") if word.strip())
+    path = pathlib.Path(text[1:])
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"--hotwords=@{path}: expected a text file in UTF-8 with a word or name per line,"
+            f" found {error}"
+        ) from error
+    return tuple(line.strip() for line in lines if line.strip())
 
 
 def open_recogniser(checkpoint: checkpoints.Checkpoint) -> Recogniser:
@@ -143,7 +188,7 @@ def load(path) -> Transcriber:
         UserError: there is no such checkpoint, or it cannot transcribe.
     """
     opened = checkpoints.open_checkpoint(path)
-    return Transcriber(open_recogniser(opened), opened.label)
+    return Transcriber(open_recogniser(opened), opened.label, opened.stage.data.normalizer)
 
 
 def to_dict(result: Result) -> dict:

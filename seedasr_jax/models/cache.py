@@ -43,3 +43,22 @@ def extend(cache: KVCache, real: jax.Array) -> tuple[KVCache, jax.Array]:
     own = cache.slot + jnp.arange(size)
     mask = valid[:, None] & (jnp.arange(slots)[None] <= own[:, None])[None]
     return dataclasses.replace(cache, valid=valid, slot=cache.slot + size), mask
+
+
+def reorder(cache: KVCache, rows: jax.Array, since: int = 0) -> KVCache:
+    """The cache whose row n goes on from row rows[n].
+
+    Args:
+        cache: of B rows.
+        rows: [B'] int32; B' may differ from B where `since` is 0: so a row is spread over beams.
+        since: slots before it are equal in rows that replace each other and stay where they are.
+    """
+
+    def pick(x, axis, slots):
+        moved = jnp.take(jax.lax.slice_in_dim(x, since, None, axis=slots), rows, axis)
+        kept = jax.lax.slice_in_dim(x, 0, since, axis=slots)
+        return jnp.concatenate([kept, moved], slots) if since else moved
+
+    return dataclasses.replace(
+        cache, k=pick(cache.k, 1, 2), v=pick(cache.v, 1, 2), valid=pick(cache.valid, 0, 1)
+    )

@@ -72,3 +72,9 @@ def put_batch(batch, mesh):
     """A process's rows of a numpy Batch to global arrays, B over (data, fsdp)."""
     place = of_batch(mesh)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(place, x), batch)
+
+
+def take_rows(x) -> np.ndarray:
+    """Rows of this process of a global array [B ...] that lies as `of_batch` says."""
+    by_start = {shard.index[0].start or 0: shard.data for shard in x.addressable_shards}
+    return np.concatenate([np.asarray(by_start[start]) for start in sorted(by_start)])

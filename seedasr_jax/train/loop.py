@@ -20,18 +20,21 @@ class Stopped(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Hooks:
-    """What the loop calls: each takes a step and what belongs to it."""
+    """What the loop calls, with a step or a state and what belongs to it."""
 
     save: Callable[[int, TrainState], None]
     evaluate: Callable[[int, TrainState], dict]  # terms to log
     stopping: Callable[[], bool]
     progress: Callable[[int, float, dict], None]  # step, steps per second, terms
+    # (state, numpy batch, its rows) -> the batch to train on: a function of these alone, so that a
+    # stage that resumes repeats it. Reinforcement learning puts its rollout here.
+    prepare: Callable[[TrainState, Batch, Any], Batch] = lambda state, batch, rows: batch
 
 
 def run(
     train_step: Callable[[TrainState, Batch], tuple[TrainState, dict]],
     state: TrainState,
-    batches: Iterator[Batch],
+    batches: Iterator[tuple[Batch, Any]],
     metrics: Metrics,
     stage: config.Stage,
     mesh: Any,
@@ -42,7 +45,7 @@ def run(
     Args:
         train_step: (state, batch) -> (state, terms).
         state: where to go on; given away.
-        batches: numpy batches from `state.step` on.
+        batches: numpy batches from `state.step` on, each with its rows, which `prepare` reads.
         metrics: the stage's writer.
         stage: steps and intervals.
         mesh: where batches go.
@@ -57,7 +60,8 @@ def run(
     """
     every, step = stage.run, int(state.step)
     while step < stage.steps:
-        state, terms = train_step(state, sharding.put_batch(next(batches), mesh))
+        batch = hooks.prepare(state, *next(batches))
+        state, terms = train_step(state, sharding.put_batch(batch, mesh))
         step += 1
         last, stopping = step == stage.steps, hooks.stopping()
         row, host = {}, {}

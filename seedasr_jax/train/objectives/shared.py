@@ -13,7 +13,7 @@ from seedasr_jax.losses.ctc import ctc, feasible
 from seedasr_jax.models import acllm
 from seedasr_jax.models.acllm import AcLLM
 
-PERTURB, MASK, DROPOUT, TEXT = range(4)  # streams of a step's rng
+PERTURB, MASK, DROPOUT, TEXT, ROLLOUT = range(5)  # streams of a step's rng
 
 
 def per_example(rng, stream, position):

@@ -1,0 +1,115 @@
+"""Ways to decode by name, read in this one place: as results.jsonl, configs and flags write them.
+
+ctc    greedy    beam4    beam4,alpha=0.5    beam4,alpha=0.5,domain=log,prune=off
+"""
+
+import dataclasses
+import functools
+import math
+import re
+
+from seedasr_jax.decode.search import DOMAINS, Search
+from seedasr_jax.errors import ConfigError, nearest
+
+WITH_CONTEXT = "beam4,alpha=0.5"  # where a context is given and nothing said; ours, the paper: none
+_BEAM = re.compile(r"beam(\d+)")
+_SWITCH = {"on": True, "off": False}
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A way to decode."""
+
+    kind: str  # ctc, greedy or beam
+    search: Search | None = None  # of a beam
+    alpha: float = 0.0  # what the context weighs in a beam; 0: it is not read
+
+    @property
+    def name(self) -> str:
+        """As it is written: the same method, the same name."""
+        if self.search is None:
+            return self.kind
+        words = [f"beam{self.search.beam}"]
+        if self.alpha:
+            words.append(f"alpha={self.alpha:g}")
+            words += ["domain=log"] if self.search.domain == "log" else []
+            words += [] if self.search.prune else ["prune=off"]
+        return ",".join(words + (["length=on"] if self.search.length else []))
+
+
+@functools.cache
+def parse(text: str) -> Method:
+    """Reads a name: ctc, greedy or beamN, behind a beam what it weighs and how.
+
+    alpha=X (0 or more, also inf: the context's probability alone), domain=linear or log,
+    prune=on or off, length=on or off (hypotheses compete by the mean of their tokens).
+
+    Raises:
+        ConfigError: no such method, option or value.
+    """
+    head, *rest = text.split(",")
+    if head in ("ctc", "greedy") and not rest:
+        return Method(head)
+    beam = _BEAM.fullmatch(head)
+    if head in ("ctc", "greedy"):
+        raise ConfigError(
+            f"decode {text!r}: {rest[0]!r} is an option of a beam search: write beam4,{rest[0]}"
+        )
+    if beam is None:
+        raise ConfigError(
+            f"decode {text!r}: expected ctc, greedy or beamN, such as beam4 or beam4,alpha=0.5."
+            f"{nearest(head, ('ctc', 'greedy', 'beam4'))}"
+        )
+    if int(beam[1]) < 1:
+        raise ConfigError(f"decode {text!r}: expected a beam of 1 or more hypotheses")
+    options = {"alpha": "0", "domain": "linear", "prune": "on", "length": "off"}
+    for word in rest:
+        key, _, value = word.partition("=")
+        if key not in options:
+            raise ConfigError(
+                f"decode {text!r}: no option {word!r}; expected {'=, '.join(options)}=."
+                f"{nearest(key, options)}"
+            )
+        options[key] = value
+
+    def choice(key, values):
+        if options[key] not in values:
+            raise ConfigError(
+                f"decode {text!r}: {key}: expected {' or '.join(values)}, found {options[key]!r}"
+            )
+        return options[key]
+
+    how = Search(
+        beam=int(beam[1]),
+        domain=choice("domain", DOMAINS),
+        prune=_SWITCH[choice("prune", _SWITCH)],
+        length=float(_SWITCH[choice("length", _SWITCH)]),
+    )
+    return Method("beam", how, _alpha(options["alpha"], text))
+
+
+def chosen(decode: str, beam: int, alpha: float | None, default: str) -> Method:
+    """The method that three flags name; 0, None and "" are flags that were not given.
+
+    Raises:
+        ConfigError: flags that say two things, or an alpha without a beam.
+    """
+    if not beam and alpha is not None:
+        raise ConfigError(
+            f"--alpha={alpha:g} weighs the context in a beam search: add --beam, such as --beam=4"
+        )
+    if decode and beam:
+        raise ConfigError(f"--decode={decode} and --beam={beam} both say how: leave one out")
+    if beam:
+        return parse(f"beam{beam}" if alpha is None else f"beam{beam},alpha={alpha:g}")
+    return parse(decode or default)
+
+
+def _alpha(value, text) -> float:
+    try:
+        alpha = float(value)
+    except ValueError:
+        alpha = math.nan
+    if not alpha >= 0:
+        raise ConfigError(f"decode {text!r}: alpha: expected a number from 0, found {value!r}")
+    return alpha

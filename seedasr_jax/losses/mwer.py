@@ -1,0 +1,80 @@
+"""Minimum word error rate over an N-best list (arXiv 1712.01818; Seed-ASR, equation 2), summed.
+
+    L = 1/N sum_i P_i (W_i - mean_j W_j),    P_i = P(y_i | x) / sum_j P(y_j | x)
+
+Its gradient by log P(y_i | x) is 1/N P_i (W_i - sum_j P_j W_j): the mean shifts the value and not
+the gradient. The factor 1/N is equation 2's; it only rescales what stands beside this loss.
+
+A list is a set: a hypothesis that stands there twice would count twice in P and in N, so all but
+the first are left out, and N is what is left. A list of one has loss and gradient 0.
+
+Dims: B batch, N hypotheses, L tokens, K positions, V vocabulary.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from seedasr_jax import shapes
+
+NEVER = -1e30  # a log-probability that a softmax turns into 0
+
+
+def sequence_logprobs(logits, targets, real):
+    """Log-probability [B] of whole sequences, a float32 sum over their real positions.
+
+    Args:
+        logits: [B K V]; targets: [B K] int32, the end token among them; real: [B K] bool; where it
+            is false, logits and targets are ignored, whatever they are.
+    """
+    dims = shapes.check(logits, "B K V")
+    shapes.check(targets, "B K", dims)
+    shapes.check(real, "B K", dims)
+    # Before the logarithm: a gradient of 0 through NaN is NaN.
+    logits = jnp.where(real[..., None], logits.astype(jnp.float32), 0)
+    targets = jnp.where(real, targets, 0)
+    chosen = jnp.take_along_axis(logits, targets[..., None], -1)[..., 0]
+    return jnp.where(real, chosen - jax.nn.logsumexp(logits, -1), 0).sum(-1)
+
+
+def distinct(hyp, hyp_length):
+    """[B N L] hypotheses of [B N] tokens -> [B N] bool: whether none before it is the same."""
+    dims = shapes.check(hyp, "B N L")
+    shapes.check(hyp_length, "B N", dims)
+    real = jnp.arange(dims["L"])[None, None] < hyp_length[..., None]
+    hyp = jnp.where(real, hyp, -1)
+    same = (hyp[:, :, None] == hyp[:, None]).all(-1)  # [B N N]; padding tells lengths apart
+    before = jnp.tril(jnp.ones((dims["N"], dims["N"]), bool), -1)
+    return ~(same & before[None]).any(-1)
+
+
+def renormalised(logprobs, listed):
+    """P over the list [B N], 0 outside of it; `listed` [B N] bool."""
+    chance = jax.nn.softmax(jnp.where(listed, logprobs.astype(jnp.float32), NEVER), -1)
+    return jnp.where(listed, chance, 0)
+
+
+def mwer(logprobs, risk, listed, weights):
+    """Sum of weights * L.
+
+    Args:
+        logprobs: [B N] of whole hypotheses, end token included; not divided by their length.
+        risk: [B N] errors W, counts or rates; no gradient.
+        listed: [B N] bool, see `distinct`; the rest is ignored.
+        weights: [B] float32; where they are 0, everything else is ignored.
+    """
+    dims = shapes.check(logprobs, "B N")
+    shapes.check(risk, "B N", dims)
+    shapes.check(weights, "B", dims)
+    listed = listed & (weights > 0)[:, None]
+    count = jnp.maximum(listed.sum(-1), 1)
+    risk = jax.lax.stop_gradient(jnp.where(listed, risk, 0))
+    gap = risk - (risk.sum(-1) / count)[:, None]
+    losses = (renormalised(logprobs, listed) * gap).sum(-1) / count
+    return (losses * weights).sum()
+
+
+def expected_risk(logprobs, risk, listed, weights):
+    """Sum of weights * sum_i P_i W_i: the errors to expect, which `mwer` lowers."""
+    listed = listed & (weights > 0)[:, None]
+    chance = renormalised(logprobs, listed)
+    return ((chance * jnp.where(listed, risk, 0)).sum(-1) * weights).sum()

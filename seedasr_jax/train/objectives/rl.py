@@ -1,0 +1,97 @@
+"""Stage `rl`: minimum word error rate over hypotheses of the model itself (Seed-ASR section 3.5).
+
+Dims: B batch, N hypotheses, L tokens.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from seedasr_jax import shapes
+from seedasr_jax.losses import mwer
+from seedasr_jax.models import acllm
+from seedasr_jax.train import rollout
+from seedasr_jax.train.objectives.registry import register
+from seedasr_jax.train.objectives.shared import ROLLOUT, Hearing, count
+
+
+@register("rl")
+class Rl(Hearing):
+    """MWER on `hyp` and `risk` of the batch, and cross-entropy of the transcript.
+
+    The paper gives neither N nor the weight of the cross-entropy nor that of keywords, and not
+    whether hypotheses are drawn anew: 4, 0.01 and 3, before each step, are what we propose.
+    """
+
+    prompted = True
+
+    @dataclasses.dataclass(frozen=True)
+    class Options:
+        """What is minimised, and how a batch gets its hypotheses.
+
+        `ce_weight`: of the cross-entropy; `hypotheses`: N; `temperature`: they are sampled at it,
+        0: the N best of a beam; `keyword_weight`: of an error in a keyword, 1: as any other;
+        `unit`: what errors are counted in, word, char or mixed.
+        """
+
+        ce_weight: float
+        hypotheses: int
+        temperature: float
+        keyword_weight: float
+        unit: str
+
+    @property
+    def parts(self):
+        """The CTC head only where it sets the clock."""
+        clocked = self.stage.model.small.speech_positions == "ctc_onsets"
+        return ("encoder", *(("ctc_head",) if clocked else ()), "converter", "decoder")
+
+    def rollout(self, graphdef, mesh, vocab):
+        """(state, Batch, rows) -> the Batch with hypotheses."""
+        options = self.options
+        risk = rollout.weighted_risk(
+            self.stage.data.normalizer, options.unit, options.keyword_weight
+        )
+        return rollout.Rollout(
+            graphdef,
+            mesh,
+            vocab.decode,
+            risk,
+            hypotheses=options.hypotheses,
+            temperature=options.temperature,
+            stream=ROLLOUT,
+        )
+
+    def weigh(self, batch, rng):
+        """Utterances; transcript tokens with the end token."""
+        del rng
+        return {
+            "utterances": count(batch.weight),
+            "text": count(batch.weight * (batch.ids_length + 1)),
+        }
+
+    def loss(self, model, batch, weights, rng):
+        """Errors per utterance and nats per token; `risk` are the errors to expect."""
+        dims = shapes.check(batch.hyp, "B N L", shapes.check(batch.ids, "B L"))
+        x, frames = self.encode(model, batch, rng)
+        ctc_logits = None if model.ctc_head is None else model.ctc_head(x)
+        prefix = model.prefix(batch, model.convert(x, frames, ctc_logits))
+        # The transcript is one more hypothesis: one pass over B x (N + 1).
+        ids = jnp.concatenate([batch.ids[:, None], batch.hyp], 1).reshape(-1, dims["L"])
+        length = jnp.concatenate([batch.ids_length[:, None], batch.hyp_length], 1).reshape(-1)
+        number = dims["N"] + 1
+        logits = model.transcribe_forced(
+            jax.tree.map(lambda x: jnp.repeat(x, number, 0), prefix), ids, length
+        )
+        targets, real = acllm.targets(ids, length, self.tokens.eos)
+        real = real & jnp.repeat(batch.weight > 0, number)[:, None]
+        logprobs = mwer.sequence_logprobs(logits, targets, real).reshape(-1, number)
+
+        listed = mwer.distinct(batch.hyp, batch.hyp_length)
+        terms = (logprobs[:, 1:], batch.risk, listed, batch.weight)
+        errors = mwer.mwer(*terms) / weights["utterances"]
+        risk = mwer.expected_risk(*terms) / weights["utterances"]
+        text = -(logprobs[:, 0] * batch.weight).sum() / weights["text"]
+        total = errors + self.options.ce_weight * text
+        return total, {"loss": total, "mwer": errors, "text": text, "risk": risk}

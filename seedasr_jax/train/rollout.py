@@ -1,0 +1,110 @@
+"""Rollout: hypotheses of the model as it is now and their errors, put into the Batch.
+
+They are fields and never rows, so an N-best list stays in one micro-batch.
+
+Dims: B batch, N hypotheses, L tokens.
+"""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import functools
+from typing import Any
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from seedasr_jax.batch import Batch
+from seedasr_jax.decode import sample, search
+from seedasr_jax.parallel import sharding
+from seedasr_jax.text.normalize import normalize
+from seedasr_jax.text.weighted import weighted_errors
+from seedasr_jax.train.state import TrainState
+
+
+class Rollout:
+    """(state, numpy Batch, its rows) -> the Batch with `hyp`, `hyp_length` and `risk`.
+
+    A function of state and batch alone: draws come from the state's rng, its step and each
+    example's position, so a run that resumes repeats them. It decodes at most as many tokens as the
+    bucket has for transcripts.
+    """
+
+    def __init__(
+        self,
+        graphdef,
+        mesh,
+        decode: Callable[[list[int]], str],
+        risk: Callable[[Any, str], float],
+        *,
+        hypotheses: int,
+        temperature: float,
+        stream: int,
+    ):
+        """Compiles nothing yet.
+
+        Args:
+            graphdef: of the model; the state's params and frozen are its parameters.
+            mesh: where the state lies and the batch goes.
+            decode: ids -> text, of the tokenizer.
+            risk: (row, hypothesis) -> its errors; see `weighted_risk`.
+            hypotheses: N.
+            temperature: samples are drawn at it; 0: the N best of a beam search.
+            stream: of the step's rng.
+        """
+        self.mesh, self.decode, self.risk = mesh, decode, risk
+        draw = functools.partial(_draw, graphdef, hypotheses, temperature, stream)
+        self._draw = jax.jit(draw, out_shardings=sharding.of_batch(mesh))
+
+    def __call__(self, state: TrainState, batch: Batch, rows: Sequence[Any]) -> Batch:
+        """Decodes on the devices, counts errors on the host.
+
+        Args:
+            state: of this step; it stays as it is.
+            batch: this process's rows.
+            rows: what `risk` knows about each of them; not read where the weight is 0.
+        """
+        where = (state.params, state.frozen, state.rng, state.step)
+        found = self._draw(*where, sharding.put_batch(batch, self.mesh))
+        hyp, length = (sharding.take_rows(x) for x in found)
+        risk = np.zeros(length.shape, np.float32)
+        for b, n in np.argwhere(np.repeat(batch.weight[:, None] > 0, length.shape[1], 1)):
+            text = self.decode(hyp[b, n, : length[b, n]].tolist())
+            risk[b, n] = self.risk(rows[b], text)
+        return dataclasses.replace(batch, hyp=hyp, hyp_length=length, risk=risk)
+
+
+def _draw(graphdef, hypotheses, temperature, stream, params, frozen, rng, step, batch):
+    """Hypotheses [B N L] of [B N] tokens; where there are fewer, the first stands there again."""
+    model, tokens = nnx.merge(graphdef, params, frozen), batch.ids.shape[1]
+    if temperature:
+        rng = jax.random.fold_in(jax.random.fold_in(rng, step), stream)
+        options = dict(samples=hypotheses, temperature=temperature, rng=rng)
+        found = sample.sample(model, batch, tokens, **options)
+    else:
+        found = search.search(model, batch, tokens, search.Search(hypotheses))
+    there = found.score > search.NEVER
+    ids = jnp.where(there[..., None], found.ids, found.ids[:, :1])
+    return ids, jnp.where(there, found.length, found.length[:, :1])
+
+
+def weighted_risk(normalizer: str, unit: str, keyword_weight: float):
+    """A risk: weighted errors per unit of the reference (text/weighted.py).
+
+    Of a row it reads `text`, `keywords` and `context`; all goes through the normaliser.
+    """
+    clean = functools.partial(normalize, normalizer)
+
+    def risk(row, hypothesis: str) -> float:
+        found = weighted_errors(
+            clean(row.text),
+            clean(hypothesis),
+            keywords=[clean(word) for word in row.keywords],
+            context=[clean(row.context)],
+            weight=keyword_weight,
+            unit=unit,
+        )
+        return found.rate
+
+    return risk

@@ -1,0 +1,336 @@
+"""Beam search: every transcript enumerated one by one, greedy, one prefix or two, neighbours.
+
+Dims: B batch, W beam, K tokens at most, S transcripts, L tokens, V vocabulary.
+"""
+
+import dataclasses
+import itertools
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from seedasr_jax.audio import logmel
+from seedasr_jax.decode import greedy, search
+from seedasr_jax.decode.search import Search
+from seedasr_jax.models import acllm
+from seedasr_jax.models import cache as caches
+
+PIECES, LONGEST = 6, 3  # so few that all transcripts can be tried
+INSTRUCTIONS = (np.array([4, 5, 4], np.int32), np.array([5, 5, 4, 5], np.int32))
+TRANSCRIPTS = [
+    ids
+    for size in range(LONGEST + 1)
+    for ids in itertools.product((0, 1, 2, 4, 5), repeat=size)  # all but the end token
+]
+
+
+def make(positions):
+    """A model of PIECES."""
+    small = {"model.small.speech_positions": positions, "model.small.transcript_position": 9}
+    parts = ("encoder", "ctc_head", "converter", "decoder")
+    settings = tiny.stage("sft", parts, parts, objective=dict(ctc_weight=0.3), **small)
+
+    def create(rngs):
+        return acllm.AcLLM(settings.model, tiny.TOKENS, PIECES, parts, remat="none", rngs=rngs)
+
+    return nnx.split(tiny.drawn(create, seed=4))
+
+
+@pytest.fixture(scope="module")
+def models():
+    return {positions: make(positions) for positions in ("frames", "ctc_onsets")}
+
+
+def batch_of(rows=3, seed=0):
+    """A batch in so few pieces; its second row has no context."""
+    batch = tiny.batch(rows, context=3, seed=seed)
+    few = {name: 4 + getattr(batch, name) % 2 for name in ("prompt", "context")}
+    length = np.full(rows, 3, np.int32)
+    length[1:2] = 0
+    return dataclasses.replace(batch, context_length=length, **few)
+
+
+def jitted(graphdef, tokens, how, instructed):
+    def call(state, batch, alpha):
+        model = nnx.merge(graphdef, state)
+        given = INSTRUCTIONS if instructed else None
+        return search.search(model, batch, tokens, how, instructions=given, alpha=alpha)
+
+    return jax.jit(call)
+
+
+@pytest.fixture(scope="module")
+def found(models):
+    """found(batch, how, alpha): searched on the host's arrays, compiled once per shape."""
+    compiled = {}
+
+    def call(batch, how, alpha=None, *, tokens=LONGEST, positions="frames", instructed=True):
+        graphdef, state = models[positions]
+        key = (how, tokens, positions, instructed)
+        if key not in compiled:
+            compiled[key] = jitted(graphdef, tokens, how, instructed)
+        alpha = None if alpha is None else np.float32(alpha)
+        return jax.tree.map(np.asarray, compiled[key](state, batch, alpha))
+
+    return call
+
+
+def said(hypotheses, row):
+    """{transcript: score} of the hypotheses that there are; none stands there twice."""
+    there = np.isfinite(hypotheses.score[row])
+    lengths = hypotheses.length[row]
+    ids = [tuple(ids[:n]) for ids, n in zip(hypotheses.ids[row], lengths)]
+    chosen = {t: s for t, s, real in zip(ids, hypotheses.score[row], there) if real}
+    assert len(chosen) == there.sum() and not lengths[~there].any()
+    assert (np.diff(hypotheses.score[row][there]) <= 0).all()
+    return chosen
+
+
+# Every transcript, one by one.
+
+
+@jax.jit
+def forced(model, batch, ids, length):
+    """Log-probabilities [B S L+1 V] of S transcripts, teacher-forced."""
+    mel, count = logmel.log_mel(batch.wave, batch.wave_length, tiny.FEATURES)
+    prefix = model.prefix(batch, model.listen(mel, count))
+
+    def one(prefix):
+        many = jax.tree.map(lambda x: jnp.broadcast_to(x[None], (len(ids), *x.shape)), prefix)
+        logits = model.transcribe_forced(many, ids, length)[..., :PIECES]
+        return jax.nn.log_softmax(logits, -1)
+
+    return jax.lax.map(one, prefix)
+
+
+def enumerated(models, batch, positions):
+    """Log-probabilities of all TRANSCRIPTS without and with the context, float64."""
+    ids = np.array([t + (0,) * (LONGEST - len(t)) for t in TRANSCRIPTS], np.int32)
+    length = np.array([len(t) for t in TRANSCRIPTS], np.int32)
+    out = []
+    for number, instruction in enumerate(INSTRUCTIONS):
+        prompt = np.tile(instruction, (len(batch.weight), 1))
+        size = np.full(len(batch.weight), len(instruction), np.int32)
+        context = batch.context_length * number
+        one = dataclasses.replace(batch, prompt=prompt, prompt_length=size, context_length=context)
+        out.append(np.asarray(forced(nnx.merge(*models[positions]), one, ids, length), np.float64))
+    return out
+
+
+def reference(acoustic, informed, alpha, how):
+    """{transcript: score} of what may be said, by loops over all of TRANSCRIPTS; [S L+1 V] each."""
+    share = alpha / (1 + alpha)
+    if how.domain == "linear":
+        mixed = np.log(share * np.exp(informed) + (1 - share) * np.exp(acoustic))
+    else:
+        mixed = share * informed + (1 - share) * acoustic
+    out, ended = {}, {}
+    for number, transcript in enumerate(TRANSCRIPTS):
+        total, possible = 0.0, True
+        for place, token in enumerate((*transcript, tiny.TOKENS.eos)):
+            heard = acoustic[number, place]
+            rank = (heard > heard[token]).sum()
+            kept = [v for v in range(PIECES) if (heard > heard[v]).sum() < how.top]
+            kept += [v for v in range(PIECES) if heard[v] >= heard.max() - how.delta]
+            if not how.prune:
+                kept = list(range(PIECES))
+            assert not how.prune or (rank < how.top) <= (token in kept)
+            if place < LONGEST:  # there the end is forced
+                possible &= token in kept
+            total += mixed[number, place, token]
+            best = max(kept, key=lambda v: mixed[number, place, v])
+        if possible:
+            out[transcript] = total
+            ended[transcript] = len(transcript) < LONGEST or best == tiny.TOKENS.eos
+    return out, ended
+
+
+@pytest.mark.parametrize(
+    ("positions", "domain", "prune", "alpha"),
+    [
+        ("frames", "linear", False, 0.5),
+        ("frames", "log", True, 2.0),
+        ("ctc_onsets", "linear", True, 0.7),
+    ],
+)
+def test_a_wide_beam_finds_every_transcript(models, found, positions, domain, prune, alpha):
+    batch = batch_of()
+    how = Search(len(TRANSCRIPTS), domain, prune, top=2, delta=0.6)
+    hypotheses = found(batch, how, alpha, positions=positions)
+    acoustic, informed = enumerated(models, batch, positions)
+    counts = []
+    for row in range(3):
+        if row == 1:  # no context: what the context weighs changes nothing, and nothing is cut
+            wanted, ended = reference(
+                acoustic[row], acoustic[row], alpha, dataclasses.replace(how, prune=False)
+            )
+        else:
+            wanted, ended = reference(acoustic[row], informed[row], alpha, how)
+        ours = said(hypotheses, row)
+        assert ours.keys() == wanted.keys()
+        for transcript, score in ours.items():
+            np.testing.assert_allclose(score, wanted[transcript], atol=1e-4)
+        for place, transcript in enumerate(ours):
+            assert hypotheses.ended[row, place] == ended[transcript]
+        counts.append(len(wanted))
+    assert counts[1] == len(TRANSCRIPTS) and (counts[0] < len(TRANSCRIPTS)) == prune
+
+
+def test_a_narrow_beam_sums_what_its_tokens_add(models, found):
+    batch = batch_of()
+    how = Search(4, prune=False)
+    hypotheses = found(batch, how, 0.5)
+    acoustic, informed = enumerated(models, batch, "frames")
+    wanted, _ = reference(acoustic[0], informed[0], 0.5, how)
+    ours = said(hypotheses, 0)
+    assert len(ours) == 4 and max(ours.values()) <= max(wanted.values()) + 1e-4
+    for place, (transcript, score) in enumerate(ours.items()):
+        np.testing.assert_allclose(score, wanted[transcript], atol=1e-4)
+        each = hypotheses.logprobs[0, place]
+        assert (each[: len(transcript)] < 0).all() and not each[len(transcript) :].any()
+        assert score < each.sum()  # the end costs too
+
+
+def test_scores_may_compete_by_length(models, found):
+    batch = batch_of(1)
+    how = Search(len(TRANSCRIPTS), prune=False, length=1.0)
+    ours = found(batch, how)
+    lengths = ours.length[0] + 1
+    plain = said(found(batch, dataclasses.replace(how, length=0.0)), 0)
+    assert (np.diff(ours.score[0] / lengths) <= 1e-6).all()
+    assert {tuple(i[:n]) for i, n in zip(ours.ids[0], ours.length[0])} == plain.keys()
+    assert lengths[0] > len(next(iter(plain))) + 1  # sums prefer short ones
+
+
+# One prefix, two, and greedy.
+
+
+def test_beam_1_is_greedy(models, found):
+    graphdef, state = models["frames"]
+    batch = batch_of(6, seed=2)
+    batch.weight[4] = 0
+    ours = found(batch, Search(1), tokens=5, instructed=False)  # the batch as it stands
+    wanted = jax.jit(lambda s, b: greedy.llm(nnx.merge(graphdef, s), b, 5))(state, batch)
+    live = batch.weight > 0
+    np.testing.assert_array_equal(ours.ids[:, 0], wanted.ids)
+    np.testing.assert_array_equal(ours.length[:, 0], wanted.length)
+    np.testing.assert_array_equal(ours.ended[live, 0], np.asarray(wanted.ended)[live])
+    np.testing.assert_allclose(ours.logprobs[:, 0], wanted.logprobs, atol=1e-5)
+    assert len({tuple(ids) for ids in ours.ids[live, 0]}) > 1
+
+
+def test_alpha_0_is_without_context(found):
+    batch, how = batch_of(), Search(3)
+    plain, both = found(batch, how), found(batch, dataclasses.replace(how, prune=False), 0)
+    np.testing.assert_array_equal(both.ids, plain.ids)
+    np.testing.assert_allclose(both.score, plain.score, atol=1e-5)
+    other = found(batch, dataclasses.replace(how, prune=False), 5.0)
+    assert (other.ids[0] != plain.ids[0]).any()  # it is read where alpha says so
+
+
+def test_alpha_without_end_is_the_context_alone(found):
+    """The paper's baseline: P(y | x, c) by itself."""
+    batch = batch_of()
+    batch.context_length[:] = 3
+    size = np.full(3, len(INSTRUCTIONS[1]), np.int32)
+    told = dataclasses.replace(batch, prompt=np.tile(INSTRUCTIONS[1], (3, 1)), prompt_length=size)
+    for domain in search.DOMAINS:
+        ours = found(batch, Search(3, domain, prune=False), np.inf)
+        wanted = found(told, Search(3), instructed=False)
+        np.testing.assert_array_equal(ours.ids, wanted.ids)
+        np.testing.assert_allclose(ours.score, wanted.score, atol=1e-5)
+
+
+def test_an_empty_context_is_none_whatever_alpha(found):
+    batch, how = batch_of(), Search(3, prune=True, top=1, delta=0.0)
+    plain = found(batch, dataclasses.replace(how, prune=False))
+    for alpha in (0.3, 4.0):
+        ours = found(batch, how, alpha)
+        np.testing.assert_array_equal(ours.ids[1], plain.ids[1])
+        np.testing.assert_allclose(ours.score[1], plain.score[1], atol=1e-5)
+
+
+def test_what_is_cut_never_appears_however_large_alpha(found):
+    """Only the likeliest token without the context is left: greedy without it."""
+    batch = batch_of()
+    ours = found(batch, Search(3, top=1, delta=0.0), 1e6)
+    plain = found(batch, Search(1))
+    for row in (0, 2):
+        assert list(said(ours, row)) == list(said(plain, row))
+
+
+def test_a_batch_of_n_is_n_batches_of_one_in_any_bucket(found):
+    batch, how = batch_of(4, seed=3), Search(3, top=3, delta=1.0)
+    together = found(batch, how, 0.8, positions="ctc_onsets")
+    spoiled = tiny.garbage(batch)
+    spoiled = dataclasses.replace(spoiled, prompt=batch.prompt)
+    again = found(spoiled, how, 0.8, positions="ctc_onsets")
+    np.testing.assert_array_equal(again.ids, together.ids)
+    np.testing.assert_array_equal(again.score, together.score)
+    longer = dataclasses.replace(
+        batch,
+        wave=np.pad(batch.wave, ((0, 0), (0, 3_200))),
+        context=np.pad(batch.context, ((0, 0), (0, 4))),
+    )
+    for row in range(4):
+        one = jax.tree.map(lambda x: x[row : row + 1], longer)
+        alone = found(one, how, 0.8, positions="ctc_onsets")
+        np.testing.assert_array_equal(alone.ids[0], together.ids[row])
+        np.testing.assert_allclose(alone.score[0], together.score[row], atol=1e-4)
+
+
+def test_rows_of_weight_0_say_nothing_and_harm_nobody(found):
+    batch, how = batch_of(4, seed=3), Search(3, top=3, delta=1.0)
+    together = found(batch, how, 0.8, positions="ctc_onsets")
+    absent = jax.tree.map(np.copy, batch)
+    absent.weight[2], absent.wave[2] = 0, np.nan
+    ours = found(absent, how, 0.8, positions="ctc_onsets")
+    assert not ours.length[2].any() and (ours.score[2] == -np.inf).all()
+    for row in (0, 1, 3):
+        np.testing.assert_array_equal(ours.ids[row], together.ids[row])
+        np.testing.assert_array_equal(ours.score[row], together.score[row])
+
+
+# The parts.
+
+
+def test_the_joint_probability_is_equation_1():
+    rng = np.random.default_rng(0)
+    p, q = (rng.dirichlet(np.ones(7), 2) for _ in "ab")
+    for alpha in (0.0, 0.5, 3.0):
+        linear = search.joint(np.log(p), np.log(q), alpha, "linear")
+        wanted = alpha / (1 + alpha) * q + 1 / (1 + alpha) * p
+        np.testing.assert_allclose(np.exp(linear), wanted, rtol=1e-4)
+        log = search.joint(np.log(p), np.log(q), alpha, "log")
+        wanted = q ** (alpha / (1 + alpha)) * p ** (1 / (1 + alpha))
+        np.testing.assert_allclose(np.exp(log), wanted, rtol=1e-4)
+
+
+def test_plausible_is_by_rank_or_by_distance():
+    x = jnp.log(jnp.array([0.4, 0.3, 0.2, 0.06, 0.04]))
+    assert search.plausible(x, 2, 0.0).tolist() == [True, True, False, False, False]
+    assert search.plausible(x, 1, 0.7).tolist() == [True, True, True, False, False]
+    assert search.plausible(x, 9, 0.0).all()
+
+
+def test_a_cache_goes_on_from_other_rows():
+    rng = np.random.default_rng(0)
+    size = (2, 4, 5, 2, 8)
+    cache = caches.KVCache(
+        k=rng.normal(size=size), v=rng.normal(size=size), valid=rng.random((4, 5)) < 0.5, slot=3
+    )
+    rows = np.array([2, 2, 0, 1])
+    moved = caches.reorder(cache, rows)
+    np.testing.assert_allclose(moved.k, cache.k[:, rows], rtol=1e-6)
+    np.testing.assert_allclose(moved.v, cache.v[:, rows], rtol=1e-6)
+    np.testing.assert_array_equal(moved.valid, cache.valid[rows])
+    late = caches.reorder(cache, rows, since=2)
+    np.testing.assert_allclose(late.k[:, :, :2], cache.k[:, :, :2], rtol=1e-6)
+    np.testing.assert_allclose(late.v[:, :, 2:], cache.v[:, rows, 2:], rtol=1e-6)
+    np.testing.assert_array_equal(late.valid[:, 2:], cache.valid[rows, 2:])
+    wide = caches.reorder(cache, np.repeat(np.arange(4), 3))
+    assert wide.k.shape == (2, 12, 5, 2, 8) and wide.valid.shape == (12, 5)
