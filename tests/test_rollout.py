@@ -13,6 +13,7 @@ import tiny
 
 from seedasr_jax import config
 from seedasr_jax.data_pipelines.manifest import Row
+from seedasr_jax.errors import ConfigError
 from seedasr_jax.losses import mwer
 from seedasr_jax.parallel import sharding
 from seedasr_jax.text.weighted import weighted_errors
@@ -118,6 +119,21 @@ def test_rows_of_a_global_array_come_back(built):
 
 
 # The objective.
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("hypotheses", 1, "at least 2"),  # a list of one teaches nothing
+        ("temperature", -1.0, "at least 0"),
+        ("keyword_weight", -1.0, "at least 0"),
+        ("unit", "words", "Did you mean word"),
+        ("ce_wait", 1.0, "ce_weight"),
+    ],
+)
+def test_options_that_cannot_be(option, value, words):
+    with pytest.raises(ConfigError, match=words):
+        built_for(**{option: value})
 
 
 @pytest.fixture(scope="module")

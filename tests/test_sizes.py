@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from seedasr_jax import config
+from seedasr_jax.batch import abstract
 from seedasr_jax.configs import common
+from seedasr_jax.decode.search import Search, search
 from seedasr_jax.models.acllm import AcLLM, Tokens
 from seedasr_jax.models.decoder import Decoder
 from seedasr_jax.models.luise import Luise
@@ -67,3 +69,26 @@ def test_the_whole_recogniser_at_5b_and_8b():
     )
     projections = 4_096 * 4_096 * 2 + 4_096 * 1_024 * 2
     assert adapters == 36 * 64 * (2 * (4_096 + 4_096) + 2 * (4_096 + 1_024)) < 36 * projections
+
+
+def test_a_joint_search_at_full_size():
+    c = common.graph("full")
+    c.model.encoder, c.model.decoder = common.luise("2b"), common.qwen3_8b()
+    c.model.dtype = "bfloat16"
+    settings = config.build(c.model.to_dict(), config.Model)
+    parts = ("encoder", "converter", "decoder")
+
+    def create():
+        tokens = Tokens(pad=0, start=1, eos=2)
+        return AcLLM(settings, tokens, 151_936, parts, remat="none", rngs=nnx.Rngs(0))
+
+    batch = abstract(utterances=2, samples=30 * 16_000, prompt=0, context=10_240, tokens=0)
+    instructions = (np.zeros(7, np.int32), np.zeros(12, np.int32))
+
+    def decode(model, batch):
+        how = Search(4)
+        return search(model, batch, 200, how, instructions=instructions, alpha=0.5)
+
+    found = nnx.eval_shape(decode, nnx.eval_shape(create), batch)
+    assert found.ids.shape == found.logprobs.shape == (2, 4, 200)
+    assert found.score.shape == (2, 4) and found.score.dtype == jnp.float32

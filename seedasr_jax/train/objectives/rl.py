@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from seedasr_jax import shapes
+from seedasr_jax.errors import ConfigError
 from seedasr_jax.losses import mwer
 from seedasr_jax.models import acllm
+from seedasr_jax.text import score
 from seedasr_jax.train import rollout
 from seedasr_jax.train.objectives.registry import register
 from seedasr_jax.train.objectives.shared import ROLLOUT, Hearing, count
@@ -40,6 +42,16 @@ class Rl(Hearing):
         temperature: float
         keyword_weight: float
         unit: str
+
+    def __init__(self, stage, tokens, vocabulary, options):
+        super().__init__(stage, tokens, vocabulary, options)
+        least = {"hypotheses": 2, "temperature": 0, "ce_weight": 0, "keyword_weight": 0}
+        for name, value in least.items():
+            if getattr(options, name) < value:
+                raise ConfigError(
+                    f"objective.{name}: expected at least {value}, found {getattr(options, name)}"
+                )
+        score.units("", options.unit)
 
     @property
     def parts(self):
