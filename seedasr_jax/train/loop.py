@@ -20,12 +20,14 @@ class Stopped(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Hooks:
-    """What the loop calls: each takes a step and what belongs to it."""
+    """What the loop calls: each takes what belongs to a step."""
 
     save: Callable[[int, TrainState], None]
     evaluate: Callable[[int, TrainState], dict]  # terms to log
     stopping: Callable[[], bool]
     progress: Callable[[int, float, dict], None]  # step, steps per second, terms
+    # Terms -> scalars to log; raises UserError where going on is pointless.
+    summary: Callable[[dict], dict] = lambda terms: terms
 
 
 def run(
@@ -53,7 +55,7 @@ def run(
 
     Raises:
         Stopped: hooks.stopping() said so; the state was saved.
-        UserError: too many gradients were not finite.
+        UserError: too many gradients were not finite, or hooks.summary() gave up.
     """
     every, step = stage.run, int(state.step)
     while step < stage.steps:
@@ -62,7 +64,7 @@ def run(
         last, stopping = step == stage.steps, hooks.stopping()
         row, host = {}, {}
         if step % every.log_every == 0 or last:
-            row |= terms | {"skipped": state.skipped}
+            row |= hooks.summary(terms) | {"skipped": state.skipped}
             jax.block_until_ready(row)
             speed = metrics.speed(step)
             host = {"steps_per_second": speed, "peak_memory_gib": peak_memory_gib()}
