@@ -94,6 +94,11 @@ def adamw(lr, **changes):
     ) | dict(changes)
 
 
+def kmeans(keep=0.99):
+    """The fit of k-means: sums over frames, of which a step keeps this share."""
+    return adamw(0.0, name="kmeans", b1=keep)
+
+
 def no_augment(**changes):
     """Every perturbation off."""
     return dict(
@@ -124,6 +129,7 @@ def graph(name, **changes):
     c.model = dict(
         features=dict(mels=80, low_hz=20.0, high_hz=7600.0, floor=1e-5, norm="bin"),
         encoder=luise("75m"),
+        quantizer=dict(codes=8192, width=16, layer=0),
         converter=dict(splice=4),
         decoder=qwen3(12, 512),
         lora=dict(rank=0, alpha=16.0),

@@ -136,7 +136,7 @@ def prepare(expanded: config.Graph, workdir: pathlib.Path) -> Job:
         except ModuleNotFoundError as error:
             raise ConfigError(f"config.imports: {error}; is it on PYTHONPATH?") from error
     blank = recognisers.Tokens(0, 0, 0)
-    graph.check(expanded, lambda stage: objectives.make(stage, blank, 0).parts)
+    graph.check(expanded, lambda stage: _needed(objectives.make(stage, blank, 0)))
     tokenizer = _tokenizer(expanded, workdir)
     read = functools.cache(_content)
     recipes = graph.recipes(
@@ -146,6 +146,10 @@ def prepare(expanded: config.Graph, workdir: pathlib.Path) -> Job:
         outside=_outside,
     )
     return Job(workdir, expanded, tokenizer, recipes)
+
+
+def _needed(objective):
+    return (*objective.parts, *objective.consults)
 
 
 def _content(spec, cache):

@@ -15,7 +15,7 @@ from seedasr_jax.data_pipelines import loader
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.evaluate import sweep
-from seedasr_jax.launch import runtime
+from seedasr_jax.launch import probe, runtime
 from seedasr_jax.launch.progress import Progress, say
 from seedasr_jax.text import vocab
 from seedasr_jax.train import build, graph, loop
@@ -54,17 +54,18 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
         loop.Stopped: `stopping()` said so; the state was saved.
         UserError: data that cannot be used, or gradients that are not finite.
     """
-    stage, folder = job.graph.stages[name], job.folder(name)
+    stage, folder = _resolved(job, name), job.folder(name)
     runtime.keep_programs(job.cache(stage))
     built = build.build(stage, recognisers.special_tokens(job.vocab), job.vocab.size)
     evaluator = Evaluator(job, name, built)
     latest = checkpoints.latest(folder)
     state, parents = _begin(job, name, built, latest is not None)
+    known = (*built.objective.parts, "lora")
     record = checkpoints.begin(
-        stage,
+        job.graph.stages[name],
         job.recipes[name].hash,
         parents=parents,
-        frozen={part: parents[part] for part in parents if part not in stage.trains},
+        frozen={p: parents[p] for p in parents if p in known and p not in stage.trains},
         vocabulary=job.vocab.hash,
         reads=job.recipes[name].tree["reads"],
     )
@@ -90,10 +91,9 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     folder.mkdir(parents=True, exist_ok=True)
     keeper = Keeper(folder, record, stage.run.keep, stream)
     metrics = Metrics(folder, int(state.step), tensorboard=stage.run.tensorboard)
-    more, rollout = {}, getattr(built.objective, "rollout", None)
-    if rollout is not None:
-        more["prepare"] = rollout(built.graphdef, built.mesh, job.vocab)
-    hooks = loop.Hooks(keeper.save, evaluator, stopping, Progress(name, stage.steps), **more)
+    objective, progress = built.objective, Progress(name, stage.steps)
+    prepare = objective.rollout(built.graphdef, built.mesh, job.vocab)
+    hooks = loop.Hooks(keeper.save, evaluator, stopping, progress, objective.summary, prepare)
     batches = ((batch, info.rows) for batch, info in stream)
     with stream, metrics, keeper:
         state = loop.run(built.train_step(), state, batches, metrics, stage, built.mesh, hooks)
@@ -101,9 +101,23 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     say(f"{name}: finished in {keeper.record.spent['seconds']:.0f} s")
 
 
-def _source(job, path):
-    """The checkpoint behind an `init`: a stage of this graph or a path."""
-    return checkpoints.open_checkpoint(job.folder(path) if path in job.graph.stages else path)
+def _source(job, part, source):
+    """The checkpoint behind an `init`, a stage of this graph or a path, and the part there."""
+    where, there = graph.origin(part, source)
+    path = job.folder(where) if where in job.graph.stages else where
+    return checkpoints.open_checkpoint(path), there
+
+
+def _resolved(job, name) -> config.Stage:
+    """A stage's config; with the layer that its probe found best, where it leaves that open."""
+    stage = job.graph.stages[name]
+    if "probe" not in job.recipes[name].parents or stage.model.quantizer.layer:
+        return stage
+    source, _ = _source(job, "probe", job.recipes[name].parents["probe"])
+    layer = probe.best_layer(source)
+    say(f"{name}: layer {layer}, the best of {source.label}")
+    quantizer = dataclasses.replace(stage.model.quantizer, layer=layer)
+    return dataclasses.replace(stage, model=dataclasses.replace(stage.model, quantizer=quantizer))
 
 
 def _begin(job: Job, name: str, built: build.Built, resuming: bool):
@@ -113,9 +127,9 @@ def _begin(job: Job, name: str, built: build.Built, resuming: bool):
     """
     state, stage = built.fresh(), job.graph.stages[name]
     parents = {}
-    for part, path in job.recipes[name].parents.items():
-        source = _source(job, path)
-        parents[part] = source.reference(part, job.workdir)
+    for part, wanted in job.recipes[name].parents.items():
+        source, there = _source(job, part, wanted)
+        parents[part] = source.reference(there, job.workdir, part)
         if part in stage.trains and resuming:
             continue
         for holder in ("params", "frozen"):
@@ -123,10 +137,16 @@ def _begin(job: Job, name: str, built: build.Built, resuming: bool):
             if not checkpoints.select(tree, part):
                 continue
             leaves = checkpoints.hand_over(
-                source, part, tree, places, model=stage.model, vocabulary=job.vocab.hash
+                source,
+                part,
+                tree,
+                places,
+                there="" if there == part else there,
+                model=stage.model,
+                vocabulary=job.vocab.hash,
             )
             state = state.replace(**{holder: checkpoints.fill(tree, leaves)})
-        say(f"{name}: {part} from {source.label}")
+            say(f"{name}: {part} from {source.label}")
     for part in {checkpoints.part_of(leaf) for leaf in checkpoints.flat(state.frozen)}:
         if part not in parents:
             raise ConfigError(
@@ -218,11 +238,11 @@ class Evaluator:
         self.setting = sweep.Setting(
             evaluation.decode, evaluation.normalizer, evaluation.unit, evaluation.tokens
         )
-        self.recogniser = recognisers.Recogniser(
-            built.graphdef, None, job.vocab, built.stage.model, built.objective.parts
-        )
+        model, parts = built.stage.model, built.objective.parts
+        self.layers = probe.recognisers(built.graphdef, job.vocab, model, parts)
+        self.recogniser = recognisers.Recogniser(built.graphdef, None, job.vocab, model, parts)
         if evaluation.tasks:
-            sweep.check(self.recogniser, self.setting)
+            sweep.check(self.layers[0] if self.layers else self.recogniser, self.setting)
         self.tasks = [
             loader.evaluation(
                 task,
@@ -236,17 +256,26 @@ class Evaluator:
         ]
 
     def __call__(self, step: int, state) -> dict:
-        """{"eval": {task: error rate}} of the state."""
+        """{"eval": {task: error rate}} of the state; of a probe, of each layer."""
         if not self.tasks:
             return {}
-        recogniser = self.recogniser.with_state(nnx.merge_state(state.params, state.frozen))
+        state = nnx.merge_state(state.params, state.frozen)
+        label = f"{self.name} {step}"
+        if not self.layers:
+            rates = self._rates(self.recogniser.with_state(state), label)
+            return {"eval": {task: {"error_rate": rate} for task, rate in rates.items()}}
+        return probe.report(
+            [
+                self._rates(recogniser.with_state(state), f"{label} layer {number}")
+                for number, recogniser in enumerate(self.layers, 1)
+            ]
+        )
+
+    def _rates(self, recogniser, label) -> dict[str, float]:
+        """{task: error rate}."""
         rates = {}
         for task in self.tasks:
-            row, _ = sweep.evaluate(
-                recogniser, f"{self.name}@{step}", task.name, task, self.setting
-            )
-            rates[task.name] = {"error_rate": row["error_rate"]}
-            say(
-                f"{self.name} {step}: {task.name}  {self.setting.decode}  {row['error_rate']:.2f} %"
-            )
-        return {"eval": rates}
+            row, _ = sweep.evaluate(recogniser, label, task.name, task, self.setting)
+            rates[task.name] = row["error_rate"]
+            say(f"{label}: {task.name}  {self.setting.decode}  {row['error_rate']:.2f} %")
+        return rates

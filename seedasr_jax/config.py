@@ -58,6 +58,15 @@ class Encoder:
 
 
 @dataclasses.dataclass(frozen=True)
+class Quantizer:
+    """Speech tokenizer of the self-supervised stages: what they predict."""
+
+    codes: int  # labels, and rows of the head that predicts them
+    width: int  # what mel frames are projected to; k-means has the encoder's
+    layer: int  # whose output k-means clusters, 1 the lowest; 0: the best of the stage init.probe
+
+
+@dataclasses.dataclass(frozen=True)
 class Converter:
     """Splice and one linear layer."""
 
@@ -104,6 +113,7 @@ class Model:
 
     features: Features
     encoder: Encoder
+    quantizer: Quantizer
     converter: Converter
     decoder: Decoder
     lora: Lora
@@ -164,9 +174,9 @@ class Augment:
 
 @dataclasses.dataclass(frozen=True)
 class Optim:
-    """AdamW with warm-up and decay."""
+    """AdamW with warm-up and decay, or the fit of k-means."""
 
-    name: str
+    name: str  # adamw, or kmeans: of it only b1 is read, the share of old frames that a step keeps
     lr: float
     warmup: int
     decay: str  # cosine, linear or constant

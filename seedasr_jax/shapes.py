@@ -1,7 +1,7 @@
 """Shapes: the axis letters of the project, and the two things that are done with a length.
 
 Letters (one meaning everywhere): A micro-batches, B batch, S samples, T frames, F mel bins,
-D encoder width, K splice or kernel, U speech tokens, P prompt tokens, C context tokens,
+D encoder width, K splice, kernel or codes, U speech tokens, P prompt tokens, C context tokens,
 N decoder positions, L transcript tokens (or layers in parameters), E decoder width, H heads,
 G key-value heads, V vocabulary.
 """

@@ -13,6 +13,7 @@ import tiny
 
 from seedasr_jax.losses.cross_entropy import cross_entropy
 from seedasr_jax.losses.ctc import ctc, feasible
+from seedasr_jax.losses.masked_prediction import describe, histogram, masked_prediction
 
 RNG = np.random.default_rng(0)
 both = jax.jit(jax.value_and_grad(ctc), static_argnums=5)
@@ -119,3 +120,27 @@ def test_feasible_of_narrow_buckets(tokens):
     ids = jnp.ones((2, tokens), jnp.int32)
     lengths = jnp.array([tokens, 0])
     np.testing.assert_array_equal(feasible(ids, lengths, jnp.array([1, 1])), [tokens > 0, False])
+
+
+def test_masked_prediction_sums_over_masked_frames_only():
+    logits = RNG.normal(0, 2, (2, 5, 4)).astype(np.float32)
+    labels = RNG.integers(0, 4, (2, 5))
+    masked = np.array([[0, 1, 1, 0, 0], [0, 0, 0, 0, 1]], np.float32)
+    spoiled = np.where(masked[..., None] > 0, logits, np.nan)
+    total, hits = masked_prediction(jnp.asarray(spoiled), jnp.asarray(labels), jnp.asarray(masked))
+    exact = logits.astype(np.float64)
+    nats = np.log(np.exp(exact).sum(-1)) - np.take_along_axis(exact, labels[..., None], 2)[..., 0]
+    np.testing.assert_allclose(total, (nats * masked).sum(), rtol=1e-5)
+    assert hits == ((logits.argmax(-1) == labels) * masked).sum()
+
+
+def test_figures_of_a_codebook():
+    labels, masked = jnp.array([[0, 0, 2], [3, 1, 0]]), jnp.array([[1.0, 1, 1], [1, 0, 0]])
+    counts = histogram(labels, masked, 5)
+    np.testing.assert_array_equal(counts, [2, 0, 1, 1, 0])
+    found = describe(counts)
+    entropy = -(0.5 * np.log(0.5) + 2 * 0.25 * np.log(0.25))
+    assert found["used_codes"] == 3 / 5 and found["majority"] == 0.5
+    np.testing.assert_allclose([found["entropy"], found["perplexity"]], [entropy, np.exp(entropy)])
+    np.testing.assert_allclose(describe(np.full(7, 3))["perplexity"], 7)
+    assert describe(np.zeros(7))["perplexity"] == 1  # no masked frame at all

@@ -1,4 +1,4 @@
-"""SpecAugment: how much is hidden, and from whom it depends.
+"""SpecAugment and spans: how much is hidden, and on what it depends.
 
 Dims: B batch, T frames, F mel bins.
 """
@@ -69,3 +69,68 @@ def test_draws_follow_the_position_alone_and_no_padding():
     longer = hidden(frames=FRAMES + 30, position=jnp.array([7, 1, 4]), **options)
     np.testing.assert_array_equal(longer[:, :FRAMES], some)
     assert (hidden(position=jnp.array([7, 1, 4]), seed=1, **options) != some).any()
+
+
+def spans(frames=FRAMES, position=None, count=COUNT, seed=0, start=0.02, span=6):
+    """[B T] bool of masking.spans."""
+    position = jnp.arange(ROWS) if position is None else position
+    draw = jax.jit(masking.spans, static_argnums=1, static_argnames=("start", "span"))
+    count = count[position]
+    return np.asarray(draw(count, frames, jax.random.key(seed), position, start=start, span=span))
+
+
+def test_spans_are_where_frames_started_them():
+    hidden = spans(start=0.1)
+    for row, count in zip(hidden, np.asarray(COUNT)):
+        assert row.any() and not row[count:].any()
+        for length, end in zip(runs(row), np.flatnonzero(np.diff(np.r_[row, False] * 1) == -1)):
+            assert length >= 6 or end == count - 1  # cut by the end alone
+
+
+def test_the_share_that_is_hidden_is_the_published_one():
+    """0.01 and 40 frames: about a third (1 - 0.99^40), less at the beginning."""
+    count = jnp.full(ROWS, 1_000)
+    hidden = spans(1_000, count=count, start=0.01, span=40)
+    assert abs(hidden[:, 40:].mean() - (1 - 0.99**40)) < 0.03
+    np.testing.assert_array_equal(spans(1_000, count=count, start=1.0, span=1), True)
+
+
+def test_each_utterance_has_a_span_and_whole_where_there_is_room():
+    hidden = spans(start=0.0)
+    for row, count in zip(hidden, np.asarray(COUNT)):
+        assert list(runs(row)) == [6] and not row[count:].any()
+    short = spans(start=0.0, count=jnp.full(ROWS, 4))
+    np.testing.assert_array_equal(short.sum(1), [min(4, n) for n in short.sum(1)])
+    assert short[:, 0].all()  # no room: from the beginning
+    assert not spans(start=0.0, count=jnp.zeros(ROWS, jnp.int32)).any()
+    firsts = {int(np.argmax(row)) for row in spans(count=jnp.full(ROWS, 20), start=0.0)}
+    assert min(firsts) == 0 and max(firsts) == 14
+
+
+def test_spans_follow_the_position_alone_and_no_padding():
+    some = spans(position=jnp.array([7, 1, 4]))
+    np.testing.assert_array_equal(spans(position=jnp.array([4, 7])), some[[2, 0]])
+    longer = spans(frames=FRAMES + 30, position=jnp.array([7, 1, 4]))
+    np.testing.assert_array_equal(longer[:, :FRAMES], some)
+    assert (spans(position=jnp.array([7, 1, 4]), seed=1) != some).any()
+
+
+def test_an_encoder_frame_is_predicted_where_all_its_real_frames_are_hidden():
+    hidden = np.zeros((3, 10), bool)
+    hidden[0, 1:9] = True  # all of 4..7, some of 0..3 and 8..9
+    hidden[1, 4:6] = True  # the second frame's real half: the utterance ends there
+    hidden[2] = True
+    found = masking.whole(jnp.asarray(hidden), jnp.array([10, 6, 0]), 4)
+    np.testing.assert_array_equal(found, [[0, 1, 0], [0, 1, 0], [0, 0, 0]])
+
+
+def test_noise_stands_where_frames_are_hidden():
+    hidden = jnp.asarray(np.random.default_rng(0).random((ROWS, FRAMES)) < 0.5)
+    mel = jnp.full((ROWS, FRAMES, BINS), 7.0)
+    position = jnp.arange(ROWS)
+    found = np.asarray(masking.noise(mel, hidden, jax.random.key(0), position, 0.1))
+    drawn = found[np.asarray(hidden)]
+    assert abs(drawn.std() - 0.1) < 0.002 and abs(drawn.mean()) < 0.002
+    assert (found[~np.asarray(hidden)] == 7).all()
+    other = masking.noise(mel[:2], hidden[:2], jax.random.key(0), position[:2], 0.1)
+    np.testing.assert_array_equal(other, found[:2])

@@ -34,7 +34,7 @@ def test_no_warmup_starts_at_the_peak():
 def test_unknown_names_are_refused():
     with pytest.raises(ConfigError, match=r"'cosin' is not known\. Did you mean cosine"):
         optim.schedule(settings(decay="cosin"), 10)
-    with pytest.raises(ConfigError, match="expected 'adamw', found 'sgd'"):
+    with pytest.raises(ConfigError, match="expected one of adamw, kmeans, found 'sgd'"):
         optim.make(settings(name="sgd"), 10)
 
 

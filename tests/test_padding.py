@@ -20,11 +20,14 @@ from seedasr_jax import config, shapes
 from seedasr_jax.audio import logmel, masking, perturb
 from seedasr_jax.losses.cross_entropy import cross_entropy
 from seedasr_jax.losses.ctc import ctc
-from seedasr_jax.models import conformer, luise, small
+from seedasr_jax.losses.masked_prediction import masked_prediction
+from seedasr_jax.models import conformer, luise, pretraining, small
 from seedasr_jax.models.attention import RelativeAttention
 from seedasr_jax.models.converter import Converter
 from seedasr_jax.models.ctc_head import CtcHead
 from seedasr_jax.models.decoder import Decoder
+from seedasr_jax.quantize.kmeans import KMeans
+from seedasr_jax.quantize.random_projection import RandomProjection
 
 MODULES, FUNCTIONS = {}, {}
 WIDTH = 16
@@ -49,6 +52,18 @@ def decode(module, x, length):
     return module.logits(module(x, positions, shapes.valid(length, x.shape[1])))
 
 
+def every_layer(encoder, mel, length):
+    """[B T/R L*D]: layers side by side, the examples first."""
+    layers, length = encoder.every_layer(mel, length)
+    return jnp.concatenate(list(layers), -1), length
+
+
+def probe(module, x, length):
+    """Logits of both layers, the second of which is another view of x."""
+    both = module(jnp.stack([x, jnp.flip(x, -1)]), lambda logits: logits)
+    return jnp.concatenate(list(both), -1), length
+
+
 def add(name, call, kind, *arguments, width=WIDTH, **options):
     """Adds a module to the table."""
     MODULES[name] = (call, lambda: tiny.make(kind, *arguments, **options), (12, width))
@@ -70,6 +85,19 @@ add(
 )
 add("luise", lengthened, luise.Luise, CONV_4, 8, width=8, remat="none")
 add("luise_clipped", lengthened, luise.Luise, tiny.encoder(clip=2), 8, width=8, remat="block")
+add("luise_layers", every_layer, luise.Luise, ENCODER, 8, width=8, remat="none")
+add("ssl_head", same_length(lambda head, x, _: head(x)), pretraining.SslHead, WIDTH, 12)
+add("probe", probe, pretraining.Probe, 2, WIDTH, tiny.VOCABULARY, remat="none")
+MODULES["random_projection"] = (
+    lengthened,
+    lambda: tiny.drawn(lambda rngs: RandomProjection(8, size=4, codes=32, width=5, rngs=rngs)),
+    (12, 8),
+)
+MODULES["kmeans"] = (
+    lambda module, x, length: (module.distances(x), module(x, length)[1]),
+    lambda: tiny.drawn(lambda rngs: KMeans(WIDTH, codes=12)),
+    (12, WIDTH),
+)
 add("converter", lengthened, Converter, WIDTH, 6, splice=3)
 add("ctc_head", same_length(lambda head, x, _: head(x)), CtcHead, WIDTH, tiny.VOCABULARY)
 add(
@@ -120,6 +148,21 @@ def spec_augment(x, length):
     position = jnp.full(len(x), 3)
     options = tiny.augment(**tiny.ALL_DRAWS)
     return masking.spec_augment(x, length, jax.random.key(0), position, options), length
+
+
+@function((12, 8))
+def spans_and_noise(x, length):
+    rng, position = jax.random.key(0), jnp.full(len(x), 3)
+    hidden = masking.spans(length, x.shape[1], rng, position, start=0.1, span=3)
+    return masking.noise(x, hidden, rng, position, 0.1), length
+
+
+@function((12, 5))
+def masked_prediction_gradient(x, length):
+    hidden = masking.whole(shapes.valid(length, x.shape[1]), length, 1)
+    labels = jnp.full(x.shape[:2], 2)
+    weights = hidden.astype(jnp.float32)
+    return jax.grad(lambda x: masked_prediction(x, labels, weights)[0])(x), length
 
 
 @function((12, 5))

@@ -12,6 +12,7 @@ import pytest
 import tiny
 
 from seedasr_jax import config
+from seedasr_jax.configs import common
 from seedasr_jax.train import build
 from seedasr_jax.train.state import TrainState
 from seedasr_jax.train.step import make_train_step
@@ -41,6 +42,32 @@ KINDS = {
             ce_weight=0.5, hypotheses=3, temperature=1.0, keyword_weight=3.0, unit="word"
         ),
     ),
+}
+LABELS = {"model.quantizer.codes": 12, "model.quantizer.layer": 1}
+HIDE = dict(start=0.1, span=8, noise=0.1)
+KINDS |= {
+    "ssl1": dict(
+        kind="ssl1",
+        parts=("encoder", "ssl_head", "quantizer"),
+        trains=("encoder", "ssl_head"),
+        objective=HIDE,
+        **(DRAWS | LABELS),
+    ),
+    "ssl2": dict(
+        kind="ssl2",
+        parts=("encoder", "ssl_head", "teacher", "codebook"),
+        trains=("encoder", "ssl_head"),
+        objective=HIDE,
+        **LABELS,
+    ),
+    "kmeans": dict(
+        kind="kmeans",
+        parts=("teacher", "codebook"),
+        trains=("codebook",),
+        optim=common.kmeans(keep=0.8),
+        **LABELS,
+    ),
+    "probe": dict(kind="probe", parts=("encoder", "probe"), trains=("probe",)),
 }
 MESH = config.Mesh(data=1, fsdp=4, tensor=2, expert=1)
 STEPS = 20
@@ -93,7 +120,7 @@ def test_a_stage_learns_what_trains_and_leaves_the_rest(trained):
     stage, first, losses, last, _ = trained
     assert np.isfinite(losses).all() and np.mean(losses[-3:]) < losses[0]
     frozen = copied(first.frozen)
-    assert bool(frozen) == (stage.kind in ("sft", "rl"))
+    assert bool(frozen) == (stage.kind in ("sft", "rl", "ssl2", "kmeans", "probe"))
     for before, after in zip(frozen, copied(last.frozen)):
         np.testing.assert_array_equal(before, after)
     moved = [(a != b).any() for a, b in zip(copied(first.params), copied(last.params))]

@@ -19,6 +19,7 @@ from seedasr_jax.models.acllm import PARTS, AcLLM, Tokens
 TOKENS = Tokens(pad=0, start=2, eos=3)
 VOCABULARY = 20
 FEATURES = config.Features(mels=8, low_hz=20.0, high_hz=4000.0, floor=1e-5, norm="bin")
+SUMS = ("counts", "second", "frames")  # parameters that are never below 0
 ALL_DRAWS = dict(
     tempo=(0.9, 1.1),
     warp=(0.9, 1.1),
@@ -72,7 +73,8 @@ def values(state, seed=0):
         matrix = path[-1] not in ("bias", "scale", "content_bias", "position_bias")
         size = param.shape[-2] ** -0.5 if matrix and len(param.shape) > 1 else 0.2
         mean = 1.0 if path[-1] == "scale" else 0.0
-        return param.replace(rng.normal(mean, size, param.shape).astype(np.float32))
+        drawn = np.asarray(rng.normal(mean, size, param.shape), np.float32)
+        return param.replace(abs(drawn) if path[-1] in SUMS else drawn)
 
     return nnx.map_state(fill, state)
 

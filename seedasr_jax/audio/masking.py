@@ -1,6 +1,6 @@
-"""What is hidden from the model: SpecAugment (arXiv 1904.08779).
+"""What is hidden from the model: SpecAugment (arXiv 1904.08779), and spans to be predicted.
 
-Dims: B batch, T frames, F mel bins.
+Dims: B batch, T frames, F mel bins, R = subsampling of the encoder.
 """
 
 import jax
@@ -45,3 +45,56 @@ def spec_augment(mel, count, rng, position, augment: config.Augment):
         return hidden
 
     return jnp.where(jax.vmap(one)(position, count), 0, mel)
+
+
+def spans(count, size, rng, position, *, start, span):
+    """Spans of frames to be hidden and predicted (BEST-RQ, arXiv 2202.01855).
+
+    Each real frame starts a span with probability `start`; spans may overlap and end with the
+    utterance. One that drew none gets one, whole where there is room.
+
+    Args:
+        count: [B] int32, real frames; size: T.
+        rng: the step's key; position: [B] int32, folded in per example.
+        start: probability; span: frames.
+
+    Returns:
+        [B T] bool, false at padding.
+    """
+
+    def one(position, count):
+        keys = jax.random.split(jax.random.fold_in(rng, position), 2)
+        # What frame t draws depends on the key and on t alone: a longer bucket changes no mask.
+        at = jnp.arange(size)
+        starts = (jax.random.uniform(keys[0], (size,)) < start) & (at < count)
+        room = jnp.maximum(count - span + 1, 1)
+        only = jnp.floor(jax.random.uniform(keys[1]) * room).astype(jnp.int32)
+        starts = jnp.where(starts.any(), starts, at == only)
+        begun = jnp.cumsum(starts)
+        ended = jnp.pad(begun, (span, 0))[:size]  # begun `span` frames ago or earlier
+        return (begun > ended) & (at < count)
+
+    return jax.vmap(one)(position, count)
+
+
+def whole(hidden, count, stride):
+    """Encoder frames all of whose real mel frames are hidden: [B T] bool -> [B ceil(T/R)] bool.
+
+    All and not any: of a frame that is hidden in part the label can be read off.
+    """
+    dims = shapes.check(hidden, "B T")
+    hidden = hidden | ~shapes.valid(count, dims["T"])
+    hidden = jnp.pad(hidden, ((0, 0), (0, -dims["T"] % stride)), constant_values=True)
+    hidden = hidden.reshape(dims["B"], -1, stride).all(-1)
+    return hidden & shapes.valid(-(-count // stride), hidden.shape[1])
+
+
+def noise(mel, hidden, rng, position, deviation):
+    """[B T F] with the hidden frames, [B T] bool, replaced by draws from N(0, deviation^2)."""
+    dims = shapes.check(mel, "B T F")
+    shapes.check(hidden, "B T", dims)
+
+    def one(position):
+        return jax.random.normal(jax.random.fold_in(rng, position), mel.shape[1:])
+
+    return jnp.where(hidden[..., None], deviation * jax.vmap(one)(position), mel)

@@ -4,7 +4,8 @@ Names of parameters are paths in the state, joined by dots, such as `encoder.fro
 Files hold no other structure, so they outlive changes of flax and optax.
 """
 
-from seedasr_jax.checkpoint.opened import Checkpoint, hand_over, open_checkpoint
+from seedasr_jax.checkpoint.handover import hand_over
+from seedasr_jax.checkpoint.opened import Checkpoint, open_checkpoint
 from seedasr_jax.checkpoint.record import StageRecord, begin, read, write
 from seedasr_jax.checkpoint.steps import Writer, latest, note, restore
 from seedasr_jax.checkpoint.trees import fill, flat, nest, parameters_hash, part_of, parts, select

@@ -8,13 +8,12 @@ import jax
 from seedasr_jax import config
 from seedasr_jax.checkpoint import record as records
 from seedasr_jax.checkpoint import steps, tensors, trees
-from seedasr_jax.errors import ConfigError, UserError, nearest
+from seedasr_jax.errors import UserError, nearest
 
 CONFIG_FILE = "config.json"
 BUNDLE_FORMAT = "seedasr_jax.bundle"  # `format` in a bundle's config.json
 VOCAB_FOLDER = "vocab"
 _PARAMS = "params."  # where a step holds its parameters
-_SPEAK = ("ctc_head", "decoder")  # parts whose rows are the vocabulary's pieces
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +49,8 @@ class Checkpoint:
             UserError: it has no such part, or a frozen one's stage is not there.
         """
         if part in self.record.frozen:
-            return self._holder(part).shapes(part)
+            holder, there = self._holder(part)
+            return {trees.renamed(n, there, part): x for n, x in holder.shapes(there).items()}
         found = trees.select(self._own(), part)
         if not found:
             known = ", ".join(self.parts())
@@ -70,13 +70,18 @@ class Checkpoint:
         """
         places = None if shardings is None else trees.flat(shardings)
         leaves = self.read(part, self.shapes(part), places)
-        self.verify(part, trees.parameters_hash(leaves))
+        first = self._first_name(part)
+        named = {trees.renamed(name, part, first): leaf for name, leaf in leaves.items()}
+        self.verify(part, trees.parameters_hash(named))
         return trees.nest(leaves)
 
     def read(self, part: str, names, places: dict | None = None) -> dict:
         """{name: array} of some of `shapes(part)`; the content is not verified."""
         if part in self.record.frozen:
-            return self._holder(part).read(part, names, places)
+            holder, there = self._holder(part)
+            theirs = {trees.renamed(name, part, there): name for name in names}
+            moved = None if places is None else {n: places[ours] for n, ours in theirs.items()}
+            return {theirs[n]: x for n, x in holder.read(there, theirs, moved).items()}
         if self.bundle is None:
             where = None if places is None else {_PARAMS + name: places[name] for name in names}
             path = steps.find(self.folder, self.step)
@@ -114,12 +119,16 @@ class Checkpoint:
             return self.record.hashes[part]
         return trees.parameters_hash(self.load(part))
 
-    def reference(self, part: str, workdir) -> dict[str, str]:
-        """{"checkpoint", "hash"} for a child's stage.json; relative if it lies in `workdir`."""
+    def reference(self, part: str, workdir, name: str | None = None) -> dict[str, str]:
+        """{"checkpoint", "hash"} for a child's stage.json; relative if it lies in `workdir`.
+
+        "part" stands beside them where the child calls it by another `name`.
+        """
+        other = {} if name in (None, part) else {"part": part}
         where = self.folder if self.bundle else f"{self.folder}@{self.step}"
         if self.bundle is None and self.folder.parent == records.absolute(workdir):
             where = f"{self.name}@{self.step}"
-        return {"checkpoint": str(where), "hash": self.part_hash(part)}
+        return {"checkpoint": str(where), "hash": self.part_hash(part)} | other
 
     def lineage(self) -> list[dict]:
         """What it came from, itself first, each once.
@@ -156,9 +165,18 @@ class Checkpoint:
         found = steps.shapes(steps.find(self.folder, self.step))
         return {n.removeprefix(_PARAMS): x for n, x in found.items() if n.startswith(_PARAMS)}
 
-    def _holder(self, part) -> "Checkpoint":
-        """The checkpoint that a frozen part is in."""
-        return open_checkpoint(_resolve(self.folder.parent, self.record.frozen[part]["checkpoint"]))
+    def _holder(self, part) -> tuple["Checkpoint", str]:
+        """The checkpoint that a frozen part is in, and its name there."""
+        reference = self.record.frozen[part]
+        holder = open_checkpoint(_resolve(self.folder.parent, reference["checkpoint"]))
+        return holder, reference.get("part", part)
+
+    def _first_name(self, part) -> str:
+        """The name of a part where it was trained, under which its hash was taken."""
+        if part not in self.record.frozen:
+            return part
+        holder, there = self._holder(part)
+        return holder._first_name(there)
 
 
 def open_checkpoint(path) -> Checkpoint:
@@ -234,47 +252,3 @@ def _last_finished(workdir, settings):
 def _resolve(workdir, where):
     """A reference's path; what is not absolute stands under the workdir."""
     return where if "://" in where else workdir / where
-
-
-def hand_over(
-    source: Checkpoint, part: str, abstract, shardings=None, *, model=None, vocabulary=None
-):
-    """Loads a part for a stage, after comparing names and shapes with what the stage expects.
-
-    Args:
-        source: where the part comes from.
-        part: such as encoder, or lora.
-        abstract: the stage's tree of parameters (params, frozen, or both; arrays or shapes).
-        shardings: a tree that has those of the part; None: NumPy arrays.
-        model: the stage's config.Model, to name the key that differs.
-        vocabulary: hash of the stage's tokenizer, which the part must share if it knows pieces.
-
-    Returns:
-        Nested dicts {MODULE: {...}} in the stage's types, for `fill`.
-
-    Raises:
-        ConfigError: a parameter is missing, left over or of another shape; nothing was loaded then.
-    """
-    where = f"init.{part}={source.label}"
-    cure = f"; make the models equal or set init.{part}=fresh"
-    if vocabulary is not None and part in _SPEAK and source.record.vocabulary != vocabulary:
-        raise ConfigError(
-            f"{where}: the vocabulary differs (hash {source.record.vocabulary}, this stage's is"
-            f" {vocabulary}): set vocab.path={source.vocab} or init.{part}=fresh"
-        )
-    if model is not None:
-        keys = config.difference(config.to_dict(source.stage.model), config.to_dict(model))
-        keys = [key for key in keys if key.startswith(f"{part}.")] or keys
-        cure = f" (model.{'; model.'.join(keys[:3])}){cure}" if keys else cure
-    wanted, found = trees.select(abstract, part), source.shapes(part)
-    for name, leaf in wanted.items():
-        if name not in found:
-            raise ConfigError(f"{where}: it has no {name} {list(leaf.shape)}{cure}")
-        expected, stored = list(leaf.shape), list(found[name].shape)
-        if stored != expected:
-            raise ConfigError(f"{where}: {name}: expected {expected}, found {stored}{cure}")
-    for name, leaf in found.items():
-        if name not in wanted:
-            raise ConfigError(f"{where}: {name} {list(leaf.shape)} is left over{cure}")
-    leaves = trees.flat(source.load(part, shardings))
-    return trees.nest({name: x.astype(wanted[name].dtype) for name, x in leaves.items()})

@@ -57,6 +57,11 @@ def select(tree, part: str) -> dict:
     return {name: leaf for name, leaf in flat(tree).items() if part_of(name) == part}
 
 
+def renamed(name: str, old: str, new: str) -> str:
+    """The name of a parameter when its part is called `new` and no longer `old`."""
+    return new + name.removeprefix(old) if name.startswith(f"{old}.") else name
+
+
 def parameters_hash(tree) -> str:
     """SHA-256 (hex) over name, type, shape and bytes of each parameter, sorted by name.
 

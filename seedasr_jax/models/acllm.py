@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from seedasr_jax import config, shapes
 from seedasr_jax.batch import Batch
-from seedasr_jax.models import encoders, small
+from seedasr_jax.models import encoders, pretraining, small
 from seedasr_jax.models.converter import Converter
 from seedasr_jax.models.ctc_head import CtcHead
 from seedasr_jax.models.decoder import Decoder
@@ -55,15 +55,13 @@ class AcLLM(nnx.Module):
     """The recogniser; a stage builds only the parts that it needs, the others are None."""
 
     def __init__(self, model: config.Model, tokens: Tokens, vocabulary, parts, *, remat, rngs):
-        """`vocabulary`: pieces of the tokenizer; `parts`: a subset of PARTS."""
+        """`vocabulary`: pieces of the tokenizer; `parts`: of PARTS and of pretraining.PARTS."""
         self.config, self.tokens = model, tokens
         options = dict(dtype=jnp.dtype(model.dtype), rngs=rngs)
         widths = (model.encoder.width, model.decoder.width)
         self.encoder = self.ctc_head = self.converter = self.decoder = nnx.data(None)
         if "encoder" in parts:
-            encoder = encoders.lookup(model.encoder.kind)
-            mels = model.features.width
-            self.encoder = encoder(model.encoder, mels, remat=remat, **options)
+            self.encoder = encoders.make(model, remat=remat, **options)
         if "ctc_head" in parts:
             self.ctc_head = CtcHead(model.encoder.width, vocabulary, **options)
         if "converter" in parts:
@@ -73,6 +71,8 @@ class AcLLM(nnx.Module):
             self.decoder = Decoder(
                 model.decoder, vocabulary, lora=model.lora, remat=remat, **options
             )
+        for part in (part for part in parts if part in pretraining.PARTS):
+            setattr(self, part, pretraining.make(part, model, vocabulary, remat=remat, **options))
 
     @property
     def clocked(self):

@@ -1,5 +1,6 @@
 """The encoders a config can name; a module of `config.imports` may register more."""
 
+from seedasr_jax import config
 from seedasr_jax.errors import ConfigError, nearest
 from seedasr_jax.models.luise import Luise
 
@@ -7,7 +8,10 @@ _ENCODERS = {"luise": Luise}
 
 
 def register(name, make):
-    """Adds an encoder: `make(config, mels, *, remat, dtype, rngs)`; see Luise for its call."""
+    """Adds an encoder: `make(config, mels, *, remat, dtype, rngs)`.
+
+    See Luise for its call, and for `every_layer`, which only `probe`, `kmeans` and `ssl2` need.
+    """
     _ENCODERS[name] = make
 
 
@@ -20,3 +24,8 @@ def lookup(name):
     if name not in _ENCODERS:
         raise ConfigError(f"encoder {name!r} is not known.{nearest(name, _ENCODERS)}")
     return _ENCODERS[name]
+
+
+def make(model: config.Model, **options):
+    """The encoder of a model; `options` are remat, dtype and rngs."""
+    return lookup(model.encoder.kind)(model.encoder, model.features.width, **options)

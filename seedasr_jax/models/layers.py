@@ -129,7 +129,8 @@ class Stack(nnx.Module):
     """`layers` copies of one block, stored stacked [L ...] and run by one scanned body.
 
     A block maps (x, *shared, own) to (x, out). `own` is this layer's slice of a pytree [L ...]: a
-    cache or dropout keys; `out` comes back stacked [L ...]: caches, every layer's x.
+    cache or dropout keys; `out` comes back stacked [L ...]: caches, losses. With `every`, each
+    layer's x comes back in its place.
     """
 
     def __init__(self, layers, make_block, *, remat, rngs):
@@ -144,11 +145,12 @@ class Stack(nnx.Module):
                 node.set_metadata(axes=("layers", *node.axes))
         self.remat, self.unroll = remat, layers <= UNROLLED
 
-    def __call__(self, x, *shared, own=None):
+    def __call__(self, x, *shared, own=None, every=False):
         graphdef, stacked = nnx.split(self.blocks)
 
         def body(x, layer):
             params, own = layer
-            return nnx.merge(graphdef, params)(x, *shared, own)
+            x, out = nnx.merge(graphdef, params)(x, *shared, own)
+            return x, x if every else out
 
         return jax.lax.scan(REMAT[self.remat](body), x, (stacked, own), unroll=self.unroll)

@@ -77,6 +77,18 @@ class Luise(nnx.Module):
         Returns:
             [B ceil(T/R) D], zero at padding, and [B] int32 real frames.
         """
+        x, length, own = self._begin(mel, length, keys)
+        x, _ = self.blocks(x, length, own=own)
+        return shapes.zero_padding(x, length), length
+
+    def every_layer(self, mel, length):
+        """The same of each layer: [L B ceil(T/R) D], zero at padding, and [B] real frames."""
+        x, length, _ = self._begin(mel, length, None)
+        _, layers = self.blocks(x, length, every=True)
+        return jax.vmap(shapes.zero_padding, (0, None))(layers, length), length
+
+    def _begin(self, mel, length, keys):
+        """What the blocks take: x, [B] real frames, and their dropout keys [L 4 B] or None."""
         dims = shapes.check(mel, "B T F")
         shapes.check(length, "B", dims)
         x, length = self.front(mel, length)
@@ -87,5 +99,4 @@ class Luise(nnx.Module):
             numbers = jnp.arange(1, 4 * self.layers + 1).reshape(self.layers, 4)
             fold = jax.vmap(jax.random.fold_in, (0, None))  # over examples
             own = jax.vmap(jax.vmap(fold, (None, 0)), (None, 0))(keys, numbers)  # [L 4 B]
-        x, _ = self.blocks(x, length, own=own)
-        return shapes.zero_padding(x, length), length
+        return x, length, own

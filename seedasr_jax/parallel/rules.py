@@ -14,6 +14,9 @@ RULES = {
     "kernel": None,
     "distance": None,
     "head": None,
+    # Speech tokenizers.
+    "codes": "tensor",
+    "code": None,
     # Converter and decoder.
     "splice": "tensor",
     "embed": "fsdp",

@@ -25,6 +25,7 @@ class Built:
     stage: config.Stage
     mesh: jax.sharding.Mesh
     objective: Any
+    own: tuple[str, ...]  # parts that are saved with the stage: what trains, and what is drawn once
     graphdef: Any
     tx: Any
     abstract: TrainState  # shapes
@@ -47,7 +48,7 @@ class Built:
         return jax.jit(self._create, out_shardings=self.sharding)()
 
     def _create(self):
-        _, params, frozen = _split(self._model(), self.stage.trains)
+        _, params, frozen = _split(self._model(), self.own)
         return _state(params, frozen, self.tx, self.stage.seed)
 
     def _model(self):
@@ -56,11 +57,11 @@ class Built:
         )
 
 
-def _split(model, trains):
-    def learns(path, value):
-        return optim.part_of(path, value) in trains
+def _split(model, own):
+    def kept(path, value):
+        return optim.part_of(path, value) in own
 
-    return nnx.split(model, learns, ...)
+    return nnx.split(model, kept, ...)
 
 
 def _state(params, frozen, tx, seed):
@@ -97,9 +98,12 @@ def build(stage: config.Stage, tokens: Tokens, vocabulary: int, devices=None) ->
 
     tx = optim.make(stage.optim, stage.steps)
     model = nnx.eval_shape(lambda: make_model(nnx.Rngs(0)))
-    graphdef, params, frozen = _split(model, stage.trains)
-    if not jax.tree.leaves(params):
+    if not jax.tree.leaves(_split(model, stage.trains)[1]):
         raise ConfigError(f"trains {stage.trains}: nothing is left to train; name a part")
+    # What is drawn once gets gradients of 0, and no decay: its name is none of optim.DECAYED.
+    drawn = [part for part in objective.drawn if stage.init.get(part) == "fresh"]
+    own = (*stage.trains, *drawn)
+    graphdef, params, frozen = _split(model, own)
     abstract = jax.eval_shape(lambda p, f: _state(p, f, tx, stage.seed), params, frozen)
     places = sharding.of_params(params, mesh)
     everywhere = sharding.replicated(mesh)
@@ -111,4 +115,4 @@ def build(stage: config.Stage, tokens: Tokens, vocabulary: int, devices=None) ->
         opt_state=sharding.like_params(abstract.opt_state, params, places, mesh),
         rng=everywhere,
     )
-    return Built(stage, mesh, objective, graphdef, tx, abstract, shardings, make_model)
+    return Built(stage, mesh, objective, own, graphdef, tx, abstract, shardings, make_model)

@@ -17,14 +17,23 @@ class Recipe:
     """What decides a stage's parameters."""
 
     tree: dict  # nested dicts: the stage's recipe, and under "reads" the content of what it reads
-    parents: dict[str, str]  # part -> stage of this graph, or path of a checkpoint
+    parents: dict[str, str]  # part -> its source, see `origin`
     hash: str  # of the tree and the parents' hashes
+
+
+def origin(part: str, source: str) -> tuple[str, str]:
+    """What `init.PART` names: a stage or a checkpoint, and the part there.
+
+    `ssl1:encoder` names the part; without, it is called the same there.
+    """
+    found = re.fullmatch(r"(.+):([a-z]\w*)", source)
+    return (found[1], found[2]) if found else (source, part)
 
 
 def parents(graph: config.Graph, name: str) -> list[str]:
     """The stages of the graph that a stage starts from."""
-    sources = dict.fromkeys(graph.stages[name].init.values())
-    return [source for source in sources if source in graph.stages]
+    sources = [origin(*item)[0] for item in graph.stages[name].init.items()]
+    return [source for source in dict.fromkeys(sources) if source in graph.stages]
 
 
 def order(graph: config.Graph) -> list[str]:
@@ -83,10 +92,11 @@ def check(graph: config.Graph, needed: Callable[[config.Stage], tuple[str, ...]]
                     f"stage {name!r}: init.{part}, but kind {stage.kind!r} has no such part."
                     f"{nearest(part, parts)}"
                 )
-            if source != "fresh" and source not in graph.stages and not path_like(source):
+            where, _ = origin(part, source)
+            if source != "fresh" and where not in graph.stages and not path_like(where):
                 raise ConfigError(
                     f"stage {name!r}: init.{part} = {source!r} is no stage, no path and not"
-                    f" 'fresh'.{nearest(source, [*graph.stages, 'fresh'])}"
+                    f" 'fresh'.{nearest(where, [*graph.stages, 'fresh'])}"
                 )
 
 
@@ -116,13 +126,20 @@ def recipes(
         reads = {spec: content(spec, stage) for spec, _ in stage.data.mixture}
         tree["reads"] = {"vocabulary": vocabulary} | reads
         sources = {p: s for p, s in stage.init.items() if s != "fresh"}
-        hashes = {p: out[s].hash if s in out else outside(s) for p, s in sources.items()}
+        hashes = {part: _stands_for(part, s, out, outside) for part, s in sources.items()}
         # By content: where a tokenizer or a manifest lies is no part of the recipe.
         where = {"vocab": None, "init": sorted(stage.init)}
         data = tree["data"] | {"mixture": [[reads[s], rate] for s, rate in stage.data.mixture]}
         hashed = tree | where | {"data": data, "reads": vocabulary, "parents": hashes}
         out[name] = Recipe(tree, sources, config.digest(hashed))
     return out
+
+
+def _stands_for(part, source, known, outside):
+    """What a source stands for: the recipe behind it, and the part there if that differs."""
+    where, there = origin(part, source)
+    content = known[where].hash if where in known else outside(where)
+    return content if there == part else f"{content}:{there}"
 
 
 def stale(name: str, old: dict, new: Recipe) -> str:

@@ -26,6 +26,8 @@ class Hooks:
     evaluate: Callable[[int, TrainState], dict]  # terms to log
     stopping: Callable[[], bool]
     progress: Callable[[int, float, dict], None]  # step, steps per second, terms
+    # Terms -> scalars to log; raises UserError where going on is pointless.
+    summary: Callable[[dict], dict] = lambda terms: terms
     # (state, numpy batch, its rows) -> the batch to train on: a function of these alone, so that a
     # stage that resumes repeats it. Reinforcement learning puts its rollout here.
     prepare: Callable[[TrainState, Batch, Any], Batch] = lambda state, batch, rows: batch
@@ -56,7 +58,7 @@ def run(
 
     Raises:
         Stopped: hooks.stopping() said so; the state was saved.
-        UserError: too many gradients were not finite.
+        UserError: too many gradients were not finite, or hooks.summary() gave up.
     """
     every, step = stage.run, int(state.step)
     while step < stage.steps:
@@ -66,7 +68,7 @@ def run(
         last, stopping = step == stage.steps, hooks.stopping()
         row, host = {}, {}
         if step % every.log_every == 0 or last:
-            row |= terms | {"skipped": state.skipped}
+            row |= hooks.summary(terms) | {"skipped": state.skipped}
             jax.block_until_ready(row)
             speed = metrics.speed(step)
             host = {"steps_per_second": speed, "peak_memory_gib": peak_memory_gib()}

@@ -1,11 +1,14 @@
-"""Optimiser: schedule, clipping, AdamW, rates by part."""
+"""Optimiser: schedule, clipping, AdamW, rates by part; and the fit of k-means in the same form."""
 
 from flax import nnx
+import jax
+import jax.numpy as jnp
 import optax
 
 from seedasr_jax import config
 from seedasr_jax.errors import ConfigError, nearest
 from seedasr_jax.models.layers import LoraParam
+from seedasr_jax.quantize import kmeans
 
 DECAYED = ("kernel", "kernels", "table", "lora_a", "lora_b")  # matrices; no norm, no bias
 
@@ -49,14 +52,44 @@ def _scale_by_part(rates):
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
+def _fit_kmeans(keep):
+    """Online Lloyd: the gradient is minus the batch's sums (quantize/kmeans.py)."""
+
+    def init(params):
+        parts = {part_of(path, param) for path, param in nnx.to_flat_state(params)}
+        if parts != {"codebook"}:
+            raise ConfigError(
+                f"optim.name 'kmeans' fits a codebook alone, found trains {sorted(parts)}"
+            )
+        return optax.ScaleByScheduleState(jnp.zeros((), jnp.int32))
+
+    def update(gradients, state, params):
+        stored = {path[-1]: p[...] for path, p in nnx.to_flat_state(params)}
+        batch = {path[-1]: -p[...] for path, p in nnx.to_flat_state(gradients)}
+        key = jax.random.fold_in(jax.random.key(0), state.count)
+        new = kmeans.advance(stored, batch, keep, key)
+        updates = by_part(params, lambda path, *_: new[path[-1]] - stored[path[-1]])
+        return updates, optax.ScaleByScheduleState(state.count + 1)
+
+    return optax.GradientTransformation(init, update)
+
+
+OPTIMISERS = ("adamw", "kmeans")
+
+
 def make(optim: config.Optim, steps: int) -> optax.GradientTransformation:
     """The optax chain of a stage.
 
     Raises:
         ConfigError: an unknown optimiser or decay.
     """
-    if optim.name != "adamw":
-        raise ConfigError(f"optim.name: expected 'adamw', found {optim.name!r}")
+    if optim.name not in OPTIMISERS:
+        raise ConfigError(
+            f"optim.name: expected one of {', '.join(OPTIMISERS)}, found {optim.name!r}."
+            f"{nearest(optim.name, OPTIMISERS)}"
+        )
+    if optim.name == "kmeans":
+        return _fit_kmeans(optim.b1)
 
     def decayed(params):
         return by_part(params, lambda path, *_: any(str(k) in DECAYED for k in path))

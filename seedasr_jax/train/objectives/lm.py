@@ -8,11 +8,11 @@ import numpy as np
 from seedasr_jax.models import small
 from seedasr_jax.models.acllm import Speech
 from seedasr_jax.train.objectives.registry import register
-from seedasr_jax.train.objectives.shared import TEXT, count, per_example, text_loss
+from seedasr_jax.train.objectives.shared import TEXT, Objective, count, per_example, text_loss
 
 
 @register("lm")
-class Lm:
+class Lm(Objective):
     """Text pretraining of a decoder. With `copy`, ours: to read slots as an encoder gives them."""
 
     parts = ("decoder",)

@@ -13,7 +13,7 @@ from seedasr_jax.losses.ctc import ctc, feasible
 from seedasr_jax.models import acllm
 from seedasr_jax.models.acllm import AcLLM
 
-PERTURB, MASK, DROPOUT, TEXT, ROLLOUT = range(5)  # streams of a step's rng
+PERTURB, MASK, DROPOUT, TEXT, ROLLOUT, SPANS, NOISE = range(7)  # streams of a step's rng
 
 
 def per_example(rng, stream, position):
@@ -33,7 +33,27 @@ def text_loss(logits, batch, eos):
     return cross_entropy(logits, wanted, real * batch.weight[:, None])
 
 
-class Hearing:
+class Objective:
+    """What an objective may leave as it is."""
+
+    prompted = False
+    drawn = ()  # parts that never train: where fresh, they are drawn once and saved with the stage
+    consults = ()  # keys of `init` that are no part: stages whose result is read
+
+    def summary(self, terms: dict) -> dict:
+        """The terms of a step as they are logged, scalars.
+
+        Raises:
+            UserError: the stage cannot learn anything any more; says why.
+        """
+        return terms
+
+    def rollout(self, graphdef, mesh, vocab):
+        """(state, Batch, rows) -> the Batch to train on: more than data gives, or the same."""
+        return lambda state, batch, rows: batch
+
+
+class Hearing(Objective):
     """What the objectives that hear audio share: waves to encoder frames, as in training."""
 
     def __init__(self, stage, tokens, vocabulary, options):
@@ -45,22 +65,33 @@ class Hearing:
         stream = jax.random.fold_in(rng, PERTURB)
         return perturb.draw(stream, batch.position, self.stage.augment)
 
-    def encode(self, model: AcLLM, batch: Batch, rng):
-        """Waves to encoder frames [B T D] and [B] real ones."""
+    def mel(self, batch: Batch, rng):
+        """Waves through their channel to log-mel [B T F] and [B] real frames."""
         features = self.stage.model.features
         length = jnp.where(batch.weight > 0, batch.wave_length, 0)  # whatever a bad row holds
-        mel, count = logmel.log_mel(batch.wave, length, features, self.channel(batch, rng))
+        return logmel.log_mel(batch.wave, length, features, self.channel(batch, rng))
+
+    def masked(self, mel, count, batch: Batch, rng):
+        """Log-mel [B T F] of [B] real frames through SpecAugment."""
         stream = jax.random.fold_in(rng, MASK)
-        mel = masking.spec_augment(mel, count, stream, batch.position, self.stage.augment)
+        return masking.spec_augment(mel, count, stream, batch.position, self.stage.augment)
+
+    def encode(self, model: AcLLM, batch: Batch, rng):
+        """Waves to encoder frames [B T D] and [B] real ones."""
+        mel, count = self.mel(batch, rng)
+        mel = self.masked(mel, count, batch, rng)
         return model.encoder(mel, count, per_example(rng, DROPOUT, batch.position))
 
-    def ctc_tokens(self, batch: Batch, rng):
-        """[B] weight of each example's CTC: 0 where its frames have no room for its tokens."""
+    def mel_frames(self, batch: Batch, rng):
+        """[B] real mel frames, from lengths alone."""
         channel = self.channel(batch, rng)
         tempo = 1.0 if channel is None else channel.tempo
         size = batch.wave.shape[1] // logmel.HOP
-        frames = jnp.minimum(logmel.num_frames(batch.wave_length, tempo), size)
-        frames = -(-frames // self.stage.model.encoder.subsampling)
+        return jnp.minimum(logmel.num_frames(batch.wave_length, tempo), size)
+
+    def ctc_tokens(self, batch: Batch, rng):
+        """[B] weight of each example's CTC: 0 where its frames have no room for its tokens."""
+        frames = -(-self.mel_frames(batch, rng) // self.stage.model.encoder.subsampling)
         return batch.weight * feasible(batch.ids, batch.ids_length, frames)
 
     def ctc_loss(self, logits, frames, batch, weights, rng):

@@ -1,0 +1,92 @@
+"""The probe's answer: each layer decoded by its own head, and which layer errs least.
+
+Dims: L layers, B batch, T encoder frames, D encoder width.
+"""
+
+import dataclasses
+import functools
+
+from flax import nnx
+import jax
+import numpy as np
+
+from seedasr_jax import checkpoint as checkpoints
+from seedasr_jax.decode import greedy
+from seedasr_jax.decode.recogniser import Recogniser
+from seedasr_jax.errors import ConfigError
+from seedasr_jax.models.acllm import AcLLM
+from seedasr_jax.train import metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class _AtLayer:
+    """What CTC decoding sees of a probe: encoder and head of one layer."""
+
+    whole: AcLLM
+    layer: jax.Array  # counted from 0
+
+    @property
+    def config(self):
+        return self.whole.config
+
+    @property
+    def tokens(self):
+        return self.whole.tokens
+
+    def encoder(self, mel, count):
+        layers, length = self.whole.encoder.every_layer(mel, count)
+        return layers[self.layer], length
+
+    def ctc_head(self, x):
+        return self.whole.probe.head(self.layer)(x)
+
+
+class _LayerRecogniser(Recogniser):
+    """A recogniser by one layer's head; `decode(state, batch, layer)` is compiled once for all."""
+
+    def __init__(self, graphdef, vocab, model, decode, layer):
+        super().__init__(graphdef, None, vocab, model, ("encoder", "ctc_head"))
+        at = np.int32(layer)
+        self._decode = lambda state, batch, method, tokens: decode(state, batch, at)
+
+
+def recognisers(graphdef, vocab, model, parts) -> list[Recogniser]:
+    """One for each layer, the lowest first; none where there is no probe."""
+    if "probe" not in parts:
+        return []
+
+    @jax.jit
+    def decode(state, batch, layer):
+        return greedy.ctc(_AtLayer(nnx.merge(graphdef, state), layer), batch)
+
+    make = functools.partial(_LayerRecogniser, graphdef, vocab, model, decode)
+    return [make(layer) for layer in range(model.encoder.layers)]
+
+
+def report(layers: list[dict[str, float]]) -> dict:
+    """Error rates by task, of each layer -> what is logged: the curves, and the best layer.
+
+    The best has the lowest mean over tasks; counted from 1, as the paper does.
+    """
+    curves = {
+        task: {"layers": {f"{n:02}": rates[task] for n, rates in enumerate(layers, 1)}}
+        for task in layers[0]
+    }
+    means = [np.mean(list(rates.values())) for rates in layers]
+    return {"eval": curves, "best_layer": int(np.argmin(means)) + 1}
+
+
+def best_layer(source: checkpoints.Checkpoint) -> int:
+    """The best layer as a probe's metrics say at its step.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    rows = metrics.read(source.folder / "metrics.jsonl")
+    found = [r["best_layer"] for r in rows if "best_layer" in r and r["step"] <= source.step]
+    if not found:
+        raise ConfigError(
+            f"init.probe={source.label}: it never scored its layers: give that stage eval.tasks, or"
+            " set model.quantizer.layer to a number"
+        )
+    return int(found[-1])

@@ -1,0 +1,73 @@
+"""Hand-over: a part of one stage to the next, compared before it is loaded."""
+
+from seedasr_jax import config
+from seedasr_jax.checkpoint import opened, trees
+from seedasr_jax.errors import ConfigError
+
+_SPEAK = ("ctc_head", "decoder", "probe")  # parts whose rows are the vocabulary's pieces
+
+
+def hand_over(
+    source: opened.Checkpoint,
+    part: str,
+    abstract,
+    shardings=None,
+    *,
+    there="",
+    model=None,
+    vocabulary=None,
+):
+    """Loads a part for a stage, after comparing names and shapes with what the stage expects.
+
+    Args:
+        source: where the part comes from.
+        part: such as encoder, or lora.
+        abstract: the stage's tree of parameters (params, frozen, or both; arrays or shapes).
+        shardings: a tree that has those of the part; None: NumPy arrays.
+        there: the part's name in `source`, if that is another.
+        model: the stage's config.Model, to name the key that differs.
+        vocabulary: hash of the stage's tokenizer, which the part must share if it knows pieces.
+
+    Returns:
+        Nested dicts {MODULE: {...}} in the stage's types, for `fill`.
+
+    Raises:
+        ConfigError: a parameter is missing, left over or of another shape; nothing was loaded then.
+    """
+    where = f"init.{part}={source.label}" + (f":{there}" if there else "")
+    there = there or part
+    cure = f"; make the models equal or set init.{part}=fresh"
+    if vocabulary is not None and part in _SPEAK and source.record.vocabulary != vocabulary:
+        raise ConfigError(
+            f"{where}: the vocabulary differs (hash {source.record.vocabulary}, this stage's is"
+            f" {vocabulary}): set vocab.path={source.vocab} or init.{part}=fresh"
+        )
+    if model is not None and part == "codebook":
+        layer, fitted = model.quantizer.layer, source.stage.model.quantizer.layer
+        if layer != fitted:
+            raise ConfigError(
+                f"{where}: it was fitted with model.quantizer.layer={fitted}, this stage has"
+                f" {layer}: set them alike"
+            )
+    if model is not None:
+        keys = config.difference(config.to_dict(source.stage.model), config.to_dict(model))
+        keys = [key for key in keys if key.startswith(f"{part}.")] or keys
+        cure = f" (model.{'; model.'.join(keys[:3])}){cure}" if keys else cure
+    wanted = trees.select(abstract, part)
+    found = {trees.renamed(n, there, part): x for n, x in source.shapes(there).items()}
+    for name, leaf in wanted.items():
+        if name not in found:
+            raise ConfigError(f"{where}: it has no {name} {list(leaf.shape)}{cure}")
+        expected, stored = list(leaf.shape), list(found[name].shape)
+        if stored != expected:
+            raise ConfigError(f"{where}: {name}: expected {expected}, found {stored}{cure}")
+    for name, leaf in found.items():
+        if name not in wanted:
+            raise ConfigError(f"{where}: {name} {list(leaf.shape)} is left over{cure}")
+    places = None
+    if shardings is not None:
+        ours = trees.select(shardings, part)
+        places = {trees.renamed(name, part, there): place for name, place in ours.items()}
+    leaves = trees.flat(source.load(there, places))
+    leaves = {trees.renamed(name, there, part): x for name, x in leaves.items()}
+    return trees.nest({name: x.astype(wanted[name].dtype) for name, x in leaves.items()})

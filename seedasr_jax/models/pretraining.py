@@ -1,0 +1,80 @@
+"""Parts of the self-supervised stages: what predicts labels, what makes them, what ranks layers.
+
+Dims: L layers, B batch, T encoder frames, D encoder width, K codes, V vocabulary.
+"""
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+
+from seedasr_jax import config, shapes
+from seedasr_jax.models import encoders
+from seedasr_jax.models.ctc_head import CtcHead
+from seedasr_jax.models.layers import Dense, Stack, mask_surplus, padded_vocabulary
+from seedasr_jax.quantize.kmeans import KMeans
+from seedasr_jax.quantize.random_projection import RandomProjection
+
+PARTS = ("ssl_head", "quantizer", "teacher", "codebook", "probe")
+
+
+def make(part, model: config.Model, vocabulary, *, remat, dtype, rngs) -> nnx.Module:
+    """One of PARTS."""
+    width, labels = model.encoder.width, model.quantizer
+    if part == "ssl_head":
+        return SslHead(width, labels.codes, dtype=dtype, rngs=rngs)
+    if part == "quantizer":
+        mels, size = model.features.width, model.encoder.subsampling
+        return RandomProjection(mels, size=size, codes=labels.codes, width=labels.width, rngs=rngs)
+    if part == "teacher":
+        return encoders.make(model, remat=remat, dtype=dtype, rngs=rngs)
+    if part == "codebook":
+        return KMeans(width, codes=labels.codes)
+    assert part == "probe", part
+    layers = model.encoder.layers
+    return Probe(layers, width, vocabulary, remat=remat, dtype=dtype, rngs=rngs)
+
+
+class SslHead(nnx.Module):
+    """One linear layer over the codes: [B T D] -> [B T K] float32 logits; dropped after SSL."""
+
+    def __init__(self, width, codes, *, dtype, rngs):
+        self.codes = codes
+        rows = padded_vocabulary(codes)
+        self.project = Dense(width, rows, ("width", "vocab"), bias=True, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x):
+        shapes.check(x, "B T D")
+        return mask_surplus(self.project(x), self.codes)
+
+
+class _Measured(nnx.Module):
+    """A CTC head as a block of a Stack: what `measure` says of its logits comes back."""
+
+    def __init__(self, width, vocabulary, *, dtype, rngs):
+        self.head = CtcHead(width, vocabulary, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x, measure, own):
+        return x, measure(self.head(own))
+
+
+class Probe(nnx.Module):
+    """A CTC head on each layer of an encoder: which layer knows most of the text (section 3.2)."""
+
+    def __init__(self, layers, width, vocabulary, *, remat, dtype, rngs):
+        def block(rngs):
+            return _Measured(width, vocabulary, dtype=dtype, rngs=rngs)
+
+        self.heads = Stack(layers, block, remat=remat, rngs=rngs)
+
+    def __call__(self, x, measure):
+        """`measure(logits [B T V])` of each layer's x, [L B T D] in all, stacked [L ...].
+
+        One layer's logits exist at a time.
+        """
+        shapes.check(x, "L B T D")
+        return self.heads(jnp.zeros(()), measure, own=x)[1]
+
+    def head(self, layer) -> CtcHead:
+        """The head of one layer, counted from 0; may be traced."""
+        graphdef, stacked = nnx.split(self.heads.blocks)
+        return nnx.merge(graphdef, jax.tree.map(lambda x: x[layer], stacked)).head

@@ -1,0 +1,60 @@
+"""Stage `kmeans`: a codebook for the second SSL iteration, fitted to a layer of the first one.
+
+Dims: B batch, T encoder frames, D encoder width, K codes.
+"""
+
+import dataclasses
+
+import jax.numpy as jnp
+
+from seedasr_jax import shapes
+from seedasr_jax.errors import ConfigError
+from seedasr_jax.losses.masked_prediction import describe
+from seedasr_jax.quantize import kmeans
+from seedasr_jax.train.objectives.registry import register
+from seedasr_jax.train.objectives.shared import Hearing, count
+from seedasr_jax.train.objectives.ssl import probe_of, taught
+
+
+@register("kmeans")
+class KMeans(Hearing):
+    """Online Lloyd: the gradient carries a batch's sums, optim.name=kmeans adds them."""
+
+    parts = ("teacher", "codebook")
+
+    @dataclasses.dataclass(frozen=True)
+    class Options:
+        """None."""
+
+    def __init__(self, stage, tokens, vocabulary, options):
+        super().__init__(stage, tokens, vocabulary, options)
+        if stage.optim.name != "kmeans":
+            raise ConfigError(
+                f"stage kind 'kmeans': expected optim.name 'kmeans', found {stage.optim.name!r};"
+                " configs/common.py: kmeans()"
+            )
+
+    @property
+    def consults(self):
+        """The probe, where it chooses the layer."""
+        return probe_of(self.stage)
+
+    def weigh(self, batch, rng):
+        """Encoder frames."""
+        frames = -(-self.mel_frames(batch, rng) // self.stage.model.encoder.subsampling)
+        return {"frames": count(frames * batch.weight)}
+
+    def loss(self, model, batch, weights, rng):
+        """What is minimised only carries sums; `loss` is the mean squared distance per frame."""
+        x, length = taught(model, *self.mel(batch, rng))
+        distances = model.codebook.distances(x)
+        real = shapes.valid(length, x.shape[1]) * batch.weight[:, None]
+        codes = self.stage.model.quantizer.codes
+        sums = kmeans.gather(x, jnp.argmin(distances, -1), real, codes)
+        inertia = jnp.where(real > 0, distances.min(-1), 0).sum() / weights["frames"]
+        total = kmeans.surrogate(model.codebook.statistics(), sums)
+        return total, {"loss": inertia, "codes": sums["counts"]}
+
+    def summary(self, terms):
+        """How the batch's frames spread over the codes."""
+        return {k: v for k, v in terms.items() if k != "codes"} | describe(terms["codes"])

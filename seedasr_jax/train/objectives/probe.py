@@ -1,0 +1,40 @@
+"""Stage `probe`: which layer of a frozen encoder knows most of the text (Seed-ASR section 3.2).
+
+Dims: L layers, B batch, T encoder frames, D encoder width, V vocabulary.
+"""
+
+import dataclasses
+
+from seedasr_jax.train.objectives.registry import register
+from seedasr_jax.train.objectives.shared import Hearing, count
+
+
+@register("probe")
+class Probe(Hearing):
+    """A CTC head on every layer at once; the heads share nothing but the batch."""
+
+    parts = ("encoder", "probe")
+
+    @dataclasses.dataclass(frozen=True)
+    class Options:
+        """None."""
+
+    def weigh(self, batch, rng):
+        """Tokens of the examples whose frames have room."""
+        return {"ctc": count(self.ctc_tokens(batch, rng) * batch.ids_length)}
+
+    def loss(self, model, batch, weights, rng):
+        """CTC per token, the sum over layers: each head learns as if it were alone."""
+        mel, length = self.mel(batch, rng)
+        layers, frames = model.encoder.every_layer(self.masked(mel, length, batch, rng), length)
+
+        def measure(logits):
+            return self.ctc_loss(logits, frames, batch, weights, rng)
+
+        losses = model.probe(layers, measure)
+        return losses.sum(), {"loss": losses.mean(), "layers": losses}
+
+    def summary(self, terms):
+        """The loss of each layer by its number, 1 the lowest."""
+        layers = {f"{number:02}": loss for number, loss in enumerate(terms["layers"], 1)}
+        return terms | {"layers": layers}

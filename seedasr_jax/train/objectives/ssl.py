@@ -1,0 +1,136 @@
+"""Stages `ssl1` and `ssl2`: the encoder predicts labels of frames that it does not see.
+
+Dims: B batch, T mel frames, F mel bins, R = subsampling, K codes.
+"""
+
+import dataclasses
+
+import jax
+
+from seedasr_jax.audio import logmel, masking
+from seedasr_jax.errors import ConfigError, UserError
+from seedasr_jax.losses.masked_prediction import describe, histogram, masked_prediction
+from seedasr_jax.train.objectives.registry import register
+from seedasr_jax.train.objectives.shared import (
+    DROPOUT,
+    NOISE,
+    SPANS,
+    Hearing,
+    count,
+    per_example,
+)
+
+COLLAPSED = 2.0  # perplexity of labels: less than a fair coin per frame teaches nothing
+
+
+class Masked(Hearing):
+    """BERT-style masked prediction (Seed-ASR section 3.2); whose labels they are, a child says."""
+
+    cure = ""  # of labels that collapsed
+
+    @dataclasses.dataclass(frozen=True)
+    class Options:
+        """The paper is silent; BEST-RQ: 0.01, 40 frames and 0.1."""
+
+        start: float  # probability that a mel frame starts a span
+        span: int  # mel frames
+        noise: float  # standard deviation of what stands in hidden frames
+
+    def hidden(self, batch, rng):
+        """[B T] bool, mel frames that the encoder does not see: the same in `weigh` and `loss`."""
+        size = batch.wave.shape[1] // logmel.HOP
+        stream, frames = jax.random.fold_in(rng, SPANS), self.mel_frames(batch, rng)
+        start, span = self.options.start, self.options.span
+        return masking.spans(frames, size, stream, batch.position, start=start, span=span)
+
+    def predicted(self, batch, rng):
+        """[B T/R] float32 weight of each encoder frame: 1 where it is hidden as a whole."""
+        stride = self.stage.model.encoder.subsampling
+        frames = masking.whole(self.hidden(batch, rng), self.mel_frames(batch, rng), stride)
+        return frames * batch.weight[:, None]
+
+    def weigh(self, batch, rng):
+        """Masked encoder frames."""
+        return {"masked": count(self.predicted(batch, rng))}
+
+    def loss(self, model, batch, weights, rng):
+        """Nats per masked frame."""
+        mel, length = self.mel(batch, rng)
+        labels = self.labels(model, mel, length)
+
+        stream, hidden = jax.random.fold_in(rng, NOISE), self.hidden(batch, rng)
+        seen = self.masked(mel, length, batch, rng)
+        seen = masking.noise(seen, hidden, stream, batch.position, self.options.noise)
+        x, _ = model.encoder(seen, length, per_example(rng, DROPOUT, batch.position))
+        predicted = self.predicted(batch, rng)
+        nats, hits = masked_prediction(model.ssl_head(x), labels, predicted)
+        loss = nats / weights["masked"]
+        codes = histogram(labels, predicted, self.stage.model.quantizer.codes)
+        return loss, {"loss": loss, "accuracy": hits / weights["masked"], "codes": codes}
+
+    def summary(self, terms):
+        """The histogram of labels, exact over the global batch, becomes figures.
+
+        Raises:
+            UserError: nearly all labels are the same.
+        """
+        figures = describe(terms["codes"])
+        if figures["perplexity"] < COLLAPSED:
+            raise UserError(
+                f"the labels collapsed: {100 * figures['majority']:.0f} % of masked frames have one"
+                f" code (perplexity {figures['perplexity']:.2f} of {len(terms['codes'])} codes;"
+                f" expected at least {COLLAPSED:g}): {self.cure}"
+            )
+        return {k: v for k, v in terms.items() if k != "codes"} | figures
+
+
+@register("ssl1")
+class Ssl1(Masked):
+    """First iteration: labels by a random projection of stacked mel frames (BEST-RQ)."""
+
+    parts = ("encoder", "ssl_head", "quantizer")
+    drawn = ("quantizer",)
+    cure = "is the audio silent, or is model.quantizer.codes very small?"
+
+    def labels(self, model, mel, length):
+        """[B T/R] int32."""
+        return model.quantizer(mel, length)[0]
+
+
+@register("ssl2")
+class Ssl2(Masked):
+    """Second iteration: labels by k-means over a layer of the encoder before, the teacher."""
+
+    parts = ("encoder", "ssl_head", "teacher", "codebook")
+    cure = "the teacher's layer says nothing, or the fit of the codebook was too short"
+
+    @property
+    def consults(self):
+        """The probe, where it chooses the layer."""
+        return probe_of(self.stage)
+
+    def labels(self, model, mel, length):
+        """[B T/R] int32, of what the teacher hears unmasked."""
+        x, length = taught(model, mel, length)
+        return model.codebook(x, length)[0]
+
+
+def probe_of(stage):
+    """The key of `init` that chooses the teacher's layer, if the config does not.
+
+    Raises:
+        ConfigError: the config names a layer that the encoder does not have.
+    """
+    layer, layers = stage.model.quantizer.layer, stage.model.encoder.layers
+    if not 0 <= layer <= layers:
+        raise ConfigError(
+            f"model.quantizer.layer: expected 1 to {layers}, or 0 for that of init.probe, found"
+            f" {layer}"
+        )
+    return () if stage.model.quantizer.layer else ("probe",)
+
+
+def taught(model, mel, length):
+    """The chosen layer of the teacher: [B T/R D], and [B] real frames."""
+    layers, length = model.teacher.every_layer(mel, length)
+    return layers[model.config.quantizer.layer - 1], length

@@ -1,0 +1,237 @@
+"""Self-supervised stages: what is predicted, from which labels, and what is logged.
+
+Dims: B batch, T frames, D width, K codes, L layers.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import tiny
+
+from seedasr_jax.configs import common
+from seedasr_jax.errors import ConfigError, UserError
+from seedasr_jax.losses.masked_prediction import describe
+from seedasr_jax.train import build, objectives
+from seedasr_jax.train.state import TrainState
+from seedasr_jax.train.step import make_train_step
+
+PLACE = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+HIDE = dict(start=0.1, span=8, noise=0.1)
+LABELS = {"model.quantizer.codes": 12, "model.quantizer.layer": 1}
+PARTS = {
+    "ssl1": ("encoder", "ssl_head", "quantizer"),
+    "ssl2": ("encoder", "ssl_head", "teacher", "codebook"),
+    "kmeans": ("teacher", "codebook"),
+    "probe": ("encoder", "probe"),
+}
+TRAINED = ("encoder", "ssl_head")
+CHEAP = {  # to compile
+    "ssl1": ("ssl_head",),
+    "ssl2": ("ssl_head",),
+    "kmeans": ("codebook",),
+    "probe": ("probe",),
+}
+
+
+def stage(kind, trains=None, hide=HIDE, **changes):
+    if kind == "kmeans":
+        changes = dict(optim=common.kmeans(0.9)) | changes
+    objective = hide if kind in ("ssl1", "ssl2") else ()
+    trains = trains or CHEAP[kind]
+    return tiny.stage(kind, PARTS[kind], trains, objective=objective, **(LABELS | changes))
+
+
+def made(kind, trains=None, hide=HIDE, **changes):
+    built = stage(kind, trains, hide, **changes)
+    return build.build(built, tiny.TOKENS, tiny.VOCABULARY, jax.devices()[:1])
+
+
+def objective(kind, **changes):
+    return objectives.make(stage(kind, **changes), tiny.TOKENS, tiny.VOCABULARY)
+
+
+@pytest.fixture(scope="module", params=["ssl1", "kmeans"])
+def plain_steps(request):
+    """Steps of plain gradient descent at rate 1 by A: what a parameter loses is its gradient."""
+    built = made(request.param)
+    first, tx = tiny.state(built), optax.sgd(1.0)
+
+    def make(accum):
+        step = make_train_step(built.graphdef, built.objective, tx, PLACE, PLACE, accum)
+
+        def call(batch):
+            zero, rng = np.zeros((), np.int32), jax.random.key(0)
+            params = jax.tree.map(np.copy, (first.params, first.frozen))
+            state = TrainState(zero, zero, *params, tx.init(first.params), rng)
+            after, terms = step(jax.device_put(state, PLACE), batch)
+            gradients = jax.tree.map(np.subtract, first.params, after.params)
+            return jax.tree.leaves(gradients), terms
+
+        return call
+
+    return {accum: make(accum) for accum in (1, 4)}
+
+
+@pytest.fixture(scope="module")
+def uneven():
+    batch = tiny.batch(8)
+    batch.weight[[1, 5]] = 0
+    return batch
+
+
+def test_accumulation_changes_nothing(plain_steps, uneven):
+    wanted, terms = plain_steps[1](uneven)
+    gradients, ours = plain_steps[4](uneven)
+    np.testing.assert_array_equal(ours["codes"], terms["codes"])  # a histogram adds up, too
+    np.testing.assert_allclose(ours["loss"], terms["loss"], rtol=1e-6)
+    for one, two in zip(gradients, wanted):
+        np.testing.assert_allclose(one, two, atol=1e-6 * float(terms["grad_norm"]))
+
+
+def test_padding_and_rows_of_weight_0_change_nothing(plain_steps, uneven):
+    wanted, terms = plain_steps[1](uneven)
+    spoiled = tiny.garbage(uneven)
+    spoiled.wave[[1, 5]] = tiny.batch(8, seed=9).wave[[1, 5]]
+    spoiled.wave_length[[1, 5]] = spoiled.wave.shape[1]
+    gradients, ours = plain_steps[1](spoiled)
+    assert ours["loss"] == terms["loss"] and ours["weights"] == terms["weights"]
+    np.testing.assert_array_equal(ours["codes"], terms["codes"])
+    for one, two in zip(gradients, wanted):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_the_weight_counts_what_is_masked(plain_steps, uneven):
+    """The histogram is of the frames that the loss takes: as many as `weigh` counted."""
+    _, terms = plain_steps[1](uneven)
+    (weight,) = terms["weights"].values()
+    assert terms["codes"].sum() == weight
+
+
+def test_only_masked_frames_and_their_noise_differ_from_what_is_heard():
+    """The encoder sees noise in masked frames alone, the labels are of the whole."""
+    masked, batch, rng = objective("ssl1"), tiny.batch(3), jax.random.key(0)
+    model = tiny.model(PARTS["ssl1"], **LABELS)
+    mel, length = masked.mel(batch, rng)
+    hidden = np.asarray(masked.hidden(batch, rng))
+    seen, frames = [], -(-length // 4)
+    model.encoder = lambda x, n, keys: (seen.append(x), (jnp.zeros((3, 10, 16)), frames))[1]
+    model.ssl_head = lambda x: jnp.zeros((*x.shape[:2], 12))
+    weights = masked.weigh(batch, rng)
+    loss, terms = masked.loss(model, batch, weights, rng)
+    heard = np.asarray(seen[0])
+    np.testing.assert_array_equal(heard[~hidden], np.asarray(mel)[~hidden])
+    assert np.abs(heard[hidden]).max() < 0.6 and heard[hidden].std() == pytest.approx(0.1, rel=0.2)
+    np.testing.assert_allclose(loss, np.log(12), rtol=1e-5)  # nats per masked frame
+    labels, predicted = model.quantizer(mel, length)[0], masked.predicted(batch, rng)
+    wanted = np.bincount(np.asarray(labels)[np.asarray(predicted) > 0], minlength=12)
+    np.testing.assert_array_equal(terms["codes"], wanted)
+    np.testing.assert_allclose(terms["accuracy"], wanted[0] / wanted.sum(), rtol=1e-6)
+
+
+def test_the_second_iteration_takes_labels_of_the_chosen_layer():
+    batch, rng = tiny.batch(3), jax.random.key(0)
+    for layer in (1, 2):
+        settings = LABELS | {"model.quantizer.layer": layer}
+        masked, model = objective("ssl2", **settings), tiny.model(PARTS["ssl2"], **settings)
+        mel, length = masked.mel(batch, rng)
+        layers, frames = jax.jit(lambda model: model.teacher.every_layer(mel, length))(model)
+        wanted, _ = model.codebook(layers[layer - 1], frames)
+        labels = jax.jit(lambda model: masked.labels(model, mel, length))(model)
+        np.testing.assert_array_equal(labels, wanted)
+    top, _ = jax.jit(lambda model: model.teacher(mel, length))(model)
+    np.testing.assert_allclose(layers[1], top, atol=1e-6)  # the last layer is the encoder's output
+    assert np.abs(layers[0] - layers[1]).max() > 0.1
+
+
+def test_a_probe_is_a_ctc_stage_for_each_layer():
+    batch, rng = tiny.batch(4), jax.random.key(0)
+    probe, model = objective("probe"), tiny.model(PARTS["probe"])
+    weights = probe.weigh(batch, rng)
+    loss, terms = jax.jit(lambda model: probe.loss(model, batch, weights, rng))(model)
+    layers, frames = jax.jit(lambda m: m.encoder.every_layer(*probe.mel(batch, rng)))(model)
+
+    @jax.jit
+    def alone(model, n):
+        return probe.ctc_loss(model.probe.head(n)(layers[n]), frames, batch, weights, rng)
+
+    each = [float(alone(model, n)) for n in range(2)]
+    np.testing.assert_allclose(terms["layers"], each, rtol=1e-5)
+    np.testing.assert_allclose([loss, terms["loss"]], [sum(each), np.mean(each)], rtol=1e-5)
+    assert list(probe.summary(terms)["layers"]) == ["01", "02"]
+
+
+def test_what_is_logged_of_labels_and_when_the_stage_gives_up():
+    masked = objective("ssl1")
+    counts = jnp.array([30.0, 10, 5, 5] + [0.0] * 8)
+    found = masked.summary({"loss": jnp.ones(()), "codes": counts})
+    assert found.keys() == {"loss"} | describe(counts).keys()
+    assert found["used_codes"] == pytest.approx(4 / 12) and found["majority"] == 0.6
+    for kind, word in (("ssl1", "silent"), ("ssl2", "teacher")):
+        collapsed = {"loss": jnp.zeros(()), "codes": jnp.array([97.0, 3.0] + [0.0] * 10)}
+        with pytest.raises(UserError, match=rf"97 % of masked frames have one code.*{word}"):
+            objective(kind).summary(collapsed)
+
+
+def test_a_fit_may_begin_with_one_code():
+    found = objective("kmeans").summary({"loss": 1.0, "codes": jnp.array([9.0] + [0.0] * 11)})
+    assert found["perplexity"] == 1
+
+
+def test_what_chooses_the_layer():
+    for kind in ("ssl2", "kmeans"):
+        assert objective(kind).consults == ()
+        assert objective(kind, **{"model.quantizer.layer": 0}).consults == ("probe",)
+        with pytest.raises(ConfigError, match=r"quantizer\.layer: expected 1 to 2.*found 3"):
+            _ = objective(kind, **{"model.quantizer.layer": 3}).consults
+
+
+def test_a_fit_needs_its_optimiser_and_the_optimiser_its_codebook():
+    with pytest.raises(ConfigError, match=r"expected optim\.name 'kmeans', found 'adamw'"):
+        objective("kmeans", optim=common.adamw(1e-3))
+    with pytest.raises(
+        ConfigError, match=r"fits a codebook alone, found trains \['quantizer', 'ssl_head'\]"
+    ):
+        made("ssl1", optim=common.kmeans())
+
+
+def test_a_quantizer_is_saved_with_its_stage_and_never_moves():
+    built = made("ssl1", TRAINED)
+    assert built.own == ("encoder", "ssl_head", "quantizer")
+    assert "quantizer" in built.abstract.params and not jax.tree.leaves(built.abstract.frozen)
+    later = dataclasses.replace(built.stage, init=built.stage.init | {"quantizer": "ssl1"})
+    handed = build.build(later, tiny.TOKENS, tiny.VOCABULARY, jax.devices()[:1])
+    assert handed.own == ("encoder", "ssl_head")  # referred to, as any frozen part
+
+
+def tones(rows):
+    """A batch whose utterances repeat four tones of 40 ms each: what is hidden can be known."""
+    rng, batch = np.random.default_rng(0), tiny.batch(rows)
+    samples = batch.wave.shape[1]
+    hertz = np.repeat(rng.uniform(300, 3_500, (rows, 4)), 640, axis=1)
+    hertz = np.tile(hertz, (1, samples // 2_560 + 1))[:, :samples]
+    wave = 0.3 * np.sin(2 * np.pi * np.cumsum(hertz, 1) / 16_000) + rng.normal(0, 0.01, hertz.shape)
+    length = np.full(rows, samples, np.int32)
+    return dataclasses.replace(batch, wave=wave.astype(np.float32), wave_length=length)
+
+
+def test_an_encoder_overfits_one_batch_of_labels():
+    """Loss far below the entropy of the labels, accuracy far above that of the commonest."""
+    rare = dict(start=0.05, span=8, noise=0.1)
+    optim = common.adamw(1e-2, warmup=5, decay="constant")
+    built = made("ssl1", TRAINED, rare, **{"model.quantizer.codes": 24, "optim": optim})
+    step, batch, state = built.train_step(), tones(8), tiny.state(built)
+    state = jax.device_put(state.replace(rng=jax.random.key(0)), jax.devices()[0])
+    quantizer = [np.array(x) for x in jax.tree.leaves(state.params["quantizer"])]
+    found = []
+    for _ in range(350):
+        state, terms = step(state, batch)
+        found.append(built.objective.summary({k: terms[k] for k in ("loss", "accuracy", "codes")}))
+    last = {key: np.mean([float(row[key]) for row in found[-40:]]) for key in found[0]}
+    assert last["entropy"] > 2 and last["loss"] < last["entropy"] / 2 < found[0]["loss"]
+    assert last["accuracy"] > last["majority"] + 0.3
+    for before, after in zip(quantizer, jax.tree.leaves(state.params["quantizer"])):
+        np.testing.assert_array_equal(before, after)
