@@ -14,7 +14,7 @@ that is pretrained to read slots.
 from seedasr_jax.configs import common
 
 # Mean of a clip is under half a second; strings of up to six with pauses fit 5 s, slowed down.
-BUCKETS = ((2.4, 8, 8), (5.6, 8, 4))
+BUCKETS = ((2.4, 8, 16), (5.6, 8, 8))
 TEXT = ((0.0, 8, 8),)
 
 
@@ -54,7 +54,7 @@ def get_config(manifest=""):
     s.data = common.data(train, TEXT)
     s.optim = common.adamw(2e-3)
 
-    s = c.stages.ctc = common.stage("ctc", steps=5000)
+    s = c.stages.ctc = common.stage("ctc", steps=3000)
     s.init = dict(encoder="fresh", ctc_head="fresh")
     s.trains = ("encoder", "ctc_head")
     s.data = common.data(train, BUCKETS, stretch=1.28)
@@ -67,9 +67,9 @@ def get_config(manifest=""):
         reverb=0.3,
     )
     s.optim = common.adamw(1.5e-3)
-    s.eval = dict(tasks=dev, decode="ctc", every=2500)
+    s.eval = dict(tasks=dev, decode="ctc", every=1500)
 
-    s = c.stages.sft = common.stage("sft", steps=1600)
+    s = c.stages.sft = common.stage("sft", steps=1200)
     s.init = dict(encoder="ctc", ctc_head="ctc", converter="fresh", decoder="lm")
     s.trains = ("encoder", "ctc_head", "converter")  # the LLM stays as it is
     s.objective = dict(ctc_weight=0.3)
