@@ -133,7 +133,13 @@ def graph(name, **changes):
         converter=dict(splice=4),
         decoder=qwen3(12, 512),
         lora=dict(rank=0, alpha=16.0),
-        small=dict(speech_positions="frames", transcript_position=0),
+        small=dict(
+            speech_positions="frames",
+            transcript_position=0,
+            converter_input="frames",
+            mix=False,
+            flag=False,
+        ),
         dtype="float32",
     )
     c.augment = no_augment()

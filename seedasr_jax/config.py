@@ -105,6 +105,25 @@ class Small:
 
     speech_positions: str  # "frames" (the paper's form) or "ctc_onsets"
     transcript_position: int  # where the transcript's positions start if clocked
+    converter_input: str  # "frames" (the paper's form) or "ctc_posteriors"
+    mix: bool  # each token's embedding takes a learned share of the one before
+    flag: bool  # a learned vector is added to the tokens of a context
+
+    def __post_init__(self):
+        for name, other in (
+            ("speech_positions", "ctc_onsets"),
+            ("converter_input", "ctc_posteriors"),
+        ):
+            if getattr(self, name) not in ("frames", other):
+                raise ConfigError(
+                    f"model.small.{name}: expected 'frames' or {other!r}, found"
+                    f" {getattr(self, name)!r}"
+                )
+
+    @property
+    def needs_ctc(self) -> bool:
+        """Whether the LLM's input depends on the CTC head."""
+        return self.speech_positions == "ctc_onsets" or self.converter_input == "ctc_posteriors"
 
 
 @dataclasses.dataclass(frozen=True)

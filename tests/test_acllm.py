@@ -16,11 +16,23 @@ from seedasr_jax.audio import logmel
 from seedasr_jax.models import acllm
 from seedasr_jax.models import cache as caches
 
+DEVICES = {
+    "frames": dict(speech_positions="frames"),
+    "ctc_onsets": dict(speech_positions="ctc_onsets", transcript_position=9),
+    "all": dict(
+        speech_positions="ctc_onsets",
+        transcript_position=9,
+        converter_input="ctc_posteriors",
+        mix=True,
+        flag=True,
+    ),
+}
 
-@pytest.fixture(scope="module", params=["frames", "ctc_onsets"])
+
+@pytest.fixture(scope="module", params=DEVICES)
 def model(request):
-    small = {"model.small.speech_positions": request.param, "model.small.transcript_position": 9}
-    return tiny.model(**small)
+    devices = DEVICES[request.param].items()
+    return tiny.model(**{f"model.small.{name}": value for name, value in devices})
 
 
 @jax.jit
@@ -47,7 +59,8 @@ def cached(model, batch):
     given = jnp.pad(batch.ids, ((0, 0), (1, 0)), constant_values=model.tokens.start)
 
     def advance(cache, n):
-        x = decoder.embed_tokens(given[:, n][:, None])
+        before = jnp.where(n > 0, given[:, n - 1], -1)[:, None]
+        x = decoder.embed_tokens(given[:, n][:, None], before=before)
         position = (prefix.next + n)[:, None]
         hidden, cache = decoder.step(x, position, jnp.ones((rows, 1), bool), cache)
         return cache, decoder.logits(hidden[:, 0])

@@ -3,11 +3,16 @@
 Dims: B batch, T frames, K splice, U slots, L tokens, V vocabulary, E width.
 """
 
+import functools
+
+from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 
+from seedasr_jax.errors import ConfigError
 from seedasr_jax.models import small
 
 ROWS, TOKENS, VOCABULARY, BLANK = 40, 5, 12, 0
@@ -89,3 +94,39 @@ def test_copied_slots_have_gaps_and_repeats():
     _, length, _ = copied(jnp.eye(VOCABULARY))
     each = np.asarray(length) / LENGTH
     assert 2 < each.mean() < 3 and each.max() > 3 and each.min() >= 1
+
+
+def test_expected_pieces_are_a_mean_by_probability():
+    rng = np.random.default_rng(0)
+    logits, table = rng.normal(size=(2, 3, 5)), rng.normal(size=(5, 4))
+    weights = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    found = small.expected_pieces(logits.astype(np.float32), table.astype(np.float32))
+    np.testing.assert_allclose(found, weights @ table, rtol=1e-5, atol=1e-6)
+
+
+def test_a_mean_converter_starts_as_the_mean_of_what_it_splices():
+    converter = small.MeanConverter(4, splice=2, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    x = np.random.default_rng(1).normal(size=(2, 5, 4)).astype(np.float32)
+    found, length = converter(x, np.array([5, 3], np.int32))
+    assert length.tolist() == [3, 2]
+    np.testing.assert_allclose(found[0, 0], x[0, :2].mean(0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found[0, 2], x[0, 4] / 2, rtol=1e-5, atol=1e-6)  # half is padding
+    np.testing.assert_allclose(found[1, 1], x[1, 2] / 2, rtol=1e-5, atol=1e-6)
+
+
+def test_a_reader_mixes_the_token_before_and_flags_what_is_told():
+    make = functools.partial(small.Reader, 4, scale=2.0, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    x, earlier = np.random.default_rng(2).normal(size=(2, 1, 3, 4)).astype(np.float32)
+    both = make(mix=True, flag=True)
+    mixed = x + earlier @ both.mix.kernel[...]
+    np.testing.assert_allclose(both(x, earlier, False), mixed, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        both(x, earlier, True), mixed + both.flag[...][None, None], rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_array_equal(make(mix=False, flag=True)(x, earlier, False), x)
+
+
+@pytest.mark.parametrize("name", ["speech_positions", "converter_input"])
+def test_a_device_that_is_none(name):
+    with pytest.raises(ConfigError, match=rf"model.small.{name}: expected 'frames' or 'ctc_\w+'"):
+        tiny.stage("ctc", ("encoder", "ctc_head"), ("encoder",), **{f"model.small.{name}": "onset"})

@@ -14,7 +14,7 @@ def get_config(manifest):
     c.model.encoder = common.conformer(2, 32, heads=2, kernel=5, subsampling=4)
     c.model.converter.splice = 2
     c.model.decoder = common.qwen3(2, 32, heads=2, groups=1, head_width=16, embed_scale=5.6)
-    c.model.small = dict(speech_positions="ctc_onsets", transcript_position=16)
+    c.model.small.update(speech_positions="ctc_onsets", transcript_position=16)
     c.run.update(log_every=4, save_every=3)
     c.eval.tokens = 6
     mixture = ((f"manifest:{manifest}", 1.0),)

@@ -23,6 +23,7 @@ class Stream:
 
     cache: caches.KVCache
     next: jax.Array  # [B] int32, position of the next token
+    before: jax.Array  # [B] int32, the token that was followed last; -1: none yet
     prefix: int = dataclasses.field(metadata=dict(static=True))  # N
 
 
@@ -45,18 +46,18 @@ def begin(model: AcLLM, batch: Batch, speech: Speech, room: int) -> Stream:
     rows, slots = prefix.real.shape
     cache = caches.empty(decoder.config, rows, slots + room, decoder.dtype)
     _, cache = decoder.step(prefix.x, prefix.positions, prefix.real, cache)
-    return Stream(cache, prefix.next, slots)
+    return Stream(cache, prefix.next, jnp.full(rows, -1, jnp.int32), slots)
 
 
 def follow(model: AcLLM, stream: Stream, last) -> tuple[jax.Array, Stream]:
     """Goes on by one token each, `last` [B]: log-probabilities [B V] of the next one."""
     decoder = model.decoder
-    x = decoder.embed_tokens(last[:, None])
+    x = decoder.embed_tokens(last[:, None], before=stream.before[:, None])
     real = jnp.ones((len(last), 1), bool)
     hidden, cache = decoder.step(x, stream.next[:, None], real, stream.cache)
     logits = decoder.logits(hidden[:, 0])[:, : decoder.vocabulary]
     return jax.nn.log_softmax(logits, -1), dataclasses.replace(
-        stream, cache=cache, next=stream.next + 1
+        stream, cache=cache, next=stream.next + 1, before=last
     )
 
 
@@ -64,10 +65,14 @@ def spread(stream: Stream, count: int) -> Stream:
     """Each row `count` times, side by side: [B] -> [B * count]."""
     rows = jnp.repeat(jnp.arange(len(stream.next)), count)
     cache = caches.reorder(stream.cache, rows)
-    return dataclasses.replace(stream, cache=cache, next=stream.next[rows])
+    return dataclasses.replace(
+        stream, cache=cache, next=stream.next[rows], before=stream.before[rows]
+    )
 
 
 def reorder(stream: Stream, rows) -> Stream:
     """Row n goes on from row rows[n], which has the same prefix: only what follows it moves."""
     cache = caches.reorder(stream.cache, rows, since=stream.prefix)
-    return dataclasses.replace(stream, cache=cache, next=stream.next[rows])
+    return dataclasses.replace(
+        stream, cache=cache, next=stream.next[rows], before=stream.before[rows]
+    )

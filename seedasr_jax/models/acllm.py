@@ -66,11 +66,13 @@ class AcLLM(nnx.Module):
             self.ctc_head = CtcHead(model.encoder.width, vocabulary, **options)
         if "converter" in parts:
             splice = model.converter.splice
-            self.converter = Converter(*widths, splice=splice, **options)
+            if self.posteriors:
+                self.converter = small.MeanConverter(widths[1], splice=splice, **options)
+            else:
+                self.converter = Converter(*widths, splice=splice, **options)
         if "decoder" in parts:
-            self.decoder = Decoder(
-                model.decoder, vocabulary, lora=model.lora, remat=remat, **options
-            )
+            more = dict(lora=model.lora, small=model.small, remat=remat)
+            self.decoder = Decoder(model.decoder, vocabulary, **more, **options)
         for part in (part for part in parts if part in pretraining.PARTS):
             setattr(self, part, pretraining.make(part, model, vocabulary, remat=remat, **options))
 
@@ -79,21 +81,29 @@ class AcLLM(nnx.Module):
         """Whether speech positions follow CTC onsets."""
         return self.config.small.speech_positions == "ctc_onsets"
 
+    @property
+    def posteriors(self):
+        """Whether the converter takes what the CTC head makes of the frames."""
+        return self.config.small.converter_input == "ctc_posteriors"
+
     def convert(self, x, length, ctc_logits=None) -> Speech:
         """Encoder frames [B T/R D] of [B] real ones to speech tokens.
 
-        `ctc_logits` [B T/R V] set the clock where positions are clocked.
+        `ctc_logits` [B T/R V] are read where a device of the small recipes asks for them.
         """
         clock = None
         if self.clocked:
             splice = self.config.converter.splice
             clock = small.onset_clock(ctc_logits, length, splice, self.tokens.pad)
+        if self.posteriors:
+            pieces = self.decoder.pieces(jnp.arange(ctc_logits.shape[-1]))
+            x = small.expected_pieces(ctc_logits, pieces)
         return Speech(*self.converter(x, length), clock)
 
     def listen(self, mel, length) -> Speech:
         """Log-mel [B T F] of [B] real frames to speech tokens, as in decoding."""
         x, length = self.encoder(mel, length)
-        return self.convert(x, length, self.ctc_head(x) if self.clocked else None)
+        return self.convert(x, length, self.ctc_head(x) if self.config.small.needs_ctc else None)
 
     def prefix(self, batch: Batch, speech: Speech) -> Prefix:
         """Instruction, context, speech: each in its own slots, positions without the padding."""
@@ -101,7 +111,7 @@ class AcLLM(nnx.Module):
         dims = shapes.check(batch.prompt, "B P", shapes.check(batch.context, "B C", dims))
         x = [
             self.decoder.embed_tokens(batch.prompt),
-            self.decoder.embed_tokens(batch.context),
+            self.decoder.embed_tokens(batch.context, told=True),
             speech.x.astype(self.decoder.dtype),
         ]
         lengths = (batch.prompt_length, batch.context_length, speech.length)

@@ -21,6 +21,7 @@ from seedasr_jax.models.layers import (
     matmul,
     padded_vocabulary,
 )
+from seedasr_jax.models.small import Reader
 
 
 class GatedFeedForward(nnx.Module):
@@ -55,8 +56,11 @@ class DecoderBlock(nnx.Module):
 class Decoder(nnx.Module):
     """A causal language model over embeddings; positions are given, not assumed."""
 
-    def __init__(self, config, vocabulary, *, lora, remat, dtype, rngs):
-        """`vocabulary`: pieces of the tokenizer, used where config.vocabulary is 0."""
+    def __init__(self, config, vocabulary, *, lora, remat, dtype, rngs, small=None):
+        """`vocabulary`: pieces of the tokenizer, used where config.vocabulary is 0.
+
+        `small`: config.Small, or None for none of its devices.
+        """
         self.vocabulary = config.vocabulary or vocabulary
         self.embed_scale, self.config, self.dtype = config.embed_scale, config, dtype
         self.embed = Embed(self.vocabulary, config.width, dtype=dtype, rngs=rngs)
@@ -70,10 +74,34 @@ class Decoder(nnx.Module):
         if not config.tied:
             rows = padded_vocabulary(self.vocabulary)
             self.head = Dense(config.width, rows, ("embed", "vocab"), dtype=dtype, rngs=rngs)
+        self.reader = nnx.data(None)
+        if small is not None and (small.mix or small.flag):
+            options = dict(scale=config.embed_scale, dtype=dtype, rngs=rngs)
+            self.reader = Reader(config.width, mix=small.mix, flag=small.flag, **options)
 
-    def embed_tokens(self, ids):
-        """[B N] int32 -> [B N E]."""
+    def pieces(self, ids):
+        """[...] int32 -> [... E], each by itself."""
         return self.embed(ids) * self.embed_scale
+
+    def embed_tokens(self, ids, *, before=None, told=False):
+        """Tokens as the layers read them.
+
+        Args:
+            ids: [B N] int32.
+            before: [B N] int32, the token before each, -1 for none; None: they stand in `ids`.
+            told: whether they are of a context.
+
+        Returns:
+            [B N E].
+        """
+        x = self.pieces(ids)
+        if self.reader is None:
+            return x
+        if before is None:
+            earlier = jnp.pad(x, ((0, 0), (1, 0), (0, 0)))[:, :-1]
+        else:
+            earlier = jnp.where((before >= 0)[..., None], self.pieces(jnp.maximum(before, 0)), 0)
+        return self.reader(x, earlier, told)
 
     def __call__(self, x, positions, real):
         """Teacher-forced pass.

@@ -1,16 +1,22 @@
 """Devices of the small recipes: ours, not the paper's, and off by default.
 
-Dims: B batch, T frames, K splice, U = ceil(T / K) slots, L tokens, V vocabulary, E LLM width.
+Dims: B batch, T frames, K splice, U = ceil(T / K) slots, N tokens, L tokens, V vocabulary, E LLM
+width.
 
 A tiny decoder cannot track which speech slot comes next when slots have gaps and repeats. Clocked
 positions give the slots of the k-th token the position k: the clock is the running count of CTC
-onsets. `copy_slots` makes such slots out of text, to teach a fresh decoder to read them.
+onsets. `copy_slots` makes such slots out of text, to teach a fresh decoder to read them. A linear
+layer cannot map frames to a thousand embeddings in a few hundred steps: `expected_pieces` does what
+the CTC head knows already. `Reader` helps a few layers to copy a name out of a list.
 """
 
+from flax import nnx
 import jax
 import jax.numpy as jnp
 
 from seedasr_jax import shapes
+from seedasr_jax.models.converter import Converter
+from seedasr_jax.models.layers import Dense
 
 
 def onset_clock(logits, length, splice, blank):
@@ -85,3 +91,40 @@ def copy_slots(ids, ids_length, keys, table, blank):
 
     slots, length, clock = jax.vmap(one)(ids, ids_length, keys)
     return shapes.zero_padding(slots, length), length, clock
+
+
+def expected_pieces(logits, table):
+    """CTC logits [B T V] and embeddings [V E] -> each frame's expected embedding [B T E]."""
+    shapes.check(table, "V E", shapes.check(logits, "B T V"))
+    return jnp.einsum("BTV,VE->BTE", jax.nn.softmax(logits, -1), table)
+
+
+class MeanConverter(Converter):
+    """A converter between equal widths that starts as the mean of the frames it splices."""
+
+    def __init__(self, width, *, splice, dtype, rngs):
+        super().__init__(width, width, splice=splice, dtype=dtype, rngs=rngs)
+        kernel = self.project.kernel
+        kernel[...] = jnp.tile(jnp.eye(width, dtype=kernel[...].dtype), (splice, 1)) / splice
+
+
+class Reader(nnx.Module):
+    """How a small decoder reads tokens: mixed with the one before, flagged where they are told.
+
+    With the token before in its embedding, one layer can find in a list what followed the token
+    that was just written, and copy it.
+    """
+
+    def __init__(self, width, *, mix, flag, scale, dtype, rngs):
+        options = dict(scale=0.1, dtype=dtype, rngs=rngs)
+        self.mix = nnx.data(Dense(width, width, ("embed", "rank"), **options) if mix else None)
+        vector = scale * width**-0.5 * jax.random.normal(rngs.params(), (width,))
+        self.flag = nnx.data(nnx.Param(vector, axes=("norm",)) if flag else None)
+
+    def __call__(self, x, earlier, told):
+        """[B N E] embeddings, those before each [B N E]; `told`: they are of a context."""
+        if self.mix is not None:
+            x = x + self.mix(earlier)
+        if told and self.flag is not None:
+            x = x + self.flag[...].astype(x.dtype)[None, None]
+        return x

@@ -43,7 +43,7 @@ class Lm(Objective):
             keys = per_example(rng, TEXT, batch.position)
             ids = small.random_targets(batch.ids, batch.ids_length, keys, self.pieces)
             batch = dataclasses.replace(batch, ids=ids)
-            table = model.decoder.embed_tokens(jnp.arange(self.vocabulary))
+            table = model.decoder.pieces(jnp.arange(self.vocabulary))
             blank = self.tokens.pad
             slots, length, clock = small.copy_slots(ids, batch.ids_length, keys, table, blank)
             speech = Speech(slots, length, clock if model.clocked else None)

@@ -55,9 +55,9 @@ class Rl(Hearing):
 
     @property
     def parts(self):
-        """The CTC head only where it sets the clock."""
-        clocked = self.stage.model.small.speech_positions == "ctc_onsets"
-        return ("encoder", *(("ctc_head",) if clocked else ()), "converter", "decoder")
+        """The CTC head only where the LLM's input depends on it."""
+        head = ("ctc_head",) if self.stage.model.small.needs_ctc else ()
+        return ("encoder", *head, "converter", "decoder")
 
     def rollout(self, graphdef, mesh, vocab):
         """(state, Batch, rows) -> the Batch with hypotheses."""

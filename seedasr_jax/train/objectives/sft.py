@@ -20,9 +20,9 @@ class Sft(Hearing):
 
     @property
     def parts(self):
-        """The CTC head only where it sets the clock or has a loss."""
-        clocked = self.stage.model.small.speech_positions == "ctc_onsets"
-        head = ("ctc_head",) if clocked or self.options.ctc_weight else ()
+        """The CTC head only where it has a loss or the LLM's input depends on it."""
+        needed = self.stage.model.small.needs_ctc or self.options.ctc_weight
+        head = ("ctc_head",) if needed else ()
         return ("encoder", *head, "converter", "decoder")
 
     def weigh(self, batch, rng):
