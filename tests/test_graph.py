@@ -61,6 +61,35 @@ def test_stages_that_start_from_each_other():
         graph.order(circle)
 
 
+@pytest.mark.parametrize(
+    ("source", "where", "there"),
+    [
+        ("ssl1:encoder", "ssl1", "encoder"),
+        ("ssl1", "ssl1", "teacher"),
+        ("gs://bucket/ssl1", "gs://bucket/ssl1", "teacher"),
+        ("gs://bucket/ssl1@40:encoder", "gs://bucket/ssl1@40", "encoder"),
+        ("../runs/x@3", "../runs/x@3", "teacher"),
+    ],
+)
+def test_a_source_may_name_another_part(source, where, there):
+    assert graph.origin("teacher", source) == (where, there)
+
+
+def test_another_part_of_a_stage_makes_it_a_parent():
+    fresh = {"encoder": "fresh", "ctc_head": "fresh"}
+    named = fresh | {"encoder": "ctc:encoder"}
+    other = fresh | {"encoder": "ctc:ctc_head"}
+    made = make(later=("ctc", named), ctc=("ctc", fresh))
+    graph.check(made, needed)
+    assert graph.order(made) == ["ctc", "later"]
+    plain = make(later=("ctc", fresh | {"encoder": "ctc"}), ctc=("ctc", fresh))
+    assert hashes(made)["later"] == hashes(plain)["later"]  # the same part of the same stage
+    other = make(later=("ctc", other), ctc=("ctc", fresh))
+    assert hashes(made)["later"] != hashes(other)["later"]
+    wrong = make(ctc=("ctc", fresh | {"encoder": "ctcc:encoder"}))
+    assert "'ctcc:encoder'" in fails(wrong) and "Did you mean ctc" in fails(wrong)
+
+
 def test_descendants():
     assert graph.descendants(chain(), "ctc") == ["ctc", "sft"]
     assert graph.descendants(chain(), "sft") == ["sft"]

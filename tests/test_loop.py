@@ -34,6 +34,9 @@ class Hooks:
         self.evaluated.append(step)
         return {"eval": {"dev": {"error_rate": 50.0}}}
 
+    def summary(self, terms):
+        return terms
+
     def hooks(self):
         return loop.Hooks(
             save=lambda step, state: self.saved.append((step, int(state.step))),
@@ -41,6 +44,7 @@ class Hooks:
             stopping=self.stopping,
             progress=lambda step, speed, terms: self.shown.append((step, speed > 0)),
             **self.more,
+            summary=self.summary,
         )
 
 
@@ -145,6 +149,24 @@ def test_gives_up_on_gradients_that_are_not_finite(tmp_path):
     few = Hooks()
     run(tmp_path, few, steps=40, bad=range(2, 11))
     assert few.saved[-1] == (40, 40)
+
+
+class Collapsing(Hooks):
+    """Gives up at the second logged step; until then logs a scalar of its own."""
+
+    def summary(self, terms):
+        if self.shown:
+            raise UserError("the labels collapsed")
+        return {"figure": terms["loss"] + 1}
+
+
+def test_gives_up_where_the_terms_say_so(tmp_path):
+    hooks = Collapsing()
+    with pytest.raises(UserError, match="collapsed"):
+        run(tmp_path, hooks, **{"eval.every": 0})
+    (row,) = read(tmp_path / "metrics.jsonl")  # the next would have been step 8
+    assert row["figure"] == 4.0 and "loss" not in row
+    assert hooks.saved == [(3, 3), (6, 6)]
 
 
 class Terminal:

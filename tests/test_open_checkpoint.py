@@ -173,3 +173,47 @@ def test_hand_over_compares_before_it_loads(workdir, monkeypatch):
         r"the vocabulary differs \(hash \w+, this stage's is beef\).*vocab\.path=.*vocab",
         vocabulary="beef",
     )
+
+
+def test_a_part_may_go_by_another_name(workdir):
+    """An encoder becomes a teacher, and that another stage's encoder; the hash stays the same."""
+    sft = checkpoint.open_checkpoint(workdir / "sft")
+    reference = sft.reference("encoder", workdir, "teacher")
+    assert reference == sft.reference("encoder", workdir) | {"part": "encoder"}
+    decoder = nnx.State({"decoder": workdirs.params(seed=4)["decoder"]})
+    workdirs.finish(
+        workdir, "ssl2", decoder, parents={"teacher": reference}, frozen={"teacher": reference}
+    )
+    ssl2 = checkpoint.open_checkpoint(workdir / "ssl2")
+    assert set(ssl2.parts()) == {"decoder", "teacher"}
+    names = {f"teacher.{name.partition('.')[2]}" for name in sft.shapes("encoder")}
+    assert set(ssl2.shapes("teacher")) == names
+    expected = {"teacher": workdirs.params(seed=2)["encoder"]}
+    assert workdirs.bits(ssl2.load("teacher")) == workdirs.bits(expected)
+    mesh = meshes.make(config.Mesh(1, 4, 2, 1))
+    abstract = {"teacher": workdirs.params()["encoder"], "decoder": workdirs.params()["decoder"]}
+    where = sharding.of_params(nnx.State(abstract), mesh)
+    tree = checkpoint.hand_over(sft, "teacher", nnx.State(abstract), where, there="encoder")
+    assert tree["teacher"]["kernel"].sharding.spec == PartitionSpec(None, "fsdp", "tensor")
+    assert workdirs.bits(tree) == workdirs.bits(expected)
+
+    again = ssl2.reference("teacher", workdir, "encoder")
+    workdirs.finish(
+        workdir, "third", decoder, parents={"encoder": again}, frozen={"encoder": again}
+    )
+    third = checkpoint.open_checkpoint(workdir / "third")
+    assert third.part_hash("encoder") == sft.part_hash("encoder")
+    assert workdirs.bits(third.load("encoder")) == workdirs.bits(sft.load("encoder"))
+    message = r"init\.teacher=ssl2@5#\w{8}:encodr: .*|has no part 'encodr'"
+    with pytest.raises(UserError, match=message):
+        checkpoint.hand_over(ssl2, "teacher", nnx.State(abstract), there="encodr")
+
+
+def test_a_codebook_belongs_to_a_layer(workdir):
+    source = checkpoint.open_checkpoint(workdir)
+    quantizer = dataclasses.replace(source.stage.model.quantizer, layer=7)
+    model = dataclasses.replace(source.stage.model, quantizer=quantizer)
+    with pytest.raises(
+        ConfigError, match=r"fitted with model\.quantizer\.layer=0, this stage has 7"
+    ):
+        checkpoint.hand_over(source, "codebook", workdirs.params(), model=model)

@@ -1,0 +1,116 @@
+"""The self-supervised graph from sound to a CTC stage: hand-over, the probe's choice, collapse."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+import tones
+import workdirs
+
+from seedasr_jax import checkpoint
+from seedasr_jax.errors import ConfigError, UserError
+from seedasr_jax.launch import recipes, run
+from seedasr_jax.train import graph as graphs
+from seedasr_jax.train.metrics import read
+
+RECIPE = str(pathlib.Path(__file__).parent / "ssl_recipe.py")
+
+
+def graph(manifest, **changes):
+    overrides = [(key.replace("__", "."), str(value)) for key, value in changes.items()]
+    return recipes.expand(f"{RECIPE}:{manifest}", overrides)
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    return tones.write(tmp_path_factory.mktemp("data"), 32)
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory, manifest):
+    """All stages, finished."""
+    folder = tmp_path_factory.mktemp("ssl") / "workdir"
+    assert run.train(graph(manifest), folder) == 0
+    return folder
+
+
+def record(workdir, name):
+    return json.loads((workdir / name / "stage.json").read_text())
+
+
+def last(workdir, name):
+    return read(workdir / name / "metrics.jsonl")[-1]
+
+
+def test_each_stage_hands_over_to_the_next(workdir):
+    found = {
+        name: {p: (r["checkpoint"], r.get("part")) for p, r in record(workdir, name)[key].items()}
+        for name, key in (("probe", "parents"), ("kmeans", "frozen"), ("ssl2", "frozen"))
+    }
+    assert found == {
+        "probe": {"encoder": ("ssl1@15", None)},
+        "kmeans": {"teacher": ("ssl1@15", "encoder")},
+        "ssl2": {"teacher": ("ssl1@15", "encoder"), "codebook": ("kmeans@10", None)},
+    }
+    assert record(workdir, "ssl2")["parents"]["probe"]["checkpoint"] == "probe@15"
+    assert record(workdir, "ctc")["parents"]["encoder"]["checkpoint"] == "ssl2@10"
+    ssl1, ssl2 = (checkpoint.open_checkpoint(workdir / name) for name in ("ssl1", "ssl2"))
+    assert set(ssl1.parts()) == {"encoder", "ssl_head", "quantizer"}
+    assert set(ssl2.parts()) == {"encoder", "ssl_head", "teacher", "codebook"}
+    teacher, encoder = ssl2.load("teacher")["teacher"], ssl1.load("encoder")["encoder"]
+    assert workdirs.bits(teacher) == workdirs.bits(encoder)
+    assert not [n for n in workdirs.everything(workdir / "ssl2") if n.startswith("params.teacher")]
+
+
+def test_the_probe_says_which_layer_is_best(workdir, manifest):
+    row = last(workdir, "probe")
+    rates = [row[f"eval/manifest:tones.jsonl?limit=8#{content(row)}/layers/0{n}"] for n in (1, 2)]
+    assert row["best_layer"] == np.argmin(rates) + 1
+    assert row["layers/01"] > 0 and row["layers/02"] > 0
+    assert run.stage.probe.best_layer(checkpoint.open_checkpoint(workdir / "probe")) in (1, 2)
+
+
+def content(row):
+    """The hash in the name of the one task."""
+    (name,) = {key.split("#")[1].split("/")[0] for key in row if key.startswith("eval/")}
+    return name
+
+
+def test_the_codebook_is_used(workdir):
+    codebook = checkpoint.open_checkpoint(workdir / "kmeans").load("codebook")["codebook"]
+    assert (codebook["counts"] > 0).mean() > 0.8
+    row = last(workdir, "kmeans")
+    assert row["used_codes"] > 0.3 and row["perplexity"] > 4
+    assert row["loss"] < read(workdir / "kmeans/metrics.jsonl")[0]["loss"]
+
+
+def test_figures_of_the_labels_are_logged(workdir):
+    for name in ("ssl1", "ssl2"):
+        row = last(workdir, name)
+        keys = {"loss", "accuracy", "majority", "entropy", "perplexity", "used_codes"}
+        assert keys < row.keys() and "codes" not in row
+        assert 0 < row["majority"] < 1 < row["perplexity"]
+
+
+def test_a_changed_probe_makes_what_took_its_layer_stale(manifest):
+    assert graphs.descendants(graph(manifest), "probe") == ["probe", "kmeans", "ssl2", "ctc"]
+    assert graphs.descendants(graph(manifest), "kmeans") == ["kmeans", "ssl2", "ctc"]
+
+
+def test_a_layer_that_nobody_chose(workdir, manifest, tmp_path):
+    init = dict(teacher=f"{workdir}/ssl1:encoder", codebook="fresh")
+    config = graph(manifest)
+    tree = run.config.to_dict(config)
+    tree["stages"] = {"kmeans": tree["stages"]["kmeans"] | {"init": init}}
+    with pytest.raises(ConfigError, match=r"init\.probe is missing"):
+        run.train(run.config.build(tree, run.config.Graph), tmp_path / "one")
+    init["probe"] = f"{workdir}/ssl1"  # a stage that scored no layers
+    with pytest.raises(ConfigError, match=r"init\.probe=ssl1@15.*eval\.tasks"):
+        run.train(run.config.build(tree, run.config.Graph), tmp_path / "two")
+
+
+def test_a_collapsed_codebook_stops_the_stage(manifest, tmp_path):
+    with pytest.raises(UserError, match=r"labels collapsed: 100 %.*of 1 codes"):
+        run.train(graph(manifest, model__quantizer__codes=1), tmp_path, only="ssl1")
+    assert record(tmp_path, "ssl1")["state"] == "running"
