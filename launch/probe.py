@@ -47,7 +47,7 @@ class _LayerRecogniser(Recogniser):
     def __init__(self, graphdef, vocab, model, decode, layer):
         super().__init__(graphdef, None, vocab, model, ("encoder", "ctc_head"))
         at = np.int32(layer)
-        self._decode = lambda state, batch, method, tokens: decode(state, batch, at)
+        self._decode = lambda state, batch, alpha, **how: decode(state, batch, at)
 
 
 def recognisers(graphdef, vocab, model, parts) -> list[Recogniser]:
