@@ -10,6 +10,7 @@ import json
 import math
 import os
 import pathlib
+from typing import NamedTuple
 
 from seedasr_jax.errors import DataError, nearest
 
@@ -38,12 +39,20 @@ ALIASES = {
     "context_kind": ("context_kind",),
     "keywords": ("keywords", "hotwords"),
     "siblings": ("siblings",),
+    "alignment": ("alignment",),
 }
+
+
+class Alignment(NamedTuple):
+    """When things begin, in seconds: each unit of the text, and (seconds, name) of each phone."""
+
+    words: tuple[float, ...]
+    phones: tuple[tuple[float, str], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Row:
-    """One utterance; what its manifest does not say is "" or 0.
+    """One utterance; what its manifest does not say is "", 0, () or None.
 
     A joined utterance is a Row too: `parts` holds the recordings in order, `pauses` the samples of
     silence between them, and `audio` is empty.
@@ -63,6 +72,7 @@ class Row:
     context_kind: str = ""
     keywords: tuple[str, ...] = ()  # names that the text holds
     siblings: tuple[str, ...] = ()  # other spellings of their sound
+    alignment: Alignment | None = None
     line: int = 0  # in its manifest, from 1
     parts: tuple["Row", ...] = ()
     pauses: tuple[int, ...] = ()
@@ -158,6 +168,19 @@ def _words(value) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _alignment(value) -> Alignment:
+    expected = _Expected('{"words": [seconds], "phones": [[seconds, name]]}')
+    if not isinstance(value, dict) or not set(value) <= {"words", "phones"}:
+        raise expected
+    words, phones = value.get("words", []), value.get("phones", [])
+    try:
+        return Alignment(
+            tuple(map(_seconds, words)), tuple((_seconds(start), _label(p)) for start, p in phones)
+        )
+    except (TypeError, ValueError, _Expected):
+        raise expected from None
+
+
 def _kind(value) -> str:
     if value and value not in CONTEXT_KINDS:
         raise _Expected(f"one of {', '.join(CONTEXT_KINDS)}.{nearest(value, CONTEXT_KINDS)}")
@@ -172,6 +195,7 @@ _PARSERS = {
     "context_kind": _kind,
     "keywords": _words,
     "siblings": _words,
+    "alignment": _alignment,
 }
 
 

@@ -127,9 +127,9 @@ def _manifest(parsed, data_folder):
 
 
 def _synth(parsed, data_folder):
-    from seedasr_jax.data_pipelines.synth import digits  # late: it brings the synthesiser
+    from seedasr_jax.data_pipelines.synth import commands, digits  # late: the synthesiser
 
-    makers = {"digits": digits.prepare}
+    makers = {"commands": commands.prepare, "digits": digits.prepare}
     if parsed.where not in makers:
         raise ConfigError(
             f"synth:{parsed.where}: expected synth:NAME with NAME one of {', '.join(makers)}."

@@ -57,7 +57,11 @@ def installed(wheel, tmp_path_factory):
 def test_the_wheel_holds_the_four_folders_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"seedasr_jax"}
-    for name in ("configs/digits", "data_pipelines/manifest", "data_pipelines/synth/digits"):
+    for name in (
+        "configs/digits",
+        "data_pipelines/manifest",
+        "data_pipelines/synth/spoken/english",
+    ):
         assert f"seedasr_jax/{name}.py" in names
     for name in ("launch/cli", "train/step", "convert/bundle"):
         assert f"seedasr_jax/{name}.py" in names

@@ -31,9 +31,12 @@ def test_fields_by_their_own_names(tmp_path):
         "context": "c",
         "context_kind": "hotwords",
         "keywords": ["k", "l"],
+        "siblings": ["c"],
+        "alignment": {"words": [0, 0.5], "phones": [[0, "h"], [0.25, "@"]]},
     }
     (row,) = read(tmp_path, json.dumps(fields))
     expected = fields | {"audio": f"{tmp_path}/x/a.flac", "text": "hello", "keywords": ("k", "l")}
+    expected |= {"siblings": ("c",), "alignment": ((0.0, 0.5), ((0.0, "h"), (0.25, "@")))}
     assert {name: getattr(row, name) for name in fields} == expected
     assert row.line == 1 and row.parts == ()
 
@@ -47,6 +50,8 @@ def test_fields_by_their_own_names(tmp_path):
         ('{"text": "hi", "client_id": 7}', "speaker", "7"),
         ('{"text": "hi", "hotwords": ["x"]}', "keywords", ("x",)),
         ('{"text": "hi", "speaker": null}', "speaker", ""),
+        ('{"text": "hi"}', "alignment", None),
+        ('{"text": "hi", "alignment": {"words": [1]}}', "alignment", ((1.0,), ())),
         ('{"text": "hi"}', "id", "line-1"),
         ('{"audio": "a.wav"}', "id", "a.wav"),
         ('{"audio": "a.wav", "offset": 2.5}', "id", "a.wav@2.5"),
@@ -73,6 +78,12 @@ def test_blank_lines_count_but_are_no_rows(tmp_path):
         ('{"duration": true}', r"m\.jsonl:2: duration: expected seconds.* found True"),
         ('{"offset": "1"}', r"m\.jsonl:2: offset: expected seconds.* found '1'"),
         ('{"keywords": "a"}', r"m\.jsonl:2: keywords: expected a list"),
+        ('{"siblings": "a"}', r"m\.jsonl:2: siblings: expected a list"),
+        ('{"alignment": [0.5]}', r"m\.jsonl:2: alignment: expected .*words.* found \[0.5\]"),
+        ('{"alignment": {"words": [-1]}}', r"m\.jsonl:2: alignment: expected .*found .*-1"),
+        ('{"alignment": {"words": 1}}', r"m\.jsonl:2: alignment: expected"),
+        ('{"alignment": {"phones": [[0.5]]}}', r"m\.jsonl:2: alignment: expected"),
+        ('{"alignment": {"letters": []}}', r"m\.jsonl:2: alignment: expected"),
         ('{"context_kind": "hotword"}', r"m\.jsonl:2: .*Did you mean hotwords"),
         ('{"audio": "../a.flac"}', r"m\.jsonl:2: audio: expected a path inside"),
         ('{"audio": "x/../../a.flac"}', r"m\.jsonl:2: audio: expected a path inside"),

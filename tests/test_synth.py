@@ -15,6 +15,7 @@ import pytest
 
 from seedasr_jax import errors
 from seedasr_jax.audio import files
+from seedasr_jax.data_pipelines.synth import corpus as corpora
 from seedasr_jax.data_pipelines.synth import digits, espeak
 
 SIZES = dict(train=30, dev=4, test=4)  # two shards of training, four in all
@@ -99,7 +100,7 @@ def test_a_failed_build_leaves_nothing(tmp_path, monkeypatch):
 def test_two_builders_at_once_agree_on_one_corpus(corpus, tmp_path, monkeypatch):
     finished = corpus["train"].parent
     monkeypatch.setattr(
-        digits, "_make", lambda *_: shutil.copytree(finished, tmp_path / finished.name)
+        corpora, "_make", lambda *_: shutil.copytree(finished, tmp_path / finished.name)
     )
     found = digits.prepare(tmp_path, **SIZES)
     assert [path.name for path in tmp_path.iterdir()] == [finished.name]
@@ -107,7 +108,7 @@ def test_two_builders_at_once_agree_on_one_corpus(corpus, tmp_path, monkeypatch)
 
 
 def test_no_variant_and_no_near_sibling_is_in_two_splits():
-    variants = digits.split_variants()
+    variants = corpora.split_variants()
     assert len(variants["train"]) >= 70 and len(variants["dev"]) >= 4 <= len(variants["test"])
 
     def families(names):  # steph, steph2 and steph3 are one; f1 to f5 and m1 to m8 are different
@@ -128,7 +129,7 @@ def test_draws_have_the_shares_and_ranges_of_the_recipe():
     counts = [accents.count(accent) for accent in set(accents)]
     assert min(counts) >= 33 and max(counts) <= 83
     assert len({setting.name for setting in settings}) == 1_200
-    assert len({setting.variant for setting in settings}) == len(digits.split_variants()["train"])
+    assert len({setting.variant for setting in settings}) == len(corpora.split_variants()["train"])
     for name, low, high in (("pitch", 5, 79), ("range", 10, 89), ("rate", 110, 219)):
         values = [getattr(setting, name) for setting in settings]
         assert (min(values), max(values)) == (low, high)
@@ -182,7 +183,7 @@ def test_every_digit_in_every_accent_is_heard_and_is_that_digit():
     for (accent, digit, _), speech, ipa in zip(
         asked, espeak.speak(utterances), espeak.phonemes(utterances), strict=True
     ):
-        assert len(digits.shape(speech.wave, -25.0)) > 0.1 * files.RATE, (accent, digit)
+        assert len(corpora.shape(speech.wave, -25.0)[0]) > 0.1 * files.RATE, (accent, digit)
         ipa = re.sub("[ˈˌː]", "", ipa)
         assert re.fullmatch(SKELETONS[digit], ipa), (accent, digit, ipa)
 
@@ -190,21 +191,24 @@ def test_every_digit_in_every_accent_is_heard_and_is_that_digit():
 def test_shape_trims_and_sets_the_level():
     rng, rate = np.random.default_rng(0), espeak.RATE
     speech = np.concatenate([np.zeros(rate), 0.3 * rng.standard_normal(rate), np.zeros(rate)])
-    wave = files.to_float(digits.shape(files.to_int16(speech), -30.0))
-    assert abs(len(wave) - files.RATE - 2 * digits.TRIM_MARGIN) < 20
+    wave, trimmed = corpora.shape(files.to_int16(speech), -30.0)
+    wave = files.to_float(wave)
+    assert abs(len(wave) - files.RATE - 2 * corpora.TRIM_MARGIN) < 20
+    assert abs(trimmed - files.RATE + corpora.TRIM_MARGIN) < 20
     assert abs(10 * np.log10(np.mean(np.square(wave))) + 30) < 0.05
     speech[rate + 100] = 0.9  # a click, far above the rest
     speech[rate + 101 :] *= 0.1
-    wave = files.to_float(digits.shape(files.to_int16(speech), -6.0))
+    wave = files.to_float(corpora.shape(files.to_int16(speech), -6.0)[0])
     assert 0.97 < np.abs(wave).max() < 0.99
     with pytest.raises(errors.UserError, match=r"0\.0.. s for a whole word"):
-        digits.shape(files.to_int16(speech[rate : rate + 500]), -30.0)
+        corpora.shape(files.to_int16(speech[rate : rate + 500]), -30.0)
 
 
 def test_events_say_when_words_and_phonemes_begin():
     (speech,) = say("good morning everybody", rate=150)
     words = [event for event in speech.events if event.kind == "word"]
     assert [event.value for event in words] == ["good", "morning", "everybody"]
+    assert [event.place for event in words] == [0, 5, 13]
     assert next(event.value for event in speech.events if event.kind == "phoneme") == "g"
     samples = [event.sample for event in speech.events]
     assert samples == sorted(samples) and samples[0] >= 0 and samples[-1] <= len(speech.wave)

@@ -56,11 +56,16 @@ class Utterance:
 
 
 class Event(NamedTuple):
-    """Something that begins at `sample`: a `word` (value: as written) or a `phoneme` (its name)."""
+    """Something that begins at `sample`: a `word` (value: as written) or a `phoneme` (its name).
+
+    `place` is the word's first character in the text. The library gives one event to words that it
+    says as one ("on the", 十五): the first of them has it.
+    """
 
     kind: str
     sample: int
     value: str
+    place: int | None = None
 
 
 class Speech(NamedTuple):
@@ -141,10 +146,14 @@ def speak(utterances: list[Utterance]) -> list[Speech]:
     ]
 
 
-def phonemes(utterances: list[Utterance]) -> list[str]:
-    """What each utterance's voice makes of its text, in IPA; clauses are joined by ' | '."""
+def phonemes(utterances: list[Utterance], *, ipa: bool = True) -> list[str]:
+    """What each utterance's voice makes of its text; clauses are joined by ' | '.
+
+    In IPA, which here loses some tones of Chinese, or in the library's own names, which keep them.
+    """
+    task = "phonemes" if ipa else "mnemonics"
     with tempfile.TemporaryDirectory() as folder:
-        return [row["phonemes"] for row in _run("phonemes", utterances, folder)]
+        return [row["phonemes"] for row in _run(task, utterances, folder)]
 
 
 def _run(task, utterances, folder):

@@ -1,8 +1,9 @@
 """The process that loads espeak-ng (GPL-3.0-or-later). `espeak` starts it, and nothing else does.
 
 The protocol: a job as JSON on stdin, `{"task", "utterances", "folder"}`. For the task `speak` it
-leaves in `folder` speech.json, a list of `{"samples", "events": [kind, sample, value]}`, and
-speech.raw, all waves one after another as int16; for `phonemes`, speech.json with `{"phonemes"}`.
+leaves in `folder` speech.json, a list of `{"samples", "events": [kind, sample, value, place]}` (of
+phonemes without place), and speech.raw, all waves one after another as int16; for `phonemes` and
+`mnemonics`, speech.json with `{"phonemes"}`, in IPA and in espeak-ng's own names.
 No NumPy here: the process lives for a fifth of a second.
 """
 
@@ -17,7 +18,8 @@ SEED = 1  # of every process: shards differ by what they say
 
 # speak_lib.h of espeak-ng 1.52
 _SYNCHRONOUS, _PHONEME_EVENTS, _DONT_EXIT = 2, 0x0001, 0x8000
-_CHARACTERS_UTF8, _BY_CHARACTER, _PHONEMES_IPA = 1, 1, 0x02
+_CHARACTERS_UTF8, _BY_CHARACTER = 1, 1
+_PHONEMES = {"phonemes": 0x02, "mnemonics": 0}
 _PARAMETERS = {"rate": 1, "pitch": 3, "range": 4}
 _EVENT_END, _EVENT_WORD, _EVENT_PHONEME = 0, 1, 7
 
@@ -71,7 +73,7 @@ class _Library:
             if event.type == _EVENT_WORD:
                 start = event.text_position - 1
                 word = self.text[start : start + event.length]
-                self.events.append(("word", event.sample, word))
+                self.events.append(("word", event.sample, word, start))
             elif event.type == _EVENT_PHONEME and event.name:
                 name = event.name.decode(errors="replace")
                 self.events.append(("phoneme", event.sample, name))
@@ -98,14 +100,12 @@ class _Library:
             raise SystemExit(f"espeak-ng says nothing for {utterance}, status {status}")
         return b"".join(self.pcm), self.events
 
-    def phonemes(self, utterance):
+    def phonemes(self, utterance, mode):
         self.set_voice(utterance)
         left, clauses = ctypes.c_char_p(utterance["text"].encode()), []
         while left.value:  # each call takes one clause and moves the pointer; null at the end
             clauses.append(
-                self.lib.espeak_TextToPhonemes(
-                    ctypes.byref(left), _CHARACTERS_UTF8, _PHONEMES_IPA
-                ).decode()
+                self.lib.espeak_TextToPhonemes(ctypes.byref(left), _CHARACTERS_UTF8, mode).decode()
             )
         return " | ".join(clauses)
 
@@ -114,10 +114,11 @@ def main() -> None:
     """Reads a job on stdin, writes `speech.json` and `speech.raw` into its folder."""
     job = json.load(sys.stdin.buffer)
     folder, library, rows = pathlib.Path(job["folder"]), _Library(), []
+    mode = _PHONEMES.get(job["task"])
     with open(folder / "speech.raw", "wb") as raw:
         for utterance in job["utterances"]:
-            if job["task"] == "phonemes":
-                rows.append({"phonemes": library.phonemes(utterance)})
+            if mode is not None:
+                rows.append({"phonemes": library.phonemes(utterance, mode)})
                 continue
             pcm, events = library.speak(utterance)
             raw.write(pcm)

@@ -1,0 +1,353 @@
+"""The corpus of commands: what the plan promises at full size, and a small one with sound."""
+
+import hashlib
+import itertools
+import json
+import pathlib
+import unicodedata
+
+import numpy as np
+import pytest
+
+from seedasr_jax import errors
+from seedasr_jax.audio import files
+from seedasr_jax.data_pipelines import index, manifest, sources
+from seedasr_jax.data_pipelines.synth import commands, corpus, espeak, facts, timing
+from seedasr_jax.data_pipelines.synth.spoken import SPOKEN
+from seedasr_jax.data_pipelines.synth.spoken.language import NAME, spoken
+from seedasr_jax.text import languages
+
+SCALE = 0.02  # one shard of each split
+LATIN = ("en", "es", "pt")
+
+
+@pytest.fixture(scope="module")
+def plan():
+    """The full corpus without sound, as rows: split -> rows."""
+    return {
+        split: [dict(clip.fields, duration=0.0) for clip in clips]
+        for split, clips in commands.plan().items()
+    }
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return commands.prepare(tmp_path_factory.mktemp("first"), scale=SCALE)
+
+
+@pytest.fixture(scope="module")
+def rows(made):
+    return {
+        split: [json.loads(line) for line in path.read_text().splitlines()]
+        for split, path in made.items()
+    }
+
+
+def contents(paths):
+    folder = paths["train"].parent
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in pathlib.Path(folder).rglob("*")
+        if path.is_file()
+    }
+
+
+def units(row):
+    text = row["text"]
+    return text.split() if row["lang"] in LATIN else list(text)
+
+
+def of_language(rows, tag):
+    return [row for row in rows if row["lang"] == tag]
+
+
+def test_the_full_plan_is_as_hard_as_it_must_be(plan):
+    commands.require(facts.of_rows(plan))
+    assert len(plan["train"]) >= 8_750 and len(plan["dev"]) == 300 and len(plan["test"]) == 700
+    train = {row["text"] for row in plan["train"]}
+    for split in ("dev", "test", "homophones", "unseen_names"):
+        assert not train & {row["text"] for row in plan[split]}, split
+    for tag in SPOKEN:
+        own = of_language(plan["train"], tag)
+        assert len({row["text"] for row in own}) >= 1_500
+        without_names = {unit for row in own if not row["keywords"] for unit in units(row)}
+        assert len(without_names) >= (200 if tag in LATIN else 220)
+        seen = {pair for row in own for pair in itertools.pairwise(units(row))}
+        for split, count in (("dev", 60), ("test", 140)):
+            held_out = of_language(plan[split], tag)
+            assert len({row["text"] for row in held_out}) == count
+            fresh = [not seen.issuperset(itertools.pairwise(units(row))) for row in held_out]
+            assert 0.5 <= np.mean(fresh) <= 0.6, (tag, split)
+
+
+def test_every_unit_of_a_held_out_sentence_is_often_heard_in_training(plan):
+    for tag in SPOKEN:
+        heard = [set(units(row)) for row in of_language(plan["train"], tag)]
+        for split in ("dev", "test"):
+            for unit in {unit for row in of_language(plan[split], tag) for unit in units(row)}:
+                assert sum(unit in sentence for sentence in heard) >= 8, (tag, unit)
+        carriers = {unit for row in of_language(plan["unseen_names"], tag) for unit in units(row)}
+        names = {name for row in of_language(plan["unseen_names"], tag) for name in row["keywords"]}
+        assert carriers - names <= set().union(*heard)  # in Chinese the characters of names too
+
+
+def test_voices_are_held_out(plan):
+    variants = {split: {row["voice"]["variant"] for row in own} for split, own in plan.items()}
+    assert not variants["train"] & variants["dev"]
+    for split in ("test", "homophones", "unseen_names"):
+        assert not variants[split] & (variants["train"] | variants["dev"])
+        assert len(variants[split]) >= 8
+    dialects = {tag: {row["dialect"] for row in of_language(plan["test"], tag)} for tag in SPOKEN}
+    assert len(dialects["en"]) == 4 and len(dialects["es"]) == len(dialects["pt"]) == 2
+    for tag, own in dialects.items():
+        assert {row["dialect"] for row in of_language(plan["train"], tag)} == own
+        for dialect in own:  # no table of languages lacks it
+            assert languages.lookup(dialect).tag == dialect
+    assert all(row["voice"]["variant"] != commands.CRASHES for own in plan.values() for row in own)
+
+
+def test_names_are_heard_in_every_spelling_or_in_none(plan):
+    known = {row["text"] for own in plan.values() for row in own}
+    for tag, language in SPOKEN.items():
+        train = of_language(plan["train"], tag)
+        heard = {name for row in train for name in row["keywords"]}
+        for split, groups in (
+            ("homophones", language.homophones),
+            ("unseen_names", language.unseen),
+        ):
+            spelled = {name: set(group) - {name} for group in groups for name in group}
+            own = of_language(plan[split], tag)
+            for row in own:
+                (name,) = row["keywords"]
+                assert name in row["text"] and set(row["siblings"]) == spelled[name]
+                for sibling in row["siblings"]:  # nowhere is the same sentence of a sibling
+                    assert row["text"].replace(name, sibling) not in known
+            assert len({row["keywords"][0] for row in own}) >= min(len(own), len(spelled))
+            for name in spelled:
+                assert (name in heard) == (split == "homophones")
+                if split == "unseen_names":
+                    assert not any(name in row["text"] for row in train)
+        for split in ("dev", "test"):
+            assert not any(row["keywords"] for row in of_language(plan[split], tag))
+    counts = {tag: len(of_language(plan["homophones"], tag)) for tag in SPOKEN}
+    assert counts["en"] >= 80 and counts["zh"] >= 40 and sum(counts.values()) >= 150
+    assert len(plan["unseen_names"]) >= 120
+
+
+def test_texts_are_plain():
+    for tag in SPOKEN:
+        for split, own in commands.sentences(tag).items():
+            for sentence in own:
+                text = sentence.text
+                assert text == unicodedata.normalize("NFC", text).lower(), (tag, split)
+                assert " ".join(text.split()) == text
+                kept = text.replace(" ", "") if tag in LATIN else text
+                assert kept.isalpha(), text
+
+
+@pytest.mark.parametrize("tag", SPOKEN)
+def test_the_names_of_a_group_sound_the_same_in_every_dialect_and_groups_do_not(tag):
+    language = SPOKEN[tag]
+    groups = [*language.homophones, *language.rare, *language.unseen]
+    names = [name for group in groups for name in group]
+    assert len(set(names)) == len(names) and min(map(len, groups)) >= 2
+    rng = np.random.default_rng(0)
+    carriers = [language.sentence(rng, NAME) for _ in groups]
+    said = {n: c.replace(NAME, n) for g, c in zip(groups, carriers, strict=True) for n in g}
+    for dialect, voice in language.voices.items():
+        asked = [espeak.Utterance(said[name], voice) for name in names]
+        heard = dict(zip(names, espeak.phonemes(asked, ipa=False), strict=True))
+        for group in groups:
+            assert len({heard[name] for name in group}) == 1, (dialect, group, said[group[0]])
+    alone = [espeak.Utterance(group[0], voice) for group in groups]
+    assert len(set(espeak.phonemes(alone, ipa=False))) == len(groups)
+
+
+@pytest.mark.parametrize("tag", SPOKEN)
+def test_every_unit_is_read_by_its_own_language(tag):
+    """A character that a voice does not know is spelled by an English one: (en)."""
+    own = sorted(
+        {unit for s in commands.sentences(tag)["train"] for unit in facts.units(tag, s.text)}
+    )
+    for voice in SPOKEN[tag].voices.values():
+        asked = [espeak.Utterance(unit, voice) for unit in own]
+        for unit, sound in zip(own, espeak.phonemes(asked), strict=True):
+            assert sound and "(" not in sound, (unit, sound)
+
+
+def test_two_builds_are_byte_identical(made, tmp_path):
+    again = commands.prepare(tmp_path, scale=SCALE, workers=1)
+    assert again["train"].parent.name == made["train"].parent.name
+    assert contents(again) == contents(made) and len(contents(made)) == 2 * len(commands.SPLITS)
+
+
+def test_a_scale_is_checked(tmp_path):
+    for scale in (0, -1.0, 1.5):
+        with pytest.raises(errors.ConfigError, match="scale must be above 0 and at most 1"):
+            commands.prepare(tmp_path, scale=scale)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_say_what_is_heard(made, rows):
+    folder = made["train"].parent
+    everything = [row for own in rows.values() for row in own]
+    assert len({row["id"] for row in everything}) == len(everything)
+    for row in everything:
+        wave = files.read(folder / row["audio"], offset=row["offset"], duration=row["duration"])
+        assert len(wave) == round(row["duration"] * files.RATE)
+        assert wave[:400].any() and wave[-400:].any()
+        assert 0.05 < row["duration"] / len(units(row)) < 1.2
+        words, phones = row["alignment"]["words"], row["alignment"]["phones"]
+        assert len(words) == len(units(row)) and words == sorted(words)
+        starts = [start for start, _ in phones]
+        assert starts == sorted(starts) and len(phones) >= len(words)
+        assert 0 <= words[0] < 0.1 and 0 <= starts[0] < 0.2
+        assert max(words[-1], starts[-1]) <= row["duration"]
+        assert not any(set(name) & set("',%") for _, name in phones)
+
+
+def test_timings_lie_where_the_sound_is(made, rows):
+    """Pauses of the alignment are quieter than its vowels: the trimming was taken off."""
+    folder, quiet, loud = made["train"].parent, [], []
+    for row in rows["train"]:
+        wave = files.to_float(
+            files.read(folder / row["audio"], offset=row["offset"], duration=row["duration"])
+        )
+        power = np.square(wave) / np.mean(np.square(wave))
+        phones = row["alignment"]["phones"]
+        for (start, name), (end, _) in itertools.pairwise(phones):
+            part = power[int(start * files.RATE) : int(end * files.RATE)]
+            if len(part) > 0.03 * files.RATE and (name == timing.PAUSE or name[0] in "aAO"):
+                (quiet if name == timing.PAUSE else loud).append(np.mean(part))
+    assert len(quiet) > 50 and np.median(quiet) < 0.02 < 0.5 < np.median(loud)
+
+
+def test_a_spec_finds_each_split(made, monkeypatch):
+    folder = made["train"].parent.parent
+    monkeypatch.setattr(commands, "prepare", lambda folder: made)
+    source = sources.open_source("synth:commands?split=homophones", folder)
+    row = source.rows()[0]
+    assert row.language in SPOKEN and languages.lookup(row.dialect).tag == row.dialect
+    assert row.domain == "commands" and len(row.keywords) == 1 and row.siblings
+    assert isinstance(row.alignment, manifest.Alignment)
+    assert row.alignment.phones[0][0] >= 0 and isinstance(row.alignment.phones[0][1], str)
+    with pytest.raises(errors.ConfigError, match="split: expected one of train, dev, test, homo"):
+        sources.open_source("synth:commands?split=tset", folder)
+    joined = index.fixed(sources.open_source("synth:commands?split=test&join=2", folder))
+    assert joined[0].parts and joined[0].alignment is None and joined[0].siblings == ()
+
+
+def test_facts_by_hand(tmp_path):
+    def row(tag, text, variant, **others):
+        voice = {"variant": variant} if variant else {}
+        return dict(lang=tag, text=text, duration=900.0, voice=voice) | others
+
+    data = {
+        "train": [
+            row("en", "a b c", "m1"),
+            row("en", "a b c", "m2"),
+            row("zh", "甲乙", "", speaker="s"),
+        ],
+        "test": [row("en", "b a", "f1"), row("en", "a b", "f1"), row("zh", "甲乙", "f1")],
+        "names": [row("en", "a b c", "f2"), row("fr", "a b c", "f2")],
+    }
+    for split, own in data.items():
+        (tmp_path / split).write_text("".join(json.dumps(r) + "\n" for r in own))
+    found = facts.of({split: tmp_path / split for split in data})
+    assert found == {
+        "hours": 2.0,
+        "overlap_sentences": 2,  # one in `names`, one in `test`
+        "languages": {
+            "en": {
+                "utterances": 4,
+                "distinct_words": 3,
+                "train_sentences": 1,
+                "train_voices": 2,
+                "test_voices": 1,
+                "test_share_with_unseen_pair": 0.5,
+            },
+            "zh": {
+                "utterances": 2,
+                "distinct_words": 2,
+                "train_sentences": 1,
+                "train_voices": 1,
+                "test_voices": 1,
+                "test_share_with_unseen_pair": 0.0,
+            },
+        },
+    }
+    with pytest.raises(AssertionError):
+        commands.require(found)
+
+
+def said(text, unit, *events, samples=espeak.RATE, trimmed=0.0):
+    events = tuple(espeak.Event(*event) for event in events)
+    speech = espeak.Speech(np.zeros(samples, np.int16), events)
+    return timing.alignment(text, unit, speech, trimmed, samples / espeak.RATE - trimmed)
+
+
+def test_words_said_as_one_share_its_phones():
+    tenth = espeak.RATE // 10
+    found = said(
+        "on the hill",
+        "word",
+        ("word", 0, "on", 0),
+        *(("phoneme", k * tenth, name) for k, name in enumerate(("'0", "n", "D", "@"), 1)),
+        ("word", 6 * tenth, "hill", 7),
+        ("phoneme", 6 * tenth, "h"),
+        ("phoneme", 9 * tenth, "_:"),
+        ("phoneme", 9 * tenth + 1, "_"),
+        trimmed=0.05,
+    )
+    assert found["words"] == [0.0, 0.25, 0.55]
+    assert found["phones"] == [[0.05, "0"], [0.15, "n"], [0.25, "D"], [0.35, "@"], [0.55, "h"]]
+
+
+def test_characters_without_a_phone_each_share_the_time():
+    tenth = espeak.RATE // 10
+    events = [
+        ("word", 0, "三", 0),
+        ("phoneme", 0, "s"),
+        ("word", 4 * tenth, "十", 1),
+        ("phoneme", 4 * tenth, "_|"),
+        ("phoneme", 5 * tenth, "i"),
+    ]
+    found = said("三十五", "char", *events)
+    assert found["words"] == [0.0, 0.4, 0.7]
+    assert found["phones"] == [[0.0, "s"], [0.4, "_"], [0.5, "i"]]
+
+
+def test_a_grammar_draws_no_option_twice_and_every_option():
+    toy = spoken(
+        tag="en",
+        voices={"en-US": "gmw/en-US"},
+        space=" ",
+        plain="""
+    from CITY to CITY WHEN
+    """,
+        named="""
+    call NAME WHEN
+    """,
+        slots="""
+    CITY: rome | paris
+    | new york
+    WHEN: | on DAY
+    DAY: monday
+    """,
+        homophones="ann/anne",
+        rare="",
+        unseen="",
+    )
+    rng = np.random.default_rng(0)
+    drawn = {toy.sentence(rng) for _ in range(300)}
+    cities = itertools.permutations(("rome", "paris", "new york"), 2)
+    assert drawn == {f"from {a} to {b}{w}" for a, b in cities for w in ("", " on monday")}
+    assert {toy.sentence(rng, "ann") for _ in range(50)} == {"call ann", "call ann on monday"}
+    assert toy.homophones == (("ann", "anne"),) and toy.rare == ()
+
+
+def test_equal_waves_in_two_splits_are_noticed(tmp_path):
+    clip = commands.plan()["train"][0]
+    with pytest.raises(AssertionError, match="two splits hold the same waveform"):
+        corpus.make(tmp_path, "x", {"train": [clip], "test": [clip]}, version=1)
+    assert list(tmp_path.iterdir()) == []
