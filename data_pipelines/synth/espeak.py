@@ -44,7 +44,8 @@ class Utterance:
 
     `voice` is an identifier of `voices()`, such as gmw/en-US; `variant` one of `variants()`, or ""
     for the voice as it is. `pitch` and `range` (of the pitch) go from 0 to 99 with 50 as normal,
-    `rate` from 80 to 450 words a minute.
+    `rate` from 80 to 450 words a minute. A low pitch with a wide range can crash the process in a
+    language with tones.
     """
 
     text: str
