@@ -139,6 +139,7 @@ def graph(name, **changes):
             converter_input="frames",
             mix=False,
             flag=False,
+            phones=0,
         ),
         dtype="float32",
     )
@@ -179,9 +180,13 @@ def data(mixture, buckets, **changes):
     ) | dict(changes)
 
 
+OBJECTIVES = {"ctc": dict(labels="none")}  # kind -> options that most recipes share
+
+
 def stage(kind, steps):
     """A stage that the recipe fills: init, trains, data and optim are its own."""
-    return ConfigDict(dict(kind=kind, steps=steps, objective=dict()), sort_keys=False)
+    options = dict(OBJECTIVES.get(kind, {}))
+    return ConfigDict(dict(kind=kind, steps=steps, objective=options), sort_keys=False)
 
 
 def copy(group):

@@ -37,7 +37,7 @@ class Reading:
 
 
 def collate(
-    examples, bucket, reading: Reading, first: int
+    examples, bucket, reading: Reading, first: int, phones: int = 0
 ) -> tuple[batches.Batch, list[Fault | None]]:
     """Fills a batch.
 
@@ -47,6 +47,7 @@ def collate(
         bucket: (seconds, tokens, utterances); seconds 0 leave waves out, tokens 0 leave ids out.
         reading: the instruction of rows with and without a context.
         first: `position` of the first row.
+        phones: room for the phones of an utterance; 0 where nobody asks when things are said.
 
     Returns:
         The Batch (numpy), and the fault of each row, which then is empty and weighs 0.
@@ -54,7 +55,7 @@ def collate(
     seconds, tokens, _ = bucket
     samples = round(seconds * files.RATE)
     sizes = (samples, reading.prompt_tokens, reading.context_tokens, tokens)
-    out = batches.zeros(len(examples), *sizes)
+    out = batches.zeros(len(examples), *sizes, phones=phones)
     out.position[:] += first
     out.prompt[:, : len(reading.plain)] = reading.plain
     out.prompt_length[:] = len(reading.plain)

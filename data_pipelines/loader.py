@@ -5,12 +5,14 @@ Dims: B utterances of the global batch, P prompt tokens.
 
 import collections
 import itertools
+import math
 import threading
 
 from seedasr_jax import config
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import contexts, draws, tasks
 from seedasr_jax.data_pipelines.batching import Reading, collate
+from seedasr_jax.data_pipelines.clock import PHONES_PER_SECOND, Clock
 from seedasr_jax.data_pipelines.feed import Feed
 from seedasr_jax.data_pipelines.index import Fit, Index
 from seedasr_jax.data_pipelines.sampler import Sampler
@@ -20,7 +22,7 @@ from seedasr_jax.errors import ConfigError, DataError
 from seedasr_jax.text import prompts
 from seedasr_jax.text.normalize import normalize
 
-__all__ = ["Evaluation", "Info", "Stream", "evaluation", "open_named", "training"]
+__all__ = ["Clock", "Evaluation", "Info", "Stream", "evaluation", "open_named", "training"]
 
 _AHEAD = 4  # batches, of an evaluation
 _CONTEXT = 16  # an evaluation's room for contexts is a multiple of it: few shapes to compile
@@ -36,6 +38,7 @@ def training(
     start: int,
     data_folder,
     prompted: bool,
+    clock: Clock | None = None,
     process_index: int = 0,
     process_count: int = 1,
 ) -> Stream:
@@ -50,6 +53,7 @@ def training(
         start: the first step.
         data_folder: keeps what sources make or convert.
         prompted: whether the instruction and, by data.contexts, a context stand on the rows.
+        clock: fills in when things are said; None where nobody asks.
         process_index: p.
         process_count: n.
 
@@ -90,7 +94,7 @@ def training(
     left_out = {index.name: dict(index.epoch(0).left_out) for index in indexes}
     recordings = sum(index.recordings for index in indexes)
     reading = Reading(vocab, prompted=prompted, context_tokens=data.contexts.tokens)
-    batches = _batches(plan, feeds, names, fit, reading)
+    batches = _batches(plan, feeds, names, fit, reading, clock)
     return Stream(batches, names, left_out, BadRows(data.max_bad_fraction, recordings))
 
 
@@ -143,12 +147,15 @@ class _Plan:
         return contexts.draw(row, self._names[source], self._told, *key)
 
 
-def _batches(plan, feeds, names, fit, reading):
+def _batches(plan, feeds, names, fit, reading, clock):
     """Yields (Batch, Info, skipped rows, hours by task)."""
     for step, bucket, rows, share in plan.steps():
         examples = [next(feeds[source])[1] for source, _ in rows[share]]
-        batch, faults = collate(examples, fit.buckets[bucket], reading, share.start)
+        room = math.ceil(PHONES_PER_SECOND * fit.buckets[bucket][0]) if clock else 0
+        batch, faults = collate(examples, fit.buckets[bucket], reading, share.start, room)
         own = tuple(row for _, row in rows[share])
+        if clock:
+            clock.fill(batch.times, own, batch.weight, step)
         skipped = [
             {
                 "step": step,

@@ -82,6 +82,7 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
         start=int(state.step),
         data_folder=job.cache(stage),
         prompted=built.objective.prompted,
+        clock=_clock(stage, job.vocab) if built.objective.timed else None,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
@@ -99,6 +100,11 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
         state = loop.run(built.train_step(), state, batches, metrics, stage, built.mesh, hooks)
     keeper.finish(state.params)
     say(f"{name}: finished in {keeper.record.spent['seconds']:.0f} s")
+
+
+def _clock(stage, vocabulary):
+    options = dict(phones=stage.model.small.phones, steps=stage.steps)
+    return loader.Clock(vocabulary, stage.data.normalizer, **options)
 
 
 def _source(job, part, source):

@@ -1,6 +1,6 @@
 """Batch: the one type that data and core share.
 
-Dims: B utterances, S samples, P prompt tokens, C context tokens, L transcript tokens,
+Dims: B utterances, S samples, P prompt tokens, C context tokens, L transcript tokens, Q phones,
 N hypotheses.
 """
 
@@ -8,6 +8,21 @@ import dataclasses
 
 import jax
 import numpy as np
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Times:
+    """When things are said, where a synthesiser knows: for labels by the clock, ours.
+
+    All have size 0 where no objective asks.
+    """
+
+    starts: jax.Array  # [B L] float32, seconds at which each token of `ids` begins
+    phones: jax.Array  # [B Q] int32, sounds, one after another; 0 is none
+    phone_starts: jax.Array  # [B Q] float32, seconds
+    phones_length: jax.Array  # [B] int32; 0 where nothing is known of the utterance
+    progress: jax.Array  # [B] float32, share of the stage's steps that are done, the same in all
 
 
 @jax.tree_util.register_dataclass
@@ -31,10 +46,17 @@ class Batch:
     hyp: jax.Array  # [B N L] int32, hypotheses like `ids`, of a rollout; N = 0 where there is none
     hyp_length: jax.Array  # [B N] int32
     risk: jax.Array  # [B N] float32, each one's errors
+    times: Times
 
 
 def abstract(
-    utterances: int, samples: int, prompt: int, context: int, tokens: int, hypotheses: int = 0
+    utterances: int,
+    samples: int,
+    prompt: int,
+    context: int,
+    tokens: int,
+    hypotheses: int = 0,
+    phones: int = 0,
 ) -> Batch:
     """The Batch of one bucket as shapes, for compiling ahead of time."""
 
@@ -59,13 +81,18 @@ def abstract(
         hyp=integers(rows, hypotheses, tokens),
         hyp_length=integers(rows, hypotheses),
         risk=floats(rows, hypotheses),
+        times=Times(
+            starts=floats(rows, tokens if phones else 0),
+            phones=integers(rows, phones),
+            phone_starts=floats(rows, phones),
+            phones_length=integers(rows),
+            progress=floats(rows),
+        ),
     )
 
 
-def zeros(
-    utterances: int, samples: int, prompt: int, context: int, tokens: int, hypotheses: int = 0
-) -> Batch:
-    """An empty Batch: every weight is 0, `position` counts up."""
-    shapes = abstract(utterances, samples, prompt, context, tokens, hypotheses)
+def zeros(*sizes: int, **more: int) -> Batch:
+    """An empty Batch of the sizes of `abstract`: every weight is 0, `position` counts up."""
+    shapes = abstract(*sizes, **more)
     batch = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
-    return dataclasses.replace(batch, position=np.arange(utterances, dtype=np.int32))
+    return dataclasses.replace(batch, position=np.arange(len(batch.weight), dtype=np.int32))

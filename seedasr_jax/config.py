@@ -108,6 +108,7 @@ class Small:
     converter_input: str  # "frames" (the paper's form) or "ctc_posteriors"
     mix: bool  # each token's embedding takes a learned share of the one before
     flag: bool  # a learned vector is added to the tokens of a context
+    phones: int  # classes of phones, where the clock labels frames; 0: it does not
 
     def __post_init__(self):
         for name, other in (

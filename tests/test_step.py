@@ -11,6 +11,7 @@ import optax
 import pytest
 import tiny
 
+from seedasr_jax import batch as batches
 from seedasr_jax import config
 from seedasr_jax.configs import common
 from seedasr_jax.train import build
@@ -26,6 +27,13 @@ KINDS = {
         kind="lm", parts=("decoder",), trains=("decoder",), objective=dict(copy=True), **CLOCK
     ),
     "ctc": dict(kind="ctc", parts=HEARS[:2], trains=HEARS[:2], **DRAWS),
+    "ctc by the clock": dict(
+        kind="ctc",
+        parts=(*HEARS[:2], "phone_head"),
+        trains=(*HEARS[:2], "phone_head"),
+        objective=dict(labels="clock"),
+        **(DRAWS | {"model.small.phones": 9}),
+    ),
     "sft": dict(kind="sft", parts=HEARS, trains=HEARS[:3], objective=dict(ctc_weight=0.3), **CLOCK),
     "sft_lora": dict(
         kind="sft",
@@ -80,6 +88,11 @@ def batch_of(stage, step):
     batch.wave[3] *= 100
     if stage.kind == "lm":
         batch = dataclasses.replace(batch, wave=batch.wave[:, :0])
+    if stage.objective.get("labels") == "clock":
+        starts = np.sort(np.random.default_rng(step).uniform(0, 0.4, (8, 6)), 1).astype(np.float32)
+        times = dict(starts=starts, phones=batch.ids, phone_starts=starts / 2)
+        more = dict(phones_length=batch.ids_length, progress=np.full(8, step / STEPS, np.float32))
+        batch = dataclasses.replace(batch, times=batches.Times(**times, **more))
     if stage.kind == "rl":  # as a rollout leaves it
         heard = [tiny.batch(8, seed=100 * step + n) for n in range(3)]
         batch = dataclasses.replace(

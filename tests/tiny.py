@@ -56,7 +56,8 @@ def stage(kind, parts, trains, *, objective=(), seconds=0.4, **changes):
     c.optim = common.adamw(2e-3, warmup=5)
     s = c.stages.only = common.stage(kind, steps=40)
     s.init = dict.fromkeys(parts, "fresh")
-    s.trains, s.objective = trains, dict(objective)
+    s.trains = trains
+    s.objective.update(dict(objective))
     s.data = common.data((("manifest:none.jsonl", 1.0),), ((seconds, 6, 8),))
     c.update_from_flattened_dict(changes)
     return config.expand(c).stages["only"]

@@ -73,6 +73,8 @@ class AcLLM(nnx.Module):
         if "decoder" in parts:
             more = dict(lora=model.lora, small=model.small, remat=remat)
             self.decoder = Decoder(model.decoder, vocabulary, **more, **options)
+        if "phone_head" in parts:
+            self.phone_head = small.PhoneHead(widths[0], model.small.phones, **options)
         for part in (part for part in parts if part in pretraining.PARTS):
             setattr(self, part, pretraining.make(part, model, vocabulary, remat=remat, **options))
 

@@ -81,10 +81,10 @@ class Luise(nnx.Module):
         x, _ = self.blocks(x, length, own=own)
         return shapes.zero_padding(x, length), length
 
-    def every_layer(self, mel, length):
+    def every_layer(self, mel, length, keys=None):
         """The same of each layer: [L B ceil(T/R) D], zero at padding, and [B] real frames."""
-        x, length, _ = self._begin(mel, length, None)
-        _, layers = self.blocks(x, length, every=True)
+        x, length, own = self._begin(mel, length, keys)
+        _, layers = self.blocks(x, length, own=own, every=True)
         return jax.vmap(shapes.zero_padding, (0, None))(layers, length), length
 
     def _begin(self, mel, length, keys):

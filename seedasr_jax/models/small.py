@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from seedasr_jax import shapes
 from seedasr_jax.models.converter import Converter
-from seedasr_jax.models.layers import Dense
+from seedasr_jax.models.layers import Dense, mask_surplus, padded_vocabulary
 
 
 def onset_clock(logits, length, splice, blank):
@@ -106,6 +106,19 @@ class MeanConverter(Converter):
         super().__init__(width, width, splice=splice, dtype=dtype, rngs=rngs)
         kernel = self.project.kernel
         kernel[...] = jnp.tile(jnp.eye(width, dtype=kernel[...].dtype), (splice, 1)) / splice
+
+
+class PhoneHead(nnx.Module):
+    """Two phones in each encoder frame, early and late: [B T D] -> [B 2T P] float32 logits."""
+
+    def __init__(self, width, phones, *, dtype, rngs):
+        self.phones = phones
+        rows = 2 * padded_vocabulary(phones)
+        self.project = Dense(width, rows, ("width", "vocab"), bias=True, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x):
+        dims = shapes.check(x, "B T D")
+        return mask_surplus(self.project(x).reshape(dims["B"], 2 * dims["T"], -1), self.phones)
 
 
 class Reader(nnx.Module):

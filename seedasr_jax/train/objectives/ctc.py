@@ -1,28 +1,106 @@
-"""Stage `ctc`: ours, between SSL and SFT."""
+"""Stage `ctc`: ours, between SSL and SFT.
+
+Dims: B batch, T encoder frames, N labels of a frame, D width, L layers.
+"""
 
 import dataclasses
 
+import jax.numpy as jnp
+
+from seedasr_jax import shapes
+from seedasr_jax.audio import logmel
+from seedasr_jax.errors import ConfigError
+from seedasr_jax.losses.cross_entropy import cross_entropy
+from seedasr_jax.losses.framewise import spoken
 from seedasr_jax.train.objectives.registry import register
 from seedasr_jax.train.objectives.shared import Hearing, count
+
+# Weights of the clock's labels at the start; both fall to 0, tokens' before the end, for CTC alone
+# decides where it emits.
+PHONES, TOKENS, TOKENS_UNTIL = 3.0, 2.0, 0.8
 
 
 @register("ctc")
 class Ctc(Hearing):
-    """Encoder and CTC head on transcripts. Our addition to the paper's recipe."""
+    """Encoder and CTC head on transcripts. Our addition to the paper's recipe.
 
-    parts = ("encoder", "ctc_head")
+    With `labels = "clock"` each frame is labelled too, by the clock of the synthesiser that spoke
+    it: phones after the middle layer, tokens at the head. Real speech has no such clock.
+    """
+
     prompted = False
 
     @dataclasses.dataclass(frozen=True)
     class Options:
-        """None."""
+        """`labels`: of frames, "none" or "clock"."""
+
+        labels: str
+
+    def __init__(self, stage, tokens, vocabulary, options):
+        super().__init__(stage, tokens, vocabulary, options)
+        if options.labels not in ("none", "clock"):
+            raise ConfigError(
+                f"objective.labels: expected 'none' or 'clock', found {options.labels!r}"
+            )
+        if self.timed and stage.model.small.phones < 2:
+            raise ConfigError("objective.labels = 'clock' needs model.small.phones, such as 512")
+
+    @property
+    def timed(self):
+        """Whether it reads when things are said."""
+        return self.options.labels == "clock"
+
+    @property
+    def parts(self):
+        """A head for phones where the clock labels frames."""
+        return ("encoder", "ctc_head", *(("phone_head",) if self.timed else ()))
 
     def weigh(self, batch, rng):
-        """Tokens of the examples whose frames have room."""
-        return {"ctc": count(self.ctc_tokens(batch, rng) * batch.ids_length)}
+        """Tokens of the examples whose frames have room; labelled frames."""
+        weights = {"ctc": count(self.ctc_tokens(batch, rng) * batch.ids_length)}
+        if self.timed:
+            weights["phones"] = count(self.phones(batch, rng)[1])
+            weights["tokens"] = count(self.spoken(batch, rng)[1])
+        return weights
 
     def loss(self, model, batch, weights, rng):
-        """CTC per token."""
-        x, frames = self.encode(model, batch, rng)
-        loss = self.ctc_loss(model.ctc_head(x), frames, batch, weights, rng)
-        return loss, {"loss": loss}
+        """CTC per token; with a clock, cross-entropy per labelled frame that fades."""
+        if not self.timed:
+            x, frames = self.encode(model, batch, rng)
+            loss = self.ctc_loss(model.ctc_head(x), frames, batch, weights, rng)
+            return loss, {"loss": loss}
+        layers, frames = model.encoder.every_layer(*self.heard(batch, rng))
+        logits = model.ctc_head(layers[-1])
+        aligned = self.ctc_loss(logits, frames, batch, weights, rng)
+        left = 1 - batch.times.progress[:, None]  # [B 1]
+        labels, real = self.phones(batch, rng)
+        heard = model.phone_head(layers[(len(layers) - 1) // 2])
+        phones = cross_entropy(heard, labels, PHONES * left * real) / weights["phones"]
+        labels, real = self.spoken(batch, rng)
+        fading = TOKENS * jnp.maximum(0, 1 - (1 - left) / TOKENS_UNTIL)
+        tokens = cross_entropy(logits, labels, fading * real) / weights["tokens"]
+        total = aligned + phones + tokens
+        return total, {"loss": total, "ctc": aligned, "phones": phones, "tokens": tokens}
+
+    def phones(self, batch, rng):
+        """[B 2T] phones, early and late in each frame, and [B 2T] float32 weights."""
+        times = batch.times
+        return self._labels(times.phones, times.phone_starts, times.phones_length, batch, rng, 2)
+
+    def spoken(self, batch, rng):
+        """[B T] tokens, and [B T] float32 weights."""
+        known = batch.times.phones_length > 0
+        length = jnp.where(known, batch.ids_length, 0)
+        return self._labels(batch.ids, batch.times.starts, length, batch, rng, 1)
+
+    def _labels(self, ids, starts, length, batch, rng, each):
+        """Labels at the middle of each of `each` parts of a frame: [B N*T]; real speech only."""
+        stride, channel = self.stage.model.encoder.subsampling, self.channel(batch, rng)
+        frames = -(-self.mel_frames(batch, rng) // stride)
+        size = -(-(batch.wave.shape[1] // logmel.HOP) // stride)
+        seconds = (jnp.arange(each * size) + 0.5) * (stride / each / logmel.FRAMES_PER_SECOND)
+        tempo = jnp.ones(1) if channel is None else channel.tempo
+        at = jnp.broadcast_to(seconds[None] * tempo[:, None], (len(length), each * size))
+        labels, begun = spoken(ids, starts, length, at)
+        real = shapes.valid(each * frames, each * size) & begun
+        return labels, real * batch.weight[:, None]

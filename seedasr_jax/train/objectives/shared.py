@@ -37,6 +37,7 @@ class Objective:
     """What an objective may leave as it is."""
 
     prompted = False
+    timed = False  # whether it reads when things are said
     drawn = ()  # parts that never train: where fresh, they are drawn once and saved with the stage
     consults = ()  # keys of `init` that are no part: stages whose result is read
 
@@ -78,9 +79,13 @@ class Hearing(Objective):
 
     def encode(self, model: AcLLM, batch: Batch, rng):
         """Waves to encoder frames [B T D] and [B] real ones."""
+        return model.encoder(*self.heard(batch, rng))
+
+    def heard(self, batch: Batch, rng):
+        """What an encoder takes: log-mel [B T F], [B] real frames, [B] keys of its dropout."""
         mel, count = self.mel(batch, rng)
         mel = self.masked(mel, count, batch, rng)
-        return model.encoder(mel, count, per_example(rng, DROPOUT, batch.position))
+        return mel, count, per_example(rng, DROPOUT, batch.position)
 
     def mel_frames(self, batch: Batch, rng):
         """[B] real mel frames, from lengths alone."""

@@ -1,0 +1,187 @@
+"""The clock: when tokens begin, phones by language, and labels of frames against a loop."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from seedasr_jax.audio import logmel, perturb
+from seedasr_jax.data_pipelines import clock
+from seedasr_jax.data_pipelines.manifest import Alignment, Row
+from seedasr_jax.errors import ConfigError
+from seedasr_jax.losses.framewise import spoken
+from seedasr_jax.text import vocab
+from seedasr_jax.train import objectives
+
+PHONES = 16
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    texts = ["open the door", "close the window", "打开窗户", "the lights"] * 5
+    folder = tmp_path_factory.mktemp("clock") / "v"
+    return vocab.train_sentencepiece(texts, folder, size=60, kind="bpe")
+
+
+@pytest.fixture(scope="module")
+def made(tokenizer):
+    return clock.Clock(tokenizer, "basic@1", phones=PHONES, steps=100)
+
+
+def row(text, words, language="en", phones=((0.1, "a"), (0.4, "b")), seconds=2.0):
+    return Row(
+        "r", text=text, language=language, seconds=seconds, alignment=Alignment(words, phones)
+    )
+
+
+def test_a_token_begins_at_its_share_of_its_unit(made, tokenizer):
+    text, begins = "open the door", (0.2, 1.0, 1.4)
+    starts = made.token_starts(row(text, begins))
+    ids = tokenizer.encode(text)
+    assert len(starts) == len(ids) and (np.diff(starts) >= 0).all()
+    ends = (*begins[1:], 2.0)
+    written, seen = 0, []
+    for number, start in enumerate(starts):
+        counts = [len(word) for word in text.split()]
+        unit = next(u for u in range(3) if written < sum(counts[: u + 1]))
+        inside = (written - sum(counts[:unit])) / counts[unit]
+        assert start == pytest.approx(begins[unit] + inside * (ends[unit] - begins[unit]))
+        seen.append(unit)
+        written = len("".join(tokenizer.decode(ids[: number + 1]).split()))
+    assert set(seen) == {0, 1, 2}
+
+
+def test_characters_are_units_where_the_language_counts_them(made, tokenizer):
+    begins = (0.1, 0.5, 0.9, 1.3)
+    starts = made.token_starts(row("打开窗户", begins, "zh"))
+    assert len(starts) == len(tokenizer.encode("打开窗户"))
+    assert set(np.round(starts, 3)) <= set(begins)
+    assert made.token_starts(row("打开窗户", begins[:3], "zh")) is None
+
+
+def test_phones_are_classes_of_their_language(made):
+    classes = {made.phone(row("a", (0.0,), tag), name) for tag in ("en", "es") for name in "abcde"}
+    assert min(classes) >= 1 and max(classes) < PHONES and len(classes) > 3
+    assert made.phone(row("a", (0.0,)), "a") == made.phone(row("b", (0.0,)), "a")
+
+
+def test_batches_know_what_their_rows_say(made, tokenizer):
+    batch = tiny.batches.zeros(3, 0, 0, 0, 8, phones=4)
+    rows = [row("open the door", (0.2, 1.0, 1.4)), Row("x", text="open"), row("the", (0.0,))]
+    made.fill(batch.times, rows, np.array([1.0, 1.0, 0.0]), 25)
+    assert batch.times.progress.tolist() == [0.25] * 3
+    assert batch.times.phones_length.tolist() == [2, 0, 0]
+    count = len(tokenizer.encode("open the door"))
+    np.testing.assert_allclose(batch.times.starts[0, :count], made.token_starts(rows[0]), rtol=1e-6)
+    assert not batch.times.starts[1:].any() and not batch.times.phones[1:].any()
+
+
+def test_what_is_spoken_is_what_began_last():
+    rng = np.random.default_rng(0)
+    ids = rng.integers(1, 9, (4, 5)).astype(np.int32)
+    starts = np.sort(rng.uniform(0, 1, (4, 5)), 1).astype(np.float32)
+    starts[:, 3:] = np.nan
+    length, moments = np.array([3, 2, 1, 0], np.int32), np.linspace(0, 1, 11, dtype=np.float32)
+    found, begun = spoken(ids, starts, length, np.tile(moments, (4, 1)))
+    for b in range(4):
+        for t, moment in enumerate(moments):
+            past = [n for n in range(length[b]) if starts[b, n] <= moment]
+            assert bool(begun[b, t]) == bool(past)
+            if past:
+                assert found[b, t] == ids[b, past[-1]]
+
+
+def timed(batch, seed=0):
+    """The batch with random times; its last row knows none."""
+    rng = np.random.default_rng(seed)
+    rows, tokens = batch.ids.shape
+    seconds = batch.wave.shape[1] / logmel.RATE
+
+    def ascending(size):
+        return np.sort(rng.uniform(0, seconds, (rows, size)), 1).astype(np.float32)
+
+    known = rng.integers(2, 7, rows).astype(np.int32)
+    known[-1] = 0
+    times = tiny.batches.Times(
+        starts=ascending(tokens),
+        phones=rng.integers(1, PHONES, (rows, 6)).astype(np.int32),
+        phone_starts=ascending(6),
+        phones_length=known,
+        progress=np.full(rows, 0.25, np.float32),
+    )
+    return dataclasses.replace(batch, times=times)
+
+
+PARTS = ("encoder", "ctc_head", "phone_head")
+HEAD = {"model.small.phones": PHONES}
+SETTINGS = dict(objective=dict(labels="clock"), **HEAD)
+
+
+def test_frames_are_labelled_by_the_time_that_they_show():
+    stage = tiny.stage("ctc", PARTS, PARTS, **SETTINGS, **{"augment.tempo": (0.8, 1.25)})
+    objective = objectives.make(stage, tiny.TOKENS, tiny.VOCABULARY)
+    batch, rng = timed(tiny.batch()), jax.random.key(3)
+    labels, weights = objective.phones(batch, rng)
+    stride = stage.model.encoder.subsampling
+    stream = jax.random.fold_in(rng, 0)
+    tempo = perturb.draw(stream, batch.position, stage.augment).tempo
+    frames = -(-np.minimum(logmel.num_frames(batch.wave_length, tempo), 40) // stride)
+    assert labels.shape == (8, 2 * 40 // stride)
+    times = batch.times
+    for b in range(8):
+        for half in range(labels.shape[1]):
+            moment = (half + 0.5) * stride / 2 / 100 * tempo[b]
+            past = [n for n in range(times.phones_length[b]) if times.phone_starts[b, n] <= moment]
+            assert bool(weights[b, half]) == bool(past and half < 2 * frames[b])
+            if past:
+                assert labels[b, half] == times.phones[b, past[-1]]
+
+
+def test_labels_fade_and_rows_without_times_have_none():
+    stage = tiny.stage("ctc", PARTS, PARTS, **SETTINGS)
+    objective = objectives.make(stage, tiny.TOKENS, tiny.VOCABULARY)
+    model, rng, batch = tiny.model(PARTS, **HEAD), jax.random.key(0), timed(tiny.batch())
+
+    @jax.jit
+    def terms(batch):
+        return objective.loss(model, batch, objective.weigh(batch, rng), rng)[1]
+
+    def at(progress, **changes):
+        times = dataclasses.replace(
+            batch.times, progress=np.full(8, progress, np.float32), **changes
+        )
+        return terms(dataclasses.replace(batch, times=times))
+
+    start, end = at(0.0), at(1.0)
+    assert start["phones"] > 0 and start["tokens"] > 0
+    assert end["phones"] == end["tokens"] == 0 and at(0.8)["tokens"] == 0
+    assert end["loss"] == end["ctc"] == start["ctc"]
+    np.testing.assert_allclose(at(0.5)["phones"], start["phones"] / 2, rtol=1e-5)
+    none = at(0.0, phones_length=np.zeros(8, np.int32))
+    assert none["phones"] == none["tokens"] == 0
+
+
+@pytest.mark.parametrize(
+    "options, changes, message",
+    [
+        (dict(labels="clocks"), {"model.small.phones": 9}, "expected 'none' or 'clock'"),
+        (dict(labels="clock"), {}, "needs model.small.phones"),
+    ],
+)
+def test_options_that_cannot_be(options, changes, message):
+    stage = tiny.stage("ctc", PARTS, PARTS, objective=options, **changes)
+    with pytest.raises(ConfigError, match=message):
+        objectives.make(stage, tiny.TOKENS, tiny.VOCABULARY)
+
+
+def test_a_head_says_two_phones_in_each_frame():
+    model = tiny.model(PARTS, **HEAD)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 16)), jnp.float32)
+    logits = model.phone_head(x)
+    assert logits.shape == (2, 10, 128)
+    kernel, bias = model.phone_head.project.kernel[...], model.phone_head.project.bias[...]
+    both = (x[1, 3] @ kernel + bias).reshape(2, 128)[:, :PHONES]
+    np.testing.assert_allclose(logits[1, 6:8, :PHONES], both, rtol=1e-4, atol=1e-5)
