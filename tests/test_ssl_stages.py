@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -91,6 +92,19 @@ def test_figures_of_the_labels_are_logged(workdir):
         keys = {"loss", "accuracy", "majority", "entropy", "perplexity", "used_codes"}
         assert keys < row.keys() and "codes" not in row
         assert 0 < row["majority"] < 1 < row["perplexity"]
+
+
+@pytest.mark.parametrize("name", ["ssl1", "kmeans"])
+def test_a_stage_that_resumes_ends_in_the_same_bits(workdir, manifest, tmp_path, name, capsys):
+    """With a quantizer that was drawn once; with a codebook whose splits are drawn."""
+    copied = pathlib.Path(shutil.copytree(workdir, tmp_path / "workdir"))
+    done = record(copied, name)
+    shutil.rmtree(copied / name / "checkpoints" / str(done["step"]))
+    (copied / name / "stage.json").write_text(json.dumps(done | {"state": "running"}))
+    assert run.train(graph(manifest), copied, only=name) == 0
+    assert f"{name}: resumed at step" in capsys.readouterr().err
+    assert workdirs.everything(copied / name) == workdirs.everything(workdir / name)
+    assert record(copied, name)["hashes"] == done["hashes"]
 
 
 def test_a_changed_probe_makes_what_took_its_layer_stale(manifest):
