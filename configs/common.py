@@ -94,6 +94,11 @@ def adamw(lr, **changes):
     ) | dict(changes)
 
 
+def best_rq(**changes):
+    """What an SSL stage hides, as BEST-RQ has it (arXiv 2202.01855); Seed-ASR does not say."""
+    return dict(start=0.01, span=40, noise=0.1) | changes
+
+
 def kmeans(keep=0.99):
     """The fit of k-means: sums over frames, of which a step keeps this share."""
     return adamw(0.0, name="kmeans", b1=keep)

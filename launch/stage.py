@@ -18,7 +18,7 @@ from seedasr_jax.evaluate import sweep
 from seedasr_jax.launch import probe, runtime
 from seedasr_jax.launch.progress import Progress, say
 from seedasr_jax.text import vocab
-from seedasr_jax.train import build, graph, loop
+from seedasr_jax.train import build, graph, loop, objectives
 from seedasr_jax.train.metrics import Metrics, rewind
 
 SKIPPED = "skipped.jsonl"
@@ -117,9 +117,14 @@ def _source(job, part, source):
 def _resolved(job, name) -> config.Stage:
     """A stage's config; with the layer that its probe found best, where it leaves that open."""
     stage = job.graph.stages[name]
-    if "probe" not in job.recipes[name].parents or stage.model.quantizer.layer:
+    if "probe" not in objectives.make(stage, recognisers.Tokens(0, 0, 0), 0).consults:
         return stage
-    source, _ = _source(job, "probe", job.recipes[name].parents["probe"])
+    if stage.init["probe"] == "fresh":
+        raise ConfigError(
+            f"stage {name!r}: init.probe: expected a stage of kind 'probe', found 'fresh'; or set"
+            " model.quantizer.layer to a number"
+        )
+    source, _ = _source(job, "probe", stage.init["probe"])
     layer = probe.best_layer(source)
     say(f"{name}: layer {layer}, the best of {source.label}")
     quantizer = dataclasses.replace(stage.model.quantizer, layer=layer)

@@ -251,7 +251,8 @@ class Stage:
     kind: str
     seed: int
     steps: int
-    init: collections.abc.Mapping[str, str]  # part -> fresh, a stage of this graph, or a checkpoint
+    # part -> fresh, a stage of this graph, or a checkpoint; `STAGE:PART` where it has another name
+    init: collections.abc.Mapping[str, str]
     trains: tuple[str, ...]
     model: Model
     vocab: Vocab

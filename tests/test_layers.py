@@ -94,6 +94,11 @@ def test_a_stack_is_its_blocks_in_turn(remat):
             means.append(x.mean())
         return x, jnp.stack(means)
 
+    if remat == "none":
+        last, every = stack(X, 2.0, own=own, every=True)
+        np.testing.assert_array_equal(every[2], last)
+        np.testing.assert_allclose(every[0], jnp.tanh(X @ kernels[0]) * 2.0 + own[0], atol=1e-5)
+        assert every.shape == (3, *X.shape)
     graphdef, state = nnx.split(stack)
 
     def stacked(x, state):

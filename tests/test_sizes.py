@@ -6,13 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from seedasr_jax import batch as batches
 from seedasr_jax import config
-from seedasr_jax.batch import abstract
 from seedasr_jax.configs import common
 from seedasr_jax.decode.search import Search, search
 from seedasr_jax.models.acllm import AcLLM, Tokens
 from seedasr_jax.models.decoder import Decoder
 from seedasr_jax.models.luise import Luise
+from seedasr_jax.train import objectives
 
 LORA = config.Lora(rank=0, alpha=16.0)
 OPTIONS = dict(remat="block", dtype=jnp.bfloat16)
@@ -82,7 +83,7 @@ def test_a_joint_search_at_full_size():
         tokens = Tokens(pad=0, start=1, eos=2)
         return AcLLM(settings, tokens, 151_936, parts, remat="none", rngs=nnx.Rngs(0))
 
-    batch = abstract(utterances=2, samples=30 * 16_000, prompt=0, context=10_240, tokens=0)
+    batch = batches.abstract(utterances=2, samples=30 * 16_000, prompt=0, context=10_240, tokens=0)
     instructions = (np.zeros(7, np.int32), np.zeros(12, np.int32))
 
     def decode(model, batch):
@@ -92,3 +93,42 @@ def test_a_joint_search_at_full_size():
     found = nnx.eval_shape(decode, nnx.eval_shape(create), batch)
     assert found.ids.shape == found.logprobs.shape == (2, 4, 200)
     assert found.score.shape == (2, 4) and found.score.dtype == jnp.float32
+
+
+SSL = {  # kind: parts by size in millions, of what is not the encoder; terms that are arrays
+    "ssl1": (dict(ssl_head=12.6, quantizer=0.136), dict(codes=(8_192,))),
+    "ssl2": (dict(ssl_head=12.6, codebook=12.6), dict(codes=(8_192,))),
+    "kmeans": (dict(codebook=12.6), dict(codes=(8_192,))),
+    "probe": (dict(probe=32 * 1_537 * 5_120 / 1e6), dict(layers=(32,))),
+}
+
+
+@pytest.mark.parametrize("kind", SSL)
+def test_self_supervised_stages_at_2b(kind):
+    """The paper's 32 layers, layer 25 as the teacher: traced, with every layer's output."""
+    c = common.graph("full")
+    c.model.encoder, c.model.dtype = common.luise("2b"), "bfloat16"
+    c.model.quantizer.layer = 25
+    s = c.stages.only = common.stage(kind, 10)
+    s.objective = common.best_rq() if kind.startswith("ssl") else {}
+    s.optim = common.kmeans() if kind == "kmeans" else common.adamw(1e-3)
+    s.init, s.trains, s.data = {}, (), common.data((), ())
+    stage, tokens = config.expand(c).stages["only"], Tokens(pad=0, start=1, eos=2)
+    objective = objectives.make(stage, tokens, 5_000)
+
+    def create():
+        options = dict(remat="block", rngs=nnx.Rngs(0))
+        return AcLLM(stage.model, tokens, 5_000, objective.parts, **options)
+
+    model = nnx.eval_shape(create)
+    wanted, arrays = SSL[kind]
+    for part, millions in wanted.items():
+        np.testing.assert_allclose(parameters(getattr(model, part)) / 1e6, millions, rtol=0.02)
+    batch, rng = batches.abstract(8, 480_000, 0, 0, 100), jax.random.key(0)
+
+    def loss(model, batch):
+        return objective.loss(model, batch, objective.weigh(batch, rng), rng)
+
+    total, terms = nnx.eval_shape(loss, model, batch)
+    assert total.shape == () and total.dtype == jnp.float32
+    assert {k: x.shape for k, x in terms.items() if x.shape} == arrays

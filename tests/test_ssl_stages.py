@@ -1,7 +1,8 @@
-"""The self-supervised graph from sound to a CTC stage: hand-over, the probe's choice, collapse."""
+"""The self-supervised graph from sound to parameters: hand-over, the probe's choice, collapse."""
 
 import json
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import workdirs
 
 from seedasr_jax import checkpoint
 from seedasr_jax.errors import ConfigError, UserError
+from seedasr_jax.evaluate import transcribe
 from seedasr_jax.launch import recipes, run
 from seedasr_jax.train import graph as graphs
 from seedasr_jax.train.metrics import read
@@ -54,7 +56,6 @@ def test_each_stage_hands_over_to_the_next(workdir):
         "ssl2": {"teacher": ("ssl1@15", "encoder"), "codebook": ("kmeans@10", None)},
     }
     assert record(workdir, "ssl2")["parents"]["probe"]["checkpoint"] == "probe@15"
-    assert record(workdir, "ctc")["parents"]["encoder"]["checkpoint"] == "ssl2@10"
     ssl1, ssl2 = (checkpoint.open_checkpoint(workdir / name) for name in ("ssl1", "ssl2"))
     assert set(ssl1.parts()) == {"encoder", "ssl_head", "quantizer"}
     assert set(ssl2.parts()) == {"encoder", "ssl_head", "teacher", "codebook"}
@@ -93,9 +94,36 @@ def test_figures_of_the_labels_are_logged(workdir):
         assert 0 < row["majority"] < 1 < row["perplexity"]
 
 
+@pytest.mark.parametrize("name", ["ssl1", "kmeans"])
+def test_a_stage_that_resumes_ends_in_the_same_bits(workdir, manifest, tmp_path, name, capsys):
+    """With a quantizer that was drawn once; with a codebook whose splits are drawn."""
+    copied = pathlib.Path(shutil.copytree(workdir, tmp_path / "workdir"))
+    done = record(copied, name)
+    shutil.rmtree(copied / name / "checkpoints" / str(done["step"]))
+    (copied / name / "stage.json").write_text(json.dumps(done | {"state": "running"}))
+    assert run.train(graph(manifest), copied, only=name) == 0
+    assert f"{name}: resumed at step" in capsys.readouterr().err
+    assert workdirs.everything(copied / name) == workdirs.everything(workdir / name)
+    assert record(copied, name)["hashes"] == done["hashes"]
+
+
 def test_a_changed_probe_makes_what_took_its_layer_stale(manifest):
-    assert graphs.descendants(graph(manifest), "probe") == ["probe", "kmeans", "ssl2", "ctc"]
-    assert graphs.descendants(graph(manifest), "kmeans") == ["kmeans", "ssl2", "ctc"]
+    assert graphs.descendants(graph(manifest), "probe") == ["probe", "kmeans", "ssl2"]
+    assert graphs.descendants(graph(manifest), "kmeans") == ["kmeans", "ssl2"]
+
+
+def test_a_path_keeps_the_part_that_it_names(manifest, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = graph(manifest, stages__kmeans__init__teacher="./other/ssl1:encoder")
+    found = run.anchored(given).stages["kmeans"].init
+    assert found["teacher"] == f"{tmp_path}/other/ssl1:encoder"
+    assert run.anchored(given).stages["ssl2"].init["teacher"] == "ssl1:encoder"
+
+
+def test_what_recognises_nothing_says_so(workdir):
+    for name in ("ssl1", "ssl2"):
+        with pytest.raises(UserError, match=rf"{name}@.*its parts .*take a stage"):
+            transcribe.load(workdir / name)
 
 
 def test_a_layer_that_nobody_chose(workdir, manifest, tmp_path):
@@ -104,6 +132,9 @@ def test_a_layer_that_nobody_chose(workdir, manifest, tmp_path):
     tree = run.config.to_dict(config)
     tree["stages"] = {"kmeans": tree["stages"]["kmeans"] | {"init": init}}
     with pytest.raises(ConfigError, match=r"init\.probe is missing"):
+        run.train(run.config.build(tree, run.config.Graph), tmp_path / "one")
+    init["probe"] = "fresh"
+    with pytest.raises(ConfigError, match=r"init\.probe: expected a stage of kind 'probe'"):
         run.train(run.config.build(tree, run.config.Graph), tmp_path / "one")
     init["probe"] = f"{workdir}/ssl1"  # a stage that scored no layers
     with pytest.raises(ConfigError, match=r"init\.probe=ssl1@15.*eval\.tasks"):

@@ -21,6 +21,7 @@ from seedasr_jax.train.objectives.shared import (
 )
 
 COLLAPSED = 2.0  # perplexity of labels: less than a fair coin per frame teaches nothing
+JUDGED = 32  # masked frames of a step at least, before that is said of it
 
 
 class Masked(Hearing):
@@ -57,7 +58,6 @@ class Masked(Hearing):
         """Nats per masked frame."""
         mel, length = self.mel(batch, rng)
         labels = self.labels(model, mel, length)
-
         stream, hidden = jax.random.fold_in(rng, NOISE), self.hidden(batch, rng)
         seen = self.masked(mel, length, batch, rng)
         seen = masking.noise(seen, hidden, stream, batch.position, self.options.noise)
@@ -75,7 +75,7 @@ class Masked(Hearing):
             UserError: nearly all labels are the same.
         """
         figures = describe(terms["codes"])
-        if figures["perplexity"] < COLLAPSED:
+        if figures["perplexity"] < COLLAPSED and terms["codes"].sum() >= JUDGED:
             raise UserError(
                 f"the labels collapsed: {100 * figures['majority']:.0f} % of masked frames have one"
                 f" code (perplexity {figures['perplexity']:.2f} of {len(terms['codes'])} codes;"
