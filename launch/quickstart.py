@@ -13,7 +13,7 @@ from seedasr_jax import config
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import sources
 from seedasr_jax.evaluate import sweep, transcribe
-from seedasr_jax.launch import evaluate, export, recipes, run
+from seedasr_jax.launch import evaluate, export, recipes, report, run
 from seedasr_jax.launch.progress import say
 from seedasr_jax.train.metrics import peak_memory_gib, read
 
@@ -57,10 +57,10 @@ def run_all(out: pathlib.Path) -> int:
         | {name: importlib.metadata.version(name) for name in PACKAGES},
     }
     (out / "summary.json").write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
-    totals = summary["totals"]
+    page, totals = report.write(out), summary["totals"]
     print(sweep.table(rows))
     print(f"{transcript['audio']}: {transcript['hypothesis']} (said: {transcript['reference']})")
-    print(f"{totals['seconds']:.0f} s, {totals['cpu_seconds']:.0f} CPU s; {out / 'summary.json'}")
+    print(f"{totals['seconds']:.0f} s, {totals['cpu_seconds']:.0f} CPU s; {page}")
     return 0
 
 
@@ -80,6 +80,9 @@ def _transcribe(bundle, out) -> dict:
     files.write(path, np.asarray(wave, np.int16), files.RATE)
     result = transcribe.load(bundle).transcribe_files([path])[0]
     reference = " ".join(row.text for row in spoken)
+    sample = {"audio": path.name, "language": "en", "unit": "word", "reference": reference}
+    sample["hypotheses"] = {"bundle": result.text}
+    (out / "samples.jsonl").write_text(json.dumps(sample) + "\n")
     return {"audio": str(path), "reference": reference, "hypothesis": result.text}
 
 

@@ -29,6 +29,8 @@ def test_error_rates_on_unseen_voices(out):
     assert summary["stages"]["sft"]["utterances"]["all"] >= 200
     assert summary["transcript"]["hypothesis"]
     assert summary["totals"]["peak_rss_gib"] < 8
+    page = (out / "report.html").read_text()
+    assert page.count("<svg") == 3 and page.count("<audio") == 1 and "http" not in page
 
 
 @pytest.mark.parametrize("stage", ["ctc", "sft"])
