@@ -1,0 +1,167 @@
+"""Nested dicts <-> a config's dataclasses: build, expand, dump, hash, differ."""
+
+import collections.abc
+import copy
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from typing import Any
+
+from seedasr_jax.config.schema import Graph, Stage
+from seedasr_jax.errors import ConfigError, nearest
+
+# Keys beside `stages` that are no stage's: the rest are defaults of every stage.
+_GRAPH_KEYS = ("name", "imports", "scale_steps", "stages")
+
+
+def build(tree, kind, where="config"):
+    """Turns nested dicts into the dataclass `kind`, strictly.
+
+    Raises:
+        ConfigError: an unknown or missing key, or a value of another type; names the key's whole
+            path and the nearest valid names.
+    """
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(tree, collections.abc.Mapping):
+            raise ConfigError(f"{where}: expected a group of keys, found {tree!r}")
+        fields = {f.name: f.type for f in dataclasses.fields(kind)}
+        for name in tree:
+            if name not in fields:
+                raise ConfigError(f"{where}.{name} is no key.{nearest(name, fields)}")
+        missing = [name for name in fields if name not in tree]
+        if missing:
+            raise ConfigError(
+                f"{where}.{missing[0]} is missing; configs/common.py has the common value"
+            )
+        return kind(**{n: build(tree[n], t, f"{where}.{n}") for n, t in fields.items()})
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is collections.abc.Mapping:
+        if not isinstance(tree, collections.abc.Mapping):
+            raise ConfigError(f"{where}: expected a group of keys, found {tree!r}")
+        return types.MappingProxyType(
+            {k: build(v, arguments[1], f"{where}.{k}") for k, v in tree.items()}
+        )
+    if origin is tuple:
+        if not isinstance(tree, (tuple, list)):
+            raise ConfigError(f"{where}: expected a tuple, found {tree!r}")
+        items = arguments
+        if arguments[-1] is Ellipsis:
+            items = (arguments[0],) * len(tree)
+        if len(items) != len(tree):
+            raise ConfigError(f"{where}: expected {len(items)} values, found {tree!r}")
+        return tuple(build(v, t, f"{where}[{i}]") for i, (v, t) in enumerate(zip(tree, items)))
+    if kind is Any:
+        return tuple(tree) if isinstance(tree, list) else tree
+    if kind is float and isinstance(tree, int) and not isinstance(tree, bool):
+        return float(tree)
+    if not isinstance(tree, kind) or (kind is int and isinstance(tree, bool)):
+        raise ConfigError(f"{where}: expected {kind.__name__}, found {tree!r}")
+    return tree
+
+
+def merge(base, over):
+    """Nested dicts: `over` on top of `base`."""
+    out = dict(base)
+    for key, value in over.items():
+        nested = isinstance(value, dict) and isinstance(out.get(key), dict)
+        out[key] = merge(out[key], value) if nested else value
+    return out
+
+
+def with_defaults(tree: dict) -> dict:
+    """A recipe as nested dicts whose stages hold the graph's defaults, the keys beside `stages`."""
+    defaults = {k: v for k, v in tree.items() if k not in _GRAPH_KEYS}
+    stages = {n: merge(copy.deepcopy(defaults), s) for n, s in tree["stages"].items()}
+    return tree | {"stages": stages}
+
+
+def expand(recipe) -> Graph:
+    """Expands a recipe (ConfigDict or nested dict) to a Graph.
+
+    Keys beside `stages` become defaults of every stage, and `scale_steps` is applied to the steps,
+    the warm-up and the intervals of each (at least 1).
+
+    Raises:
+        ConfigError: see `build`.
+    """
+    tree = recipe.to_dict() if hasattr(recipe, "to_dict") else recipe
+    for key in ("name", "stages"):
+        if key not in tree:
+            raise ConfigError(
+                f"config.{key} is missing; start from seedasr_jax.configs.common.graph"
+            )
+    scale = build(tree.get("scale_steps", 1.0), float, "config.scale_steps")
+    if scale <= 0:
+        raise ConfigError(f"config.scale_steps: expected a number above 0, found {scale}")
+    for name, stage in tree["stages"].items():
+        if not isinstance(stage, dict):
+            raise ConfigError(f"config.stages.{name}: expected a group of keys, found {stage!r}")
+    stages = {
+        name: _scale(build(stage, Stage, f"config.stages.{name}"), scale)
+        for name, stage in with_defaults(tree)["stages"].items()
+    }
+    imports = build(tree.get("imports", ()), tuple[str, ...], "config.imports")
+    return Graph(tree["name"], imports, types.MappingProxyType(stages))
+
+
+def _scale(stage: Stage, scale) -> Stage:
+    """The training's length and every interval, times `scale`; 0 means never and stays."""
+
+    def scaled(part, *names):
+        changes = {n: max(1, round(getattr(part, n) * scale)) for n in names if getattr(part, n)}
+        return dataclasses.replace(part, **changes)
+
+    return dataclasses.replace(
+        scaled(stage, "steps"),
+        optim=scaled(stage.optim, "warmup"),
+        run=scaled(stage.run, "save_every", "log_every"),
+        eval=scaled(stage.eval, "every"),
+    )
+
+
+def to_dict(value, recipe_only=False):
+    """A dataclass as nested plain dicts and lists; `recipe_only` leaves the run settings out."""
+    if dataclasses.is_dataclass(value):
+        return {
+            f.name: to_dict(getattr(value, f.name), recipe_only)
+            for f in dataclasses.fields(value)
+            if not (recipe_only and f.metadata.get("run"))
+        }
+    if isinstance(value, collections.abc.Mapping):
+        return {k: to_dict(v, recipe_only) for k, v in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [to_dict(v, recipe_only) for v in value]
+    return value
+
+
+def flatten(tree, prefix="") -> dict:
+    """Nested dicts -> {"a.b.c": leaf}; an empty dict is a leaf."""
+    out = {}
+    for key, value in tree.items():
+        path = f"{prefix}.{key}" if prefix else str(key)
+        out |= flatten(value, path) if isinstance(value, dict) and value else {path: value}
+    return out
+
+
+def dump(graph: Graph) -> str:
+    """The whole expansion as text, a key a line in the dataclasses' order: for golden files."""
+    return "".join(f"{k} = {v!r}\n" for k, v in flatten(to_dict(graph)).items())
+
+
+def digest(tree) -> str:
+    """SHA-256 (hex) of nested dicts as canonical JSON."""
+    text = json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def difference(old: dict, new: dict) -> list[str]:
+    """Lines "key: old -> new" for each leaf that differs between two recipes as nested dicts."""
+    old, new = flatten(old), flatten(new)
+    absent = "(absent)"
+    return [
+        f"{key}: {old.get(key, absent)!r} -> {new.get(key, absent)!r}"
+        for key in dict.fromkeys([*old, *new])
+        if old.get(key, absent) != new.get(key, absent)
+    ]
