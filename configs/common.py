@@ -140,6 +140,7 @@ def graph(name, **changes):
         lora=dict(rank=0, alpha=16.0),
         small=dict(
             speech_positions="frames",
+            speech_position=0,
             transcript_position=0,
             converter_input="frames",
             mix=False,

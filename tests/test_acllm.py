@@ -176,3 +176,14 @@ def test_more_onsets_than_ever_trained_on_stay_before_the_transcript():
     prefix = model.prefix(batch, acllm.Speech(x, jnp.full(len(x), 40), clock))
     assert (prefix.positions[:, -40:] < prefix.next[:, None]).all()
     assert (jnp.diff(prefix.positions[:, -40:], axis=1) >= 0).all()
+
+
+def test_clocked_speech_begins_where_it_should_whatever_was_told_before():
+    small = {"model.small.speech_positions": "ctc_onsets", "model.small.speech_position": 12}
+    model, batch = tiny.model(**small, **{"model.small.transcript_position": 30}), tiny.batch()
+    assert len(set((batch.prompt_length + batch.context_length).tolist())) > 1
+    x = jnp.zeros((len(batch.weight), 5, model.config.decoder.width))
+    clock = jnp.broadcast_to(jnp.arange(5)[None], x.shape[:2])
+    prefix = model.prefix(batch, acllm.Speech(x, jnp.full(len(x), 5), clock))
+    np.testing.assert_array_equal(prefix.positions[:, -5:], 12 + clock)
+    np.testing.assert_array_equal(prefix.next, np.full(len(x), 30))

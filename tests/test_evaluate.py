@@ -13,6 +13,7 @@ import tones
 from seedasr_jax import batch as batches
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import loader
+from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import ConfigError, DataError, UserError
 from seedasr_jax.evaluate import sweep, transcribe
@@ -58,6 +59,37 @@ def test_transcripts_carry_what_the_examples_say(trained, scored):
     assert {u["task"] for u in said} == {scored[0]["task"]}
     right = sum(u["reference"] == u["hypothesis"] for u in said)
     assert (right == 20) == (scored[0]["error_rate"] == 0)
+
+
+def test_names_contexts_and_languages_have_figures_of_their_own():
+    class Says:
+        """A recogniser that says what it was told to."""
+
+        def decode(self, batch, method, tokens):
+            return [recognisers.Hypothesis(text, (), ()) for text in batch]
+
+    def example(number, text, **more):
+        return Row(f"u{number}", text=text, seconds=1.5, **more)
+
+    examples = [
+        example(0, "call ann", language="en", keywords=("Ann",), context="Bob, ann"),
+        example(1, "call bob", language="en", keywords=("bob",), context="ann, bob"),
+        example(2, "打开灯", language="zh"),
+    ]
+    said = ["call ann", "call ann", "打灯"]
+    setting = sweep.Setting("greedy", "basic@1", "mixed", 9)
+    row, utterances = sweep.evaluate(Says(), "c", "t", [(said, examples)], setting)
+    assert row["error_rate"] == pytest.approx(100 * 2 / 7, abs=1e-4)
+    assert {tag: found["error_rate"] for tag, found in row["by_language"].items()} == {
+        "en": 25.0,
+        "zh": pytest.approx(100 / 3, abs=1e-4),
+    }
+    assert row["keywords"]["recall"] == 50.0 and row["keywords"]["precision"] == 100.0
+    assert row["context"] == {"insertions": 1, "leaking": pytest.approx(100 / 3, abs=1e-4)}
+    assert "by_dialect" not in row
+    assert utterances[0]["keywords"] == ("Ann",) and utterances[0]["seconds"] == 1.5
+    alone, _ = sweep.evaluate(Says(), "c", "t", [(said[2:], examples[2:])], setting)
+    assert list(alone) == KEYS
 
 
 def test_new_recordings_of_known_words_are_recognised(trained, scored, tmp_path):

@@ -99,6 +99,7 @@ class Small:
     """Devices of the small recipes, ours and not the paper's (models/small.py); off by default."""
 
     speech_positions: str  # "frames" (the paper's form) or "ctc_onsets"
+    speech_position: int  # where the speech's positions start if clocked, or behind the context
     transcript_position: int  # where the transcript's positions start if clocked
     converter_input: str  # "frames" (the paper's form) or "ctc_posteriors"
     mix: bool  # each token's embedding takes a learned share of the one before

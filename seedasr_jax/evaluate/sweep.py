@@ -8,8 +8,13 @@ import pathlib
 
 from seedasr_jax.batch import Batch
 from seedasr_jax.decode.recogniser import Recogniser
-from seedasr_jax.text import normalize, score
+from seedasr_jax.text import normalize, prompts, score, weighted
 
+# What an example says about itself, and stays with its transcript.
+ABOUT = (
+    *("id", "seconds", "language", "dialect", "domain", "speaker"),
+    *("context", "context_kind", "keywords", "siblings"),
+)
 CELL = ("checkpoint", "task", "decode", "normalizer")  # keys of a row that say what it measures
 
 
@@ -51,28 +56,34 @@ def evaluate(
         setting: see Setting.
 
     Returns:
-        The row of results.jsonl, and one dict per utterance: id, reference, hypothesis, and what
-        the example said about itself.
+        The row of results.jsonl, and one dict per utterance: what the example said about itself,
+        reference and hypothesis. Beside the counts the row has, where the examples differ in
+        language or dialect, the rates of each; where they name keywords, how those came through;
+        where they have contexts, how often a name was written that was told but not said.
     """
     utterances = []
     for batch, examples in batches:
         hypotheses = recogniser.decode(batch, setting.decode, setting.tokens)
         for example, hypothesis in zip(examples, hypotheses, strict=True):
             if example is not None:
-                about = {k: getattr(example, k) for k in ("id", "speaker", "language", "dialect")}
-                utterances.append(
-                    about | {"reference": example.text, "hypothesis": hypothesis.text}
-                )
-    clean = [
+                about = {key: getattr(example, key) for key in ABOUT}
+                said = {"reference": example.text, "hypothesis": hypothesis.text}
+                utterances.append(about | said)
+    cell = dict(zip(CELL, (checkpoint, task, setting.decode, setting.normalizer)))
+    return cell | _count(utterances, setting) | _more(utterances, setting), utterances
+
+
+def _clean(utterances, setting):
+    """References and hypotheses, normalised."""
+    return [
         [normalize.normalize(setting.normalizer, utterance[key]) for utterance in utterances]
         for key in ("reference", "hypothesis")
     ]
-    result = score.score(*clean, unit=setting.unit)
-    row = {
-        "checkpoint": checkpoint,
-        "task": task,
-        "decode": setting.decode,
-        "normalizer": setting.normalizer,
+
+
+def _count(utterances, setting) -> dict:
+    result = score.score(*_clean(utterances, setting), unit=setting.unit)
+    return {
         "utterances": result.utterances,
         "ref_len": result.ref_len,
         "sub": result.substitutions,
@@ -82,7 +93,33 @@ def evaluate(
         "ci_low": round(result.ci_low, 4),
         "ci_high": round(result.ci_high, 4),
     }
-    return row, utterances
+
+
+def _more(utterances, setting) -> dict:
+    """What only some tasks have."""
+    more = {}
+    for key in ("language", "dialect"):
+        tags = sorted({utterance[key] for utterance in utterances} - {""})
+        if len(tags) > 1:
+            more[f"by_{key}"] = {
+                tag: _count([u for u in utterances if u[key] == tag], setting) for tag in tags
+            }
+
+    def phrases(listed):
+        clean = (normalize.normalize(setting.normalizer, phrase) for phrase in listed)
+        return [phrase for phrase in clean if phrase]
+
+    texts = _clean(utterances, setting)
+    if any(utterance["keywords"] for utterance in utterances):
+        named = [phrases(utterance["keywords"]) for utterance in utterances]
+        found = weighted.keywords(*texts, named, unit=setting.unit)
+        names = ("recall", "loose_recall", "precision", "f1")
+        more["keywords"] = {name: round(getattr(found, name), 4) for name in names}
+    if any(utterance["context"] for utterance in utterances):
+        told = [phrases(u["context"].split(prompts.SEPARATOR.strip())) for u in utterances]
+        found = weighted.leaks(*texts, told, unit=setting.unit)
+        more["context"] = {"insertions": found.insertions, "leaking": round(found.rate, 4)}
+    return more
 
 
 def write(folder: pathlib.Path, rows: list[dict], utterances: dict[str, list[dict]]):

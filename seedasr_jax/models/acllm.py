@@ -123,8 +123,9 @@ class AcLLM(nnx.Module):
         if speech.clock is None:
             within, after = jnp.arange(dims["U"])[None], begin[:, 0] + speech.length
         else:
-            # A constant, but never inside the speech: neither a longer prefix nor more onsets than
-            # were ever trained on may overrun it.
+            # Constants, but never one inside the other: neither a longer prefix nor more onsets
+            # than were ever trained on may overrun what follows.
+            begin = jnp.maximum(self.config.small.speech_position, begin)
             after = jnp.maximum(self.config.small.transcript_position, begin[:, 0] + 2)
             within = jnp.minimum(speech.clock, after[:, None] - begin - 1)
         positions = [
