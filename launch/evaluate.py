@@ -67,8 +67,8 @@ def run(checkpoint, tasks, *, decode="", beam=0, alpha=None, normalizer="", out=
     able = recognisers.methods(recogniser.parts)
     if not able:
         raise ConfigError(
-            f"{opened.label}: its parts ({', '.join(recogniser.parts)}) hear nothing; score a stage"
-            " that has an encoder"
+            f"{opened.label}: its parts ({', '.join(recogniser.parts)}) transcribe nothing; score"
+            " a stage that has an encoder and a CTC head or a decoder"
         )
     chosen = normalizer or stage.eval.normalizer
     method = methods.chosen(decode, beam, alpha, able[0])

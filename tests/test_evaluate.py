@@ -129,7 +129,7 @@ def test_equal_runs_give_equal_bytes_and_others_are_refused(trained, tmp_path):
         ("ctc", ["manifest:T"], dict(beam=4), ("'beam4'", "ctc_head", "such as sft")),
         ("sft", ["manifest:T"], dict(alpha=0.5), ("--alpha=0.5", "--beam=4")),
         ("sft", ["manifest:T"], dict(decode="beem4"), ("beam4",)),
-        ("lm", ["manifest:T"], {}, ("lm@60", "hear nothing")),
+        ("lm", ["manifest:T"], {}, ("lm@60", "transcribe nothing")),
         ("sft", ["manifest:none.jsonl"], {}, ("none.jsonl",)),
         ("sft", ["no_task"], {}, ("'no_task'",)),
         ("sfd", ["manifest:T"], {}, ("Did you mean", "sft")),

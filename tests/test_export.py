@@ -77,5 +77,5 @@ def test_an_artefact_that_decodes_otherwise_is_not_kept(trained, tmp_path, monke
 
 
 def test_a_stage_that_hears_nothing_is_no_recogniser(trained, tmp_path):
-    with pytest.raises(UserError, match="hear nothing"):
+    with pytest.raises(UserError, match="transcribe nothing"):
         export.bundle(trained.workdir / "lm", tmp_path / "bundle")

@@ -86,7 +86,7 @@ def test_sound_without_samples_is_refused(transcriber, tmp_path):
 
 
 def test_a_stage_that_hears_nothing(trained):
-    with pytest.raises(UserError, match="hear nothing"):
+    with pytest.raises(UserError, match="transcribe nothing"):
         seedasr_jax.load(trained.workdir / "lm")
 
 

@@ -57,8 +57,8 @@ class Transcriber:
         able = recognisers.methods(recogniser.parts)
         if not able:
             raise UserError(
-                f"{label}: its parts ({', '.join(recogniser.parts)}) hear nothing; take a stage"
-                " that has an encoder"
+                f"{label}: its parts ({', '.join(recogniser.parts)}) transcribe nothing; take a"
+                " stage that has an encoder and a CTC head or a decoder"
             )
         self.method = able[0]
 
