@@ -19,7 +19,6 @@ import re
 import statistics
 import subprocess
 import sys
-import time
 
 from seedasr_jax.configs import common, digits
 from seedasr_jax.launch import recipes
@@ -54,7 +53,6 @@ def measure(speech: pathlib.Path, speaker: str, seed: int, work: pathlib.Path, c
     folder, manifest = work / f"{speaker}-{seed}", speech / "fsdd"
     both = seed == SEEDS[0]
     recipe = pathlib.Path(__file__).resolve() if both else "digits"
-    begun = time.monotonic()
     seedasr(
         "train",
         f"--config={recipe}:{manifest}/train.jsonl?without={speaker}",
@@ -62,7 +60,6 @@ def measure(speech: pathlib.Path, speaker: str, seed: int, work: pathlib.Path, c
         f"--config.seed={seed}",
         f"--config.run.cache={work}/cache",
     )
-    seconds = time.monotonic() - begun
     tasks = {
         "known singles": f"manifest:{manifest}/test.jsonl?without={speaker}",
         "known strings": f"manifest:{manifest}/test.jsonl?without={speaker}&{JOIN}",
@@ -82,8 +79,6 @@ def measure(speech: pathlib.Path, speaker: str, seed: int, work: pathlib.Path, c
     return {
         "speaker": speaker,
         "seed": seed,
-        "train_seconds": round(seconds, 1),
-        "cores": len(cores),
         "steps": {n: s.steps for n, s in recipes.expand("digits", []).stages.items()},
         "rows": rows,
     }
