@@ -32,7 +32,8 @@ def bundle(checkpoint, out: pathlib.Path) -> str:
         UserError: the artefact disagrees with the original, or `out` holds something else.
     """
     opened = checkpoints.open_checkpoint(checkpoint)
-    original = transcribe.load(checkpoint)
+    recogniser, normalizer = transcribe.open_recogniser(opened), opened.stage.data.normalizer
+    original = transcribe.Transcriber(recogniser, opened.label, normalizer)
     rng = np.random.default_rng(0)
     waves = [rng.normal(0, 0.1, round(s * files.RATE)).astype(np.float32) for s in SECONDS]
     expected = original.transcribe_many(waves)

@@ -21,6 +21,7 @@ from seedasr_jax.audio import logmel, masking, perturb
 from seedasr_jax.losses.cross_entropy import cross_entropy
 from seedasr_jax.losses.ctc import ctc
 from seedasr_jax.losses.masked_prediction import masked_prediction
+from seedasr_jax.losses.mwer import sequence_logprobs
 from seedasr_jax.models import conformer, luise, pretraining, small
 from seedasr_jax.models.attention import RelativeAttention
 from seedasr_jax.models.converter import Converter
@@ -183,6 +184,15 @@ def cross_entropy_gradient(x, length):
     targets = jnp.full(x.shape[:2], 2)
     weights = shapes.valid(length, x.shape[1]).astype(jnp.float32)
     return jax.grad(cross_entropy)(x, targets, weights), length
+
+
+@function((12, 5))
+def sequence_logprobs_gradient(x, length):
+    def total(x):
+        real = shapes.valid(length, x.shape[1])
+        return jnp.sin(sequence_logprobs(x, jnp.full(x.shape[:2], 2), real)).sum()
+
+    return jax.grad(total)(x), length
 
 
 @dataclasses.dataclass
