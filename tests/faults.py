@@ -43,12 +43,16 @@ class Kill:
     milliseconds: float
 
 
+def one_device() -> str:
+    """XLA_FLAGS without the tests' eight devices; a lone space would be a file's name."""
+    return os.environ["XLA_FLAGS"].replace(EIGHT, "").strip()
+
+
 def start(target, *arguments, log) -> multiprocessing.Process:
     """Starts `target(*arguments)` in a process of one CPU device; `log` takes its stderr."""
     PROCESSES.set_forkserver_preload(["faults"])
-    flags = os.environ["XLA_FLAGS"].replace(EIGHT, "")
     path = os.pathsep.join(sys.path)
-    with mock.patch.dict(os.environ, {"XLA_FLAGS": flags, "PYTHONPATH": path}):
+    with mock.patch.dict(os.environ, {"XLA_FLAGS": one_device(), "PYTHONPATH": path}):
         forkserver.ensure_running()  # or it does already
     cache = jax.config.jax_compilation_cache_dir
     process = PROCESSES.Process(target=_main, args=(target, arguments, str(log), cache))
