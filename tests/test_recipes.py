@@ -10,7 +10,11 @@ from seedasr_jax.launch import cli, recipes
 
 GOLDEN = pathlib.Path(__file__).parent / "golden/configs"
 # Each shipped recipe with the arguments that make it expand differently.
-SHIPPED = {"digits.txt": "digits", "digits-manifest.txt": "digits:train.jsonl?without=george"}
+SHIPPED = {
+    "commands.txt": "commands",
+    "digits.txt": "digits",
+    "digits-manifest.txt": "digits:train.jsonl?without=george",
+}
 
 
 @pytest.mark.parametrize("name", sorted(SHIPPED))

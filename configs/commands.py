@@ -1,0 +1,78 @@
+"""Every stage of Seed-ASR on a laptop: commands in five languages that espeak-ng speaks on the spot.
+
+    seedasr train --config=commands --workdir=runs/commands
+
+ssl1 -> probe -> kmeans -> ssl2 on speech alone, ctc, lm, then sft -> context_sft -> rl. All is
+chosen on `dev`, voices and sentences of its own. Results: docs/results.md.
+
+Ours, not the paper's: the `ctc` stage, phone and token labels by the synthesiser's own clock
+(`stages.ctc.objective.labels`), the CTC auxiliary loss, and what stands in `model.small`.
+"""
+
+from seedasr_jax.configs import common
+
+TRAIN = (("synth:commands?split=train", 1.0),)
+DEV = ("synth:commands?split=dev",)
+BUCKETS = ((2.2, 20, 8), (5.6, 48, 5))
+TEXT = ((0.0, 20, 8),)
+TOLD = 48  # tokens of a list of names
+
+
+def get_config():
+    """The graph."""
+    c = common.graph("commands", vocab=dict(path="", kind="bpe", size=1400))
+    c.model.features.update(floor=1e-3)
+    c.model.encoder = common.conformer(layers=4, width=144, feedforward=144, clip=24)
+    c.model.quantizer = dict(codes=256, width=16, layer=0)  # the layer is the probe's to say
+    c.model.converter.splice = 2
+    c.model.decoder = common.qwen3(3, 144, heads=4, groups=2, head_width=36, embed_scale=12.0)
+    c.model.small.update(
+        speech_positions="ctc_onsets",
+        speech_position=64,
+        transcript_position=96,
+        converter_input="ctc_posteriors",
+        mix=True,
+        flag=True,
+        phones=512,
+    )
+    c.eval.update(tokens=48, unit="mixed")
+
+    def stage(name, steps, init, trains, optim, **objective):
+        s = c.stages[name] = common.stage(name, steps)
+        s.init, s.trains, s.optim, s.objective = init, trains, optim, objective
+        s.data = common.data(TRAIN, BUCKETS)
+        return s
+
+    hide, hearing = common.best_rq(), ("encoder", "ssl_head")
+    unheard = dict(encoder="fresh", ssl_head="fresh")
+    teacher = dict(teacher="ssl1:encoder", probe="probe")
+    adamw = common.adamw(2e-3, warmup=100)
+    stage("ssl1", 600, unheard | dict(quantizer="fresh"), hearing, adamw, **hide)
+    s = stage("probe", 300, dict(encoder="ssl1", probe="fresh"), ("probe",), common.adamw(5e-3))
+    s.eval = dict(tasks=DEV, decode="ctc", every=0)
+    stage("kmeans", 150, teacher | dict(codebook="fresh"), ("codebook",), common.kmeans())
+    stage("ssl2", 600, unheard | teacher | dict(codebook="kmeans"), hearing, adamw, **hide)
+
+    heads = ("encoder", "ctc_head", "phone_head")
+    s = stage("ctc", 5000, dict.fromkeys(heads, "fresh"), heads, common.adamw(5e-3, warmup=200))
+    s.objective = dict(labels="clock")
+    s.eval = dict(tasks=DEV, decode="ctc", every=1000)
+
+    s = stage("lm", 2400, dict(decoder="fresh"), ("decoder",), common.adamw(2e-3), copy=True)
+    s.data = common.data(TRAIN, TEXT)
+    s.data.contexts = dict(tokens=TOLD, plain=0.4, irrelevant=0.25, distractors=5)
+
+    trains, adamw = ("encoder", "ctc_head", "converter"), common.adamw(5e-4)
+    init = dict(encoder="ctc", ctc_head="ctc", converter="fresh", decoder="lm")
+    s = stage("sft", 300, init, trains, adamw, ctc_weight=0.3)
+    s.eval = dict(tasks=DEV, every=0)
+    init = dict.fromkeys(("encoder", "ctc_head", "converter", "decoder"), "sft")
+    s = stage("context_sft", 300, init, trains, adamw, ctc_weight=0.3)
+    s.data.contexts = dict(tokens=TOLD, plain=0.4, irrelevant=0.25, distractors=3)
+    init = dict.fromkeys(init, "context_sft")
+    s = stage("rl", 100, init, trains, common.adamw(1e-4))
+    s.objective = dict(
+        ce_weight=0.01, hypotheses=4, temperature=1.0, keyword_weight=2.0, unit="mixed"
+    )
+    s.data.contexts = dict(tokens=TOLD, plain=0.5, irrelevant=0.2, distractors=3)
+    return c.lock()
