@@ -1,4 +1,4 @@
-"""Every stage of Seed-ASR on a laptop: commands in five languages that espeak-ng speaks on the spot.
+"""Every stage of Seed-ASR on a laptop: commands in five languages, spoken on the spot.
 
     seedasr train --config=commands --workdir=runs/commands
 
