@@ -13,8 +13,8 @@ from seedasr_jax.configs import common
 
 TRAIN = (("synth:commands?split=train", 1.0),)
 DEV = ("synth:commands?split=dev",)
-BUCKETS = ((2.2, 20, 8), (5.6, 48, 5))
-TEXT = ((0.0, 20, 8),)
+BUCKETS = ((2.2, 24, 8), (3.0, 24, 6), (5.6, 24, 4))
+TEXT = ((0.0, 12, 8), (0.0, 24, 8))
 TOLD = 48  # tokens of a list of names
 
 
@@ -22,20 +22,21 @@ def get_config():
     """The graph."""
     c = common.graph("commands", vocab=dict(path="", kind="bpe", size=1400))
     c.model.features.update(floor=1e-3)
-    c.model.encoder = common.conformer(layers=4, width=144, feedforward=144, clip=24)
+    slim = dict(feedforward=144, clip=24, attending=1)
+    c.model.encoder = common.conformer(layers=4, width=144, **slim)
     c.model.quantizer = dict(codes=256, width=16, layer=0)  # the layer is the probe's to say
-    c.model.converter.splice = 2
+    c.model.converter.splice = 1
     c.model.decoder = common.qwen3(3, 144, heads=4, groups=2, head_width=36, embed_scale=12.0)
     c.model.small.update(
         speech_positions="ctc_onsets",
         speech_position=64,
-        transcript_position=96,
+        transcript_position=90,
         converter_input="ctc_posteriors",
         mix=True,
         flag=True,
         phones=512,
     )
-    c.eval.update(tokens=48, unit="mixed")
+    c.eval.update(tokens=32, unit="mixed")
 
     def stage(name, steps, init, trains, optim, **objective):
         s = c.stages[name] = common.stage(name, steps)

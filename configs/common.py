@@ -22,6 +22,7 @@ def luise(size):
         channels=256,
         subsampling=4,
         layers=layers,
+        attending=0,
         width=width,
         heads=width // 64,
         feedforward=4 * width,

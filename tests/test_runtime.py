@@ -1,7 +1,10 @@
-"""What a process sets up: compiled programs that outlive it."""
+"""What a process sets up: compiled programs that outlive it, memory that it keeps."""
 
+import platform
 import subprocess
 import sys
+
+import pytest
 
 CODE = """
 import sys, jax, jax.numpy as jnp
@@ -27,3 +30,24 @@ def test_programs_are_kept_once_for_this_processor(tmp_path):
     assert first[1]
     assert programs() == first
     assert not (tmp_path / "cache-other").exists()
+
+
+MEMORY = """
+import resource, sys, numpy as np
+from seedasr_jax.launch import runtime
+if sys.argv[1] == "kept":
+    runtime.keep_memory()
+for _ in range(2):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(64 << 20, np.uint8)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left alone")
+def test_memory_that_is_freed_is_not_asked_for_again():
+    def faults(how):
+        command = [sys.executable, "-c", MEMORY, how]
+        return int(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+
+    assert faults("left") > 100 * max(faults("kept"), 1)  # in pages, of 4 KiB or of 2 MiB

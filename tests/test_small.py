@@ -1,6 +1,6 @@
 """Devices of the small recipes, each against a loop in Python.
 
-Dims: B batch, T frames, K splice, U slots, L tokens, V vocabulary, E width.
+Dims: B batch, T frames, K splice, U slots, V vocabulary, E width.
 """
 
 import functools
@@ -15,11 +15,7 @@ import tiny
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.models import small
 
-ROWS, TOKENS, VOCABULARY, BLANK = 40, 5, 12, 0
 RNG = np.random.default_rng(0)
-LENGTH = RNG.integers(1, TOKENS + 1, ROWS).astype(np.int32)
-IDS = RNG.integers(4, VOCABULARY, (ROWS, TOKENS)).astype(np.int32)
-KEYS = jax.random.split(jax.random.key(0), ROWS)
 
 
 @pytest.mark.parametrize("splice", [1, 2, 3])
@@ -43,57 +39,6 @@ def test_the_clock_has_no_gradient():
         return small.onset_clock(logits, jnp.array([3]), 1, 0).astype(jnp.float32).sum()
 
     assert not jax.grad(clocked)(jnp.asarray(RNG.normal(size=(1, 3, 4)), jnp.float32)).any()
-
-
-def test_random_targets_replace_half():
-    pieces = np.arange(4, 12, dtype=np.int32)
-    ids = np.asarray(jax.jit(small.random_targets)(IDS, LENGTH, KEYS, pieces))
-    real = np.arange(TOKENS)[None] < LENGTH[:, None]
-    assert not ids[~real].any() and (ids[real] >= 4).all() and (ids[real] < 12).all()
-    kept = np.array([(a == b)[r].all() for a, b, r in zip(ids, IDS, real)])
-    assert 0.3 < kept.mean() < 0.7
-
-
-def test_some_random_targets_use_few_symbols():
-    rows, tokens = 200, 30
-    ids = np.zeros((rows, tokens), np.int32)
-    keys = jax.random.split(jax.random.key(1), rows)
-    length = np.full(rows, tokens)
-    pieces = np.arange(4, 999, dtype=np.int32)
-    out = np.asarray(jax.jit(small.random_targets)(ids, length, keys, pieces))
-    symbols = np.array([len(set(row)) for row in out])
-    assert 0.15 < ((symbols > 1) & (symbols <= 4)).mean() < 0.35  # a quarter of all
-    assert 0.15 < (symbols > 20).mean() < 0.35 and 0.4 < (symbols == 1).mean() < 0.6
-
-
-def copied(table):
-    return jax.jit(small.copy_slots, static_argnums=4)(IDS, LENGTH, KEYS, table, BLANK)
-
-
-def test_copied_slots_say_the_tokens_in_order():
-    """One-hot embeddings show what each slot is made of."""
-    slots, length, clock = (np.asarray(x) for x in copied(jnp.eye(VOCABULARY)))
-    assert slots.shape == (ROWS, small.SLOTS * TOKENS, VOCABULARY)
-    wrong = total = 0
-    for b in range(ROWS):
-        real, now = slots[b, : length[b]], clock[b, : length[b]]
-        assert not slots[b, length[b] :].any()
-        np.testing.assert_allclose(real.sum(-1), 1, rtol=1e-5)  # a mixture
-        assert now[-1] == LENGTH[b] and set(np.diff(now)) <= {0, 1} and now[0] in (0, 1)
-        assert (real.max(-1) >= 0.6 - 1e-6).all()  # soft, but it has a main part
-        spoken = np.concatenate([[now[0]], np.diff(now)]) == 1  # where a token begins
-        shown = real[spoken].argmax(-1)
-        wrong += (shown != IDS[b, : LENGTH[b]]).sum()
-        total += LENGTH[b]
-        gaps = np.split(np.arange(length[b]), np.flatnonzero(spoken)[1:])
-        assert max(len(g) for g in gaps) <= small.SLOTS + 2  # its own two, the next one's blanks
-    assert 0 < wrong < 0.12 * total  # 5 % are another token, on purpose
-
-
-def test_copied_slots_have_gaps_and_repeats():
-    _, length, _ = copied(jnp.eye(VOCABULARY))
-    each = np.asarray(length) / LENGTH
-    assert 2 < each.mean() < 3 and each.max() > 3 and each.min() >= 1
 
 
 def test_expected_pieces_are_a_mean_by_probability():

@@ -40,6 +40,7 @@ class Encoder:
     channels: int  # of the convolutional front end
     subsampling: int  # mel frames per encoder frame: 4 (40 ms) or 8 (80 ms)
     layers: int
+    attending: int  # 0: all; else only so many, the last ones, have attention
     width: int
     heads: int
     feedforward: int

@@ -31,7 +31,8 @@ class Hypothesis:
 
 def special_tokens(vocab) -> Tokens:
     """The tokenizer's ids with a meaning."""
-    return Tokens(vocab.pad_id, vocab.start_id, vocab.eos_id)
+    between = vocab.encode(prompts.SEPARATOR.strip())[-1:]
+    return Tokens(vocab.pad_id, vocab.start_id, vocab.eos_id, *between)
 
 
 def methods(parts) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ class Tokens:
     pad: int = dataclasses.field(metadata=dict(static=True))  # and the blank of CTC
     start: int = dataclasses.field(metadata=dict(static=True))
     eos: int = dataclasses.field(metadata=dict(static=True))
+    separator: int = dataclasses.field(default=-1, metadata=dict(static=True))  # between names
 
 
 @jax.tree_util.register_dataclass

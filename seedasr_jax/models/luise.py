@@ -61,10 +61,17 @@ class Luise(nnx.Module):
         self.front = FRONTS[config.front](config, mels, dtype=dtype, rngs=rngs)
         self.norm = LayerNorm(config.width, dtype=dtype)
 
-        def block(rngs):
-            return ConformerBlock(config, dtype=dtype, rngs=rngs)
+        def stack(layers, attends):
+            def block(rngs):
+                return ConformerBlock(config, attends=attends, dtype=dtype, rngs=rngs)
 
-        self.blocks = Stack(config.layers, block, remat=remat, rngs=rngs)
+            return Stack(layers, block, remat=remat, rngs=rngs)
+
+        self.attending = config.attending or config.layers
+        self.local = nnx.data(None)
+        if self.attending < config.layers:
+            self.local = stack(config.layers - self.attending, False)
+        self.blocks = stack(self.attending, True)
 
     def __call__(self, mel, length, keys=None):
         """Encodes.
@@ -78,14 +85,27 @@ class Luise(nnx.Module):
             [B ceil(T/R) D], zero at padding, and [B] int32 real frames.
         """
         x, length, own = self._begin(mel, length, keys)
-        x, _ = self.blocks(x, length, own=own)
+        for stack, mine in self._stacks(own):
+            x, _ = stack(x, length, own=mine)
         return shapes.zero_padding(x, length), length
 
     def every_layer(self, mel, length, keys=None):
         """The same of each layer: [L B ceil(T/R) D], zero at padding, and [B] real frames."""
         x, length, own = self._begin(mel, length, keys)
-        _, layers = self.blocks(x, length, own=own, every=True)
+        found = []
+        for stack, mine in self._stacks(own):
+            x, layers = stack(x, length, own=mine, every=True)
+            found.append(layers)
+        layers = jnp.concatenate(found)
         return jax.vmap(shapes.zero_padding, (0, None))(layers, length), length
+
+    def _stacks(self, own):
+        """The stacks from the lowest, each with its layers' slice of `own`."""
+        if self.local is None:
+            return ((self.blocks, own),)
+        lower = self.layers - self.attending
+        low, high = (None, None) if own is None else (own[:lower], own[lower:])
+        return (self.local, low), (self.blocks, high)
 
     def _begin(self, mel, length, keys):
         """What the blocks take: x, [B] real frames, and their dropout keys [L 4 B] or None."""

@@ -1,13 +1,12 @@
 """Devices of the small recipes: ours, not the paper's, and off by default.
 
-Dims: B batch, T frames, K splice, U = ceil(T / K) slots, N tokens, L tokens, V vocabulary, E LLM
-width.
+Dims: B batch, T frames, K splice, U = ceil(T / K) slots, N tokens, V vocabulary, E LLM width.
 
 A tiny decoder cannot track which speech slot comes next when slots have gaps and repeats. Clocked
 positions give the slots of the k-th token the position k: the clock is the running count of CTC
-onsets. `copy_slots` makes such slots out of text, to teach a fresh decoder to read them. A linear
-layer cannot map frames to a thousand embeddings in a few hundred steps: `expected_pieces` does what
-the CTC head knows already. `Reader` helps a few layers to copy a name out of a list.
+onsets; train/copying.py teaches a fresh decoder to read them. A linear layer cannot map frames to a
+thousand embeddings in a few hundred steps: `expected_pieces` does what the CTC head knows already.
+`Reader` helps a few layers to copy a name out of a list.
 """
 
 from flax import nnx
@@ -34,63 +33,6 @@ def onset_clock(logits, length, splice, blank):
     count = jnp.cumsum((best != blank) & (best != before), 1)
     count = jnp.pad(count, ((0, 0), (0, -dims["T"] % splice)), mode="edge")
     return jax.lax.stop_gradient(count[:, splice - 1 :: splice].astype(jnp.int32))
-
-
-def random_targets(ids, ids_length, keys, pieces):
-    """Replaces half of the transcripts by random tokens, half of those over a few symbols only.
-
-    Grammar text alone teaches a decoder to guess, random text makes it read.
-
-    Args:
-        ids: [B L]; ids_length: [B]; keys: [B]; pieces: [V'] int32, what is drawn from.
-    """
-    dims = shapes.check(ids, "B L")
-
-    def one(ids, key):
-        kind, symbols, at = jax.random.split(key, 3)
-        free = jnp.asarray(pieces)[jax.random.randint(symbols, ids.shape, 0, len(pieces))]
-        few = free[jax.random.randint(at, ids.shape, 0, min(4, dims["L"]))]
-        draw = jax.random.uniform(kind)
-        return jnp.where(draw < 0.5, ids, jnp.where(draw < 0.75, free, few))
-
-    return jnp.where(shapes.valid(ids_length, dims["L"]), jax.vmap(one)(ids, keys), 0)
-
-
-SLOTS = 4  # at most, of one token: two blanks and two of its own
-
-
-def copy_slots(ids, ids_length, keys, table, blank):
-    """Slots as a CTC encoder would give them: gaps, repeats, soft mixtures, 5 % wrong.
-
-    Args:
-        ids: [B L]; ids_length: [B]; keys: [B]; table: [V E] embeddings.
-
-    Returns:
-        [B 4L E] slots, [B] real ones, and [B 4L] int32 the clock: tokens begun so far.
-    """
-    dims = shapes.check(ids, "B L")
-    size = SLOTS * dims["L"]
-
-    def one(ids, length, key):
-        keys = jax.random.split(key, 5)
-        gap = jax.random.randint(keys[0], ids.shape, 0, 3)
-        repeat = jax.random.randint(keys[1], ids.shape, 1, 3)
-        each = jnp.where(jnp.arange(dims["L"]) < length, gap + repeat, 0)
-        ends = jnp.cumsum(each)
-        slot = jnp.arange(size)
-        token = jnp.minimum((slot[:, None] >= ends[None]).sum(1), dims["L"] - 1)
-        silent = slot < (ends - each + gap)[token]
-        shown = jnp.where(silent, blank, ids[token])
-        wrong = jax.random.bernoulli(keys[2], 0.05, shown.shape)
-        other = ids[jax.random.randint(keys[3], shown.shape, 0, jnp.maximum(length, 1))]
-        shown = jnp.where(wrong, other, shown)
-        share = jax.random.uniform(keys[4], shown.shape, minval=0.6, maxval=1.0)[:, None]
-        beside = jnp.where(silent, other, blank)
-        slots = share * table[shown] + (1 - share) * table[beside]
-        return slots, ends[-1], token + 1 - silent
-
-    slots, length, clock = jax.vmap(one)(ids, ids_length, keys)
-    return shapes.zero_padding(slots, length), length, clock
 
 
 def expected_pieces(logits, table):

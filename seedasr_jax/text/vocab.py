@@ -183,8 +183,9 @@ def train_sentencepiece(
 ) -> SentencePieceVocabulary:
     """Trains a vocabulary and writes it to `folder`; equal texts give equal bytes.
 
-    The two instructions of text/prompts.py join the texts and are never unknown. Nothing is
-    normalised here but white space: text/normalize.py did that.
+    The two instructions of text/prompts.py are never unknown; to bpe and unigram each is one piece,
+    for small models pay for every token of a prefix. Nothing is normalised here but white space:
+    text/normalize.py did that.
 
     Args:
         texts: transcripts; read once, kept in memory for bpe and unigram.
@@ -204,6 +205,7 @@ def train_sentencepiece(
         )
     texts = filter(None, (_one_line(text) for text in texts))
     instructions = [prompts.INSTRUCTION, prompts.INSTRUCTION_WITH_CONTEXT]
+    symbols = []
     if kind in ("word", "char"):
         split = str.split if kind == "word" else list
         seen = collections.Counter(piece for text in texts for piece in split(text))
@@ -211,7 +213,9 @@ def train_sentencepiece(
     else:
         texts = list(texts)
         seen = collections.Counter(char for text in texts for char in text)
-        known = {*seen, *"".join(instructions)}  # bpe and unigram keep every character
+        symbols = [_SPACE + text.replace(" ", _SPACE) for text in instructions]
+        # bpe and unigram keep every character
+        known = {*seen, prompts.SEPARATOR.strip(), *symbols}
     if not seen:
         raise errors.DataError("no text to train a vocabulary on: expected transcripts, found none")
     room = size - len(_SPECIALS) - len(known)
@@ -224,7 +228,7 @@ def train_sentencepiece(
         others = sorted(seen.keys() - known, key=lambda piece: (-seen[piece], piece))
         corpus, size = [" ".join(sorted(known) + others[:room])], size - max(0, room - len(others))
     else:
-        corpus = texts + instructions
+        corpus = texts
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(corpus),
@@ -236,6 +240,8 @@ def train_sentencepiece(
         normalization_rule_name="identity",
         add_dummy_prefix=kind != "char",  # there it would be one more token per utterance
         max_sentence_length=1 << 30,  # bytes; longer ones would be left out silently
+        user_defined_symbols=symbols,
+        required_chars=prompts.SEPARATOR.strip() if symbols else "",
         num_threads=4,  # part of the result: sums are split by thread
         minloglevel=2,
         **_SPECIALS,

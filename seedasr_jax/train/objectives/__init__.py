@@ -14,11 +14,12 @@ from seedasr_jax.train.objectives.lm import Lm
 from seedasr_jax.train.objectives.probe import Probe
 from seedasr_jax.train.objectives.registry import make, register
 from seedasr_jax.train.objectives.rl import Rl
-from seedasr_jax.train.objectives.sft import Sft
+from seedasr_jax.train.objectives.sft import ContextSft, Sft
 from seedasr_jax.train.objectives.shared import Objective
 from seedasr_jax.train.objectives.ssl import Ssl1, Ssl2
 
 __all__ = [
+    "ContextSft",
     "Ctc",
     "KMeans",
     "Lm",

@@ -5,21 +5,25 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
-from seedasr_jax.models import small
 from seedasr_jax.models.acllm import Speech
+from seedasr_jax.train import copying
 from seedasr_jax.train.objectives.registry import register
 from seedasr_jax.train.objectives.shared import TEXT, Objective, count, per_example, text_loss
 
 
 @register("lm")
 class Lm(Objective):
-    """Text pretraining of a decoder. With `copy`, ours: to read slots as an encoder gives them."""
+    """Text pretraining of a decoder.
+
+    With `copy`, ours: to read slots as an encoder gives them, and lists of names as data.contexts
+    has them (train/copying.py).
+    """
 
     parts = ("decoder",)
 
     @dataclasses.dataclass(frozen=True)
     class Options:
-        """`copy`: transcripts, half of them random, are read from slots (models/small.py)."""
+        """`copy`: transcripts, half of them random, are read from slots."""
 
         copy: bool
 
@@ -32,22 +36,45 @@ class Lm(Objective):
 
     def weigh(self, batch, rng):
         """Tokens with the end token."""
-        del rng
+        batch = self.written(batch, rng)
         return {"text": count(batch.weight * (batch.ids_length + 1))}
 
     def loss(self, model, batch, weights, rng):
         """Nats per token."""
+        batch = self.written(batch, rng)
         if not self.options.copy:
             logits = model.language_model(batch.ids, batch.ids_length)
         else:
-            keys = per_example(rng, TEXT, batch.position)
-            ids = small.random_targets(batch.ids, batch.ids_length, keys, self.pieces)
-            batch = dataclasses.replace(batch, ids=ids)
-            table = model.decoder.pieces(jnp.arange(self.vocabulary))
-            blank = self.tokens.pad
-            slots, length, clock = small.copy_slots(ids, batch.ids_length, keys, table, blank)
-            speech = Speech(slots, length, clock if model.clocked else None)
-            prefix = model.prefix(batch, speech)
-            logits = model.transcribe_forced(prefix, ids, batch.ids_length)
+            prefix = model.prefix(batch, self.slots(model, batch, rng))
+            logits = model.transcribe_forced(prefix, batch.ids, batch.ids_length)
         loss = text_loss(logits, batch, self.tokens.eos) / weights["text"]
         return loss, {"loss": loss}
+
+    def written(self, batch, rng):
+        """The batch with the transcripts and contexts that are learned from: the same in both."""
+        if not self.options.copy:
+            return batch
+        keys = per_example(rng, TEXT, batch.position)
+        ids = copying.random_targets(batch.ids, batch.ids_length, keys, self.pieces)
+        if not batch.context.shape[1]:
+            return dataclasses.replace(batch, ids=ids)
+        told = batch.context_length > 0
+        listed, length, context = copying.listed_targets(
+            *(batch.ids, batch.ids_length, batch.context, batch.context_length),
+            *(keys, self.pieces, self.tokens.separator),
+        )
+        ids = jnp.where(told[:, None], listed, ids)
+        return dataclasses.replace(batch, ids=ids, ids_length=length, context=context)
+
+    def slots(self, model, batch, rng) -> Speech:
+        """The transcripts as an encoder might have heard them."""
+        keys = per_example(rng, TEXT, batch.position)
+        said = batch.ids
+        if batch.context.shape[1]:
+            said = copying.doubted_slots(
+                *(said, batch.ids_length, batch.context, batch.context_length, keys, self.pieces)
+            )
+        table = model.decoder.pieces(jnp.arange(self.vocabulary))
+        blank = self.tokens.pad
+        slots, length, clock = copying.copy_slots(said, batch.ids_length, keys, table, blank)
+        return Speech(slots, length, clock if model.clocked else None)

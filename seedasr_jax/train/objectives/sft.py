@@ -1,7 +1,8 @@
-"""Stage `sft`: the paper's supervised fine-tuning."""
+"""Stages `sft` and `context_sft`: the paper's supervised fine-tuning."""
 
 import dataclasses
 
+from seedasr_jax.errors import ConfigError
 from seedasr_jax.train.objectives.registry import register
 from seedasr_jax.train.objectives.shared import Hearing, count, text_loss
 
@@ -44,3 +45,16 @@ class Sft(Hearing):
         aligned = self.ctc_loss(ctc_logits, frames, batch, weights, rng)
         total = text + self.options.ctc_weight * aligned
         return total, {"loss": total, "text": text, "ctc": aligned}
+
+
+@register("context_sft")
+class ContextSft(Sft):
+    """The same on <context, speech, text> among plain utterances (Seed-ASR section 3.4)."""
+
+    def __init__(self, stage, tokens, vocabulary, options):
+        super().__init__(stage, tokens, vocabulary, options)
+        if not stage.data.contexts.tokens:
+            raise ConfigError(
+                "stage kind 'context_sft' needs data.contexts.tokens above 0, found 0: room for a"
+                " context, such as 48"
+            )

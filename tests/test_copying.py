@@ -1,0 +1,180 @@
+"""Text to copy: slots and lists, against what Python makes of the same rows.
+
+Dims: B batch, L tokens, C context tokens, V vocabulary.
+"""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seedasr_jax.train import copying
+
+ROWS, TOKENS, VOCABULARY, BLANK = 40, 5, 12, 0
+RNG = np.random.default_rng(0)
+LENGTH = RNG.integers(1, TOKENS + 1, ROWS).astype(np.int32)
+IDS = RNG.integers(4, VOCABULARY, (ROWS, TOKENS)).astype(np.int32)
+KEYS = jax.random.split(jax.random.key(0), ROWS)
+
+
+def test_random_targets_replace_half():
+    pieces = np.arange(4, 12, dtype=np.int32)
+    ids = np.asarray(jax.jit(copying.random_targets)(IDS, LENGTH, KEYS, pieces))
+    real = np.arange(TOKENS)[None] < LENGTH[:, None]
+    assert not ids[~real].any() and (ids[real] >= 4).all() and (ids[real] < 12).all()
+    kept = np.array([(a == b)[r].all() for a, b, r in zip(ids, IDS, real)])
+    assert 0.3 < kept.mean() < 0.7
+
+
+def test_some_random_targets_use_few_symbols():
+    rows, tokens = 200, 30
+    ids = np.zeros((rows, tokens), np.int32)
+    keys = jax.random.split(jax.random.key(1), rows)
+    length = np.full(rows, tokens)
+    pieces = np.arange(4, 999, dtype=np.int32)
+    out = np.asarray(jax.jit(copying.random_targets)(ids, length, keys, pieces))
+    symbols = np.array([len(set(row)) for row in out])
+    assert 0.15 < ((symbols > 1) & (symbols <= 4)).mean() < 0.35  # a quarter of all
+    assert 0.15 < (symbols > 20).mean() < 0.35 and 0.4 < (symbols == 1).mean() < 0.6
+
+
+def copied(table):
+    return jax.jit(copying.copy_slots, static_argnums=4)(IDS, LENGTH, KEYS, table, BLANK)
+
+
+def test_copied_slots_say_the_tokens_in_order():
+    """One-hot embeddings show what each slot is made of."""
+    slots, length, clock = (np.asarray(x) for x in copied(jnp.eye(VOCABULARY)))
+    assert slots.shape == (ROWS, copying.SLOTS * TOKENS, VOCABULARY)
+    wrong = total = 0
+    for b in range(ROWS):
+        real, now = slots[b, : length[b]], clock[b, : length[b]]
+        assert not slots[b, length[b] :].any()
+        np.testing.assert_allclose(real.sum(-1), 1, rtol=1e-5)  # a mixture
+        assert now[-1] == LENGTH[b] and set(np.diff(now)) <= {0, 1} and now[0] in (0, 1)
+        assert (real.max(-1) >= 0.6 - 1e-6).all()  # soft, but it has a main part
+        spoken = np.concatenate([[now[0]], np.diff(now)]) == 1  # where a token begins
+        shown = real[spoken].argmax(-1)
+        wrong += (shown != IDS[b, : LENGTH[b]]).sum()
+        total += LENGTH[b]
+        gaps = np.split(np.arange(length[b]), np.flatnonzero(spoken)[1:])
+        assert max(len(g) for g in gaps) <= copying.SLOTS + 2  # its own two, the next one's blanks
+    assert 0 < wrong < 0.12 * total  # 5 % are another token, on purpose
+
+
+def test_copied_slots_have_gaps_and_repeats():
+    _, length, _ = copied(jnp.eye(VOCABULARY))
+    each = np.asarray(length) / LENGTH
+    assert 2 < each.mean() < 3 and each.max() > 3 and each.min() >= 1
+
+
+SEPARATOR, PIECES = 5, np.arange(100, 900, dtype=np.int32)
+NAMES = ((11, 12), (13, 14, 15), (16, 12, 17))  # in every list; two share a token
+LIST = (11, 12, SEPARATOR, 13, 14, 15, SEPARATOR, 16, 12, 17)
+SENTENCE = (30, 13, 14, 15, 31, 12, 32)  # one of the names, and a token of another
+
+
+@pytest.fixture(scope="module")
+def listed():
+    """Rows of one sentence with one list, the last of them without: (ids, length, context)."""
+    rows, size, room = 300, 12, 14
+    ids, context = np.zeros((rows, size), np.int32), np.zeros((rows, room), np.int32)
+    ids[:, : len(SENTENCE)], context[:, : len(LIST)] = SENTENCE, LIST
+    length, told = np.full(rows, len(SENTENCE)), np.full(rows, len(LIST))
+    told[-1], context[-1] = 0, 0
+    keys = jax.random.split(jax.random.key(7), rows)
+    draw = jax.jit(copying.listed_targets)
+    return [np.asarray(x) for x in draw(ids, length, context, told, keys, PIECES, SEPARATOR)]
+
+
+def split(context):
+    """The names of a list."""
+    names = [[]]
+    for token in context[: len(LIST)]:
+        names.append([]) if token == SEPARATOR else names[-1].append(int(token))
+    return names
+
+
+def test_a_list_keeps_its_shape_whether_its_names_are_new_or_not(listed):
+    _, _, contexts = listed
+    new = 0
+    for context in contexts[:-1]:
+        names = split(context)
+        assert [len(name) for name in names] == [len(name) for name in NAMES]
+        assert names[0][1] == names[2][1]  # one token, one new token
+        assert not context[len(LIST) :].any()
+        pairs = zip(itertools.chain(*names), itertools.chain(*NAMES))
+        changed = [found != given for found, given in pairs]
+        assert all(changed) or not any(changed)
+        new += all(changed)
+    assert 0.5 < new / len(contexts) < 0.7
+
+
+def test_what_is_said_is_the_sentence_or_names_of_the_list(listed):
+    kinds = dict.fromkeys(("alone", "inserted", "whole"), 0)
+    alone, places, broken = set(), set(), 0
+    for ids, length, context in zip(*(x[:-1] for x in listed)):
+        names, said = split(context), ids[:length].tolist()
+        assert not ids[length:].any()
+        sentence = [30, *names[1], 31, 12, 32]
+        if said == sentence:
+            kinds["whole"] += 1
+        elif said[0] in (name[0] for name in names) and not {30, 31, 32} & set(said):
+            kinds["alone"] += 1
+            order, rest = [], said
+            while rest:
+                (name,) = (n for n in names if rest[: len(n)] == n)
+                order.append(names.index(name))
+                rest = rest[len(name) :]
+            assert len(set(order)) == len(order)
+            alone.add(tuple(order))
+        else:
+            kinds["inserted"] += 1
+            found = [
+                (n, at)
+                for n, name in enumerate(names)
+                for at in range(len(sentence) + 1)
+                if sentence[:at] + name + sentence[at:] == said
+            ]
+            places.update(found[:1])
+            broken += not found  # put inside the other name, which is none any more
+    assert all(0.2 < count / 299 < 0.5 for count in kinds.values()), kinds
+    assert {len(order) for order in alone} == {1, 2, 3} and len(alone) >= 12
+    assert broken < 0.4 * kinds["inserted"]
+    assert len({n for n, _ in places}) == 3 and len({at for _, at in places}) >= 6
+
+
+def test_a_row_without_a_list_stays_as_it_is(listed):
+    ids, length, context = (x[-1] for x in listed)
+    assert ids[: len(SENTENCE)].tolist() == list(SENTENCE) and not ids[len(SENTENCE) :].any()
+    assert length == len(SENTENCE) and not context.any()
+
+
+def test_a_row_is_drawn_by_its_own_key(listed):
+    ids, context = np.zeros((1, 12), np.int32), np.zeros((1, 14), np.int32)
+    ids[0, : len(SENTENCE)], context[0, : len(LIST)] = SENTENCE, LIST
+    key = jax.random.split(jax.random.key(7), 300)[3:4]
+    told = np.array([len(LIST)])
+    length = np.array([len(SENTENCE)])
+    one = copying.listed_targets(ids, length, context, told, key, PIECES, SEPARATOR)
+    for found, wanted in zip(one, listed):
+        np.testing.assert_array_equal(found[0], wanted[3])
+
+
+def test_told_tokens_stand_beside_a_neighbour_of_theirs():
+    told = copying.told_tokens(jnp.array(SENTENCE), jnp.array(LIST))
+    assert told.tolist() == [False, True, True, True, False, False, False]
+
+
+def test_slots_doubt_only_what_a_list_tells():
+    rows = 200
+    ids, context = np.tile(SENTENCE, (rows, 1)), np.tile(LIST, (rows, 1))
+    length, told = np.full(rows, len(SENTENCE)), np.full(rows, len(LIST))
+    told[-1] = 0
+    keys = jax.random.split(jax.random.key(3), rows)
+    said = np.asarray(copying.doubted_slots(ids, length, context, told, keys, PIECES))
+    wrong = said != ids
+    assert not wrong[:, [0, 4, 5, 6]].any() and not wrong[-1].any()
+    assert abs(wrong[:-1, 1:4].mean() - copying.DOUBTED) < 0.06
