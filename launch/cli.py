@@ -9,6 +9,7 @@ import sys
 
 from seedasr_jax import __version__
 from seedasr_jax.errors import ConfigError, UserError
+from seedasr_jax.launch import memory
 
 _OVERRIDE = re.compile(r"--config\.([\w.-]+)=(.*)", re.DOTALL)
 
@@ -24,6 +25,7 @@ def main(arguments=None) -> int:
                 f"--config.{overrides[0][0]}: `seedasr {options.command}` has no config"
             )
         options.overrides = overrides
+        memory.keep()
         return options.run(options) or 0
     except UserError as error:
         print(f"seedasr: {error}", file=sys.stderr)

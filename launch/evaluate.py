@@ -77,7 +77,6 @@ def run(checkpoint, tasks, *, decode="", beam=0, alpha=None, normalizer="", out=
     cache = cache or stage.run.cache or pathlib.Path(opened.folder).parent / "cache"
     if pathlib.Path(cache).is_dir():  # a workdir's; beside a bundle nothing is left
         runtime.keep_programs(cache)
-    runtime.keep_memory()
     evaluations = [
         loader.evaluation(
             task,

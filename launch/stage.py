@@ -56,7 +56,6 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     """
     stage, folder = _resolved(job, name), job.folder(name)
     runtime.keep_programs(job.cache(stage))
-    runtime.keep_memory()
     built = build.build(stage, recognisers.special_tokens(job.vocab), job.vocab.size)
     evaluator = Evaluator(job, name, built)
     latest = checkpoints.latest(folder)

@@ -34,9 +34,9 @@ def test_programs_are_kept_once_for_this_processor(tmp_path):
 
 MEMORY = """
 import resource, sys, numpy as np
-from seedasr_jax.launch import runtime
+from seedasr_jax.launch import memory
 if sys.argv[1] == "kept":
-    runtime.keep_memory()
+    memory.keep()
 for _ in range(2):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     np.ones(64 << 20, np.uint8)
