@@ -169,6 +169,11 @@ class Data:
     contexts: Contexts
     cache_gib: float = _run()  # decoded audio kept in memory
 
+    @property
+    def reads(self) -> bool:
+        """Whether text is read: where the buckets have 0 tokens, rows need none."""
+        return any(tokens for _, tokens, _ in self.buckets)
+
 
 @dataclasses.dataclass(frozen=True)
 class Augment:

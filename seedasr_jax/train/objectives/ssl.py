@@ -27,6 +27,7 @@ JUDGED = 32  # masked frames of a step at least, before that is said of it
 class Masked(Hearing):
     """BERT-style masked prediction (Seed-ASR section 3.2); whose labels they are, a child says."""
 
+    reads = False
     cure = ""  # of labels that collapsed
 
     @dataclasses.dataclass(frozen=True)
