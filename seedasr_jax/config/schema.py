@@ -105,6 +105,7 @@ class Small:
     mix: bool  # each token's embedding takes a learned share of the one before
     flag: bool  # a learned vector is added to the tokens of a context
     phones: int  # classes of phones, where the clock labels frames; 0: it does not
+    labels: int  # that ssl1 predicts of each encoder frame, one after another; 1: the paper's form
 
     def __post_init__(self):
         for name, other in (
