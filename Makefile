@@ -7,7 +7,7 @@ PYTEST := -q -n 2 --dist loadfile --durations=25
 MANIFEST ?=
 SPEECH := $(if $(SEEDASR_TEST_SPEECH),$(abspath $(SEEDASR_TEST_SPEECH)))
 
-.PHONY: help install install-parity quickstart test test-all lint format lock mutations study-digits clean
+.PHONY: help install install-parity quickstart test test-all lint format lock mutations study-digits study-ssl clean
 
 help:
 	@echo "make quickstart    train, score and use a small recogniser on speech made on the spot"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-all      the same, the fault harness and live parity with PyTorch"
 	@echo "make lint          ruff"
 	@echo "make study-digits  left-out speakers x seeds (hours); needs SEEDASR_TEST_SPEECH"
+	@echo "make study-ssl     self-supervision before ten labelled minutes x seeds (hours)"
 	@echo "make mutations     planted defects against the tests that cover them (a quarter of an hour)"
 
 $(VENV)/installed: requirements.lock setup.py
@@ -49,6 +50,9 @@ format: install
 
 study-digits: install
 	$(BIN)/python benchmarks/study_digits.py --speech=$(SPEECH)
+
+study-ssl: install
+	$(BIN)/python benchmarks/study_ssl.py
 
 mutations: install
 	$(BIN)/python tests/mutations/run.py

@@ -147,6 +147,7 @@ def graph(name, **changes):
             mix=False,
             flag=False,
             phones=0,
+            labels=1,
         ),
         dtype="float32",
     )

@@ -29,7 +29,7 @@ def stats(name: str, data_folder) -> dict:
         "mean": round(sum(seconds) / len(rows), 3),
         "longest": round(max(seconds), 3),
         "speakers": len({row.speaker for row in rows if row.speaker}),
-        "texts": len({row.text for row in rows}),
+        "texts": len({row.text for row in rows if row.text}),
         "words": len({word for row in rows for word in row.text.split()}),
         "languages": dict(sorted(languages.items())),
     }

@@ -24,6 +24,7 @@ from seedasr_jax.text.normalize import normalize
 
 __all__ = ["Clock", "Evaluation", "Info", "Stream", "evaluation", "open_named", "training"]
 
+SPEECH_ALONE = "; a stage that learns from speech alone has 0 tokens in data.buckets"
 _AHEAD = 4  # batches, of an evaluation
 _CONTEXT = 16  # an evaluation's room for contexts is a multiple of it: few shapes to compile
 # Apart from each other, under one seed.
@@ -76,7 +77,7 @@ def training(
             entries.append((source.name, tasks.bind(task, vocab, data.normalizer)))
             rates.append(rate * share)
             indexes.append(Index(source, fit, tokens, seed, _KEY_INDEX, len(indexes)))
-            _check_faults(indexes[-1], data.max_bad_fraction)
+            _check_faults(indexes[-1], data.max_bad_fraction, SPEECH_ALONE)
     if not entries:
         raise ConfigError(
             "data.mixture: expected (task, mixture or SPEC, rate), ..., found nothing"
@@ -264,14 +265,18 @@ def evaluation(
     return Evaluation(source.name, index, bound, reading, cache)
 
 
-def _check_faults(index: Index, allowed: float):
-    """Raises where rows alone, before any audio is read, are worse than the allowed fraction."""
+def _check_faults(index: Index, allowed: float, cure=""):
+    """Raises where rows alone, before any audio is read, are worse than the allowed fraction.
+
+    `cure`: of rows without text.
+    """
     if len(index.faults) > allowed * index.recordings:
         row, reason = index.faults[0]
+        cure = cure if reason == "no text" else ""
         raise DataError(
             f"{index.name}: line {row.line} ({row.id}): {reason}; {len(index.faults)} of"
             f" {index.recordings} rows have such a fault, more than data.max_bad_fraction ="
-            f" {allowed:g} allows: mend them or raise it"
+            f" {allowed:g} allows: mend them or raise it{cure}"
         )
 
 

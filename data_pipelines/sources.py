@@ -3,6 +3,7 @@
 Dims: S samples.
 """
 
+import collections
 import collections.abc
 import dataclasses
 import hashlib
@@ -167,12 +168,38 @@ def _select(rows, parsed, text):
     if parsed.without:
         _only(rows, "speaker", parsed.without, text)
         rows = [row for row in rows if row.speaker not in parsed.without]
+    if parsed.language:
+        rows = _only(rows, "language", parsed.language, text)
     if parsed.part:
         rows = [row for row in rows if is_dev(row.id) == (parsed.part == "dev")]
+    if parsed.minutes:
+        rows = _drawn(rows, parsed.minutes, parsed.seed)
     rows = rows[: parsed.limit]
     if not rows:
         raise DataError(f"{text}: its query leaves no utterance; drop a key of it")
     return contexts.fixed(rows, parsed.context, text) if parsed.context else rows
+
+
+def _drawn(rows, minutes, seed):
+    """Up to so many minutes of the rows, in their order, drawn by a hash of seed and id.
+
+    Speakers take turns, so that a few minutes are of as many voices as can be.
+    """
+
+    def drawn(number):
+        return hashlib.sha256(f"{seed}:{rows[number].id}".encode()).digest()
+
+    heard, turns = collections.Counter(), []
+    for number in sorted(range(len(rows)), key=drawn):
+        turns.append((heard[rows[number].speaker], len(turns), number))
+        heard[rows[number].speaker] += 1
+    chosen, left = set(), 60.0 * minutes
+    for _, _, number in sorted(turns):
+        left -= measured(rows[number]).seconds
+        if left < 0:
+            break
+        chosen.add(number)
+    return [row for number, row in enumerate(rows) if number in chosen]
 
 
 def is_dev(utterance_id: str) -> bool:

@@ -8,7 +8,10 @@ from seedasr_jax.data_pipelines import contexts
 from seedasr_jax.errors import ConfigError, nearest
 
 KINDS = ("manifest", "synth", "tfds")
-KEYS = ("context", "join", "limit", "part", "seed", "speaker", "split", "without")
+KEYS = (
+    *("context", "join", "language", "limit", "minutes"),
+    *("part", "seed", "speaker", "split", "without"),
+)
 PARTS = ("dev", "train")
 
 
@@ -20,11 +23,13 @@ class Spec:
     where: str  # a path, or the NAME of a corpus
     query: str = ""  # as typed, part of the source's name
     join: tuple[int, int] | None = None  # utterances of one speaker, fewest and most
-    seed: int = 0  # of the joining
+    seed: int = 0  # of the joining, and of `minutes`
     part: str = ""  # dev: a twentieth of the utterances, by a hash of their id; train: the others
     speaker: tuple[str, ...] = ()  # only these
     without: tuple[str, ...] = ()  # all but these
     split: str = ""
+    language: tuple[str, ...] = ()  # only these
+    minutes: int | None = None  # drawn, speakers taking turns, until so much speech is reached
     limit: int | None = None  # the first so many that are left
     context: tuple[str, int] | None = None  # of a test: see contexts.py
 
@@ -81,9 +86,9 @@ def _count(text, key, value):
     return int(value)
 
 
-def _limit(text, key, value):
+def _positive(text, key, value):
     if not _count(text, key, value):
-        raise ConfigError(f"source {text!r}: limit: expected at least 1, found 0")
+        raise ConfigError(f"source {text!r}: {key}: expected at least 1, found 0")
     return int(value)
 
 
@@ -110,7 +115,9 @@ def _context(text, key, value):
 _PARSERS = {
     "context": _context,
     "join": _join,
-    "limit": _limit,
+    "language": _names,
+    "limit": _positive,
+    "minutes": _positive,
     "part": _part,
     "seed": _count,
     "speaker": _names,

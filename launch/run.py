@@ -15,11 +15,11 @@ from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import config
 from seedasr_jax.data_pipelines import loader, sources
 from seedasr_jax.decode import recogniser as recognisers
-from seedasr_jax.errors import ConfigError, nearest
+from seedasr_jax.errors import ConfigError, DataError, nearest
 from seedasr_jax.launch import lock, stage
 from seedasr_jax.launch.progress import say
 from seedasr_jax.launch.stage import Job
-from seedasr_jax.text import vocab
+from seedasr_jax.text import prompts, vocab
 from seedasr_jax.train import graph, loop, objectives
 
 CONFIG, VOCAB = "config.json", "vocab"
@@ -193,13 +193,23 @@ def _tokenizer(expanded, workdir):
 
 
 def _texts(expanded, workdir):
-    """The training texts of all stages, each source once."""
-    stages = expanded.stages.values()
+    """The training texts of all stages that read any, each source once."""
+    stages = [stage for stage in expanded.stages.values() if stage.data.reads]
+    if not stages:
+        yield prompts.INSTRUCTION  # a tokenizer of what every tokenizer knows
     mixtures = {
         (spec, s.data.normalizer, s.run.cache) for s in stages for spec, _ in s.data.mixture
     }
     for spec, normalizer, cache in sorted(mixtures):
-        yield from sources.texts([spec], cache or workdir / "cache", normalizer)
+        found = sources.texts([spec], cache or workdir / "cache", normalizer)
+        first = next(found, None)
+        if first is None:
+            raise DataError(
+                f"{spec}: none of its rows has text, and a stage of this graph reads it"
+                f"{loader.SPEECH_ALONE}"
+            )
+        yield first
+        yield from found
 
 
 def _check_stale(job):

@@ -1,7 +1,9 @@
-"""Tones without text: ssl1 -> probe -> kmeans -> ssl2 of a tiny encoder, for tests.
+"""Tones, heard without their text: ssl1 -> probe -> kmeans -> ssl2 of a tiny encoder, for tests.
 
 seedasr train --config=tests/ssl_recipe.py:tones.jsonl --workdir=runs/ssl
 """
+
+import pathlib
 
 import tones_recipe
 
@@ -9,9 +11,10 @@ from seedasr_jax.configs import common
 
 
 def get_config(manifest):
-    """`manifest`: path of what tones.py wrote."""
+    """`manifest`: path of what tones.py wrote; beside it `speech.jsonl`, the same without text."""
     c = tones_recipe.get_config(manifest).unlock()
     mixture = f"manifest:{manifest}"
+    speech = f"manifest:{pathlib.Path(manifest).with_name('speech.jsonl')}"
     del c.stages["lm"], c.stages["sft"], c.stages["ctc"]
     c.model.quantizer = dict(codes=32, width=8, layer=0)  # the layer is the probe's to say
     c.model.small.update(speech_positions="frames", transcript_position=0)
@@ -20,7 +23,7 @@ def get_config(manifest):
     def stage(name, steps, init, trains, optim, **objective):
         s = c.stages[name] = common.stage(name, steps)
         s.init, s.trains, s.optim, s.objective = init, trains, optim, objective
-        s.data = common.data(((mixture, 1.0),), ((0.8, 4, 8),))
+        s.data = common.data(((speech, 1.0),), ((0.8, 0, 8),))
         return s
 
     both, hide = ("encoder", "ssl_head"), common.best_rq(start=0.03, span=12)
@@ -28,6 +31,7 @@ def get_config(manifest):
     adamw = common.adamw(5e-3, warmup=5)
     stage("ssl1", 15, fresh | dict(quantizer="fresh"), both, adamw, **hide)
     s = stage("probe", 15, dict(encoder="ssl1", probe="fresh"), ("probe",), adamw)
+    s.data = common.data(((mixture, 1.0),), ((0.8, 4, 8),))
     s.eval = dict(tasks=(f"{mixture}?limit=8",), decode="ctc", every=0)
     teacher = dict(teacher="ssl1:encoder", probe="probe")
     fit = common.kmeans(keep=0.8)

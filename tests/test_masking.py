@@ -115,15 +115,6 @@ def test_spans_follow_the_position_alone_and_no_padding():
     assert (spans(position=jnp.array([7, 1, 4]), seed=1) != some).any()
 
 
-def test_an_encoder_frame_is_predicted_where_all_its_real_frames_are_hidden():
-    hidden = np.zeros((3, 10), bool)
-    hidden[0, 1:9] = True  # all of 4..7, some of 0..3 and 8..9
-    hidden[1, 4:6] = True  # the second frame's real half: the utterance ends there
-    hidden[2] = True
-    found = masking.whole(jnp.asarray(hidden), jnp.array([10, 6, 0]), 4)
-    np.testing.assert_array_equal(found, [[0, 1, 0], [0, 1, 0], [0, 0, 0]])
-
-
 def test_noise_stands_where_frames_are_hidden():
     hidden = jnp.asarray(np.random.default_rng(0).random((ROWS, FRAMES)) < 0.5)
     mel = jnp.full((ROWS, FRAMES, BINS), 7.0)

@@ -1,5 +1,6 @@
 """Sources: what a query selects, lengths that a manifest does not say, and what is heard."""
 
+import collections
 import dataclasses
 import subprocess
 import sys
@@ -33,6 +34,28 @@ def test_queries_select(corpus):
     assert ids(corpus, "?split=test") == everything[::4]
     assert ids(corpus, "?limit=7") == everything[:7]
     assert ids(corpus, "?speaker=bob&limit=2") == ["r001", "r004"]
+
+
+def test_a_language(corpus, tmp_path):
+    rows = [dict(row, lang=("en", "es")[n % 2]) for n, row in enumerate(recordings.rows(6))]
+    mixed = recordings.manifest(tmp_path / "mixed.jsonl", rows)
+    assert ids(mixed, "?language=es") == ["r001", "r003", "r005"]
+    with pytest.raises(DataError, match="no utterance has the language 'fr'; it holds en, es"):
+        ids(mixed, "?language=fr")
+
+
+def test_minutes_are_drawn_from_all_speakers_in_turn(tmp_path):
+    rows = [dict(row, duration=7.0) for row in recordings.rows(60, ("ann", "bob", "cy"))]
+    rows += [dict(row, id=f"d{n}", speaker="dan") for n, row in enumerate(rows[:3])]
+    path = recordings.manifest(tmp_path / "m.jsonl", rows)
+    speakers = {row["id"]: row["speaker"] for row in rows}
+    drawn = ids(path, "?minutes=1")
+    assert len(drawn) == 8  # of 7 s each
+    assert collections.Counter(speakers[i] for i in drawn) == dict(ann=2, bob=2, cy=2, dan=2)
+    assert drawn == sorted(drawn, key=list(speakers).index) == ids(path, "?minutes=1&seed=0")
+    assert set(drawn) < set(ids(path, "?minutes=2"))
+    assert drawn != ids(path, "?minutes=1&seed=1")
+    assert ids(path, "?minutes=99") == list(speakers)
 
 
 def test_parts_are_disjoint_complete_and_by_id_alone(corpus):

@@ -8,10 +8,11 @@ from seedasr_jax.errors import ConfigError
 
 def test_parse_everything():
     text = "manifest:/a b/test.jsonl?join=3-6&seed=4&part=dev&speaker=x,y&without=z&split=s&limit=9"
-    parsed = spec.parse(text)
+    parsed = spec.parse(f"{text}&language=en,yue&minutes=10")
     assert parsed.kind == "manifest" and parsed.where == "/a b/test.jsonl"
     assert (parsed.join, parsed.seed, parsed.part, parsed.limit) == ((3, 6), 4, "dev", 9)
     assert (parsed.speaker, parsed.without, parsed.split) == (("x", "y"), ("z",), "s")
+    assert (parsed.language, parsed.minutes) == (("en", "yue"), 10)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,7 @@ def test_where(text, where):
         ("manifest:a.jsonl?join=0-3", "expected FEWEST-MOST"),
         ("manifest:a.jsonl?seed=x", "seed: expected a whole number, found 'x'"),
         ("manifest:a.jsonl?limit=0", "limit: expected at least 1"),
+        ("manifest:a.jsonl?minutes=0", "minutes: expected at least 1"),
         ("manifest:a.jsonl?part=test", "part: expected dev or train, found 'test'"),
         ("manifest:a.jsonl?seed", "expected seed=VALUE once, found 'seed'"),
         ("manifest:a.jsonl?seed=1&seed=2", "expected seed=VALUE once, found 'seed=2'"),

@@ -112,23 +112,29 @@ def test_the_weight_counts_what_is_masked(plain_steps, uneven):
     assert "codes" not in terms or terms["codes"].sum() == weight > 10
 
 
-def test_only_masked_frames_and_their_noise_differ_from_what_is_heard():
+@pytest.mark.parametrize("each", [1, 2])
+def test_only_masked_frames_and_their_noise_differ_from_what_is_heard(each):
     """The encoder sees noise in masked frames alone, the labels are of the whole."""
-    masked, batch, rng = objective("ssl1"), tiny.batch(3), jax.random.key(0)
-    model = tiny.model(PARTS["ssl1"], **LABELS)
+    several = {"model.small.labels": each}
+    masked, batch, rng = objective("ssl1", **several), tiny.batch(3), jax.random.key(0)
+    model = tiny.model(PARTS["ssl1"], **LABELS, **several)
     mel, length = masked.mel(batch, rng)
-    hidden = np.asarray(masked.hidden(batch, rng))
+    hidden = np.repeat(np.asarray(masked.hidden(batch, rng)), 4, axis=1)  # whole encoder frames
     seen, frames = [], -(-length // 4)
     model.encoder = lambda x, n, keys: (seen.append(x), (jnp.zeros((3, 10, 16)), frames))[1]
-    model.ssl_head = lambda x: jnp.zeros((*x.shape[:2], 12))
+    model.ssl_head = lambda x: jnp.zeros((3, each * 10, 12))
     weights = masked.weigh(batch, rng)
     loss, terms = masked.loss(model, batch, weights, rng)
     heard = np.asarray(seen[0])
     np.testing.assert_array_equal(heard[~hidden], np.asarray(mel)[~hidden])
     assert np.abs(heard[hidden]).max() < 0.6 and heard[hidden].std() == pytest.approx(0.1, rel=0.2)
     np.testing.assert_allclose(loss, np.log(12), rtol=1e-5)  # nats per masked frame
-    labels, predicted = model.quantizer(mel, length)[0], masked.predicted(batch, rng)
-    wanted = np.bincount(np.asarray(labels)[np.asarray(predicted) > 0], minlength=12)
+    labels, real = model.quantizer(mel, length)
+    predicted = np.asarray(masked.predicted(batch, rng))
+    size = 4 // each
+    hidden &= np.arange(40)[None] < size * np.asarray(real)[:, None]
+    np.testing.assert_array_equal(predicted, hidden[:, ::size])
+    wanted = np.bincount(np.asarray(labels)[predicted > 0], minlength=12)
     np.testing.assert_array_equal(terms["codes"], wanted)
     np.testing.assert_allclose(terms["accuracy"], wanted[0] / wanted.sum(), rtol=1e-6)
 
@@ -190,6 +196,12 @@ def test_what_chooses_the_layer():
         assert objective(kind, **{"model.quantizer.layer": 0}).consults == ("probe",)
         with pytest.raises(ConfigError, match=r"quantizer\.layer: expected 1 to 2.*found 3"):
             _ = objective(kind, **{"model.quantizer.layer": 3}).consults
+
+
+def test_labels_fill_encoder_frames():
+    for kind, each, message in (("ssl1", 3, "divisor of .* = 4, found 3"), ("ssl2", 2, "to 1 for")):
+        with pytest.raises(ConfigError, match=rf"model\.small\.labels: .*{message}"):
+            objective(kind, **{"model.small.labels": each})
 
 
 def test_a_fit_needs_its_optimiser_and_the_optimiser_its_codebook():

@@ -1,18 +1,20 @@
 """The self-supervised graph from sound to parameters: hand-over, the probe's choice, collapse."""
 
+import dataclasses
 import json
 import pathlib
 import shutil
 
 import numpy as np
 import pytest
+import recordings
 import tones
 import workdirs
 
 from seedasr_jax import checkpoint
-from seedasr_jax.errors import ConfigError, UserError
+from seedasr_jax.errors import ConfigError, DataError, UserError
 from seedasr_jax.evaluate import transcribe
-from seedasr_jax.launch import recipes, run
+from seedasr_jax.launch import evaluate, export, recipes, run, status
 from seedasr_jax.train import graph as graphs
 from seedasr_jax.train.metrics import read
 
@@ -26,7 +28,11 @@ def graph(manifest, **changes):
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
-    return tones.write(tmp_path_factory.mktemp("data"), 32)
+    """Of tones; beside it the same without text, which is what SSL stages read."""
+    path = tones.write(tmp_path_factory.mktemp("data"), 32)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    recordings.manifest(path.with_name("speech.jsonl"), [{"audio": r["audio"]} for r in rows])
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -120,10 +126,55 @@ def test_a_path_keeps_the_part_that_it_names(manifest, tmp_path, monkeypatch):
     assert run.anchored(given).stages["ssl2"].init["teacher"] == "ssl1:encoder"
 
 
-def test_what_recognises_nothing_says_so(workdir):
+def test_rows_without_text_train_what_reads_none(workdir):
+    for name in ("ssl1", "kmeans", "ssl2"):
+        assert sum(record(workdir, name)["hours"].values()) > 0
+        assert not (workdir / name / "skipped.jsonl").exists()
+        (reads,) = (key for key in record(workdir, name)["reads"] if key != "vocabulary")
+        assert reads.endswith("speech.jsonl")
+
+
+def test_rows_without_text_are_refused_by_what_reads_it(workdir, manifest, tmp_path):
+    speech = manifest.with_name("speech.jsonl")
+    with pytest.raises(DataError, match=r"speech\.jsonl: none of its rows has text.*0 tokens in"):
+        run.train(tones.graph(speech), tmp_path / "one", only="ctc")
+    known = dict(vocab__path=workdir / "vocab", stages__ctc__eval__tasks=())
+    with pytest.raises(DataError, match=r"line 1 \(audio.*no text; 32 of 32 rows.*0 tokens in"):
+        run.train(tones.graph(speech, **known), tmp_path / "two", only="ctc")
+    known["stages__ctc__data__buckets"] = ((0.8, 0, 8),)
+    with pytest.raises(ConfigError, match=r"kind 'ctc' learns from text.*\(0\.8, 0, 8\)"):
+        run.train(tones.graph(speech, **known), tmp_path / "three", only="ctc")
+
+
+def test_a_graph_that_reads_no_text_needs_none(manifest, tmp_path):
+    whole = graph(manifest, vocab__kind="bpe", vocab__size=1_000)
+    alone = dataclasses.replace(whole, stages={"ssl1": whole.stages["ssl1"]})
+    assert 4 < run.prepare(alone, tmp_path).vocab.size < 200  # of the instructions
+
+
+def test_what_recognises_nothing_says_so(workdir, manifest, tmp_path):
     for name in ("ssl1", "ssl2"):
         with pytest.raises(UserError, match=rf"{name}@.*its parts .*take a stage"):
             transcribe.load(workdir / name)
+    with pytest.raises(ConfigError, match=r"ssl2@10.*teacher.*transcribe nothing"):
+        evaluate.run(workdir / "ssl2", [f"manifest:{manifest}"])
+    with pytest.raises(UserError, match=r"kmeans@10.*\(codebook, teacher\) transcribe nothing"):
+        export.bundle(workdir / "kmeans", tmp_path / "bundle")
+    assert {row["state"] for row in status.rows(workdir)} == {"finished"}
+
+
+def test_an_encoder_is_exported_alone(workdir, tmp_path):
+    """Neither the head, which pretraining drops, nor the teacher; a stage starts from it."""
+    assert "encoder of ssl2@10" in export.bundle(workdir / "ssl2", tmp_path / "bundle")
+    bundle = checkpoint.open_checkpoint(tmp_path / "bundle")
+    assert bundle.parts() == ("encoder",) and bundle.label.startswith("ssl2@10")
+    trained = checkpoint.open_checkpoint(workdir / "ssl2").load("encoder")
+    assert workdirs.bits(bundle.load("encoder")) == workdirs.bits(trained)
+    assert json.loads((tmp_path / "bundle/parity.json").read_text())["frame_difference"] <= 1e-5
+    card = (tmp_path / "bundle/CARD.md").read_text()
+    assert "recognises nothing yet" in card and "teacher from ssl1@15" in card
+    with pytest.raises(UserError, match=r"its parts \(encoder\) transcribe nothing"):
+        transcribe.load(tmp_path / "bundle")
 
 
 def test_a_layer_that_nobody_chose(workdir, manifest, tmp_path):

@@ -1,6 +1,6 @@
 """What is hidden from the model: SpecAugment (arXiv 1904.08779), and spans to be predicted.
 
-Dims: B batch, T frames, F mel bins, R = subsampling of the encoder.
+Dims: B batch, T frames, F mel bins.
 """
 
 import jax
@@ -75,18 +75,6 @@ def spans(count, size, rng, position, *, start, span):
         return (begun > ended) & (at < count)
 
     return jax.vmap(one)(position, count)
-
-
-def whole(hidden, count, stride):
-    """Encoder frames all of whose real mel frames are hidden: [B T] bool -> [B ceil(T/R)] bool.
-
-    All and not any: of a frame that is hidden in part the label can be read off.
-    """
-    dims = shapes.check(hidden, "B T")
-    hidden = hidden | ~shapes.valid(count, dims["T"])
-    hidden = jnp.pad(hidden, ((0, 0), (0, -dims["T"] % stride)), constant_values=True)
-    hidden = hidden.reshape(dims["B"], -1, stride).all(-1)
-    return hidden & shapes.valid(-(-count // stride), hidden.shape[1])
 
 
 def noise(mel, hidden, rng, position, deviation):

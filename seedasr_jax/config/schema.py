@@ -106,6 +106,7 @@ class Small:
     mix: bool  # each token's embedding takes a learned share of the one before
     flag: bool  # a learned vector is added to the tokens of a context
     phones: int  # classes of phones, where the clock labels frames; 0: it does not
+    labels: int  # that ssl1 predicts of each encoder frame, one after another; 1: the paper's form
 
     def __post_init__(self):
         for name, other in (
@@ -169,6 +170,11 @@ class Data:
     normalizer: str  # name@version, applied to training text
     contexts: Contexts
     cache_gib: float = _run()  # decoded audio kept in memory
+
+    @property
+    def reads(self) -> bool:
+        """Whether text is read: where the buckets have 0 tokens, rows need none."""
+        return any(tokens for _, tokens, _ in self.buckets)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Bundles: one folder with everything that recognises speech, which `open_checkpoint` reads.
+"""Bundles: one folder with all that recognises speech, or an encoder; `open_checkpoint` reads it.
 
 config.json, the tokenizer's files, model-*.safetensors, parity.json (the artefact, run again from
 disk) and CARD.md. Embeddings keep their padding rows: a bundle has the stage's parameters, bit for
@@ -13,11 +13,24 @@ from etils import epath
 from seedasr_jax import __version__, config
 from seedasr_jax.checkpoint import Checkpoint, opened, record
 from seedasr_jax.convert import safetensors
+from seedasr_jax.decode import recogniser
 from seedasr_jax.errors import UserError
 from seedasr_jax.text.vocab import open_vocabulary
 
 PARITY_FILE, CARD_FILE = "parity.json", "CARD.md"
 _UNKNOWN = "not stated"
+_USE = """```python
+import seedasr_jax
+
+seedasr_jax.load("THIS_FOLDER").transcribe(wave, rate).text
+```
+"""
+_START = """It recognises nothing yet: a stage of a recipe starts from it.
+
+```python
+stage.init.encoder = "./THIS_FOLDER"
+```
+"""
 
 
 def export_bundle(
@@ -25,6 +38,7 @@ def export_bundle(
     out,
     check: collections.abc.Callable[[epath.Path], dict],
     *,
+    parts: collections.abc.Sequence[str] = (),
     results: collections.abc.Sequence[dict] = (),
     licences: collections.abc.Mapping[str, str] | None = None,
 ):
@@ -35,6 +49,7 @@ def export_bundle(
         out: a folder that does not exist, or an earlier export of the same.
         check: runs the artefact in the given folder and returns what parity.json shall hold; it
             raises if they do not agree.
+        parts: what goes into it; none: all.
         results: rows as in results.jsonl, for the card.
         licences: of the data, by task.
 
@@ -68,7 +83,7 @@ def export_bundle(
             f" {checkpoint.label}, found {vocabulary.hash}: put the tokenizer of its training there"
         )
     vocabulary.save(partial)
-    hashes = safetensors.write_shards(partial, checkpoint)
+    hashes = safetensors.write_shards(partial, checkpoint, parts=parts)
     record.write_json(partial / opened.CONFIG_FILE, settings | {"hashes": hashes})
     record.write_json(partial / PARITY_FILE, check(partial))
     card = _card(opened.open_checkpoint(partial), results, licences or {})
@@ -130,8 +145,7 @@ def _card(bundle, results, licences) -> str:
         [
             f"# {bundle.label}\n",
             f"{described}, written by seedasr_jax {__version__}.\n",
-            "```python\nimport seedasr_jax\n",
-            'seedasr_jax.load("THIS_FOLDER").transcribe(wave, rate).text\n```\n',
+            _USE if recogniser.methods(parts) else _START,
             "## Parameters\n",
             _table(("part", "parameters"), sizes),
             "## Lineage\n",

@@ -16,12 +16,13 @@ SHARD_BYTES = 2 << 30  # at most, but for a tensor that alone is larger
 _NAMES = {np.dtype(dtype): name for name, dtype in tensors.TYPES.items()}
 
 
-def write_shards(folder, checkpoint, *, shard_bytes: int = SHARD_BYTES) -> dict[str, str]:
-    """Writes all parts of a checkpoint.
+def write_shards(folder, checkpoint, *, parts=(), shard_bytes: int = SHARD_BYTES) -> dict[str, str]:
+    """Writes parts of a checkpoint.
 
     Args:
         folder: exists.
         checkpoint: its frozen parts are written too, so that the files stand alone.
+        parts: what to write; none: all.
         shard_bytes: of one file at most.
 
     Returns:
@@ -29,7 +30,7 @@ def write_shards(folder, checkpoint, *, shard_bytes: int = SHARD_BYTES) -> dict[
     """
     plan = [
         (part, group)
-        for part in checkpoint.parts()
+        for part in parts or checkpoint.parts()
         for group in _groups(checkpoint.shapes(part), shard_bytes)
     ]
     hashers = {part: trees.Hasher() for part, _ in plan}

@@ -1,6 +1,7 @@
 """Parts of the self-supervised stages: what predicts labels, what makes them, what ranks layers.
 
-Dims: L layers, B batch, T encoder frames, D encoder width, K codes, V vocabulary.
+Dims: L layers, B batch, T encoder frames, D encoder width, N labels of a frame, K codes,
+V vocabulary.
 """
 
 from flax import nnx
@@ -21,9 +22,9 @@ def make(part, model: config.Model, vocabulary, *, remat, dtype, rngs) -> nnx.Mo
     """One of PARTS."""
     width, labels = model.encoder.width, model.quantizer
     if part == "ssl_head":
-        return SslHead(width, labels.codes, dtype=dtype, rngs=rngs)
+        return SslHead(width, labels.codes, each=model.small.labels, dtype=dtype, rngs=rngs)
     if part == "quantizer":
-        mels, size = model.features.width, model.encoder.subsampling
+        mels, size = model.features.width, model.encoder.subsampling // model.small.labels
         return RandomProjection(mels, size=size, codes=labels.codes, width=labels.width, rngs=rngs)
     if part == "teacher":
         return encoders.make(model, remat=remat, dtype=dtype, rngs=rngs)
@@ -35,16 +36,17 @@ def make(part, model: config.Model, vocabulary, *, remat, dtype, rngs) -> nnx.Mo
 
 
 class SslHead(nnx.Module):
-    """One linear layer over the codes: [B T D] -> [B T K] float32 logits; dropped after SSL."""
+    """One linear layer over the codes: [B T D] -> [B N*T K] float32 logits; dropped after SSL."""
 
-    def __init__(self, width, codes, *, dtype, rngs):
-        self.codes = codes
-        rows = padded_vocabulary(codes)
+    def __init__(self, width, codes, *, each=1, dtype, rngs):
+        self.codes, self.each = codes, each
+        rows = each * padded_vocabulary(codes)
         self.project = Dense(width, rows, ("width", "vocab"), bias=True, dtype=dtype, rngs=rngs)
 
     def __call__(self, x):
-        shapes.check(x, "B T D")
-        return mask_surplus(self.project(x), self.codes)
+        dims = shapes.check(x, "B T D")
+        logits = self.project(x).reshape(dims["B"], self.each * dims["T"], -1)
+        return mask_surplus(logits, self.codes)
 
 
 class _Measured(nnx.Module):

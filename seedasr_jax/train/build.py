@@ -85,6 +85,11 @@ def build(stage: config.Stage, tokens: Tokens, vocabulary: int, devices=None) ->
     for _, _, utterances in stage.data.buckets:
         sharding.check_batch(utterances, mesh, stage.run.accum)
     objective = objectives.make(stage, tokens, vocabulary)
+    if objective.reads and not stage.data.reads:
+        raise ConfigError(
+            f"data.buckets: kind {stage.kind!r} learns from text, found no bucket with room for any"
+            f" token: {stage.data.buckets}"
+        )
     known = (*objective.parts, "lora")
     for part in stage.trains:
         if part not in known:

@@ -21,6 +21,7 @@ class KMeans(Hearing):
     """Online Lloyd: the gradient carries a batch's sums, optim.name=kmeans adds them."""
 
     parts = ("teacher", "codebook")
+    reads = False
 
     @dataclasses.dataclass(frozen=True)
     class Options:

@@ -37,6 +37,7 @@ class Objective:
     """What an objective may leave as it is."""
 
     prompted = False
+    reads = True  # whether transcripts are part of what it minimises
     timed = False  # whether it reads when things are said
     drawn = ()  # parts that never train: where fresh, they are drawn once and saved with the stage
     consults = ()  # keys of `init` that are no part: stages whose result is read

@@ -1,12 +1,14 @@
 """Stages `ssl1` and `ssl2`: the encoder predicts labels of frames that it does not see.
 
-Dims: B batch, T mel frames, F mel bins, R = subsampling, K codes.
+Dims: B batch, T mel frames, F mel bins, R = subsampling, N labels of an encoder frame, K codes.
 """
 
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 
+from seedasr_jax import shapes
 from seedasr_jax.audio import logmel, masking
 from seedasr_jax.errors import ConfigError, UserError
 from seedasr_jax.losses.masked_prediction import describe, histogram, masked_prediction
@@ -27,42 +29,51 @@ JUDGED = 32  # masked frames of a step at least, before that is said of it
 class Masked(Hearing):
     """BERT-style masked prediction (Seed-ASR section 3.2); whose labels they are, a child says."""
 
+    reads = False
     cure = ""  # of labels that collapsed
 
     @dataclasses.dataclass(frozen=True)
     class Options:
-        """The paper is silent; BEST-RQ: 0.01, 40 frames and 0.1."""
+        """The paper is silent; BEST-RQ: 0.01, 40 frames and 0.1.
+
+        Spans begin and end with encoder frames, as in WeNet's BEST-RQ: of a frame that is hidden in
+        part the label could be read off, so it could not be asked for.
+        """
 
         start: float  # probability that a mel frame starts a span
-        span: int  # mel frames
+        span: int  # mel frames, rounded up to encoder frames
         noise: float  # standard deviation of what stands in hidden frames
 
     def hidden(self, batch, rng):
-        """[B T] bool, mel frames that the encoder does not see: the same in `weigh` and `loss`."""
-        size = batch.wave.shape[1] // logmel.HOP
-        stream, frames = jax.random.fold_in(rng, SPANS), self.mel_frames(batch, rng)
-        start, span = self.options.start, self.options.span
+        """[B T/R] bool, encoder frames that are not heard: the same in `weigh` and `loss`."""
+        stride = self.stage.model.encoder.subsampling
+        size = -(-(batch.wave.shape[1] // logmel.HOP) // stride)
+        stream, frames = jax.random.fold_in(rng, SPANS), -(-self.mel_frames(batch, rng) // stride)
+        start = 1 - (1 - self.options.start) ** stride
+        span = -(-self.options.span // stride)
         return masking.spans(frames, size, stream, batch.position, start=start, span=span)
 
     def predicted(self, batch, rng):
-        """[B T/R] float32 weight of each encoder frame: 1 where it is hidden as a whole."""
-        stride = self.stage.model.encoder.subsampling
-        frames = masking.whole(self.hidden(batch, rng), self.mel_frames(batch, rng), stride)
-        return frames * batch.weight[:, None]
+        """[B N*T/R] float32 weight of each label: 1 where its encoder frame is hidden."""
+        each, stride = self.stage.model.small.labels, self.stage.model.encoder.subsampling
+        hidden = jnp.repeat(self.hidden(batch, rng), each, axis=1)
+        count = -(-self.mel_frames(batch, rng) // (stride // each))
+        return hidden * shapes.valid(count, hidden.shape[1]) * batch.weight[:, None]
 
     def weigh(self, batch, rng):
-        """Masked encoder frames."""
+        """Labels of masked encoder frames."""
         return {"masked": count(self.predicted(batch, rng))}
 
     def loss(self, model, batch, weights, rng):
-        """Nats per masked frame."""
+        """Nats per label of a masked frame."""
         mel, length = self.mel(batch, rng)
-        labels = self.labels(model, mel, length)
-        stream, hidden = jax.random.fold_in(rng, NOISE), self.hidden(batch, rng)
+        labels, predicted = self.labels(model, mel, length), self.predicted(batch, rng)
+        labels = jnp.pad(labels, ((0, 0), (0, predicted.shape[1] - labels.shape[1])))
+        stream, stride = jax.random.fold_in(rng, NOISE), self.stage.model.encoder.subsampling
+        hidden = jnp.repeat(self.hidden(batch, rng), stride, axis=1)[:, : mel.shape[1]]
         seen = self.masked(mel, length, batch, rng)
         seen = masking.noise(seen, hidden, stream, batch.position, self.options.noise)
         x, _ = model.encoder(seen, length, per_example(rng, DROPOUT, batch.position))
-        predicted = self.predicted(batch, rng)
         nats, hits = masked_prediction(model.ssl_head(x), labels, predicted)
         loss = nats / weights["masked"]
         codes = histogram(labels, predicted, self.stage.model.quantizer.codes)
@@ -86,14 +97,27 @@ class Masked(Hearing):
 
 @register("ssl1")
 class Ssl1(Masked):
-    """First iteration: labels by a random projection of stacked mel frames (BEST-RQ)."""
+    """First iteration: labels by a random projection of stacked mel frames (BEST-RQ).
+
+    In frames of 80 ms the label of one frame says next to nothing of the next one's, so that there
+    is nothing to learn from (docs/results.md). `model.small.labels`, ours, has several a frame.
+    """
 
     parts = ("encoder", "ssl_head", "quantizer")
     drawn = ("quantizer",)
     cure = "is the audio silent, or is model.quantizer.codes very small?"
 
+    def __init__(self, stage, tokens, vocabulary, options):
+        super().__init__(stage, tokens, vocabulary, options)
+        each, stride = stage.model.small.labels, stage.model.encoder.subsampling
+        if each < 1 or stride % each:
+            raise ConfigError(
+                f"model.small.labels: expected a divisor of model.encoder.subsampling = {stride},"
+                f" found {each}"
+            )
+
     def labels(self, model, mel, length):
-        """[B T/R] int32."""
+        """[B N*T/R] int32."""
         return model.quantizer(mel, length)[0]
 
 
@@ -103,6 +127,14 @@ class Ssl2(Masked):
 
     parts = ("encoder", "ssl_head", "teacher", "codebook")
     cure = "the teacher's layer says nothing, or the fit of the codebook was too short"
+
+    def __init__(self, stage, tokens, vocabulary, options):
+        super().__init__(stage, tokens, vocabulary, options)
+        if stage.model.small.labels != 1:
+            raise ConfigError(
+                "model.small.labels: k-means gives one label of an encoder frame, found"
+                f" {stage.model.small.labels}: set it to 1 for this stage"
+            )
 
     @property
     def consults(self):
