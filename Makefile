@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 # A file's tests stay together: they share what they trained.
 PYTEST := -q -n 2 --dist loadfile --durations=25
 MANIFEST ?=
+BEGAN := $(shell date +%s)
 SPEECH := $(if $(SEEDASR_TEST_SPEECH),$(abspath $(SEEDASR_TEST_SPEECH)))
 
 .PHONY: help install install-parity quickstart test test-all lint format lock mutations study-digits clean
@@ -31,7 +32,7 @@ install: $(VENV)/installed
 install-parity: $(VENV)/parity
 
 quickstart: install
-	$(BIN)/seedasr quickstart
+	$(BIN)/seedasr quickstart --install-seconds=$$(($$(date +%s) - $(BEGAN)))
 
 test: install
 	$(BIN)/python -m pytest $(PYTEST) --cov --cov-report=term --cov-fail-under=85

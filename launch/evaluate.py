@@ -36,7 +36,9 @@ def split_tasks(text: str) -> list[str]:
     return [task for task in tasks if task]
 
 
-def run(checkpoint, tasks, *, decode="", beam=0, alpha=None, normalizer="", out="", cache=""):
+def run(
+    checkpoint, tasks, *, decode="", beam=0, alpha=None, normalizer="", out="", cache="", kept=False
+):
     """Scores a checkpoint on tasks.
 
     Args:
@@ -49,6 +51,7 @@ def run(checkpoint, tasks, *, decode="", beam=0, alpha=None, normalizer="", out=
         out: folder of results.jsonl and transcripts.jsonl; empty: CHECKPOINT/eval/HASH, by what is
             evaluated and how.
         cache: where made audio is kept; empty: beside the checkpoint's stage.
+        kept: whether results of the same cells in `out` stand, instead of being made again.
 
     Returns:
         The rows, and a table of them.
@@ -94,7 +97,9 @@ def run(checkpoint, tasks, *, decode="", beam=0, alpha=None, normalizer="", out=
     cells = [(opened.label, e.name, setting.decode, chosen) for e in evaluations]
     own = pathlib.Path(opened.folder) / FOLDER / config.digest({"cells": cells})[:8]
     folder = pathlib.Path(out) if out else own
-    _refuse_others(folder, cells)
+    found = _found(folder, cells)
+    if kept and found:
+        return found, sweep.table(found)
     rows, said = [], {}
     for evaluation in evaluations:
         row, utterances = sweep.evaluate(
@@ -108,12 +113,14 @@ def run(checkpoint, tasks, *, decode="", beam=0, alpha=None, normalizer="", out=
     return rows, sweep.table(rows)
 
 
-def _refuse_others(folder, cells):
-    """Nothing is overwritten silently: results that stand there must be of the same cells."""
+def _found(folder, cells):
+    """Rows that stand there: nothing is overwritten silently, they must be of the same cells."""
     path = folder / "results.jsonl"
-    found = [tuple(row[key] for key in sweep.CELL) for row in metrics.read(path)]
+    rows = metrics.read(path)
+    found = [tuple(row[key] for key in sweep.CELL) for row in rows]
     if found and found != cells:
         raise ConfigError(
             f"{path} holds {' '.join(found[0])}{' and more' if found[1:] else ''}, not"
             f" {' '.join(cells[0])}{' and more' if cells[1:] else ''}: choose another --out"
         )
+    return rows
