@@ -13,7 +13,8 @@ SPEECH := $(if $(SEEDASR_TEST_SPEECH),$(abspath $(SEEDASR_TEST_SPEECH)))
 help:
 	@echo "make quickstart    train, score and use a small recogniser on speech made on the spot"
 	@echo "make test          the test suite"
-	@echo "make test-all      the same, the fault harness and live parity with PyTorch"
+	@echo "make test-all      the same, the fault harness, live parity with PyTorch, and the page"
+	@echo "                   in a browser, which needs Chromium (apt-get install chromium)"
 	@echo "make lint          ruff"
 	@echo "make study-digits  left-out speakers x seeds (hours); needs SEEDASR_TEST_SPEECH"
 	@echo "make mutations     planted defects against the tests that cover them (a quarter of an hour)"
@@ -38,7 +39,7 @@ test: install
 	$(BIN)/python -m pytest $(PYTEST) --cov --cov-report=term --cov-fail-under=85
 
 test-all: install-parity
-	$(BIN)/python -m pytest $(PYTEST) --parity --faults --full
+	$(BIN)/python -m pytest $(PYTEST) --parity --faults --full --browser
 
 lint: install
 	$(BIN)/ruff check .
