@@ -104,7 +104,9 @@ def write(folder):
     (folder / "summary.json").write_text(json.dumps(summary()))
     for stage in ("ssl1", "ctc"):
         (folder / stage).mkdir()
-        losses = [{"step": step, "loss": 7.5 * 0.7**(step / 450)} for step in range(50, 5_001, 450)]
+        losses = [
+            {"step": step, "loss": 7.5 * 0.7 ** (step / 450)} for step in range(50, 5_001, 450)
+        ]
         lines = "".join(json.dumps(row) + "\n" for row in losses)
         (folder / stage / "metrics.jsonl").write_text(lines)
     rows = []
