@@ -54,7 +54,8 @@ def write(out: pathlib.Path) -> pathlib.Path:
 
 RATES = (
     "Percent of words, of characters for Chinese, on voices and sentences never heard, with 95 %"
-    " bootstrap intervals over utterances. All is spoken by a synthesiser; real speech is harder."
+    " bootstrap intervals over utterances. All is spoken by a synthesiser, and `ctc` was told by its"
+    " own clock when each sound begins, which no real recording says: real speech is harder."
 )
 RL = (
     "Paired bootstrap over utterances: the stage `rl` against `context_sft`, from which it starts,"
@@ -64,9 +65,9 @@ PROBE = "Error rate of a CTC head on each layer of the frozen encoder, on the de
 LOSSES = "As logged while training. Scales differ from chart to chart."
 DATA = "Computed from the manifests of the corpus, which stay on disk."
 STAGES = (
-    "The labels of frames in `ctc` come from the synthesiser's own clock, which no real recording"
-    " has. They, the stage `ctc` itself, and what the small device needs (positions by CTC onsets,"
-    " CTC posteriors as the language model's input, marks on lists) are ours, not Seed-ASR's."
+    "The stage `ctc`, its labels of frames, which come from the synthesiser's own clock, and what a"
+    " small device needs (positions by CTC onsets, CTC posteriors as the language model's input,"
+    " marks on lists) are ours, not Seed-ASR's."
 )
 
 
