@@ -54,7 +54,7 @@ def write(out: pathlib.Path) -> pathlib.Path:
 
 RATES = (
     "Percent of words, of characters for Chinese, on voices and sentences never heard, with 95 %"
-    " bootstrap intervals over utterances. All is spoken by a synthesiser, and `ctc` was told by its"
+    " bootstrap intervals over utterances. All is spoken by a synthesiser; `ctc` was told by its"
     " own clock when each sound begins, which no real recording says: real speech is harder."
 )
 RL = (
