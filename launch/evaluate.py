@@ -37,7 +37,17 @@ def split_tasks(text: str) -> list[str]:
 
 
 def run(
-    checkpoint, tasks, *, decode="", beam=0, alpha=None, normalizer="", out="", cache="", kept=False
+    checkpoint,
+    tasks,
+    *,
+    decode="",
+    beam=0,
+    alpha=None,
+    normalizer="",
+    out="",
+    cache="",
+    buckets=(),
+    kept=False,
 ):
     """Scores a checkpoint on tasks.
 
@@ -51,6 +61,7 @@ def run(
         out: folder of results.jsonl and transcripts.jsonl; empty: CHECKPOINT/eval/HASH, by what is
             evaluated and how.
         cache: where made audio is kept; empty: beside the checkpoint's stage.
+        buckets: (seconds, tokens, utterances) of the shapes, ascending; empty: BUCKETS.
         kept: whether results of the same cells in `out` stand, instead of being made again.
 
     Returns:
@@ -84,14 +95,16 @@ def run(
         loader.evaluation(
             task,
             recogniser.vocab,
-            buckets=BUCKETS,
+            buckets=buckets or BUCKETS,
             data_folder=cache,
             prompted="decoder" in recogniser.parts,
             normalizer=chosen,
         )
         for task in tasks
     ]
+    room = max(evaluation.context_tokens for evaluation in evaluations)
     for evaluation in evaluations:
+        evaluation.make_room(room)
         if method.alpha and not evaluation.context_tokens:
             say(f"{evaluation.name}: no utterance has a context: alpha changes nothing")
     cells = [(opened.label, e.name, setting.decode, chosen) for e in evaluations]
