@@ -23,6 +23,8 @@ TESTS = {  # of the quickstart's plan, for people
     "unseen_none": "unseen names, no list",
     "unseen_right_3": "unseen names, the name and three others",
     "unseen_distractors_3": "unseen names, three other names",
+    "pruning_on": "the same, beam search, pruned",
+    "pruning_off": "the same, beam search, not pruned",
 }
 
 
