@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 # A file's tests stay together: they share what they trained.
 PYTEST := -q -n 2 --dist loadfile --durations=25
 MANIFEST ?=
+BEGAN := $(shell date +%s)
 SPEECH := $(if $(SEEDASR_TEST_SPEECH),$(abspath $(SEEDASR_TEST_SPEECH)))
 
 .PHONY: help install install-parity quickstart test test-all lint format lock mutations study-digits study-ssl clean
@@ -12,7 +13,8 @@ SPEECH := $(if $(SEEDASR_TEST_SPEECH),$(abspath $(SEEDASR_TEST_SPEECH)))
 help:
 	@echo "make quickstart    train, score and use a small recogniser on speech made on the spot"
 	@echo "make test          the test suite"
-	@echo "make test-all      the same, the fault harness and live parity with PyTorch"
+	@echo "make test-all      the same, the fault harness, live parity with PyTorch, and the page"
+	@echo "                   in a browser, which needs Chromium (apt-get install chromium)"
 	@echo "make lint          ruff"
 	@echo "make study-digits  left-out speakers x seeds (hours); needs SEEDASR_TEST_SPEECH"
 	@echo "make study-ssl     self-supervision before ten labelled minutes x seeds (hours)"
@@ -32,13 +34,13 @@ install: $(VENV)/installed
 install-parity: $(VENV)/parity
 
 quickstart: install
-	$(BIN)/seedasr quickstart
+	$(BIN)/seedasr quickstart --install-seconds=$$(($$(date +%s) - $(BEGAN)))
 
 test: install
 	$(BIN)/python -m pytest $(PYTEST) --cov --cov-report=term --cov-fail-under=85
 
 test-all: install-parity
-	$(BIN)/python -m pytest $(PYTEST) --parity --faults --full
+	$(BIN)/python -m pytest $(PYTEST) --parity --faults --full --browser
 
 lint: install
 	$(BIN)/ruff check .

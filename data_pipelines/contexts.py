@@ -8,6 +8,9 @@ from all names of its language. Training draws by (seed, step, position); a test
     manifest:test.jsonl?context=distractors_3   three others only
     manifest:test.jsonl?context=wrong_2         another spelling of each name, and two others
     manifest:test.jsonl?context=own             what the manifest says
+
+Distractors are names of the same utterances, or those of the split that `names=SPLIT` says: a test
+whose sentences have no name needs it.
 """
 
 import collections
@@ -81,8 +84,14 @@ def check(text: str, condition: str) -> tuple[str, int]:
     return kind, int(count)
 
 
-def fixed(rows, condition: tuple[str, int], text: str) -> list[Row]:
+def fixed(rows, condition: tuple[str, int], text: str, named=()) -> list[Row]:
     """The rows with the contexts of a test, drawn by each row's id.
+
+    Args:
+        rows: of the test.
+        condition: see `check`.
+        text: the SPEC, for errors.
+        named: rows whose names are distractors; none: those of the test.
 
     Raises:
         DataError: a row has not what the condition is about.
@@ -90,7 +99,7 @@ def fixed(rows, condition: tuple[str, int], text: str) -> list[Row]:
     kind, count = condition
     if kind == "none":
         return [dataclasses.replace(row, context="") for row in rows]
-    names = Names(rows)
+    names = Names(named or rows)
     lacking = {
         "own": lambda row: not row.context and "context",
         "right": lambda row: not row.keywords and "keywords",

@@ -4,6 +4,7 @@ Dims: B utterances of the global batch, P prompt tokens.
 """
 
 import collections
+import copy
 import itertools
 import math
 import threading
@@ -189,6 +190,13 @@ class Evaluation:
         self.name, self.examples = name, index.epoch(0).rows
         self.context_tokens = reading.context_tokens
         self._index, self._task, self._reading, self._cache = index, task, reading, cache
+
+    def make_room(self, context_tokens: int):
+        """Widens contexts, where there are any: fewer shapes are fewer programs to compile."""
+        if self.context_tokens:
+            self.context_tokens = max(self.context_tokens, context_tokens)
+            self._reading = copy.copy(self._reading)
+            self._reading.context_tokens = self.context_tokens
 
     def __iter__(self):
         batches = Prefetch(self._batches(), _AHEAD)

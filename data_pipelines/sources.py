@@ -46,10 +46,15 @@ def open_source(text: str, data_folder) -> Source:
         ConfigError: the SPEC is wrong. DataError: its data is, or the query leaves nothing of it.
     """
     parsed = spec.parse(text)
-    path = _OPENERS[parsed.kind](parsed, pathlib.Path(data_folder))
-    rows = tuple(_select(manifest.read(path), parsed, text))
-    name = spec.task_name(parsed, manifest.content_hash(path))
-    return Source(name, rows, parsed.join, parsed.seed)
+    rows, digest = _read(parsed, data_folder, text)
+    rows = _select(rows, parsed, text)
+    if parsed.context:
+        named = ()
+        if parsed.names:
+            named, more = _read(dataclasses.replace(parsed, split=parsed.names), data_folder, text)
+            digest = hashlib.sha256(f"{digest} {more}".encode()).hexdigest()
+        rows = contexts.fixed(rows, parsed.context, text, named)
+    return Source(spec.task_name(parsed, digest), tuple(rows), parsed.join, parsed.seed)
 
 
 def open_named(name: str, data_folder) -> Source:
@@ -127,17 +132,34 @@ def _manifest(parsed, data_folder):
     return pathlib.Path(parsed.where)
 
 
-def _synth(parsed, data_folder):
+def _read(parsed, data_folder, text):
+    """All rows of a split, and the hash of their manifest."""
+    path = _OPENERS[parsed.kind](parsed, pathlib.Path(data_folder))
+    rows = manifest.read(path)
+    if parsed.kind == "manifest" and parsed.split:
+        rows = _only(rows, "split", (parsed.split,), text)
+    return rows, manifest.content_hash(path)
+
+
+def synthesised(name: str, data_folder) -> dict[str, pathlib.Path]:
+    """Makes the corpus `synth:NAME`, or finds it: split -> its manifest.
+
+    Raises:
+        ConfigError: there is none of this name, or the synthesiser is missing.
+    """
     from seedasr_jax.data_pipelines.synth import commands, digits  # late: the synthesiser
 
     makers = {"commands": commands.prepare, "digits": digits.prepare}
-    if parsed.where not in makers:
+    if name not in makers:
         raise ConfigError(
-            f"synth:{parsed.where}: expected synth:NAME with NAME one of {', '.join(makers)}."
-            f"{nearest(parsed.where, makers)}"
+            f"synth:{name}: expected synth:NAME with NAME one of {', '.join(makers)}."
+            f"{nearest(name, makers)}"
         )
-    made = makers[parsed.where](data_folder / "synth" / parsed.where)
-    return _split(parsed, made)
+    return makers[name](pathlib.Path(data_folder, "synth", name))
+
+
+def _synth(parsed, data_folder):
+    return _split(parsed, synthesised(parsed.where, data_folder))
 
 
 def _split(parsed, paths):
@@ -160,9 +182,7 @@ _OPENERS = {"manifest": _manifest, "synth": _synth, "tfds": _tfds}
 
 
 def _select(rows, parsed, text):
-    """The rows that a query asks for, in their order."""
-    if parsed.kind == "manifest" and parsed.split:
-        rows = _only(rows, "split", (parsed.split,), text)
+    """The rows of a split that a query asks for, in their order."""
     if parsed.speaker:
         rows = _only(rows, "speaker", parsed.speaker, text)
     if parsed.without:
@@ -177,7 +197,7 @@ def _select(rows, parsed, text):
     rows = rows[: parsed.limit]
     if not rows:
         raise DataError(f"{text}: its query leaves no utterance; drop a key of it")
-    return contexts.fixed(rows, parsed.context, text) if parsed.context else rows
+    return rows
 
 
 def _drawn(rows, minutes, seed):

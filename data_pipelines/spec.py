@@ -9,7 +9,7 @@ from seedasr_jax.errors import ConfigError, nearest
 
 KINDS = ("manifest", "synth", "tfds")
 KEYS = (
-    *("context", "join", "language", "limit", "minutes"),
+    *("context", "join", "language", "limit", "minutes", "names"),
     *("part", "seed", "speaker", "split", "without"),
 )
 PARTS = ("dev", "train")
@@ -32,6 +32,7 @@ class Spec:
     minutes: int | None = None  # drawn, speakers taking turns, until so much speech is reached
     limit: int | None = None  # the first so many that are left
     context: tuple[str, int] | None = None  # of a test: see contexts.py
+    names: str = ""  # the split whose names are its distractors; its own where nothing is said
 
 
 def parse(text: str) -> Spec:
@@ -60,6 +61,11 @@ def parse(text: str) -> Spec:
         if key in values or not equals or not value:
             raise ConfigError(f"source {text!r}: expected {key}=VALUE once, found {item!r}")
         values[key] = _PARSERS.get(key, _text)(text, key, value)
+    if "names" in values and "context" not in values:
+        raise ConfigError(
+            f"source {text!r}: names={values['names']} says where a context takes its distractors:"
+            " add context=distractors_3, or leave it out"
+        )
     return Spec(kind, where, query, **values)
 
 

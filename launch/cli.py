@@ -55,6 +55,9 @@ def parser() -> argparse.ArgumentParser:
         "seedasr quickstart --out=runs/quickstart",
     )
     c.add_argument("--out", default="runs/quickstart", metavar="DIR", help="default: %(default)s")
+    c.add_argument(
+        "--install-seconds", type=float, default=0.0, metavar="N", help="for summary.json's totals"
+    )
 
     c = add(
         "train",
@@ -200,7 +203,7 @@ def _train(options):
 def _quickstart(options):
     from seedasr_jax.launch import quickstart
 
-    return quickstart.run_all(pathlib.Path(options.out))
+    return quickstart.run_all(pathlib.Path(options.out), install_seconds=options.install_seconds)
 
 
 def _status(options):

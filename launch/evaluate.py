@@ -36,7 +36,19 @@ def split_tasks(text: str) -> list[str]:
     return [task for task in tasks if task]
 
 
-def run(checkpoint, tasks, *, decode="", beam=0, alpha=None, normalizer="", out="", cache=""):
+def run(
+    checkpoint,
+    tasks,
+    *,
+    decode="",
+    beam=0,
+    alpha=None,
+    normalizer="",
+    out="",
+    cache="",
+    buckets=(),
+    kept=False,
+):
     """Scores a checkpoint on tasks.
 
     Args:
@@ -49,6 +61,8 @@ def run(checkpoint, tasks, *, decode="", beam=0, alpha=None, normalizer="", out=
         out: folder of results.jsonl and transcripts.jsonl; empty: CHECKPOINT/eval/HASH, by what is
             evaluated and how.
         cache: where made audio is kept; empty: beside the checkpoint's stage.
+        buckets: (seconds, tokens, utterances) of the shapes, ascending; empty: BUCKETS.
+        kept: whether results of the same cells in `out` stand, instead of being made again.
 
     Returns:
         The rows, and a table of them.
@@ -81,20 +95,24 @@ def run(checkpoint, tasks, *, decode="", beam=0, alpha=None, normalizer="", out=
         loader.evaluation(
             task,
             recogniser.vocab,
-            buckets=BUCKETS,
+            buckets=buckets or BUCKETS,
             data_folder=cache,
             prompted="decoder" in recogniser.parts,
             normalizer=chosen,
         )
         for task in tasks
     ]
+    room = max(evaluation.context_tokens for evaluation in evaluations)
     for evaluation in evaluations:
+        evaluation.make_room(room)
         if method.alpha and not evaluation.context_tokens:
             say(f"{evaluation.name}: no utterance has a context: alpha changes nothing")
     cells = [(opened.label, e.name, setting.decode, chosen) for e in evaluations]
     own = pathlib.Path(opened.folder) / FOLDER / config.digest({"cells": cells})[:8]
     folder = pathlib.Path(out) if out else own
-    _refuse_others(folder, cells)
+    found = _found(folder, cells)
+    if kept and found:
+        return found, sweep.table(found)
     rows, said = [], {}
     for evaluation in evaluations:
         row, utterances = sweep.evaluate(
@@ -108,12 +126,14 @@ def run(checkpoint, tasks, *, decode="", beam=0, alpha=None, normalizer="", out=
     return rows, sweep.table(rows)
 
 
-def _refuse_others(folder, cells):
-    """Nothing is overwritten silently: results that stand there must be of the same cells."""
+def _found(folder, cells):
+    """Rows that stand there: nothing is overwritten silently, they must be of the same cells."""
     path = folder / "results.jsonl"
-    found = [tuple(row[key] for key in sweep.CELL) for row in metrics.read(path)]
+    rows = metrics.read(path)
+    found = [tuple(row[key] for key in sweep.CELL) for row in rows]
     if found and found != cells:
         raise ConfigError(
             f"{path} holds {' '.join(found[0])}{' and more' if found[1:] else ''}, not"
             f" {' '.join(cells[0])}{' and more' if cells[1:] else ''}: choose another --out"
         )
+    return rows

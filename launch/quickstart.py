@@ -1,112 +1,154 @@
-"""`seedasr quickstart`: the digits recipe on speech made on the spot, up to a transcript."""
+"""`seedasr quickstart`: every stage on speech made on the spot; scored, exported, used, shown.
+
+What is scored stands in PLAN. The tests are read here alone, when all is trained.
+"""
 
 import importlib.metadata
 import json
-import os
 import pathlib
 import platform
-import time
-
-import numpy as np
 
 from seedasr_jax import config
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import sources
+from seedasr_jax.data_pipelines.synth import facts
 from seedasr_jax.evaluate import sweep, transcribe
-from seedasr_jax.launch import evaluate, export, recipes, report, run
+from seedasr_jax.launch import evaluate, export, meter, recipes, report, run, summary
 from seedasr_jax.launch.progress import say
-from seedasr_jax.train.metrics import peak_memory_gib, read
 
-RECIPE = "digits"
-TESTS = ("synth:digits?split=test", "synth:digits?split=test&join=3-6&seed=0")
-PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow", "seqio")
+RECIPE = "commands"
+BUCKETS = evaluate.BUCKETS[1:]  # few are shorter: a program less to compile
+SAMPLES = 2  # of each language on the page
+PACKAGES = (
+    *("seedasr_jax", "jax", "flax", "optax", "orbax-checkpoint", "numpy"),
+    *("tensorflow", "seqio", "espeakng-loader"),
+)
+
+_ALL, _TOLD = ("ctc", "sft", "context_sft", "rl"), ("context_sft", "rl")
+_MATCHED = ("ctc", *_TOLD)  # the string matcher works on what ctc heard
+_FEW = "split=unseen_names&context=distractors_3&limit=80"
+_BEAM = "beam4,alpha=0.5"
+PLAN = (
+    # name, query behind synth:RECIPE?, stages, decoding ("": the stage's own)
+    ("test", "split=test", _ALL, ""),
+    ("test_distractors_3", "split=test&context=distractors_3&names=homophones", _MATCHED, ""),
+    ("none", "split=homophones&context=none", _TOLD, ""),
+    ("right_3", "split=homophones&context=right_3", _MATCHED, ""),
+    ("wrong_3", "split=homophones&context=wrong_3", _TOLD, ""),
+    ("distractors_3", "split=homophones&context=distractors_3", _MATCHED, ""),
+    ("unseen_none", "split=unseen_names&context=none", _TOLD, ""),
+    ("unseen_right_3", "split=unseen_names&context=right_3", _MATCHED, ""),
+    ("unseen_distractors_3", "split=unseen_names&context=distractors_3", _MATCHED, ""),
+    ("pruning_on", _FEW, _TOLD, _BEAM),
+    ("pruning_off", _FEW, _TOLD, f"{_BEAM},prune=off"),
+    ("dev_distractors_3", "split=dev&context=distractors_3&names=train", ("ctc",), ""),
+)
 
 
-def run_all(out: pathlib.Path) -> int:
-    """Trains, scores on voices never heard, exports, and transcribes one file with the export.
+def run_all(out: pathlib.Path, *, recipe=RECIPE, overrides=(), limit=0, install_seconds=0.0) -> int:
+    """Trains, scores on voices never heard, exports, transcribes one file with the export.
 
     Args:
         out: where everything goes; the same folder again resumes.
+        recipe: of the same name as its corpus.
+        overrides: of the recipe, (key, text) as on a command line.
+        limit: utterances of each test, for trying things out; 0: all.
+        install_seconds: what installing took before this, for the summary.
 
     Returns:
         The exit code.
     """
-    begun, cpu = time.monotonic(), _cpu()
-    graph = recipes.expand(RECIPE, [])
-    code = run.train(graph, out)
-    if code:
-        return code
-    rows = []
-    for stage in graph.stages:
-        if graph.stages[stage].kind in ("ctc", "sft"):
-            found, _ = evaluate.run(out / stage, TESTS, cache=out / "cache")
-            rows += found
-    bundle = out / "bundle"
-    if not bundle.exists():
-        say(export.bundle(out, bundle))
-    transcript = _transcribe(bundle, out)
-    summary = {
-        "stages": {name: _stage(out, name, graph.stages[name], rows) for name in graph.stages},
-        "totals": {
-            "seconds": round(time.monotonic() - begun, 1),
-            "cpu_seconds": round(_cpu() - cpu, 1),
-            "peak_rss_gib": round(peak_memory_gib(), 2),
-        },
-        "transcript": transcript,
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in PACKAGES},
-    }
-    (out / "summary.json").write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
-    page, totals = report.write(out), summary["totals"]
-    print(sweep.table(rows))
-    print(f"{transcript['audio']}: {transcript['hypothesis']} (said: {transcript['reference']})")
+    out.mkdir(parents=True, exist_ok=True)
+    with meter.Meter(out / "spent.json", install_seconds) as spent:
+        graph = recipes.expand(recipe, list(overrides))
+        if code := run.train(graph, out):
+            return code
+        found = {stage: {} for stage in graph.stages}
+        for (stage, decode), tests in plan(recipe, graph.stages, limit).items():
+            folder = out / stage / evaluate.FOLDER / (decode or "own")
+            options = dict(decode=decode, out=folder, cache=out / "cache", buckets=BUCKETS)
+            evaluate.run(out / stage, list(tests.values()), kept=True, **options)
+            found[stage] |= summary.read(folder, tests)
+        say(export.bundle(out, out / "bundle"))
+        first = _write_samples(out, recipe, found)
+        heard = transcribe.load(out / "bundle").transcribe_files([out / first["audio"]])[0].text
+        said = {"audio": str(out / first["audio"]), "reference": first["reference"]}
+        made = {
+            "stages": _stages(out, graph.stages, found),
+            "data": facts.of(sources.synthesised(recipe, out / "cache")),
+            "totals": spent.totals(),
+            "transcript": said | {"hypothesis": heard},
+            "versions": {"python": platform.python_version()}
+            | {name: importlib.metadata.version(name) for name in PACKAGES},
+        }
+    (out / "summary.json").write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n")
+    page, totals = report.write(out), made["totals"]
+    print(sweep.table([own["test"].row for own in found.values() if own]))
+    print(f"{said['audio']}: {heard} (said: {said['reference']})")
     print(f"{totals['seconds']:.0f} s, {totals['cpu_seconds']:.0f} CPU s; {page}")
     return 0
 
 
-def _cpu() -> float:
-    """CPU seconds of this process and of its children that have ended."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+def plan(recipe: str, stages, limit: int = 0) -> dict[tuple[str, str], dict[str, str]]:
+    """(stage, decoding) -> {test: SPEC}, of the stages that there are.
+
+    Lists of names are tried where a stage was trained with them.
+    """
+    cells = {}
+    for name, query, scored, decode in PLAN:
+        if name != "test" and "context_sft" not in stages:
+            continue
+        if limit and "limit=" not in query:
+            query += f"&limit={limit}"
+        for stage in scored:
+            if stage in stages:
+                cells.setdefault((stage, decode), {})[name] = f"synth:{recipe}?{query}"
+    return cells
 
 
-def _transcribe(bundle, out) -> dict:
-    """Writes one joined test utterance as a file and reads it back with the exported bundle."""
-    source = sources.open_source(TESTS[0] + "&limit=4", out / "cache")
-    spoken = source.rows()
-    gap = [0] * (files.RATE // 20)
-    wave = [s for row in spoken for s in (*_wave(row), *gap)]
-    path = out / "sample.wav"
-    files.write(path, np.asarray(wave, np.int16), files.RATE)
-    result = transcribe.load(bundle).transcribe_files([path])[0]
-    reference = " ".join(row.text for row in spoken)
-    sample = {"audio": path.name, "language": "en", "unit": "word", "reference": reference}
-    sample["hypotheses"] = {"bundle": result.text}
-    (out / "samples.jsonl").write_text(json.dumps(sample) + "\n")
-    return {"audio": str(path), "reference": reference, "hypothesis": result.text}
+def _stages(out, stages, found) -> dict:
+    """What summary.json says of each stage."""
+    made = {}
+    for name, stage in stages.items():
+        own = found[name]
+        made[name] = summary.training(out / name, stage.steps)
+        if own:
+            made[name] |= summary.error_rates(own["test"].row)
+        if "none" in own:
+            made[name]["context"] = summary.contexts(own)
+    if "probe" in made:
+        made["probe"] |= summary.probe(out / "probe")
+    if "context_sft" in made:
+        told = made["context_sft"]["context"]
+        told["matcher"] = summary.matched(found["ctc"], _setting(stages["ctc"]))
+        if "rl" in made:
+            made["rl"] |= {
+                "expected_errors": summary.expected_errors(out / "rl"),
+                "keyword_recall_before": told["right_3"]["recall"],
+                "keyword_recall_after": made["rl"]["context"]["right_3"]["recall"],
+                "paired": summary.paired(found["context_sft"], found["rl"], _setting(stages["rl"])),
+            }
+    return made
 
 
-def _wave(row):
-    return files.read(row.audio, offset=row.offset, duration=row.seconds).tolist()
+def _setting(stage: config.Stage):
+    how = stage.eval
+    return sweep.Setting(how.decode, how.normalizer, how.unit, how.tokens)
 
 
-def _stage(out, name, stage: config.Stage, rows) -> dict:
-    record = json.loads((out / name / "stage.json").read_text())
-    logged = [row for row in read(out / name / "metrics.jsonl") if "loss" in row]
-    found = {
-        "steps": stage.steps,
-        "seconds": round(record["spent"]["seconds"], 1),
-        "cpu_seconds": round(record["spent"]["cpu_seconds"], 1),
-        "loss_first": logged[0]["loss"],
-        "loss_last": logged[-1]["loss"],
-        "parent": {part: origin["checkpoint"] for part, origin in record["parents"].items()},
-    }
-    mine = [row for row in rows if row["checkpoint"].startswith(f"{name}@")]
-    if mine:
-        strings = mine[-1]
-        found |= {
-            "error_rate": {"all": strings["error_rate"]},
-            "error_rate_ci": {"all": [strings["ci_low"], strings["ci_high"]]},
-            "utterances": {"all": strings["utterances"]},
-        }
-    return found
+def _write_samples(out, recipe, found) -> dict:
+    """Writes samples.jsonl and its WAV files; returns the first row."""
+    scored = [name for name, own in found.items() if own]
+    heard = {name: found[name]["test"] for name in dict.fromkeys((scored[0], scored[-1]))}
+    spoken = sources.open_source(f"synth:{recipe}?split=test", out / "cache").rows()
+    by_id = {row.id: row for row in spoken}
+    rows = summary.samples(heard, SAMPLES)
+    (out / "samples").mkdir(exist_ok=True)
+    for sample in rows:
+        row = by_id[sample["id"]]
+        sample["audio"] = f"samples/{row.id}.wav"
+        wave = files.read(row.audio, offset=row.offset, duration=row.seconds)
+        files.write(out / sample["audio"], wave, files.RATE)
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (out / "samples.jsonl").write_text("".join(lines))
+    return rows[0]

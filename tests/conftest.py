@@ -1,7 +1,8 @@
 """Hostile settings for every test: silent broadcasting raises, our own warnings are errors.
 
 Eight fake devices, so that every test may shard. `--parity` adds the tests that need PyTorch,
-`--faults` and `--full` those that take minutes, SEEDASR_TEST_SPEECH those on real recordings.
+`--faults` and `--full` those that take minutes, `--browser` those that look at a page with
+Chromium, SEEDASR_TEST_SPEECH those on real recordings.
 """
 
 import importlib.metadata
@@ -19,6 +20,7 @@ import pytest  # noqa: E402
 ONLY_WITH = {
     "test_parity.py": "parity",
     "test_more_faults.py": "faults",
+    "test_page.py": "browser",
     "test_quickstart.py": "full",
     "test_readme.py": "full",
 }
@@ -26,7 +28,7 @@ SPEECH = "SEEDASR_TEST_SPEECH"
 
 
 def pytest_addoption(parser):
-    """Adds --parity, --faults and --full."""
+    """Adds --parity, --faults, --full and --browser."""
     parser.addoption(
         "--parity",
         action="store_true",
@@ -34,6 +36,7 @@ def pytest_addoption(parser):
     )
     parser.addoption("--faults", action="store_true", help="also kill training ten times more")
     parser.addoption("--full", action="store_true", help="also the quickstart and the README")
+    parser.addoption("--browser", action="store_true", help="also open pages with Chromium")
 
 
 def pytest_report_header():

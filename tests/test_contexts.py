@@ -161,6 +161,10 @@ def test_the_instruction_follows_the_context(corpus):
     )
     for batch, rows in evaluation:
         assert check(batch, rows) == {True} and batch.context.shape[1] % 16 == 0
+    evaluation.make_room(80)
+    assert {batch.context.shape[1] for batch, rows in evaluation} == {80}
+    evaluation.make_room(16)  # never less than there was
+    assert evaluation.context_tokens == 80
     assert "?context=right_2#" in evaluation.name
 
 

@@ -73,7 +73,9 @@ def test_names_contexts_and_languages_have_figures_of_their_own():
 
     examples = [
         example(0, "call ann", language="en", keywords=("Ann",), context="Bob, ann"),
-        example(1, "call bob", language="en", keywords=("bob",), context="ann, bob"),
+        example(
+            1, "call bob", language="en", keywords=("bob",), siblings=("Ann",), context="ann, bob"
+        ),
         example(2, "打开灯", language="zh"),
     ]
     said = ["call ann", "call ann", "打灯"]
@@ -86,7 +88,11 @@ def test_names_contexts_and_languages_have_figures_of_their_own():
     }
     assert row["keywords"]["recall"] == 50.0 and row["keywords"]["precision"] == 100.0
     assert row["context"] == {"insertions": 1, "leaking": pytest.approx(100 / 3, abs=1e-4)}
-    assert "by_dialect" not in row
+    assert row["siblings"] == row["context"]
+    english = row["by_language"]["en"]
+    assert english["keywords"]["recall"] == 50.0 and english["context"]["leaking"] == 50.0
+    assert "keywords" not in row["by_language"]["zh"] and "by_dialect" not in row
+    assert sweep.measure(utterances, setting).items() <= row.items()
     assert utterances[0]["keywords"] == ("Ann",) and utterances[0]["seconds"] == 1.5
     alone, _ = sweep.evaluate(Says(), "c", "t", [(said[2:], examples[2:])], setting)
     assert list(alone) == KEYS

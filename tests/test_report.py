@@ -3,39 +3,11 @@
 import html.parser
 import json
 
-import numpy as np
 import pytest
+import shown
 
-from seedasr_jax.audio import files
 from seedasr_jax.launch import report
-
-SUMMARY = {
-    "stages": {
-        "ctc": {
-            "steps": 4,
-            "seconds": 12.3,
-            "error_rate": {"all": 7.25, "by_language": {"en": 6.5, "zh": 8.0}},
-            "error_rate_ci": {"all": [6.0, 9.5], "by_language": {"en": [5.0, 8.0]}},
-        },
-        "probe": {"layers": {"1": 60.0, "2": 30.5, "3": 41.0}, "best_layer": 2},
-        "context_sft": {
-            "context": {
-                "none": {"recall": 7.0},
-                "right_3": {"recall": 62.0},
-                "distractors_3": {"recall": 5.0},
-                "wrong": {"recall": 9.0, "follow": 76.0},
-                "unseen_names": {"recall": 50.0},
-            }
-        },
-    },
-    "data": {
-        "hours": 5.67,
-        "overlap_sentences": 0,
-        "languages": {"en": {"utterances": 10, "test_share_with_unseen_pair": 0.52}},
-    },
-    "totals": {"seconds": 600.0, "cpu_seconds": 1_000.0, "peak_rss_gib": 3.2},
-    "transcript": {"audio": "a.wav", "reference": "a", "hypothesis": "<script>alert(1)</script>"},
-}
+from seedasr_jax.launch.report import chart, listen
 
 
 class Page(html.parser.HTMLParser):
@@ -68,38 +40,46 @@ class Page(html.parser.HTMLParser):
 
 @pytest.fixture
 def out(tmp_path):
-    (tmp_path / "summary.json").write_text(json.dumps(SUMMARY))
-    (tmp_path / "ctc").mkdir()
-    losses = [{"step": step, "loss": 2.0 / step} for step in (1, 2, 3, 4)]
-    (tmp_path / "ctc/metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in losses))
-    files.write(tmp_path / "one.wav", np.arange(1_600, dtype=np.int16), files.RATE)
-    sample = {
-        "audio": "one.wav",
-        "language": "en",
-        "unit": "word",
-        "reference": "call <b>ann</b> now",
-        "hypotheses": {"ctc": "call an now please", "rl": "call <b>ann</b> now"},
-    }
-    chinese = sample | {"language": "zh", "unit": "char", "reference": "打开灯"}
-    chinese["hypotheses"] = {"ctc": "打灯"}
-    lines = [json.dumps(row) + "\n" for row in (sample, chinese)]
-    (tmp_path / "samples.jsonl").write_text("".join(lines))
-    return tmp_path
+    return shown.write(tmp_path)
 
 
 def test_the_page_shows_what_the_files_say(out):
-    path = report.write(out)
-    text = path.read_text()
+    text = report.write(out).read_text()
     page = Page(text)
     said = " ".join(page.texts)
-    for figure in ("7.2", "6.0 to 9.5", "5.0 to 8.0", "62.0", "76.0", "50.0", "5.67", "0.52"):
+    figures = ["7.2", "6.5 to 8.2", "n = 700", "n = 140", "62.0", "76.0", "50.0", "5.67", "55 %"]
+    figures += ["80.0", "33.0", "11.0", "12.5", "0.4", "10.0 min", "1.5 min", "7.5 → 0.125"]
+    figures += ["-0.50", "fewer errors", "no difference shown", "best: layer 2", "Scottish English"]
+    for figure in figures:
         assert figure in said, figure
-    assert page.tags.count("svg") == 2 and page.tags.count("circle") == 3
+    assert "own clock" in said
+    # Two losses, the probe with its three layers, the errors that rl expects.
+    assert page.tags.count("svg") == 4 and page.tags.count("circle") == 3
     assert page.tags.count("audio") == 2
     assert "script" not in page.tags and "b" not in page.tags  # a transcript is text
     assert all(source.startswith("data:") for source in page.fetched)
-    assert "<del>an" not in text and "<ins>please</ins>" in text
-    assert "打<del>开</del>灯" in text
+    assert "<ins>please</ins>" in text and "打<del>开</del>灯" in text
+
+
+def test_every_line_of_a_table_is_as_long_as_its_head(out):
+    class Tables(html.parser.HTMLParser):
+        def __init__(self, text):
+            super().__init__()
+            self.tables = []
+            self.feed(text)
+
+        def handle_starttag(self, tag, attrs):
+            if tag == "table":
+                self.tables.append([])
+            elif tag == "tr":
+                self.tables[-1].append(0)
+            elif tag in ("td", "th"):
+                self.tables[-1][-1] += int(dict(attrs).get("colspan", 1))
+
+    tables = Tables(report.write(out).read_text()).tables
+    assert len(tables) == 8
+    for lines in tables:
+        assert len(set(lines)) == 1 and len(lines) > 1, lines
 
 
 def test_the_same_files_give_the_same_page(out):
@@ -108,12 +88,21 @@ def test_the_same_files_give_the_same_page(out):
 
 
 def test_what_is_missing_is_left_out(out):
-    for name in ("samples.jsonl", "ctc/metrics.jsonl"):
-        (out / name).unlink()
-    summary = {key: SUMMARY[key] for key in ("totals",)} | {"stages": {"lm": {"steps": 1}}}
-    (out / "summary.json").write_text(json.dumps(summary))
+    (out / "samples.jsonl").unlink()
+    made = {"totals": shown.summary()["totals"], "stages": {"lm": {"steps": 1}}}
+    (out / "summary.json").write_text(json.dumps(made))
     page = Page(report.write(out).read_text())
-    assert "svg" not in page.tags and "table" not in page.tags and "audio" not in page.tags
+    assert not {"svg", "table", "audio"} & set(page.tags)
+
+
+@pytest.mark.parametrize("lacking", ["by_language", "by_dialect"])
+def test_a_graph_of_one_language(out, lacking):
+    made = shown.summary()
+    stage = {"ctc": made["stages"]["ctc"]}
+    for key in ("error_rate", "error_rate_ci", "utterances"):
+        del stage["ctc"][key][lacking]
+    (out / "summary.json").write_text(json.dumps(made | {"stages": stage}))
+    assert "7.2" in " ".join(Page(report.write(out).read_text()).texts)
 
 
 @pytest.mark.parametrize(
@@ -127,4 +116,31 @@ def test_what_is_missing_is_left_out(out):
     ],
 )
 def test_differences(reference, hypothesis, expected):
-    assert report._diff(reference, hypothesis, " ") == expected
+    assert listen.diff(reference, hypothesis, " ") == expected
+
+
+@pytest.mark.parametrize(
+    "low, high, whole, expected",
+    [
+        (0, 1, False, [0, 0.5, 1]),
+        (0, 60.0, False, [0, 20, 40, 60]),
+        (0, 7.6, False, [0, 2, 4, 6, 8]),
+        (-1.3, 2.4, False, [-2, -1, 0, 1, 2, 3]),
+        (1, 4, True, [1, 2, 3, 4]),
+        (0, 0, False, [0, 0.5]),
+        (5000, 5000, True, [4000, 6000]),
+    ],
+)
+def test_ticks_are_round_and_hold_all(low, high, whole, expected):
+    found = chart.ticks(low, high, whole=whole)
+    assert found[0] <= low and found[-1] >= high and len(found) <= 6
+    assert found == expected
+
+
+def test_a_chart_names_its_axes_and_leaves_out_what_is_not_finite():
+    points = [(1, 4.0), (2, float("nan")), (3, 2.0)]
+    drawn = chart.line("probe <1>", points, "layer", "error rate, %", dots=True)
+    page = Page(drawn)
+    assert {"layer", "error rate, %", "probe <1>"} <= set(page.texts)
+    assert page.tags.count("circle") == 2 and "nan" not in drawn
+    assert Page(chart.line("one", [(5, 1.0)], "x", "y")).tags.count("circle") == 1

@@ -148,6 +148,36 @@ def test_seed_decides_the_interval():
     assert score(*pairs, seed=1).ci_low != score(*pairs, seed=2).ci_low
 
 
+def test_a_difference_is_paired():
+    rng = np.random.default_rng(5)
+    said = [" ".join(rng.choice(list("abcd"), rng.integers(1, 6))) for _ in range(60)]
+    worse = [text + " x" if n % 3 == 0 else text for n, text in enumerate(said)]
+    found = module.difference(said, worse, said)
+    rates = [score(said, texts).error_rate for texts in (worse, said)]
+    assert found.difference == pytest.approx(rates[1] - rates[0]) and found.difference < 0
+    assert found.ci_low < found.difference < found.ci_high < 0
+    # Errors that both make cancel in every resample: nothing is left to vary.
+    same = module.difference(said, worse, worse)
+    assert (same.difference, same.ci_low, same.ci_high) == (0, 0, 0)
+    swapped = module.difference(said, said, worse)
+    assert swapped.difference == -found.difference
+    with pytest.raises(errors.DataError):
+        module.difference([], [], [])
+    with pytest.raises(ValueError):
+        module.difference(said, worse, said[1:])
+
+
+def test_a_difference_equals_a_slow_loop():
+    said, before, after = ["a b", "c", "d e f"], ["a", "c c", "d e f"], ["a b", "x", "f"]
+    lengths, more = np.array([2, 1, 3]), np.array([0 - 1, 1 - 1, 2 - 0])
+    rng = np.random.Generator(np.random.Philox(4))
+    drawn = rng.integers(3, size=(200, 3))
+    rates = [100 * more[d].sum() / lengths[d].sum() for d in drawn]
+    found = module.difference(said, before, after, resamples=200, seed=4)
+    assert found.difference == pytest.approx(100 / 6)
+    assert (found.ci_low, found.ci_high) == pytest.approx(tuple(np.percentile(rates, (2.5, 97.5))))
+
+
 def test_iterators_are_taken():
     assert score(iter(["a"]), iter(["a"])).utterances == 1
 

@@ -84,6 +84,27 @@ def test_name_is_content_and_query(corpus):
     assert source.join == (3, 6)
 
 
+def test_distractors_may_be_names_of_another_split(tmp_path):
+    rows = recordings.rows(12)
+    for number, row in enumerate(rows):
+        row |= {"split": "named", "keywords": [f"name{number}"]} if number % 2 else {"split": "s"}
+    path = recordings.manifest(tmp_path / "rows.jsonl", rows)
+
+    def told(query):
+        source = sources.open_source(f"manifest:{path}?split=s&context=distractors_2{query}", "")
+        return [row.context for row in source.rows()], source.name
+
+    nothing, _ = told("")
+    assert len(nothing) == 6 and not any(nothing)
+    contexts, other = told("&names=named")
+    names = {name for context in contexts for name in context.split(", ")}
+    assert len(names) > 2 and names <= {row["keywords"][0] for row in rows[1::2]}
+    assert all(context.count(",") == 1 for context in contexts)
+    assert "split=s&context=distractors_2&names=named#" in other
+    with pytest.raises(DataError, match=r"split 'nmaed'.*Did you mean named"):
+        told("&names=nmaed")
+
+
 def test_measured_fills_in_seconds(corpus):
     row = manifest.read(corpus)[5]
     bare = dataclasses.replace(row, seconds=0.0)

@@ -42,6 +42,7 @@ def test_where(text, where):
         ("manifest:a.jsonl?part=test", "part: expected dev or train, found 'test'"),
         ("manifest:a.jsonl?seed", "expected seed=VALUE once, found 'seed'"),
         ("manifest:a.jsonl?seed=1&seed=2", "expected seed=VALUE once, found 'seed=2'"),
+        ("manifest:a.jsonl?names=x", "names=x says where.*add context=distractors_3"),
     ],
 )
 def test_errors_name_the_cure(text, message):

@@ -57,9 +57,8 @@ def evaluate(
 
     Returns:
         The row of results.jsonl, and one dict per utterance: what the example said about itself,
-        reference and hypothesis. Beside the counts the row has, where the examples differ in
-        language or dialect, the rates of each; where they name keywords, how those came through;
-        where they have contexts, how often a name was written that was told but not said.
+        reference and hypothesis. Beside the figures of `measure` the row has those of each language
+        and dialect, where the examples differ in it.
     """
     utterances = []
     for batch, examples in batches:
@@ -70,7 +69,24 @@ def evaluate(
                 said = {"reference": example.text, "hypothesis": hypothesis.text}
                 utterances.append(about | said)
     cell = dict(zip(CELL, (checkpoint, task, setting.decode, setting.normalizer)))
-    return cell | _count(utterances, setting) | _more(utterances, setting), utterances
+    row = cell | measure(utterances, setting)
+    for key in ("language", "dialect"):
+        tags = sorted({utterance[key] for utterance in utterances} - {""})
+        if len(tags) > 1:
+            row[f"by_{key}"] = {
+                tag: measure([u for u in utterances if u[key] == tag], setting) for tag in tags
+            }
+    return row, utterances
+
+
+def measure(utterances: list[dict], setting: Setting) -> dict:
+    """The figures of utterances as `evaluate` returns them.
+
+    Counts and error rate. Where they name `keywords`, how those came through; where they have a
+    `context`, how often a name was written that was told but not said; where they have `siblings`,
+    how often one of those was written that was not said.
+    """
+    return _count(utterances, setting) | _names(utterances, setting)
 
 
 def _clean(utterances, setting):
@@ -95,38 +111,36 @@ def _count(utterances, setting) -> dict:
     }
 
 
-def _more(utterances, setting) -> dict:
+def _names(utterances, setting) -> dict:
     """What only some tasks have."""
-    more = {}
-    for key in ("language", "dialect"):
-        tags = sorted({utterance[key] for utterance in utterances} - {""})
-        if len(tags) > 1:
-            more[f"by_{key}"] = {
-                tag: _count([u for u in utterances if u[key] == tag], setting) for tag in tags
-            }
 
     def phrases(listed):
         clean = (normalize.normalize(setting.normalizer, phrase) for phrase in listed)
         return [phrase for phrase in clean if phrase]
 
-    texts = _clean(utterances, setting)
+    def written(lists):
+        found = weighted.leaks(*texts, [phrases(listed) for listed in lists], unit=setting.unit)
+        return {"insertions": found.insertions, "leaking": round(found.rate, 4)}
+
+    more, texts = {}, _clean(utterances, setting)
     if any(utterance["keywords"] for utterance in utterances):
         named = [phrases(utterance["keywords"]) for utterance in utterances]
         found = weighted.keywords(*texts, named, unit=setting.unit)
         names = ("recall", "loose_recall", "precision", "f1")
         more["keywords"] = {name: round(getattr(found, name), 4) for name in names}
     if any(utterance["context"] for utterance in utterances):
-        told = [phrases(u["context"].split(prompts.SEPARATOR.strip())) for u in utterances]
-        found = weighted.leaks(*texts, told, unit=setting.unit)
-        more["context"] = {"insertions": found.insertions, "leaking": round(found.rate, 4)}
+        told = (utterance["context"] for utterance in utterances)
+        more["context"] = written(text.split(prompts.SEPARATOR.strip()) for text in told)
+    if any(utterance["siblings"] for utterance in utterances):
+        more["siblings"] = written(utterance["siblings"] for utterance in utterances)
     return more
 
 
 def write(folder: pathlib.Path, rows: list[dict], utterances: dict[str, list[dict]]):
-    """Writes results.jsonl and transcripts.jsonl, each at once."""
+    """Writes transcripts.jsonl, then results.jsonl, each at once."""
     folder.mkdir(parents=True, exist_ok=True)
     said = [{"task": task} | u for task, listed in utterances.items() for u in listed]
-    for name, lines in (("results.jsonl", rows), ("transcripts.jsonl", said)):
+    for name, lines in (("transcripts.jsonl", said), ("results.jsonl", rows)):
         temporary = folder / (name + ".tmp")
         with open(temporary, "w", encoding="utf-8") as file:
             file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)

@@ -109,6 +109,42 @@ def score(references, hypotheses, *, unit="word", resamples=1000, seed=0) -> Sco
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """How an error rate changed on the same utterances, in points; the interval holds 95 %."""
+
+    difference: float  # below 0: fewer errors after
+    ci_low: float
+    ci_high: float
+
+
+def difference(references, before, after, *, unit="word", resamples=1000, seed=0) -> Difference:
+    """Error rate of `after` less that of `before`: paired bootstrap over utterances.
+
+    Args:
+        references, before, after: N normalised texts each, in the same order.
+        unit: see `units`.
+        resamples: R.
+        seed: of the draws.
+
+    Raises:
+        errors.DataError: there is no utterance.
+        ValueError: they differ in number.
+    """
+    references = [units(text, unit) for text in references]
+    if not references:
+        raise errors.DataError("nothing to compare: expected at least one utterance, found none")
+
+    def edits(texts):
+        pairs = zip(references, texts, strict=True)
+        return np.array([Levenshtein.distance(r, units(h, unit)) for r, h in pairs], np.int64)
+
+    more = edits(after) - edits(before)  # [N]
+    lengths = np.array([len(r) for r in references], np.int64)
+    low, high = _bootstrap(more, lengths, resamples, seed)
+    return Difference(float(_rate(more.sum(), lengths.sum())), low, high)
+
+
 def _rate(wrong, length):
     return 100.0 * wrong / np.maximum(length, 1)
 

@@ -1,0 +1,240 @@
+"""report.html: one page that shows what a job learned, drawn from its files alone.
+
+    write(pathlib.Path("runs/quickstart"))     # summary.json, STAGE/metrics.jsonl, samples.jsonl
+
+The page holds everything that it shows, sound included, and asks nothing of any network.
+"""
+
+import json
+import pathlib
+
+from seedasr_jax.launch.report import chart, listen, lists
+from seedasr_jax.launch.report.page import note, number, page, section, table, text
+from seedasr_jax.text import languages
+from seedasr_jax.train.metrics import read
+
+TESTS = {  # of the quickstart's plan, for people
+    "test": "test, no list",
+    "test_distractors_3": "test, three other names",
+    "none": "homophones, no list",
+    "right_3": "homophones, the name and three others",
+    "wrong_3": "homophones, its other spelling and three others",
+    "distractors_3": "homophones, three other names",
+    "unseen_none": "unseen names, no list",
+    "unseen_right_3": "unseen names, the name and three others",
+    "unseen_distractors_3": "unseen names, three other names",
+    "pruning_on": "the same, beam search, pruned",
+    "pruning_off": "the same, beam search, not pruned",
+}
+
+
+def write(out: pathlib.Path) -> pathlib.Path:
+    """Writes OUT/report.html from the files below OUT; returns its path.
+
+    Needs summary.json (the product's keys); metrics.jsonl of each stage and samples.jsonl (`audio`,
+    a WAV file relative to OUT, `language`, `unit`, `reference`, and `hypotheses`, label -> text)
+    are drawn where they are.
+    """
+    summary = json.loads((out / "summary.json").read_text())
+    stages = summary["stages"]
+    parts = [
+        _title(summary),
+        section("Error rates", _rates(stages), RATES),
+        section("Names and lists", lists.tables(stages), lists.NOTE),
+        section("What reinforcement learning changed", _rl(stages), RL),
+        section("Which layer knows most of speech", _probe(stages), PROBE),
+        section("Losses", _losses(out, stages), LOSSES),
+        section("What it was trained on", _data(summary.get("data")), DATA),
+        section("Stages", _stages(stages), STAGES),
+        section("Listen", listen.samples(out, read(out / "samples.jsonl")), listen.NOTE),
+        section("With what", _versions(summary.get("versions")), ""),
+    ]
+    path = out / "report.html"
+    path.write_text(page("What seedasr learned", "".join(parts)), encoding="utf-8")
+    return path
+
+
+RATES = (
+    "Percent of words, of characters for Chinese, on voices and sentences never heard, with 95 %"
+    " bootstrap intervals over utterances. All is spoken by a synthesiser; `ctc` was told by its"
+    " own clock when each sound begins, which no real recording says: real speech is harder."
+)
+RL = (
+    "Paired bootstrap over utterances: the stage `rl` against `context_sft`, from which it starts,"
+    " in points of error rate; below 0 is better."
+)
+PROBE = "Error rate of a CTC head on each layer of the frozen encoder, on the development part."
+LOSSES = "As logged while training. Scales differ from chart to chart."
+DATA = "Computed from the manifests of the corpus, which stay on disk."
+STAGES = (
+    "The stage `ctc`, its labels of frames, which come from the synthesiser's own clock, and what a"
+    " small device needs (positions by CTC onsets, CTC posteriors as the language model's input,"
+    " marks on lists) are ours, not Seed-ASR's."
+)
+
+
+def _title(summary) -> str:
+    totals, stages = summary["totals"], summary["stages"]
+    tiles = [(f"{totals['seconds'] / 60:.1f} min", _cost(totals))]
+    scored = [(name, stage) for name, stage in stages.items() if "error_rate" in stage]
+    if scored:
+        name, stage = scored[-1]
+        count = stage.get("utterances", {}).get("all")
+        of = f", {count} utterances" if count else ""
+        tiles.append((f"{stage['error_rate']['all']:.1f} %", f"errors of {name}{of}"))
+    told = [stage["context"] for stage in stages.values() if "context" in stage]
+    if told:
+        kinds = (
+            ("right_3", "of homophones found, with the name and three others told"),
+            ("unseen_names", "of unseen names found, told alike"),
+        )
+        tiles += [(f"{told[-1][kind]['recall']:.0f} %", said) for kind, said in kinds]
+    shown = "".join(f"<div><dt>{text(what)}</dt><dd>{text(v)}</dd></div>" for v, what in tiles)
+    said, heard = summary.get("transcript"), ""
+    if said:
+        heard = (
+            f"<p>One file, read by the exported bundle: “{text(said['hypothesis'])}”"
+            f" (said: “{text(said['reference'])}”).</p>"
+        )
+    return f'<h1>What seedasr learned</h1><dl class="tiles">{shown}</dl>{heard}'
+
+
+def _cost(totals):
+    more = totals.get("install_seconds")
+    install = f" after {more / 60:.1f} min of installing" if more else ""
+    cores = f"{totals['cpu_seconds'] / 60:.1f} CPU min, {totals['peak_rss_gib']:.1f} GiB"
+    return f"in all{install}; {cores}"
+
+
+def _rates(stages) -> str:
+    scored = {name: stage for name, stage in stages.items() if "error_rate" in stage}
+    if not scored:
+        return ""
+    last = list(scored.values())[-1]
+    counts = last.get("utterances", {})
+
+    def cell(stage, *path):
+        rate, interval = stage["error_rate"], stage.get("error_rate_ci", {})
+        for key in path:
+            rate, interval = rate.get(key), (interval or {}).get(key)
+            if rate is None:
+                return ""
+        if not interval:
+            return number(rate)
+        return f"{number(rate)}<small>{number(interval[0])} to {number(interval[1])}</small>"
+
+    def head(label, title, count):
+        n = f"<small>n = {count}</small>" if count else ""
+        return f'<span title="{text(title)}">{text(label)}</span>{n}'
+
+    tags = list(last["error_rate"].get("by_language", ()))
+    by = counts.get("by_language", {})
+    heads = [head("all", "all languages", counts.get("all"))]
+    heads += [head(tag, languages.lookup(tag).name, by.get(tag)) for tag in tags]
+    rows = [
+        [text(name), cell(stage, "all"), *(cell(stage, "by_language", tag) for tag in tags)]
+        for name, stage in scored.items()
+    ]
+    tables = table(["stage", *heads], rows)
+    dialects = list(last["error_rate"].get("by_dialect", ()))
+    if dialects:
+        by = counts.get("by_dialect", {})
+        rows = [
+            [
+                f"{text(tag)} <small>{text(languages.lookup(tag).name)}</small>",
+                text(by.get(tag, "")),
+                *(cell(stage, "by_dialect", tag) for stage in scored.values()),
+            ]
+            for tag in dialects
+        ]
+        tables += note("By dialect.") + table(["dialect", "n", *map(text, scored)], rows)
+    return tables
+
+
+def _rl(stages) -> str:
+    out = ""
+    for name, stage in stages.items():
+        rows = [
+            [text(TESTS.get(test, test)), f"{found['difference']:+.2f}", *_interval(found["ci"])]
+            for test, found in stage.get("paired", {}).items()
+        ]
+        if rows:
+            out += table(["test", "points", "95 % interval", ""], rows)
+        if "keyword_recall_before" in stage:
+            before, after = stage["keyword_recall_before"], stage["keyword_recall_after"]
+            said = f"{before:.1f} % before, {after:.1f} % after"
+            out += note(f"Homophones found with the name and three others told: {said}.")
+        points = stage.get("expected_errors", ())
+        if len(points) > 1:
+            out += chart.line(f"{name}: errors to expect", points, "step", "errors per unit")
+    return out
+
+
+def _interval(ci):
+    low, high = ci
+    verdict = "fewer errors" if high < 0 else "more errors" if low > 0 else "no difference shown"
+    return f"{low:+.2f} to {high:+.2f}", verdict
+
+
+def _probe(stages) -> str:
+    found = [stage for stage in stages.values() if "layers" in stage]
+    if not found:
+        return ""
+    layers = found[0]["layers"]
+    points = [(int(layer), rate) for layer, rate in layers.items()]
+    best = found[0]["best_layer"]
+    return chart.line(f"best: layer {best}", points, "layer", "error rate, %", dots=True)
+
+
+def _losses(out, stages) -> str:
+    charts = []
+    for name in stages:
+        rows = [row for row in read(out / name / "metrics.jsonl") if "loss" in row]
+        points = [(row["step"], row["loss"]) for row in rows]
+        if len(points) > 1:
+            charts.append(chart.line(name, points, "step", "loss"))
+    return f'<div class="charts">{"".join(charts)}</div>' if charts else ""
+
+
+def _data(data) -> str:
+    if not data:
+        return ""
+    tags = data["languages"]
+    heads = [
+        text(key.removeprefix("test_share_").replace("_", " ")) for key in next(iter(tags.values()))
+    ]
+    rows = [
+        [
+            f"{text(tag)} <small>{text(languages.lookup(tag).name)}</small>",
+            *(text(f"{100 * v:.0f} %" if isinstance(v, float) else v) for v in values.values()),
+        ]
+        for tag, values in tags.items()
+    ]
+    said = (
+        f"{data['hours']:.2f} hours of speech in all; {data['overlap_sentences']} test sentences"
+        " are in training. Distinct words are characters for Chinese. With unseen pair: test"
+        " sentences with two neighbours that are nowhere neighbours in training."
+    )
+    return note(said) + table(["language", *heads], rows)
+
+
+def _stages(stages) -> str:
+    rows = [
+        [
+            text(name),
+            text(stage["steps"]),
+            number(stage["seconds"], 0),
+            number(stage["cpu_seconds"], 0),
+            f"{stage['loss_first']:.3g} → {stage['loss_last']:.3g}",
+            ", ".join(dict.fromkeys(text(p.partition("@")[0]) for p in stage["parent"].values())),
+        ]
+        for name, stage in stages.items()
+        if "loss_first" in stage
+    ]
+    heads = ["stage", "steps", "seconds", "CPU seconds", "loss, first → last", "from"]
+    return table(heads, rows) if rows else ""
+
+
+def _versions(versions) -> str:
+    said = ", ".join(f"{name} {version}" for name, version in (versions or {}).items())
+    return f"<p>{text(said)}</p>" if said else ""

@@ -1,0 +1,75 @@
+"""What lists of names did: tables of recall, of recall by language, and of what a list costs."""
+
+from seedasr_jax.launch.report.page import note, number, table, text
+
+NOTE = (
+    "Percent of names written exactly as they are spelled, by what the model was told before it"
+    " heard them. Homophones: names with two spellings of one sound, both in training. Unseen"
+    " names stand in no sentence and no list of training. Matcher: no language model; a name of"
+    " the list is written where CTC's text is spelled almost like it."
+)
+COSTS = (
+    "What a list costs when none of its names is said. The joint beam search reads the list beside"
+    " the sound; pruning cuts what the sound alone finds implausible."
+)
+_RECALL = {  # column -> path in `context`
+    "no list": "none.recall",
+    "name + 3": "right_3.recall",
+    "3 others": "distractors_3.recall",
+    "other spelling + 3": "wrong.recall",
+    "its spelling taken": "wrong.follow",
+    "no list ": "unseen_names.none.recall",
+    "name + 3 ": "unseen_names.recall",
+}
+_RECALL_GROUPS = (("homophones", 5), ("unseen names", 2))
+_LANGUAGES = {"none": "no list", "right_3": "name + 3", "unseen_names": "unseen, name + 3"}
+_COST = {
+    "error rate": "distractors_3.error_rate",
+    "points added": "distractors_3.cost",
+    "test": "distractors_3.false_insertions",
+    "homophones": "distractors_3.homophones.false_insertions",
+    "unseen names": "unseen_names.false_insertions",
+    "beam, not pruned": "pruning.off.false_insertions",
+    "beam, pruned": "pruning.on.false_insertions",
+}
+_COST_GROUPS = (("test, 3 others", 2), ("% with a name that nobody said, 3 others", 5))
+
+
+def tables(stages) -> str:
+    """The tables of the stages that have `context`, and of the matcher."""
+    told = {name: stage["context"] for name, stage in stages.items() if "context" in stage}
+    if not told:
+        return ""
+    matchers = [("matcher", own["matcher"]) for own in told.values() if "matcher" in own]
+    rows = told | dict(matchers)
+
+    def rates(columns, groups):
+        body = [
+            [text(name), *(number(_at(context, path)) for path in columns.values())]
+            for name, context in rows.items()
+        ]
+        return table(["", *map(text, columns)], body, groups=groups)
+
+    out = rates(_RECALL, _RECALL_GROUPS)
+    tags = list(_at(next(iter(told.values())), "right_3.by_language") or ())
+    if tags:
+        body = [
+            [
+                f"{text(name)}<small>{said}</small>",
+                *(number(_at(context, f"{kind}.by_language.{tag}.recall")) for tag in tags),
+            ]
+            for name, context in rows.items()
+            for kind, said in _LANGUAGES.items()
+            if kind in context
+        ]
+        out += note("The same by language.") + table(["", *map(text, tags)], body)
+    return out + note(COSTS) + rates(_COST, _COST_GROUPS)
+
+
+def _at(tree, path):
+    """The value at a path of keys, or None."""
+    for key in path.split("."):
+        if not isinstance(tree, dict) or key not in tree:
+            return None
+        tree = tree[key]
+    return tree

@@ -1,0 +1,255 @@
+"""summary.json of the quickstart, from what its stages and evaluations left on disk.
+
+Rates and recalls are in percent. What a shorter graph has not is left out.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import json
+import pathlib
+
+from seedasr_jax.evaluate import matcher, sweep
+from seedasr_jax.text import languages, prompts, score
+from seedasr_jax.text.normalize import normalize
+from seedasr_jax.train import metrics
+
+MATCHER_COST = 2.0  # percent of development utterances that may get a name nobody said
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A test of a stage: its row of results.jsonl, its rows of transcripts.jsonl."""
+
+    row: dict
+    utterances: list[dict]
+
+
+def read(folder: pathlib.Path, tests) -> dict[str, Result]:
+    """What `seedasr eval` wrote: test -> result, the names being those of its tasks in order."""
+    said = {}
+    for utterance in metrics.read(folder / "transcripts.jsonl"):
+        said.setdefault(utterance["task"], []).append(utterance)
+    rows = metrics.read(folder / "results.jsonl")
+    return {test: Result(row, said[row["task"]]) for test, row in zip(tests, rows, strict=True)}
+
+
+def training(folder: pathlib.Path, steps: int) -> dict:
+    """What a stage's folder says about how it was trained."""
+    record = json.loads((folder / "stage.json").read_text())
+    logged = [row["loss"] for row in metrics.read(folder / "metrics.jsonl") if "loss" in row]
+    return {
+        "steps": steps,
+        "seconds": round(record["spent"]["seconds"], 1),
+        "cpu_seconds": round(record["spent"]["cpu_seconds"], 1),
+        "loss_first": logged[0],
+        "loss_last": logged[-1],
+        "parent": {part: origin["checkpoint"] for part, origin in record["parents"].items()},
+    }
+
+
+def probe(folder: pathlib.Path) -> dict:
+    """Error rate by layer, counted from 1, mean over tasks, and the best layer."""
+    rows = [row for row in metrics.read(folder / "metrics.jsonl") if "best_layer" in row]
+    if not rows:
+        return {}
+    rates = {}
+    for key, value in rows[-1].items():
+        task, _, layer = key.partition("/layers/")
+        if task.startswith("eval/") and layer:
+            rates.setdefault(int(layer), []).append(value)
+    layers = {str(layer): sum(own) / len(own) for layer, own in sorted(rates.items())}
+    return {"layers": layers, "best_layer": int(rows[-1]["best_layer"])}
+
+
+def expected_errors(folder: pathlib.Path) -> list[list[float]]:
+    """[step, errors to expect per unit of the reference] as logged while training."""
+    rows = metrics.read(folder / "metrics.jsonl")
+    return [[row["step"], row["risk"]] for row in rows if "risk" in row]
+
+
+def error_rates(row: dict) -> dict:
+    """`error_rate`, `error_rate_ci` and `utterances`, of all and by language and dialect."""
+    by = {key: row[key] for key in ("by_language", "by_dialect") if key in row}
+
+    def each(value):
+        return {"all": value(row)} | {
+            key: {tag: value(own) for tag, own in tags.items()} for key, tags in by.items()
+        }
+
+    return {
+        "error_rate": each(lambda own: own["error_rate"]),
+        "error_rate_ci": each(lambda own: [own["ci_low"], own["ci_high"]]),
+        "utterances": each(lambda own: own["utterances"]),
+    }
+
+
+def figures(row: dict) -> dict:
+    """The figures of a test with names and lists, of all utterances and by language.
+
+    `recall` of names exactly as written, `error_rate`; percent of utterances with
+    `false_insertions`, a name that was told and not said, and with one of the `siblings`, another
+    spelling of what was said.
+    """
+    found = _figures(row)
+    return found | {
+        "utterances": row["utterances"],
+        "by_language": {tag: _figures(own) for tag, own in row.get("by_language", {}).items()},
+    }
+
+
+_FIGURES = {  # ours -> (group of a row, key)
+    "recall": ("keywords", "recall"),
+    "false_insertions": ("context", "leaking"),
+    "siblings": ("siblings", "leaking"),
+}
+
+
+def _figures(row):
+    more = {name: row[group][key] for name, (group, key) in _FIGURES.items() if row.get(group)}
+    return {"error_rate": row["error_rate"]} | more
+
+
+def contexts(found: Mapping[str, Result]) -> dict:
+    """`context` of a stage, from its results by test."""
+    of = {test: figures(result.row) for test, result in found.items()}
+    wrong, unseen = of["wrong_3"], of["unseen_right_3"]
+    return {
+        "none": of["none"],
+        "right_3": of["right_3"],
+        "distractors_3": distractors(of),
+        "wrong": wrong | {"follow": wrong["siblings"]},
+        "unseen_names": unseen
+        | {
+            "none": of["unseen_none"],
+            "false_insertions": of["unseen_distractors_3"]["false_insertions"],
+        },
+        "pruning": {switch: of[f"pruning_{switch}"] for switch in ("on", "off")},
+    }
+
+
+def distractors(of: Mapping[str, dict]) -> dict:
+    """What a list of names that are not said does: figures by test -> `context.distractors_3`.
+
+    `recall` is that of names in `homophones`, which nothing told. `error_rate`, `false_insertions`
+    and `cost`, what the list adds to the error rate without one, are those of `test`; the figures
+    of `homophones` itself stand under `homophones`.
+    """
+    listed, without, homophones = of["test_distractors_3"], of["test"], of["distractors_3"]
+
+    def one(listed, without, homophones):
+        return {
+            "recall": homophones["recall"],
+            "error_rate": listed["error_rate"],
+            "cost": round(listed["error_rate"] - without["error_rate"], 4),
+            "false_insertions": listed.get("false_insertions"),
+        }
+
+    return one(listed, without, homophones) | {
+        "utterances": listed["utterances"],
+        "by_language": {
+            tag: one(own, without["by_language"][tag], homophones["by_language"][tag])
+            for tag, own in listed["by_language"].items()
+        },
+        "homophones": homophones,
+    }
+
+
+def paired(before: Mapping[str, Result], after: Mapping[str, Result], setting) -> dict:
+    """How the error rate changed, on each test that both have: `difference` in points and `ci`."""
+    changes = {}
+    for test in before.keys() & after.keys():
+        then, now = before[test].utterances, after[test].utterances
+        assert [u["id"] for u in then] == [u["id"] for u in now], test
+        texts = _clean(
+            setting,
+            [u["reference"] for u in then],
+            [u["hypothesis"] for u in then],
+            [u["hypothesis"] for u in now],
+        )
+        found = score.difference(*texts, unit=setting.unit)
+        changes[test] = {
+            "difference": round(found.difference, 4),
+            "ci": [round(found.ci_low, 4), round(found.ci_high, 4)],
+        }
+    return {test: changes[test] for test in before if test in changes}
+
+
+def matched(found: Mapping[str, Result], setting: sweep.Setting) -> dict:
+    """`context.matcher`: the tests with lists, read from what CTC heard by `matcher.replace`.
+
+    Its threshold is chosen for each language, on development sentences with names that are not
+    said: the largest that writes one of them into MATCHER_COST percent at most.
+    """
+    thresholds = {}
+    for tag, own in _by_language(found["dev_distractors_3"].utterances).items():
+        texts = _clean(setting, *([u[key] for u in own] for key in ("reference", "hypothesis")))
+        lists = [_listed(setting, utterance) for utterance in own]
+        options = dict(most=MATCHER_COST, unit=setting.unit)
+        thresholds[tag] = matcher.choose(*texts, lists, **options)
+
+    def figured(test):
+        utterances = [
+            utterance | {"hypothesis": _match(setting, utterance, thresholds)}
+            for utterance in found[test].utterances
+        ]
+        by = {tag: sweep.measure(own, setting) for tag, own in _by_language(utterances).items()}
+        return figures(sweep.measure(utterances, setting) | {"by_language": by})
+
+    tests = ("right_3", "distractors_3", "test_distractors_3", "unseen_right_3")
+    of = {test: figured(test) for test in (*tests, "unseen_distractors_3")}
+    of["test"] = figures(found["test"].row)
+    return {
+        "threshold": thresholds,
+        "right_3": of["right_3"],
+        "distractors_3": distractors(of),
+        "unseen_names": of["unseen_right_3"]
+        | {"false_insertions": of["unseen_distractors_3"]["false_insertions"]},
+    }
+
+
+def _by_language(utterances):
+    found = {}
+    for utterance in utterances:
+        found.setdefault(utterance["language"], []).append(utterance)
+    return dict(sorted(found.items()))
+
+
+def _match(setting, utterance, thresholds):
+    ((hypothesis,),) = _clean(setting, [utterance["hypothesis"]])
+    threshold = thresholds.get(utterance["language"], 0.0)
+    names = _listed(setting, utterance)
+    return matcher.replace(hypothesis, names, threshold=threshold, unit=setting.unit)
+
+
+def _listed(setting, utterance):
+    names = utterance["context"].split(prompts.SEPARATOR.strip())
+    return [name for name in _clean(setting, names)[0] if name]
+
+
+def _clean(setting, *lists):
+    return [[normalize(setting.normalizer, text) for text in texts] for texts in lists]
+
+
+def samples(heard: Mapping[str, Result], each: int) -> list[dict]:
+    """The first utterances of each language: rows of samples.jsonl, without their audio.
+
+    Args:
+        heard: label -> result of one test, the same for all.
+        each: utterances of a language.
+    """
+    hypotheses = {
+        label: {u["id"]: u["hypothesis"] for u in result.utterances}
+        for label, result in heard.items()
+    }
+    first = next(iter(heard.values())).utterances
+    return [
+        {
+            "id": u["id"],
+            "language": u["dialect"] or tag,
+            "unit": languages.lookup(tag).unit,
+            "reference": u["reference"],
+            "hypotheses": {label: texts[u["id"]] for label, texts in hypotheses.items()},
+        }
+        for tag, own in _by_language(first).items()
+        for u in own[:each]
+    ]
