@@ -1,6 +1,6 @@
 """`seedasr quickstart`: every stage on speech made on the spot; scored, exported, used, shown.
 
-What is scored stands in PLAN. The tests are read here alone, when all is trained.
+What is scored stands in PLANS. The tests are read here alone, when all is trained.
 """
 
 import importlib.metadata
@@ -16,7 +16,7 @@ from seedasr_jax.evaluate import sweep, transcribe
 from seedasr_jax.launch import evaluate, export, meter, recipes, report, run, summary
 from seedasr_jax.launch.progress import say
 
-RECIPE = "commands"
+RECIPE = "digits"
 BUCKETS = evaluate.BUCKETS[1:]  # few are shorter: a program less to compile
 SAMPLES = 2  # of each language on the page
 PACKAGES = (
@@ -28,21 +28,28 @@ _ALL, _TOLD = ("ctc", "sft", "context_sft", "rl"), ("context_sft", "rl")
 _MATCHED = ("ctc", *_TOLD)  # the string matcher works on what ctc heard
 _FEW = "split=unseen_names&context=distractors_3&limit=80"
 _BEAM = "beam4,alpha=0.5"
-PLAN = (
+PLANS = {  # by recipe
     # name, query behind synth:RECIPE?, stages, decoding ("": the stage's own)
-    ("test", "split=test", _ALL, ""),
-    ("test_distractors_3", "split=test&context=distractors_3&names=homophones", _MATCHED, ""),
-    ("none", "split=homophones&context=none", _TOLD, ""),
-    ("right_3", "split=homophones&context=right_3", _MATCHED, ""),
-    ("wrong_3", "split=homophones&context=wrong_3", _TOLD, ""),
-    ("distractors_3", "split=homophones&context=distractors_3", _MATCHED, ""),
-    ("unseen_none", "split=unseen_names&context=none", _TOLD, ""),
-    ("unseen_right_3", "split=unseen_names&context=right_3", _MATCHED, ""),
-    ("unseen_distractors_3", "split=unseen_names&context=distractors_3", _MATCHED, ""),
-    ("pruning_on", _FEW, _TOLD, _BEAM),
-    ("pruning_off", _FEW, _TOLD, f"{_BEAM},prune=off"),
-    ("dev_distractors_3", "split=dev&context=distractors_3&names=train", ("ctc",), ""),
-)
+    "digits": (
+        ("test", "split=test", _ALL, ""),
+        ("strings", "split=test&join=3-6&seed=0", _ALL, ""),
+    ),
+    "commands": (
+        ("test", "split=test", _ALL, ""),
+        ("test_distractors_3", "split=test&context=distractors_3&names=homophones", _MATCHED, ""),
+        ("none", "split=homophones&context=none", _TOLD, ""),
+        ("right_3", "split=homophones&context=right_3", _MATCHED, ""),
+        ("wrong_3", "split=homophones&context=wrong_3", _TOLD, ""),
+        ("distractors_3", "split=homophones&context=distractors_3", _MATCHED, ""),
+        ("unseen_none", "split=unseen_names&context=none", _TOLD, ""),
+        ("unseen_right_3", "split=unseen_names&context=right_3", _MATCHED, ""),
+        ("unseen_distractors_3", "split=unseen_names&context=distractors_3", _MATCHED, ""),
+        ("pruning_on", _FEW, _TOLD, _BEAM),
+        ("pruning_off", _FEW, _TOLD, f"{_BEAM},prune=off"),
+        ("dev_distractors_3", "split=dev&context=distractors_3&names=train", ("ctc",), ""),
+    ),
+}
+_SHOWN = ("test", "strings")
 
 
 def run_all(out: pathlib.Path, *, recipe=RECIPE, overrides=(), limit=0, install_seconds=0.0) -> int:
@@ -83,7 +90,7 @@ def run_all(out: pathlib.Path, *, recipe=RECIPE, overrides=(), limit=0, install_
         }
     (out / "summary.json").write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n")
     page, totals = report.write(out), made["totals"]
-    print(sweep.table([own["test"].row for own in found.values() if own]))
+    print(sweep.table([own[name].row for own in found.values() for name in _SHOWN if name in own]))
     print(f"{said['audio']}: {heard} (said: {said['reference']})")
     print(f"{totals['seconds']:.0f} s, {totals['cpu_seconds']:.0f} CPU s; {page}")
     return 0
@@ -95,8 +102,8 @@ def plan(recipe: str, stages, limit: int = 0) -> dict[tuple[str, str], dict[str,
     Lists of names are tried where a stage was trained with them.
     """
     cells = {}
-    for name, query, scored, decode in PLAN:
-        if name != "test" and "context_sft" not in stages:
+    for name, query, scored, decode in PLANS[recipe]:
+        if "context" in query and "context_sft" not in stages:
             continue
         if limit and "limit=" not in query:
             query += f"&limit={limit}"

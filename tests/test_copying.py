@@ -109,7 +109,7 @@ def test_a_list_keeps_its_shape_whether_its_names_are_new_or_not(listed):
         changed = [found != given for found, given in pairs]
         assert all(changed) or not any(changed)
         new += all(changed)
-    assert 0.5 < new / len(contexts) < 0.7
+    assert 0.6 < new / len(contexts) < 0.8
 
 
 def test_what_is_said_is_the_sentence_or_names_of_the_list(listed):
@@ -177,4 +177,5 @@ def test_slots_doubt_only_what_a_list_tells():
     said = np.asarray(copying.doubted_slots(ids, length, context, told, keys, PIECES))
     wrong = said != ids
     assert not wrong[:, [0, 4, 5, 6]].any() and not wrong[-1].any()
-    assert abs(wrong[:-1, 1:4].mean() - copying.DOUBTED) < 0.06
+    each = wrong[:-1, 1:4].sum(1)  # of three
+    assert all(0.15 < (each == count).mean() < 0.35 for count in range(4))

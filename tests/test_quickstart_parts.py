@@ -89,7 +89,7 @@ def stood_in(tmp_path, monkeypatch):
 
 def test_the_summary_holds_what_others_read(stood_in, tmp_path, capsys):
     out = tmp_path / "out"
-    assert quickstart.run_all(out, install_seconds=7.0) == 0
+    assert quickstart.run_all(out, recipe="commands", install_seconds=7.0) == 0
     assert len(set(stood_in)) == len(stood_in) == 7 + 1 + 2 * 11  # ctc, sft, both that read lists
     made = json.loads((out / "summary.json").read_text())
     graph = recipes.expand("commands", [])
@@ -118,7 +118,10 @@ def test_the_summary_holds_what_others_read(stood_in, tmp_path, capsys):
 
 def test_a_shorter_graph_leaves_out_what_it_has_not(stood_in, tmp_path):
     assert quickstart.run_all(tmp_path / "out", recipe="digits", limit=5) == 0
-    assert stood_in == [(name, "", "synth:digits?split=test&limit=5") for name in ("ctc", "sft")]
+    queries = ("split=test", "split=test&join=3-6&seed=0")
+    assert stood_in == [
+        (name, "", f"synth:digits?{query}&limit=5") for name in ("ctc", "sft") for query in queries
+    ]
     made = json.loads((tmp_path / "out/summary.json").read_text())
     assert list(made["stages"]) == ["lm", "ctc", "sft"]
     assert made["stages"]["sft"]["utterances"]["all"] == 5

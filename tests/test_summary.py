@@ -209,7 +209,11 @@ def test_the_plan_reads_lists_only_where_they_were_trained():
     }
     digits = quickstart.plan("digits", ("lm", "ctc", "sft"), limit=5)
     assert digits == {
-        (stage, ""): {"test": "synth:digits?split=test&limit=5"} for stage in ("ctc", "sft")
+        (stage, ""): {
+            "test": "synth:digits?split=test&limit=5",
+            "strings": "synth:digits?split=test&join=3-6&seed=0&limit=5",
+        }
+        for stage in ("ctc", "sft")
     }
     few = quickstart.plan("commands", STAGES, limit=5)
     assert all(spec.count("limit=") == 1 for tests in few.values() for spec in tests.values())

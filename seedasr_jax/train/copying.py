@@ -13,9 +13,8 @@ from seedasr_jax import shapes
 
 SLOTS = 4  # at most, of one token: two blanks and two of its own
 WRONG = 0.05  # of all slots
-DOUBTED = 0.35  # of the tokens that a list tells: their slots say something else
-RENAMED = 0.6  # of the lists: new names, in list and text alike
-ALONE, INSERTED = 0.3, 0.3  # of the lists: names are all that is said; one more name is said
+RENAMED = 0.7  # of the lists: new names, in list and text alike
+ALONE, INSERTED = 0.4, 0.3  # of the lists: names are all that is said; one more name is said
 
 _NOTHING = -1  # at the padding of a context: no token is like it
 
@@ -125,12 +124,13 @@ def told_tokens(ids, context):
 
 
 def doubted_slots(ids, ids_length, context, context_length, keys, pieces):
-    """What slots say: the transcript, but for some tokens of what a list tells: [B L]."""
+    """What slots say: the transcript, but for a share of what a list tells, drawn anew: [B L]."""
     dims = shapes.check(context, "B C", shapes.check(ids, "B L"))
 
     def one(ids, context, key):
-        whether, which = jax.random.split(jax.random.fold_in(key, 2))
-        wrong = told_tokens(ids, context) & jax.random.bernoulli(whether, DOUBTED, ids.shape)
+        share, whether, which = jax.random.split(jax.random.fold_in(key, 2), 3)
+        share = jax.random.uniform(share)
+        wrong = told_tokens(ids, context) & jax.random.bernoulli(whether, share, ids.shape)
         other = jnp.asarray(pieces)[jax.random.randint(which, ids.shape, 0, len(pieces))]
         return jnp.where(wrong, other, ids)
 
