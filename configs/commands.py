@@ -43,7 +43,8 @@ def get_config():
 
     def stage(name, steps, init, trains, optim, **objective):
         s = c.stages[name] = common.stage(name, steps)
-        s.init, s.trains, s.optim, s.objective = init, trains, optim, objective
+        s.init, s.trains, s.optim = init, trains, optim
+        s.objective.update(objective)
         s.data = common.data(TRAIN, BUCKETS)
         return s
 
@@ -70,7 +71,8 @@ def get_config():
     s.augment = common.no_augment(tempo=(0.87, 1.15), warp=(0.8, 1.25), eq_db=6.0)
     s.eval = dict(tasks=DEV, decode="ctc", every=1000)
 
-    s = stage("lm", 2400, dict(decoder="fresh"), ("decoder",), common.adamw(2e-3), copy=True)
+    s = stage("lm", 2400, dict(decoder="fresh"), ("decoder",), common.adamw(2e-3))
+    s.objective.update(copy=True, tail=6)
     s.data = common.data(TRAIN, TEXT)
     s.data.contexts = dict(tokens=TOLD, plain=0.4, irrelevant=0.25, distractors=5)
 

@@ -188,7 +188,10 @@ def data(mixture, buckets, **changes):
     ) | dict(changes)
 
 
-OBJECTIVES = {"ctc": dict(labels="none")}  # kind -> options that most recipes share
+OBJECTIVES = {
+    "ctc": dict(labels="none"),
+    "lm": dict(copy=False, tail=0),
+}  # kind -> options that most recipes share
 
 
 def stage(kind, steps):

@@ -50,7 +50,7 @@ def get_config(manifest=""):
     s = c.stages.lm = common.stage("lm", steps=1000)
     s.init = dict(decoder="fresh")
     s.trains = ("decoder",)
-    s.objective = dict(copy=True)
+    s.objective.update(copy=True)
     s.data = common.data(train, TEXT)
     s.optim = common.adamw(2e-3)
 

@@ -40,8 +40,9 @@ def test_some_random_targets_use_few_symbols():
     assert 0.15 < (symbols > 20).mean() < 0.35 and 0.4 < (symbols == 1).mean() < 0.6
 
 
-def copied(table):
-    return jax.jit(copying.copy_slots, static_argnums=4)(IDS, LENGTH, KEYS, table, BLANK)
+def copied(table, tail=0):
+    copy = jax.jit(copying.copy_slots, static_argnums=(4, 5))
+    return copy(IDS, LENGTH, KEYS, table, BLANK, tail)
 
 
 def test_copied_slots_say_the_tokens_in_order():
@@ -70,6 +71,19 @@ def test_copied_slots_have_gaps_and_repeats():
     assert 2 < each.mean() < 3 and each.max() > 3 and each.min() >= 1
 
 
+def test_silence_may_follow_the_last_token():
+    slots, length, clock = (np.asarray(x) for x in copied(jnp.eye(VOCABULARY), tail=6))
+    plain = np.asarray(copied(jnp.eye(VOCABULARY))[1])
+    behind = length - plain
+    assert set(behind) == set(range(7))
+    blank = 0
+    for b in range(ROWS):
+        np.testing.assert_array_equal(clock[b, plain[b] : length[b]], LENGTH[b])
+        blank += (slots[b, plain[b] : length[b]].argmax(-1) == BLANK).sum()
+        assert not slots[b, length[b] :].any()
+    assert blank > 0.8 * behind.sum()  # but for slots that are wrong on purpose
+
+
 SEPARATOR, PIECES = 5, np.arange(100, 900, dtype=np.int32)
 NAMES = ((11, 12), (13, 14, 15), (16, 12, 17))  # in every list; two share a token
 LIST = (11, 12, SEPARATOR, 13, 14, 15, SEPARATOR, 16, 12, 17)
@@ -86,7 +100,7 @@ def listed():
     told[-1], context[-1] = 0, 0
     keys = jax.random.split(jax.random.key(7), rows)
     draw = jax.jit(copying.listed_targets)
-    return [np.asarray(x) for x in draw(ids, length, context, told, keys, PIECES, SEPARATOR)]
+    return [np.asarray(x) for x in draw(ids, length, context, told, keys, SEPARATOR)]
 
 
 def split(context):
@@ -105,10 +119,8 @@ def test_a_list_keeps_its_shape_whether_its_names_are_new_or_not(listed):
         assert [len(name) for name in names] == [len(name) for name in NAMES]
         assert names[0][1] == names[2][1]  # one token, one new token
         assert not context[len(LIST) :].any()
-        pairs = zip(itertools.chain(*names), itertools.chain(*NAMES))
-        changed = [found != given for found, given in pairs]
-        assert all(changed) or not any(changed)
-        new += all(changed)
+        assert {*itertools.chain(*names)} == {*itertools.chain(*NAMES)}
+        new += names != list(map(list, NAMES))
     assert 0.6 < new / len(contexts) < 0.8
 
 
@@ -140,7 +152,9 @@ def test_what_is_said_is_the_sentence_or_names_of_the_list(listed):
             ]
             places.update(found[:1])
             broken += not found  # put inside the other name, which is none any more
-    assert all(0.2 < count / 299 < 0.5 for count in kinds.values()), kinds
+    for kind, share in (("alone", copying.ALONE), ("inserted", copying.INSERTED)):
+        assert abs(kinds[kind] / 299 - share) < 0.08, kinds
+    assert kinds["whole"] > 20
     assert {len(order) for order in alone} == {1, 2, 3} and len(alone) >= 12
     assert broken < 0.4 * kinds["inserted"]
     assert len({n for n, _ in places}) == 3 and len({at for _, at in places}) >= 6
@@ -158,7 +172,7 @@ def test_a_row_is_drawn_by_its_own_key(listed):
     key = jax.random.split(jax.random.key(7), 300)[3:4]
     told = np.array([len(LIST)])
     length = np.array([len(SENTENCE)])
-    one = copying.listed_targets(ids, length, context, told, key, PIECES, SEPARATOR)
+    one = copying.listed_targets(ids, length, context, told, key, SEPARATOR)
     for found, wanted in zip(one, listed):
         np.testing.assert_array_equal(found[0], wanted[3])
 
@@ -177,5 +191,6 @@ def test_slots_doubt_only_what_a_list_tells():
     said = np.asarray(copying.doubted_slots(ids, length, context, told, keys, PIECES))
     wrong = said != ids
     assert not wrong[:, [0, 4, 5, 6]].any() and not wrong[-1].any()
-    each = wrong[:-1, 1:4].sum(1)  # of three
-    assert all(0.15 < (each == count).mean() < 0.35 for count in range(4))
+    each = wrong[:-1, 1:4].sum(1)  # of three; of half of the rows all, else any number
+    assert all(0.05 < (each == count).mean() < 0.2 for count in range(3))
+    assert 0.5 < (each == 3).mean() < 0.75

@@ -21,11 +21,10 @@ from seedasr_jax.train.step import make_train_step
 HEARS = ("encoder", "ctc_head", "converter", "decoder")
 DRAWS = {f"augment.{k}": v for k, v in tiny.ALL_DRAWS.items()} | {"model.encoder.dropout": 0.1}
 CLOCK = {"model.small.speech_positions": "ctc_onsets", "model.small.transcript_position": 9}
+TEXT = dict(kind="lm", parts=("decoder",), trains=("decoder",))
 KINDS = {
-    "lm": dict(kind="lm", parts=("decoder",), trains=("decoder",), objective=dict(copy=False)),
-    "lm_copy": dict(
-        kind="lm", parts=("decoder",), trains=("decoder",), objective=dict(copy=True), **CLOCK
-    ),
+    "lm": dict(objective=dict(copy=False, tail=0), **TEXT),
+    "lm_copy": dict(objective=dict(copy=True, tail=2), **TEXT, **CLOCK),
     "ctc": dict(kind="ctc", parts=HEARS[:2], trains=HEARS[:2], **DRAWS),
     "ctc by the clock": dict(
         kind="ctc",

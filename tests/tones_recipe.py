@@ -25,7 +25,7 @@ def get_config(manifest):
     s = c.stages.lm = common.stage("lm", steps=12)
     s.init = dict(decoder="fresh")
     s.trains = ("decoder",)
-    s.objective = dict(copy=True)
+    s.objective.update(copy=True)
     s.data = data(0.0)
     s.optim = common.adamw(3e-3, warmup=5)
 

@@ -3,7 +3,7 @@
 Slots as a CTC encoder would fill them, made out of text, and lists of names to copy from: a name in
 a list is spelled as it should be, its slots are not quite. All of one example are drawn by its key.
 
-Dims: B batch, L tokens, C context tokens, S = SLOTS * L slots, V vocabulary, E LLM width.
+Dims: B batch, L tokens, C context tokens, S = SLOTS * L + tail slots, V vocabulary, E LLM width.
 """
 
 import jax
@@ -13,8 +13,9 @@ from seedasr_jax import shapes
 
 SLOTS = 4  # at most, of one token: two blanks and two of its own
 WRONG = 0.05  # of all slots
+DOUBTED = 2.0  # share of a list's tokens whose slots say something else, at most; above 1: all
 RENAMED = 0.7  # of the lists: new names, in list and text alike
-ALONE, INSERTED = 0.4, 0.3  # of the lists: names are all that is said; one more name is said
+ALONE, INSERTED = 0.6, 0.2  # of the lists: names are all that is said; one more name is said
 
 _NOTHING = -1  # at the padding of a context: no token is like it
 
@@ -39,15 +40,15 @@ def random_targets(ids, ids_length, keys, pieces):
     return jnp.where(shapes.valid(ids_length, dims["L"]), jax.vmap(one)(ids, keys), 0)
 
 
-def listed_targets(ids, ids_length, context, context_length, keys, pieces, separator):
+def listed_targets(ids, ids_length, context, context_length, keys, separator):
     """Transcripts that their lists matter to, and lists of names that nobody has seen.
 
     Some are only names of their list, in any order; some get a name of it put in anywhere. In most,
-    each token of the names becomes another, the same one in list and text: a name that is always
-    new must be read.
+    the tokens of the names change places with each other, in list and text alike: a name that is
+    always new must be read.
 
     Args:
-        ids: [B L]; ids_length: [B]; keys: [B]; pieces: [V'] int32, what new names are made of.
+        ids: [B L]; ids_length: [B]; keys: [B].
         context: [B C] lists of names; context_length: [B]; 0 leaves an example as it is.
         separator: id of the token between names.
 
@@ -69,7 +70,7 @@ def listed_targets(ids, ids_length, context, context_length, keys, pieces, separ
         kind = jnp.where(told > 0, (draw < ALONE).astype(int) + (draw < ALONE + INSERTED), 0)
         ids = jnp.stack([ids, inserted, said])[kind]
         length = jnp.stack([length, jnp.minimum(length + first, dims["L"]), alone])[kind]
-        return (*_renamed(ids, context, rename, pieces, separator), length)
+        return (*_renamed(ids, context, rename, separator), length)
 
     context = jnp.where(real, context, _NOTHING)
     ids, context, length = jax.vmap(one)(ids, ids_length, context, context_length, keys)
@@ -102,16 +103,18 @@ def _insert(ids, length, name, size, at):
     return jnp.where(inside & ~before, new, old)
 
 
-def _renamed(ids, context, key, pieces, separator):
-    """Maps the tokens that stand in the list, and those of it, to random ones, mostly."""
+def _renamed(ids, context, key, separator):
+    """Exchanges the tokens of a list's names among each other, in list and text, mostly."""
     whether, which = jax.random.split(key)
-    table = jnp.asarray(pieces)[jax.random.randint(which, context.shape, 0, len(pieces))]
     same = context[:, None] == context[None]  # [C C]
     first = jnp.argmax(same, 1)  # where a token stands first: all of it become one
-    new = jnp.where(context == separator, context, table[first])
-    listed = told_tokens(ids, context)
+    spelled = (context != separator) & (context != _NOTHING)
+    once = spelled & (first == jnp.arange(len(first)))
+    draws = jnp.where(once, jax.random.uniform(which, context.shape), 2.0)
+    order = jnp.argsort(draws)[jnp.cumsum(once) - 1]  # of the n-th token: whose place it takes
+    new = jnp.where(spelled, context[order[first]], context)
     at = jnp.argmax(ids[:, None] == context[None], 1)
-    mapped = jnp.where(listed, new[at], ids)
+    mapped = jnp.where(told_tokens(ids, context), new[at], ids)
     change = jax.random.bernoulli(whether, RENAMED)
     return jnp.where(change, mapped, ids), jnp.where(change, new, context)
 
@@ -129,7 +132,7 @@ def doubted_slots(ids, ids_length, context, context_length, keys, pieces):
 
     def one(ids, context, key):
         share, whether, which = jax.random.split(jax.random.fold_in(key, 2), 3)
-        share = jax.random.uniform(share)
+        share = jax.random.uniform(share, maxval=DOUBTED)
         wrong = told_tokens(ids, context) & jax.random.bernoulli(whether, share, ids.shape)
         other = jnp.asarray(pieces)[jax.random.randint(which, ids.shape, 0, len(pieces))]
         return jnp.where(wrong, other, ids)
@@ -139,17 +142,18 @@ def doubted_slots(ids, ids_length, context, context_length, keys, pieces):
     return jnp.where(shapes.valid(ids_length, dims["L"]), said, 0)
 
 
-def copy_slots(ids, ids_length, keys, table, blank):
+def copy_slots(ids, ids_length, keys, table, blank, tail=0):
     """Slots as a CTC encoder would give them: gaps, repeats, soft mixtures, 5 % wrong.
 
     Args:
         ids: [B L]; ids_length: [B]; keys: [B]; table: [V E] embeddings.
+        tail: blanks behind the last token, at most.
 
     Returns:
         [B S E] slots, [B] real ones, and [B S] int32 the clock: tokens begun so far.
     """
     dims = shapes.check(ids, "B L")
-    size = SLOTS * dims["L"]
+    size = SLOTS * dims["L"] + tail
 
     def one(ids, length, key):
         keys = jax.random.split(key, 5)
@@ -158,8 +162,8 @@ def copy_slots(ids, ids_length, keys, table, blank):
         each = jnp.where(jnp.arange(dims["L"]) < length, gap + repeat, 0)
         ends = jnp.cumsum(each)
         slot = jnp.arange(size)
-        token = jnp.minimum((slot[:, None] >= ends[None]).sum(1), dims["L"] - 1)
-        silent = slot < (ends - each + gap)[token]
+        token = jnp.minimum((slot[:, None] >= ends[None]).sum(1), jnp.maximum(length, 1) - 1)
+        silent = (slot < (ends - each + gap)[token]) | (slot >= ends[-1])
         shown = jnp.where(silent, blank, ids[token])
         wrong = jax.random.bernoulli(keys[2], WRONG, shown.shape)
         other = ids[jax.random.randint(keys[3], shown.shape, 0, jnp.maximum(length, 1))]
@@ -167,7 +171,8 @@ def copy_slots(ids, ids_length, keys, table, blank):
         share = jax.random.uniform(keys[4], shown.shape, minval=0.6, maxval=1.0)[:, None]
         beside = jnp.where(silent, other, blank)
         slots = share * table[shown] + (1 - share) * table[beside]
-        return slots, ends[-1], token + 1 - silent
+        behind = jax.random.randint(jax.random.fold_in(key, 3), (), 0, tail + 1)
+        return slots, ends[-1] + behind, token + 1 - (silent & (slot < ends[-1]))
 
     slots, length, clock = jax.vmap(one)(ids, ids_length, keys)
     return shapes.zero_padding(slots, length), length, clock

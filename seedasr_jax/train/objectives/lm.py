@@ -23,9 +23,13 @@ class Lm(Objective):
 
     @dataclasses.dataclass(frozen=True)
     class Options:
-        """`copy`: transcripts, half of them random, are read from slots."""
+        """`copy`: transcripts, half of them random, are read from slots.
+
+        `tail`: blank slots behind the last token, at most.
+        """
 
         copy: bool
+        tail: int
 
     def __init__(self, stage, tokens, vocabulary, options):
         self.stage, self.tokens, self.vocabulary = stage, tokens, vocabulary
@@ -61,7 +65,7 @@ class Lm(Objective):
         told = batch.context_length > 0
         listed, length, context = copying.listed_targets(
             *(batch.ids, batch.ids_length, batch.context, batch.context_length),
-            *(keys, self.pieces, self.tokens.separator),
+            *(keys, self.tokens.separator),
         )
         ids = jnp.where(told[:, None], listed, ids)
         return dataclasses.replace(batch, ids=ids, ids_length=length, context=context)
@@ -76,5 +80,7 @@ class Lm(Objective):
             )
         table = model.decoder.pieces(jnp.arange(self.vocabulary))
         blank = self.tokens.pad
-        slots, length, clock = copying.copy_slots(said, batch.ids_length, keys, table, blank)
+        slots, length, clock = copying.copy_slots(
+            said, batch.ids_length, keys, table, blank, self.options.tail
+        )
         return Speech(slots, length, clock if model.clocked else None)
