@@ -15,10 +15,11 @@ import json
 import os
 import pathlib
 import queue
-import re
 import statistics
 import subprocess
 import sys
+
+import pages
 
 from seedasr_jax.configs import common, digits
 from seedasr_jax.launch import recipes
@@ -29,7 +30,6 @@ PAGE = ROOT / "docs/results.md"
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "yweweler")
 SEEDS = (0, 1, 2)
 JOIN = "join=3-6&seed=0"
-BEGIN, END = "<!-- study-digits -->", "<!-- end of study-digits -->"
 
 
 def get_config(manifest):
@@ -123,9 +123,7 @@ def tables(results: list[dict]) -> str:
 def write_page():
     """Puts the tables of all raw results between the markers of docs/results.md."""
     results = [json.loads(path.read_text()) for path in sorted(RAW.glob("*.json"))]
-    text = PAGE.read_text()
-    block = f"{BEGIN}\n{tables(results)}\n{END}"
-    PAGE.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: block, text, flags=re.DOTALL))
+    pages.fill(PAGE, "study-digits", tables(results))
 
 
 def main():

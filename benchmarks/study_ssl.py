@@ -20,6 +20,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pages
 import phones
 import ten_minutes
 
@@ -33,7 +34,6 @@ from seedasr_jax.train.metrics import read
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RAW = ROOT / "docs/results/ssl"
 PAGE = ROOT / "docs/results.md"
-BEGIN, END = "<!-- study-ssl -->", "<!-- end of study-ssl -->"
 RECIPE = pathlib.Path(ten_minutes.__file__).resolve()
 SEEDS = (0, 1, 2)
 ARMS = {"ctc_scratch": "scratch", "ctc_ssl1": "after ssl1", "ctc_ssl2": "after ssl2"}
@@ -236,9 +236,7 @@ def tables(results: list[dict]) -> str:
 def write_page(raw: pathlib.Path, page: pathlib.Path):
     """Puts the tables of all raw results between the markers of the page."""
     results = [json.loads(path.read_text()) for path in sorted(raw.glob("*.json"))]
-    block = f"{BEGIN}\n{tables(results)}\n{END}"
-    text = re.sub(f"{BEGIN}.*{END}", lambda _: block, page.read_text(), flags=re.DOTALL)
-    page.write_text(text)
+    pages.fill(page, "study-ssl", tables(results))
 
 
 def main():
@@ -252,7 +250,7 @@ def main():
     if options.scale != 1:  # a trial's figures say nothing: they stay out of docs/
         raw, page = options.work / "results", options.work / "results.md"
         raw.mkdir(parents=True, exist_ok=True)
-        page.write_text(f"{BEGIN}\n{END}\n")
+        page.write_text("\n".join(pages.marks("study-ssl")))
     raw.mkdir(parents=True, exist_ok=True)
     for seed in options.seeds:
         path = raw / f"{seed}.json"

@@ -23,12 +23,11 @@ def get_config():
     """The graph."""
     c = common.graph("commands", vocab=dict(path="", kind="bpe", size=1400))
     c.model.features.update(floor=1e-3)
-    slim = dict(feedforward=144, clip=24, attending=1)
-    c.model.encoder = common.conformer(layers=4, width=144, **slim)
+    c.model.encoder = common.conformer(4, 144, feedforward=144, clip=24, attending=1)
     c.model.quantizer = dict(codes=64, width=16, layer=0)  # the layer is the probe's to say
     c.model.converter.splice = 1
-    slim = dict(heads=4, groups=2, head_width=36, feedforward=192)
-    c.model.decoder = common.qwen3(3, 144, embed_scale=12.0, **slim)
+    heads = dict(heads=4, groups=2, head_width=36)
+    c.model.decoder = common.qwen3(3, 144, feedforward=192, embed_scale=12.0, **heads)
     c.model.small.update(
         speech_positions="ctc_onsets",
         speech_position=64,
@@ -64,11 +63,13 @@ def get_config():
     s.data.buckets = SPEECH
     s.model = dict(small=dict(labels=1))
 
-    heads = ("encoder", "ctc_head", "phone_head")
-    s = stage("ctc", 9000, dict.fromkeys(heads, "fresh"), heads, common.adamw(5e-3, warmup=200))
+    trains = ("encoder", "ctc_head", "phone_head")
+    s = stage("ctc", 9000, dict.fromkeys(trains, "fresh"), trains, common.adamw(5e-3, warmup=200))
     s.objective = dict(labels="clock")
     s.data.stretch = 1.15
-    s.augment = common.no_augment(tempo=(0.87, 1.15), warp=(0.8, 1.25), eq_db=6.0)
+    s.augment = common.no_augment(
+        tempo=(0.87, 1.15), warp=(0.8, 1.25), eq_db=6.0, frequency_masks=1
+    )
     s.eval = dict(tasks=DEV, decode="ctc", every=1000)
 
     s = stage("lm", 2400, dict(decoder="fresh"), ("decoder",), common.adamw(2e-3))

@@ -188,10 +188,10 @@ def data(mixture, buckets, **changes):
     ) | dict(changes)
 
 
-OBJECTIVES = {
+OBJECTIVES = {  # kind -> options that most recipes share
     "ctc": dict(labels="none"),
     "lm": dict(copy=False, tail=0),
-}  # kind -> options that most recipes share
+}
 
 
 def stage(kind, steps):

@@ -4,7 +4,6 @@ Dims: B utterances of the global batch, P prompt tokens.
 """
 
 import collections
-import copy
 import itertools
 import math
 import threading
@@ -195,7 +194,6 @@ class Evaluation:
         """Widens contexts, where there are any: fewer shapes are fewer programs to compile."""
         if self.context_tokens:
             self.context_tokens = max(self.context_tokens, context_tokens)
-            self._reading = copy.copy(self._reading)
             self._reading.context_tokens = self.context_tokens
 
     def __iter__(self):

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from seedasr_jax import checkpoint as checkpoints
+from seedasr_jax import config
 from seedasr_jax.decode import greedy
 from seedasr_jax.decode.recogniser import Recogniser
 from seedasr_jax.errors import ConfigError
@@ -74,6 +75,12 @@ def report(layers: list[dict[str, float]]) -> dict:
     }
     means = [np.mean(list(rates.values())) for rates in layers]
     return {"eval": curves, "best_layer": int(np.argmin(means)) + 1}
+
+
+def at_best_layer(stage: config.Stage, source: checkpoints.Checkpoint) -> config.Stage:
+    """The stage, its k-means over the layer that a probe found best; see `best_layer`."""
+    quantizer = dataclasses.replace(stage.model.quantizer, layer=best_layer(source))
+    return dataclasses.replace(stage, model=dataclasses.replace(stage.model, quantizer=quantizer))
 
 
 def best_layer(source: checkpoints.Checkpoint) -> int:

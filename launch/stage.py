@@ -125,10 +125,9 @@ def _resolved(job, name) -> config.Stage:
             " model.quantizer.layer to a number"
         )
     source, _ = _source(job, "probe", stage.init["probe"])
-    layer = probe.best_layer(source)
-    say(f"{name}: layer {layer}, the best of {source.label}")
-    quantizer = dataclasses.replace(stage.model.quantizer, layer=layer)
-    return dataclasses.replace(stage, model=dataclasses.replace(stage.model, quantizer=quantizer))
+    stage = probe.at_best_layer(stage, source)
+    say(f"{name}: layer {stage.model.quantizer.layer}, the best of {source.label}")
+    return stage
 
 
 def _begin(job: Job, name: str, built: build.Built, resuming: bool):

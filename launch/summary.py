@@ -37,6 +37,7 @@ def training(folder: pathlib.Path, steps: int) -> dict:
     """What a stage's folder says about how it was trained."""
     record = json.loads((folder / "stage.json").read_text())
     logged = [row["loss"] for row in metrics.read(folder / "metrics.jsonl") if "loss" in row]
+    labels = record["recipe"]["objective"].get("labels", "none")
     return {
         "steps": steps,
         "seconds": round(record["spent"]["seconds"], 1),
@@ -44,7 +45,7 @@ def training(folder: pathlib.Path, steps: int) -> dict:
         "loss_first": logged[0],
         "loss_last": logged[-1],
         "parent": {part: origin["checkpoint"] for part, origin in record["parents"].items()},
-    }
+    } | ({} if labels == "none" else {"labels": labels})
 
 
 def probe(folder: pathlib.Path) -> dict:

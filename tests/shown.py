@@ -77,7 +77,7 @@ def summary() -> dict:
         "stages": {
             "ssl1": _trained(600),
             "probe": _trained(300, layers={"1": 60.0, "2": 30.5, "3": 41.0}, best_layer=2),
-            "ctc": _trained(5000, **_rates(7.25)),
+            "ctc": _trained(5000, labels="clock", **_rates(7.25)),
             "context_sft": _trained(300, context=told, **_rates(5.0)),
             "rl": rl,
         },

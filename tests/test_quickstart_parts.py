@@ -46,7 +46,8 @@ def stood_in(tmp_path, monkeypatch):
             (out / name).mkdir(parents=True, exist_ok=True)
             spent = {"seconds": 2.0, "cpu_seconds": 3.0}
             parents = {part: {"checkpoint": f"{s}@1"} for part, s in stage.init.items()}
-            (out / name / "stage.json").write_text(json.dumps({"spent": spent, "parents": parents}))
+            record = {"spent": spent, "parents": parents, "recipe": {"objective": {}}}
+            (out / name / "stage.json").write_text(json.dumps(record))
             row = {"loss": 1.0, "risk": 0.2} if name == "rl" else {"loss": 1.0}
             if name == "probe":
                 row |= {"best_layer": 1.0, "eval/t/layers/01": 5.0, "eval/t/layers/02": 6.0}

@@ -1,5 +1,6 @@
 """report.html: holds what the files say, escaped, and asks for nothing outside itself."""
 
+import html
 import html.parser
 import json
 
@@ -52,13 +53,21 @@ def test_the_page_shows_what_the_files_say(out):
     figures += ["-0.50", "fewer errors", "no difference shown", "best: layer 2", "Scottish English"]
     for figure in figures:
         assert figure in said, figure
-    assert "own clock" in said
+    assert "ctc</code> was told by the synthesiser's clock" in html.unescape(text)
     # Two losses, the probe with its three layers, the errors that rl expects.
     assert page.tags.count("svg") == 4 and page.tags.count("circle") == 3
     assert page.tags.count("audio") == 2
     assert "script" not in page.tags and "b" not in page.tags  # a transcript is text
     assert all(source.startswith("data:") for source in page.fetched)
     assert "<ins>please</ins>" in text and "打<del>开</del>灯" in text
+
+
+def test_the_clock_is_named_only_where_it_labelled_anything(out):
+    path = out / "summary.json"
+    made = json.loads(path.read_text())
+    del made["stages"]["ctc"]["labels"]
+    path.write_text(json.dumps(made))
+    assert "synthesiser's clock when" not in html.unescape(report.write(out).read_text())
 
 
 def test_every_line_of_a_table_is_as_long_as_its_head(out):

@@ -39,7 +39,7 @@ def write(out: pathlib.Path) -> pathlib.Path:
     stages = summary["stages"]
     parts = [
         _title(summary),
-        section("Error rates", _rates(stages), RATES),
+        section("Error rates", _rates(stages), RATES + _clock(stages)),
         section("Names and lists", lists.tables(stages), lists.NOTE),
         section("What reinforcement learning changed", _rl(stages), RL),
         section("Which layer knows most of speech", _probe(stages), PROBE),
@@ -56,9 +56,9 @@ def write(out: pathlib.Path) -> pathlib.Path:
 
 RATES = (
     "Percent of words, of characters for Chinese, on voices and sentences never heard, with 95 %"
-    " bootstrap intervals over utterances. All is spoken by a synthesiser; `ctc` was told by its"
-    " own clock when each sound begins, which no real recording says: real speech is harder."
+    " bootstrap intervals over utterances. All is spoken by a synthesiser: real speech is harder."
 )
+CLOCK = " `{}` was told by the synthesiser's clock when each sound begins: no recording says it."
 RL = (
     "Paired bootstrap over utterances: the stage `rl` against `context_sft`, from which it starts,"
     " in points of error rate; below 0 is better."
@@ -67,9 +67,8 @@ PROBE = "Error rate of a CTC head on each layer of the frozen encoder, on the de
 LOSSES = "As logged while training. Scales differ from chart to chart."
 DATA = "Computed from the manifests of the corpus, which stay on disk."
 STAGES = (
-    "The stage `ctc`, its labels of frames, which come from the synthesiser's own clock, and what a"
-    " small device needs (positions by CTC onsets, CTC posteriors as the language model's input,"
-    " marks on lists) are ours, not Seed-ASR's."
+    "Ours, not Seed-ASR's: the stage `ctc`, labels by a synthesiser's clock, and what `model.small`"
+    " switches on, such as positions by CTC onsets."
 )
 
 
@@ -149,6 +148,11 @@ def _rates(stages) -> str:
         ]
         tables += note("By dialect.") + table(["dialect", "n", *map(text, scored)], rows)
     return tables
+
+
+def _clock(stages) -> str:
+    told = [name for name, stage in stages.items() if stage.get("labels") == "clock"]
+    return "".join(map(CLOCK.format, told))
 
 
 def _rl(stages) -> str:
