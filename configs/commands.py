@@ -28,6 +28,7 @@ def get_config():
     c.model.converter.splice = 1
     heads = dict(heads=4, groups=2, head_width=36)
     c.model.decoder = common.qwen3(3, 144, feedforward=192, embed_scale=12.0, **heads)
+    c.model.decoder.qk_norm = False  # lists are read sooner
     c.model.small.update(
         speech_positions="ctc_onsets",
         speech_position=64,
@@ -72,10 +73,10 @@ def get_config():
     )
     s.eval = dict(tasks=DEV, decode="ctc", every=1000)
 
-    s = stage("lm", 2400, dict(decoder="fresh"), ("decoder",), common.adamw(2e-3))
+    s = stage("lm", 3000, dict(decoder="fresh"), ("decoder",), common.adamw(1.3e-3))
     s.objective.update(copy=True, tail=6)
     s.data = common.data(TRAIN, TEXT)
-    s.data.contexts = dict(tokens=TOLD, plain=0.4, irrelevant=0.25, distractors=5)
+    s.data.contexts = dict(tokens=TOLD, plain=0.2, irrelevant=0.35, distractors=5)
 
     trains, adamw = ("encoder", "ctc_head", "converter"), common.adamw(5e-4)
     init = dict(encoder="ctc", ctc_head="ctc", converter="fresh", decoder="lm")

@@ -20,15 +20,13 @@ PHONES_PER_SECOND = 32  # at most: a batch has room for so many
 class Clock:
     """Fills in the `times` of batches."""
 
-    def __init__(self, vocab, normalizer: str, *, phones: int, steps: int):
-        """Args: `phones`, number of their classes; `steps`, of the stage."""
-        self._vocab, self._normalizer = vocab, normalizer
-        self._phones, self._steps = phones, steps
+    def __init__(self, vocab, normalizer: str, *, phones: int):
+        """Args: `phones`, number of their classes."""
+        self._vocab, self._normalizer, self._phones = vocab, normalizer, phones
         self._spelled = functools.lru_cache(maxsize=100_000)(self._spell)
 
-    def fill(self, times: Times, rows, weight, step: int) -> None:
+    def fill(self, times: Times, rows, weight) -> None:
         """Writes the times of the rows that have an alignment; numpy, in place."""
-        times.progress[:] = step / self._steps
         for place, row in enumerate(rows):
             if not weight[place] or row.alignment is None:
                 continue

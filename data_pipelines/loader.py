@@ -40,6 +40,7 @@ def training(
     data_folder,
     prompted: bool,
     clock: Clock | None = None,
+    steps: int = 0,
     process_index: int = 0,
     process_count: int = 1,
 ) -> Stream:
@@ -55,6 +56,7 @@ def training(
         data_folder: keeps what sources make or convert.
         prompted: whether the instruction and, by data.contexts, a context stand on the rows.
         clock: fills in when things are said; None where nobody asks.
+        steps: of the stage, for each batch's progress; 0: it stays 0.
         process_index: p.
         process_count: n.
 
@@ -95,7 +97,7 @@ def training(
     left_out = {index.name: dict(index.epoch(0).left_out) for index in indexes}
     recordings = sum(index.recordings for index in indexes)
     reading = Reading(vocab, prompted=prompted, context_tokens=data.contexts.tokens)
-    batches = _batches(plan, feeds, names, fit, reading, clock)
+    batches = _batches(plan, feeds, names, fit, reading, clock, steps)
     return Stream(batches, names, left_out, BadRows(data.max_bad_fraction, recordings))
 
 
@@ -148,15 +150,16 @@ class _Plan:
         return contexts.draw(row, self._names[source], self._told, *key)
 
 
-def _batches(plan, feeds, names, fit, reading, clock):
+def _batches(plan, feeds, names, fit, reading, clock, steps):
     """Yields (Batch, Info, skipped rows, hours by task)."""
     for step, bucket, rows, share in plan.steps():
         examples = [next(feeds[source])[1] for source, _ in rows[share]]
         room = math.ceil(PHONES_PER_SECOND * fit.buckets[bucket][0]) if clock else 0
         batch, faults = collate(examples, fit.buckets[bucket], reading, share.start, room)
         own = tuple(row for _, row in rows[share])
+        batch.progress[:] = step / steps if steps else 0
         if clock:
-            clock.fill(batch.times, own, batch.weight, step)
+            clock.fill(batch.times, own, batch.weight)
         skipped = [
             {
                 "step": step,

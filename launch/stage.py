@@ -83,6 +83,7 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
         data_folder=job.cache(stage),
         prompted=built.objective.prompted,
         clock=_clock(stage, job.vocab) if built.objective.timed else None,
+        steps=stage.steps,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
@@ -103,8 +104,7 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
 
 
 def _clock(stage, vocabulary):
-    options = dict(phones=stage.model.small.phones, steps=stage.steps)
-    return loader.Clock(vocabulary, stage.data.normalizer, **options)
+    return loader.Clock(vocabulary, stage.data.normalizer, phones=stage.model.small.phones)
 
 
 def _source(job, part, source):

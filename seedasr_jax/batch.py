@@ -22,7 +22,6 @@ class Times:
     phones: jax.Array  # [B Q] int32, sounds, one after another; 0 is none
     phone_starts: jax.Array  # [B Q] float32, seconds
     phones_length: jax.Array  # [B] int32; 0 where nothing is known of the utterance
-    progress: jax.Array  # [B] float32, share of the stage's steps that are done, the same in all
 
 
 @jax.tree_util.register_dataclass
@@ -43,6 +42,7 @@ class Batch:
     ids_length: jax.Array  # [B] int32
     weight: jax.Array  # [B] float32: 1, or 0 for a bad or absent row
     position: jax.Array  # [B] int32, the row in the global batch: every random draw folds it in
+    progress: jax.Array  # [B] float32, share of the stage's steps that are done, the same in all
     hyp: jax.Array  # [B N L] int32, hypotheses like `ids`, of a rollout; N = 0 where there is none
     hyp_length: jax.Array  # [B N] int32
     risk: jax.Array  # [B N] float32, each one's errors
@@ -78,6 +78,7 @@ def abstract(
         ids_length=integers(rows),
         weight=floats(rows),
         position=integers(rows),
+        progress=floats(rows),
         hyp=integers(rows, hypotheses, tokens),
         hyp_length=integers(rows, hypotheses),
         risk=floats(rows, hypotheses),
@@ -86,7 +87,6 @@ def abstract(
             phones=integers(rows, phones),
             phone_starts=floats(rows, phones),
             phones_length=integers(rows),
-            progress=floats(rows),
         ),
     )
 

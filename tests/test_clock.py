@@ -28,7 +28,7 @@ def tokenizer(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(tokenizer):
-    return clock.Clock(tokenizer, "basic@1", phones=PHONES, steps=100)
+    return clock.Clock(tokenizer, "basic@1", phones=PHONES)
 
 
 def row(text, words, language="en", phones=((0.1, "a"), (0.4, "b")), seconds=2.0):
@@ -71,8 +71,7 @@ def test_phones_are_classes_of_their_language(made):
 def test_batches_know_what_their_rows_say(made, tokenizer):
     batch = tiny.batches.zeros(3, 0, 0, 0, 8, phones=4)
     rows = [row("open the door", (0.2, 1.0, 1.4)), Row("x", text="open"), row("the", (0.0,))]
-    made.fill(batch.times, rows, np.array([1.0, 1.0, 0.0]), 25)
-    assert batch.times.progress.tolist() == [0.25] * 3
+    made.fill(batch.times, rows, np.array([1.0, 1.0, 0.0]))
     assert batch.times.phones_length.tolist() == [2, 0, 0]
     count = len(tokenizer.encode("open the door"))
     np.testing.assert_allclose(batch.times.starts[0, :count], made.token_starts(rows[0]), rtol=1e-6)
@@ -110,9 +109,8 @@ def timed(batch, seed=0):
         phones=rng.integers(1, PHONES, (rows, 6)).astype(np.int32),
         phone_starts=ascending(6),
         phones_length=known,
-        progress=np.full(rows, 0.25, np.float32),
     )
-    return dataclasses.replace(batch, times=times)
+    return dataclasses.replace(batch, times=times, progress=np.full(rows, 0.25, np.float32))
 
 
 PARTS = ("encoder", "ctc_head", "phone_head")
@@ -150,10 +148,9 @@ def test_labels_fade_and_rows_without_times_have_none():
         return objective.loss(model, batch, objective.weigh(batch, rng), rng)[1]
 
     def at(progress, **changes):
-        times = dataclasses.replace(
-            batch.times, progress=np.full(8, progress, np.float32), **changes
-        )
-        return terms(dataclasses.replace(batch, times=times))
+        times = dataclasses.replace(batch.times, **changes)
+        progress = np.full(8, progress, np.float32)
+        return terms(dataclasses.replace(batch, times=times, progress=progress))
 
     start, end = at(0.0), at(1.0)
     assert start["phones"] > 0 and start["tokens"] > 0

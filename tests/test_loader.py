@@ -43,7 +43,7 @@ def opened(tokenizer):
     """Opens streams and closes them after the test."""
     streams = []
 
-    def open_stream(*sources, start=0, seed=3, prompted=False, process=(0, 1), **data):
+    def open_stream(*sources, start=0, seed=3, prompted=False, process=(0, 1), steps=0, **data):
         settings = {
             "mixture": tuple((str(s), 1.0) if not isinstance(s, tuple) else s for s in sources),
             "buckets": BUCKETS,
@@ -62,6 +62,7 @@ def opened(tokenizer):
                 start=start,
                 data_folder="unused",
                 prompted=prompted,
+                steps=steps,
                 process_index=process[0],
                 process_count=process[1],
             )
@@ -109,9 +110,12 @@ def test_a_batch_holds_what_its_rows_say(path, opened, tokenizer):
 @pytest.mark.parametrize("query", ["", "?join=2-3"])
 def test_any_start_gives_the_same_batches(path, opened, query):
     buckets = ((0.6, 40, 4), (2.0, 40, 2))
-    whole = take(opened(f"manifest:{path}{query}", buckets=buckets), 30)
+    settings = dict(buckets=buckets, steps=40)
+    whole = take(opened(f"manifest:{path}{query}", **settings), 30)
+    for step, (batch, _) in enumerate(whole):
+        assert batch.progress.tolist() == [np.float32(step / 40)] * len(batch.weight)
     for start in (1, 17):
-        part = take(opened(f"manifest:{path}{query}", buckets=buckets, start=start), 5)
+        part = take(opened(f"manifest:{path}{query}", start=start, **settings), 5)
         for (batch, info), (expected, expected_info) in zip(part, whole[start:]):
             assert info == expected_info
             assert_same(batch, expected)

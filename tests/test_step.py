@@ -90,8 +90,9 @@ def batch_of(stage, step):
     if stage.objective.get("labels") == "clock":
         starts = np.sort(np.random.default_rng(step).uniform(0, 0.4, (8, 6)), 1).astype(np.float32)
         times = dict(starts=starts, phones=batch.ids, phone_starts=starts / 2)
-        more = dict(phones_length=batch.ids_length, progress=np.full(8, step / STEPS, np.float32))
-        batch = dataclasses.replace(batch, times=batches.Times(**times, **more))
+        times = batches.Times(**times, phones_length=batch.ids_length)
+        progress = np.full(8, step / STEPS, np.float32)
+        batch = dataclasses.replace(batch, times=times, progress=progress)
     if stage.kind == "rl":  # as a rollout leaves it
         heard = [tiny.batch(8, seed=100 * step + n) for n in range(3)]
         batch = dataclasses.replace(

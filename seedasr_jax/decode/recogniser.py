@@ -30,9 +30,10 @@ class Hypothesis:
 
 
 def special_tokens(vocab) -> Tokens:
-    """The tokenizer's ids with a meaning."""
-    between = vocab.encode(prompts.SEPARATOR.strip())[-1:]
-    return Tokens(vocab.pad_id, vocab.start_id, vocab.eos_id, *between)
+    """The tokenizer's ids with a meaning, and what each spells."""
+    (*_, between) = vocab.encode(prompts.SEPARATOR.strip()) or [-1]
+    spelled = tuple(vocab.decode([piece]) for piece in range(vocab.size))
+    return Tokens(vocab.pad_id, vocab.start_id, vocab.eos_id, between, spelled)
 
 
 def methods(parts) -> tuple[str, ...]:

@@ -71,7 +71,7 @@ class Reader(nnx.Module):
     """
 
     def __init__(self, width, *, mix, flag, scale, dtype, rngs):
-        options = dict(scale=0.1, dtype=dtype, rngs=rngs)
+        options = dict(dtype=dtype, rngs=rngs)
         self.mix = nnx.data(Dense(width, width, ("embed", "rank"), **options) if mix else None)
         vector = scale * width**-0.5 * jax.random.normal(rngs.params(), (width,))
         self.flag = nnx.data(nnx.Param(vector, axes=("norm",)) if flag else None)

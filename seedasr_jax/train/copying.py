@@ -8,14 +8,21 @@ Dims: B batch, L tokens, C context tokens, S = SLOTS * L + tail slots, V vocabul
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from seedasr_jax import shapes
 
-SLOTS = 4  # at most, of one token: two blanks and two of its own
+SLOTS = 4  # of one token, on the average of an example, at most
+RUN, GAP = 6, 2  # slots of one token and blanks before it, at most: an example has less, or as many
 WRONG = 0.05  # of all slots
-DOUBTED = 2.0  # share of a list's tokens whose slots say something else, at most; above 1: all
+UNSURE = 0.55  # of a slot is something else, at most
 RENAMED = 0.7  # of the lists: new names, in list and text alike
-ALONE, INSERTED = 0.6, 0.2  # of the lists: names are all that is said; one more name is said
+ALONE = 0.9, 0.1  # of the lists: names are all that is said; at the start of a stage, at its end
+INSERTED = 0.1  # of the lists: one more name is said
+NAMES = 6  # at most, where they are all that is said
+CONFUSED = 0.7  # of what a list tells and slots do not say: they say what is spelled alike
+LONGER = 0.15  # of it: two pieces are said for one; as much is not said at all
+_ALIKE = 8  # pieces that are spelled most like one
 
 _NOTHING = -1  # at the padding of a context: no token is like it
 
@@ -40,7 +47,7 @@ def random_targets(ids, ids_length, keys, pieces):
     return jnp.where(shapes.valid(ids_length, dims["L"]), jax.vmap(one)(ids, keys), 0)
 
 
-def listed_targets(ids, ids_length, context, context_length, keys, separator):
+def listed_targets(ids, ids_length, context, context_length, keys, separator, progress):
     """Transcripts that their lists matter to, and lists of names that nobody has seen.
 
     Some are only names of their list, in any order; some get a name of it put in anywhere. In most,
@@ -51,6 +58,7 @@ def listed_targets(ids, ids_length, context, context_length, keys, separator):
         ids: [B L]; ids_length: [B]; keys: [B].
         context: [B C] lists of names; context_length: [B]; 0 leaves an example as it is.
         separator: id of the token between names.
+        progress: [B], of the stage, 0 to 1: it learns to follow a list, then where not to.
 
     Returns:
         [B L] ids, [B] lengths, [B C] context.
@@ -58,22 +66,25 @@ def listed_targets(ids, ids_length, context, context_length, keys, separator):
     dims = shapes.check(context, "B C", shapes.check(ids, "B L"))
     real = shapes.valid(context_length, dims["C"])
 
-    def one(ids, length, context, told, key):
+    def one(ids, length, context, told, key, progress):
+        share = ALONE[0] + (ALONE[1] - ALONE[0]) * progress
         kind, order, rename = jax.random.split(jax.random.fold_in(key, 1), 3)
         names, ends = _shuffled(context, told, separator, order)
         how_many, at, draw = jax.random.uniform(kind, (3,))
         last = jnp.maximum((ends > 0).sum(), 1) - 1
         first = jnp.minimum(ends[0], dims["L"])
-        alone = jnp.minimum(ends[jnp.minimum((3 * how_many).astype(jnp.int32), last)], dims["L"])
+        alone = ends[jnp.minimum((NAMES * how_many).astype(jnp.int32), last)]
+        alone = jnp.minimum(alone, dims["L"])
         inserted = _insert(ids, length, names, first, (at * (length + 1)).astype(jnp.int32))
         said = jnp.pad(names, (0, max(dims["L"] - dims["C"], 0)))[: dims["L"]]
-        kind = jnp.where(told > 0, (draw < ALONE).astype(int) + (draw < ALONE + INSERTED), 0)
+        kind = jnp.where(told > 0, (draw < share).astype(int) + (draw < share + INSERTED), 0)
         ids = jnp.stack([ids, inserted, said])[kind]
         length = jnp.stack([length, jnp.minimum(length + first, dims["L"]), alone])[kind]
         return (*_renamed(ids, context, rename, separator), length)
 
     context = jnp.where(real, context, _NOTHING)
-    ids, context, length = jax.vmap(one)(ids, ids_length, context, context_length, keys)
+    rows = (ids, ids_length, context, context_length, keys, progress)
+    ids, context, length = jax.vmap(one)(*rows)
     ids = jnp.where(shapes.valid(length, dims["L"]), ids, 0)
     return ids, length, jnp.where(real, context, 0)
 
@@ -126,24 +137,75 @@ def told_tokens(ids, context):
     return jnp.pad(pair, (0, 1)) | jnp.pad(pair, (1, 0))
 
 
-def doubted_slots(ids, ids_length, context, context_length, keys, pieces):
-    """What slots say: the transcript, but for a share of what a list tells, drawn anew: [B L]."""
+def alike(spelled) -> np.ndarray:
+    """The pieces that are spelled most like each, by the letters and pairs of letters they share.
+
+    Args:
+        spelled: V texts, of a small vocabulary: its square must fit into memory.
+
+    Returns:
+        [V _ALIKE] int32; with nobody like it a piece has what stands at random.
+    """
+    parts = [{*text, *zip(f" {text}", f"{text} ")} for text in spelled]
+    number = {part: n for n, part in enumerate(sorted(set().union(*parts), key=str))}
+    has = np.zeros((len(parts), len(number)), np.float32)
+    for row, own in zip(has, parts):
+        row[[number[part] for part in own]] = 1 / max(len(own), 1) ** 0.5
+    score = has @ has.T + np.random.default_rng(0).uniform(0, 1e-3, (len(parts),) * 2)
+    np.fill_diagonal(score, -1)
+    return np.argsort(-score, 1)[:, :_ALIKE].astype(np.int32)
+
+
+def doubted_slots(ids, ids_length, context, context_length, keys, pieces, near=None):
+    """What slots say: the transcript, but for a share of what a list tells, drawn anew.
+
+    The share is anything between none and all; all where names are all that is said. Without such
+    rows, and many, a decoder reads slots and never learns to follow a name through a list. Of what
+    is drawn anew some is left out, and as much said in two pieces: all that is behind it moves.
+
+    Args:
+        ids: [B L]; ids_length: [B]; context: [B C]; context_length: [B]; keys: [B].
+        pieces: [V'] int32, what is drawn from.
+        near: [V K] int32, what CONFUSED of them are drawn from instead; see `alike`.
+
+    Returns:
+        [B L] and [B] lengths.
+    """
     dims = shapes.check(context, "B C", shapes.check(ids, "B L"))
 
-    def one(ids, context, key):
+    def one(ids, length, context, key):
         share, whether, which = jax.random.split(jax.random.fold_in(key, 2), 3)
-        share = jax.random.uniform(share, maxval=DOUBTED)
-        wrong = told_tokens(ids, context) & jax.random.bernoulli(whether, share, ids.shape)
-        other = jnp.asarray(pieces)[jax.random.randint(which, ids.shape, 0, len(pieces))]
-        return jnp.where(wrong, other, ids)
+        told = told_tokens(ids, context)
+        alone = (told | (jnp.arange(dims["L"]) >= length)).all()
+        share = jnp.where(alone, 1.0, jax.random.uniform(share))
+        wrong = told & jax.random.bernoulli(whether, share, ids.shape)
+        which, confused, kin, times = jax.random.split(which, 4)
+        twice = (2, dims["L"])
+        other = jnp.asarray(pieces)[jax.random.randint(which, twice, 0, len(pieces))]
+        if near is not None:
+            kin = jnp.asarray(near)[ids, jax.random.randint(kin, twice, 0, near.shape[1])]
+            other = jnp.where(jax.random.bernoulli(confused, CONFUSED, twice), kin, other)
+        heard = jnp.where(wrong, other, ids)
+        times = jax.random.uniform(times, ids.shape)
+        count = jnp.where(wrong, 1 + (times < LONGER) - (times > 1 - LONGER), 1)
+        count = jnp.where(jnp.arange(dims["L"]) < length, count, 0)
+        ends, place = jnp.cumsum(count), jnp.arange(dims["L"])
+        token = jnp.minimum((place[:, None] >= ends[None]).sum(1), dims["L"] - 1)
+        heard = heard[place - (ends - count)[token], token]  # the first of its slots, or the second
+        return heard, jnp.clip(ends[-1], jnp.minimum(length, 1), dims["L"])
 
     context = jnp.where(shapes.valid(context_length, dims["C"]), context, _NOTHING)
-    said = jax.vmap(one)(ids, context, keys)
-    return jnp.where(shapes.valid(ids_length, dims["L"]), said, 0)
+    said, length = jax.vmap(one)(ids, ids_length, context, keys)
+    return jnp.where(shapes.valid(length, dims["L"]), said, 0), length
 
 
 def copy_slots(ids, ids_length, keys, table, blank, tail=0):
     """Slots as a CTC encoder would give them: gaps, repeats, soft mixtures, 5 % wrong.
+
+    Heads differ: some name a token in one frame and have blanks between, some (those that learned
+    from labels of frames) in all of its frames. So do the examples here. Measured on the small
+    recipe of commands: runs of 1 to 16 frames, 2.4 on average; the likeliest token has 0.58, 0.73,
+    0.90 of a frame in 5, 10 and 20 % of them, a neighbour the rest in one of five.
 
     Args:
         ids: [B L]; ids_length: [B]; keys: [B]; table: [V E] embeddings.
@@ -156,22 +218,30 @@ def copy_slots(ids, ids_length, keys, table, blank, tail=0):
     size = SLOTS * dims["L"] + tail
 
     def one(ids, length, key):
-        keys = jax.random.split(key, 5)
-        gap = jax.random.randint(keys[0], ids.shape, 0, 3)
-        repeat = jax.random.randint(keys[1], ids.shape, 1, 3)
-        each = jnp.where(jnp.arange(dims["L"]) < length, gap + repeat, 0)
+        keys = jax.random.split(key, 8)
+        most = jnp.floor(jax.random.uniform(keys[0], (2,)) * jnp.array([RUN, GAP + 1]))
+        run = jnp.floor(jax.random.uniform(keys[1], ids.shape) * (most[0] + 1)).astype(int) + 1
+        gap = jnp.floor(jax.random.uniform(keys[2], ids.shape) * (most[1] + 1)).astype(int)
+        real = jnp.arange(dims["L"]) < length
+        fits = jnp.where(real, gap + run, 0).sum() <= SLOTS * dims["L"]
+        each, gap = jnp.where(real, jnp.where(fits, gap + run, 1), 0), jnp.where(fits, gap, 0)
         ends = jnp.cumsum(each)
         slot = jnp.arange(size)
-        token = jnp.minimum((slot[:, None] >= ends[None]).sum(1), jnp.maximum(length, 1) - 1)
+        last = jnp.maximum(length, 1) - 1
+        token = jnp.minimum((slot[:, None] >= ends[None]).sum(1), last)
         silent = (slot < (ends - each + gap)[token]) | (slot >= ends[-1])
-        shown = jnp.where(silent, blank, ids[token])
-        wrong = jax.random.bernoulli(keys[2], WRONG, shown.shape)
-        other = ids[jax.random.randint(keys[3], shown.shape, 0, jnp.maximum(length, 1))]
-        shown = jnp.where(wrong, other, shown)
-        share = jax.random.uniform(keys[4], shown.shape, minval=0.6, maxval=1.0)[:, None]
-        beside = jnp.where(silent, other, blank)
-        slots = share * table[shown] + (1 - share) * table[beside]
-        behind = jax.random.randint(jax.random.fold_in(key, 3), (), 0, tail + 1)
+        wrong = jax.random.bernoulli(keys[3], WRONG, slot.shape)
+        other = ids[jax.random.randint(keys[4], slot.shape, 0, last + 1)]
+        shown = jnp.where(wrong, other, jnp.where(silent, blank, ids[token]))
+        near = jnp.stack(  # what a frame may be taken for besides: as it is in posteriors
+            [jnp.full_like(other, blank), ids[jnp.maximum(token - 1, 0)]]
+            + [ids[jnp.minimum(token + 1, last)], other]
+        )
+        beside = near[jax.random.randint(keys[5], slot.shape, 0, len(near)), slot]
+        doubt = jax.random.uniform(keys[6], slot.shape)
+        doubt = UNSURE * jnp.where(silent, doubt, doubt**5)[:, None]
+        slots = (1 - doubt) * table[shown] + doubt * table[beside]
+        behind = jax.random.randint(keys[7], (), 0, tail + 1)
         return slots, ends[-1] + behind, token + 1 - (silent & (slot < ends[-1]))
 
     slots, length, clock = jax.vmap(one)(ids, ids_length, keys)

@@ -72,7 +72,7 @@ class Ctc(Hearing):
         layers, frames = model.encoder.every_layer(*self.heard(batch, rng))
         logits = model.ctc_head(layers[-1])
         aligned = self.ctc_loss(logits, frames, batch, weights, rng)
-        left = 1 - batch.times.progress[:, None]  # [B 1]
+        left = 1 - batch.progress[:, None]  # [B 1]
         labels, real = self.phones(batch, rng)
         heard = model.phone_head(layers[(len(layers) - 1) // 2])
         phones = cross_entropy(heard, labels, PHONES * left * real) / weights["phones"]

@@ -37,6 +37,7 @@ class Lm(Objective):
         self.prompted = options.copy  # the slots stand where speech will
         special = (tokens.pad, tokens.start, tokens.eos)
         self.pieces = np.array([i for i in range(vocabulary) if i not in special], np.int32)
+        self.alike = copying.alike(tokens.spelled) if options.copy and tokens.spelled else None
 
     def weigh(self, batch, rng):
         """Tokens with the end token."""
@@ -65,7 +66,7 @@ class Lm(Objective):
         told = batch.context_length > 0
         listed, length, context = copying.listed_targets(
             *(batch.ids, batch.ids_length, batch.context, batch.context_length),
-            *(keys, self.tokens.separator),
+            *(keys, self.tokens.separator, batch.progress),
         )
         ids = jnp.where(told[:, None], listed, ids)
         return dataclasses.replace(batch, ids=ids, ids_length=length, context=context)
@@ -73,14 +74,15 @@ class Lm(Objective):
     def slots(self, model, batch, rng) -> Speech:
         """The transcripts as an encoder might have heard them."""
         keys = per_example(rng, TEXT, batch.position)
-        said = batch.ids
+        said, length = batch.ids, batch.ids_length
         if batch.context.shape[1]:
-            said = copying.doubted_slots(
-                *(said, batch.ids_length, batch.context, batch.context_length, keys, self.pieces)
+            said, length = copying.doubted_slots(
+                *(said, length, batch.context, batch.context_length, keys),
+                *(self.pieces, self.alike),
             )
         table = model.decoder.pieces(jnp.arange(self.vocabulary))
         blank = self.tokens.pad
         slots, length, clock = copying.copy_slots(
-            said, batch.ids_length, keys, table, blank, self.options.tail
+            said, length, keys, table, blank, self.options.tail
         )
         return Speech(slots, length, clock if model.clocked else None)
