@@ -211,7 +211,7 @@ def doubted(sentence, near=None):
 def test_slots_doubt_only_what_a_list_tells():
     said = doubted(SENTENCE)
     assert said[-1] == list(SENTENCE)
-    assert all(row[0] == 30 and row[-2:] == [12, 32] or len(row) == 7 for row in said)
+    assert all((row[0] == 30 and row[-2:] == [12, 32]) or len(row) == 7 for row in said)
     inside = [row[1 : row.index(31)] for row in said if 31 in row]
     assert len(inside) > 390  # else the last tokens found no room
     right = np.array([sum(token in row for token in (13, 14, 15)) for row in inside[:-1]])

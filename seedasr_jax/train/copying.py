@@ -233,10 +233,8 @@ def copy_slots(ids, ids_length, keys, table, blank, tail=0):
         wrong = jax.random.bernoulli(keys[3], WRONG, slot.shape)
         other = ids[jax.random.randint(keys[4], slot.shape, 0, last + 1)]
         shown = jnp.where(wrong, other, jnp.where(silent, blank, ids[token]))
-        near = jnp.stack(  # what a frame may be taken for besides: as it is in posteriors
-            [jnp.full_like(other, blank), ids[jnp.maximum(token - 1, 0)]]
-            + [ids[jnp.minimum(token + 1, last)], other]
-        )
+        before, after = ids[jnp.maximum(token - 1, 0)], ids[jnp.minimum(token + 1, last)]
+        near = jnp.stack([jnp.full_like(other, blank), before, after, other])
         beside = near[jax.random.randint(keys[5], slot.shape, 0, len(near)), slot]
         doubt = jax.random.uniform(keys[6], slot.shape)
         doubt = UNSURE * jnp.where(silent, doubt, doubt**5)[:, None]
