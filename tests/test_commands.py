@@ -65,7 +65,7 @@ def test_the_full_plan_is_as_hard_as_it_must_be(plan):
     commands.require(facts.of_rows(plan))
     assert len(plan["train"]) >= 8_750 and len(plan["dev"]) == 300 and len(plan["test"]) == 700
     train = {row["text"] for row in plan["train"]}
-    for split in ("dev", "test", "homophones", "unseen_names"):
+    for split in commands.SPLITS[1:]:
         assert not train & {row["text"] for row in plan[split]}, split
     for tag in SPOKEN:
         own = of_language(plan["train"], tag)
@@ -86,14 +86,18 @@ def test_every_unit_of_a_held_out_sentence_is_often_heard_in_training(plan):
         for split in ("dev", "test"):
             for unit in {unit for row in of_language(plan[split], tag) for unit in units(row)}:
                 assert sum(unit in sentence for sentence in heard) >= 8, (tag, unit)
-        carriers = {unit for row in of_language(plan["unseen_names"], tag) for unit in units(row)}
-        names = {name for row in of_language(plan["unseen_names"], tag) for name in row["keywords"]}
-        assert carriers - names <= set().union(*heard)  # in Chinese the characters of names too
+        for split in ("unseen_names", "dev_unseen_names"):
+            own = of_language(plan[split], tag)
+            names = {name for row in own for name in row["keywords"]}
+            carriers = {unit for row in own for unit in units(row)}
+            assert carriers - names <= set().union(*heard)  # in Chinese the names' characters too
 
 
 def test_voices_are_held_out(plan):
     variants = {split: {row["voice"]["variant"] for row in own} for split, own in plan.items()}
     assert not variants["train"] & variants["dev"]
+    for split in ("dev_homophones", "dev_unseen_names"):
+        assert variants[split] <= variants["dev"]
     for split in ("test", "homophones", "unseen_names"):
         assert not variants[split] & (variants["train"] | variants["dev"])
         assert len(variants[split]) >= 8
@@ -114,6 +118,8 @@ def test_names_are_heard_in_every_spelling_or_in_none(plan):
         for split, groups in (
             ("homophones", language.homophones),
             ("unseen_names", language.unseen),
+            ("dev_homophones", language.homophones),
+            ("dev_unseen_names", language.unseen_dev),
         ):
             spelled = {name: set(group) - {name} for group in groups for name in group}
             own = of_language(plan[split], tag)
@@ -124,11 +130,14 @@ def test_names_are_heard_in_every_spelling_or_in_none(plan):
                     assert row["text"].replace(name, sibling) not in known
             assert len({row["keywords"][0] for row in own}) >= min(len(own), len(spelled))
             for name in spelled:
-                assert (name in heard) == (split == "homophones")
-                if split == "unseen_names":
+                assert (name in heard) == split.endswith("homophones")
+                if split.endswith("unseen_names"):
                     assert not any(name in row["text"] for row in train)
         for split in ("dev", "test"):
             assert not any(row["keywords"] for row in of_language(plan[split], tag))
+    for split in commands.NAMED:
+        texts = [{row["text"] for row in plan[name]} for name in (split, f"dev_{split}")]
+        assert len(texts[0]) == len(texts[1]) and not texts[0] & texts[1]
     counts = {tag: len(of_language(plan["homophones"], tag)) for tag in SPOKEN}
     assert counts["en"] >= 80 and counts["zh"] >= 40 and sum(counts.values()) >= 150
     assert len(plan["unseen_names"]) >= 120
@@ -148,7 +157,7 @@ def test_texts_are_plain():
 @pytest.mark.parametrize("tag", SPOKEN)
 def test_the_names_of_a_group_sound_the_same_in_every_dialect_and_groups_do_not(tag):
     language = SPOKEN[tag]
-    groups = [*language.homophones, *language.rare, *language.unseen]
+    groups = [*language.homophones, *language.rare, *language.unseen, *language.unseen_dev]
     names = [name for group in groups for name in group]
     assert len(set(names)) == len(names) and min(map(len, groups)) >= 2
     rng = np.random.default_rng(0)
@@ -337,6 +346,7 @@ def test_a_grammar_draws_no_option_twice_and_every_option():
         homophones="ann/anne",
         rare="",
         unseen="",
+        unseen_dev="",
     )
     rng = np.random.default_rng(0)
     drawn = {toy.sentence(rng) for _ in range(300)}

@@ -1,12 +1,14 @@
 """The corpus `synth:commands`: commands spoken in five languages, and names that sound alike.
 
-    manifests = commands.prepare("/some/cache")    # train, dev, test, homophones, unseen_names
+    manifests = commands.prepare("/some/cache")    # SPLITS
 
 Sentences and voices of a split are its own: none is in training too. 55 % of the sentences of `dev`
 and `test` hold a pair of neighbouring units that training never has; every single unit it has.
-Sentences with names are in training, and in two splits of their own: `homophones` has names that
-training has in each of their spellings, `unseen_names` names that it has in none. `keywords` of a
-row are its names, `siblings` their other spellings, which sound the same in every dialect here.
+Sentences with names are in training, and in splits of their own: `homophones` has names that
+training has in each of their spellings, `unseen_names` names that it has in none, both with the
+voices of `test`; `dev_homophones` and `dev_unseen_names`, with the voices of `dev`, are there to
+choose by: their sentences, and names that are never heard, are others. `keywords` of a row are its
+names, `siblings` their other spellings, which sound the same in every dialect here.
 """
 
 import collections
@@ -24,8 +26,8 @@ from seedasr_jax.data_pipelines.synth.spoken import SPOKEN
 from seedasr_jax.data_pipelines.synth.spoken.language import NAME
 from seedasr_jax.text import languages
 
-SPLITS = ("train", "dev", "test", "homophones", "unseen_names")
-_VOICES = {"homophones": "test", "unseen_names": "test"}  # split -> whose variants it has
+NAMED = ("homophones", "unseen_names")
+SPLITS = ("train", "dev", "test", *NAMED, *(f"dev_{split}" for split in NAMED))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,11 +128,14 @@ def sentences(tag: str) -> dict[str, tuple[Sentence, ...]]:
         assert len(own) == count, f"{tag}: {len(fresh)} and {len(known)} sentences for {split}"
         fresh, known = fresh[unseen:], known[count - unseen :]
         splits[split] = list(map(Sentence, own))
-    splits["homophones"] = named(language.homophones, size.homophones_test)
-    splits["unseen_names"] = named(language.unseen, size.unseen_names)
-    return {
-        split: tuple(own[i] for i in rng.permutation(len(own))) for split, own in splits.items()
-    }
+    made = {}
+    for prefix, unseen in (("dev_", language.unseen_dev), ("", language.unseen)):
+        splits[f"{prefix}homophones"] = named(language.homophones, size.homophones_test)
+        splits[f"{prefix}unseen_names"] = named(unseen, size.unseen_names)
+        for split in [split for split in splits if split not in made]:
+            own = splits[split]
+            made[split] = tuple(own[place] for place in rng.permutation(len(own)))
+    return made
 
 
 def _distinct(draw):
@@ -199,7 +204,8 @@ def plan(scale: float = 1.0) -> dict[str, tuple[corpus.Clip, ...]]:
 def _clips(split, tag):
     """The sentences of a split, each given to a speaker."""
     rng = _rng(1 + SPLITS.index(split), list(SPOKEN).index(tag))
-    variants = [v for v in corpus.split_variants()[_VOICES.get(split, split)] if v != CRASHES]
+    voices = {"train": "train", "dev": "dev"}.get(split.split("_")[0], "test")
+    variants = [v for v in corpus.split_variants()[voices] if v != CRASHES]
     dialects = list(SPOKEN[tag].voices)
     clips, order = [], []
     for number, sentence in enumerate(sentences(tag)[split]):

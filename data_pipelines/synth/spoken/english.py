@@ -122,12 +122,21 @@ ENGLISH = spoken(
     cantet/kantet zabary/zabbary desemah/desemma rostey/rostie/rosty stolmo/stolmoh
     rofacka/rofakah deandyn/deendyn stealet/steelet
     """,
-    unseen="""
+    unseen_dev="""
     nelva/nelvah wakemie/wakemy trerna/trernah brearda/breerda wozaley/wozalie jordo/jordoh
     perlet/perlett deezock/deezok kindrar/kyndrar wadet/wadett tramik/trammik jasolah/jasolla
     trellie/trely thatah/thatta/thattah nibbok/nibock/nybbok koffa/koffah brumbey/brumbie
     zason/zasson camikyn/kamikyn poffivy/pofivie/pofivy creazyn/creezyn bammova/bamova/bamovah
     skeafis/skeefis/skeefys glantey/glanty rolkick/rolkik jaddida/jadida galado/gallado
     creamix/creemix scandik/skandik curamix/kuramix brabar/brabbar gleaxet/gleexet
+    """,
+    unseen="""
+    creandhie/kreandhie jaimwoc/jaimwok/jaymwoc treahix/treahyx deawis/deawys zemzet/zemzett
+    beamah/beemah lirirjet/lyrirjet vaiplino/vayplino drecroh/drekroh zamdra/zamdrah
+    braimlin/braymlin juslicc/juslick/juslycc coleabis/koleabis steacret/steacrett lailett/laylett
+    breanbris/breenbris zonpie/zonpye cealillo/cealyllo trailwa/trailwah/traylwa lolfie/lolfy
+    faibie/faybie flealco/flealko/fleelco baizoh/bayzoh teanlobis/teenlobis zandmet/zandmett
+    stalgo/stalgoh noljey/noljy hipicks/hipix vihillo/vihilo ceskilkel/ceskylkel
+    wizulnicc/wizulnick/wizulnik brilgis/brylgis
     """,
 )

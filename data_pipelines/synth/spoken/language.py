@@ -26,6 +26,7 @@ class Spoken:
         homophones: groups of spellings of one sound, to be heard in training.
         rare: made-up names, likewise in groups; each is heard once or twice in training.
         unseen: made-up names that training neither hears nor reads.
+        unseen_dev: others of that kind, to choose by.
     """
 
     tag: str
@@ -37,6 +38,7 @@ class Spoken:
     homophones: tuple[tuple[str, ...], ...]
     rare: tuple[tuple[str, ...], ...]
     unseen: tuple[tuple[str, ...], ...]
+    unseen_dev: tuple[tuple[str, ...], ...]
 
     def sentence(self, rng: np.random.Generator, name: str = "") -> str:
         """Draws a sentence, with `name` in it if there is one."""
@@ -56,7 +58,7 @@ class Spoken:
                 yield word
 
 
-def spoken(*, plain, named, slots, homophones, rare, unseen, **others) -> Spoken:
+def spoken(*, plain, named, slots, homophones, rare, unseen, unseen_dev, **others) -> Spoken:
     """Reads the texts of a language's file.
 
     Templates stand one a line, slots as `SLOT: option | option` (a line that begins with | goes
@@ -70,6 +72,7 @@ def spoken(*, plain, named, slots, homophones, rare, unseen, **others) -> Spoken
         homophones=_groups(homophones),
         rare=_groups(rare),
         unseen=_groups(unseen),
+        unseen_dev=_groups(unseen_dev),
         **others,
     )
 

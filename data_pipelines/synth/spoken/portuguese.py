@@ -95,9 +95,14 @@ PORTUGUESE = spoken(
     latuso/latuzo gelvis/jelvis gereseira/gerezeira/jereseira
     crugiteu/krujiteu geliso/gelizo gasurália/gazurália lasitália/lazitália
     """,
-    unseen="""
+    unseen_dev="""
     hilvafana/ilvaphana craladia/kraladia durrafis/durraphis mecuseu/mekuzeu posono/pozono
     todifis/todiphis tidusah/tiduzah fliltesel/fliltezel greçofel/greçophel fonidia/phonidia
     krasedo/krazedo jolvosiz/jolvoziz
+    """,
+    unseen="""
+    vurfesa/vurfeza trergico/trergiko/trerjico bosfla/bosphla pluisva/pluizva tefladeu/tephladeu
+    anmis/hanmis ferfália/pherfália honcreu/honkreu rulvufa/rulvupha anbupha/hanbufa gurresa/gurreza
+    crelsutro/krelsutro
     """,
 )

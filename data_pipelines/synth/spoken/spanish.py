@@ -97,9 +97,14 @@ SPANISH = spoken(
     drimbudís/drinvudís trumbulán/trunvulán crirvanís/krirvanís gurbatuz/gurvatuz
     sobenalia/sovenalia lucoralia/lukoralia
     """,
-    unseen="""
+    unseen_dev="""
     caralia/karalia barbunán/varvunán jagrabín/jagravín bromboves/vrombobes tavobes/tavoves
     binido/vinido trombisán/tronvisán rambinín/ranvinín cromel/kromel tralbalia/tralvalia
     crachuda/krachuda tembalia/tenvalia
+    """,
+    unseen="""
+    bolguntín/volguntín gudrosbra/gudrosvra pargubo/parguvo pocresplo/pokresplo bligunges/bligunjes
+    grubrera/gruvrera erdrín/herdrín blepo/vlepo fembamvel/femvamvel blongubo/blonguvo culbón/culvón
+    pantiba/pantiva
     """,
 )
