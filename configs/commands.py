@@ -73,7 +73,7 @@ def get_config():
     )
     s.eval = dict(tasks=DEV, decode="ctc", every=1000)
 
-    s = stage("lm", 3000, dict(decoder="fresh"), ("decoder",), common.adamw(1.3e-3))
+    s = stage("lm", 6000, dict(decoder="fresh"), ("decoder",), common.adamw(1.3e-3))
     s.objective.update(copy=True, tail=6)
     s.data = common.data(TRAIN, TEXT)
     s.data.contexts = dict(tokens=TOLD, plain=0.2, irrelevant=0.35, distractors=5)

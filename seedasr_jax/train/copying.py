@@ -18,10 +18,11 @@ WRONG = 0.05  # of all slots
 UNSURE = 0.55  # of a slot is something else, at most
 RENAMED = 0.7  # of the lists: new names, in list and text alike
 ALONE = 0.9, 0.1  # of the lists: names are all that is said; at the start of a stage, at its end
-INSERTED = 0.1  # of the lists: one more name is said
+INSERTED = 0.2  # of the lists: one more name is said
+DECOYS = 0.3  # of the tokens of a list that tells nothing, in half of them: they are in the text too
 NAMES = 6  # at most, where they are all that is said
 CONFUSED = 0.7  # of what a list tells and slots do not say: they say what is spelled alike
-LONGER = 0.15  # of it: two pieces are said for one; as much is not said at all
+LONGER = 0.25  # of it: two pieces are said for one; as much is not said at all
 _ALIKE = 8  # pieces that are spelled most like one
 
 _NOTHING = -1  # at the padding of a context: no token is like it
@@ -80,7 +81,8 @@ def listed_targets(ids, ids_length, context, context_length, keys, separator, pr
         kind = jnp.where(told > 0, (draw < share).astype(int) + (draw < share + INSERTED), 0)
         ids = jnp.stack([ids, inserted, said])[kind]
         length = jnp.stack([length, jnp.minimum(length + first, dims["L"]), alone])[kind]
-        return (*_renamed(ids, context, rename, separator), length)
+        ids, context = _renamed(ids, context, rename, separator)
+        return ids, _with_decoys(ids, length, context, rename, separator), length
 
     context = jnp.where(real, context, _NOTHING)
     rows = (ids, ids_length, context, context_length, keys, progress)
@@ -130,6 +132,16 @@ def _renamed(ids, context, key, separator):
     return jnp.where(change, mapped, ids), jnp.where(change, new, context)
 
 
+def _with_decoys(ids, length, context, key, separator):
+    """Gives names that nobody says tokens of the text: one alike is no reason to follow a list."""
+    whether, where, which = jax.random.split(jax.random.fold_in(key, 1), 3)
+    idle = jax.random.bernoulli(whether) & ~told_tokens(ids, context).any()
+    spelled = (context != separator) & (context != _NOTHING)
+    decoy = idle & spelled & jax.random.bernoulli(where, DECOYS, context.shape)
+    at = jax.random.randint(which, context.shape, 0, jnp.maximum(length, 1))
+    return jnp.where(decoy, ids[at], context)
+
+
 def told_tokens(ids, context):
     """[L] and [C] -> [L] bool: tokens that stand in the list beside the same neighbour."""
     same = ids[:, None] == context[None]
@@ -177,7 +189,7 @@ def doubted_slots(ids, ids_length, context, context_length, keys, pieces, near=N
         share, whether, which = jax.random.split(jax.random.fold_in(key, 2), 3)
         told = told_tokens(ids, context)
         alone = (told | (jnp.arange(dims["L"]) >= length)).all()
-        share = jnp.where(alone, 1.0, jax.random.uniform(share))
+        share = jnp.where(alone, 1.0, jax.random.uniform(share) ** 0.5)
         wrong = told & jax.random.bernoulli(whether, share, ids.shape)
         which, confused, kin, times = jax.random.split(which, 4)
         twice = (2, dims["L"])

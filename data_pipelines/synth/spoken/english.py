@@ -102,25 +102,53 @@ ENGLISH = spoken(
     skelkey/skelkie/skelky mabbis/mabis drolmar/drolmer fupaido/fupaydo dearnel/deernel
     dulvet/dulvett rasonah/rasonna sleta/sletta velilo/vellilo saddedo/sadedo nistix/nystix
     bracko/brackoh/brakoh kimavo/kimmavo/kymmavo reafedo/reefedo nomet/nommet windret/wyndret
-    glarda/glardah glilena/glylena gomodey/gomodie skeanto/skeento lantick/lantik
-    wufaimo/wufaymo hozikie/hoziky flokso/floksoh sluntis/sluntys tivenis/tivenys
-    zaditah/zaditta slilmis/slilmys starkey/starkie flefey/fleffy fletoh/fletto drintok/dryntok
-    kearnys/keernis niris/nyrris venocka/venokah vyvick/vyvik fyrdah/phyrda/phyrdah
-    cundema/kundema raffodo/rafodo stuksok/stuxock/stuxok zenick/zenik brarrie/brarry
-    trantar/tranter zealvix/zeelvix scokser/scoxer glavock/glavok
-    scorett/skorett melko/melkoh glitix/glyttix cavakel/kavakel stolock/stolok zesaty/zessaty
-    deackel/deeckel/deekel lereran/lereren lozimar/lozimer dimeta/dimetah harnet/harnett
-    tabalah/taballa jorlan/jorlen lelloly/leloly hapan/happan scolket/skolket
-    slynix/slynnix scalver/skalver slolix/slollix heandok/heendok zarlan/zarlen
-    brinel/brinnel/brynnel weaksy/weaxie puksa/puxa mexaivo/mexayvo glistel/glystel
-    woddilo/wodillo scazana/skazana theavin/theevin
-    vulodey/vulodie glezet/glezett flottyn/flotyn zodock/zodok briran/brirran flearel/fleerel
-    demela/demella tozis/tozys glofan/gloffan zyzicks/zyzix skentar/skenter vedar/veddar
-    trenet/trenett/trennet scardis/scardys sumicks/sumix gealka/gealkah/geelkah thuxet/thuxett
-    slumo/slumoh geastik/geestik hukicks/hukix lalvie/lalvy fevell/phevell brapix/brappix
-    brentey/brentie/brenty simbris/symbris trilvel/trylvel jecko/jekoh nealmik/neelmik
-    cantet/kantet zabary/zabbary desemah/desemma rostey/rostie/rosty stolmo/stolmoh
-    rofacka/rofakah deandyn/deendyn stealet/steelet
+    glarda/glardah glilena/glylena gomodey/gomodie skeanto/skeento lantick/lantik wufaimo/wufaymo
+    hozikie/hoziky flokso/floksoh sluntis/sluntys tivenis/tivenys zaditah/zaditta slilmis/slilmys
+    starkey/starkie flefey/fleffy fletoh/fletto drintok/dryntok kearnys/keernis niris/nyrris
+    venocka/venokah vyvick/vyvik fyrdah/phyrda/phyrdah cundema/kundema raffodo/rafodo
+    stuksok/stuxock/stuxok zenick/zenik brarrie/brarry trantar/tranter zealvix/zeelvix
+    scokser/scoxer glavock/glavok scorett/skorett melko/melkoh glitix/glyttix cavakel/kavakel
+    stolock/stolok zesaty/zessaty deackel/deeckel/deekel lereran/lereren lozimar/lozimer
+    dimeta/dimetah harnet/harnett tabalah/taballa jorlan/jorlen lelloly/leloly hapan/happan
+    scolket/skolket slynix/slynnix scalver/skalver slolix/slollix heandok/heendok zarlan/zarlen
+    brinel/brinnel/brynnel weaksy/weaxie puksa/puxa mexaivo/mexayvo glistel/glystel woddilo/wodillo
+    scazana/skazana theavin/theevin vulodey/vulodie glezet/glezett flottyn/flotyn zodock/zodok
+    briran/brirran flearel/fleerel demela/demella tozis/tozys glofan/gloffan zyzicks/zyzix
+    skentar/skenter vedar/veddar trenet/trenett/trennet scardis/scardys sumicks/sumix
+    gealka/gealkah/geelkah thuxet/thuxett slumo/slumoh geastik/geestik hukicks/hukix lalvie/lalvy
+    fevell/phevell brapix/brappix brentey/brentie/brenty simbris/symbris trilvel/trylvel jecko/jekoh
+    nealmik/neelmik cantet/kantet zabary/zabbary desemah/desemma rostey/rostie/rosty stolmo/stolmoh
+    rofacka/rofakah deandyn/deendyn stealet/steelet daiscel/dayscel stalbroc/stalbrok sinnin/synnin
+    scundtin/skundtin scomdry/skomdry scaplic/scaplik weaplix/weaplyx juficks/jufix
+    trandcic/trandcik zolvilo/zolvylo geamvie/geamvy zurjoc/zurjocc/zurjock peamdohoh/peemdohoh
+    crorsla/crorslah/krorsla pleatel/pleetel paivifie/paivyfie/payvifie rilgino/rylgino
+    weansix/weansyx brearta/breerta wyfo/wyfoh samtey/samty peandsly/peendsly trurrey/trurry
+    meamdic/meamdik netis/netys wimfis/wymfis totricks/totrix creartry/kreartry jajiltino/jajyltino
+    zildis/zyldis stenda/stendah dupie/dupye drinbrin/drynbrin cundwoc/cundwok vondploc/vondplok
+    heatret/heatrett/heetret meafie/meefie stulfly/stulflye taindtis/taindtys/tayndtis
+    seabrulin/seebrulin craiplis/craiplys/crayplis faimie/faymie coskilwet/coskylwet tobie/toby
+    sastorjie/sastorjy jenhovik/jenhovyc/jenhovyk dimjicc/dimjick/dymjicc trorcet/trorcett
+    jaigefet/jaygefet nealcrel/nealkrel jeamailix/jeamailyx sturbrey/sturbry flealcris/flealkris
+    pearnin/peernin hecrey/hekrey cromjilo/cromjylo bailnet/baylnet mumwie/mumwy
+    jeatojoc/jeatojok/jeetojoc veasillo/veasilo/veasylo biscie/biscy roljobey/roljoby
+    bainbry/baynbry plaijoc/plaijok sleaho/sleahoh naflicks/naflix dulicks/dulix
+    solillo/sollillo/solyllo zaimie/zaymie boplet/boplett haistie/haystie seaneja/seeneja
+    gelplet/gelplett weamett/weemett delplillo/delplilo/delplylo ciplet/cyplet slaitra/slaytra
+    plibricks/plibrix/plybrix bramdrix/bramdryx laimdilo/laimdylo braibino/braybino stearsy/steersy
+    jaimjix/jaimjyx cunstino/kunstino leafie/leafy tulzis/tulzys slonocc/slonock dajocc/dajock
+    mearett/mearret/mearrett baiscis/bayscis mefy/mefye batricc/batrick/batrycc leasa/leasah
+    trenflix/trenflyx ronwilo/ronwylo beardro/beerdro coplin/koplin sterzet/sterzett
+    leandfino/leendfino cronvel/kronvel zunnis/zunys drengicks/drengix pajaivoc/pajaivok/pajayvoc
+    jotrilo/jotrylo reascoh/reaskoh pofeplic/pofeplik fealpis/fealpys jainnic/jainnik
+    planloc/planlok tadicc/tadick/tadycc gaindfla/gayndfla tuplet/tuplett jaifoh/jayfoh
+    sacroh/sakroh tearo/tearoh wigaicrel/wigaikrel garstilo/garstyllo/garstylo
+    stamfillo/stamfilo/stamfylo ginaticc/ginatik jorvet/jorvett ceartis/ceartys trabrie/trabry
+    munva/munvah plamla/plamlah seahicks/seahix flumsca/flumska zecramjey/zekramjey drasco/drascoh
+    juldro/juldroh loflie/lofly mulfly/mulflye zulicks/zulix nonscin/nonscyn
+    deanfloc/deanflocc/deanflok trairillo/trairilo/trairylo tufla/tuflah boha/bohah flenjey/flenjy
+    jerpla/jerplah mamcrix/mamcryx/mamkrix crimhino/crymhino raficks/rafycks weazasta/weazastah
+    librupa/librupah pendfis/pendfys pluheagey/pluheegey sempicc/sempick rairlet/rairlett
+    nenillo/nenyllo
     """,
     unseen_dev="""
     nelva/nelvah wakemie/wakemy trerna/trernah brearda/breerda wozaley/wozalie jordo/jordoh

@@ -87,13 +87,29 @@ PORTUGUESE = spoken(
     rare="""
     flimbifa/phlimbifa creltel/kreltel himbadel/imbadel hedisel/hedizel turbaso/turbazo
     desufeu/dezupheu calhia/kalhia misifália/mizifália vususeu/vusuzeu/vuzuzeu
-    flidaseu/flidazeu/phlidazeu flirinho/phlirinho talvito/talvitto
-    dezefito/dezefitto lotefeu/lotepheu crondana/krondana caçeneu/kasseneu
-    nocarália/nokarália omefah/omephah mundito/munditto vonhusa/vonhuza passiteu/paçiteu
-    ruselália/ruzelália laçisia/laçizia pussariz/puçariz flanutia/phlanutia gilteziz/jiltesiz
-    flarisana/flarizana alvesia/halvesia/halvezia faridis/pharidis rojafo/rojapho
-    latuso/latuzo gelvis/jelvis gereseira/gerezeira/jereseira
-    crugiteu/krujiteu geliso/gelizo gasurália/gazurália lasitália/lazitália
+    flidaseu/flidazeu/phlidazeu flirinho/phlirinho talvito/talvitto dezefito/dezefitto
+    lotefeu/lotepheu crondana/krondana caçeneu/kasseneu nocarália/nokarália omefah/omephah
+    mundito/munditto vonhusa/vonhuza passiteu/paçiteu ruselália/ruzelália laçisia/laçizia
+    pussariz/puçariz flanutia/phlanutia gilteziz/jiltesiz flarisana/flarizana
+    alvesia/halvesia/halvezia faridis/pharidis rojafo/rojapho latuso/latuzo gelvis/jelvis
+    gereseira/gerezeira/jereseira crugiteu/krujiteu geliso/gelizo gasurália/gazurália
+    lasitália/lazitália butufa/butupha diplusseu/dipluçeu popesa/popeza eridália/heridália
+    forga/phorga plofluma/plophluma girinreu/jirinreu hoflefisa/hoflefiza/hophlefisa
+    suscufa/suscupha/suskufa cusfufa/cusphufa/kusfufa plelbesa/plelbeza polgico/polgiko/poljico
+    lerbico/lerbiko nunesvufa/nunesvupha/nunezvufa plirufa/plirupha crolpateu/krolpateu
+    cripis/kripis fivália/phivália crasico/crazico tonlico/tonliko nagufa/nagupha molpico/molpiko
+    tesfligeu/tesflijeu huravo/uravo colisbesa/colisbeza delico/deliko
+    vefledico/veflediko/vephledico fliçico/fliçiko vonsesa/vonseza cenfis/cenphis hicrufa/hikrufa
+    dulgesa/dulgeza flelgoso/flelgozo/phlelgoso dosseu/doçeu relbesco/relbesko nehico/nehiko
+    sefasris/sephasris mutisa/mutiza pisvico/pisviko/pizvico ruculo/rukulo vaporico/vaporiko
+    fiflela/phiflela narfla/narphla gassico/gassiko mahiz/maiz sudasneza/sudazneza trohiz/troiz
+    resiz/reziz curvitufa/curvitupha/kurvitufa honico/honiko naflel/naphlel flopa/phlopa
+    luflesa/lufleza/luphlesa milgussiz/milguçiz hosesa/hoseza/hozeza flenico/fleniko
+    ficro/phicro/phikro crenluceu/krenluceu malvufa/malvupha plunplufa/plunplupha hitris/itris
+    fotrália/photrália flosviz/flozviz hupito/upito sahiz/saiz lircreu/lirkreu flimopis/phlimopis
+    derbadufa/derbadupha caceu/kaceu vecrabisa/vecrabiza trotufa/trotupha truduseu/truduzeu
+    fonlisa/fonliza trenfeu/trenpheu sisso/siço firrufa/phirrufa seculdeza/sekuldeza somufa/somupha
+    hinurtreu/inurtreu crirflisa/crirfliza
     """,
     unseen_dev="""
     hilvafana/ilvaphana craladia/kraladia durrafis/durraphis mecuseu/mekuzeu posono/pozono

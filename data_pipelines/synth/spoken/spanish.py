@@ -93,9 +93,25 @@ SPANISH = spoken(
     berbobino/verbobino lejaba/lejava nulugís/nulujís getege/geteje brillino/vrillino
     brinajo/vrinajo fembela/fenvela sambunón/sanvunón brestubel/vrestuvel crirmes/krirmes
     troltubel/troltuvel kitadis/quitadis groba/grova techubón/techuvón cranduso/kranduso
-    hulvedo/ulbedo/ulvedo gibudino/givudino cakutón/kakutón durmigís/durmijís
-    drimbudís/drinvudís trumbulán/trunvulán crirvanís/krirvanís gurbatuz/gurvatuz
-    sobenalia/sovenalia lucoralia/lukoralia
+    hulvedo/ulbedo/ulvedo gibudino/givudino cakutón/kakutón durmigís/durmijís drimbudís/drinvudís
+    trumbulán/trunvulán crirvanís/krirvanís gurbatuz/gurvatuz sobenalia/sovenalia
+    lucoralia/lukoralia hirtón/irtón gerdenbel/gerdenvel grurcebín/grurcevín bimmores/vimmores
+    benel/venel blifón/vlifón blebrubo/blevrubo/vlebrubo trelbles/trelvles basma/vasma bosnón/vosnón
+    blumfufes/vlumfufes credán/kredán cornibón/cornivón/kornibón batiba/bativa caresbín/caresvín
+    grafupubo/grafupuvo fabla/favla nurplubo/nurpluvo tumbecubo/tumbecuvo brismalia/vrismalia
+    trebán/treván pirbrel/pirvrel benvifes/venvifes cosnubo/cosnuvo gestra/jestra
+    crofiba/crofiva/krofiba tilolhubo/tilolubo/tiloluvo minplubo/minpluvo lapiba/lapiva
+    relfubo/relfuvo casgán/kasgán bihán/vihán efel/hefel mantubo/mantuvo horbel/horvel/orbel
+    folhiba/folhiva brubindán/vrubindán licrán/likrán blombra/blomvra bimerdro/vimerdro
+    boldicrón/boldikrón doltrubo/doltruvo londriba/londriva brongo/vrongo huciba/huciva/uciba
+    belosbro/belosvro/velosbro blanbres/blanvres bucingón/vucingón nanlusa/nanlusha
+    rindrobín/rindrovín brasplán/vrasplán blolel/vlolel bifiba/bifiva puscalia/puskalia
+    grornubo/grornuvo besnón/vesnón blenarvo/vlenarvo bucrinbel/bukrinbel/vucrinbel
+    plipliba/plipliva brumcrel/brumkrel blamón/vlamón bultribes/bultrives
+    adrisbel/adrisvel/hadrisbel cirretiba/cirretiva nesdecrón/nesdekrón gerno/jerno benplel/venplel
+    curesgel/curesjel/kuresgel bleruscón/bleruskón/vleruscón bonbrón/vonbrón getrusgra/jetrusgra
+    plamcro/plamkro dublubo/dubluvo crusbatro/crusvatro/krusbatro tredrubo/tredruvo
+    emblurfa/emvlurfa cablón/cavlón/kablón ploncabín/ploncavín lanlacra/lanlakra pircuplín/pirkuplín
     """,
     unseen_dev="""
     caralia/karalia barbunán/varvunán jagrabín/jagravín bromboves/vrombobes tavobes/tavoves
