@@ -65,6 +65,13 @@ def test_every_fault_is_named_and_nothing_else(manifest, tmp_path):
         assert word in line and "bad.jsonl" in line
 
 
+def test_speech_alone_lacks_nothing(manifest, tmp_path):
+    rows = [json.loads(line) for line in (tmp_path / "good.jsonl").read_text().splitlines()]
+    path = tmp_path / "alone.jsonl"
+    path.write_text("".join(json.dumps(row | {"text": ""}) + "\n" for row in rows))
+    assert list(inspect.problems(f"manifest:{path}", tmp_path)) == []
+
+
 def test_commands(manifest, tmp_path, capsys):
     cache = f"--cache={tmp_path}"
     assert cli.main(["data", "validate", f"--source={manifest[0]}", cache]) == 0
