@@ -56,7 +56,8 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     """
     stage, folder = _resolved(job, name), job.folder(name)
     runtime.keep_programs(job.cache(stage))
-    built = build.build(stage, recognisers.special_tokens(job.vocab), job.vocab.size)
+    tokens = recognisers.special_tokens(job.vocab, spelled=True)
+    built = build.build(stage, tokens, job.vocab.size)
     evaluator = Evaluator(job, name, built)
     latest = checkpoints.latest(folder)
     state, parents = _begin(job, name, built, latest is not None)

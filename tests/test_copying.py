@@ -259,3 +259,4 @@ def test_alike_is_what_shares_letters_and_their_order():
     assert near[0, :3].tolist() == [1, 4, 2]
     assert all(row not in others for row, others in enumerate(near))
     assert (copying.alike(spelled) == near).all()
+    assert copying.alike(()) is None

@@ -29,11 +29,11 @@ class Hypothesis:
     logprobs: tuple[float, ...]  # natural, one per token
 
 
-def special_tokens(vocab) -> Tokens:
-    """The tokenizer's ids with a meaning, and what each spells."""
+def special_tokens(vocab, *, spelled=False) -> Tokens:
+    """The tokenizer's ids with a meaning; `spelled`: and what each spells, for training."""
     (*_, between) = vocab.encode(prompts.SEPARATOR.strip()) or [-1]
-    spelled = tuple(vocab.decode([piece]) for piece in range(vocab.size))
-    return Tokens(vocab.pad_id, vocab.start_id, vocab.eos_id, between, spelled)
+    texts = tuple(vocab.decode([piece]) for piece in range(vocab.size)) if spelled else ()
+    return Tokens(vocab.pad_id, vocab.start_id, vocab.eos_id, between, texts)
 
 
 def methods(parts) -> tuple[str, ...]:

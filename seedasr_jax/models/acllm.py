@@ -23,13 +23,13 @@ PARTS = ("encoder", "ctc_head", "converter", "decoder")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Tokens:
-    """The ids with a meaning, and what each id spells."""
+    """The ids with a meaning, and what each id spells where that is known."""
 
     pad: int = dataclasses.field(metadata=dict(static=True))  # and the blank of CTC
     start: int = dataclasses.field(metadata=dict(static=True))
     eos: int = dataclasses.field(metadata=dict(static=True))
     separator: int = dataclasses.field(default=-1, metadata=dict(static=True))  # between names
-    spelled: tuple[str, ...] = dataclasses.field(  # each piece of the tokenizer, where known
+    spelled: tuple[str, ...] = dataclasses.field(
         default=(), compare=False, repr=False, metadata=dict(static=True)
     )
 

@@ -24,6 +24,7 @@ NAMES = 6  # at most, where they are all that is said
 CONFUSED = 0.7  # of what a list tells and slots do not say: they say what is spelled alike
 LONGER = 0.25  # of it: two pieces are said for one; as much is not said at all
 _ALIKE = 8  # pieces that are spelled most like one
+_COMPARED = 16_384  # pieces at most, each with each
 
 _NOTHING = -1  # at the padding of a context: no token is like it
 
@@ -149,15 +150,17 @@ def told_tokens(ids, context):
     return jnp.pad(pair, (0, 1)) | jnp.pad(pair, (1, 0))
 
 
-def alike(spelled) -> np.ndarray:
+def alike(spelled) -> np.ndarray | None:
     """The pieces that are spelled most like each, by the letters and pairs of letters they share.
 
     Args:
-        spelled: V texts, of a small vocabulary: its square must fit into memory.
+        spelled: V texts.
 
     Returns:
-        [V _ALIKE] int32; with nobody like it a piece has what stands at random.
+        [V _ALIKE] int32; with nobody like it a piece has any. None for no or too many pieces.
     """
+    if not 0 < len(spelled) <= _COMPARED:
+        return None
     parts = [{*text, *zip(f" {text}", f"{text} ")} for text in spelled]
     number = {part: n for n, part in enumerate(sorted(set().union(*parts), key=str))}
     has = np.zeros((len(parts), len(number)), np.float32)

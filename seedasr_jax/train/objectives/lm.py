@@ -37,7 +37,7 @@ class Lm(Objective):
         self.prompted = options.copy  # the slots stand where speech will
         special = (tokens.pad, tokens.start, tokens.eos)
         self.pieces = np.array([i for i in range(vocabulary) if i not in special], np.int32)
-        self.alike = copying.alike(tokens.spelled) if options.copy and tokens.spelled else None
+        self.alike = copying.alike(tokens.spelled) if options.copy else None
 
     def weigh(self, batch, rng):
         """Tokens with the end token."""
