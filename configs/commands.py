@@ -27,7 +27,7 @@ def get_config():
     c.model.quantizer = dict(codes=64, width=16, layer=0)  # the layer is the probe's to say
     c.model.converter.splice = 1
     heads = dict(heads=4, groups=2, head_width=36)
-    c.model.decoder = common.qwen3(3, 144, feedforward=192, embed_scale=12.0, **heads)
+    c.model.decoder = common.qwen3(4, 144, feedforward=192, embed_scale=12.0, **heads)
     c.model.decoder.qk_norm = False  # lists are read sooner
     c.model.small.update(
         speech_positions="ctc_onsets",
@@ -65,7 +65,7 @@ def get_config():
     s.model = dict(small=dict(labels=1))
 
     trains = ("encoder", "ctc_head", "phone_head")
-    s = stage("ctc", 9000, dict.fromkeys(trains, "fresh"), trains, common.adamw(5e-3, warmup=200))
+    s = stage("ctc", 13000, dict.fromkeys(trains, "fresh"), trains, common.adamw(5e-3, warmup=200))
     s.objective = dict(labels="clock")
     s.data.stretch = 1.15
     s.augment = common.no_augment(
@@ -73,12 +73,12 @@ def get_config():
     )
     s.eval = dict(tasks=DEV, decode="ctc", every=1000)
 
-    s = stage("lm", 6000, dict(decoder="fresh"), ("decoder",), common.adamw(1.3e-3))
+    s = stage("lm", 8000, dict(decoder="fresh"), ("decoder",), common.adamw(1.3e-3))
     s.objective.update(copy=True, tail=6)
     s.data = common.data(TRAIN, TEXT)
-    s.data.contexts = dict(tokens=TOLD, plain=0.2, irrelevant=0.35, distractors=5)
+    s.data.contexts = dict(tokens=TOLD, plain=0.15, irrelevant=0.2, distractors=5)
 
-    trains, adamw = ("encoder", "ctc_head", "converter"), common.adamw(5e-4)
+    trains, adamw = ("encoder", "ctc_head", "converter"), common.adamw(1e-4)
     init = dict(encoder="ctc", ctc_head="ctc", converter="fresh", decoder="lm")
     s = stage("sft", 300, init, trains, adamw, ctc_weight=0.3)
     s.data.stretch, s.augment = 1.15, c.stages.ctc.augment

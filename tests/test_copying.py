@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 
-from seedasr_jax.train import copying
+from seedasr_jax.train import copying, objectives
 
 ROWS, TOKENS, VOCABULARY, BLANK = 40, 5, 12, 0
 RNG = np.random.default_rng(0)
@@ -260,3 +261,18 @@ def test_alike_is_what_shares_letters_and_their_order():
     assert all(row not in others for row, others in enumerate(near))
     assert (copying.alike(spelled) == near).all()
     assert copying.alike(()) is None
+
+
+def test_what_a_list_tells_weighs_more():
+    options = dict(copy=True, tail=2)
+    stage = tiny.stage("lm", ("decoder",), ("decoder",), objective=options)
+    objective = objectives.make(stage, tiny.TOKENS, tiny.VOCABULARY)
+    batch = tiny.batch(3, context=4, tokens=6)
+    for array in (batch.ids, batch.context):
+        array[:] = 0
+    batch.ids[:, :5], batch.ids_length[:] = (7, 8, 9, 10, 11), (5, 5, 4)
+    batch.context[:, :4], batch.context_length[:] = (5, 9, 10, 6), (4, 2, 4)
+    batch.weight[:] = (1, 1, 0)
+    more = copying.EMPHASIS
+    wanted = [[1, 1, more, more, 1, 1, 0], [1, 1, 1, 1, 1, 1, 0], [0] * 7]
+    np.testing.assert_array_equal(objective.importance(batch), np.array(wanted, np.float32))

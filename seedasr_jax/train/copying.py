@@ -17,12 +17,13 @@ RUN, GAP = 6, 2  # slots of one token and blanks before it, at most: an example 
 WRONG = 0.05  # of all slots
 UNSURE = 0.55  # of a slot is something else, at most
 RENAMED = 0.7  # of the lists: new names, in list and text alike
-ALONE = 0.9, 0.1  # of the lists: names are all that is said; at the start of a stage, at its end
+ALONE = 0.8, 0.0  # of the lists: names are all that is said; at the start of a stage, at its end
 INSERTED = 0.2  # of the lists: one more name is said
-DECOYS = 0.3  # of the tokens of a list that tells nothing, in half of them: they are in the text too
+DECOYS = 0.3  # of the tokens of a list that tells nothing, in half of them: out of the text
 NAMES = 6  # at most, where they are all that is said
 CONFUSED = 0.7  # of what a list tells and slots do not say: they say what is spelled alike
 LONGER = 0.25  # of it: two pieces are said for one; as much is not said at all
+EMPHASIS = 2.0  # what a token that a list tells weighs in the loss: there are few
 _ALIKE = 8  # pieces that are spelled most like one
 _COMPARED = 16_384  # pieces at most, each with each
 
@@ -141,6 +142,12 @@ def _with_decoys(ids, length, context, key, separator):
     decoy = idle & spelled & jax.random.bernoulli(where, DECOYS, context.shape)
     at = jax.random.randint(which, context.shape, 0, jnp.maximum(length, 1))
     return jnp.where(decoy, ids[at], context)
+
+
+def told(ids, context, context_length):
+    """[B L] and [B C] with [B] lengths -> [B L] bool: see `told_tokens`."""
+    real = shapes.valid(context_length, context.shape[1])
+    return jax.vmap(told_tokens)(ids, jnp.where(real, context, _NOTHING))
 
 
 def told_tokens(ids, context):

@@ -5,10 +5,12 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
+from seedasr_jax.losses.cross_entropy import cross_entropy
+from seedasr_jax.models import acllm
 from seedasr_jax.models.acllm import Speech
 from seedasr_jax.train import copying
 from seedasr_jax.train.objectives.registry import register
-from seedasr_jax.train.objectives.shared import TEXT, Objective, count, per_example, text_loss
+from seedasr_jax.train.objectives.shared import TEXT, Objective, count, per_example
 
 
 @register("lm")
@@ -40,9 +42,8 @@ class Lm(Objective):
         self.alike = copying.alike(tokens.spelled) if options.copy else None
 
     def weigh(self, batch, rng):
-        """Tokens with the end token."""
-        batch = self.written(batch, rng)
-        return {"text": count(batch.weight * (batch.ids_length + 1))}
+        """Tokens with the end token, by what they weigh."""
+        return {"text": count(self.importance(self.written(batch, rng)))}
 
     def loss(self, model, batch, weights, rng):
         """Nats per token."""
@@ -52,8 +53,18 @@ class Lm(Objective):
         else:
             prefix = model.prefix(batch, self.slots(model, batch, rng))
             logits = model.transcribe_forced(prefix, batch.ids, batch.ids_length)
-        loss = text_loss(logits, batch, self.tokens.eos) / weights["text"]
+        wanted, _ = acllm.targets(batch.ids, batch.ids_length, self.tokens.eos)
+        loss = cross_entropy(logits, wanted, self.importance(batch)) / weights["text"]
         return loss, {"loss": loss}
+
+    def importance(self, batch):
+        """[B L+1] what each token and the end token weigh; 0 at padding."""
+        _, real = acllm.targets(batch.ids, batch.ids_length, self.tokens.eos)
+        weight = real * batch.weight[:, None]
+        if not (self.options.copy and batch.context.shape[1]):
+            return weight
+        told = copying.told(batch.ids, batch.context, batch.context_length)
+        return weight * jnp.where(jnp.pad(told, ((0, 0), (0, 1))), copying.EMPHASIS, 1.0)
 
     def written(self, batch, rng):
         """The batch with the transcripts and contexts that are learned from: the same in both."""
