@@ -8,7 +8,7 @@ import numpy as np
 from seedasr_jax.losses.cross_entropy import cross_entropy
 from seedasr_jax.models import acllm
 from seedasr_jax.models.acllm import Speech
-from seedasr_jax.train import copying
+from seedasr_jax.train import copying, lists
 from seedasr_jax.train.objectives.registry import register
 from seedasr_jax.train.objectives.shared import TEXT, Objective, count, per_example
 
@@ -18,7 +18,7 @@ class Lm(Objective):
     """Text pretraining of a decoder.
 
     With `copy`, ours: to read slots as an encoder gives them, and lists of names as data.contexts
-    has them (train/copying.py).
+    has them (train/copying.py, train/lists.py).
     """
 
     parts = ("decoder",)
@@ -39,7 +39,7 @@ class Lm(Objective):
         self.prompted = options.copy  # the slots stand where speech will
         special = (tokens.pad, tokens.start, tokens.eos)
         self.pieces = np.array([i for i in range(vocabulary) if i not in special], np.int32)
-        self.alike = copying.alike(tokens.spelled) if options.copy else None
+        self.alike = lists.alike(tokens.spelled) if options.copy else None
 
     def weigh(self, batch, rng):
         """Tokens with the end token, by what they weigh."""
@@ -63,8 +63,8 @@ class Lm(Objective):
         weight = real * batch.weight[:, None]
         if not (self.options.copy and batch.context.shape[1]):
             return weight
-        told = copying.told(batch.ids, batch.context, batch.context_length)
-        return weight * jnp.where(jnp.pad(told, ((0, 0), (0, 1))), copying.EMPHASIS, 1.0)
+        told = lists.told(batch.ids, batch.context, batch.context_length)
+        return weight * jnp.where(jnp.pad(told, ((0, 0), (0, 1))), lists.EMPHASIS, 1.0)
 
     def written(self, batch, rng):
         """The batch with the transcripts and contexts that are learned from: the same in both."""
@@ -75,7 +75,7 @@ class Lm(Objective):
         if not batch.context.shape[1]:
             return dataclasses.replace(batch, ids=ids)
         told = batch.context_length > 0
-        listed, length, context = copying.listed_targets(
+        listed, length, context = lists.listed_targets(
             *(batch.ids, batch.ids_length, batch.context, batch.context_length),
             *(keys, self.tokens.separator, batch.progress),
         )
@@ -87,7 +87,7 @@ class Lm(Objective):
         keys = per_example(rng, TEXT, batch.position)
         said, length = batch.ids, batch.ids_length
         if batch.context.shape[1]:
-            said, length = copying.doubted_slots(
+            said, length = lists.doubted_slots(
                 *(said, length, batch.context, batch.context_length, keys),
                 *(self.pieces, self.alike),
             )

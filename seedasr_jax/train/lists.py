@@ -1,0 +1,197 @@
+"""Lists of names to read from: what a fresh small decoder is taught of contexts; ours.
+
+A name in a list is spelled as it should be; what slots say of it is not quite that, as an encoder
+that has never met it would hear it. All of one example are drawn by its key.
+
+Dims: B batch, L tokens, C context tokens, V vocabulary.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from seedasr_jax import shapes
+
+RENAMED = 0.7  # of the lists: new names, in list and text alike
+ALONE = 0.8, 0.0  # of the lists: names are all that is said; at the start of a stage, at its end
+INSERTED = 0.2  # of the lists: one more name is said
+DECOYS = 0.3  # of the tokens of a list that tells nothing, in half of them: out of the text
+NAMES = 6  # at most, where they are all that is said
+CONFUSED = 0.7  # of what a list tells and slots do not say: they say what is spelled alike
+LONGER = 0.25  # of it: two pieces are said for one; as much is not said at all
+EMPHASIS = 2.0  # what a token that a list tells weighs in the loss: there are few
+_ALIKE = 8  # pieces that are spelled most like one
+_COMPARED = 16_384  # pieces at most, each with each
+
+_NOTHING = -1  # at the padding of a context: no token is like it
+
+
+def listed_targets(ids, ids_length, context, context_length, keys, separator, progress):
+    """Transcripts that their lists matter to, and lists of names that nobody has seen.
+
+    Some are only names of their list, in any order; some get a name of it put in anywhere. In most,
+    the tokens of the names change places with each other, in list and text alike: a name that is
+    always new must be read.
+
+    Args:
+        ids: [B L]; ids_length: [B]; keys: [B].
+        context: [B C] lists of names; context_length: [B]; 0 leaves an example as it is.
+        separator: id of the token between names.
+        progress: [B], of the stage, 0 to 1: it learns to follow a list, then where not to.
+
+    Returns:
+        [B L] ids, [B] lengths, [B C] context.
+    """
+    dims = shapes.check(context, "B C", shapes.check(ids, "B L"))
+    real = shapes.valid(context_length, dims["C"])
+
+    def one(ids, length, context, told, key, progress):
+        share = ALONE[0] + (ALONE[1] - ALONE[0]) * progress
+        kind, order, rename = jax.random.split(jax.random.fold_in(key, 1), 3)
+        names, ends = _shuffled(context, told, separator, order)
+        how_many, at, draw = jax.random.uniform(kind, (3,))
+        last = jnp.maximum((ends > 0).sum(), 1) - 1
+        first = jnp.minimum(ends[0], dims["L"])
+        alone = ends[jnp.minimum((NAMES * how_many).astype(jnp.int32), last)]
+        alone = jnp.minimum(alone, dims["L"])
+        inserted = _insert(ids, length, names, first, (at * (length + 1)).astype(jnp.int32))
+        said = jnp.pad(names, (0, max(dims["L"] - dims["C"], 0)))[: dims["L"]]
+        kind = jnp.where(told > 0, (draw < share).astype(int) + (draw < share + INSERTED), 0)
+        ids = jnp.stack([ids, inserted, said])[kind]
+        length = jnp.stack([length, jnp.minimum(length + first, dims["L"]), alone])[kind]
+        ids, context = _renamed(ids, context, rename, separator)
+        return ids, _with_decoys(ids, length, context, rename, separator), length
+
+    context = jnp.where(real, context, _NOTHING)
+    rows = (ids, ids_length, context, context_length, keys, progress)
+    ids, context, length = jax.vmap(one)(*rows)
+    ids = jnp.where(shapes.valid(length, dims["L"]), ids, 0)
+    return ids, length, jnp.where(real, context, 0)
+
+
+def _shuffled(context, told, separator, key):
+    """Names one after another in a random order: tokens [C], and [C] the end of each, then 0."""
+    size = context.shape[0]
+    real = jnp.arange(size) < told
+    entry = jnp.cumsum((context == separator) & real)
+    count = jnp.where(told > 0, entry[-1] + 1, 0)
+    exists = jnp.arange(size) < count
+    draws = jnp.where(exists, jax.random.uniform(key, (size,)), 2.0)
+    rank = jnp.argsort(jnp.argsort(draws))  # of each entry
+    spelled = real & (context != separator)
+    place = jnp.where(spelled, rank[entry] * size + jnp.arange(size), size * size)
+    names = context[jnp.argsort(place)]
+    each = jnp.zeros(size, jnp.int32).at[rank[entry]].add(spelled)
+    return names, jnp.where(exists, jnp.cumsum(each), 0)
+
+
+def _insert(ids, length, name, size, at):
+    """Puts the first `size` of a name before token `at`."""
+    number = jnp.arange(ids.shape[0])
+    before, inside = number < at, number < at + size
+    old = ids[jnp.where(before, number, jnp.maximum(number - size, 0))]
+    new = name[jnp.clip(number - at, 0, name.shape[0] - 1)]
+    return jnp.where(inside & ~before, new, old)
+
+
+def _renamed(ids, context, key, separator):
+    """Exchanges the tokens of a list's names among each other, in list and text, mostly."""
+    whether, which = jax.random.split(key)
+    same = context[:, None] == context[None]  # [C C]
+    first = jnp.argmax(same, 1)  # where a token stands first: all of it become one
+    spelled = (context != separator) & (context != _NOTHING)
+    once = spelled & (first == jnp.arange(len(first)))
+    draws = jnp.where(once, jax.random.uniform(which, context.shape), 2.0)
+    order = jnp.argsort(draws)[jnp.cumsum(once) - 1]  # of the n-th token: whose place it takes
+    new = jnp.where(spelled, context[order[first]], context)
+    at = jnp.argmax(ids[:, None] == context[None], 1)
+    mapped = jnp.where(told_tokens(ids, context), new[at], ids)
+    change = jax.random.bernoulli(whether, RENAMED)
+    return jnp.where(change, mapped, ids), jnp.where(change, new, context)
+
+
+def _with_decoys(ids, length, context, key, separator):
+    """Gives names that nobody says tokens of the text: one alike is no reason to follow a list."""
+    whether, where, which = jax.random.split(jax.random.fold_in(key, 1), 3)
+    idle = jax.random.bernoulli(whether) & ~told_tokens(ids, context).any()
+    spelled = (context != separator) & (context != _NOTHING)
+    decoy = idle & spelled & jax.random.bernoulli(where, DECOYS, context.shape)
+    at = jax.random.randint(which, context.shape, 0, jnp.maximum(length, 1))
+    return jnp.where(decoy, ids[at], context)
+
+
+def told(ids, context, context_length):
+    """[B L] and [B C] with [B] lengths -> [B L] bool: see `told_tokens`."""
+    real = shapes.valid(context_length, context.shape[1])
+    return jax.vmap(told_tokens)(ids, jnp.where(real, context, _NOTHING))
+
+
+def told_tokens(ids, context):
+    """[L] and [C] -> [L] bool: tokens that stand in the list beside the same neighbour."""
+    same = ids[:, None] == context[None]
+    pair = (same[:-1, :-1] & same[1:, 1:]).any(1)  # token and the next one
+    return jnp.pad(pair, (0, 1)) | jnp.pad(pair, (1, 0))
+
+
+def alike(spelled) -> np.ndarray | None:
+    """The pieces that are spelled most like each, by the letters and pairs of letters they share.
+
+    Args:
+        spelled: V texts.
+
+    Returns:
+        [V _ALIKE] int32; with nobody like it a piece has any. None for no or too many pieces.
+    """
+    if not 0 < len(spelled) <= _COMPARED:
+        return None
+    parts = [{*text, *zip(f" {text}", f"{text} ")} for text in spelled]
+    number = {part: n for n, part in enumerate(sorted(set().union(*parts), key=str))}
+    has = np.zeros((len(parts), len(number)), np.float32)
+    for row, own in zip(has, parts):
+        row[[number[part] for part in own]] = 1 / max(len(own), 1) ** 0.5
+    score = has @ has.T + np.random.default_rng(0).uniform(0, 1e-3, (len(parts),) * 2)
+    np.fill_diagonal(score, -1)
+    return np.argsort(-score, 1)[:, :_ALIKE].astype(np.int32)
+
+
+def doubted_slots(ids, ids_length, context, context_length, keys, pieces, near=None):
+    """What slots say: the transcript, but for a share of what a list tells, drawn anew.
+
+    The share is anything between none and all; all where names are all that is said. Without such
+    rows, and many, a decoder reads slots and never learns to follow a name through a list. Of what
+    is drawn anew some is left out, and as much said in two pieces: all that is behind it moves.
+
+    Args:
+        ids: [B L]; ids_length: [B]; context: [B C]; context_length: [B]; keys: [B].
+        pieces: [V'] int32, what is drawn from.
+        near: [V K] int32, what CONFUSED of them are drawn from instead; see `alike`.
+
+    Returns:
+        [B L] and [B] lengths.
+    """
+    dims = shapes.check(context, "B C", shapes.check(ids, "B L"))
+
+    def one(ids, length, context, key):
+        share, whether, which = jax.random.split(jax.random.fold_in(key, 2), 3)
+        told = told_tokens(ids, context)
+        alone = (told | (jnp.arange(dims["L"]) >= length)).all()
+        share = jnp.where(alone, 1.0, jax.random.uniform(share) ** 0.5)
+        wrong = told & jax.random.bernoulli(whether, share, ids.shape)
+        which, confused, kin, times = jax.random.split(which, 4)
+        twice = (2, dims["L"])
+        other = jnp.asarray(pieces)[jax.random.randint(which, twice, 0, len(pieces))]
+        if near is not None:
+            kin = jnp.asarray(near)[ids, jax.random.randint(kin, twice, 0, near.shape[1])]
+            other = jnp.where(jax.random.bernoulli(confused, CONFUSED, twice), kin, other)
+        heard = jnp.where(wrong, other, ids)
+        times = jax.random.uniform(times, ids.shape)
+        count = jnp.where(wrong, 1 + (times < LONGER) - (times > 1 - LONGER), 1)
+        count = jnp.where(jnp.arange(dims["L"]) < length, count, 0)
+        ends, place = jnp.cumsum(count), jnp.arange(dims["L"])
+        token = jnp.minimum((place[:, None] >= ends[None]).sum(1), dims["L"] - 1)
+        heard = heard[place - (ends - count)[token], token]  # the first of its slots, or the second
+        return heard, jnp.clip(ends[-1], jnp.minimum(length, 1), dims["L"])
+
+    context = jnp.where(shapes.valid(context_length, dims["C"]), context, _NOTHING)
+    said, length = jax.vmap(one)(ids, ids_length, context, keys)
+    return jnp.where(shapes.valid(length, dims["L"]), said, 0), length
