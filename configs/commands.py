@@ -74,7 +74,7 @@ def get_config():
     s.eval = dict(tasks=DEV, decode="ctc", every=1000)
 
     s = stage("lm", 8000, dict(decoder="fresh"), ("decoder",), common.adamw(1.3e-3))
-    s.objective.update(copy=True, tail=6)
+    s.objective.update(copy=True, tail=6, sustained=True)
     s.data = common.data(TRAIN, TEXT)
     s.data.contexts = dict(tokens=TOLD, plain=0.15, irrelevant=0.2, distractors=5)
 

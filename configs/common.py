@@ -190,7 +190,7 @@ def data(mixture, buckets, **changes):
 
 OBJECTIVES = {  # kind -> options that most recipes share
     "ctc": dict(labels="none"),
-    "lm": dict(copy=False, tail=0),
+    "lm": dict(copy=False, tail=0, sustained=False),
 }
 
 

@@ -6,6 +6,7 @@ Dims: B batch, L tokens, V vocabulary.
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from seedasr_jax.train import copying
 
@@ -37,14 +38,17 @@ def test_some_random_targets_use_few_symbols():
     assert 0.15 < (symbols > 20).mean() < 0.35 and 0.4 < (symbols == 1).mean() < 0.6
 
 
-def copied(table, tail=0):
-    copy = jax.jit(copying.copy_slots, static_argnums=(4, 5))
-    return copy(IDS, LENGTH, KEYS, table, BLANK, tail)
+def copied(table, tail=0, sustained=False):
+    copy = jax.jit(copying.copy_slots, static_argnums=(4, 5, 6))
+    return copy(IDS, LENGTH, KEYS, table, BLANK, tail, sustained)
 
 
-def test_copied_slots_say_the_tokens_in_order():
+@pytest.mark.parametrize("sustained", [False, True])
+def test_copied_slots_say_the_tokens_in_order(sustained):
     """One-hot embeddings show what each slot is made of."""
-    slots, length, clock = (np.asarray(x) for x in copied(jnp.eye(VOCABULARY)))
+    made = copied(jnp.eye(VOCABULARY), sustained=sustained)
+    slots, length, clock = (np.asarray(x) for x in made)
+    least, most = (1 - copying.UNSURE, copying.RUN + copying.GAP) if sustained else (0.6, 4)
     assert slots.shape == (ROWS, copying.SLOTS * TOKENS, VOCABULARY)
     wrong = total = 0
     for b in range(ROWS):
@@ -52,22 +56,29 @@ def test_copied_slots_say_the_tokens_in_order():
         assert not slots[b, length[b] :].any()
         np.testing.assert_allclose(real.sum(-1), 1, rtol=1e-5)  # a mixture
         assert now[-1] == LENGTH[b] and set(np.diff(now)) <= {0, 1} and now[0] in (0, 1)
-        assert (real.max(-1) >= 1 - copying.UNSURE - 1e-6).all()  # soft, but it has a main part
+        assert (real.max(-1) >= least - 1e-6).all()  # soft, but it has a main part
         spoken = np.concatenate([[now[0]], np.diff(now)]) == 1  # where a token begins
         shown = real[spoken].argmax(-1)
         wrong += (shown != IDS[b, : LENGTH[b]]).sum()
         total += LENGTH[b]
         each = np.diff(np.append(np.flatnonzero(spoken), length[b]))
-        assert max(each) <= copying.RUN + copying.GAP  # its own, the next one's blanks
+        assert max(each) <= most + 2  # its own, the next one's blanks; before the first
     assert 0 < wrong < 0.12 * total  # 5 % are another token, on purpose
 
 
-def test_copied_slots_have_gaps_and_runs_by_example():
+def test_copied_slots_have_gaps_and_repeats():
+    _, length, _ = copied(jnp.eye(VOCABULARY))
+    each = np.asarray(length) / LENGTH
+    assert 2 < each.mean() < 3 and each.max() > 3 and each.min() >= 1
+
+
+def test_sustained_slots_have_gaps_and_runs_by_example():
     rows = 300
     ids, length = np.tile(np.arange(2, 12), (rows, 1)), np.full(rows, 10)
     keys = jax.random.split(jax.random.key(1), rows)
-    copy = jax.jit(copying.copy_slots, static_argnums=4)
-    slots, size, clock = (np.asarray(x) for x in copy(ids, length, keys, jnp.eye(13), BLANK))
+    copy = jax.jit(copying.copy_slots, static_argnums=(4, 5, 6))
+    made = copy(ids, length, keys, jnp.eye(13), BLANK, 0, True)
+    slots, size, clock = (np.asarray(x) for x in made)
     assert (size <= copying.SLOTS * 10).all() and (clock.max(1) == 10).all()
     each = size / 10
     assert 2 < each.mean() < 3 and each.max() > 3.5

@@ -178,7 +178,7 @@ def test_alike_is_what_shares_letters_and_their_order():
 
 
 def test_what_a_list_tells_weighs_more():
-    options = dict(copy=True, tail=2)
+    options = dict(copy=True, tail=2, sustained=True)
     stage = tiny.stage("lm", ("decoder",), ("decoder",), objective=options)
     objective = objectives.make(stage, tiny.TOKENS, tiny.VOCABULARY)
     batch = tiny.batch(3, context=4, tokens=6)

@@ -23,8 +23,8 @@ DRAWS = {f"augment.{k}": v for k, v in tiny.ALL_DRAWS.items()} | {"model.encoder
 CLOCK = {"model.small.speech_positions": "ctc_onsets", "model.small.transcript_position": 9}
 TEXT = dict(kind="lm", parts=("decoder",), trains=("decoder",))
 KINDS = {
-    "lm": dict(objective=dict(copy=False, tail=0), **TEXT),
-    "lm_copy": dict(objective=dict(copy=True, tail=2), **TEXT, **CLOCK),
+    "lm": dict(objective=dict(copy=False, tail=0, sustained=False), **TEXT),
+    "lm_copy": dict(objective=dict(copy=True, tail=2, sustained=True), **TEXT, **CLOCK),
     "ctc": dict(kind="ctc", parts=HEARS[:2], trains=HEARS[:2], **DRAWS),
     "ctc by the clock": dict(
         kind="ctc",

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from seedasr_jax import shapes
 
 SLOTS = 4  # of one token, on the average of an example, at most
-RUN, GAP = 6, 2  # slots of one token and blanks before it, at most: an example has less, or as many
+RUN, GAP = 6, 2  # sustained: slots of one token and blanks before it, at most
 WRONG = 0.05  # of all slots
-UNSURE = 0.55  # of a slot is something else, at most
+UNSURE = 0.55  # sustained: share of a slot that is something else, at most
 
 
 def random_targets(ids, ids_length, keys, pieces):
@@ -36,17 +36,18 @@ def random_targets(ids, ids_length, keys, pieces):
     return jnp.where(shapes.valid(ids_length, dims["L"]), jax.vmap(one)(ids, keys), 0)
 
 
-def copy_slots(ids, ids_length, keys, table, blank, tail=0):
+def copy_slots(ids, ids_length, keys, table, blank, tail=0, sustained=False):
     """Slots as a CTC encoder would give them: gaps, repeats, soft mixtures, 5 % wrong.
 
-    Heads differ: some name a token in one frame and have blanks between, some (those that learned
-    from labels of frames) in all of its frames. So do the examples here. Measured on the small
-    recipe of commands: runs of 1 to 16 frames, 2.4 on average; the likeliest token has 0.58, 0.73,
-    0.90 of a frame in 5, 10 and 20 % of them, a neighbour the rest in one of five.
+    Heads differ. Most name a token in a frame or two, with blanks between. One that learned from
+    labels of frames names it in all of its frames, and takes neighbours for each other where they
+    meet: runs of 1 to 16, 2.4 on average; the likeliest token has 0.58, 0.73, 0.90 of a frame in 5,
+    10 and 20 % of them, a neighbour the rest in one of five (measured, recipe `commands`).
 
     Args:
         ids: [B L]; ids_length: [B]; keys: [B]; table: [V E] embeddings.
         tail: blanks behind the last token, at most.
+        sustained: as of a head of the second kind, and of all between it and the first.
 
     Returns:
         [B S E] slots, [B] real ones, and [B S] int32 the clock: tokens begun so far.
@@ -55,29 +56,47 @@ def copy_slots(ids, ids_length, keys, table, blank, tail=0):
     size = SLOTS * dims["L"] + tail
 
     def one(ids, length, key):
-        keys = jax.random.split(key, 8)
-        most = jnp.floor(jax.random.uniform(keys[0], (2,)) * jnp.array([RUN, GAP + 1]))
-        run = jnp.floor(jax.random.uniform(keys[1], ids.shape) * (most[0] + 1)).astype(int) + 1
-        gap = jnp.floor(jax.random.uniform(keys[2], ids.shape) * (most[1] + 1)).astype(int)
+        keys = jax.random.split(key, 5)
         real = jnp.arange(dims["L"]) < length
-        fits = jnp.where(real, gap + run, 0).sum() <= SLOTS * dims["L"]
-        each, gap = jnp.where(real, jnp.where(fits, gap + run, 1), 0), jnp.where(fits, gap, 0)
+        gap, run = (_sustained if sustained else _peaky)(keys[0], keys[1], real)
+        each = jnp.where(real, gap + run, 0)
         ends = jnp.cumsum(each)
         slot = jnp.arange(size)
         last = jnp.maximum(length, 1) - 1
         token = jnp.minimum((slot[:, None] >= ends[None]).sum(1), last)
         silent = (slot < (ends - each + gap)[token]) | (slot >= ends[-1])
-        wrong = jax.random.bernoulli(keys[3], WRONG, slot.shape)
-        other = ids[jax.random.randint(keys[4], slot.shape, 0, last + 1)]
-        shown = jnp.where(wrong, other, jnp.where(silent, blank, ids[token]))
-        before, after = ids[jnp.maximum(token - 1, 0)], ids[jnp.minimum(token + 1, last)]
-        near = jnp.stack([jnp.full_like(other, blank), before, after, other])
-        beside = near[jax.random.randint(keys[5], slot.shape, 0, len(near)), slot]
-        doubt = jax.random.uniform(keys[6], slot.shape)
-        doubt = UNSURE * jnp.where(silent, doubt, doubt**5)[:, None]
-        slots = (1 - doubt) * table[shown] + doubt * table[beside]
-        behind = jax.random.randint(keys[7], (), 0, tail + 1)
+        shown = jnp.where(silent, blank, ids[token])
+        wrong = jax.random.bernoulli(keys[2], WRONG, shown.shape)
+        other = ids[jax.random.randint(keys[3], shown.shape, 0, last + 1)]
+        shown = jnp.where(wrong, other, shown)
+        if sustained:
+            before, after = ids[jnp.maximum(token - 1, 0)], ids[jnp.minimum(token + 1, last)]
+            near = jnp.stack([jnp.full_like(other, blank), before, after, other])
+            which, doubt = jax.random.split(keys[4])
+            beside = near[jax.random.randint(which, shown.shape, 0, len(near)), slot]
+            doubt = jax.random.uniform(doubt, shown.shape)
+            share = 1 - UNSURE * jnp.where(silent, doubt, doubt**5)
+        else:
+            beside = jnp.where(silent, other, blank)
+            share = jax.random.uniform(keys[4], shown.shape, minval=0.6, maxval=1.0)
+        slots = share[:, None] * table[shown] + (1 - share)[:, None] * table[beside]
+        behind = jax.random.randint(jax.random.fold_in(key, 3), (), 0, tail + 1)
         return slots, ends[-1] + behind, token + 1 - (silent & (slot < ends[-1]))
 
     slots, length, clock = jax.vmap(one)(ids, ids_length, keys)
     return shapes.zero_padding(slots, length), length, clock
+
+
+def _peaky(gaps, runs, real):
+    """[L] blanks before each token, and [L] its own slots: one or two."""
+    return jax.random.randint(gaps, real.shape, 0, 3), jax.random.randint(runs, real.shape, 1, 3)
+
+
+def _sustained(gaps, runs, real):
+    """The same, as long as an example draws; a slot for each token where they had no room."""
+    gaps, most_gap = jax.random.split(gaps)
+    runs, most_run = jax.random.split(runs)
+    gap = jax.random.randint(gaps, real.shape, 0, jax.random.randint(most_gap, (), 1, GAP + 2))
+    run = jax.random.randint(runs, real.shape, 1, jax.random.randint(most_run, (), 2, RUN + 2))
+    fits = jnp.where(real, gap + run, 0).sum() <= SLOTS * len(real)
+    return jnp.where(fits, gap, 0), jnp.where(fits, run, 1)

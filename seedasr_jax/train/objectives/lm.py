@@ -27,11 +27,13 @@ class Lm(Objective):
     class Options:
         """`copy`: transcripts, half of them random, are read from slots.
 
-        `tail`: blank slots behind the last token, at most.
+        `tail`: blank slots behind the last token, at most. `sustained`: tokens have all slots of
+        their sound, as of a CTC head that learned from labels of frames.
         """
 
         copy: bool
         tail: int
+        sustained: bool
 
     def __init__(self, stage, tokens, vocabulary, options):
         self.stage, self.tokens, self.vocabulary = stage, tokens, vocabulary
@@ -93,7 +95,6 @@ class Lm(Objective):
             )
         table = model.decoder.pieces(jnp.arange(self.vocabulary))
         blank = self.tokens.pad
-        slots, length, clock = copying.copy_slots(
-            said, length, keys, table, blank, self.options.tail
-        )
+        options = (self.options.tail, self.options.sustained)
+        slots, length, clock = copying.copy_slots(said, length, keys, table, blank, *options)
         return Speech(slots, length, clock if model.clocked else None)
