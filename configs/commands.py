@@ -3,7 +3,7 @@
     seedasr train --config=commands --workdir=runs/commands
 
 ssl1 -> probe -> kmeans -> ssl2 on speech alone, ctc, lm, then sft -> context_sft -> rl. All is
-chosen on `dev`, voices and sentences of its own. Still in the making: no figures yet.
+chosen on `dev`, voices and sentences of its own. In the making: docs/results.md.
 
 Ours, not the paper's: the `ctc` stage, phone and token labels by the synthesiser's own clock
 (`stages.ctc.objective.labels`), the CTC auxiliary loss, and what stands in `model.small`.
