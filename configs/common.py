@@ -146,6 +146,7 @@ def graph(name, **changes):
             converter_input="frames",
             mix=False,
             flag=False,
+            spelled=False,
             phones=0,
             labels=1,
         ),

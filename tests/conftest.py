@@ -21,6 +21,7 @@ ONLY_WITH = {
     "test_parity.py": "parity",
     "test_more_faults.py": "faults",
     "test_page.py": "browser",
+    "test_digits.py": "full",
     "test_quickstart.py": "full",
     "test_readme.py": "full",
 }
@@ -35,7 +36,7 @@ def pytest_addoption(parser):
         help="also compare with PyTorch and transformers, which must be installed (extra: parity)",
     )
     parser.addoption("--faults", action="store_true", help="also kill training ten times more")
-    parser.addoption("--full", action="store_true", help="also the quickstart and the README")
+    parser.addoption("--full", action="store_true", help="also the recipes whole, and the README")
     parser.addoption("--browser", action="store_true", help="also open pages with Chromium")
 
 

@@ -25,6 +25,7 @@ DEVICES = {
         converter_input="ctc_posteriors",
         mix=True,
         flag=True,
+        spelled=True,
     ),
 }
 

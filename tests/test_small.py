@@ -75,3 +75,24 @@ def test_a_reader_mixes_the_token_before_and_flags_what_is_told():
 def test_a_device_that_is_none(name):
     with pytest.raises(ConfigError, match=rf"model.small.{name}: expected 'frames' or 'ctc_\w+'"):
         tiny.stage("ctc", ("encoder", "ctc_head"), ("encoder",), **{f"model.small.{name}": "onset"})
+
+
+def test_spelling_says_how_much_texts_share():
+    has = small.spelling(["bell", "vell", "corn", "", "三"])
+    alike = has @ has.T
+    np.testing.assert_allclose(np.diag(alike), [1, 1, 1, 0, 1], atol=1e-6)
+    # Five of eight: e, l, el, ll, and the end behind l.
+    assert alike[0, 1] == pytest.approx(5 / 8, abs=1e-6)
+    assert alike[0, 2] == 0 and alike[0, 4] == 0
+
+
+def test_pieces_that_are_spelled_alike_start_alike_and_no_longer_than_others():
+    table = jax.random.normal(jax.random.key(0), (8, 512)) * 512**-0.5
+    texts = ("bell", "vell", "corn", "", "三")
+    made = small.spelled_alike(table, texts, jax.random.key(1))
+    np.testing.assert_array_equal(made[5:], table[5:])  # no such piece
+    length = jnp.linalg.norm(made, axis=1)
+    np.testing.assert_allclose(length[jnp.array([0, 1, 2, 4])], 1.0, atol=0.15)
+    unit = made / length[:, None]
+    assert 0.2 < unit[0] @ unit[1] < 0.45  # half of 5/8
+    assert abs(unit[0] @ unit[2]) < 0.15

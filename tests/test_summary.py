@@ -9,7 +9,7 @@ from seedasr_jax.launch import quickstart, summary
 
 SETTING = sweep.Setting("greedy", "basic@1", "mixed", 9)
 STAGES = ("ssl1", "probe", "kmeans", "ssl2", "ctc", "lm", "sft", "context_sft", "rl")
-DECODINGS = ("", "beam4,alpha=0.5", "beam4,alpha=0.5,prune=off")
+DECODINGS = ("", "beam4,alpha=6", "beam4,alpha=6,prune=off")
 
 
 def utterance(number, reference, hypothesis, **more):

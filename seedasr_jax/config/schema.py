@@ -105,6 +105,7 @@ class Small:
     converter_input: str  # "frames" (the paper's form) or "ctc_posteriors"
     mix: bool  # each token's embedding takes a learned share of the one before
     flag: bool  # a learned vector is added to the tokens of a context
+    spelled: bool  # embeddings of pieces that are spelled alike start alike
     phones: int  # classes of phones, where the clock labels frames; 0: it does not
     labels: int  # that ssl1 predicts of each encoder frame, one after another; 1: the paper's form
 

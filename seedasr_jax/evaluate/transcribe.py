@@ -70,8 +70,8 @@ class Transcriber:
             rate: samples per second.
             context: text that helps: what was said before, who takes part, what it is about.
             hotwords: words and names that may be said.
-            decode: a name of decode/methods.py. Empty: the checkpoint's own way, and with a context
-                the joint beam search `methods.WITH_CONTEXT`.
+            decode: a name of decode/methods.py. Empty: the checkpoint's own way; with a context, if
+                that is no search that reads one, the joint beam search `methods.WITH_CONTEXT`.
 
         Raises:
             DataError: an empty wave. ConfigError: a decoding that the model cannot do, or one that
@@ -115,7 +115,8 @@ class Transcriber:
 
     def _method(self, context, decode) -> str:
         """What to decode with, where all that was asked for can be done."""
-        method = decode or (methods.WITH_CONTEXT if context else self.method)
+        own = self.method if methods.parse(self.method).alpha else methods.WITH_CONTEXT
+        method = decode or (own if context else self.method)
         if context and "decoder" not in self.recogniser.parts:
             raise ConfigError(
                 f"{self.label}: its parts ({', '.join(self.recogniser.parts)}) read no context:"

@@ -75,7 +75,7 @@ class AcLLM(nnx.Module):
             else:
                 self.converter = Converter(*widths, splice=splice, **options)
         if "decoder" in parts:
-            more = dict(lora=model.lora, small=model.small, remat=remat)
+            more = dict(lora=model.lora, small=model.small, spelled=tokens.spelled, remat=remat)
             self.decoder = Decoder(model.decoder, vocabulary, **more, **options)
         if "phone_head" in parts:
             self.phone_head = small.PhoneHead(widths[0], model.small.phones, **options)

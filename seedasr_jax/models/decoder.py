@@ -21,7 +21,7 @@ from seedasr_jax.models.layers import (
     matmul,
     padded_vocabulary,
 )
-from seedasr_jax.models.small import Reader
+from seedasr_jax.models.small import Reader, spelled_alike
 
 
 class GatedFeedForward(nnx.Module):
@@ -56,14 +56,17 @@ class DecoderBlock(nnx.Module):
 class Decoder(nnx.Module):
     """A causal language model over embeddings; positions are given, not assumed."""
 
-    def __init__(self, config, vocabulary, *, lora, remat, dtype, rngs, small=None):
+    def __init__(self, config, vocabulary, *, lora, remat, dtype, rngs, small=None, spelled=()):
         """`vocabulary`: pieces of the tokenizer, used where config.vocabulary is 0.
 
-        `small`: config.Small, or None for none of its devices.
+        `small`: config.Small, or None for none of its devices; `spelled`: texts of the pieces.
         """
         self.vocabulary = config.vocabulary or vocabulary
         self.embed_scale, self.config, self.dtype = config.embed_scale, config, dtype
         self.embed = Embed(self.vocabulary, config.width, dtype=dtype, rngs=rngs)
+        if small is not None and small.spelled:
+            table = self.embed.table
+            table[...] = spelled_alike(table[...], spelled, rngs.params())
 
         def block(rngs):
             return DecoderBlock(config, lora=lora, dtype=dtype, rngs=rngs)

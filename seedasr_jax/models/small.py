@@ -6,12 +6,14 @@ A tiny decoder cannot track which speech slot comes next when slots have gaps an
 positions give the slots of the k-th token the position k: the clock is the running count of CTC
 onsets; train/copying.py teaches a fresh decoder to read them. A linear layer cannot map frames to a
 thousand embeddings in a few hundred steps: `expected_pieces` does what the CTC head knows already.
-`Reader` helps a few layers to copy a name out of a list.
+`Reader` helps a few layers to copy a name out of a list; with `spelled_alike` a name that was
+misheard still looks like the one in the list.
 """
 
 from flax import nnx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from seedasr_jax import shapes
 from seedasr_jax.models.converter import Converter
@@ -39,6 +41,32 @@ def expected_pieces(logits, table):
     """CTC logits [B T V] and embeddings [V E] -> each frame's expected embedding [B T E]."""
     shapes.check(table, "V E", shapes.check(logits, "B T V"))
     return jnp.einsum("BTV,VE->BTE", jax.nn.softmax(logits, -1), table)
+
+
+def spelling(texts) -> np.ndarray:
+    """[V F] float32: the letters and pairs of letters of each of V texts, rows of length 1.
+
+    The product of two rows says how much they are spelled alike; a text of nothing has zeros.
+    """
+    parts = [{*text, *zip(f" {text}", f"{text} ")} if text else set() for text in texts]
+    number = {part: n for n, part in enumerate(sorted(set().union(*parts), key=str))}
+    has = np.zeros((len(parts), max(len(number), 1)), np.float32)
+    for row, own in zip(has, parts):
+        row[[number[part] for part in own]] = 1 / max(len(own), 1) ** 0.5
+    return has
+
+
+def spelled_alike(table, texts, key):
+    """Embeddings [V E] to start from: half of each is noise, half follows from its spelling.
+
+    Args:
+        table: [V' E] random rows; those past the texts stay.
+        texts: of V pieces.
+        key: of the projection of letters.
+    """
+    has = spelling(texts)
+    letters = jax.random.normal(key, (has.shape[1], table.shape[1])) * table.shape[1] ** -0.5
+    return table.at[: len(has)].set((table[: len(has)] + has @ letters) * 0.5**0.5)
 
 
 class MeanConverter(Converter):

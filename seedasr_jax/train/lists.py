@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seedasr_jax import shapes
+from seedasr_jax.models import small
 
 RENAMED = 0.7  # of the lists: new names, in list and text alike
 ALONE = 0.8, 0.0  # of the lists: names are all that is said; at the start of a stage, at its end
@@ -62,7 +63,7 @@ def listed_targets(ids, ids_length, context, context_length, keys, separator, pr
         ids, context = _renamed(ids, context, rename, separator)
         return ids, _with_decoys(ids, length, context, rename, separator), length
 
-    context = jnp.where(real, context, _NOTHING)
+    context = _marked(context, context_length)
     rows = (ids, ids_length, context, context_length, keys, progress)
     ids, context, length = jax.vmap(one)(*rows)
     ids = jnp.where(shapes.valid(length, dims["L"]), ids, 0)
@@ -122,8 +123,12 @@ def _with_decoys(ids, length, context, key, separator):
 
 def told(ids, context, context_length):
     """[B L] and [B C] with [B] lengths -> [B L] bool: see `told_tokens`."""
-    real = shapes.valid(context_length, context.shape[1])
-    return jax.vmap(told_tokens)(ids, jnp.where(real, context, _NOTHING))
+    return jax.vmap(told_tokens)(ids, _marked(context, context_length))
+
+
+def _marked(context, context_length):
+    """[B C] lists with _NOTHING at the padding."""
+    return jnp.where(shapes.valid(context_length, context.shape[1]), context, _NOTHING)
 
 
 def told_tokens(ids, context):
@@ -144,12 +149,8 @@ def alike(spelled) -> np.ndarray | None:
     """
     if not 0 < len(spelled) <= _COMPARED:
         return None
-    parts = [{*text, *zip(f" {text}", f"{text} ")} for text in spelled]
-    number = {part: n for n, part in enumerate(sorted(set().union(*parts), key=str))}
-    has = np.zeros((len(parts), len(number)), np.float32)
-    for row, own in zip(has, parts):
-        row[[number[part] for part in own]] = 1 / max(len(own), 1) ** 0.5
-    score = has @ has.T + np.random.default_rng(0).uniform(0, 1e-3, (len(parts),) * 2)
+    has = small.spelling(spelled)
+    score = has @ has.T + np.random.default_rng(0).uniform(0, 1e-3, (len(has),) * 2)
     np.fill_diagonal(score, -1)
     return np.argsort(-score, 1)[:, :_ALIKE].astype(np.int32)
 
@@ -192,6 +193,6 @@ def doubted_slots(ids, ids_length, context, context_length, keys, pieces, near=N
         heard = heard[place - (ends - count)[token], token]  # the first of its slots, or the second
         return heard, jnp.clip(ends[-1], jnp.minimum(length, 1), dims["L"])
 
-    context = jnp.where(shapes.valid(context_length, dims["C"]), context, _NOTHING)
+    context = _marked(context, context_length)
     said, length = jax.vmap(one)(ids, ids_length, context, keys)
     return jnp.where(shapes.valid(length, dims["L"]), said, 0), length

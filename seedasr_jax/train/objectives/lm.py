@@ -5,12 +5,17 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
-from seedasr_jax.losses.cross_entropy import cross_entropy
-from seedasr_jax.models import acllm
 from seedasr_jax.models.acllm import Speech
 from seedasr_jax.train import copying, lists
 from seedasr_jax.train.objectives.registry import register
-from seedasr_jax.train.objectives.shared import TEXT, Objective, count, per_example
+from seedasr_jax.train.objectives.shared import (
+    TEXT,
+    Objective,
+    count,
+    per_example,
+    text_loss,
+    text_weights,
+)
 
 
 @register("lm")
@@ -55,14 +60,12 @@ class Lm(Objective):
         else:
             prefix = model.prefix(batch, self.slots(model, batch, rng))
             logits = model.transcribe_forced(prefix, batch.ids, batch.ids_length)
-        wanted, _ = acllm.targets(batch.ids, batch.ids_length, self.tokens.eos)
-        loss = cross_entropy(logits, wanted, self.importance(batch)) / weights["text"]
-        return loss, {"loss": loss}
+        nats = text_loss(logits, batch, self.tokens.eos, self.importance(batch))
+        return nats / weights["text"], {"loss": nats / weights["text"]}
 
     def importance(self, batch):
         """[B L+1] what each token and the end token weigh; 0 at padding."""
-        _, real = acllm.targets(batch.ids, batch.ids_length, self.tokens.eos)
-        weight = real * batch.weight[:, None]
+        weight = text_weights(batch, self.tokens.eos)
         if not (self.options.copy and batch.context.shape[1]):
             return weight
         told = lists.told(batch.ids, batch.context, batch.context_length)

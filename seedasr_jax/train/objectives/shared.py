@@ -27,10 +27,16 @@ def count(tokens):
     return jnp.maximum(tokens.sum(), 1.0)
 
 
-def text_loss(logits, batch, eos):
-    """Sum of nats of transcript and end token, by the examples' weights."""
-    wanted, real = acllm.targets(batch.ids, batch.ids_length, eos)
-    return cross_entropy(logits, wanted, real * batch.weight[:, None])
+def text_loss(logits, batch, eos, weights=None):
+    """Sum of nats of transcript and end token, by [B L+1] weights; see `text_weights`."""
+    wanted, _ = acllm.targets(batch.ids, batch.ids_length, eos)
+    return cross_entropy(logits, wanted, text_weights(batch, eos) if weights is None else weights)
+
+
+def text_weights(batch, eos):
+    """[B L+1]: an example's weight at its tokens and the end token, 0 behind."""
+    _, real = acllm.targets(batch.ids, batch.ids_length, eos)
+    return real * batch.weight[:, None]
 
 
 class Objective:
