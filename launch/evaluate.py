@@ -78,14 +78,14 @@ def run(
     say(f"checkpoint {opened.label}")
     recogniser = transcribe.open_recogniser(opened)
     stage = opened.stage
-    able = recognisers.methods(recogniser.parts)
-    if not able:
+    if not recognisers.methods(recogniser.parts):
         raise ConfigError(
             f"{opened.label}: its parts ({', '.join(recogniser.parts)}) transcribe nothing; score"
             " a stage that has an encoder and a CTC head or a decoder"
         )
     chosen = normalizer or stage.eval.normalizer
-    method = methods.chosen(decode, beam, alpha, able[0])
+    own = recognisers.own_method(stage.eval.decode, recogniser.parts)
+    method = methods.chosen(decode, beam, alpha, own)
     setting = sweep.Setting(method.name, chosen, stage.eval.unit, stage.eval.tokens)
     sweep.check(recogniser, setting)
     cache = cache or stage.run.cache or pathlib.Path(opened.folder).parent / "cache"
@@ -108,8 +108,8 @@ def run(
         if method.alpha and not evaluation.context_tokens:
             say(f"{evaluation.name}: no utterance has a context: alpha changes nothing")
     cells = [(opened.label, e.name, setting.decode, chosen) for e in evaluations]
-    own = pathlib.Path(opened.folder) / FOLDER / config.digest({"cells": cells})[:8]
-    folder = pathlib.Path(out) if out else own
+    here = pathlib.Path(opened.folder) / FOLDER / config.digest({"cells": cells})[:8]
+    folder = pathlib.Path(out) if out else here
     found = _found(folder, cells)
     if kept and found:
         return found, sweep.table(found)

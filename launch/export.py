@@ -48,8 +48,8 @@ def bundle(checkpoint, out: pathlib.Path) -> str:
     if "encoder" in opened.parts() and not recognisers.methods(opened.parts()):
         written = export_bundle(opened, out, _same_frames(opened, waves), parts=("encoder",))
         return f"{written}: bundle of the encoder of {opened.label}, which recognises nothing yet"
-    recogniser, normalizer = transcribe.open_recogniser(opened), opened.stage.data.normalizer
-    original = transcribe.Transcriber(recogniser, opened.label, normalizer)
+    recogniser = transcribe.open_recogniser(opened)
+    original = transcribe.Transcriber(recogniser, opened.label, opened.stage)
     expected = original.transcribe_many(waves)
 
     def check(folder):

@@ -77,6 +77,12 @@ def test_the_corpus_is_as_hard_as_it_is_meant_to_be(summary):
     commands.require(summary["data"])
 
 
+def test_lists_are_read_as_the_recipe_says(out):
+    for stage in ("context_sft", "rl"):
+        rows = (out / stage / "eval/own/results.jsonl").read_text().splitlines()
+        assert {json.loads(row)["decode"] for row in rows} == {"beam4,alpha=6,prune=off"}
+
+
 def test_totals_and_transcript(summary, out):
     totals = summary["totals"]
     assert totals["peak_rss_gib"] < 8 and totals["install_seconds"] == 30

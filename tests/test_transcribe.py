@@ -1,5 +1,6 @@
 """Waves and files to text: from Python, from the command line, and without TensorFlow."""
 
+import copy
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ import tones
 import seedasr_jax
 from seedasr_jax.audio import files
 from seedasr_jax.decode import methods
+from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import ConfigError, DataError, UserError
 from seedasr_jax.launch import cli
 
@@ -192,3 +194,19 @@ def test_transcribing_needs_no_tensorflow(trained, recorded, transcriber):
     assert [row["text"] for row in rows] == list(TEXTS)
     assert set(rows[0]) == {"audio", "text", "tokens", "logprobs", "segments"}
     assert set(rows[0]["segments"][0]) == {"start", "end", "text"}
+
+
+def test_a_checkpoint_decodes_as_its_stage_says_where_it_can():
+    own, whole = recognisers.own_method, ("encoder", "ctc_head", "converter", "decoder")
+    assert own("beam4,prune=off,alpha=6", whole) == "beam4,alpha=6,prune=off"
+    assert own("ctc", whole) == "ctc"
+    assert own("greedy", whole[:2]) == "ctc"
+
+
+def test_a_context_is_read_by_the_checkpoints_own_search(transcriber):
+    wave = tones.wave("low mid", 7)
+    own = copy.copy(transcriber)
+    own.method = "beam2,alpha=6,prune=off"
+    told = own.transcribe(wave, files.RATE, context="mid, mid")
+    assert told == transcriber.transcribe(wave, files.RATE, context="mid, mid", decode=own.method)
+    assert told != transcriber.transcribe(wave, files.RATE, context="mid, mid")

@@ -42,6 +42,14 @@ def methods(parts) -> tuple[str, ...]:
     return found + (("ctc",) if "ctc_head" in parts else ())
 
 
+def own_method(decode: str, parts) -> str:
+    """What a checkpoint decodes with where nothing is said: `eval.decode` of its stage, if its
+    parts can do that, else the first of `methods`.
+    """
+    able, own = methods(parts), named.parse(decode)
+    return own.name if own.kind in able else able[0]
+
+
 class Recogniser:
     """Decodes Batches; compiled once per shape."""
 

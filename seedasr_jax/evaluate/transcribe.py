@@ -13,6 +13,7 @@ import numpy as np
 
 from seedasr_jax import batch as batches
 from seedasr_jax import checkpoint as checkpoints
+from seedasr_jax import config
 from seedasr_jax.audio import files
 from seedasr_jax.batch import Batch
 from seedasr_jax.decode import methods
@@ -49,18 +50,18 @@ class Result:
 class Transcriber:
     """A recogniser that takes waves; shapes are padded to few sizes, so that few are compiled."""
 
-    def __init__(self, recogniser: Recogniser, label: str, normalizer: str):
-        """`label`: of the checkpoint, for people; `normalizer`: of the text that it was trained on,
-        which a context goes through too.
+    def __init__(self, recogniser: Recogniser, label: str, stage: config.Stage):
+        """`label`: of the checkpoint, for people; `stage`: how it decodes, and the normaliser of
+        the text that it was trained on, which a context goes through too.
         """
-        self.recogniser, self.label, self.normalizer = recogniser, label, normalizer
-        able = recognisers.methods(recogniser.parts)
-        if not able:
+        self.recogniser, self.label = recogniser, label
+        self.normalizer = stage.data.normalizer
+        if not recognisers.methods(recogniser.parts):
             raise UserError(
                 f"{label}: its parts ({', '.join(recogniser.parts)}) transcribe nothing; take a"
                 " stage that has an encoder and a CTC head or a decoder"
             )
-        self.method = able[0]
+        self.method = recognisers.own_method(stage.eval.decode, recogniser.parts)
 
     def transcribe(self, wave, rate: int, *, context="", hotwords=(), decode="") -> Result:
         """Transcribes one wave.
@@ -189,7 +190,7 @@ def load(path) -> Transcriber:
         UserError: there is no such checkpoint, or it cannot transcribe.
     """
     opened = checkpoints.open_checkpoint(path)
-    return Transcriber(open_recogniser(opened), opened.label, opened.stage.data.normalizer)
+    return Transcriber(open_recogniser(opened), opened.label, opened.stage)
 
 
 def to_dict(result: Result) -> dict:
