@@ -13,9 +13,9 @@ from seedasr_jax.configs import common
 
 TRAIN = (("synth:commands?split=train", 1.0),)
 DEV = ("synth:commands?split=dev",)
-BUCKETS = ((2.2, 24, 8), (3.0, 24, 6), (5.6, 24, 4))
-TEXT = ((0.0, 12, 8), (0.0, 16, 8), (0.0, 24, 8))
-FEW = ((5.6, 24, 6),)  # of few steps: a shape costs as much to compile as 200 of them
+BUCKETS = ((2.2, 20, 8), (3.0, 20, 6), (5.6, 20, 4))
+TEXT = ((0.0, 12, 8), (0.0, 20, 8))
+FEW = ((5.6, 20, 6),)  # of few steps: a shape costs as much to compile as 200 of them
 SPEECH = ((5.6, 0, 6),)
 TOLD = 36  # tokens of a list of names
 JOINT = "beam4,alpha=6,prune=off"  # cut by what is heard, a name never heard has no chance
@@ -23,7 +23,7 @@ JOINT = "beam4,alpha=6,prune=off"  # cut by what is heard, a name never heard ha
 
 def get_config():
     """The graph."""
-    c = common.graph("commands", vocab=dict(path="", kind="bpe", size=1400))
+    c = common.graph("commands", vocab=dict(path="", kind="bpe", size=1800))
     c.model.features.update(floor=1e-3)
     c.model.encoder = common.conformer(4, 144, feedforward=144, clip=24, attending=1)
     c.model.quantizer = dict(codes=64, width=16, layer=0)  # the layer is the probe's to say

@@ -16,7 +16,7 @@ from seedasr_jax.evaluate import sweep, transcribe
 from seedasr_jax.launch import evaluate, export, meter, recipes, report, run, summary
 from seedasr_jax.launch.progress import say
 
-RECIPE = "commands"
+RECIPE = "digits"
 BUCKETS = evaluate.BUCKETS[1:]  # few are shorter: a program less to compile
 SAMPLES = 2  # of each language on the page
 PACKAGES = (
@@ -105,8 +105,8 @@ def plan(recipe: str, stages, limit: int = 0) -> dict[tuple[str, str], dict[str,
     for name, query, scored, decode in PLANS[recipe]:
         if "context" in query and "context_sft" not in stages:
             continue
-        if limit and "limit=" not in query:
-            query += f"&limit={limit}"
+        if limit:
+            query = f"{query.partition('&limit=')[0]}&limit={limit}"
         for stage in scored:
             if stage in stages:
                 cells.setdefault((stage, decode), {})[name] = f"synth:{recipe}?{query}"

@@ -72,6 +72,24 @@ def test_copied_slots_have_gaps_and_repeats():
     assert 2 < each.mean() < 3 and each.max() > 3 and each.min() >= 1
 
 
+def test_what_mixes_into_a_gap_are_the_tokens_that_meet_there():
+    """One token in each place: what stands in a slot is its neighbours' or, seldom, any."""
+    tokens, rows = 8, 400
+    ids = np.tile(np.arange(1, tokens + 1), (rows, 1)).astype(np.int32)
+    length, keys = np.full(rows, tokens), jax.random.split(jax.random.key(5), rows)
+    eye = jnp.eye(tokens + 1)
+    made = copying.copy_slots(ids, length, keys, eye, BLANK, 4, True)
+    slots, count, clock = (np.asarray(x) for x in made)
+    beside = far = 0
+    for row, n, now in zip(slots, count, clock):
+        for parts, done in zip(row[:n], now):
+            if parts[BLANK] > 0.5:  # in a gap, or behind all: `done` tokens have begun
+                inside = {*np.flatnonzero(parts).tolist()} - {BLANK}
+                beside += len(inside & {done, done + 1})
+                far += len(inside - {done, done + 1})
+    assert beside > 500 and far < 0.6 * beside  # a quarter draws any of eight
+
+
 def test_sustained_slots_have_gaps_and_runs_by_example():
     rows = 300
     ids, length = np.tile(np.arange(2, 12), (rows, 1)), np.full(rows, 10)

@@ -258,3 +258,13 @@ def test_both_tokenizers_in_one_folder_is_ambiguous(tmp_path):
     with pytest.raises(errors.ConfigError, match="name the file"):
         vocab.open_vocabulary(tmp_path)
     assert vocab.open_vocabulary(tmp_path / "tokenizer.json").name == "huggingface"
+
+
+def test_chinese_characters_stay_alone_and_words_do_not(tmp_path):
+    spoken = ["今天上海 turn on the light", "今天北京 turn off the light", "我今天去上海 the light"]
+    texts = spoken * 40
+    made = vocab.train_sentencepiece(texts, tmp_path, size=90, kind="bpe")
+    pieces = [made.decode([piece]) for piece in range(made.size)]
+    assert {"今", "天", "上", "海", "light"} <= {*pieces}
+    assert all(len(piece) == 1 for piece in pieces if vocab._CHINESE.search(piece))
+    assert made.decode(made.encode(texts[0])) == texts[0]

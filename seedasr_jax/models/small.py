@@ -1,6 +1,7 @@
 """Devices of the small recipes: ours, not the paper's, and off by default.
 
-Dims: B batch, T frames, K splice, U = ceil(T / K) slots, N tokens, V vocabulary, E LLM width.
+Dims: B batch, T frames, D encoder width, K splice, U = ceil(T / K) slots, N tokens, V vocabulary,
+P phones, E LLM width.
 
 A tiny decoder cannot track which speech slot comes next when slots have gaps and repeats. Clocked
 positions give the slots of the k-th token the position k: the clock is the running count of CTC
@@ -60,13 +61,15 @@ def spelled_alike(table, texts, key):
     """Embeddings [V E] to start from: half of each is noise, half follows from its spelling.
 
     Args:
-        table: [V' E] random rows; those past the texts stay.
+        table: [V' E] random rows; those past the texts, and of texts of nothing, stay.
         texts: of V pieces.
         key: of the projection of letters.
     """
     has = spelling(texts)
     letters = jax.random.normal(key, (has.shape[1], table.shape[1])) * table.shape[1] ** -0.5
-    return table.at[: len(has)].set((table[: len(has)] + has @ letters) * 0.5**0.5)
+    noise = table[: len(has)]
+    mixed = (noise + has @ letters) * 0.5**0.5
+    return table.at[: len(has)].set(jnp.where(has.any(1)[:, None], mixed, noise))
 
 
 class MeanConverter(Converter):

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import hashlib
 import io
 import json
+import re
 from typing import Protocol
 
 from etils import epath
@@ -19,6 +20,7 @@ from seedasr_jax import errors
 from seedasr_jax.text import prompts
 
 KINDS = ("word", "bpe", "unigram", "char")
+_CHINESE = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")  # Unicode's Han
 _SPECIALS = {"pad_id": 0, "unk_id": 1, "bos_id": 2, "eos_id": 3}
 _SPACE = "\u2581"  # how SentencePiece writes a space
 _SPM_FILE = "spm.model"
@@ -184,8 +186,9 @@ def train_sentencepiece(
     """Trains a vocabulary and writes it to `folder`; equal texts give equal bytes.
 
     The two instructions of text/prompts.py are never unknown; to bpe and unigram each is one piece,
-    for small models pay for every token of a prefix. Nothing is normalised here but white space:
-    text/normalize.py did that.
+    for small models pay for every token of a prefix. Chinese characters stay pieces of their own
+    there: a pair of them is heard no better, and new pairs much worse. Nothing is normalised here
+    but white space: text/normalize.py did that.
 
     Args:
         texts: transcripts; read once, kept in memory for bpe and unigram.
@@ -214,6 +217,7 @@ def train_sentencepiece(
         texts = list(texts)
         seen = collections.Counter(char for text in texts for char in text)
         symbols = [_SPACE + text.replace(" ", _SPACE) for text in instructions]
+        symbols += sorted(char for char in seen if _CHINESE.match(char))
         # bpe and unigram keep every character
         known = {*seen, prompts.SEPARATOR.strip(), *symbols}
     if not seen:

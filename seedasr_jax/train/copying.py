@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from seedasr_jax import shapes
 
-SLOTS = 4  # of one token, on the average of an example, at most
+SLOTS = 4  # that there are, for each place of a bucket's transcripts
 RUN, GAP = 6, 2  # sustained: slots of one token and blanks before it, at most
 WRONG = 0.05  # of all slots
 UNSURE = 0.55  # sustained: share of a slot that is something else, at most
@@ -42,7 +42,8 @@ def copy_slots(ids, ids_length, keys, table, blank, tail=0, sustained=False):
     Heads differ. Most name a token in a frame or two, with blanks between. One that learned from
     labels of frames names it in all of its frames, and takes neighbours for each other where they
     meet: runs of 1 to 16, 2.4 on average; the likeliest token has 0.58, 0.73, 0.90 of a frame in 5,
-    10 and 20 % of them, a neighbour the rest in one of five (measured, recipe `commands`).
+    10 and 20 % of them, a neighbour the rest in one of five (measured, recipe `commands`; runs
+    above RUN are rare and left out).
 
     Args:
         ids: [B L]; ids_length: [B]; keys: [B]; table: [V E] embeddings.
@@ -64,13 +65,15 @@ def copy_slots(ids, ids_length, keys, table, blank, tail=0, sustained=False):
         slot = jnp.arange(size)
         last = jnp.maximum(length, 1) - 1
         token = jnp.minimum((slot[:, None] >= ends[None]).sum(1), last)
-        silent = (slot < (ends - each + gap)[token]) | (slot >= ends[-1])
+        behind_all = slot >= ends[-1]
+        silent = (slot < (ends - each + gap)[token]) | behind_all
         shown = jnp.where(silent, blank, ids[token])
         wrong = jax.random.bernoulli(keys[2], WRONG, shown.shape)
         other = ids[jax.random.randint(keys[3], shown.shape, 0, last + 1)]
         shown = jnp.where(wrong, other, shown)
         if sustained:
-            before, after = ids[jnp.maximum(token - 1, 0)], ids[jnp.minimum(token + 1, last)]
+            before = ids[jnp.maximum(jnp.where(behind_all, token, token - 1), 0)]
+            after = ids[jnp.where(silent, token, jnp.minimum(token + 1, last))]
             near = jnp.stack([jnp.full_like(other, blank), before, after, other])
             which, doubt = jax.random.split(keys[4])
             beside = near[jax.random.randint(which, shown.shape, 0, len(near)), slot]
@@ -81,7 +84,7 @@ def copy_slots(ids, ids_length, keys, table, blank, tail=0, sustained=False):
             share = jax.random.uniform(keys[4], shown.shape, minval=0.6, maxval=1.0)
         slots = share[:, None] * table[shown] + (1 - share)[:, None] * table[beside]
         behind = jax.random.randint(jax.random.fold_in(key, 3), (), 0, tail + 1)
-        return slots, ends[-1] + behind, token + 1 - (silent & (slot < ends[-1]))
+        return slots, ends[-1] + behind, token + 1 - (silent & ~behind_all)
 
     slots, length, clock = jax.vmap(one)(ids, ids_length, keys)
     return shapes.zero_padding(slots, length), length, clock

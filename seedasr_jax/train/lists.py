@@ -22,7 +22,7 @@ CONFUSED = 0.7  # of what a list tells and slots do not say: they say what is sp
 LONGER = 0.25  # of it: two pieces are said for one; as much is not said at all
 EMPHASIS = 2.0  # what a token that a list tells weighs in the loss: there are few
 _ALIKE = 8  # pieces that are spelled most like one
-_COMPARED = 16_384  # pieces at most, each with each
+_COMPARED = 4_096  # pieces at most, each with each
 
 _NOTHING = -1  # at the padding of a context: no token is like it
 
@@ -46,36 +46,37 @@ def listed_targets(ids, ids_length, context, context_length, keys, separator, pr
     dims = shapes.check(context, "B C", shapes.check(ids, "B L"))
     real = shapes.valid(context_length, dims["C"])
 
-    def one(ids, length, context, told, key, progress):
+    def one(ids, length, context, context_length, key, progress):
         share = ALONE[0] + (ALONE[1] - ALONE[0]) * progress
-        kind, order, rename = jax.random.split(jax.random.fold_in(key, 1), 3)
-        names, ends = _shuffled(context, told, separator, order)
-        how_many, at, draw = jax.random.uniform(kind, (3,))
+        which, order, rename = jax.random.split(jax.random.fold_in(key, 1), 3)
+        names, ends = _shuffled(context, context_length, separator, order)
+        how_many, at, draw = jax.random.uniform(which, (3,))
         last = jnp.maximum((ends > 0).sum(), 1) - 1
         first = jnp.minimum(ends[0], dims["L"])
         alone = ends[jnp.minimum((NAMES * how_many).astype(jnp.int32), last)]
         alone = jnp.minimum(alone, dims["L"])
-        inserted = _insert(ids, length, names, first, (at * (length + 1)).astype(jnp.int32))
+        inserted = _insert(ids, names, first, (at * (length + 1)).astype(jnp.int32))
         said = jnp.pad(names, (0, max(dims["L"] - dims["C"], 0)))[: dims["L"]]
-        kind = jnp.where(told > 0, (draw < share).astype(int) + (draw < share + INSERTED), 0)
+        kind = (draw < share).astype(int) + (draw < share + INSERTED)
+        kind = jnp.where(context_length > 0, kind, 0)
         ids = jnp.stack([ids, inserted, said])[kind]
         length = jnp.stack([length, jnp.minimum(length + first, dims["L"]), alone])[kind]
+        ids = jnp.where(jnp.arange(dims["L"]) < length, ids, 0)
         ids, context = _renamed(ids, context, rename, separator)
         return ids, _with_decoys(ids, length, context, rename, separator), length
 
     context = _marked(context, context_length)
     rows = (ids, ids_length, context, context_length, keys, progress)
     ids, context, length = jax.vmap(one)(*rows)
-    ids = jnp.where(shapes.valid(length, dims["L"]), ids, 0)
     return ids, length, jnp.where(real, context, 0)
 
 
-def _shuffled(context, told, separator, key):
+def _shuffled(context, length, separator, key):
     """Names one after another in a random order: tokens [C], and [C] the end of each, then 0."""
     size = context.shape[0]
-    real = jnp.arange(size) < told
+    real = jnp.arange(size) < length
     entry = jnp.cumsum((context == separator) & real)
-    count = jnp.where(told > 0, entry[-1] + 1, 0)
+    count = jnp.where(length > 0, entry[-1] + 1, 0)
     exists = jnp.arange(size) < count
     draws = jnp.where(exists, jax.random.uniform(key, (size,)), 2.0)
     rank = jnp.argsort(jnp.argsort(draws))  # of each entry
@@ -86,7 +87,7 @@ def _shuffled(context, told, separator, key):
     return names, jnp.where(exists, jnp.cumsum(each), 0)
 
 
-def _insert(ids, length, name, size, at):
+def _insert(ids, name, size, at):
     """Puts the first `size` of a name before token `at`."""
     number = jnp.arange(ids.shape[0])
     before, inside = number < at, number < at + size
@@ -106,7 +107,7 @@ def _renamed(ids, context, key, separator):
     order = jnp.argsort(draws)[jnp.cumsum(once) - 1]  # of the n-th token: whose place it takes
     new = jnp.where(spelled, context[order[first]], context)
     at = jnp.argmax(ids[:, None] == context[None], 1)
-    mapped = jnp.where(told_tokens(ids, context), new[at], ids)
+    mapped = jnp.where(told_tokens(ids, context, separator), new[at], ids)
     change = jax.random.bernoulli(whether, RENAMED)
     return jnp.where(change, mapped, ids), jnp.where(change, new, context)
 
@@ -114,16 +115,17 @@ def _renamed(ids, context, key, separator):
 def _with_decoys(ids, length, context, key, separator):
     """Gives names that nobody says tokens of the text: one alike is no reason to follow a list."""
     whether, where, which = jax.random.split(jax.random.fold_in(key, 1), 3)
-    idle = jax.random.bernoulli(whether) & ~told_tokens(ids, context).any()
+    idle = jax.random.bernoulli(whether) & ~told_tokens(ids, context, separator).any()
     spelled = (context != separator) & (context != _NOTHING)
     decoy = idle & spelled & jax.random.bernoulli(where, DECOYS, context.shape)
     at = jax.random.randint(which, context.shape, 0, jnp.maximum(length, 1))
     return jnp.where(decoy, ids[at], context)
 
 
-def told(ids, context, context_length):
+def told(ids, context, context_length, separator):
     """[B L] and [B C] with [B] lengths -> [B L] bool: see `told_tokens`."""
-    return jax.vmap(told_tokens)(ids, _marked(context, context_length))
+    context = _marked(context, context_length)
+    return jax.vmap(told_tokens, (0, 0, None))(ids, context, separator)
 
 
 def _marked(context, context_length):
@@ -131,11 +133,14 @@ def _marked(context, context_length):
     return jnp.where(shapes.valid(context_length, context.shape[1]), context, _NOTHING)
 
 
-def told_tokens(ids, context):
-    """[L] and [C] -> [L] bool: tokens that stand in the list beside the same neighbour."""
+def told_tokens(ids, context, separator):
+    """[L] and [C] -> [L] bool: what stands in the list beside the same neighbour, or by itself."""
     same = ids[:, None] == context[None]
     pair = (same[:-1, :-1] & same[1:, 1:]).any(1)  # token and the next one
-    return jnp.pad(pair, (0, 1)) | jnp.pad(pair, (1, 0))
+    edge = (context == separator) | (context == _NOTHING)
+    edges = jnp.pad(edge, 1, constant_values=True)
+    whole = ~edge & edges[:-2] & edges[2:]  # a name of one token
+    return jnp.pad(pair, (0, 1)) | jnp.pad(pair, (1, 0)) | (same & whole[None]).any(1)
 
 
 def alike(spelled) -> np.ndarray | None:
@@ -145,27 +150,30 @@ def alike(spelled) -> np.ndarray | None:
         spelled: V texts.
 
     Returns:
-        [V _ALIKE] int32; with nobody like it a piece has any. None for no or too many pieces.
+        [V _ALIKE] int32; -1 where no more are alike. None for no or too many pieces.
     """
     if not 0 < len(spelled) <= _COMPARED:
         return None
     has = small.spelling(spelled)
     score = has @ has.T + np.random.default_rng(0).uniform(0, 1e-3, (len(has),) * 2)
     np.fill_diagonal(score, -1)
-    return np.argsort(-score, 1)[:, :_ALIKE].astype(np.int32)
+    near = np.argsort(-score, 1)[:, :_ALIKE]
+    return np.where(np.take_along_axis(score, near, 1) > 0.01, near, -1).astype(np.int32)
 
 
-def doubted_slots(ids, ids_length, context, context_length, keys, pieces, near=None):
+def doubted_slots(ids, ids_length, context, context_length, keys, separator, pieces, near=None):
     """What slots say: the transcript, but for a share of what a list tells, drawn anew.
 
-    The share is anything between none and all; all where names are all that is said. Without such
-    rows, and many, a decoder reads slots and never learns to follow a name through a list. Of what
-    is drawn anew some is left out, and as much said in two pieces: all that is behind it moves.
+    The share is anything between none and all, more often much; all where names are all that is
+    said. Without such rows, and many, a decoder reads slots and never learns to follow a name
+    through a list. Of what is drawn anew some is left out, and as much said in two pieces: all that
+    is behind it moves.
 
     Args:
         ids: [B L]; ids_length: [B]; context: [B C]; context_length: [B]; keys: [B].
+        separator: id of the token between names.
         pieces: [V'] int32, what is drawn from.
-        near: [V K] int32, what CONFUSED of them are drawn from instead; see `alike`.
+        near: [V K] int32, what CONFUSED of them are drawn from instead, if any; see `alike`.
 
     Returns:
         [B L] and [B] lengths.
@@ -174,7 +182,7 @@ def doubted_slots(ids, ids_length, context, context_length, keys, pieces, near=N
 
     def one(ids, length, context, key):
         share, whether, which = jax.random.split(jax.random.fold_in(key, 2), 3)
-        told = told_tokens(ids, context)
+        told = told_tokens(ids, context, separator)
         alone = (told | (jnp.arange(dims["L"]) >= length)).all()
         share = jnp.where(alone, 1.0, jax.random.uniform(share) ** 0.5)
         wrong = told & jax.random.bernoulli(whether, share, ids.shape)
@@ -183,7 +191,8 @@ def doubted_slots(ids, ids_length, context, context_length, keys, pieces, near=N
         other = jnp.asarray(pieces)[jax.random.randint(which, twice, 0, len(pieces))]
         if near is not None:
             kin = jnp.asarray(near)[ids, jax.random.randint(kin, twice, 0, near.shape[1])]
-            other = jnp.where(jax.random.bernoulli(confused, CONFUSED, twice), kin, other)
+            takes = jax.random.bernoulli(confused, CONFUSED, twice) & (kin >= 0)
+            other = jnp.where(takes, kin, other)
         heard = jnp.where(wrong, other, ids)
         times = jax.random.uniform(times, ids.shape)
         count = jnp.where(wrong, 1 + (times < LONGER) - (times > 1 - LONGER), 1)

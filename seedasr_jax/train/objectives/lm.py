@@ -53,7 +53,7 @@ class Lm(Objective):
         return {"text": count(self.importance(self.written(batch, rng)))}
 
     def loss(self, model, batch, weights, rng):
-        """Nats per token."""
+        """Nats per token, each by its importance."""
         batch = self.written(batch, rng)
         if not self.options.copy:
             logits = model.language_model(batch.ids, batch.ids_length)
@@ -68,7 +68,8 @@ class Lm(Objective):
         weight = text_weights(batch, self.tokens.eos)
         if not (self.options.copy and batch.context.shape[1]):
             return weight
-        told = lists.told(batch.ids, batch.context, batch.context_length)
+        lengths = batch.context_length
+        told = lists.told(batch.ids, batch.context, lengths, self.tokens.separator)
         return weight * jnp.where(jnp.pad(told, ((0, 0), (0, 1))), lists.EMPHASIS, 1.0)
 
     def written(self, batch, rng):
@@ -79,12 +80,11 @@ class Lm(Objective):
         ids = copying.random_targets(batch.ids, batch.ids_length, keys, self.pieces)
         if not batch.context.shape[1]:
             return dataclasses.replace(batch, ids=ids)
-        told = batch.context_length > 0
         listed, length, context = lists.listed_targets(
             *(batch.ids, batch.ids_length, batch.context, batch.context_length),
             *(keys, self.tokens.separator, batch.progress),
         )
-        ids = jnp.where(told[:, None], listed, ids)
+        ids = jnp.where(batch.context_length[:, None] > 0, listed, ids)
         return dataclasses.replace(batch, ids=ids, ids_length=length, context=context)
 
     def slots(self, model, batch, rng) -> Speech:
@@ -94,7 +94,7 @@ class Lm(Objective):
         if batch.context.shape[1]:
             said, length = lists.doubted_slots(
                 *(said, length, batch.context, batch.context_length, keys),
-                *(self.pieces, self.alike),
+                *(self.tokens.separator, self.pieces, self.alike),
             )
         table = model.decoder.pieces(jnp.arange(self.vocabulary))
         blank = self.tokens.pad
