@@ -2,8 +2,9 @@
 
     seedasr train --config=commands --workdir=runs/commands
 
-ssl1 -> probe -> kmeans -> ssl2 on speech alone, ctc, lm, then sft -> context_sft -> rl. All is
-chosen on `dev`, voices and sentences of its own; docs/results.md says how.
+ssl1 -> probe -> kmeans -> ssl2, where the probe alone reads transcripts and from which nothing
+starts; ctc and lm, fresh; then sft -> context_sft -> rl. All is chosen on `dev`, voices and
+sentences of its own; docs/results.md says how.
 
 Ours, not the paper's: the `ctc` stage, phone and token labels by the synthesiser's own clock
 (`stages.ctc.objective.labels`), the CTC auxiliary loss, and what stands in `model.small`.
