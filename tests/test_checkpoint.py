@@ -274,6 +274,24 @@ def test_a_kill_at_any_instant_leaves_a_whole_state(tmp_path, monkeypatch):
     assert seen, "no kill fell into a save: the test shows nothing"
 
 
+def test_a_step_removed_while_steps_are_listed_is_passed_over(tmp_path, monkeypatch):
+    save(tmp_path, 3, workdirs.state())
+    names, looks = steps.ocp.path.step.standard_name_format(), []
+
+    class Removing:
+        def find_all(self, folder):
+            looks.append(folder)
+            if len(looks) < 3:  # as Orbax does where a folder goes between two looks of its own
+                raise NotADirectoryError(folder)
+            return names.find_all(folder)
+
+    monkeypatch.setattr(steps.ocp.path.step, "standard_name_format", Removing)
+    assert checkpoint.latest(tmp_path) == 3 and len(looks) == 3
+    (tmp_path / "checkpoints/4").touch()  # stays: that is an error, not a race
+    with pytest.raises(NotADirectoryError, match="checkpoints/4"):
+        checkpoint.latest(tmp_path)
+
+
 # Records and hashes.
 
 

@@ -15,6 +15,7 @@ from seedasr_jax.errors import ConfigError, UserError, nearest
 FOLDER = "checkpoints"
 _REMOVED = ".removed"  # renamed before it is deleted: a half-deleted step is none
 _UNFINISHED = ".orbax-checkpoint-tmp"
+_LOOKS = 8
 
 
 class Writer:
@@ -178,8 +179,14 @@ def read(path, names, places: dict | None) -> dict:
 
 
 def _steps(folder) -> list[int]:
-    found = ocp.path.step.standard_name_format().find_all(folder)
-    return sorted(metadata.step for metadata in found)
+    """The whole steps of a folder, in which another process may write and remove meanwhile."""
+    for attempt in range(_LOOKS):
+        try:
+            found = ocp.path.step.standard_name_format().find_all(folder)
+            return sorted(metadata.step for metadata in found)
+        except (FileNotFoundError, NotADirectoryError):  # a step went while it was looked at
+            if attempt == _LOOKS - 1:
+                raise
 
 
 def _saved(state) -> dict:

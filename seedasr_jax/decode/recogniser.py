@@ -17,6 +17,7 @@ from seedasr_jax.decode import methods as named
 from seedasr_jax.decode import search as searching
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.models.acllm import AcLLM, Tokens
+from seedasr_jax.parallel import compiler
 from seedasr_jax.text import prompts
 
 
@@ -63,6 +64,7 @@ class Recogniser:
         self._decode = jax.jit(
             functools.partial(_decode, graphdef, instructions),
             static_argnames=("kind", "how", "tokens"),
+            compiler_options=compiler.options(),
         )
 
     def with_state(self, state: nnx.State) -> "Recogniser":

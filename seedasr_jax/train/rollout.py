@@ -17,7 +17,7 @@ import numpy as np
 
 from seedasr_jax.batch import Batch
 from seedasr_jax.decode import sample, search
-from seedasr_jax.parallel import sharding
+from seedasr_jax.parallel import compiler, sharding
 from seedasr_jax.text.normalize import normalize
 from seedasr_jax.text.weighted import weighted_errors
 from seedasr_jax.train.state import TrainState
@@ -55,7 +55,9 @@ class Rollout:
         """
         self.mesh, self.decode, self.risk = mesh, decode, risk
         draw = functools.partial(_draw, graphdef, hypotheses, temperature, stream)
-        self._draw = jax.jit(draw, out_shardings=sharding.of_batch(mesh))
+        place = sharding.of_batch(mesh)
+        told = compiler.options(place)
+        self._draw = jax.jit(draw, out_shardings=place, compiler_options=told)
 
     def __call__(self, state: TrainState, batch: Batch, rows: Sequence[Any]) -> Batch:
         """Decodes on the devices, counts errors on the host.

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from seedasr_jax.parallel import compiler
+
 
 def make_train_step(graphdef, objective, tx, state_sharding, batch_sharding, accum=1):
     """Builds the jitted step: (state, batch [B ...]) -> (state, metrics).
@@ -55,4 +57,10 @@ def make_train_step(graphdef, objective, tx, state_sharding, batch_sharding, acc
         return state, terms | {"weights": weights, "grad_norm": norm}
 
     ins, outs = (state_sharding, batch_sharding), (state_sharding, None)
-    return jax.jit(train_step, donate_argnums=0, in_shardings=ins, out_shardings=outs)
+    return jax.jit(
+        train_step,
+        donate_argnums=0,
+        in_shardings=ins,
+        out_shardings=outs,
+        compiler_options=compiler.options(batch_sharding),
+    )

@@ -1,0 +1,39 @@
+"""Options of XLA: what a program is compiled with, by devices and version."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seedasr_jax.parallel import compiler
+
+
+@pytest.fixture
+def fresh():
+    compiler._known.cache_clear()
+    yield
+    compiler._known.cache_clear()
+
+
+def test_programs_of_a_cpu_do_without_the_fusions_that_are_slower():
+    x = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
+
+    def product(x):
+        return jnp.tanh(x @ x) + x
+
+    with_options = jax.jit(product, compiler_options=compiler.options())
+    np.testing.assert_allclose(with_options(x), product(x), atol=1e-5)
+    assert "__ynn_fusion" not in with_options.lower(x).compile().as_text()
+
+
+def test_an_option_that_this_version_does_not_know_is_left_out(fresh, monkeypatch):
+    known = dict(compiler._CPU)
+    monkeypatch.setitem(compiler._CPU, "xla_cpu_of_another_year", "true")
+    assert compiler.options() == known
+
+
+def test_other_devices_are_told_nothing():
+    class Sharding:
+        device_set = frozenset({type("Device", (), {"platform": "tpu"})()})
+
+    assert compiler.options(Sharding()) == {}
