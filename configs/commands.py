@@ -68,13 +68,13 @@ def get_config():
 
     trains = ("encoder", "ctc_head", "phone_head")
     init = dict.fromkeys(trains, "fresh")
-    s = stage("ctc", 12500, init, trains, common.adamw(5e-3, warmup=200), BUCKETS)
+    s = stage("ctc", 11000, init, trains, common.adamw(5e-3, warmup=200), BUCKETS)
     s.objective = dict(labels="clock")
     s.data.stretch = 1.15
     s.augment = common.no_augment(
         tempo=(0.87, 1.15), warp=(0.8, 1.25), eq_db=6.0, frequency_masks=1
     )
-    s.eval = dict(tasks=DEV, decode="ctc", every=2500)
+    s.eval = dict(tasks=DEV, decode="ctc", every=2750)
 
     s = stage("lm", 8500, dict(decoder="fresh"), ("decoder",), common.adamw(1.3e-3), TEXT)
     s.objective.update(copy=True, tail=6, sustained=True)

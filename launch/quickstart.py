@@ -16,7 +16,7 @@ from seedasr_jax.evaluate import sweep, transcribe
 from seedasr_jax.launch import evaluate, export, meter, recipes, report, run, summary
 from seedasr_jax.launch.progress import say
 
-RECIPE = "digits"
+RECIPE = "commands"
 BUCKETS = evaluate.BUCKETS[1:]  # few are shorter: a program less to compile
 SAMPLES = 2  # of each language on the page
 PACKAGES = (

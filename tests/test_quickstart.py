@@ -10,11 +10,6 @@ import pytest
 from seedasr_jax.data_pipelines.synth import commands
 from seedasr_jax.launch import evaluate, quickstart
 
-pytestmark = pytest.mark.skipif(
-    quickstart.RECIPE != "commands",
-    reason="the quickstart runs the recipe `digits` until `commands` meets its bars",
-)
-
 TAGS = ["en", "es", "pt", "zh", "yue"]
 STAGES = ["ssl1", "probe", "kmeans", "ssl2", "ctc", "lm", "sft", "context_sft", "rl"]
 
