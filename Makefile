@@ -39,8 +39,8 @@ quickstart: install
 test: install
 	$(BIN)/python -m pytest $(PYTEST) --cov --cov-report=term --cov-fail-under=85
 
-test-all: install-parity
-	$(BIN)/python -m pytest $(PYTEST) --parity --faults --full --browser
+test-all: test install-parity
+	$(BIN)/python -m pytest $(PYTEST) --parity --faults --full --browser --rest
 
 lint: install
 	$(BIN)/ruff check .
@@ -60,7 +60,7 @@ mutations: install
 	$(BIN)/python tests/mutations/run.py
 
 lock:
-	uv pip compile setup.py --extra test --extra synth --universal --python-version 3.11 \
+	uv pip compile setup.py --extra test --extra synth --no-strip-extras --universal --python-version 3.11 \
 	  --fork-strategy requires-python --generate-hashes --quiet -o requirements.lock
 
 clean:

@@ -2,7 +2,7 @@
 
 Eight fake devices, so that every test may shard. `--parity` adds the tests that need PyTorch,
 `--faults` and `--full` those that take minutes, `--browser` those that look at a page with
-Chromium, SEEDASR_TEST_SPEECH those on real recordings.
+Chromium, SEEDASR_TEST_SPEECH those on real recordings. `--rest` leaves out all others.
 """
 
 import importlib.metadata
@@ -29,7 +29,7 @@ SPEECH = "SEEDASR_TEST_SPEECH"
 
 
 def pytest_addoption(parser):
-    """Adds --parity, --faults, --full and --browser."""
+    """Adds --parity, --faults, --full, --browser and --rest."""
     parser.addoption(
         "--parity",
         action="store_true",
@@ -38,6 +38,7 @@ def pytest_addoption(parser):
     parser.addoption("--faults", action="store_true", help="also kill training ten times more")
     parser.addoption("--full", action="store_true", help="also the recipes whole, and the README")
     parser.addoption("--browser", action="store_true", help="also open pages with Chromium")
+    parser.addoption("--rest", action="store_true", help="only what these options add")
 
 
 def pytest_report_header():
@@ -62,7 +63,10 @@ def pytest_ignore_collect(collection_path, config):
     if collection_path.name == "test_real_speech.py" and SPEECH not in os.environ:
         return True
     option = ONLY_WITH.get(collection_path.name)
-    return True if option and not config.getoption(option) else None
+    if option:
+        return None if config.getoption(option) else True
+    added_only = config.getoption("rest") and collection_path.name.startswith("test_")
+    return True if added_only else None
 
 
 @pytest.fixture(scope="session")
