@@ -50,6 +50,8 @@ def get_config():
         s.init, s.trains, s.optim = init, trains, optim
         s.objective.update(objective)
         s.data = common.data(TRAIN, buckets)
+        if steps <= 400:
+            s.run = dict(log_every=10)
         return s
 
     hide, hearing = common.best_rq(start=0.06, span=8), ("encoder", "ssl_head")
