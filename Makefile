@@ -8,13 +8,14 @@ MANIFEST ?=
 BEGAN := $(shell date +%s)
 SPEECH := $(if $(SEEDASR_TEST_SPEECH),$(abspath $(SEEDASR_TEST_SPEECH)))
 
-.PHONY: help install install-parity quickstart test test-all lint format lock mutations study-digits study-ssl clean
+.PHONY: help install install-parity quickstart test test-all test-digits lint format lock mutations study-digits study-ssl clean
 
 help:
 	@echo "make quickstart    train, score and use a small recogniser on speech made on the spot"
 	@echo "make test          the test suite"
 	@echo "make test-all      the same, the fault harness, live parity with PyTorch, and the page"
 	@echo "                   in a browser, which needs Chromium (apt-get install chromium)"
+	@echo "make test-digits   the recipe digits, whole, on synthesised voices (ten minutes)"
 	@echo "make lint          ruff"
 	@echo "make study-digits  left-out speakers x seeds (hours); needs SEEDASR_TEST_SPEECH"
 	@echo "make study-ssl     self-supervision before ten labelled minutes x seeds (hours)"
@@ -41,6 +42,9 @@ test: install
 
 test-all: test install-parity
 	$(BIN)/python -m pytest $(PYTEST) --parity --faults --full --browser --rest
+
+test-digits: install
+	$(BIN)/python -m pytest $(PYTEST) --digits --rest
 
 lint: install
 	$(BIN)/ruff check .

@@ -1,8 +1,8 @@
 """Hostile settings for every test: silent broadcasting raises, our own warnings are errors.
 
 Eight fake devices, so that every test may shard. `--parity` adds the tests that need PyTorch,
-`--faults` and `--full` those that take minutes, `--browser` those that look at a page with
-Chromium, SEEDASR_TEST_SPEECH those on real recordings. `--rest` leaves out all others.
+`--faults`, `--full` and `--digits` those that take minutes, `--browser` those that look at a page
+with Chromium, SEEDASR_TEST_SPEECH those on real recordings. `--rest` leaves out all others.
 """
 
 import importlib.metadata
@@ -21,7 +21,7 @@ ONLY_WITH = {
     "test_parity.py": "parity",
     "test_more_faults.py": "faults",
     "test_page.py": "browser",
-    "test_digits.py": "full",
+    "test_digits.py": "digits",
     "test_quickstart.py": "full",
     "test_readme.py": "full",
 }
@@ -29,14 +29,15 @@ SPEECH = "SEEDASR_TEST_SPEECH"
 
 
 def pytest_addoption(parser):
-    """Adds --parity, --faults, --full, --browser and --rest."""
+    """Adds --parity, --faults, --full, --digits, --browser and --rest."""
     parser.addoption(
         "--parity",
         action="store_true",
         help="also compare with PyTorch and transformers, which must be installed (extra: parity)",
     )
     parser.addoption("--faults", action="store_true", help="also kill training ten times more")
-    parser.addoption("--full", action="store_true", help="also the recipes whole, and the README")
+    parser.addoption("--full", action="store_true", help="also the quickstart whole, the README")
+    parser.addoption("--digits", action="store_true", help="also the recipe digits whole")
     parser.addoption("--browser", action="store_true", help="also open pages with Chromium")
     parser.addoption("--rest", action="store_true", help="only what these options add")
 

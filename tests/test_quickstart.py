@@ -97,9 +97,9 @@ def test_totals_and_transcript(summary, out):
 @pytest.mark.parametrize(
     ("stage", "query"),
     [
-        ("ctc", "split=test&limit=100"),
-        ("rl", "split=test&limit=100"),
-        ("rl", "split=homophones&context=right_3&limit=100"),
+        ("ctc", "split=test&limit=50"),
+        ("rl", "split=test&limit=50"),
+        ("rl", "split=homophones&context=right_3&limit=50"),
     ],
 )
 def test_a_batch_of_n_decodes_as_n_batches_of_one_in_any_bucket(
@@ -115,7 +115,7 @@ def test_a_batch_of_n_decodes_as_n_batches_of_one_in_any_bucket(
     together = transcripts(evaluate.BUCKETS, "together")
     alone = transcripts(((8.0, 64, 1),), "alone")
     longer = transcripts(((9.3, 64, 7),), "longer")
-    assert len(together) == 100
+    assert len(together) == 50
     assert together == alone == longer
 
 
@@ -129,3 +129,16 @@ def test_the_same_command_again_changes_nothing(out, summary):
     assert results() == before
     again = json.loads((out / "summary.json").read_text())
     assert again["stages"] == summary["stages"] and again["data"] == summary["data"]
+
+
+def test_a_graph_of_fewer_stages(tmp_path):
+    short = [
+        ("scale_steps", "0.004"),
+        ("stages.ctc.eval.tasks", "()"),
+        ("stages.sft.eval.tasks", "()"),
+    ]
+    assert quickstart.run_all(tmp_path, recipe="digits", overrides=short, limit=8) == 0
+    made = json.loads((tmp_path / "summary.json").read_text())
+    assert list(made["stages"]) == ["lm", "ctc", "sft"]
+    assert made["stages"]["sft"]["utterances"]["all"] == 8
+    assert "context" not in made["stages"]["sft"]
