@@ -1,0 +1,145 @@
+"""TPU pods by name: what their chips can do, and their devices for a compiler without them.
+
+found = topologies.parse("v5p:4x4x8")      # 128 chips, 128 devices, 32 hosts
+mesh = meshes.make(stage.mesh, found.devices())
+"""
+
+import dataclasses
+import functools
+import math
+import os
+import re
+
+from seedasr_jax.errors import ConfigError, nearest
+
+GIB = 1 << 30
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """A generation, as its vendor describes a chip of it."""
+
+    name: str
+    flops: float  # bfloat16, per second
+    hbm_bytes: int
+    hbm_bandwidth: float  # bytes per second
+    ici_bandwidth: float  # bytes per second over all links, both directions
+    dcn_bandwidth: float  # bytes per second, each direction
+    dims: int  # of the torus; a chip has two links in each
+    wraps: int  # a dimension closes to a ring where it is a multiple of this
+    devices: int  # that JAX sees of one chip
+    cores: int  # that the accelerator type counts of one chip: v5p-256 are 128 chips
+    hosts: int  # chips of one
+    shapes: tuple[tuple[int, ...], ...]  # usual slices, for a name that gives a count
+
+    @property
+    def link_bandwidth(self) -> float:
+        """Bytes per second of one link in one direction."""
+        return self.ici_bandwidth / (2 * 2 * self.dims)
+
+
+_FLAT = ((1, 1), (2, 2), (2, 4), (4, 4), (4, 8), (8, 8), (8, 16), (16, 16))
+_CUBES = (
+    *((2, 2, 1), (2, 2, 2), (2, 2, 4), (2, 4, 4), (4, 4, 4), (4, 4, 8), (4, 8, 8), (8, 8, 8)),
+    *((8, 8, 16), (8, 16, 16), (16, 16, 16), (16, 16, 24)),
+)
+
+# docs.cloud.google.com/tpu/docs/{v5e, v5p, v6e, tpu7x}, read in November 2026. DCN of v5e: two
+# network cards of 100 Gb/s for the eight chips of a host.
+CHIPS = {
+    chip.name: chip
+    for chip in (
+        Chip("v5e", 197e12, 16 * GIB, 819e9, 400e9, 25e9 / 8, 2, 16, 1, 1, 8, _FLAT),
+        Chip("v5p", 459e12, 95 * GIB, 2765e9, 1200e9, 50e9 / 8, 3, 4, 1, 2, 4, _CUBES),
+        Chip("v6e", 918e12, 32 * GIB, 1638e9, 800e9, 100e9 / 8, 2, 16, 1, 1, 4, _FLAT),
+        Chip("tpu7x", 2307e12, 192 * GIB, 7380e9, 1200e9, 100e9 / 8, 3, 4, 2, 2, 4, _CUBES),
+    )
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Topology:
+    """Slices of one shape; ICI inside each, DCN between them."""
+
+    chip: Chip
+    shape: tuple[int, ...]
+    slices: int
+
+    @property
+    def name(self) -> str:
+        """As it is written: v5p:4x4x8."""
+        return f"{self.chip.name}:{'x'.join(map(str, self.shape))}"
+
+    @property
+    def chips(self) -> int:
+        """Of all slices."""
+        return math.prod(self.shape) * self.slices
+
+    @property
+    def device_count(self) -> int:
+        """What JAX sees of them."""
+        return self.chips * self.chip.devices
+
+    @property
+    def hosts(self) -> int:
+        """Machines that feed them."""
+        return -(-math.prod(self.shape) // self.chip.hosts) * self.slices
+
+    def devices(self) -> list:
+        """Devices to compile for. Needs libtpu (the extra `tpu`), no TPU.
+
+        Raises:
+            ConfigError: libtpu is not installed, or does not know the topology.
+        """
+        return list(_devices(self))
+
+
+def parse(text: str, slices: int = 1) -> Topology:
+    """A topology by shape, v5p:4x4x8, or by accelerator type, v5p-256.
+
+    Raises:
+        ConfigError: no such generation, or a shape or count that it does not have.
+    """
+    found = re.fullmatch(r"([a-z0-9]+?)(?:litepod)?(?::(\d+(?:x\d+)*)|-(\d+))", text)
+    name = {"v5": "v5e", "7x": "tpu7x"}.get(found[1], found[1]) if found else ""
+    if name not in CHIPS:
+        raise ConfigError(
+            f"topology {text!r}: expected one of {', '.join(CHIPS)} and a shape or a count, such as"
+            f" v5p:4x4x8 or v5p-256.{nearest(re.split('[:-]', text)[0], CHIPS)}"
+        )
+    chip = CHIPS[name]
+    if slices < 1:
+        raise ConfigError(f"slices: expected at least 1, found {slices}")
+    if found[2]:
+        shape = tuple(map(int, found[2].split("x")))
+        if len(shape) != chip.dims or not all(shape):
+            like = "x".join(map(str, chip.shapes[-2]))
+            raise ConfigError(
+                f"topology {text!r}: {name} has {chip.dims} dimensions, such as {name}:{like}"
+            )
+        return Topology(chip, shape, slices)
+    known = {math.prod(shape) * chip.cores: shape for shape in chip.shapes}
+    if int(found[3]) not in known:
+        raise ConfigError(
+            f"topology {text!r}: expected {name}- and one of {', '.join(map(str, known))}; or give"
+            " the shape"
+        )
+    return Topology(chip, known[int(found[3])], slices)
+
+
+@functools.lru_cache
+def _devices(topology):
+    from jax.experimental import topologies
+
+    # Without these libtpu looks for the machine's own TPU, and refuses a second process.
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "true")
+    more = {"num_slices": topology.slices} if topology.slices > 1 else {}
+    try:
+        described = topologies.get_topology_desc(topology.name, platform="tpu", **more)
+    except Exception as error:  # whatever libtpu raises
+        raise ConfigError(
+            f"topology {topology.name}: the compiler does not take it ({error}); it needs libtpu:"
+            " pip install 'seedasr_jax[tpu]'"
+        ) from error
+    return tuple(described.devices)
