@@ -46,8 +46,8 @@ def forward(
     spoken = -(-heard // model.converter.splice)
     width, rows, codes = model.encoder.width, sizes.utterances, model.quantizer.codes
 
-    def frames(outputs, inputs=width):
-        return 2.0 * rows * heard * inputs * outputs
+    def frames(outputs):
+        return 2.0 * rows * heard * width * outputs
 
     def quantizer():
         size = model.encoder.subsampling // model.small.labels
@@ -69,7 +69,7 @@ def forward(
         "ctc_head": lambda: frames(vocabulary),
         "phone_head": lambda: frames(2 * model.small.phones),
         "probe": lambda: model.encoder.layers * frames(vocabulary),
-        "converter": lambda: 2.0 * rows * heard * width * model.decoder.width,
+        "converter": lambda: frames(model.decoder.width),
         "decoder": language_model,
     }
     return {part: of[part]() for part in parts}
@@ -105,13 +105,6 @@ def decoder(d: config.Decoder, tokens: int) -> float:
     layer = 2 * d.width * (queries + keys) + 3 * d.width * d.feedforward
     scores = 2 * queries * (tokens + 1) / 2
     return d.layers * 2.0 * tokens * (layer + scores)
-
-
-def decoder_step(d: config.Decoder, vocabulary: int, tokens: int) -> float:
-    """Of one token and its logits, behind a cache of that many tokens."""
-    queries, keys = d.heads * d.head_width, d.groups * d.head_width
-    layer = 2 * d.width * (queries + keys) + 3 * d.width * d.feedforward
-    return d.layers * 2.0 * (layer + 2 * queries * (tokens + 1)) + logits(d, vocabulary)
 
 
 def logits(d: config.Decoder, vocabulary: int) -> float:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from seedasr_jax.launch import quickstart
+from seedasr_jax.launch import evaluate, quickstart
 
 RUN = """
 import pathlib, sys
@@ -44,3 +44,34 @@ def test_error_rates_on_unseen_voices(out):
     assert summary["totals"]["peak_rss_gib"] < 8
     page = (out / "report.html").read_text()
     assert page.count("<svg") == 3 and page.count("<audio") == 2 and "http" not in page
+
+
+@pytest.mark.parametrize("stage", ["ctc", "sft"])
+def test_a_batch_of_n_decodes_as_n_batches_of_one_in_any_bucket(out, stage, monkeypatch, tmp_path):
+    def transcripts(buckets, name):
+        monkeypatch.setattr(evaluate, "BUCKETS", buckets)
+        folder = tmp_path / name
+        evaluate.run(
+            out / stage,
+            ["synth:digits?split=test&join=3-6&seed=0"],
+            out=folder,
+            cache=out / "cache",
+        )
+        lines = (folder / "transcripts.jsonl").read_text().splitlines()
+        return {row["id"]: row["hypothesis"] for row in map(json.loads, lines)}
+
+    together = transcripts(evaluate.BUCKETS, "together")
+    alone = transcripts(((5.0, 64, 1),), "alone")
+    longer = transcripts(((9.3, 64, 7),), "longer")
+    assert len(together) >= 200
+    assert together == alone == longer
+
+
+def test_the_same_command_again_changes_nothing(out, capsys):
+    def results():
+        return {path: path.read_bytes() for path in out.glob("*/eval/*/results.jsonl")}
+
+    before = results()
+    assert len(before) >= 2
+    assert quickstart.run_all(out, recipe="digits") == 0
+    assert results() == before

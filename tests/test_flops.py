@@ -1,5 +1,7 @@
 """Analytic FLOPs against what XLA counts of the real step, its two layers unrolled."""
 
+import dataclasses
+
 import jax
 import pytest
 
@@ -72,3 +74,12 @@ def test_a_step_is_what_xla_counts(kind):
     of = flops.train(stage, VOCABULARY, STAGES[kind], sizes)
     assert sorted(of) == sorted(STAGES[kind])
     assert sum(of.values()) == pytest.approx(counted, rel=0.05), of
+
+
+def test_adapters_cost_no_gradient_of_the_weights_that_they_stand_beside():
+    base, sizes = a_stage("sft"), flops.Sizes(ROWS, 1_024, 16, 0, 128)
+    adapted = dataclasses.replace(base, trains=(*base.trains, "lora"))
+    frozen, lora = (
+        flops.train(stage, VOCABULARY, STAGES["sft"], sizes) for stage in (base, adapted)
+    )
+    assert lora == frozen

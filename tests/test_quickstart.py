@@ -97,9 +97,9 @@ def test_totals_and_transcript(summary, out):
 @pytest.mark.parametrize(
     ("stage", "query"),
     [
-        ("ctc", "split=test&limit=50"),
-        ("rl", "split=test&limit=50"),
-        ("rl", "split=homophones&context=right_3&limit=50"),
+        ("ctc", "split=test&limit=100"),
+        ("rl", "split=test&limit=100"),
+        ("rl", "split=homophones&context=right_3&limit=100"),
     ],
 )
 def test_a_batch_of_n_decodes_as_n_batches_of_one_in_any_bucket(
@@ -115,7 +115,7 @@ def test_a_batch_of_n_decodes_as_n_batches_of_one_in_any_bucket(
     together = transcripts(evaluate.BUCKETS, "together")
     alone = transcripts(((8.0, 64, 1),), "alone")
     longer = transcripts(((9.3, 64, 7),), "longer")
-    assert len(together) == 50
+    assert len(together) == 100
     assert together == alone == longer
 
 

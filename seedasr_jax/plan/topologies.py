@@ -1,13 +1,10 @@
-"""TPU pods by name: what their chips can do, and their devices for a compiler without them.
+"""TPU pods by name, and what a chip can do: `parse("v5p:4x4x8")` has 128 chips on 32 hosts.
 
-found = topologies.parse("v5p:4x4x8")      # 128 chips, 128 devices, 32 hosts
-mesh = meshes.make(stage.mesh, found.devices())
+Figures are the vendor's; nothing is fitted.
 """
 
 import dataclasses
-import functools
 import math
-import os
 import re
 
 from seedasr_jax.errors import ConfigError, nearest
@@ -26,7 +23,6 @@ class Chip:
     ici_bandwidth: float  # bytes per second over all links, both directions
     dcn_bandwidth: float  # bytes per second, each direction
     dims: int  # of the torus; a chip has two links in each
-    wraps: int  # a dimension closes to a ring where it is a multiple of this
     devices: int  # that JAX sees of one chip
     cores: int  # that the accelerator type counts of one chip: v5p-256 are 128 chips
     hosts: int  # chips of one
@@ -49,10 +45,10 @@ _CUBES = (
 CHIPS = {
     chip.name: chip
     for chip in (
-        Chip("v5e", 197e12, 16 * GIB, 819e9, 400e9, 25e9 / 8, 2, 16, 1, 1, 8, _FLAT),
-        Chip("v5p", 459e12, 95 * GIB, 2765e9, 1200e9, 50e9 / 8, 3, 4, 1, 2, 4, _CUBES),
-        Chip("v6e", 918e12, 32 * GIB, 1638e9, 800e9, 100e9 / 8, 2, 16, 1, 1, 4, _FLAT),
-        Chip("tpu7x", 2307e12, 192 * GIB, 7380e9, 1200e9, 100e9 / 8, 3, 4, 2, 2, 4, _CUBES),
+        Chip("v5e", 197e12, 16 * GIB, 819e9, 400e9, 25e9 / 8, 2, 1, 1, 8, _FLAT),
+        Chip("v5p", 459e12, 95 * GIB, 2765e9, 1200e9, 50e9 / 8, 3, 1, 2, 4, _CUBES),
+        Chip("v6e", 918e12, 32 * GIB, 1638e9, 800e9, 100e9 / 8, 2, 1, 1, 4, _FLAT),
+        Chip("tpu7x", 2307e12, 192 * GIB, 7380e9, 1200e9, 100e9 / 8, 3, 2, 2, 4, _CUBES),
     )
 }
 
@@ -84,14 +80,6 @@ class Topology:
     def hosts(self) -> int:
         """Machines that feed them."""
         return -(-math.prod(self.shape) // self.chip.hosts) * self.slices
-
-    def devices(self) -> list:
-        """Devices to compile for. Needs libtpu (the extra `tpu`), no TPU.
-
-        Raises:
-            ConfigError: libtpu is not installed, or does not know the topology.
-        """
-        return list(_devices(self))
 
 
 def parse(text: str, slices: int = 1) -> Topology:
@@ -125,21 +113,3 @@ def parse(text: str, slices: int = 1) -> Topology:
             " the shape"
         )
     return Topology(chip, known[int(found[3])], slices)
-
-
-@functools.lru_cache
-def _devices(topology):
-    from jax.experimental import topologies
-
-    # Without these libtpu looks for the machine's own TPU, and refuses a second process.
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "true")
-    more = {"num_slices": topology.slices} if topology.slices > 1 else {}
-    try:
-        described = topologies.get_topology_desc(topology.name, platform="tpu", **more)
-    except Exception as error:  # whatever libtpu raises
-        raise ConfigError(
-            f"topology {topology.name}: the compiler does not take it ({error}); it needs libtpu:"
-            " pip install 'seedasr_jax[tpu]'"
-        ) from error
-    return tuple(described.devices)
