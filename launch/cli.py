@@ -3,6 +3,7 @@
 import argparse
 import functools
 import json
+import os
 import pathlib
 import re
 import sys
@@ -80,6 +81,21 @@ def parser() -> argparse.ArgumentParser:
         "seedasr status runs/digits",
     )
     c.add_argument("workdir", metavar="WORKDIR")
+    c.add_argument("--json", action="store_true", help="a list of objects on stdout")
+
+    c = add(
+        "plan",
+        _plan,
+        "compile every stage for a TPU pod that is not there: memory, speed at most, collectives",
+        "seedasr plan --config=seed_asr_ml:8b --topology=v5p:4x4x8",
+    )
+    c.add_argument("--config", required=True, metavar="NAME_OR_FILE[:ARG]", help="a recipe")
+    c.add_argument("--topology", required=True, metavar="T", help="v5p:4x4x8, v5p-256, v6e:16x16")
+    c.add_argument("--slices", type=int, default=1, metavar="N", help="of that shape each")
+    c.add_argument("--stage", default="", metavar="NAME", help="plan this stage only")
+    c.add_argument(
+        "--bucket", default="", metavar="SECONDS", help="or all; default: each stage's largest"
+    )
     c.add_argument("--json", action="store_true", help="a list of objects on stdout")
 
     c = add(
@@ -211,6 +227,16 @@ def _status(options):
 
     rows = status.rows(pathlib.Path(options.workdir))
     print(json.dumps(rows, indent=1) if options.json else status.table(rows))
+
+
+def _plan(options):
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # nothing runs on a TPU, should one be here
+    from seedasr_jax.launch import recipes
+
+    graph = recipes.expand(options.config, options.overrides)
+    from seedasr_jax.launch import plan
+
+    return plan.run(graph, options)
 
 
 def _eval(options):

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from seedasr_jax import config, configs
 from seedasr_jax.errors import ConfigError, nearest
 
-HELPERS = ("common",)  # modules of configs/ that are no recipe
+HELPERS = ("common", "pods")  # modules of configs/ that are no recipe
 
 
 def names() -> list[str]:

@@ -2,7 +2,8 @@
 
 Eight fake devices, so that every test may shard. `--parity` adds the tests that need PyTorch,
 `--faults`, `--full` and `--digits` those that take minutes, `--browser` those that look at a page
-with Chromium, SEEDASR_TEST_SPEECH those on real recordings. `--rest` leaves out all others.
+with Chromium, `--tpu` those that compile for TPUs, SEEDASR_TEST_SPEECH those on real recordings.
+`--rest` leaves out all others.
 """
 
 import importlib.metadata
@@ -24,12 +25,13 @@ ONLY_WITH = {
     "test_digits.py": "digits",
     "test_quickstart.py": "full",
     "test_readme.py": "full",
+    "test_tpu.py": "tpu",
 }
 SPEECH = "SEEDASR_TEST_SPEECH"
 
 
 def pytest_addoption(parser):
-    """Adds --parity, --faults, --full, --digits, --browser and --rest."""
+    """Adds --parity, --faults, --full, --digits, --browser, --tpu and --rest."""
     parser.addoption(
         "--parity",
         action="store_true",
@@ -39,6 +41,7 @@ def pytest_addoption(parser):
     parser.addoption("--full", action="store_true", help="also the quickstart whole, the README")
     parser.addoption("--digits", action="store_true", help="also the recipe digits whole")
     parser.addoption("--browser", action="store_true", help="also open pages with Chromium")
+    parser.addoption("--tpu", action="store_true", help="also compile for TPUs (extra: tpu)")
     parser.addoption("--rest", action="store_true", help="only what these options add")
 
 

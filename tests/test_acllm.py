@@ -144,7 +144,9 @@ def test_the_transcript_never_starts_inside_a_long_context(model):
 def test_language_model_is_the_decoder_on_start_and_tokens():
     model = tiny.model(("decoder",))
     batch = tiny.batch(2)
-    logits = model.language_model(jnp.asarray(batch.ids), jnp.asarray(batch.ids_length))
+    logits = model.transcribe_forced(
+        model.nothing(2), jnp.asarray(batch.ids), jnp.asarray(batch.ids_length)
+    )
     given = np.pad(batch.ids, ((0, 0), (1, 0)), constant_values=tiny.TOKENS.start)
     positions = np.broadcast_to(np.arange(7), (2, 7))
     real = np.arange(7)[None] <= batch.ids_length[:, None]

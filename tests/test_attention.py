@@ -10,7 +10,7 @@ import pytest
 import tiny
 
 from seedasr_jax import shapes
-from seedasr_jax.models import attention
+from seedasr_jax.models import attention, kernels
 
 RNG = np.random.default_rng(0)
 
@@ -29,7 +29,7 @@ def test_relative_shift_reads_distance_t_minus_s():
     size = 5
     distances = np.arange(size - 1, -size, -1)
     x = np.broadcast_to(distances, (2, 3, size, 2 * size - 1)).astype(np.float32)
-    shifted = attention.relative_shift(jnp.asarray(x))
+    shifted = kernels.relative_shift(jnp.asarray(x))
     wanted = np.arange(size)[:, None] - np.arange(size)[None]
     np.testing.assert_array_equal(shifted, np.broadcast_to(wanted, (2, 3, size, size)))
 
@@ -47,7 +47,7 @@ def test_attend_matches_loops():
         weights = np.exp(scores) / np.exp(scores).sum()
         wanted[b, n, h] = sum((w * v[b, m, h // 2] for w, m in zip(weights, seen)), np.zeros(size))
     single = [jnp.asarray(x, jnp.float32) for x in (q, k, v)]
-    out = attention.attend(*single, jnp.asarray(mask), jnp.asarray(bias, jnp.float32))
+    out = kernels.attend(*single, jnp.asarray(mask), jnp.asarray(bias, jnp.float32))
     np.testing.assert_allclose(out, wanted, atol=1e-5)
     assert not out[1, 2].any()
 
@@ -55,7 +55,7 @@ def test_attend_matches_loops():
 def test_attend_refuses_keys_of_another_width():
     q, k = jnp.zeros((1, 2, 2, 4)), jnp.zeros((1, 3, 2, 5))
     with pytest.raises(ValueError, match="K = 4"):
-        attention.attend(q, k, k, jnp.ones((1, 1, 3), bool))
+        kernels.attend(q, k, k, jnp.ones((1, 1, 3), bool))
 
 
 def test_rope_turns_pairs_of_halves():
@@ -88,6 +88,6 @@ def test_softmax_is_float32_in_bfloat16():
     """With 1,000 equal keys a bfloat16 sum would stop growing at 256."""
     k = jnp.zeros((1, 1_000, 1, 2), jnp.bfloat16)
     v = jnp.ones((1, 1_000, 1, 2), jnp.bfloat16)
-    out = jax.jit(attention.attend)(k[:, :1], k, v, jnp.ones((1, 1, 1_000), bool))
+    out = jax.jit(kernels.attend)(k[:, :1], k, v, jnp.ones((1, 1, 1_000), bool))
     assert out.dtype == jnp.bfloat16
     np.testing.assert_allclose(out.astype(jnp.float32), 1, rtol=1e-2)

@@ -32,8 +32,9 @@ def test_an_option_that_this_version_does_not_know_is_left_out(fresh, monkeypatc
     assert compiler.options() == known
 
 
-def test_other_devices_are_told_nothing():
+@pytest.mark.parametrize(("platform", "told"), [("tpu", compiler._TPU), ("cuda", {})])
+def test_other_devices_are_told_their_own(platform, told):
     class Sharding:
-        device_set = frozenset({type("Device", (), {"platform": "tpu"})()})
+        device_set = frozenset({type("Device", (), {"platform": platform})()})
 
-    assert compiler.options(Sharding()) == {}
+    assert compiler.options(Sharding()) == told

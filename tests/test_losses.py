@@ -11,9 +11,13 @@ import numpy as np
 import pytest
 import tiny
 
+from seedasr_jax import config
+from seedasr_jax.losses import cross_entropy as module
 from seedasr_jax.losses.cross_entropy import cross_entropy
 from seedasr_jax.losses.ctc import ctc, feasible
 from seedasr_jax.losses.masked_prediction import describe, histogram, masked_prediction
+from seedasr_jax.parallel import layout
+from seedasr_jax.parallel import mesh as meshes
 
 RNG = np.random.default_rng(0)
 both = jax.jit(jax.value_and_grad(ctc), static_argnums=5)
@@ -36,6 +40,43 @@ def test_cross_entropy_ignores_what_has_no_weight():
     total, gradient = jax.value_and_grad(cross_entropy)(spoiled, targets, arrays["weights"])
     np.testing.assert_allclose(total, arrays["total"], rtol=1e-5)
     assert off.any() and not gradient[off].any()
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.parametrize("count", [1, 3, 4])
+def test_a_vocabulary_in_parts_is_the_vocabulary(count, devices):
+    """40 of 48 rows are real; rows without weight hold NaN."""
+    sizes = (2, 2, 2, 1) if devices == 8 else (1, 1, 1, 1)
+    mesh = meshes.make(config.Mesh(*sizes), jax.devices()[:devices])
+    x = jnp.asarray(RNG.normal(size=(4, 6, 8)), jnp.float32)
+    kernel = jnp.asarray(RNG.normal(size=(8, 48)), jnp.float32)
+    targets = jnp.asarray(RNG.integers(0, 40, (4, 6)))
+    real = jnp.asarray(RNG.random((4, 6)) < 0.7)
+
+    def whole(x, kernel):
+        logits = jnp.where(jnp.arange(48)[None, None] < 40, x @ kernel, -1e9)
+        return jnp.where(real, module.nats(logits, targets, real), 0)
+
+    def parts(x, kernel):
+        with layout.over(mesh):
+            nats = module.nats_by_parts(x, kernel, targets, real, 40, count)
+        return jnp.where(real, nats, 0)
+
+    spoiled = jnp.where(real[..., None], x, jnp.nan)
+    np.testing.assert_allclose(jax.jit(parts)(spoiled, kernel), whole(x, kernel), atol=2e-5)
+
+    def gradients(of, x):
+        return jax.jit(jax.grad(lambda *a: jnp.sin(of(*a)).sum(), argnums=(0, 1)))(x, kernel)
+
+    for found, wanted in zip(gradients(parts, spoiled), gradients(whole, x)):
+        np.testing.assert_allclose(found, wanted, atol=2e-5)
+
+
+def test_parts_divide_a_vocabulary_and_small_ones_are_whole():
+    assert [module.parts(rows) for rows in (128, 1_792, 16_384)] == [1, 1, 1]
+    for rows in (16_512, 32_000, 50_304, 128_256, 151_936, 152_064):
+        count = module.parts(rows)
+        assert count > 1 and rows % count == 0 and rows // count <= module.PART
 
 
 def test_ctc_matches_pytorch():

@@ -10,7 +10,7 @@ import pytest
 import tiny
 
 from seedasr_jax.losses import mwer as module
-from seedasr_jax.losses.cross_entropy import cross_entropy
+from seedasr_jax.losses.cross_entropy import cross_entropy, nats
 from seedasr_jax.models import acllm
 
 RNG = np.random.default_rng(0)
@@ -129,7 +129,7 @@ def test_a_sequence_is_the_sum_of_its_tokens_and_its_end():
     logits = RNG.normal(size=(3, 5, 7)).astype(np.float32)
     ids, length = RNG.integers(4, 7, (3, 4)), np.array([4, 2, 0])
     targets, real = acllm.targets(jnp.asarray(ids), jnp.asarray(length), tiny.TOKENS.eos)
-    ours = module.sequence_logprobs(logits, targets, real)
+    ours = module.sequence_logprobs(nats(logits, targets, real), real)
     for b in range(3):
         p = np.exp(np.float64(logits[b])) / np.exp(np.float64(logits[b])).sum(-1, keepdims=True)
         said = [*ids[b, : length[b]], tiny.TOKENS.eos]
@@ -144,7 +144,7 @@ def test_a_sequence_does_not_read_its_padding():
     targets, real = np.full((2, 4), 3), np.array([[1, 1, 0, 0], [1, 1, 1, 1]], bool)
 
     def total(logits, targets):
-        return module.sequence_logprobs(logits, targets, real).sum()
+        return module.sequence_logprobs(nats(logits, targets, real), real).sum()
 
     value, gradient = jax.value_and_grad(total)(logits, targets)
     spoiled = np.where(real[..., None], logits, np.nan), np.where(real, targets, -9)

@@ -14,6 +14,10 @@ SHIPPED = {
     "commands.txt": "commands",
     "digits.txt": "digits",
     "digits-manifest.txt": "digits:train.jsonl?without=george",
+    "lm.txt": "lm",
+    "luise_ssl.txt": "luise_ssl",
+    "seed_asr_cn.txt": "seed_asr_cn",
+    "seed_asr_ml.txt": "seed_asr_ml",
 }
 
 

@@ -1,12 +1,15 @@
-"""Cross-entropy of tokens, summed.
+"""Cross-entropy of tokens.
 
-Dims: B batch, N positions, V vocabulary.
+Dims: B batch, N positions, E width, V vocabulary, P parts of the vocabulary.
 """
 
 import jax
 import jax.numpy as jnp
 
 from seedasr_jax import shapes
+from seedasr_jax.parallel import layout, rules
+
+PART = 16_384  # rows of a vocabulary whose logits exist at a time, of each device along `tensor`
 
 
 def cross_entropy(logits, targets, weights):
@@ -16,11 +19,74 @@ def cross_entropy(logits, targets, weights):
         logits: [B N V]; targets: [B N] int32; weights: [B N] float32; where they are 0,
             logits and targets are ignored, whatever they are.
     """
+    shapes.check(weights, "B N", shapes.check(logits, "B N V"))
+    return weighted(nats(logits, targets, weights > 0), weights)
+
+
+def weighted(nats, weights):
+    """Sum of weights * nats, both [B N]; where weights are 0, nats are ignored."""
+    return jnp.where(weights > 0, nats * weights, 0).sum()
+
+
+def nats(logits, targets, real):
+    """-log softmax(logits)[targets], [B N] float32.
+
+    Args:
+        logits: [B N V]; targets: [B N] int32.
+        real: [B N] bool; where it is false, logits and targets are ignored.
+    """
     dims = shapes.check(logits, "B N V")
     shapes.check(targets, "B N", dims)
-    shapes.check(weights, "B N", dims)
+    shapes.check(real, "B N", dims)
     # Before the logarithm: a gradient of 0 through NaN is NaN.
-    logits = jnp.where((weights > 0)[..., None], logits.astype(jnp.float32), 0)
+    logits = jnp.where(real[..., None], logits.astype(jnp.float32), 0)
     chosen = jnp.take_along_axis(logits, targets[..., None], -1)[..., 0]
-    nats = jax.nn.logsumexp(logits, -1) - chosen
-    return jnp.where(weights > 0, nats * weights, 0).sum()
+    return jax.nn.logsumexp(logits, -1) - chosen
+
+
+def parts(vocabulary: int) -> int:
+    """How many parts a vocabulary is taken in, each divisible over `tensor`; 1: whole."""
+    shards = layout.parts("tensor")
+    at_least = -(-vocabulary // (PART * shards))
+    for count in range(at_least, 4 * at_least + 1):
+        if vocabulary % (count * shards) == 0:
+            return count
+    return 1
+
+
+def nats_by_parts(x, kernel, targets, real, size, count):
+    """`nats` of logits x @ kernel, a part of the vocabulary after another, forward and back.
+
+    Neither all logits nor, where it is sharded, the whole kernel exist at a time.
+
+    Args:
+        x: [B N E]; kernel: [E V].
+        targets: [B N] int32; real: [B N] bool, as of `nats`.
+        size: of the vocabulary; rows of the kernel behind it are padding.
+        count: P, divides V.
+    """
+    dims = shapes.check(x, "B N E")
+    width, rows = kernel.shape
+    x = jnp.where(real[..., None], x, 0)
+    # Row v belongs to part v % P: so each part lies on all devices along `tensor`.
+    kernel = layout.keep(kernel.reshape(width, rows // count, count), "fsdp", "tensor", None)
+    kernel = layout.keep(jnp.moveaxis(kernel, 2, 0), None, "fsdp", "tensor")
+    at = jnp.arange(rows // count)[None, None]
+
+    @jax.checkpoint
+    def add(carry, of):
+        top, total, chosen = carry
+        number, kernel = of
+        kernel = layout.keep(kernel, None, "tensor")
+        logits = jnp.einsum("BNE,EV->BNV", x, kernel, preferred_element_type=jnp.float32)
+        logits = layout.keep(logits, rules.BATCH, None, "tensor")
+        logits = jnp.where(at * count + number < size, logits, -jnp.inf)
+        above = jax.lax.stop_gradient(jnp.maximum(top, logits.max(-1)))
+        total = total * jnp.exp(top - above) + jnp.exp(logits - above[..., None]).sum(-1)
+        hit = (targets[..., None] == at * count + number) & real[..., None]
+        return (above, total, chosen + jnp.where(hit, logits, 0).sum(-1)), None
+
+    zeros = jnp.zeros((dims["B"], dims["N"]), jnp.float32)
+    start = (zeros - 1e30, zeros, zeros)
+    (top, total, chosen), _ = jax.lax.scan(add, start, (jnp.arange(count), kernel))
+    return top + jnp.log(total) - chosen

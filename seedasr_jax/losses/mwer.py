@@ -8,7 +8,7 @@ the gradient. The factor 1/N is equation 2's; it only rescales what stands besid
 A list is a set: a hypothesis that stands there twice would count twice in P and in N, so all but
 the first are left out, and N is what is left. A list of one has loss and gradient 0.
 
-Dims: B batch, N hypotheses, L tokens, K positions, V vocabulary.
+Dims: B batch, N hypotheses, L tokens, K positions.
 """
 
 import jax
@@ -19,21 +19,13 @@ from seedasr_jax import shapes
 NEVER = -1e30  # a log-probability that a softmax turns into 0
 
 
-def sequence_logprobs(logits, targets, real):
-    """Log-probability [B] of whole sequences, a float32 sum over their real positions.
+def sequence_logprobs(nats, real):
+    """Log-probability [B] of whole sequences, from [B K] nats of their tokens.
 
-    Args:
-        logits: [B K V]; targets: [B K] int32, the end token among them; real: [B K] bool; where it
-            is false, logits and targets are ignored, whatever they are.
+    Where `real` [B K] is false, nats are ignored; the end token is real.
     """
-    dims = shapes.check(logits, "B K V")
-    shapes.check(targets, "B K", dims)
-    shapes.check(real, "B K", dims)
-    # Before the logarithm: a gradient of 0 through NaN is NaN.
-    logits = jnp.where(real[..., None], logits.astype(jnp.float32), 0)
-    targets = jnp.where(real, targets, 0)
-    chosen = jnp.take_along_axis(logits, targets[..., None], -1)[..., 0]
-    return jnp.where(real, chosen - jax.nn.logsumexp(logits, -1), 0).sum(-1)
+    shapes.check(real, "B K", shapes.check(nats, "B K"))
+    return -jnp.where(real, nats, 0).sum(-1)
 
 
 def distinct(hyp, hyp_length):

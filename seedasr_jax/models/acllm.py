@@ -16,6 +16,7 @@ from seedasr_jax.models import encoders, pretraining, small
 from seedasr_jax.models.converter import Converter
 from seedasr_jax.models.ctc_head import CtcHead
 from seedasr_jax.models.decoder import Decoder
+from seedasr_jax.parallel import layout
 
 PARTS = ("encoder", "ctc_head", "converter", "decoder")
 
@@ -143,6 +144,21 @@ class AcLLM(nnx.Module):
 
     def transcribe_forced(self, prefix: Prefix, ids, ids_length):
         """Teacher-forced logits [B L+1 V] of the transcript and its end token."""
+        return self.decoder.logits(self._forced(prefix, ids, ids_length))
+
+    def nats(self, prefix: Prefix, ids, ids_length, weight):
+        """-log P of each token of the transcript and of its end token, [B L+1] float32.
+
+        Args:
+            prefix: what stands before.
+            ids: [B L] int32 of [B] `ids_length` real ones.
+            weight: [B L+1]; where it is 0, what comes out means nothing.
+        """
+        wanted, _ = targets(ids, ids_length, self.tokens.eos)
+        return self.decoder.nats(self._forced(prefix, ids, ids_length), wanted, weight > 0)
+
+    def _forced(self, prefix, ids, ids_length):
+        """[B L+1 E] of the decoder where the transcript and its end token are predicted."""
         dims = shapes.check(ids, "B L")
         start = jnp.full((dims["B"], 1), self.tokens.start, ids.dtype)
         given = jnp.concatenate([start, ids], 1)
@@ -150,19 +166,16 @@ class AcLLM(nnx.Module):
         steps = jnp.arange(dims["L"] + 1)[None]
         positions = jnp.concatenate([prefix.positions, prefix.next[:, None] + steps], 1)
         real = jnp.concatenate([prefix.real, shapes.valid(ids_length + 1, dims["L"] + 1)], 1)
-        hidden = self.decoder(x, positions, real)
-        return self.decoder.logits(hidden[:, prefix.x.shape[1] :])
+        return layout.whole(self.decoder(x, positions, real))[:, prefix.x.shape[1] :]
 
-    def language_model(self, ids, ids_length):
-        """Logits [B L+1 V] of text alone."""
-        dims = shapes.check(ids, "B L")
-        nothing = Prefix(
-            jnp.zeros((dims["B"], 0, self.config.decoder.width), self.decoder.dtype),
-            jnp.zeros((dims["B"], 0), jnp.int32),
-            jnp.zeros((dims["B"], 0), bool),
-            jnp.zeros(dims["B"], jnp.int32),
+    def nothing(self, rows: int) -> Prefix:
+        """What stands before text alone."""
+        return Prefix(
+            jnp.zeros((rows, 0, self.config.decoder.width), self.decoder.dtype),
+            jnp.zeros((rows, 0), jnp.int32),
+            jnp.zeros((rows, 0), bool),
+            jnp.zeros(rows, jnp.int32),
         )
-        return self.transcribe_forced(nothing, ids, ids_length)
 
 
 def targets(ids, ids_length, eos):

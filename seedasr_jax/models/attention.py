@@ -1,4 +1,4 @@
-"""Attention: one function for all, relative positions for the encoder, RoPE for the decoder.
+"""Attention: relative positions for the encoder, RoPE for the decoder.
 
 Dims: B batch, N queries, M keys, H heads, G key-value heads, K head width, T frames, D encoder
 width, E decoder width.
@@ -9,33 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from seedasr_jax import shapes
+from seedasr_jax.models import kernels
 from seedasr_jax.models.layers import Dense, RMSNorm
-
-
-def attend(q, k, v, mask, bias=None):
-    """Scaled dot-product attention with grouped key-value heads.
-
-    Args:
-        q: [B N H K] queries.
-        k, v: [B M G K]; head h reads group h // (H / G).
-        mask: bool, [B N M] or [B 1 M]; a query that may see no key gets zeros.
-        bias: [B H N M] added to the scaled scores, or None.
-
-    Returns:
-        [B N H K] in q's type; the softmax is float32.
-    """
-    dims = shapes.check(k, "B M G K", shapes.check(q, "B N H K"))
-    shapes.check(v, "B M G K", dims)
-    group = dims["H"] // dims["G"]
-    k, v = jnp.repeat(k, group, 2), jnp.repeat(v, group, 2)
-    scores = jnp.einsum("BNHK,BMHK->BHNM", q, k, preferred_element_type=jnp.float32)
-    scores = scores * dims["K"] ** -0.5
-    if bias is not None:
-        scores = scores + bias
-    mask = mask[:, None]  # [B 1 N M]
-    scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
-    weights = jnp.where(mask.any(-1, keepdims=True), jax.nn.softmax(scores, -1), 0)
-    return jnp.einsum("BHNM,BMHK->BNHK", weights.astype(v.dtype), v)
+from seedasr_jax.parallel import layout
 
 
 def rope(x, positions, theta):
@@ -53,18 +29,6 @@ def rope(x, positions, theta):
     sin, cos = jnp.sin(angles), jnp.cos(angles)
     low, high = jnp.split(x.astype(jnp.float32), 2, -1)
     return jnp.concatenate([low * cos - high * sin, high * cos + low * sin], -1).astype(x.dtype)
-
-
-def relative_shift(x):
-    """[B H T 2T-1] scores by distance T-1 ... -(T-1) -> [B H T T] scores by key.
-
-    Row t wants distance t - s at column s, which stands at column T-1-t+s: padding one column and
-    reading the rows at another stride shifts each row by one more (arXiv 1901.02860, appendix B).
-    """
-    batch, heads, size, distances = x.shape
-    x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (1, 0)))
-    x = x.reshape(batch, heads, distances + 1, size)[:, :, 1:]
-    return x.reshape(batch, heads, size, distances)[..., :size]
 
 
 def sinusoids(distances, width):
@@ -108,23 +72,19 @@ class RelativeAttention(nnx.Module):
         size, heads = self.width // self.heads, self.heads
 
         def split(y):
-            return y.reshape(dims["B"], dims["T"], heads, size)
+            return layout.heads(y.reshape(dims["B"], dims["T"], heads, size))
 
         q, k, v = split(self.query(x)), split(self.key(x)), split(self.value(x))
         distances = jnp.arange(dims["T"] - 1, -dims["T"], -1)
+        moved = q
         if self.clip:
             at = jnp.clip(distances, -self.clip, self.clip) + self.clip
             keys = self.distance[...].astype(self.dtype)[at]  # [2T-1 K]
-            by_distance = jnp.einsum("BTHK,RK->BHTR", q, keys, preferred_element_type=jnp.float32)
         else:
             keys = self.position(sinusoids(distances, self.width)).reshape(-1, heads, size)
             moved = q + shapes.align(self.position_bias[...].astype(self.dtype), q)
-            by_distance = jnp.einsum(
-                "BTHK,RHK->BHTR", moved, keys, preferred_element_type=jnp.float32
-            )
             q = q + shapes.align(self.content_bias[...].astype(self.dtype), q)
-        bias = relative_shift(by_distance) * size**-0.5
-        y = attend(q, k, v, mask[:, None, :], bias)
+        y = layout.heads(kernels.relative(q, k, v, moved, keys, mask))
         return self.out(y.reshape(dims["B"], dims["T"], self.width))
 
 
@@ -149,11 +109,12 @@ class GroupedAttention(nnx.Module):
             self.query_norm = RMSNorm(self.size, dtype=dtype, epsilon=config.norm_eps)
             self.key_norm = RMSNorm(self.size, dtype=dtype, epsilon=config.norm_eps)
 
-    def __call__(self, x, positions, mask, slot, cache):
+    def __call__(self, x, positions, seen, slot, cache):
         """Attends over x itself, or over a cache that x is written into.
 
         Args:
-            x: [B N E]; positions: [B N]; mask: bool [B N M], M = N without a cache.
+            x: [B N E]; positions: [B N].
+            seen: bool; without a cache [B N], the real positions; with one [B N M], what each sees.
             slot: scalar, where in the cache x's first key goes; None without a cache.
             cache: (k, v) of this layer, each [B M G K], or None.
 
@@ -161,9 +122,12 @@ class GroupedAttention(nnx.Module):
             [B N E] and the new (k, v), or None.
         """
         dims = shapes.check(x, "B N E")
-        q = self.query(x).reshape(dims["B"], dims["N"], self.heads, self.size)
-        k = self.key(x).reshape(dims["B"], dims["N"], self.groups, self.size)
-        v = self.value(x).reshape(dims["B"], dims["N"], self.groups, self.size)
+
+        def split(y, heads):
+            return layout.heads(y.reshape(dims["B"], dims["N"], heads, self.size))
+
+        q = split(self.query(x), self.heads)
+        k, v = split(self.key(x), self.groups), split(self.value(x), self.groups)
         if self.query_norm is not None:
             q, k = self.query_norm(q), self.key_norm(k)
         q, k = rope(q, positions, self.theta), rope(k, positions, self.theta)
@@ -172,5 +136,6 @@ class GroupedAttention(nnx.Module):
             k = jax.lax.dynamic_update_slice(cache[0], k.astype(cache[0].dtype), at)
             v = jax.lax.dynamic_update_slice(cache[1], v.astype(cache[1].dtype), at)
             cache = (k, v)
-        y = attend(q, k, v, mask)
+        y = kernels.causal(q, k, v, seen) if cache is None else kernels.attend(q, k, v, seen)
+        y = layout.heads(y)
         return self.out(y.reshape(dims["B"], dims["N"], self.heads * self.size)), cache

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from seedasr_jax import shapes
 from seedasr_jax.models.attention import RelativeAttention
 from seedasr_jax.models.layers import Dense, LayerNorm, dropout, matmul
+from seedasr_jax.parallel import layout
 
 
 def depthwise(x, kernel, *, causal):
@@ -80,7 +81,7 @@ class FeedForward(nnx.Module):
         self.narrow = Dense(config.feedforward, config.width, ("encoder_mlp", "width"), **options)
 
     def __call__(self, x):
-        return self.narrow(jax.nn.silu(self.wide(self.norm(x))))
+        return self.narrow(layout.wide(jax.nn.silu(self.wide(layout.whole(self.norm(x))))))
 
 
 class Convolution(nnx.Module):
@@ -103,8 +104,8 @@ class Convolution(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, x, length):
-        x = self.norm(x)
-        x = self.value(x) * jax.nn.sigmoid(self.gate(x))
+        x = layout.whole(self.norm(x))
+        x = layout.wide(self.value(x) * jax.nn.sigmoid(self.gate(x)))
         x = shapes.zero_padding(x, length)  # biases made it non-zero
         x = depthwise(x, self.kernel[...].astype(self.dtype), causal=self.causal)
         return self.out(jax.nn.silu(self.middle(x)))
@@ -136,9 +137,10 @@ class ConformerBlock(nnx.Module):
         mask = shapes.valid(length, dims["T"])
         x = shapes.zero_padding(x, length)
         keys = (None,) * 4 if keys is None else keys
-        x = x + 0.5 * dropout(self.first(x), self.rate, keys[0])
+        x = layout.residual(x + 0.5 * dropout(self.first(x), self.rate, keys[0]))
         if self.attention is not None:
-            x = x + dropout(self.attention(self.attention_norm(x), mask), self.rate, keys[1])
-        x = x + dropout(self.convolution(x, length), self.rate, keys[2])
-        x = x + 0.5 * dropout(self.second(x), self.rate, keys[3])
-        return self.norm(x), None
+            y = self.attention(layout.whole(self.attention_norm(x)), mask)
+            x = layout.residual(x + dropout(y, self.rate, keys[1]))
+        x = layout.residual(x + dropout(self.convolution(x, length), self.rate, keys[2]))
+        x = layout.residual(x + 0.5 * dropout(self.second(x), self.rate, keys[3]))
+        return layout.residual(self.norm(x)), None

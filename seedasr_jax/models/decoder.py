@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from seedasr_jax import shapes
+from seedasr_jax.losses import cross_entropy
 from seedasr_jax.models import cache as caches
 from seedasr_jax.models.attention import GroupedAttention
 from seedasr_jax.models.layers import (
@@ -22,6 +23,7 @@ from seedasr_jax.models.layers import (
     padded_vocabulary,
 )
 from seedasr_jax.models.small import Reader, spelled_alike
+from seedasr_jax.parallel import layout
 
 
 class GatedFeedForward(nnx.Module):
@@ -34,7 +36,7 @@ class GatedFeedForward(nnx.Module):
         self.narrow = Dense(config.feedforward, config.width, ("mlp", "embed"), **options)
 
     def __call__(self, x):
-        return self.narrow(jax.nn.silu(self.gate(x)) * self.wide(x))
+        return self.narrow(layout.wide(jax.nn.silu(self.gate(x)) * self.wide(x)))
 
 
 class DecoderBlock(nnx.Module):
@@ -47,10 +49,13 @@ class DecoderBlock(nnx.Module):
         self.feedforward_norm = RMSNorm(config.width, **norm)
         self.feedforward = GatedFeedForward(config, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x, positions, mask, slot, cache):
-        y, cache = self.attention(self.attention_norm(x), positions, mask, slot, cache)
-        x = x + y
-        return x + self.feedforward(self.feedforward_norm(x)), cache
+    def __call__(self, x, positions, seen, slot, cache):
+        y, cache = self.attention(
+            layout.whole(self.attention_norm(x)), positions, seen, slot, cache
+        )
+        x = x + layout.residual(y)
+        y = self.feedforward(layout.whole(self.feedforward_norm(x)))
+        return x + layout.residual(y), cache
 
 
 class Decoder(nnx.Module):
@@ -121,8 +126,7 @@ class Decoder(nnx.Module):
         shapes.check(positions, "B N", dims)
         shapes.check(real, "B N", dims)
         x = jnp.where(real[..., None], x, 0)  # NaN times a weight of 0 is NaN
-        causal = jnp.tril(jnp.ones((dims["N"], dims["N"]), bool))
-        x, _ = self.blocks(x, positions, causal[None] & real[:, None], None)
+        x, _ = self.blocks(layout.residual(x), positions, real, None)
         return self.norm(x)
 
     def step(self, x, positions, real, cache: caches.KVCache):
@@ -142,3 +146,15 @@ class Decoder(nnx.Module):
         if self.head is not None:
             return mask_surplus(self.head(x), self.vocabulary)
         return mask_surplus(matmul(x, self.embed.table[...].astype(self.dtype).T), self.vocabulary)
+
+    def nats(self, x, targets, real):
+        """[B N E], [B N] int32 -> [B N] float32, -log P of the targets where `real` [B N] is true.
+
+        A large vocabulary is taken in parts, so that its logits never exist at once.
+        """
+        count = cross_entropy.parts(padded_vocabulary(self.vocabulary))
+        if count == 1:
+            return cross_entropy.nats(self.logits(x), targets, real)
+        head = self.embed.table[...].T if self.head is None else self.head.kernel[...]
+        kernel = head.astype(self.dtype)
+        return cross_entropy.nats_by_parts(x, kernel, targets, real, self.vocabulary, count)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from seedasr_jax import shapes
+from seedasr_jax.parallel import layout
 
 _policies = jax.checkpoint_policies
 REMAT = {
@@ -108,7 +109,10 @@ class Embed(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, ids):
-        return self.table[...].astype(self.dtype)[ids]
+        x = self.table[...].astype(self.dtype)[ids]
+        if ids.ndim == 2:  # each device looks up its columns for all, then examples change places
+            x = layout.keep(x, "data", None, "fsdp")
+        return x
 
 
 def mask_surplus(logits, size):

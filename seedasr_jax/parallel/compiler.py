@@ -8,6 +8,10 @@ import jax.numpy as jnp
 # XLA:CPU hands matrix products and what surrounds them to a library (YNNPACK) whose fusions make
 # a step of the small recipes a tenth to a third slower than XLA's own.
 _CPU = {"xla_cpu_experimental_ynn_fusion_type": ""}
+# XLA:TPU turns a product with a weight that is sharded over many devices into a loop over their
+# shards, and reads the activations again for each. Weights that are gathered beforehand are
+# gathered while the layer before is computed.
+_TPU = {"xla_jf_spmd_threshold_for_windowed_einsum_mib": "1000000"}
 
 
 def options(sharding: jax.sharding.Sharding | None = None) -> dict[str, str]:
@@ -20,7 +24,7 @@ def options(sharding: jax.sharding.Sharding | None = None) -> dict[str, str]:
         {option: value}, without those that this version of XLA does not know.
     """
     device = jax.devices()[0] if sharding is None else next(iter(sharding.device_set))
-    return _known() if device.platform == "cpu" else {}
+    return {"cpu": _known, "tpu": lambda: _TPU}.get(device.platform, dict)()
 
 
 @functools.cache

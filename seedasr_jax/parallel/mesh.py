@@ -1,6 +1,7 @@
 """Mesh: devices by the axes data, fsdp, tensor, expert."""
 
 import jax
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType
 
 from seedasr_jax import config
@@ -33,8 +34,29 @@ def sizes(mesh: config.Mesh, devices: int) -> tuple[int, ...]:
 
 
 def make(mesh: config.Mesh, devices=None) -> jax.sharding.Mesh:
-    """The mesh of a stage over `devices` (default: all of this job)."""
+    """The mesh of a stage over `devices` (default: all of this job).
+
+    Where they are slices of a pod, `data` is what crosses from one to another.
+
+    Raises:
+        ConfigError: sizes that do not multiply to the devices, or `data` to the slices.
+    """
     devices = jax.devices() if devices is None else devices
     shape = sizes(mesh, len(devices))
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
     kinds = (AxisType.Auto,) * len(AXES)
-    return jax.make_mesh(shape, AXES, axis_types=kinds, devices=devices)
+    if slices == 1:
+        return jax.make_mesh(shape, AXES, axis_types=kinds, devices=devices)
+    data, *others = shape
+    if data % slices:
+        raise ConfigError(
+            f"mesh.data={data}: {slices} slices take a multiple of {slices}, for data alone crosses"
+            f" the network between them; the nearest is {-(-data // slices) * slices}"
+        )
+    grid = mesh_utils.create_hybrid_device_mesh(
+        (data // slices, *others),
+        (slices, *(1 for _ in others)),
+        devices,
+        allow_split_physical_axes=True,
+    )
+    return jax.sharding.Mesh(grid, AXES, axis_types=kinds)

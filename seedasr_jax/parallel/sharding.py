@@ -23,6 +23,15 @@ def of_params(params: nnx.State, mesh):
     return nnx.map_state(one, params)
 
 
+def placed(abstract, shardings):
+    """A tree of shapes with where each lies, for compiling ahead of time."""
+
+    def one(shape, place):
+        return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=place)
+
+    return jax.tree.map(one, abstract, shardings)
+
+
 def like_params(tree, params, shardings, mesh):
     """Shardings of an optimiser's state: what is shaped like a parameter lies where it lies.
 

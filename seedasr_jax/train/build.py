@@ -49,7 +49,7 @@ class Built:
 
     def _create(self):
         _, params, frozen = _split(self._model(), self.own)
-        return _state(params, frozen, self.tx, self.stage.seed)
+        return _state(params, frozen, self.tx, self.stage)
 
     def _model(self):
         return self.make_model(
@@ -64,9 +64,11 @@ def _split(model, own):
     return nnx.split(model, kept, ...)
 
 
-def _state(params, frozen, tx, seed):
+def _state(params, frozen, tx, stage):
+    """What trains has float32 masters; matrices of the rest have the type they are used in."""
+    frozen = optim.matrices(frozen, lambda x: x.astype(stage.model.dtype))
     zero = jnp.zeros((), jnp.int32)
-    return TrainState(zero, zero, params, frozen, tx.init(params), jax.random.key(seed))
+    return TrainState(zero, zero, params, frozen, tx.init(params), jax.random.key(stage.seed))
 
 
 def build(stage: config.Stage, tokens: Tokens, vocabulary: int, devices=None) -> Built:
@@ -109,7 +111,7 @@ def build(stage: config.Stage, tokens: Tokens, vocabulary: int, devices=None) ->
     drawn = [part for part in objective.drawn if stage.init.get(part) == "fresh"]
     own = (*stage.trains, *drawn)
     graphdef, params, frozen = _split(model, own)
-    abstract = jax.eval_shape(lambda p, f: _state(p, f, tx, stage.seed), params, frozen)
+    abstract = jax.eval_shape(lambda p, f: _state(p, f, tx, stage), params, frozen)
     places = sharding.of_params(params, mesh)
     everywhere = sharding.replicated(mesh)
     shardings = TrainState(

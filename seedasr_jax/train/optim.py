@@ -23,6 +23,19 @@ def by_part(params: nnx.State, of):
     return nnx.map_state(lambda path, p: p.replace(of(path, p, part_of(path, p))), params)
 
 
+def matrices(params: nnx.State, change):
+    """A tree like `params` with change(matrix) at each matrix: DECAYED."""
+
+    def one(path, param):
+        return param.replace(change(param[...])) if _decays(path) else param
+
+    return nnx.map_state(one, params)
+
+
+def _decays(path):
+    return any(str(key) in DECAYED for key in path)
+
+
 def schedule(optim: config.Optim, steps: int):
     """Step -> learning rate: linear warm-up, then decay to `final` of the peak.
 
@@ -92,7 +105,7 @@ def make(optim: config.Optim, steps: int) -> optax.GradientTransformation:
         return _fit_kmeans(optim.b1)
 
     def decayed(params):
-        return by_part(params, lambda path, *_: any(str(k) in DECAYED for k in path))
+        return by_part(params, lambda path, *_: _decays(path))
 
     chain = [optax.clip_by_global_norm(optim.clip)] if optim.clip else []
     chain += [

@@ -17,7 +17,7 @@ import numpy as np
 
 from seedasr_jax.batch import Batch
 from seedasr_jax.decode import sample, search
-from seedasr_jax.parallel import compiler, sharding
+from seedasr_jax.parallel import compiler, layout, sharding
 from seedasr_jax.text.normalize import normalize
 from seedasr_jax.text.weighted import weighted_errors
 from seedasr_jax.train.state import TrainState
@@ -54,7 +54,7 @@ class Rollout:
             stream: of the step's rng.
         """
         self.mesh, self.decode, self.risk = mesh, decode, risk
-        draw = functools.partial(_draw, graphdef, hypotheses, temperature, stream)
+        draw = functools.partial(_draw, graphdef, mesh, hypotheses, temperature, stream)
         place = sharding.of_batch(mesh)
         told = compiler.options(place)
         self._draw = jax.jit(draw, out_shardings=place, compiler_options=told)
@@ -77,15 +77,16 @@ class Rollout:
         return dataclasses.replace(batch, hyp=hyp, hyp_length=length, risk=risk)
 
 
-def _draw(graphdef, hypotheses, temperature, stream, params, frozen, rng, step, batch):
+def _draw(graphdef, mesh, hypotheses, temperature, stream, params, frozen, rng, step, batch):
     """Hypotheses [B N L] of [B N] tokens; where there are fewer, the first stands there again."""
     model, tokens = nnx.merge(graphdef, params, frozen), batch.ids.shape[1]
-    if temperature:
-        rng = jax.random.fold_in(jax.random.fold_in(rng, step), stream)
-        options = dict(samples=hypotheses, temperature=temperature, rng=rng)
-        found = sample.sample(model, batch, tokens, **options)
-    else:
-        found = search.search(model, batch, tokens, search.Search(hypotheses))
+    with layout.over(mesh):
+        if temperature:
+            rng = jax.random.fold_in(jax.random.fold_in(rng, step), stream)
+            options = dict(samples=hypotheses, temperature=temperature, rng=rng)
+            found = sample.sample(model, batch, tokens, **options)
+        else:
+            found = search.search(model, batch, tokens, search.Search(hypotheses))
     there = found.score > search.NEVER
     ids = jnp.where(there[..., None], found.ids, found.ids[:, :1])
     return ids, jnp.where(there, found.length, found.length[:, :1])

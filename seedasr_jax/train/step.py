@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from seedasr_jax.parallel import compiler
+from seedasr_jax.parallel import compiler, layout
 
 
 def make_train_step(graphdef, objective, tx, state_sharding, batch_sharding, accum=1):
@@ -22,7 +22,8 @@ def make_train_step(graphdef, objective, tx, state_sharding, batch_sharding, acc
     """
 
     def loss(params, frozen, batch, weights, rng):
-        return objective.loss(nnx.merge(graphdef, params, frozen), batch, weights, rng)
+        with layout.over(batch_sharding.mesh):
+            return objective.loss(nnx.merge(graphdef, params, frozen), batch, weights, rng)
 
     grad_fn = jax.grad(loss, has_aux=True)  # frozen parts: no gradient, no optimiser state
 

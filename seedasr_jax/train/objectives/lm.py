@@ -56,11 +56,10 @@ class Lm(Objective):
         """Nats per token, each by its importance."""
         batch = self.written(batch, rng)
         if not self.options.copy:
-            logits = model.language_model(batch.ids, batch.ids_length)
+            prefix = model.nothing(len(batch.weight))
         else:
             prefix = model.prefix(batch, self.slots(model, batch, rng))
-            logits = model.transcribe_forced(prefix, batch.ids, batch.ids_length)
-        nats = text_loss(logits, batch, self.tokens.eos, self.importance(batch))
+        nats = text_loss(model, prefix, batch, self.importance(batch))
         return nats / weights["text"], {"loss": nats / weights["text"]}
 
     def importance(self, batch):

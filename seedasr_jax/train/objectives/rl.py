@@ -93,12 +93,11 @@ class Rl(Hearing):
         ids = jnp.concatenate([batch.ids[:, None], batch.hyp], 1).reshape(-1, dims["L"])
         length = jnp.concatenate([batch.ids_length[:, None], batch.hyp_length], 1).reshape(-1)
         number = dims["N"] + 1
-        logits = model.transcribe_forced(
-            jax.tree.map(lambda x: jnp.repeat(x, number, 0), prefix), ids, length
-        )
-        targets, real = acllm.targets(ids, length, self.tokens.eos)
+        prefix = jax.tree.map(lambda x: jnp.repeat(x, number, 0), prefix)
+        _, real = acllm.targets(ids, length, self.tokens.eos)
         real = real & jnp.repeat(batch.weight > 0, number)[:, None]
-        logprobs = mwer.sequence_logprobs(logits, targets, real).reshape(-1, number)
+        nats = model.nats(prefix, ids, length, real)
+        logprobs = mwer.sequence_logprobs(nats, real).reshape(-1, number)
 
         listed = mwer.distinct(batch.hyp, batch.hyp_length)
         terms = (logprobs[:, 1:], batch.risk, listed, batch.weight)

@@ -4,7 +4,7 @@ import dataclasses
 
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.train.objectives.registry import register
-from seedasr_jax.train.objectives.shared import Hearing, count, text_loss
+from seedasr_jax.train.objectives.shared import Hearing, count, text_loss, text_weights
 
 
 @register("sft")
@@ -38,8 +38,8 @@ class Sft(Hearing):
         x, frames = self.encode(model, batch, rng)
         ctc_logits = None if model.ctc_head is None else model.ctc_head(x)
         prefix = model.prefix(batch, model.convert(x, frames, ctc_logits))
-        logits = model.transcribe_forced(prefix, batch.ids, batch.ids_length)
-        text = text_loss(logits, batch, self.tokens.eos) / weights["text"]
+        text = text_loss(model, prefix, batch, text_weights(batch, self.tokens.eos))
+        text = text / weights["text"]
         if not self.options.ctc_weight:
             return text, {"loss": text}
         aligned = self.ctc_loss(ctc_logits, frames, batch, weights, rng)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from seedasr_jax.audio import logmel, masking, perturb
 from seedasr_jax.batch import Batch
-from seedasr_jax.losses.cross_entropy import cross_entropy
+from seedasr_jax.losses.cross_entropy import weighted
 from seedasr_jax.losses.ctc import ctc, feasible
 from seedasr_jax.models import acllm
 from seedasr_jax.models.acllm import AcLLM
@@ -27,10 +27,9 @@ def count(tokens):
     return jnp.maximum(tokens.sum(), 1.0)
 
 
-def text_loss(logits, batch, eos, weights=None):
+def text_loss(model: AcLLM, prefix, batch: Batch, weights):
     """Sum of nats of transcript and end token, by [B L+1] weights; see `text_weights`."""
-    wanted, _ = acllm.targets(batch.ids, batch.ids_length, eos)
-    return cross_entropy(logits, wanted, text_weights(batch, eos) if weights is None else weights)
+    return weighted(model.nats(prefix, batch.ids, batch.ids_length, weights), weights)
 
 
 def text_weights(batch, eos):

@@ -1,0 +1,59 @@
+"""What the recipes of real size share. Each plans in minutes: `seedasr plan --config=NAME`."""
+
+from seedasr_jax.configs import common
+
+SPAN = 30.72  # seconds of the longest bucket: 768 frames of 40 ms, a multiple of a TPU's 128 lanes
+ROWS = 1024  # utterances of it: 8.7 hours a step, which data x fsdp must divide
+
+# Equal hours a step in every bucket: (seconds, tokens, utterances).
+HEARD = ((SPAN / 4, 0, 4 * ROWS), (SPAN / 2, 0, 2 * ROWS), (SPAN, 0, ROWS))
+SPOKEN = ((SPAN / 4, 64, 4 * ROWS), (SPAN / 2, 128, 2 * ROWS), (SPAN, 240, ROWS))
+
+DECODERS = {"8b": common.qwen3_8b}
+
+
+def graph(name, **changes):
+    """bfloat16 on the devices, a layer's activations computed again on the way back."""
+    c = common.graph(name, **changes)
+    c.model.dtype = "bfloat16"
+    c.run.update(remat="block", save_every=1000, keep=3)
+    return c
+
+
+def speech(tags, kind):
+    """A manifest per language or dialect, `data/TAG/KIND.jsonl`, each as often as the others."""
+    return tuple((f"manifest:data/{tag}/{kind}.jsonl", 1.0) for tag in tags)
+
+
+def seed_asr(name, tags, size):
+    """sft -> context_sft -> rl of Seed-ASR on what `luise_ssl` and a pretrained LLM hand over.
+
+    The LLM stays frozen in the first two (Seed-ASR sections 3.3 to 3.5); what rl trains the paper
+    does not say: the same parts.
+    """
+    c = graph(name, vocab=dict(path="runs/llm/tokenizer", kind="bpe", size=151_669))
+    c.model.encoder, c.model.decoder = common.luise("2b"), DECODERS[size]()
+    c.eval.tokens = SPOKEN[-1][1]
+    trains = ("encoder", "converter")
+
+    def stage(kind, steps, lr, init, **objective):
+        s = c.stages[kind] = common.stage(kind, steps)
+        s.init, s.trains = init, trains
+        s.optim = common.adamw(lr, warmup=steps // 50)
+        s.objective.update(objective)
+        s.data = common.data(speech(tags, "paired"), SPOKEN)
+        s.eval = dict(tasks=tuple(spec for spec, _ in speech(tags, "dev")), every=steps // 10)
+        return s
+
+    init = dict(encoder="runs/luise_ssl/ssl2", converter="fresh", decoder="runs/llm")
+    s = stage("sft", 60_000, 1e-4, init, ctc_weight=0.0)
+    s.augment = common.no_augment(frequency_masks=2, time_masks=2)
+    told = dict(tokens=256, plain=0.5, irrelevant=0.15, distractors=20)
+    init = dict.fromkeys(init, "sft")
+    s = stage("context_sft", 20_000, 5e-5, init, ctc_weight=0.0)
+    s.data.contexts, s.augment = told, c.stages.sft.augment
+    init = dict.fromkeys(init, "context_sft")
+    mwer = dict(ce_weight=0.01, hypotheses=4, temperature=1.0, keyword_weight=3.0, unit="mixed")
+    s = stage("rl", 2_000, 1e-5, init, **mwer)
+    s.data.contexts = told
+    return c.lock()

@@ -1,0 +1,169 @@
+"""Attention kernels: what each platform does best, behind three functions.
+
+Dims: B batch, N queries, M keys, H heads, G key-value heads, K head width, T frames, R distances.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+
+from seedasr_jax import shapes
+from seedasr_jax.parallel import layout, rules
+
+LANES = 128  # splash takes lengths that are multiples of it
+QUERIES = 256  # of the encoder whose scores exist at a time
+
+
+def attend(q, k, v, mask, bias=None):
+    """Scaled dot-product attention with grouped key-value heads.
+
+    Args:
+        q: [B N H K] queries.
+        k, v: [B M G K]; head h reads group h // (H / G).
+        mask: bool, [B N M] or [B 1 M]; a query that may see no key gets zeros.
+        bias: [B H N M] added to the scaled scores, or None.
+
+    Returns:
+        [B N H K] in q's type; the softmax is float32.
+    """
+    dims = shapes.check(k, "B M G K", shapes.check(q, "B N H K"))
+    shapes.check(v, "B M G K", dims)
+    group = dims["H"] // dims["G"]
+    k, v = jnp.repeat(k, group, 2), jnp.repeat(v, group, 2)
+    scores = jnp.einsum("BNHK,BMHK->BHNM", q, k, preferred_element_type=jnp.float32)
+    scores = scores * dims["K"] ** -0.5
+    if bias is not None:
+        scores = scores + bias
+    mask = mask[:, None]  # [B 1 N M]
+    scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
+    weights = jnp.where(mask.any(-1, keepdims=True), jax.nn.softmax(scores, -1), 0)
+    return jnp.einsum("BHNM,BMHK->BNHK", weights.astype(v.dtype), v)
+
+
+def causal(q, k, v, real):
+    """Attention to the real positions up to a query's own; splash on TPU.
+
+    Args:
+        q: [B N H K]; k, v: [B N G K].
+        real: [B N] bool; what comes out at the rest is finite and means nothing.
+
+    Returns:
+        [B N H K] in q's type.
+    """
+    dims = shapes.check(k, "B N G K", shapes.check(q, "B N H K"))
+    shapes.check(real, "B N", dims)
+
+    def plain(q, k, v, real):
+        lower = jnp.tril(jnp.ones((dims["N"], dims["N"]), bool))
+        return attend(q, k, v, lower[None] & real[:, None])
+
+    return jax.lax.platform_dependent(q, k, v, real, tpu=_splash, default=plain)
+
+
+def _splash(q, k, v, real):
+    """`causal` by the splash kernel, each device on its own examples and heads."""
+    mesh, tensor = layout.mesh(), layout.parts("tensor")
+    if mesh is None:
+        return _splash_local(q, k, v, real)
+    split = "tensor" if k.shape[2] % tensor == 0 else None
+    places = PartitionSpec(rules.BATCH, None, split, None)
+    return jax.shard_map(
+        _splash_local,
+        mesh=mesh,
+        in_specs=(places, places, places, PartitionSpec(rules.BATCH, None)),
+        out_specs=places,
+        check_vma=False,
+    )(q, k, v, real)
+
+
+def _splash_local(q, k, v, real, *, interpret=False):
+    """One device's part; `interpret`: by plain operations, anywhere, for tests."""
+    from jax.experimental.pallas.ops.tpu.splash_attention import (
+        splash_attention_kernel as splash,
+    )
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
+
+    size, heads, scale = q.shape[1], q.shape[2], q.shape[3] ** -0.5
+    more = -size % LANES
+    q, k, v = (jnp.pad(x, ((0, 0), (0, more), (0, 0), (0, 0))) for x in (q * scale, k, v))
+    segments = jnp.pad(real, ((0, 0), (0, more))).astype(jnp.int32)
+    size += more
+    block = next(block for block in (512, 384, 256, LANES) if size % block == 0)
+    kernel = splash.make_splash_mha(
+        masks.MultiHeadMask([masks.CausalMask((size, size))] * heads),
+        block_sizes=splash.BlockSizes(
+            block_q=block,
+            block_kv=block,
+            block_kv_compute=block,
+            block_q_dkv=block,
+            block_kv_dkv=block,
+            block_kv_dkv_compute=block,
+            block_q_dq=block,
+            block_kv_dq=block,
+        ),
+        head_shards=1,
+        q_seq_shards=1,
+        interpret=interpret,
+    )
+    q, k, v = (x.swapaxes(1, 2) for x in (q, k, v))  # [B H N K]
+    y = jax.vmap(kernel)(q, k, v, splash.SegmentIds(segments, segments))
+    return y.swapaxes(1, 2)[:, : size - more]
+
+
+def relative(q, k, v, moved, keys, mask):
+    """Self-attention whose scores have a part by distance, a block of queries after another.
+
+    Only a block's scores exist at a time, going forward and back.
+
+    Args:
+        q, k, v: [B T H K].
+        moved: [B T H K], the queries that are compared with `keys`.
+        keys: [R H K] of the distances T-1 ... -(T-1), or [R K], the same for all heads.
+        mask: [B T] bool, real keys.
+
+    Returns:
+        [B T H K].
+    """
+    dims = shapes.check(k, "B T H K", shapes.check(q, "B T H K"))
+    time = dims["T"]
+    if time <= QUERIES:
+        return _relative_block(q, k, v, moved, keys, mask)
+    more = -time % QUERIES
+    blocks = (time + more) // QUERIES
+
+    def split(x):
+        x = jnp.pad(x, ((0, 0), (0, more), (0, 0), (0, 0)))
+        return x.reshape(x.shape[0], blocks, QUERIES, *x.shape[2:]).swapaxes(0, 1)
+
+    # Queries of padding ask for distances past the last one.
+    keys = jnp.pad(keys, ((more, 0), *((0, 0),) * (keys.ndim - 1)))
+
+    @jax.checkpoint
+    def one(number, block):
+        q, moved = block
+        first = (blocks - 1 - number) * QUERIES  # of the distances that this block has
+        near = jax.lax.dynamic_slice_in_dim(keys, first, QUERIES + time - 1)
+        return number + 1, _relative_block(q, k, v, moved, near, mask)
+
+    _, y = jax.lax.scan(one, jnp.zeros((), jnp.int32), (split(q), split(moved)))
+    y = y.swapaxes(0, 1)
+    return y.reshape(y.shape[0], blocks * QUERIES, *y.shape[3:])[:, :time]
+
+
+def _relative_block(q, k, v, moved, keys, mask):
+    heads = "RHK" if keys.ndim == 3 else "RK"
+    by_distance = jnp.einsum(f"BTHK,{heads}->BHTR", moved, keys, preferred_element_type=jnp.float32)
+    bias = relative_shift(by_distance) * q.shape[-1] ** -0.5
+    return attend(q, k, v, mask[:, None], bias)
+
+
+def relative_shift(x):
+    """[B H N N+M-1] scores by distance, the largest first -> [B H N M] scores by key.
+
+    Row n wants key m at column N-1-n+m: padding one column and reading the rows at another stride
+    shifts each row by one more (arXiv 1901.02860, appendix B).
+    """
+    batch, heads, queries, distances = x.shape
+    x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (1, 0)))
+    x = x.reshape(batch, heads, distances + 1, queries)[:, :, 1:]
+    return x.reshape(batch, heads, queries, distances)[..., : distances + 1 - queries]

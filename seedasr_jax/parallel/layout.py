@@ -1,0 +1,74 @@
+"""Where activations lie. Parameters have THE table; what flows between them has this page.
+
+A program is traced `over` a mesh; inside, models say what an array is, and it is kept where that
+lies: examples over (data, fsdp), heads and hidden widths over tensor, and the residual stream,
+whose sum is all that a layer hands on, along its positions over tensor too ("sequence parallel",
+arXiv 2205.05198), so that what remat saves is shared by all devices. Left to itself, XLA follows
+the parameters and gathers the examples.
+
+Outside of `over`, and on one device, nothing is said. An axis that its mesh axes do not divide is
+left whole.
+
+Dims: B batch, N positions, E width, H heads, K head width, F hidden width.
+"""
+
+import contextlib
+import contextvars
+import math
+
+import jax
+from jax.sharding import NamedSharding, PartitionSpec
+
+from seedasr_jax.parallel import rules
+
+_MESH = contextvars.ContextVar("mesh", default=None)
+
+
+@contextlib.contextmanager
+def over(mesh: jax.sharding.Mesh):
+    """Traces what is inside for `mesh`."""
+    token = _MESH.set(mesh)
+    try:
+        yield
+    finally:
+        _MESH.reset(token)
+
+
+def mesh() -> jax.sharding.Mesh | None:
+    """That of the innermost `over`, where it has more than one device."""
+    found = _MESH.get()
+    return found if found is not None and found.size > 1 else None
+
+
+def parts(axis) -> int:
+    """Devices along a mesh axis, or along several; 1 outside of `over`."""
+    names = () if axis is None else (axis,) if isinstance(axis, str) else axis
+    return math.prod(mesh().shape[name] for name in names) if mesh() else 1
+
+
+def keep(x, *places):
+    """x with each of its axes on the mesh axes of `places` (None: whole), where they divide it."""
+    if mesh() is None:
+        return x
+    spec = [place if size % parts(place) == 0 else None for size, place in zip(x.shape, places)]
+    return jax.lax.with_sharding_constraint(x, NamedSharding(mesh(), PartitionSpec(*spec)))
+
+
+def residual(x):
+    """[B N E] between layers."""
+    return keep(x, rules.BATCH, "tensor", None)
+
+
+def whole(x):
+    """[B N E] as a layer that mixes positions or widens reads it."""
+    return keep(x, rules.BATCH, None, None)
+
+
+def wide(x):
+    """[B N F] inside a layer."""
+    return keep(x, rules.BATCH, None, "tensor")
+
+
+def heads(x):
+    """[B N H K]."""
+    return keep(x, rules.BATCH, None, "tensor", None)

@@ -1,0 +1,79 @@
+"""How fast a compiled step can be at most: each resource alone, as if all others were free.
+
+Nothing is fitted: peak, HBM and link rates are the vendor's (topologies.py), work is read from the
+compiled program. A real step is slower, for resources wait for each other.
+"""
+
+import collections
+import dataclasses
+
+from seedasr_jax.plan import hlo
+from seedasr_jax.plan.topologies import Topology
+
+# Products of [N K] by [K N] that a splash kernel does for a head, half of them masked.
+_SPLASH = {"fwd": 2, "dq": 3, "dkv": 4}
+
+
+@dataclasses.dataclass(frozen=True)
+class Bound:
+    """Of one step, on each device."""
+
+    seconds: dict[str, float]  # compute, hbm, ici, dcn
+    executed: float  # FLOPs, what is computed again included
+    bytes_ici: float
+    bytes_dcn: float
+    collectives: list[dict]  # kind, axes, runs, bytes, largest
+
+
+def bound(program: hlo.Program, mesh: dict[str, int], topology: Topology) -> Bound:
+    """What the vendor's rates say of a program.
+
+    Args:
+        program: compiled.
+        mesh: axis -> size, in order.
+        topology: where it runs.
+    """
+    chip = topology.chip
+    found = program.collectives(mesh, topology.slices)
+    dcn = sum(one.times * one.dcn for one in found)
+    ici = sum(one.times * one.moved for one in found) - dcn
+    executed = program.flops() + splash(program)
+    # Collectives of one axis of the mesh use at most all links of a chip.
+    seconds = {
+        "compute": executed * chip.devices / chip.flops,
+        "hbm": hlo.traffic(program) * chip.devices / chip.hbm_bandwidth,
+        "ici": ici * chip.devices / (chip.ici_bandwidth / 2),
+        "dcn": dcn * chip.devices / chip.dcn_bandwidth,
+    }
+    return Bound(seconds, executed, ici, dcn, summary(found))
+
+
+def summary(found: list[hlo.Collective]) -> list[dict]:
+    """By kind and axes, the most bytes first."""
+    by = collections.defaultdict(list)
+    for one in found:
+        by[one.kind, one.axes].append(one)
+    rows = [
+        {
+            "kind": kind,
+            "axes": list(axes),
+            "runs": sum(one.times for one in some),
+            "bytes": sum(one.times * one.moved for one in some),
+            "largest": max(one.size for one in some),
+        }
+        for (kind, axes), some in by.items()
+    ]
+    return sorted(rows, key=lambda row: -row["bytes"])
+
+
+def splash(program: hlo.Program) -> float:
+    """FLOPs of the splash attention kernels, which HLO does not show."""
+    total = 0.0
+    for one, shapes, times in program.calls():
+        for kind, products in _SPLASH.items():
+            if f"splash_mha_{kind}" in one.name:
+                batch, heads, size, width = next(
+                    shape.dims for shape in shapes if len(shape.dims) == 4
+                )
+                total += times * batch * heads * products * 2.0 * size * size * width / 2
+    return total

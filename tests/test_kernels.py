@@ -1,0 +1,101 @@
+"""Attention kernels: in blocks as whole, splash (interpreted) as plain, on a mesh as on one device.
+
+Dims: B batch, T frames, N positions, H heads, G key-value heads, K head width.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seedasr_jax import config
+from seedasr_jax.models import kernels
+from seedasr_jax.parallel import layout
+from seedasr_jax.parallel import mesh as meshes
+
+RNG = np.random.default_rng(0)
+
+
+def arrays(*shapes):
+    return [jnp.asarray(RNG.normal(size=shape), jnp.float32) for shape in shapes]
+
+
+@pytest.mark.parametrize("time", [7, 8, 9, 16, 21])
+@pytest.mark.parametrize("shared", [False, True], ids=["keys_by_head", "keys_shared"])
+def test_blocks_of_queries_are_the_whole(time, shared, monkeypatch):
+    q, k, v, moved = arrays(*[(2, time, 3, 4)] * 4)
+    (keys,) = arrays((2 * time - 1, 4) if shared else (2 * time - 1, 3, 4))
+    mask = jnp.arange(time)[None] < jnp.array([[time], [time - 3]])
+
+    def total(q, k, v, moved, keys):
+        y = kernels.relative(q, k, v, moved, keys, mask)
+        return jnp.sin(y).sum(), y
+
+    both = jax.value_and_grad(total, argnums=(0, 1, 2, 3, 4), has_aux=True)
+    (_, whole), gradients = both(q, k, v, moved, keys)
+    monkeypatch.setattr(kernels, "QUERIES", 4)
+    (_, blocks), others = both(q, k, v, moved, keys)
+    np.testing.assert_allclose(blocks, whole, atol=1e-5)
+    for one, other in zip(gradients, others):
+        np.testing.assert_allclose(other, one, atol=1e-4)
+
+
+def test_only_scores_of_a_block_exist_at_a_time(monkeypatch):
+    """Twice the frames take twice the memory, not four times."""
+    monkeypatch.setattr(kernels, "QUERIES", 32)
+
+    def temporaries(time):
+        shape = jax.ShapeDtypeStruct((1, time, 2, 8), jnp.float32)
+        keys = jax.ShapeDtypeStruct((2 * time - 1, 2, 8), jnp.float32)
+        mask = jax.ShapeDtypeStruct((1, time), bool)
+
+        def total(q, k, v, moved, keys, mask):
+            return kernels.relative(q, k, v, moved, keys, mask).sum()
+
+        gradient = jax.jit(jax.grad(total, argnums=(0, 1, 2, 3, 4)))
+        compiled = gradient.lower(*[shape] * 4, keys, mask).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert temporaries(1_024) < 2.2 * temporaries(512)
+
+
+@pytest.mark.parametrize("size", [128, 200, 384])
+def test_splash_is_plain_attention(size):
+    q, k, v = arrays((2, size, 4, 64), (2, size, 2, 64), (2, size, 2, 64))
+    real = jnp.arange(size)[None] < jnp.array([[size], [size - 37]])
+    wanted = kernels.causal(q, k, v, real)
+    found = kernels._splash_local(q, k, v, real, interpret=True)
+    at = real[..., None, None]
+    np.testing.assert_allclose(jnp.where(at, found, 0), jnp.where(at, wanted, 0), atol=2e-5)
+    assert np.isfinite(found).all()
+
+
+def test_causal_attention_sees_real_positions_up_to_its_own():
+    q, k, v = arrays((1, 6, 2, 4), (1, 6, 1, 4), (1, 6, 1, 4))
+    real = jnp.array([[True, False, True, True, True, False]])
+    y = kernels.causal(q, k, v, real)
+    for n in (0, 2, 3, 4):
+        seen = [m for m in range(n + 1) if real[0, m]]
+        for head in range(2):
+            scores = np.exp(np.float64(k[0, seen, 0] @ q[0, n, head]) / 2)
+            wanted = scores / scores.sum() @ np.float64(v[0, seen, 0])
+            np.testing.assert_allclose(y[0, n, head], wanted, atol=1e-5)
+
+
+def test_heads_may_lie_on_a_mesh():
+    mesh = meshes.make(config.Mesh(2, 2, 2, 1))
+    q, k, v, moved = arrays(*[(4, 9, 4, 8)] * 4)
+    (keys,) = arrays((17, 4, 8))
+    mask = jnp.arange(9)[None] < jnp.array([[9], [9], [5], [1]])
+
+    def run(over, q, k, v, moved, keys):
+        with layout.over(over):
+            q, k, v = layout.heads(q), layout.heads(k), layout.heads(v)
+            y = kernels.relative(q, k, v, moved, keys, mask)
+            return layout.heads(y), layout.heads(kernels.causal(q, k, v, mask))
+
+    alone = jax.jit(lambda *x: run(None, *x))(q, k, v, moved, keys)
+    shared = jax.jit(lambda *x: run(mesh, *x))(q, k, v, moved, keys)
+    for one, other in zip(alone, shared):
+        np.testing.assert_allclose(other, one, atol=1e-5)
+        assert other.sharding.spec == jax.sharding.PartitionSpec(("data", "fsdp"), None, "tensor")

@@ -1,0 +1,49 @@
+"""Where activations lie: what is kept, what is left alone, and that a step follows it."""
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+import numpy as np
+
+from seedasr_jax import config
+from seedasr_jax.parallel import layout
+from seedasr_jax.parallel import mesh as meshes
+
+
+def test_nothing_is_said_outside_of_a_mesh_or_on_one_device():
+    x = jnp.ones((4, 6, 8))
+    one = meshes.make(config.Mesh(1, 1, 1, 1), jax.devices()[:1])
+    assert layout.mesh() is None and layout.parts("tensor") == 1
+    for mesh in (None, one):
+        with layout.over(mesh):
+            assert layout.mesh() is None
+            assert layout.residual(x) is x and layout.heads(x[..., None]).shape == (4, 6, 8, 1)
+
+
+def test_axes_lie_where_they_divide():
+    mesh = meshes.make(config.Mesh(2, 2, 2, 1))
+
+    def lies(keep, shape):
+        def put(x):
+            with layout.over(mesh):
+                return keep(x)
+
+        return jax.jit(put)(jnp.zeros(shape)).sharding.spec
+
+    both = ("data", "fsdp")
+    assert lies(layout.residual, (4, 6, 8)) == PartitionSpec(both, "tensor")
+    assert lies(layout.whole, (4, 6, 8)) == PartitionSpec(both)
+    assert lies(layout.wide, (4, 6, 8)) == PartitionSpec(both, None, "tensor")
+    assert lies(layout.heads, (4, 6, 2, 8)) == PartitionSpec(both, None, "tensor")
+    assert lies(layout.residual, (4, 5, 8)) == PartitionSpec(both)  # 5 positions on 2 devices
+    assert lies(layout.wide, (3, 6, 8)) == PartitionSpec(None, None, "tensor")
+
+
+def test_the_innermost_mesh_counts_and_the_outer_returns():
+    outer, inner = meshes.make(config.Mesh(8, 1, 1, 1)), meshes.make(config.Mesh(1, 1, 8, 1))
+    with layout.over(outer):
+        with layout.over(inner):
+            assert layout.parts("tensor") == 8
+        assert layout.parts("tensor") == 1 and layout.parts(("data", "fsdp")) == 8
+        np.testing.assert_equal(layout.mesh(), outer)
+    assert layout.mesh() is None

@@ -1,0 +1,100 @@
+"""Plans by the real TPU compiler: figures add up, kernels are there, misfits are said.
+
+Needs libtpu, as the extra `tpu` brings it; no TPU.
+"""
+
+import json
+import math
+
+import jax
+import pytest
+
+from seedasr_jax import config
+from seedasr_jax.configs import common
+from seedasr_jax.launch import cli
+from seedasr_jax.plan import compile as compiling
+from seedasr_jax.plan import hlo, topologies
+
+RECIPE = """
+from seedasr_jax.configs import common, pods
+
+def get_config():
+    c = pods.graph("small", vocab=dict(path="", kind="bpe", size=32_000))
+    c.model.encoder = common.luise("200m") | dict(layers=2)
+    c.model.decoder = common.qwen3(2, 1_024, heads=8, groups=8, head_width=128, vocabulary=32_000)
+    s = c.stages.sft = common.stage("sft", 10)
+    s.init = dict(encoder="fresh", converter="fresh", decoder="fresh")
+    s.trains = ("encoder", "converter")
+    s.objective.update(ctc_weight=0.0)
+    s.optim = common.adamw(1e-4)
+    s.data = common.data((("manifest:none.jsonl", 1.0),), ((15.36, 120, 16),))
+    return c.lock()
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recipe") / "small.py"
+    path.write_text(RECIPE)
+    return path
+
+
+def test_a_plan_adds_up(recipe, capsys):
+    assert cli.main(["plan", f"--config={recipe}", "--topology=v5e:2x4", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["devices"], row["chips"], row["hosts"], row["fits"]) == (8, 8, 1, True)
+    hbm = row["hbm_bytes"]
+    used = sum(size for part, size in hbm.items() if part != "headroom")
+    assert used + hbm["headroom"] == topologies.CHIPS["v5e"].hbm_bytes
+    # Parameters and optimiser are what they seem: what is left is the program and the batch.
+    assert 0 <= hbm["other"] < 128 << 20
+    assert hbm["kv"] == 0 and 1.5 * hbm["params"] < hbm["opt"] + hbm["params"]
+    assert 0.1 < row["mfu_bound"] < 1
+    assert row["step_seconds_bound"] == max(row["seconds"].values())
+    assert row["bytes_ici"] == pytest.approx(sum(x["bytes"] for x in row["collectives"]))
+    assert {tuple(x["axes"]) for x in row["collectives"]} <= {("fsdp",)}
+    heard = 16 * 15.36 / row["step_seconds_bound"]
+    assert row["audio_hours_per_second"] == pytest.approx(heard / 3600)
+    assert row["host_bytes_per_second"] == pytest.approx(heard * 32_000)
+
+
+def test_what_does_not_fit_says_so(capsys):
+    """8.2B parameters with their optimiser on four chips of 16 GiB: the compiler refuses."""
+    arguments = ["--topology=v5e:2x2", "--config.stages.lm.data.buckets=((0.0, 127, 4),)"]
+    assert cli.main(["plan", "--config=lm:qwen3_8b", *arguments]) == 3
+    told = capsys.readouterr()
+    assert "does not fit" in told.out and "more chips" in told.err
+
+
+def test_attention_is_splash_and_its_scores_are_never_whole():
+    c = common.graph("text")
+    c.model.decoder = common.qwen3(2, 512, heads=4, groups=2, head_width=128, vocabulary=50_304)
+    c.model.dtype, c.run.remat, c.mesh.tensor = "bfloat16", "block", 2
+    s = c.stages.lm = common.stage("lm", 10)
+    s.init, s.trains, s.optim = dict(decoder="fresh"), ("decoder",), common.adamw(1e-3)
+    s.data = common.data((("manifest:none.jsonl", 1.0),), ((0.0, 2_047, 4),))
+    stage = config.expand(c).stages["lm"]
+    there = compiling.devices(topologies.parse("v5e:2x4"))
+    fitted = compiling.fit(stage, topologies.parse("v5e:2x4"))
+    built = compiling.build.build(fitted, compiling.TOKENS, 50_304, devices=there)
+    place = compiling.sharding.of_batch(built.mesh)
+    batch = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+        compiling.batches.abstract(4, 0, 0, 0, 2_047),
+    )
+    state = compiling.sharding.placed(built.abstract, built.sharding)
+    found = hlo.Program(built.train_step().lower(state, batch).compile().as_text())
+    kernels = [one.name for one, _, _ in found.calls()]
+    assert {name.split("_segmented")[0] for name in kernels} == {
+        "splash_mha_fwd",
+        "splash_mha_dq",
+        "splash_mha_dkv",
+    }
+    made = [
+        shape.dims
+        for name in found.runs
+        for one in found.computations[name].values()
+        for shape in one.shapes
+    ]
+    assert max(map(math.prod, made)) < 2_048 * 50_304 / 2  # no logits of a whole sequence
+    assert not any(dims.count(2_048) > 1 for dims in made)  # and no scores
