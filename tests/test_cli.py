@@ -21,7 +21,17 @@ from seedasr_jax import checkpoint
 from seedasr_jax.launch import cli
 
 SEEDASR = [sys.executable, "-m", "seedasr_jax.launch.cli"]
-COMMANDS = ["quickstart", "train", "status", "eval", "transcribe", "export", "configs", "data"]
+COMMANDS = [
+    "quickstart",
+    "train",
+    "status",
+    "plan",
+    "eval",
+    "transcribe",
+    "export",
+    "configs",
+    "data",
+]
 ACTIONS = [["data", "stats"], ["data", "validate"], ["data", "vocab"]]
 
 

@@ -18,11 +18,18 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SHORT = {"train": ["--config.scale_steps=0.005"]}
 
 
-def commands():
-    """The `seedasr` lines of the README's blocks, in order."""
+def commands(planned=False):
+    """The `seedasr` lines of the README's blocks, in order: plans, or all others.
+
+    Plans need the TPU compiler: test_tpu.py runs them.
+    """
     blocks = re.findall(r"^```\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
     lines = [line.partition("  #")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line.startswith("seedasr ")]
+    return [
+        line
+        for line in lines
+        if line.startswith("seedasr ") and line.startswith("seedasr plan") == planned
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,11 @@ import tiny
 from seedasr_jax.configs import common
 from seedasr_jax.errors import ConfigError, UserError
 from seedasr_jax.losses.masked_prediction import describe
+from seedasr_jax.parallel import sharding
 from seedasr_jax.train import build, objectives
 from seedasr_jax.train.state import TrainState
 from seedasr_jax.train.step import make_train_step
 
-PLACE = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 HIDE = dict(start=0.1, span=8, noise=0.1)
 LABELS = {"model.quantizer.codes": 12, "model.quantizer.layer": 1}
 PARTS = {
@@ -58,16 +58,16 @@ def objective(kind, **changes):
 def plain_steps(request):
     """Steps of plain gradient descent at rate 1 by A: what a parameter loses is its gradient."""
     built = made(request.param)
-    first, tx = tiny.state(built), optax.sgd(1.0)
+    first, tx, place = tiny.state(built), optax.sgd(1.0), sharding.replicated(built.mesh)
 
     def make(accum):
-        step = make_train_step(built.graphdef, built.objective, tx, PLACE, PLACE, accum)
+        step = make_train_step(built.graphdef, built.objective, tx, place, place, accum)
 
         def call(batch):
             zero, rng = np.zeros((), np.int32), jax.random.key(0)
             params = jax.tree.map(np.copy, (first.params, first.frozen))
             state = TrainState(zero, zero, *params, tx.init(first.params), rng)
-            after, terms = step(jax.device_put(state, PLACE), batch)
+            after, terms = step(jax.device_put(state, place), batch)
             gradients = jax.tree.map(np.subtract, first.params, after.params)
             return jax.tree.leaves(gradients), terms
 

@@ -14,6 +14,7 @@ import tiny
 from seedasr_jax import batch as batches
 from seedasr_jax import config
 from seedasr_jax.configs import common
+from seedasr_jax.parallel import sharding
 from seedasr_jax.train import build
 from seedasr_jax.train.state import TrainState
 from seedasr_jax.train.step import make_train_step
@@ -187,7 +188,7 @@ def plain_steps():
     # The encoder is frozen here: its backward pass is half of what there is to compile.
     stage = tiny.stage("sft", HEARS, HEARS[1:], objective=dict(ctc_weight=0.3), **draws)
     built = build.build(stage, tiny.TOKENS, tiny.VOCABULARY, jax.devices()[:1])
-    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    place = sharding.replicated(built.mesh)
     first = tiny.state(built)
     tx = optax.sgd(1.0)
 
