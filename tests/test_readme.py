@@ -23,7 +23,7 @@ def commands(planned=False):
 
     Plans need the TPU compiler: test_tpu.py runs them.
     """
-    blocks = re.findall(r"^```\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    blocks = re.findall(r"^```\w*\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
     lines = [line.partition("  #")[0].strip() for block in blocks for line in block.splitlines()]
     return [
         line
