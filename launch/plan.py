@@ -20,8 +20,10 @@ def run(graph, options) -> int:
         options: of the command line.
     """
     topology = topologies.parse(options.topology, options.slices)
-    say(f"{topology.name}: {topology.chips} chips, {topology.device_count} devices,"
-        f" {topology.hosts} hosts, {topology.slices} slices")  # fmt: skip
+    say(
+        f"{topology.name}: {topology.chips} chips, {topology.device_count} devices,"
+        f" {topology.hosts} hosts, {topology.slices} slices"
+    )
     pinned = {path.rpartition(".")[2] for path, _ in options.overrides if ".mesh." in f".{path}"}
     rows = []
     for row in compiling.plan(

@@ -100,7 +100,23 @@ def test_bad_input_is_named(arguments, told, capsys, monkeypatch):
     assert told in capsys.readouterr().err
 
 
-def test_a_row_is_json():
-    row = dict.fromkeys(field.name for field in compiling.dataclasses.fields(compiling.Row))
-    assert {"stage", "program", "bucket", "hbm_bytes", "fits", "mfu_bound", "bound_by"} <= set(row)
-    assert json.dumps(row)
+def test_without_the_compiler_its_cure_is_named(monkeypatch, capsys):
+    monkeypatch.setattr(compiling.importlib.util, "find_spec", lambda name: None)
+    assert cli.main(["plan", "--config=lm", "--topology=v5p:4x4x8"]) == 1
+    assert f"jax[tpu]=={jax.__version__}" in capsys.readouterr().err
+
+
+def test_what_does_not_compile_is_a_row():
+    """The compiler's refusal stands in it, and it is JSON as it is."""
+    topology = topologies.parse("v5e:2x2")
+    mesh = jax.make_mesh(
+        (1, 4, 1, 1), ("data", "fsdp", "tensor", "expert"), devices=jax.devices()[:4]
+    )
+    held = compiling.flops.Sizes(4, 0, 0, 0, 127)
+    parts = {"params": 10 << 30, "opt": 20 << 30, "kv": 0}
+    more = dict(stage="lm", program="train", bucket=(0.0, 127, 4), compile_seconds=1.0)
+    row = compiling.row(None, parts, 1e15, held, mesh, topology, note="too large", **more)
+    assert not row.fits and row.hbm_bytes["headroom"] == -(14 << 30)
+    assert "does not fit; too large" in compiling.describe(row)
+    assert "more chips" in compiling.cure(row)
+    json.loads(json.dumps(compiling.dataclasses.asdict(row), allow_nan=False))

@@ -78,7 +78,7 @@ def test_what_does_not_fit_says_so(capsys):
     arguments = ["--topology=v5e:2x2", "--config.stages.lm.data.buckets=((0.0, 127, 4),)"]
     assert cli.main(["plan", "--config=lm:qwen3_8b", *arguments]) == 3
     told = capsys.readouterr()
-    assert "does not fit" in told.out and "more chips" in told.err
+    assert "does not fit; RESOURCE_EXHAUSTED" in told.out and "more chips" in told.err
 
 
 def test_attention_is_splash_and_its_scores_are_never_whole():

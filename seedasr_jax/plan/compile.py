@@ -6,6 +6,7 @@
 import collections.abc
 import contextlib
 import dataclasses
+import importlib.util
 import os
 import time
 
@@ -47,7 +48,7 @@ class Row:
     collectives: list[dict]
     bytes_ici: float  # that a device sends in a step
     bytes_dcn: float
-    step_seconds_bound: float
+    step_seconds_bound: float | None  # None where it does not compile: too large
     mfu_bound: float
     bound_by: str
     seconds: dict[str, float]  # the bound by each resource alone
@@ -61,8 +62,14 @@ def devices(topology: Topology):
     """What JAX would see on it.
 
     Raises:
-        UserError: libtpu is not installed, or does not know the topology.
+        UserError: libtpu is not installed.
+        ConfigError: it does not know the topology.
     """
+    if importlib.util.find_spec("libtpu") is None:
+        raise UserError(
+            "plan: libtpu, the TPU compiler, is not installed: pip install"
+            f" 'jax[tpu]=={jax.__version__}' brings the one that your jax pins"
+        )
     # libtpu asks the machine what it is, and holds a lock, unless told not to.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "true")
@@ -74,13 +81,14 @@ def devices(topology: Topology):
             found = topologies.get_topology_desc(
                 platform="tpu", topology_name=topology.name, **shape
             ).devices
-    except Exception as error:  # of several kinds, by version
-        raise UserError(
-            f"plan: no compiler for {topology.name}: install libtpu as your jax pins it, with"
-            f" pip install 'jax[tpu]=={jax.__version__}' ({str(error).splitlines()[0]})"
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"plan: the compiler has no {topology.name}: {str(error).splitlines()[0]}"
         ) from error
     if len(found) != topology.device_count:
-        raise UserError(f"plan: {topology.name}: expected {topology.device_count}, found {found}")
+        raise UserError(
+            f"plan: {topology.name}: expected {topology.device_count} devices, found {len(found)}"
+        )
     return found
 
 
@@ -242,8 +250,8 @@ def row(compiled, parts, useful, held: flops.Sizes, mesh, topology: Topology, **
     )
     if compiled is None:
         none = dict.fromkeys(("bytes_ici", "bytes_dcn", "mfu_bound", "audio_hours_per_second"), 0.0)
-        none |= dict(step_seconds_bound=float("inf"), host_bytes_per_second=0.0, seconds={})
-        hbm = parts | {"act": 0, "other": 0, "headroom": 0}
+        none |= dict(step_seconds_bound=None, host_bytes_per_second=0.0, seconds={})
+        hbm = parts | {"act": 0, "other": 0, "headroom": capacity - sum(parts.values())}
         return Row(
             hbm_bytes=hbm, fits=False, collectives=[], bound_by="hbm", **none, **common, **more
         )
@@ -287,13 +295,19 @@ def describe(found: Row) -> str:
     used = sum(size for part, size in hbm.items() if part != "headroom")
     shape = " x ".join(f"{axis} {size}" for axis, size in found.mesh.items() if size > 1)
     seconds, tokens, rows = found.bucket
+    if found.step_seconds_bound is None:
+        speed = found.note
+    else:
+        speed = (
+            f"step {found.step_seconds_bound:.3f} s or more, MFU at most {found.mfu_bound:.2f}"
+            f" ({found.bound_by})"
+        )
     return (
         f"{found.stage} {found.program} {rows} x {seconds:g} s, {tokens} tokens ({shape}):"
         f" {used / GIB:.2f} GiB per device"
         f" ({', '.join(f'{part} {hbm[part] / GIB:.2f}' for part in hbm if hbm[part])}),"
-        f" {'fits' if found.fits else 'does not fit'};"
-        f" step {found.step_seconds_bound:.3f} s or more, MFU at most {found.mfu_bound:.2f}"
-        f" ({found.bound_by}); compiled in {found.compile_seconds:.0f} s"
+        f" {'fits' if found.fits else 'does not fit'}; {speed};"
+        f" compiled in {found.compile_seconds:.0f} s"
     )
 
 
