@@ -8,7 +8,7 @@ import pytest
 
 from seedasr_jax import config
 from seedasr_jax.parallel import mesh as meshes
-from seedasr_jax.plan import hlo
+from seedasr_jax.plan import hlo, roofline
 
 AXES = {"data": 2, "fsdp": 2, "tensor": 2, "expert": 1}
 
@@ -150,3 +150,17 @@ def test_shapes_in_the_cores_own_memory():
     assert one.opcode == "custom-call" and one.operands == ("a", "b")
     assert [shape.near for shape in one.shapes] == [True, False]
     np.testing.assert_equal([shape.bytes for shape in one.shapes], [64, 8])
+
+
+@pytest.mark.parametrize("rows", ["3,4,256,64", "12,256,64"], ids=["batch", "one_example"])
+def test_splash_kernels_count_what_their_mask_leaves(rows):
+    target = 'custom_call_target="tpu_custom_call"'
+    text = f"""HloModule x
+
+ENTRY %main (a: s8[1,2,2], q: bf16[{rows}]) -> bf16[{rows}] {{
+  %a = s8[1,2,2]{{2,1,0}} parameter(0)
+  %q = bf16[{rows}]{{2,1,0}} parameter(1)
+  ROOT %splash_mha_fwd_segmented.1 = bf16[{rows}]{{2,1,0}} custom-call(%a, %q), {target}
+}}
+"""
+    assert roofline.splash(hlo.Program(text)) == 12 * 2 * 2 * 256 * 256 * 64 / 2

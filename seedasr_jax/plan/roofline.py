@@ -6,6 +6,7 @@ compiled program. A real step is slower, for resources wait for each other.
 
 import collections
 import dataclasses
+import math
 
 from seedasr_jax.plan import hlo
 from seedasr_jax.plan.topologies import Topology
@@ -72,8 +73,10 @@ def splash(program: hlo.Program) -> float:
     for one, shapes, times in program.calls():
         for kind, products in _SPLASH.items():
             if f"splash_mha_{kind}" in one.name:
-                batch, heads, size, width = next(
-                    shape.dims for shape in shapes if len(shape.dims) == 4
+                # Masks of integers come first; without a batch where a device has one example.
+                *rows, size, width = next(
+                    shape.dims for shape in shapes if shape.dtype in ("bf16", "f32")
                 )
-                total += times * batch * heads * products * 2.0 * size * size * width / 2
+                heads = math.prod(rows)
+                total += times * heads * products * 2.0 * size * size * width / 2
     return total
