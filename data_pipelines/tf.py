@@ -6,25 +6,14 @@ Import them from here and nowhere else; it takes seconds, so only where data is 
 import contextlib
 import os
 
+from seedasr_jax.quiet import quiet
+
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
-
-
-@contextlib.contextmanager
-def _silence():
-    """Closes stderr to C++ while libraries load: they log before anyone can set a level."""
-    kept = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 for _name, _value in _QUIET.items():
     os.environ.setdefault(_name, _value)
-with _silence():
+with quiet():  # they log before anyone can set a level
     import tensorflow as tf
 
     # In vain where somebody's module has started TensorFlow before us: then it stays as it is.

@@ -4,7 +4,6 @@
 """
 
 import collections.abc
-import contextlib
 import dataclasses
 import importlib.util
 import os
@@ -23,6 +22,7 @@ from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.parallel import rules, sharding
 from seedasr_jax.plan import hlo, roofline
 from seedasr_jax.plan.topologies import GIB, Topology
+from seedasr_jax.quiet import quiet
 from seedasr_jax.train import build, objectives
 
 HEADROOM = 0.1  # of HBM that must stay free
@@ -117,7 +117,7 @@ def fit(stage: config.Stage, topology: Topology, pinned=()) -> config.Stage:
 def _shared(stage) -> int:
     """What divides every axis of a parameter that is shared over fsdp."""
     one = dataclasses.replace(stage, mesh=config.Mesh(1, 1, 1, 1))
-    built = build.build(one, TOKENS, pieces(stage), devices=jax.devices()[:1])
+    built = build.build(one, TOKENS, stage.vocab.size, devices=jax.devices()[:1])
     sizes = [
         size
         for tree in (built.abstract.params, built.abstract.frozen)
@@ -126,11 +126,6 @@ def _shared(stage) -> int:
         if rules.RULES[axis] == "fsdp"
     ]
     return int(np.gcd.reduce(sizes))
-
-
-def pieces(stage: config.Stage) -> int:
-    """Of the tokenizer, which need not be there yet."""
-    return stage.vocab.size
 
 
 def buckets(stage: config.Stage, wanted: str = ""):
@@ -176,7 +171,7 @@ def plan(
     there = devices(topology)
     for name in [only] if only else graph.stages:
         stage = fit(known_layer(graph.stages[name]), topology, pinned)
-        built = build.build(stage, TOKENS, pieces(stage), devices=there)
+        built = build.build(stage, TOKENS, stage.vocab.size, devices=there)
         for one in buckets(stage, bucket):
             yield train(name, built, one, topology)
 
@@ -221,7 +216,7 @@ def train(name: str, built: build.Built, bucket, topology: Topology) -> Row:
         "opt": bytes_of(arguments[0].opt_state),
         "kv": 0,
     }
-    useful = flops.train(stage, pieces(stage), built.objective.parts, held)
+    useful = flops.train(stage, stage.vocab.size, built.objective.parts, held)
     began = time.monotonic()
     compiled, note = None, ""
     try:
@@ -309,19 +304,6 @@ def describe(found: Row) -> str:
         f" {'fits' if found.fits else 'does not fit'}; {speed};"
         f" compiled in {found.compile_seconds:.0f} s"
     )
-
-
-@contextlib.contextmanager
-def quiet():
-    """libtpu's C++ writes to stderr past Python: what it says of machines that are not here."""
-    kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
 
 
 def cure(found: Row) -> str:

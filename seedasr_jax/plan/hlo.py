@@ -258,17 +258,6 @@ class Program:
                     shapes = [of[operand].shapes[0] for operand in one.operands]
                     yield one, shapes, times
 
-    def largest(self, opcode: str) -> Shape:
-        """The largest array that an instruction of that opcode makes."""
-        made = [
-            shape
-            for name in self.runs
-            for one in self.computations[name].values()
-            if one.opcode.removesuffix("-start") == opcode
-            for shape in one.shapes
-        ]
-        return max(made, key=lambda shape: shape.bytes, default=Shape("pred", (0,), False))
-
 
 def _instruction(line: str) -> Instruction:
     left, _, right = line.strip().partition(" = ")

@@ -20,7 +20,6 @@ class Bound:
     """Of one step, on each device."""
 
     seconds: dict[str, float]  # compute, hbm, ici, dcn
-    executed: float  # FLOPs, what is computed again included
     bytes_ici: float
     bytes_dcn: float
     collectives: list[dict]  # kind, axes, runs, bytes, largest
@@ -38,15 +37,15 @@ def bound(program: hlo.Program, mesh: dict[str, int], topology: Topology) -> Bou
     found = program.collectives(mesh, topology.slices)
     dcn = sum(one.times * one.dcn for one in found)
     ici = sum(one.times * one.moved for one in found) - dcn
-    executed = program.flops() + splash(program)
-    # Collectives of one axis of the mesh use at most all links of a chip.
+    executed = program.flops() + splash(program)  # what is computed again included
+    # Whatever its axis, a collective can use no more than all links of a chip, one way.
     seconds = {
         "compute": executed * chip.devices / chip.flops,
         "hbm": hlo.traffic(program) * chip.devices / chip.hbm_bandwidth,
         "ici": ici * chip.devices / (chip.ici_bandwidth / 2),
         "dcn": dcn * chip.devices / chip.dcn_bandwidth,
     }
-    return Bound(seconds, executed, ici, dcn, summary(found))
+    return Bound(seconds, ici, dcn, summary(found))
 
 
 def summary(found: list[hlo.Collective]) -> list[dict]:
