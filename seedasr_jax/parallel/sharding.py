@@ -77,10 +77,43 @@ def check_batch(utterances: int, mesh, accum: int):
         )
 
 
+def share(mesh) -> tuple[int, int]:
+    """Which of how many equal shares of a batch's rows this process holds.
+
+    Processes over which the width of a row lies hold the same.
+
+    Raises:
+        ConfigError: some hold rows in part the same.
+    """
+    parts = int(np.prod([mesh.shape[axis] for axis in rules.BATCH]))
+    held = {}
+    for device, (where,) in of_batch(mesh).devices_indices_map((parts,)).items():
+        held.setdefault(device.process_index, set()).add(where.indices(parts)[0])
+    own = sorted(held[jax.process_index()])
+    shares = sorted({tuple(sorted(places)) for places in held.values()})
+    if sum(map(len, shares)) != parts:
+        width = mesh.shape["tensor"] * mesh.shape["expert"]
+        raise ConfigError(uneven(width, len(mesh.local_devices)))
+    return shares.index(tuple(own)), len(shares)
+
+
+def uneven(width: int, devices: int) -> str:
+    """Says that rows `width` devices wide do not lie evenly on processes of so many devices."""
+    return (
+        f"mesh.tensor x mesh.expert = {width}, and each process has {devices} devices: expected one"
+        " to divide the other, so that a process reads whole rows; set mesh.tensor accordingly"
+    )
+
+
 def put_batch(batch, mesh):
     """A process's rows of a numpy Batch to global arrays, B over (data, fsdp)."""
-    place = of_batch(mesh)
-    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(place, x), batch)
+    place, (_, shares) = of_batch(mesh), share(mesh)
+
+    def put(x):
+        whole = (len(x) * shares, *x.shape[1:])
+        return jax.make_array_from_process_local_data(place, x, whole)
+
+    return jax.tree.map(put, batch)
 
 
 def take_rows(x) -> np.ndarray:
