@@ -15,7 +15,7 @@ from seedasr_jax import config
 from seedasr_jax.configs import common
 from seedasr_jax.launch import cli
 from seedasr_jax.plan import compile as compiling
-from seedasr_jax.plan import hlo, topologies
+from seedasr_jax.plan import costs, hlo, topologies
 
 RECIPE = """
 from seedasr_jax.configs import common, pods
@@ -99,7 +99,7 @@ def test_attention_is_splash_and_its_scores_are_never_whole():
     )
     state = compiling.sharding.placed(built.abstract, built.sharding)
     found = hlo.Program(built.train_step().lower(state, batch).compile().as_text())
-    kernels = [one.name for one, _, _ in found.calls()]
+    kernels = [one.name for one, _, _ in costs.calls(found)]
     assert {name.split("_segmented")[0] for name in kernels} == {
         "splash_mha_fwd",
         "splash_mha_dq",
