@@ -82,7 +82,7 @@ def test_logits_are_those_of_transformers(kind, seed):
             position_ids=torch.tensor(positions),
         ).logits.numpy()
     x = decoder.embed_tokens(jnp.asarray(ids))
-    logits = decoder.logits(decoder(x, jnp.asarray(positions), jnp.asarray(real)))
+    logits = decoder.logits(decoder(x, jnp.asarray(positions), jnp.asarray(real))[0])
     found = np.asarray(logits)[real][:, : decoder.vocabulary]
     np.testing.assert_allclose(found, wanted[real], atol=1e-4 * np.abs(wanted).max())
 

@@ -33,7 +33,10 @@ def placed(abstract, shardings):
 
 
 def like_params(tree, params, shardings, mesh):
-    """Shardings of an optimiser's state: what is shaped like a parameter lies where it lies.
+    """Shardings of an optimiser's state: what belongs to a parameter lies where it lies.
+
+    Adafactor's rows and columns too: they are parameters without one axis. What has any other
+    shape is small and lies everywhere.
 
     Args:
         tree: abstract optimiser state, holding trees like `params` and scalars.
@@ -44,9 +47,17 @@ def like_params(tree, params, shardings, mesh):
     def is_params(node):
         return jax.tree.structure(node) == structure
 
+    def follow(leaf, param, place):
+        spec = (*place.spec, *(None,) * (param.ndim - len(place.spec)))
+        for gone in range(param.ndim):  # of two equal axes either will do: values do not move
+            if leaf.shape == param.shape[:gone] + param.shape[gone + 1 :]:
+                return NamedSharding(mesh, PartitionSpec(*spec[:gone], *spec[gone + 1 :]))
+        return place if leaf.shape == param.shape else replicated(mesh)
+
     def one(node):
         if is_params(node):
-            return jax.tree.unflatten(structure, jax.tree.leaves(shardings))
+            leaves = map(jax.tree.leaves, (node, params, shardings))
+            return jax.tree.unflatten(structure, map(follow, *leaves))
         return replicated(mesh)
 
     return jax.tree.map(one, tree, is_leaf=is_params)
@@ -73,12 +84,12 @@ def check_batch(utterances: int, mesh, accum: int):
         above = -(-utterances // parts) * parts
         raise ConfigError(
             f"a bucket of {utterances} utterances does not divide by mesh.data x mesh.fsdp x"
-            f" run.accum = {parts}; the nearest that does is {above}"
+            f" mesh.expert x run.accum = {parts}; the nearest that does is {above}"
         )
 
 
 def put_batch(batch, mesh):
-    """A process's rows of a numpy Batch to global arrays, B over (data, fsdp)."""
+    """A process's rows of a numpy Batch to global arrays, B over rules.BATCH."""
     place = of_batch(mesh)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(place, x), batch)
 
