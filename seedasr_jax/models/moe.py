@@ -3,8 +3,8 @@
 A router gives each token the K best of X experts; what comes out is the sum of their outputs, each
 times its share of the router's softmax among those K. Devices along the mesh axis `expert` own X/S
 experts each. Tokens, not weights, travel: each device gathers those of its S neighbours, sorts
-their K choices by expert, multiplies what chose an expert of its own (`jax.lax.ragged_dot`), and
-the sums are scattered back. A token's 8 choices reach nearly all of 4 or 8 shards, so that this
+their K choices by expert, multiplies what chose an expert of its own, and the sums are scattered
+back. A token's 8 choices reach nearly all of 4 or 8 shards, so that this
 moves no more than an all-to-all would.
 
 Dims: B batch, N positions, R tokens, K experts of a token, X experts, S shards of them, E width,
@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from seedasr_jax import shapes
+from seedasr_jax.models.kernels import LANES
 from seedasr_jax.models.layers import Dense
 from seedasr_jax.parallel import layout, rules
 
@@ -168,16 +169,45 @@ def _gathered(x, chosen, share, gate, wide, narrow, first):
     sizes = jnp.bincount(expert, length=experts).astype(jnp.int32)
 
     rows = _dispatch(tokens, order, undo, active)  # [R*K E]
-    # What a ragged product gives behind its groups, forward or back, is not promised.
+    # What a product gives behind its groups, forward or back, is not promised.
     rows = jnp.where(own[order][:, None], rows, 0)
-    hidden = jax.nn.silu(jax.lax.ragged_dot(rows, gate, sizes))
-    hidden = hidden * jax.lax.ragged_dot(rows, wide, sizes)
-    rows = jax.lax.ragged_dot(hidden, narrow, sizes)
+    hidden = jax.nn.silu(product(rows, gate, sizes)) * product(rows, wide, sizes)
+    rows = product(hidden, narrow, sizes)
     rows = jnp.where(own[:, None], _permute(rows, undo, order), 0)
     rows, share = rows.reshape(-1, active, x.shape[-1]), share.reshape(-1, active)
     wanted = dict(preferred_element_type=jnp.float32)
     mixed = jnp.einsum("RKE,RK->RE", rows, share.astype(x.dtype), **wanted)
     return mixed.astype(x.dtype).reshape(x.shape)
+
+
+def product(rows, kernels, sizes):
+    """Each group of rows by its own matrix; rows behind the groups cost a TPU no products.
+
+    The gradient of `jax.lax.ragged_dot` by its kernels is compiled for TPU as a dense product of
+    all rows with every expert: there, Megablox (arXiv 2211.15841) multiplies.
+
+    Args:
+        rows: [R I], sorted by group.
+        kernels: [X I O].
+        sizes: [X] int32, rows of each group; they may sum to less than R.
+
+    Returns:
+        [R O] in the rows' type; what stands behind the groups means nothing.
+    """
+    if rows.shape[0] % LANES:
+        return jax.lax.ragged_dot(rows, kernels, sizes)
+    return jax.lax.platform_dependent(
+        rows, kernels, sizes, tpu=_megablox, default=jax.lax.ragged_dot
+    )
+
+
+def _megablox(rows, kernels, sizes, *, interpret=False):
+    """`interpret`: by plain operations, anywhere, for tests."""
+    from jax.experimental.pallas.ops.tpu.megablox import gmm
+
+    tall = 512 if rows.shape[0] % 512 == 0 else LANES
+    tiles = (tall, *(min(size, 1024) for size in kernels.shape[1:]))
+    return gmm(rows, kernels, sizes, rows.dtype, tiles, interpret=interpret)
 
 
 @jax.custom_vjp
