@@ -141,3 +141,25 @@ ENTRY %main (a: s8[1,2,2], q: bf16[{rows}]) -> bf16[{rows}] {{
 }}
 """
     assert roofline.splash(hlo.Program(text)) == 12 * 2 * 2 * 256 * 256 * 64 / 2
+
+
+@pytest.mark.parametrize(
+    ("name", "operands", "made"),
+    [
+        ("jit_gmm__.1", ("bf16[4096,768]", "bf16[32,512,768]"), "bf16[4096,512]"),
+        ("jit_tgmm__.1", ("bf16[4096,512]", "bf16[4096,768]"), "bf16[32,512,768]"),
+    ],
+)
+def test_products_by_groups_count_a_devices_share_of_the_rows(name, operands, made):
+    one, other = operands
+    text = f"""HloModule x
+
+ENTRY %main (a: s32[33], x: {one}, y: {other}) -> {made} {{
+  %a = s32[33]{{0}} parameter(0)
+  %x = {one}{{1,0}} parameter(1)
+  %y = {other}{{1,0}} parameter(2)
+  ROOT %{name} = {made}{{1,0}} custom-call(%a, %x, %y), custom_call_target="tpu_custom_call"
+}}
+"""
+    found = roofline.grouped(hlo.Program(text), {"data": 2, "expert": 4})
+    assert found == 2 * 4096 * 512 * 768 / 4

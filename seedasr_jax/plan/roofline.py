@@ -37,9 +37,8 @@ def bound(program: hlo.Program, mesh: dict[str, int], topology: Topology) -> Bou
     found = costs.collectives(program, mesh, topology.slices)
     dcn = sum(one.times * one.dcn for one in found)
     ici = sum(one.times * one.moved for one in found) - dcn
-    executed = (
-        costs.flops(program) + splash(program) + grouped(program, mesh)
-    )  # what is computed again included
+    # What is computed again included.
+    executed = costs.flops(program) + splash(program) + grouped(program, mesh)
     # Whatever its axis, a collective can use no more than all links of a chip, one way.
     seconds = {
         "compute": executed * chip.devices / chip.flops,
