@@ -77,7 +77,7 @@ def run(layer, x, mesh=None):
         return jax.value_and_grad(lambda *a: loss(call, *a), (0, 1), has_aux=True)(state, x)
 
     if mesh is not None:
-        places = sharding.of_params(nnx.eval_shape(lambda: layer and state), mesh)
+        places = sharding.of_params(state, mesh)
         state = jax.device_put(state, places)
         x = jax.device_put(x, sharding.of_batch(mesh))
     (_, y), gradients = jax.jit(lambda s, x: both(lambda m, x: m(x, None)[0], s, x))(state, x)

@@ -4,8 +4,8 @@ A router gives each token the K best of X experts; what comes out is the sum of 
 times its share of the router's softmax among those K. Devices along the mesh axis `expert` own X/S
 experts each. Tokens, not weights, travel: each device gathers those of its S neighbours, sorts
 their K choices by expert, multiplies what chose an expert of its own, and the sums are scattered
-back. A token's 8 choices reach nearly all of 4 or 8 shards, so that this
-moves no more than an all-to-all would.
+back. A token's 8 choices reach nearly all of 4 or 8 shards, so that this moves no more than an
+all-to-all would.
 
 Dims: B batch, N positions, R tokens, K experts of a token, X experts, S shards of them, E width,
 F hidden width of an expert, I inputs, O outputs.
@@ -116,43 +116,36 @@ def mix(x, chosen, share, gate, wide, narrow):
     mesh = layout.mesh()
     if mesh is None:
         return _gathered(x, chosen, share, gate, wide, narrow, 0)
-    shards = layout.parts("expert")
     batch = rules.BATCH if x.shape[0] % layout.parts(rules.BATCH) == 0 else None
-    inner = "tensor" if gate.shape[2] % layout.parts("tensor") == 0 else None
-    fsdp = "fsdp" if gate.shape[1] % layout.parts("fsdp") == 0 else None
-    # As residuals lie, where positions divide.
-    rows = "tensor" if inner and x.shape[1] % layout.parts("tensor") == 0 else None
+    rows = "tensor" if x.shape[1] % layout.parts("tensor") == 0 else None  # as residuals lie
     tokens = PartitionSpec(batch, None, None)
+    into, out_of = (
+        PartitionSpec("expert", "fsdp", "tensor"),
+        PartitionSpec("expert", "tensor", "fsdp"),
+    )
 
     def local(x, chosen, share, gate, wide, narrow):
-        if fsdp:
-            gate, wide, narrow = (
-                jax.lax.all_gather(kernels, fsdp, axis=axis, tiled=True)
-                for kernels, axis in ((gate, 1), (wide, 1), (narrow, 2))
-            )
+        gate, wide, narrow = (
+            jax.lax.all_gather(kernels, "fsdp", axis=axis, tiled=True)
+            for kernels, axis in ((gate, 1), (wide, 1), (narrow, 2))
+        )
         if batch:
             x, chosen, share = (
                 jax.lax.all_gather(of, "expert", axis=0, tiled=True) for of in (x, chosen, share)
             )
         first = jax.lax.axis_index("expert") * gate.shape[0]
         y = _gathered(x, chosen, share, gate, wide, narrow, first)
-        if batch:
-            y = jax.lax.psum_scatter(y, "expert", scatter_dimension=0, tiled=True)
-        elif shards > 1:
-            y = jax.lax.psum(y, "expert")
-        if rows:
-            return jax.lax.psum_scatter(y, rows, scatter_dimension=1, tiled=True)
-        return jax.lax.psum(y, inner) if inner else y
+        for axis, mesh_axis, scattered in ((0, "expert", batch), (1, "tensor", rows)):
+            if scattered:
+                y = jax.lax.psum_scatter(y, mesh_axis, scatter_dimension=axis, tiled=True)
+            else:
+                y = jax.lax.psum(y, mesh_axis)
+        return y
 
     return jax.shard_map(
         local,
         mesh=mesh,
-        in_specs=(
-            *(tokens, tokens, tokens),
-            PartitionSpec("expert", fsdp, inner),
-            PartitionSpec("expert", fsdp, inner),
-            PartitionSpec("expert", inner, fsdp),
-        ),
+        in_specs=(tokens, tokens, tokens, into, into, out_of),
         out_specs=PartitionSpec(batch, rows, None),
         check_vma=False,
     )(x, chosen, share, gate, wide, narrow)
