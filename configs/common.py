@@ -49,6 +49,7 @@ def qwen3(layers, width, **changes):
         groups=width // 32,
         head_width=32,
         feedforward=4 * width,
+        moe=dict(experts=0, active=0, balance=0.0, z=0.0),
         vocabulary=0,
         qk_norm=True,
         tied=True,
@@ -67,6 +68,25 @@ def qwen3_8b():
         groups=8,
         head_width=128,
         feedforward=12_288,
+        vocabulary=151_936,
+        tied=False,
+    )
+
+
+def qwen3_30b_a3b():
+    """Qwen3-30B-A3B as published (its config.json): 128 experts, 8 of a token.
+
+    Weights of the router's losses as in Switch Transformers and ST-MoE (arXiv 2101.03961,
+    2202.08906).
+    """
+    return qwen3(
+        48,
+        2048,
+        heads=32,
+        groups=4,
+        head_width=128,
+        feedforward=768,
+        moe=dict(experts=128, active=8, balance=0.01, z=0.001),
         vocabulary=151_936,
         tied=False,
     )
@@ -93,6 +113,11 @@ def adamw(lr, **changes):
         clip=1.0,
         rates=dict(),
     ) | dict(changes)
+
+
+def adafactor(lr, **changes):
+    """Adafactor without momentum, constants of arXiv 1804.04235; otherwise as `adamw`."""
+    return adamw(lr, name="adafactor", b1=0.0, b2=0.8, eps=1e-30) | changes
 
 
 def best_rq(**changes):

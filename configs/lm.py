@@ -3,14 +3,14 @@
     seedasr plan --config=lm:qwen3_8b --topology=v5p:4x4x8 --config.mesh.tensor=4
     seedasr train --config=lm:qwen3_8b --workdir=runs/llm
 
-qwen3_8b, by sequences of 2,048. Reads texts from data/TAG/text.jsonl. Never trained by us: planned
-only.
+qwen3_8b or qwen3_30b_a3b (128 experts), by sequences of 2,048. Reads texts from
+data/TAG/text.jsonl. Never trained by us: planned only.
 """
 
 from seedasr_jax.configs import common, pods
 
 TAGS = ("en", "zh")
-DECODERS = {"qwen3_8b": common.qwen3_8b}
+DECODERS = {"qwen3_8b": common.qwen3_8b, "qwen3_30b_a3b": common.qwen3_30b_a3b}
 ROWS = 128
 
 

@@ -3,13 +3,13 @@
 from seedasr_jax.configs import common
 
 SPAN = 30.72  # seconds of the longest bucket: 768 frames of 40 ms, a multiple of a TPU's 128 lanes
-ROWS = 1024  # utterances of it: 8.7 hours a step, which data x fsdp must divide
+ROWS = 1024  # utterances of it: 8.7 hours a step, which data x fsdp x expert must divide
 
 # Equal hours a step in every bucket: (seconds, tokens, utterances).
 HEARD = ((SPAN / 4, 0, 4 * ROWS), (SPAN / 2, 0, 2 * ROWS), (SPAN, 0, ROWS))
 SPOKEN = ((SPAN / 4, 64, 4 * ROWS), (SPAN / 2, 128, 2 * ROWS), (SPAN, 240, ROWS))
 
-DECODERS = {"8b": common.qwen3_8b}
+DECODERS = {"8b": common.qwen3_8b, "30b_a3b": common.qwen3_30b_a3b}
 
 
 def graph(name, **changes):

@@ -77,7 +77,7 @@ def check(graph: config.Graph, processes: int, devices: int):
             mesh = jax.sharding.AbstractMesh(sizes, meshes.AXES)
             for _, _, utterances in stage.data.buckets:
                 sharding.check_batch(utterances, mesh, stage.run.accum)
-            width = mesh.shape["tensor"] * mesh.shape["expert"]
+            width = mesh.shape["tensor"]
             if devices % width and width % devices:
                 raise ConfigError(sharding.uneven(width, devices))
         except ConfigError as error:

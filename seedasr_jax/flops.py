@@ -102,7 +102,9 @@ def encoder(model: config.Model, frames: int, utterances: int = 1) -> float:
 def decoder(d: config.Decoder, tokens: int) -> float:
     """Of one sequence of that many tokens, no logits; a token sees itself and those before."""
     queries, keys = d.heads * d.head_width, d.groups * d.head_width
-    layer = 2 * d.width * (queries + keys) + 3 * d.width * d.feedforward
+    layer = 2 * d.width * (queries + keys)
+    layer += 3 * d.width * d.feedforward * (d.moe.active if d.moe.experts else 1)
+    layer += d.width * d.moe.experts  # the router
     scores = 2 * queries * (tokens + 1) / 2
     return d.layers * 2.0 * tokens * (layer + scores)
 

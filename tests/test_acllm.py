@@ -151,7 +151,7 @@ def test_language_model_is_the_decoder_on_start_and_tokens():
     positions = np.broadcast_to(np.arange(7), (2, 7))
     real = np.arange(7)[None] <= batch.ids_length[:, None]
     decoder = model.decoder
-    wanted = decoder.logits(decoder(decoder.embed_tokens(given), positions, real))
+    wanted = decoder.logits(decoder(decoder.embed_tokens(given), positions, real)[0])
     np.testing.assert_allclose(real_only(logits, batch), real_only(wanted, batch), atol=1e-5)
 
 

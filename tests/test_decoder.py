@@ -24,7 +24,7 @@ def make(lora=NO_LORA, **changes):
 
 @jax.jit
 def forward(decoder, x, positions, real):
-    return decoder.logits(decoder(x, positions, real))
+    return decoder.logits(decoder(x, positions, real)[0])
 
 
 def plain(decoder, ids):

@@ -1,28 +1,28 @@
-"""Compiled programs read as text: loops, products, convolutions and collectives, against XLA."""
+"""Compiled programs read as text: how often each computation runs, and where arrays lie."""
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
 import numpy as np
-import pytest
 
-from seedasr_jax import config
-from seedasr_jax.parallel import mesh as meshes
-from seedasr_jax.plan import hlo, roofline
-
-AXES = {"data": 2, "fsdp": 2, "tensor": 2, "expert": 1}
+from seedasr_jax.plan import hlo
 
 
-def program(function, *shapes, **options):
-    compiled = jax.jit(function, **options).lower(*shapes).compile()
-    return hlo.Program(compiled.as_text()), compiled
+def runs_of_products(function, *shapes):
+    """How often each product of the compiled function runs."""
+    found = hlo.Program(jax.jit(function).lower(*shapes).compile().as_text())
+    return sorted(
+        times
+        for name, times in found.runs.items()
+        for one in found.computations[name].values()
+        if one.opcode == "dot"
+    )
 
 
 def floats(*shape):
     return jax.ShapeDtypeStruct(shape, jnp.float32)
 
 
-def test_a_product_in_two_loops_counts_as_often_as_it_runs():
+def test_a_loop_inside_of_a_loop_runs_as_often_as_both():
     def function(x, kernels):
         def outer(x, kernel):
             def inner(x, _):
@@ -32,114 +32,14 @@ def test_a_product_in_two_loops_counts_as_often_as_it_runs():
 
         return jax.lax.scan(outer, x, kernels)[0] @ kernels[0]
 
-    found, _ = program(function, floats(16, 32), floats(5, 32, 32))
-    assert found.flops() == (5 * 3 + 1) * 2 * 16 * 32 * 32
+    assert runs_of_products(function, floats(16, 32), floats(5, 32, 32)) == [1, 5 * 3]
 
 
-def test_a_loop_that_starts_late_and_counts_in_steps():
+def test_a_loop_that_starts_late_counts_from_there():
     def function(x):
         return jax.lax.fori_loop(3, 17, lambda _, y: y @ y, x)
 
-    found, _ = program(function, floats(8, 8))
-    assert found.flops() == 14 * 2 * 8**3
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        dict(window_strides=(1,), padding=((2, 2),)),
-        dict(window_strides=(2,), padding=((0, 3),)),
-        dict(window_strides=(1,), padding=((4, 4),), rhs_dilation=(2,)),
-        dict(window_strides=(1,), padding=((4, 4),), lhs_dilation=(3,)),
-        dict(window_strides=(1,), padding=((2, 2),), feature_group_count=4),
-    ],
-    ids=["same", "strided", "dilated", "transposed", "grouped"],
-)
-def test_convolutions_count_taps_inside(options):
-    groups = options.get("feature_group_count", 1)
-
-    def function(x, kernel):
-        numbers = dict(dimension_numbers=("NWC", "WIO", "NWC"))
-        return jax.lax.conv_general_dilated(x, kernel, **options, **numbers)
-
-    found, compiled = program(function, floats(3, 20, 8), floats(5, 8 // groups, 12))
-    counted = compiled.cost_analysis()["flops"]
-    assert found.flops() == pytest.approx(counted, rel=0.01)
-
-
-def sharded(*spec, shape):
-    mesh = meshes.make(config.Mesh(2, 2, 2, 1))
-    return jax.ShapeDtypeStruct(
-        shape, jnp.float32, sharding=NamedSharding(mesh, PartitionSpec(*spec))
-    )
-
-
-def test_collectives_by_axis_with_their_bytes():
-    """x is gathered over tensor, three times in a loop; the product is summed over fsdp."""
-    mesh = meshes.make(config.Mesh(2, 2, 2, 1))
-
-    def local(x, y):
-        def body(total, _):
-            return total + jax.lax.all_gather(x * total.sum(), "tensor", tiled=True).sum(), None
-
-        total, _ = jax.lax.scan(body, jnp.ones(()), None, length=3)
-        return jax.lax.psum(y, "fsdp"), jax.lax.pmean(total, ("data", "tensor"))
-
-    spec = PartitionSpec("tensor")
-    function = jax.shard_map(
-        local, mesh=mesh, in_specs=(spec, spec), out_specs=(spec, PartitionSpec()), check_vma=False
-    )
-    x = sharded("tensor", shape=(64, 10))
-    found, _ = program(function, x, x)
-    by = {}
-    for one in found.collectives(AXES):
-        by.setdefault((one.kind, one.axes), []).append(one)
-    (gathered,) = by["all-gather", ("tensor",)]
-    assert (gathered.times, gathered.group, gathered.size) == (3, 2, 64 * 10 * 4)
-    assert gathered.moved == 64 * 10 * 4 / 2
-    (summed,) = by["all-reduce", ("fsdp",)]
-    assert (summed.times, summed.size, summed.moved) == (1, 32 * 10 * 4, 32 * 10 * 4)
-    assert ("all-reduce", ("data", "tensor")) in by
-
-
-@pytest.mark.parametrize(
-    ("text", "group"),
-    [
-        ("replica_groups={{0,4},{1,5},{2,6},{3,7}}, dimensions={0}", [0, 4]),
-        ("replica_groups={}, to_apply=%add", [0, 1, 2, 3, 4, 5, 6, 7]),
-        ("replica_groups=[2,4]<=[8], dimensions={0}", [0, 1, 2, 3]),
-        ("replica_groups=[4,2]<=[2,4]T(1,0), dimensions={0}", [0, 4]),
-        ("replica_groups=mesh['a'=2,'b'=4] {'b'}, dimensions={1}", [0, 1, 2, 3]),
-        ("replica_groups=mesh['a'=2,'b'=2,'c'=2] {'a','c'}, x", [0, 1, 4, 5]),
-        ("replica_groups=mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'b'}, x", [0, 4]),
-        ("source_target_pairs={{0,2},{2,4},{4,6},{6,0},{1,3}}", [0, 2, 4, 6]),
-        ("source_target_pairs={{0,0},{1,1}}", []),
-        ("channel_id=1", [0, 1, 2, 3, 4, 5, 6, 7]),
-    ],
-)
-def test_groups_as_they_are_written(text, group):
-    one = hlo.Instruction("x", "all-gather", (), (), "", ", channel_id=1, " + text, False)
-    assert hlo._group(one, 8) == group
-
-
-def test_what_crosses_slices():
-    one = hlo.Collective("all-reduce", ("data",), group=8, slices=2, size=800.0, times=1, source="")
-    assert one.moved == 2 * 800 * 7 / 8
-    assert one.dcn == 2 * 800 / 4 * 1 / 2  # four chips of a slice share what crosses
-    inside = hlo.Collective("all-reduce", ("fsdp",), 4, 1, 800.0, 1, "")
-    assert inside.dcn == 0
-
-
-def test_traffic_reads_slices_as_slices():
-    def function(kernels, x):
-        def body(x, kernel):
-            return jnp.tanh(x * kernel), None
-
-        return jax.lax.scan(body, x, kernels)[0]
-
-    found, _ = program(function, floats(1_000, 64, 64), floats(64, 64))
-    layer = 64 * 64 * 4
-    assert 3 * 1_000 * layer <= hlo.traffic(found) < 8 * 1_000 * layer
+    assert runs_of_products(function, floats(8, 8)) == [14]
 
 
 def test_shapes_in_the_cores_own_memory():
@@ -150,17 +50,3 @@ def test_shapes_in_the_cores_own_memory():
     assert one.opcode == "custom-call" and one.operands == ("a", "b")
     assert [shape.near for shape in one.shapes] == [True, False]
     np.testing.assert_equal([shape.bytes for shape in one.shapes], [64, 8])
-
-
-@pytest.mark.parametrize("rows", ["3,4,256,64", "12,256,64"], ids=["batch", "one_example"])
-def test_splash_kernels_count_what_their_mask_leaves(rows):
-    target = 'custom_call_target="tpu_custom_call"'
-    text = f"""HloModule x
-
-ENTRY %main (a: s8[1,2,2], q: bf16[{rows}]) -> bf16[{rows}] {{
-  %a = s8[1,2,2]{{2,1,0}} parameter(0)
-  %q = bf16[{rows}]{{2,1,0}} parameter(1)
-  ROOT %splash_mha_fwd_segmented.1 = bf16[{rows}]{{2,1,0}} custom-call(%a, %q), {target}
-}}
-"""
-    assert roofline.splash(hlo.Program(text)) == 12 * 2 * 2 * 256 * 256 * 64 / 2

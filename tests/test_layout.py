@@ -6,7 +6,7 @@ from jax.sharding import PartitionSpec
 import numpy as np
 
 from seedasr_jax import config
-from seedasr_jax.parallel import layout
+from seedasr_jax.parallel import layout, rules
 from seedasr_jax.parallel import mesh as meshes
 
 
@@ -44,6 +44,6 @@ def test_the_innermost_mesh_counts_and_the_outer_returns():
     with layout.over(outer):
         with layout.over(inner):
             assert layout.parts("tensor") == 8
-        assert layout.parts("tensor") == 1 and layout.parts(("data", "fsdp")) == 8
+        assert layout.parts("tensor") == 1 and layout.parts(rules.BATCH) == 8
         np.testing.assert_equal(layout.mesh(), outer)
     assert layout.mesh() is None

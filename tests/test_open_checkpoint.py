@@ -16,7 +16,7 @@ from seedasr_jax import checkpoint, config
 from seedasr_jax.checkpoint import record
 from seedasr_jax.errors import ConfigError, UserError
 from seedasr_jax.parallel import mesh as meshes
-from seedasr_jax.parallel import sharding
+from seedasr_jax.parallel import rules, sharding
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_parts_are_loaded_through_references(workdir):
     mesh = meshes.make(config.Mesh(1, 4, 2, 1))
     where = sharding.of_params(workdirs.params(), mesh)
     spread = opened.load("encoder", where)
-    assert spread["encoder"]["kernel"].sharding.spec == PartitionSpec(None, "fsdp", "tensor")
+    assert spread["encoder"]["kernel"].sharding.spec == PartitionSpec(None, rules.FSDP, "tensor")
     assert workdirs.bits(spread) == workdirs.bits({"encoder": workdirs.params(seed=2)["encoder"]})
     with pytest.raises(UserError, match=r"has no part 'encodr', found encoder, decoder.*encoder"):
         opened.load("encodr")
@@ -194,7 +194,7 @@ def test_a_part_may_go_by_another_name(workdir):
     abstract = {"teacher": workdirs.params()["encoder"], "decoder": workdirs.params()["decoder"]}
     where = sharding.of_params(nnx.State(abstract), mesh)
     tree = checkpoint.hand_over(sft, "teacher", nnx.State(abstract), where, there="encoder")
-    assert tree["teacher"]["kernel"].sharding.spec == PartitionSpec(None, "fsdp", "tensor")
+    assert tree["teacher"]["kernel"].sharding.spec == PartitionSpec(None, rules.FSDP, "tensor")
     assert workdirs.bits(tree) == workdirs.bits(expected)
 
     again = ssl2.reference("teacher", workdir, "encoder")

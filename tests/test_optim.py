@@ -1,5 +1,7 @@
 """Optimiser: schedules, rates by part, and which parameters decay."""
 
+import dataclasses
+
 from flax import nnx
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,8 @@ import tiny
 from seedasr_jax import config
 from seedasr_jax.configs import common
 from seedasr_jax.errors import ConfigError
-from seedasr_jax.train import optim
+from seedasr_jax.parallel import sharding
+from seedasr_jax.train import build, optim
 
 
 def settings(**changes):
@@ -34,7 +37,7 @@ def test_no_warmup_starts_at_the_peak():
 def test_unknown_names_are_refused():
     with pytest.raises(ConfigError, match=r"'cosin' is not known\. Did you mean cosine"):
         optim.schedule(settings(decay="cosin"), 10)
-    with pytest.raises(ConfigError, match="expected one of adamw, kmeans, found 'sgd'"):
+    with pytest.raises(ConfigError, match="expected one of adamw, adafactor, kmeans, found 'sgd'"):
         optim.make(settings(name="sgd"), 10)
 
 
@@ -100,3 +103,56 @@ def test_adam_and_clipping_follow_their_formulas():
         m, v = 0.9 * m + 0.1 * clipped, 0.99 * v + 0.01 * clipped**2
         wanted = -(m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.99**step)) + 1e-8)
         np.testing.assert_allclose(jax.tree.leaves(out)[0], wanted, rtol=1e-4)
+
+
+def adafactor(gradients, eps):
+    """Updates of a matrix [R C] by algorithm 4 of arXiv 1804.04235, without momentum and scale."""
+    rows, columns = np.zeros(gradients[0].shape[0]), np.zeros(gradients[0].shape[1])
+    for step, gradient in enumerate(gradients, 1):
+        keep = 1 - step**-0.8
+        square = gradient.astype(np.float64) ** 2 + eps
+        rows = keep * rows + (1 - keep) * square.mean(1)
+        columns = keep * columns + (1 - keep) * square.mean(0)
+        update = gradient / np.sqrt(np.outer(rows, columns) / rows.mean())
+        yield update / max(1.0, np.sqrt((update**2).mean()))
+
+
+def test_adafactor_is_the_papers():
+    base = common.adafactor(1.0, warmup=0, decay="constant", weight_decay=0.0, clip=0.0)
+    tx = optim.make(config.build(base, config.Optim), 10)
+    drawn = np.random.default_rng(0).normal(size=(3, 128, 160)).astype(np.float32)
+
+    def tree(x):
+        return nnx.State({"decoder": {"kernel": nnx.Param(jnp.asarray(x), axes=("embed", "mlp"))}})
+
+    params = tree(drawn[0])
+    state, advance = tx.init(params), jax.jit(tx.update)
+    sizes = sorted(x.shape for x in jax.tree.leaves(state))
+    assert (128,) in sizes and (160,) in sizes and (128, 160) not in sizes
+    for gradient, wanted in zip(drawn, adafactor(drawn, 1e-30), strict=True):
+        found, state = advance(tree(gradient), state, params)
+        np.testing.assert_allclose(found["decoder"]["kernel"][...], -wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_adafactors_state_lies_where_its_parameters_do(momentum):
+    """Rows and columns too; and a step is that of one device."""
+    changes = {"model.decoder.width": 128, "model.decoder.feedforward": 256}
+    stage = tiny.stage("lm", ("decoder",), ("decoder",), **changes)
+    base = common.adafactor(1e-2, warmup=0, b1=momentum)
+    stage = dataclasses.replace(stage, optim=config.build(base, config.Optim))
+    batch, results = tiny.batch(), []
+    for mesh in ((1, 1, 1, 1), (1, 2, 2, 2)):
+        one = dataclasses.replace(stage, mesh=config.Mesh(*mesh))
+        devices = jax.devices()[: int(np.prod(mesh))]
+        built = build.build(one, tiny.TOKENS, tiny.VOCABULARY, devices=devices)
+        state = jax.device_put(tiny.state(built).replace(rng=jax.random.key(0)), built.sharding)
+        opt = jax.tree.leaves(state.opt_state)
+        state, _ = built.train_step()(state, sharding.put_batch(batch, built.mesh))
+        results.append(jax.tree.map(np.asarray, state.params))
+    whole = [x.shape for x in opt if x.size > 1_000 and x.sharding.is_fully_replicated]
+    assert not whole
+    factored = [x for x in opt if x.shape == (2, 256)]  # columns of gate and wide, rows of narrow
+    assert factored and all("tensor" in x.sharding.spec for x in factored)
+    for one, other in zip(*map(jax.tree.leaves, results), strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-5)

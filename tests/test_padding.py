@@ -50,7 +50,7 @@ def attend(module, x, length):
 
 def decode(module, x, length):
     positions = jnp.broadcast_to(jnp.arange(x.shape[1])[None], x.shape[:2])
-    return module.logits(module(x, positions, shapes.valid(length, x.shape[1])))
+    return module.logits(module(x, positions, shapes.valid(length, x.shape[1]))[0])
 
 
 def every_layer(encoder, mel, length):
@@ -115,6 +115,17 @@ add(
     same_length(decode),
     Decoder,
     tiny.decoder(qk_norm=False, tied=False),
+    tiny.VOCABULARY,
+    lora=LORA,
+    remat="none",
+)
+
+
+add(
+    "decoder_experts",
+    same_length(decode),
+    Decoder,
+    tiny.decoder(moe=dict(experts=4, active=2, balance=0.0, z=0.0)),
     tiny.VOCABULARY,
     lora=LORA,
     remat="none",

@@ -17,6 +17,7 @@ import transformers
 
 from seedasr_jax import config
 from seedasr_jax.models.decoder import Decoder
+from seedasr_jax.models.moe import MixtureFeedForward
 
 pytestmark = pytest.mark.parity
 
@@ -82,9 +83,39 @@ def test_logits_are_those_of_transformers(kind, seed):
             position_ids=torch.tensor(positions),
         ).logits.numpy()
     x = decoder.embed_tokens(jnp.asarray(ids))
-    logits = decoder.logits(decoder(x, jnp.asarray(positions), jnp.asarray(real)))
+    logits = decoder.logits(decoder(x, jnp.asarray(positions), jnp.asarray(real))[0])
     found = np.asarray(logits)[real][:, : decoder.vocabulary]
     np.testing.assert_allclose(found, wanted[real], atol=1e-4 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_experts_are_those_of_transformers(seed):
+    """A whole sparse layer of Qwen3-MoE, router and all; its kernels are fused in memory."""
+    theirs = transformers.Qwen3MoeConfig(
+        hidden_size=24,
+        moe_intermediate_size=10,
+        num_experts=6,
+        num_experts_per_tok=2 + seed,
+        norm_topk_prob=True,
+    )
+    torch.manual_seed(seed)
+    net = transformers.models.qwen3_moe.modeling_qwen3_moe.Qwen3MoeSparseMoeBlock(theirs).eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.copy_(torch.randn_like(parameter) * 0.3)
+    moe = dict(experts=6, active=2 + seed, balance=0.0, z=0.0)
+    ours = tiny.make(MixtureFeedForward, tiny.decoder(width=24, feedforward=10, moe=moe))
+    weights = {name: value.numpy() for name, value in net.state_dict().items()}
+    gate, wide = np.split(weights.pop("experts.gate_up_proj"), 2, 1)
+    ours.gate.kernels[...], ours.wide.kernels[...] = gate.swapaxes(1, 2), wide.swapaxes(1, 2)
+    ours.narrow.kernels[...] = weights.pop("experts.down_proj").swapaxes(1, 2)
+    ours.router.kernel[...] = weights.pop("gate.weight").T
+    assert not weights
+    x = np.random.default_rng(seed).normal(size=(2, 7, 24)).astype(np.float32)
+    with torch.no_grad():
+        wanted = net(torch.tensor(x))
+    wanted = (wanted[0] if isinstance(wanted, tuple) else wanted).numpy().reshape(x.shape)
+    np.testing.assert_allclose(ours(x, None)[0], wanted, atol=1e-4 * np.abs(wanted).max())
 
 
 def test_the_frozen_vectors_are_what_their_script_makes(tmp_path, monkeypatch):

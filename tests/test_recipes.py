@@ -15,9 +15,11 @@ SHIPPED = {
     "digits.txt": "digits",
     "digits-manifest.txt": "digits:train.jsonl?without=george",
     "lm.txt": "lm",
+    "lm-qwen3_30b_a3b.txt": "lm:qwen3_30b_a3b",
     "luise_ssl.txt": "luise_ssl",
     "seed_asr_cn.txt": "seed_asr_cn",
     "seed_asr_ml.txt": "seed_asr_ml",
+    "seed_asr_ml-30b_a3b.txt": "seed_asr_ml:30b_a3b",
 }
 
 

@@ -14,7 +14,7 @@ import tiny
 from seedasr_jax import batch as batches
 from seedasr_jax import config
 from seedasr_jax.configs import common
-from seedasr_jax.parallel import sharding
+from seedasr_jax.parallel import rules, sharding
 from seedasr_jax.train import build
 from seedasr_jax.train.state import TrainState
 from seedasr_jax.train.step import make_train_step
@@ -149,7 +149,7 @@ def test_eight_devices_are_one(trained):
     state = first.replace(rng=jax.random.key(stage.seed))
     state = jax.device_put(state, built.sharding)
     spread = [x.sharding.spec for x in jax.tree.leaves(state.params)]
-    assert any("fsdp" in spec for spec in spread) and any("tensor" in spec for spec in spread)
+    assert any(rules.FSDP in spec for spec in spread) and any("tensor" in spec for spec in spread)
     ours, _, _ = run(built, state, STEPS)
     np.testing.assert_allclose(ours, losses, rtol=1e-5)
 

@@ -15,7 +15,7 @@ from seedasr_jax import config
 from seedasr_jax.configs import common
 from seedasr_jax.launch import cli
 from seedasr_jax.plan import compile as compiling
-from seedasr_jax.plan import hlo, topologies
+from seedasr_jax.plan import costs, hlo, topologies
 
 RECIPE = """
 from seedasr_jax.configs import common, pods
@@ -73,6 +73,37 @@ def test_a_plan_adds_up(recipe, capsys):
     assert row["host_bytes_per_second"] == pytest.approx(heard * 32_000)
 
 
+EXPERTS = """
+from seedasr_jax.configs import common, pods
+
+def get_config():
+    c = pods.graph("experts", vocab=dict(path="", kind="bpe", size=4_096))
+    c.model.decoder = common.qwen3(
+        2, 512, heads=4, groups=4, head_width=128, feedforward=512, vocabulary=4_096,
+        moe=dict(experts=8, active=2, balance=0.01, z=0.001),
+    )
+    s = c.stages.lm = common.stage("lm", 10)
+    s.init, s.trains, s.optim = dict(decoder="fresh"), ("decoder",), common.adafactor(1e-3)
+    s.data = common.data((("manifest:none.jsonl", 1.0),), ((0.0, 255, 8),))
+    return c.lock()
+"""
+
+
+def test_tokens_go_to_experts_and_not_experts_to_tokens(tmp_path, capsys):
+    """No weights travel over `expert`, and no expert multiplies what chose another."""
+    path = tmp_path / "experts.py"
+    path.write_text(EXPERTS)
+    arguments = ["--topology=v5e:2x4", "--config.mesh.expert=4", "--json"]
+    assert cli.main(["plan", f"--config={path}", *arguments]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["mesh"] == {"data": 1, "fsdp": 2, "tensor": 1, "expert": 4}
+    tokens = 4 * 256 * 512 * 2  # bytes of those that four devices show each other
+    gathered = [x["largest"] for x in row["collectives"] if x["axes"] == ["expert"]]
+    assert gathered and max(gathered) <= tokens < 8 * 512 * 512 * 2
+    executed = row["seconds"]["compute"] * 8 * topologies.CHIPS["v5e"].flops
+    assert row["flops"] < executed < 1.6 * row["flops"]  # a third is computed again
+
+
 def test_what_does_not_fit_says_so(capsys):
     """8.2B parameters with their optimiser on four chips of 16 GiB: the compiler refuses."""
     arguments = ["--topology=v5e:2x2", "--config.stages.lm.data.buckets=((0.0, 127, 4),)"]
@@ -99,7 +130,7 @@ def test_attention_is_splash_and_its_scores_are_never_whole():
     )
     state = compiling.sharding.placed(built.abstract, built.sharding)
     found = hlo.Program(built.train_step().lower(state, batch).compile().as_text())
-    kernels = [one.name for one, _, _ in found.calls()]
+    kernels = [one.name for one, _, _ in costs.calls(found)]
     assert {name.split("_segmented")[0] for name in kernels} == {
         "splash_mha_fwd",
         "splash_mha_dq",

@@ -70,15 +70,33 @@ class Converter:
 
 
 @dataclasses.dataclass(frozen=True)
+class Moe:
+    """Mixture of experts in place of the decoder's feed-forward layers; experts 0: none."""
+
+    experts: int
+    active: int  # experts of a token
+    balance: float  # weight of the loss that evens their load, where the decoder trains
+    z: float  # of the one that keeps router logits small
+
+    def __post_init__(self):
+        if self.experts and not 1 <= self.active <= self.experts:
+            raise ConfigError(
+                f"model.decoder.moe.active: expected 1 to {self.experts} (moe.experts), found"
+                f" {self.active}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
 class Decoder:
-    """Dense decoder of Qwen3 or Llama shape."""
+    """Decoder of Qwen3, Qwen3-MoE or Llama shape."""
 
     layers: int
     width: int
     heads: int
     groups: int  # key-value heads
     head_width: int
-    feedforward: int
+    feedforward: int  # hidden width, of an expert where there are experts
+    moe: Moe
     vocabulary: int  # rows of the embedding as published; 0: the tokenizer's size
     qk_norm: bool  # Qwen3: true, Llama: false
     tied: bool
@@ -198,9 +216,11 @@ class Augment:
 
 @dataclasses.dataclass(frozen=True)
 class Optim:
-    """AdamW with warm-up and decay, or the fit of k-means."""
+    """AdamW or Adafactor with warm-up and decay, or the fit of k-means."""
 
-    name: str  # adamw, or kmeans: of it only b1 is read, the share of old frames that a step keeps
+    # adamw; adafactor: b1 0 is no momentum, b2 the exponent of how old squares decay; or kmeans: of
+    # it only b1 is read, the share of old frames that a step keeps
+    name: str
     lr: float
     warmup: int
     decay: str  # cosine, linear or constant

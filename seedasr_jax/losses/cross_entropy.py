@@ -69,8 +69,8 @@ def nats_by_parts(x, kernel, targets, real, size, count):
     width, rows = kernel.shape
     x = jnp.where(real[..., None], x, 0)
     # Row v belongs to part v % P: so each part lies on all devices along `tensor`.
-    kernel = layout.keep(kernel.reshape(width, rows // count, count), "fsdp", "tensor", None)
-    kernel = layout.keep(jnp.moveaxis(kernel, 2, 0), None, "fsdp", "tensor")
+    kernel = layout.keep(kernel.reshape(width, rows // count, count), rules.FSDP, "tensor", None)
+    kernel = layout.keep(jnp.moveaxis(kernel, 2, 0), None, rules.FSDP, "tensor")
     at = jnp.arange(rows // count)[None, None]
 
     @jax.checkpoint

@@ -144,7 +144,7 @@ class AcLLM(nnx.Module):
 
     def transcribe_forced(self, prefix: Prefix, ids, ids_length):
         """Teacher-forced logits [B L+1 V] of the transcript and its end token."""
-        return self.decoder.logits(self._forced(prefix, ids, ids_length))
+        return self.decoder.logits(self._forced(prefix, ids, ids_length)[0])
 
     def nats(self, prefix: Prefix, ids, ids_length, weight):
         """-log P of each token of the transcript and of its end token, [B L+1] float32.
@@ -153,12 +153,16 @@ class AcLLM(nnx.Module):
             prefix: what stands before.
             ids: [B L] int32 of [B] `ids_length` real ones.
             weight: [B L+1]; where it is 0, what comes out means nothing.
+
+        Returns:
+            They, and the decoder's Routing; None where it has no experts.
         """
         wanted, _ = targets(ids, ids_length, self.tokens.eos)
-        return self.decoder.nats(self._forced(prefix, ids, ids_length), wanted, weight > 0)
+        x, routing = self._forced(prefix, ids, ids_length)
+        return self.decoder.nats(x, wanted, weight > 0), routing
 
     def _forced(self, prefix, ids, ids_length):
-        """[B L+1 E] of the decoder where the transcript and its end token are predicted."""
+        """[B L+1 E] of the decoder where transcript and end token are predicted; its Routing."""
         dims = shapes.check(ids, "B L")
         start = jnp.full((dims["B"], 1), self.tokens.start, ids.dtype)
         given = jnp.concatenate([start, ids], 1)
@@ -166,7 +170,8 @@ class AcLLM(nnx.Module):
         steps = jnp.arange(dims["L"] + 1)[None]
         positions = jnp.concatenate([prefix.positions, prefix.next[:, None] + steps], 1)
         real = jnp.concatenate([prefix.real, shapes.valid(ids_length + 1, dims["L"] + 1)], 1)
-        return layout.whole(self.decoder(x, positions, real))[:, prefix.x.shape[1] :]
+        x, routing = self.decoder(x, positions, real)
+        return layout.whole(x)[:, prefix.x.shape[1] :], routing
 
     def nothing(self, rows: int) -> Prefix:
         """What stands before text alone."""

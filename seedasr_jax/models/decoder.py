@@ -1,4 +1,4 @@
-"""Dense decoder of Qwen3 (arXiv 2505.09388) and Llama (arXiv 2407.21783) shape.
+"""Decoder of Qwen3, dense or with experts (arXiv 2505.09388), and Llama (arXiv 2407.21783) shape.
 
 Dims: L layers, B batch, N positions, M cache slots, E width, V vocabulary.
 """
@@ -22,6 +22,7 @@ from seedasr_jax.models.layers import (
     matmul,
     padded_vocabulary,
 )
+from seedasr_jax.models.moe import MixtureFeedForward
 from seedasr_jax.models.small import Reader, spelled_alike
 from seedasr_jax.parallel import layout
 
@@ -35,8 +36,9 @@ class GatedFeedForward(nnx.Module):
         self.wide = Dense(config.width, config.feedforward, ("embed", "mlp"), **options)
         self.narrow = Dense(config.feedforward, config.width, ("mlp", "embed"), **options)
 
-    def __call__(self, x):
-        return self.narrow(layout.wide(jax.nn.silu(self.gate(x)) * self.wide(x)))
+    def __call__(self, x, real):
+        del real
+        return self.narrow(layout.wide(jax.nn.silu(self.gate(x)) * self.wide(x))), None
 
 
 class DecoderBlock(nnx.Module):
@@ -47,15 +49,17 @@ class DecoderBlock(nnx.Module):
         self.attention_norm = RMSNorm(config.width, **norm)
         self.attention = GroupedAttention(config, lora=lora, dtype=dtype, rngs=rngs)
         self.feedforward_norm = RMSNorm(config.width, **norm)
-        self.feedforward = GatedFeedForward(config, dtype=dtype, rngs=rngs)
+        kind = MixtureFeedForward if config.moe.experts else GatedFeedForward
+        self.feedforward = kind(config, dtype=dtype, rngs=rngs)
 
     def __call__(self, x, positions, seen, slot, cache):
         y, cache = self.attention(
             layout.whole(self.attention_norm(x)), positions, seen, slot, cache
         )
         x = x + layout.residual(y)
-        y = self.feedforward(layout.whole(self.feedforward_norm(x)))
-        return x + layout.residual(y), cache
+        real = seen if cache is None else None
+        y, routing = self.feedforward(layout.whole(self.feedforward_norm(x)), real)
+        return x + layout.residual(y), (cache, routing)
 
 
 class Decoder(nnx.Module):
@@ -120,14 +124,15 @@ class Decoder(nnx.Module):
             real: [B N] bool; the rest is padding that nothing sees.
 
         Returns:
-            [B N E] after the last norm; `logits` maps it to the vocabulary.
+            [B N E] after the last norm, which `logits` maps to the vocabulary; and the Routing of
+            all layers [L ...], None where there are no experts.
         """
         dims = shapes.check(x, "B N E")
         shapes.check(positions, "B N", dims)
         shapes.check(real, "B N", dims)
         x = jnp.where(real[..., None], x, 0)  # NaN times a weight of 0 is NaN
-        x, _ = self.blocks(layout.residual(x), positions, real, None)
-        return self.norm(x)
+        x, (_, routing) = self.blocks(layout.residual(x), positions, real, None)
+        return self.norm(x), routing
 
     def step(self, x, positions, real, cache: caches.KVCache):
         """The same with a cache: prefill (N = prefix) and one token (N = 1) alike.
@@ -138,7 +143,7 @@ class Decoder(nnx.Module):
         x = jnp.where(real[..., None], x, 0)
         slot = cache.slot
         cache, mask = caches.extend(cache, real)
-        x, (k, v) = self.blocks(x, positions, mask, slot, own=(cache.k, cache.v))
+        x, ((k, v), _) = self.blocks(x, positions, mask, slot, own=(cache.k, cache.v))
         return self.norm(x), dataclasses.replace(cache, k=k, v=v)
 
     def logits(self, x):

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from seedasr_jax import shapes
-from seedasr_jax.parallel import layout
+from seedasr_jax.parallel import layout, rules
 
 _policies = jax.checkpoint_policies
 REMAT = {
@@ -111,7 +111,7 @@ class Embed(nnx.Module):
     def __call__(self, ids):
         x = self.table[...].astype(self.dtype)[ids]
         if ids.ndim == 2:  # each device looks up its columns for all, then examples change places
-            x = layout.keep(x, "data", None, "fsdp")
+            x = layout.keep(x, "data", None, rules.FSDP)
         return x
 
 

@@ -1,10 +1,10 @@
 """Where activations lie. Parameters have THE table; what flows between them has this page.
 
 A program is traced `over` a mesh; inside, models say what an array is, and it is kept where that
-lies: examples over (data, fsdp), heads and hidden widths over tensor, and the residual stream,
-whose sum is all that a layer hands on, along its positions over tensor too ("sequence parallel",
-arXiv 2205.05198), so that what remat saves is shared by all devices. Left to itself, XLA follows
-the parameters and gathers the examples.
+lies: examples over (data, fsdp, expert), heads and hidden widths over tensor, and the residual
+stream, whose sum is all that a layer hands on, along its positions over tensor too ("sequence
+parallel", arXiv 2205.05198), so that what remat saves is shared by all devices. Left to itself, XLA
+follows the parameters and gathers the examples.
 
 Outside of `over`, and on one device, nothing is said. An axis that its mesh axes do not divide is
 left whole.
@@ -42,8 +42,7 @@ def mesh() -> jax.sharding.Mesh | None:
 
 def parts(axis) -> int:
     """Devices along a mesh axis, or along several; 1 outside of `over`."""
-    names = () if axis is None else (axis,) if isinstance(axis, str) else axis
-    return math.prod(mesh().shape[name] for name in names) if mesh() else 1
+    return math.prod(mesh().shape[name] for name in rules.on(axis)) if mesh() else 1
 
 
 def keep(x, *places):

@@ -1,16 +1,21 @@
 """THE table: logical axis of a parameter -> mesh axis. A gap, a collision or a misfit raises."""
 
+import math
+
 from jax.sharding import PartitionSpec
 
 from seedasr_jax.errors import ConfigError, nearest
 
+# Parameters are shared along both: only what an expert owns is not by `expert` already.
+FSDP = ("fsdp", "expert")
+
 RULES = {
     # Encoder.
-    "width": "fsdp",
+    "width": FSDP,
     "encoder_heads": "tensor",
     "encoder_mlp": "tensor",
     "patch": None,
-    "channels": "fsdp",
+    "channels": FSDP,
     "kernel": None,
     "distance": None,
     "head": None,
@@ -19,18 +24,27 @@ RULES = {
     "code": None,
     # Converter and decoder.
     "splice": "tensor",
-    "embed": "fsdp",
+    "embed": FSDP,
     "heads": "tensor",
     "groups": "tensor",
     "mlp": "tensor",
     "vocab": "tensor",
     "rank": None,
+    # Mixture of experts.
+    "experts": "expert",
+    "expert_embed": "fsdp",
+    "routes": None,
     # Everywhere.
     "layers": None,
     "norm": None,
 }
 
-BATCH = ("data", "fsdp")  # mesh axes that share the examples
+BATCH = ("data", "fsdp", "expert")  # mesh axes that share the examples
+
+
+def on(place) -> tuple[str, ...]:
+    """Mesh axes of a place: none, one or several."""
+    return () if place is None else (place,) if isinstance(place, str) else place
 
 
 def spec(axes, shape, mesh, name) -> PartitionSpec:
@@ -50,13 +64,15 @@ def spec(axes, shape, mesh, name) -> PartitionSpec:
         if axis not in RULES:
             raise ConfigError(f"{name}: axis {axis!r} has no rule.{nearest(axis, RULES)}")
         place = RULES[axis]
-        if place is not None and place in places:
-            raise ConfigError(f"{name}: axes {axes} put two on mesh axis {place!r}")
-        parts = mesh.shape[place] if place else 1
+        for one in on(place):
+            if any(one in on(other) for other in places):
+                raise ConfigError(f"{name}: axes {axes} put two on mesh axis {one!r}")
+        parts = math.prod(mesh.shape[one] for one in on(place))
         if size % parts:
             below, above = size // parts * parts, -(-size // parts) * parts
+            by = " x ".join(f"mesh.{one}={mesh.shape[one]}" for one in on(place))
             raise ConfigError(
-                f"{name}: axis {axis!r} of {size} does not divide by mesh.{place}={parts};"
+                f"{name}: axis {axis!r} of {size} does not divide by {by};"
                 f" the nearest sizes that do are {below or above} and {above}"
             )
         places.append(place)

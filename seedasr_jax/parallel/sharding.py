@@ -33,7 +33,10 @@ def placed(abstract, shardings):
 
 
 def like_params(tree, params, shardings, mesh):
-    """Shardings of an optimiser's state: what is shaped like a parameter lies where it lies.
+    """Shardings of an optimiser's state: what belongs to a parameter lies where it lies.
+
+    Adafactor's rows and columns too: they are parameters without one axis. What has any other
+    shape is small and lies everywhere.
 
     Args:
         tree: abstract optimiser state, holding trees like `params` and scalars.
@@ -44,9 +47,17 @@ def like_params(tree, params, shardings, mesh):
     def is_params(node):
         return jax.tree.structure(node) == structure
 
+    def follow(leaf, param, place):
+        spec = (*place.spec, *(None,) * (param.ndim - len(place.spec)))
+        for gone in range(param.ndim):  # of two equal axes either will do: values do not move
+            if leaf.shape == param.shape[:gone] + param.shape[gone + 1 :]:
+                return NamedSharding(mesh, PartitionSpec(*spec[:gone], *spec[gone + 1 :]))
+        return place if leaf.shape == param.shape else replicated(mesh)
+
     def one(node):
         if is_params(node):
-            return jax.tree.unflatten(structure, jax.tree.leaves(shardings))
+            leaves = map(jax.tree.leaves, (node, params, shardings))
+            return jax.tree.unflatten(structure, map(follow, *leaves))
         return replicated(mesh)
 
     return jax.tree.map(one, tree, is_leaf=is_params)
@@ -73,7 +84,7 @@ def check_batch(utterances: int, mesh, accum: int):
         above = -(-utterances // parts) * parts
         raise ConfigError(
             f"a bucket of {utterances} utterances does not divide by mesh.data x mesh.fsdp x"
-            f" run.accum = {parts}; the nearest that does is {above}"
+            f" mesh.expert x run.accum = {parts}; the nearest that does is {above}"
         )
 
 
@@ -92,21 +103,20 @@ def share(mesh) -> tuple[int, int]:
     own = sorted(held[jax.process_index()])
     shares = sorted({tuple(sorted(places)) for places in held.values()})
     if sum(map(len, shares)) != parts:
-        width = mesh.shape["tensor"] * mesh.shape["expert"]
-        raise ConfigError(uneven(width, len(mesh.local_devices)))
+        raise ConfigError(uneven(mesh.shape["tensor"], len(mesh.local_devices)))
     return shares.index(tuple(own)), len(shares)
 
 
 def uneven(width: int, devices: int) -> str:
     """Says that rows `width` devices wide do not lie evenly on processes of so many devices."""
     return (
-        f"mesh.tensor x mesh.expert = {width}, and each process has {devices} devices: expected one"
-        " to divide the other, so that a process reads whole rows; set mesh.tensor accordingly"
+        f"mesh.tensor = {width}, and each process has {devices} devices: expected one to divide the"
+        " other, so that a process reads whole rows; set mesh.tensor accordingly"
     )
 
 
 def put_batch(batch, mesh):
-    """A process's rows of a numpy Batch to global arrays, B over (data, fsdp)."""
+    """A process's rows of a numpy Batch to global arrays, B over rules.BATCH."""
     place, (_, shares) = of_batch(mesh), share(mesh)
 
     def put(x):

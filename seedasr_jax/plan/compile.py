@@ -118,12 +118,13 @@ def _shared(stage) -> int:
     """What divides every axis of a parameter that is shared over fsdp."""
     one = dataclasses.replace(stage, mesh=config.Mesh(1, 1, 1, 1))
     built = build.build(one, TOKENS, stage.vocab.size, devices=jax.devices()[:1])
+    expert = stage.mesh.expert
     sizes = [
-        size
+        size // (expert if "expert" in places else 1)
         for tree in (built.abstract.params, built.abstract.frozen)
         for _, param in nnx.to_flat_state(tree)
         for axis, size in zip(param.get_metadata("axes"), param.shape)
-        if rules.RULES[axis] == "fsdp"
+        if "fsdp" in (places := rules.on(rules.RULES[axis]))
     ]
     return int(np.gcd.reduce(sizes))
 

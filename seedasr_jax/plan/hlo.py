@@ -1,17 +1,14 @@
-"""What a compiled program does, read from its HLO text: loops with their trip counts.
+"""A compiled program read from its HLO text: computations, and how often each of them runs.
 
 `cost_analysis` of a compiled program counts the body of a loop once; here every instruction counts
-as often as it runs. Devices are numbered as in the program: by their place in the mesh.
+as often as it runs. costs.py says what that takes.
 """
 
 import collections
-import collections.abc
 import dataclasses
 import functools
 import math
 import re
-
-import numpy as np
 
 BITS = {
     **dict.fromkeys(("pred", "s8", "u8", "f8e4m3fn", "f8e5m2"), 8),
@@ -20,18 +17,6 @@ BITS = {
     **dict.fromkeys(("s64", "u64", "f64", "c64"), 64),
     **dict.fromkeys(("s4", "u4"), 4),
 }
-COLLECTIVES = (
-    "all-gather",
-    "all-reduce",
-    "reduce-scatter",
-    "all-to-all",
-    "ragged-all-to-all",
-    "collective-permute",
-)
-_FREE = (
-    *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional"),
-    *("call", "after-all", "partition-id", "replica-id", "iota", "opt-barrier"),
-)
 _SHAPE = re.compile(r"([a-z]\w*)\[([\d,]*)\](?:\{([^}]*)\})?")
 
 
@@ -67,36 +52,6 @@ class Instruction:
         return sum(shape.bytes for shape in self.shapes)
 
 
-@dataclasses.dataclass(frozen=True)
-class Collective:
-    """One collective as it stands in the program."""
-
-    kind: str
-    axes: tuple[str, ...]  # of the mesh, that its groups span
-    group: int  # devices of a group
-    slices: int  # that a group spans
-    size: float  # bytes of the whole array on a device: gathered, or before it is reduced
-    times: float  # that it runs in a step
-    source: str  # what it was traced from
-
-    @property
-    def moved(self) -> float:
-        """Bytes that a device sends in one run, by the usual ring."""
-        share = (self.group - 1) / self.group
-        return self.size * {"all-reduce": 2 * share, "collective-permute": 1}.get(self.kind, share)
-
-    @property
-    def dcn(self) -> float:
-        """Of them, bytes that must leave the slice: each slice's part once, shared by its chips."""
-        if self.slices == 1:
-            return 0.0
-        if self.kind == "collective-permute":
-            return self.moved
-        within = self.group // self.slices
-        share = (self.slices - 1) / self.slices
-        return self.size / within * share * (2 if self.kind == "all-reduce" else 1)
-
-
 class Program:
     """A compiled module.
 
@@ -128,13 +83,13 @@ class Program:
             for one in self.computations[name].values():
                 if one.opcode == "while":
                     more = times * self.trips(name, one)
-                    walk(_called(one, "body")[0], more)
+                    walk(called(one, "body")[0], more)
                     continue
-                branches = _called(one, "branch_computations") or _called(one, "true_computation")
-                for callee in (*_called(one, "calls"), *branches):
+                branches = called(one, "branch_computations") or called(one, "true_computation")
+                for callee in (*called(one, "calls"), *branches):
                     walk(callee, times)
                 if one.opcode == "call":
-                    for callee in _called(one, "to_apply"):
+                    for callee in called(one, "to_apply"):
                         walk(callee, times)
 
         walk(self.entry, 1.0)
@@ -146,8 +101,8 @@ class Program:
         Raises:
             ValueError: its condition is not a comparison of a counter with a constant.
         """
-        condition = self.computations[_called(loop, "condition")[0]]
-        body = self.computations[_called(loop, "body")[0]]
+        condition = self.computations[called(loop, "condition")[0]]
+        body = self.computations[called(loop, "body")[0]]
         root = next(one for one in condition.values() if one.root)
         if root.opcode == "fusion":
             root, condition = self._inside(root, condition)
@@ -163,7 +118,7 @@ class Program:
 
     def _inside(self, root, condition):
         """The comparison in a condition that is a fusion, its parameters as what they stand for."""
-        inner = dict(self.computations[_called(root, "calls")[0]])
+        inner = dict(self.computations[called(root, "calls")[0]])
         for name, one in list(inner.items()):
             if one.opcode == "parameter":
                 inner[name] = condition[root.operands[int(one.text)]]
@@ -190,73 +145,6 @@ class Program:
         if one is None or one.opcode != "constant" or not one.text.lstrip("-").isdigit():
             return 0
         return int(one.text)
-
-    def collectives(self, mesh: dict[str, int], slices: int = 1) -> list[Collective]:
-        """All of them.
-
-        Args:
-            mesh: axis -> size, in the order of the mesh.
-            slices: the devices' numbers change slice slowest.
-        """
-        devices = math.prod(mesh.values())
-        found = []
-        for name, times in self.runs.items():
-            for one in self.computations[name].values():
-                kind = one.opcode.removesuffix("-start")
-                if kind not in COLLECTIVES:
-                    continue
-                group = _group(one, devices)
-                if len(group) < 2:
-                    continue
-                at = np.array(np.unravel_index(group, tuple(mesh.values())))
-                axes = tuple(axis for axis, row in zip(mesh, at) if len(set(row)) > 1)
-                spans = len({device * slices // devices for device in group})
-                source = re.search(r'op_name="([^"]*)"', one.attributes)
-                found.append(
-                    Collective(
-                        kind,
-                        axes,
-                        len(group),
-                        spans,
-                        self._size(name, one),
-                        times,
-                        source[1] if source else "",
-                    )
-                )
-        return found
-
-    def _size(self, where, one):
-        if one.opcode.startswith("reduce-scatter"):
-            return sum(self._bytes(where, operand) for operand in one.operands)
-        if one.opcode in ("all-gather-start", "collective-permute-start"):
-            # (operands, results, contexts)
-            arrays = [shape for shape in one.shapes if shape.dims]
-            return sum(shape.bytes for shape in arrays[len(one.operands) :])
-        return one.bytes
-
-    def _bytes(self, where, operand):
-        return self.computations[where][operand].bytes
-
-    def flops(self) -> float:
-        """Of all matrix products and convolutions, each tap that reads padding left out."""
-        total = 0.0
-        for name, times in self.runs.items():
-            of = self.computations[name]
-            for one in of.values():
-                if one.opcode == "convolution":
-                    total += times * _convolution(one, of)
-                elif one.opcode == "dot":
-                    total += times * _dot(one, of)
-        return total
-
-    def calls(self, target="tpu_custom_call"):
-        """Yields (instruction, shapes of its operands, how often it runs) of custom calls."""
-        for name, times in self.runs.items():
-            of = self.computations[name]
-            for one in of.values():
-                if one.opcode == "custom-call" and f'"{target}"' in one.attributes:
-                    shapes = [of[operand].shapes[0] for operand in one.operands]
-                    yield one, shapes, times
 
 
 def _instruction(line: str) -> Instruction:
@@ -286,143 +174,7 @@ def _closing(text, start):
     raise ValueError(f"no closing bracket: {text[:80]}")
 
 
-def _called(one: Instruction, key: str) -> list[str]:
+def called(one: Instruction, key: str) -> list[str]:
+    """The computations that an instruction names under `key`, such as body or calls."""
     found = re.search(rf"\b{key}=(\{{[^}}]*\}}|%[\w.-]+)", one.attributes)
     return re.findall(r"%([\w.-]+)", found[1]) if found else []
-
-
-def _group(one: Instruction, devices: int) -> list[int]:
-    """The devices of the first group of a collective."""
-    text = one.attributes
-    if pairs := re.search(r"source_target_pairs=\{(\{[\d,{} ]*\})\}", text):
-        ends = [tuple(map(int, pair)) for pair in re.findall(r"\{(\d+),(\d+)\}", pairs[1])]
-        return _reached(ends)
-    found = re.search(r"replica_groups=(\S*)", text)
-    if found is None:
-        return list(range(devices))
-    if listed := re.match(r"replica_groups=\{(.*?)\}(?:\}|,)", text[found.start() :]):
-        numbers = re.findall(r"\d+", listed[1].split("}")[0])
-        return list(map(int, numbers)) or list(range(devices))
-    if mesh := re.match(
-        r"mesh\[([^\]]*)\](?:, device_ids=\(([^ ]*)\))? \{([^}]*)\}", text[found.start(1) :]
-    ):
-        sizes = {name: int(size) for name, size in re.findall(r"'([^']+)'=(\d+)", mesh[1])}
-        order = _iota(mesh[2]) if mesh[2] else np.arange(math.prod(sizes.values()))
-        kept = re.findall(r"'([^']+)'", mesh[3])
-        at = tuple(slice(None) if name in kept else 0 for name in sizes)
-        return order.reshape(tuple(sizes.values()))[at].reshape(-1).tolist()
-    iota = re.match(r"\[(\d+),(\d+)\]<=(\[[\d,]+\](?:T\([\d,]+\))?)", found[1])
-    return _iota(iota[3]).reshape(int(iota[1]), int(iota[2]))[0].tolist()
-
-
-def _iota(text: str) -> np.ndarray:
-    """[4,32]T(1,0): the numbers 0 to 127 in that shape, transposed, flat."""
-    dims = tuple(map(int, re.match(r"\[([\d,]+)\]", text)[1].split(",")))
-    order = re.search(r"T\(([\d,]+)\)", text)
-    numbers = np.arange(math.prod(dims)).reshape(dims)
-    return (numbers.transpose(list(map(int, order[1].split(",")))) if order else numbers).reshape(
-        -1
-    )
-
-
-def _reached(pairs) -> list[int]:
-    """The devices that hang together with the first that sends to another."""
-    onward = {source: target for source, target in pairs if source != target}
-    if not onward:
-        return []
-    start = min(onward)
-    found, at = [start], onward[start]
-    while at not in found:
-        found.append(at)
-        if at not in onward:
-            break
-        at = onward[at]
-    return found
-
-
-def _dot(one, of) -> float:
-    left = of[one.operands[0]].shapes[0].dims
-    contracted = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", one.attributes)[1]
-    inner = math.prod(left[int(axis)] for axis in contracted.split(",") if axis)
-    return 2.0 * math.prod(one.shapes[0].dims) * inner
-
-
-def _convolution(one, of) -> float:
-    left, right = (of[operand].shapes[0].dims for operand in one.operands[:2])
-    inputs, kernel, outputs = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", one.attributes).groups()
-    made = dict(zip(outputs, one.shapes[0].dims))
-    spatial = sorted(label for label in kernel if label.isdigit())
-    window = re.search(r"window=\{([^}]*)\}", one.attributes)
-    settings = dict(part.split("=") for part in window[1].split()) if window else {}
-
-    def setting(key, default):
-        values = settings.get(key, "x".join([default] * len(spatial))).split("x")
-        return dict(zip(spatial, values))
-
-    pads = setting("pad", "0_0")
-    strides, bases, dilations = (
-        {label: int(value) for label, value in setting(key, "1").items()}
-        for key in ("stride", "lhs_dilate", "rhs_dilate")
-    )
-    sizes, taps = dict(zip(kernel, right)), dict(zip(inputs, left))
-    total = 2.0 * made["b"] * made["f"] * sizes["i"]
-    for label in spatial:
-        low = int(pads[label].split("_")[0])
-        out = np.arange(made[label])[:, None] * strides[label]
-        at = out + np.arange(sizes[label])[None] * dilations[label] - low
-        inside = (at >= 0) & (at < (taps[label] - 1) * bases[label] + 1)
-        total *= (inside & (at % bases[label] == 0)).sum()
-    return total
-
-
-def traffic(program: Program) -> float:
-    """Bytes that instructions read from HBM and write to it, slices counted as slices."""
-    total = 0.0
-    for name, times in program.runs.items():
-        if any(char in name for char in ("fused", "fusion")):
-            continue
-        of = program.computations[name]
-        for one in of.values():
-            if one.opcode in _FREE or one.opcode.endswith("-done"):
-                continue
-            total += times * _accessed(program, one, of)
-    return total
-
-
-def _accessed(program, one: Instruction, of: collections.abc.Mapping) -> float:
-    def far(shapes):
-        return sum(shape.bytes for shape in shapes if not shape.near)
-
-    if one.opcode in ("dynamic-slice", "slice", "gather"):
-        return 2 * far(one.shapes)
-    if one.opcode in ("dynamic-update-slice", "scatter"):
-        return 2 * far(of[one.operands[1]].shapes) if one.operands[1] in of else 0.0
-    read = [far(of[operand].shapes) if operand in of else 0.0 for operand in one.operands]
-    written = far(one.shapes)
-    if one.opcode == "fusion":
-        inner = program.computations[_called(one, "calls")[0]]
-        users = collections.defaultdict(list)
-        for other in inner.values():
-            for operand in other.operands:
-                users[operand].append(other)
-        for other in inner.values():
-            if other.opcode == "parameter":
-                number = int(other.text)
-                sliced = [_cut(user, other.name, inner) for user in users[other.name]]
-                if sliced and all(size is not None for size in sliced):
-                    read[number] = min(read[number], sum(sliced))
-        root = next(other for other in inner.values() if other.root)
-        while root.opcode in ("bitcast", "copy") and root.operands[0] in inner:
-            root = inner[root.operands[0]]
-        if root.opcode == "dynamic-update-slice":
-            written = min(written, inner[root.operands[1]].bytes)
-    return sum(read) + written
-
-
-def _cut(user, name, inner):
-    """Bytes that `user` needs of an array; None: all of it."""
-    if user.opcode in ("dynamic-slice", "slice", "gather") and user.operands[0] == name:
-        return user.bytes
-    if user.opcode == "dynamic-update-slice" and user.operands[0] == name:
-        return 0.0
-    return None

@@ -8,7 +8,7 @@ import collections
 import dataclasses
 import math
 
-from seedasr_jax.plan import hlo
+from seedasr_jax.plan import costs, hlo
 from seedasr_jax.plan.topologies import Topology
 
 # Products of [N K] by [K N] that a splash kernel does for a head, half of them masked.
@@ -34,21 +34,22 @@ def bound(program: hlo.Program, mesh: dict[str, int], topology: Topology) -> Bou
         topology: where it runs.
     """
     chip = topology.chip
-    found = program.collectives(mesh, topology.slices)
+    found = costs.collectives(program, mesh, topology.slices)
     dcn = sum(one.times * one.dcn for one in found)
     ici = sum(one.times * one.moved for one in found) - dcn
-    executed = program.flops() + splash(program)  # what is computed again included
+    # What is computed again included.
+    executed = costs.flops(program) + splash(program) + grouped(program, mesh)
     # Whatever its axis, a collective can use no more than all links of a chip, one way.
     seconds = {
         "compute": executed * chip.devices / chip.flops,
-        "hbm": hlo.traffic(program) * chip.devices / chip.hbm_bandwidth,
+        "hbm": costs.traffic(program) * chip.devices / chip.hbm_bandwidth,
         "ici": ici * chip.devices / (chip.ici_bandwidth / 2),
         "dcn": dcn * chip.devices / chip.dcn_bandwidth,
     }
     return Bound(seconds, ici, dcn, summary(found))
 
 
-def summary(found: list[hlo.Collective]) -> list[dict]:
+def summary(found: list[costs.Collective]) -> list[dict]:
     """By kind and axes, the most bytes first."""
     by = collections.defaultdict(list)
     for one in found:
@@ -69,7 +70,7 @@ def summary(found: list[hlo.Collective]) -> list[dict]:
 def splash(program: hlo.Program) -> float:
     """FLOPs of the splash attention kernels, which HLO does not show."""
     total = 0.0
-    for one, shapes, times in program.calls():
+    for one, shapes, times in costs.calls(program):
         for kind, products in _SPLASH.items():
             if f"splash_mha_{kind}" in one.name:
                 # Masks of integers come first; without a batch where a device has one example.
@@ -79,3 +80,16 @@ def splash(program: hlo.Program) -> float:
                 heads = math.prod(rows)
                 total += times * heads * products * 2.0 * size * size * width / 2
     return total
+
+
+def grouped(program: hlo.Program, mesh: dict[str, int]) -> float:
+    """FLOPs of Megablox's products by groups of rows, which HLO does not show either.
+
+    A device's experts get their share of the rows that it sees: at even load, one of `expert`.
+    """
+    total = 0.0
+    for one, shapes, times in costs.calls(program):
+        if "gmm" in one.name:
+            rows, inner = next(shape.dims for shape in shapes if len(shape.dims) == 2)
+            total += times * 2.0 * rows * inner * one.shapes[0].dims[-1]
+    return total / mesh["expert"]

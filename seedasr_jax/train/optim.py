@@ -1,4 +1,4 @@
-"""Optimiser: schedule, clipping, AdamW, rates by part; and the fit of k-means in the same form."""
+"""Optimiser: schedule, clipping, AdamW or Adafactor, rates by part; and k-means as one."""
 
 from flax import nnx
 import jax
@@ -87,7 +87,23 @@ def _fit_kmeans(keep):
     return optax.GradientTransformation(init, update)
 
 
-OPTIMISERS = ("adamw", "kmeans")
+def _adafactor(optim):
+    """Second moments as a row and a column of each matrix (arXiv 1804.04235, algorithm 4).
+
+    A matrix is the two largest axes of a parameter; an update's root mean square is held at 1 over
+    the whole parameter, all layers of a stack.
+    """
+    momentum = [optax.ema(optim.b1, debias=False)] if optim.b1 else []
+    scale = optax.scale_by_factored_rms(decay_rate=optim.b2, epsilon=optim.eps)
+    return [scale, optax.clip_by_block_rms(1.0), *momentum]
+
+
+def _adam(optim):
+    return [optax.scale_by_adam(optim.b1, optim.b2, optim.eps)]
+
+
+_SCALES = {"adamw": _adam, "adafactor": _adafactor}
+OPTIMISERS = (*_SCALES, "kmeans")
 
 
 def make(optim: config.Optim, steps: int) -> optax.GradientTransformation:
@@ -109,7 +125,7 @@ def make(optim: config.Optim, steps: int) -> optax.GradientTransformation:
 
     chain = [optax.clip_by_global_norm(optim.clip)] if optim.clip else []
     chain += [
-        optax.scale_by_adam(optim.b1, optim.b2, optim.eps),
+        *_SCALES[optim.name](optim),
         optax.add_decayed_weights(optim.weight_decay, decayed),
         optax.scale_by_learning_rate(schedule(optim, steps)),
     ]

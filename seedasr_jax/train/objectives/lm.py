@@ -15,6 +15,7 @@ from seedasr_jax.train.objectives.shared import (
     per_example,
     text_loss,
     text_weights,
+    with_routers,
 )
 
 
@@ -59,8 +60,10 @@ class Lm(Objective):
             prefix = model.nothing(len(batch.weight))
         else:
             prefix = model.prefix(batch, self.slots(model, batch, rng))
-        nats = text_loss(model, prefix, batch, self.importance(batch))
-        return nats / weights["text"], {"loss": nats / weights["text"]}
+        importance = self.importance(batch)
+        nats, routing = text_loss(model, prefix, batch, importance)
+        text, share = nats / weights["text"], importance.sum() / weights["text"]
+        return with_routers(text, {"loss": text}, routing, self.stage, share)
 
     def importance(self, batch):
         """[B L+1] what each token and the end token weigh; 0 at padding."""

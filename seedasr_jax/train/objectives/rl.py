@@ -15,7 +15,7 @@ from seedasr_jax.models import acllm
 from seedasr_jax.text import score
 from seedasr_jax.train import rollout
 from seedasr_jax.train.objectives.registry import register
-from seedasr_jax.train.objectives.shared import ROLLOUT, Hearing, count
+from seedasr_jax.train.objectives.shared import ROLLOUT, Hearing, count, with_routers
 
 
 @register("rl")
@@ -96,7 +96,7 @@ class Rl(Hearing):
         prefix = jax.tree.map(lambda x: jnp.repeat(x, number, 0), prefix)
         _, real = acllm.targets(ids, length, self.tokens.eos)
         real = real & jnp.repeat(batch.weight > 0, number)[:, None]
-        nats = model.nats(prefix, ids, length, real)
+        nats, routing = model.nats(prefix, ids, length, real)
         logprobs = mwer.sequence_logprobs(nats, real).reshape(-1, number)
 
         listed = mwer.distinct(batch.hyp, batch.hyp_length)
@@ -105,4 +105,6 @@ class Rl(Hearing):
         risk = mwer.expected_risk(*terms) / weights["utterances"]
         text = -(logprobs[:, 0] * batch.weight).sum() / weights["text"]
         total = errors + self.options.ce_weight * text
-        return total, {"loss": total, "mwer": errors, "text": text, "risk": risk}
+        terms = {"loss": total, "mwer": errors, "text": text, "risk": risk}
+        share = (batch.weight * (batch.ids_length + 1)).sum() / weights["text"]
+        return with_routers(total, terms, routing, self.stage, share)

@@ -4,7 +4,13 @@ import dataclasses
 
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.train.objectives.registry import register
-from seedasr_jax.train.objectives.shared import Hearing, count, text_loss, text_weights
+from seedasr_jax.train.objectives.shared import (
+    Hearing,
+    count,
+    text_loss,
+    text_weights,
+    with_routers,
+)
 
 
 @register("sft")
@@ -38,13 +44,15 @@ class Sft(Hearing):
         x, frames = self.encode(model, batch, rng)
         ctc_logits = None if model.ctc_head is None else model.ctc_head(x)
         prefix = model.prefix(batch, model.convert(x, frames, ctc_logits))
-        text = text_loss(model, prefix, batch, text_weights(batch, self.tokens.eos))
-        text = text / weights["text"]
-        if not self.options.ctc_weight:
-            return text, {"loss": text}
-        aligned = self.ctc_loss(ctc_logits, frames, batch, weights, rng)
-        total = text + self.options.ctc_weight * aligned
-        return total, {"loss": total, "text": text, "ctc": aligned}
+        wanted = text_weights(batch, self.tokens.eos)
+        nats, routing = text_loss(model, prefix, batch, wanted)
+        total = text = nats / weights["text"]
+        terms = {"loss": text}
+        if self.options.ctc_weight:
+            aligned = self.ctc_loss(ctc_logits, frames, batch, weights, rng)
+            total = text + self.options.ctc_weight * aligned
+            terms = {"loss": total, "text": text, "ctc": aligned}
+        return with_routers(total, terms, routing, self.stage, wanted.sum() / weights["text"])
 
 
 @register("context_sft")

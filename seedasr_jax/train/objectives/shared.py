@@ -5,6 +5,7 @@ Dims: B batch, T frames, L tokens, V vocabulary.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from seedasr_jax.audio import logmel, masking, perturb
 from seedasr_jax.batch import Batch
@@ -28,8 +29,25 @@ def count(tokens):
 
 
 def text_loss(model: AcLLM, prefix, batch: Batch, weights):
-    """Sum of nats of transcript and end token, by [B L+1] weights; see `text_weights`."""
-    return weighted(model.nats(prefix, batch.ids, batch.ids_length, weights), weights)
+    """Sum of nats of transcript and end token, by [B L+1] weights; the decoder's Routing."""
+    nats, routing = model.nats(prefix, batch.ids, batch.ids_length, weights)
+    return weighted(nats, weights), routing
+
+
+def with_routers(total, terms, routing, stage, share):
+    """A loss and its terms with those of the decoder's routers, where it has experts.
+
+    A router's loss is no sum over tokens: it is taken of each micro-batch, times the `share` of the
+    batch's text tokens that stand there. A frozen decoder's routers are reported and not minimised.
+    """
+    if routing is None:
+        return total, terms
+    moe = stage.model.decoder.moe
+    balance, z = share * routing.balance.mean(), share * routing.z.mean()
+    if "decoder" in stage.trains:
+        total = total + moe.balance * balance + moe.z * z
+    routers = {"balance": balance, "z": z, "load": share * routing.load}
+    return total, terms | {"loss": total, "experts": routers}
 
 
 def text_weights(batch, eos):
@@ -53,7 +71,12 @@ class Objective:
         Raises:
             UserError: the stage cannot learn anything any more; says why.
         """
-        return terms
+        if "experts" not in terms:
+            return terms
+        load = np.asarray(terms["experts"]["load"]) * terms["experts"]["load"].shape[1]  # 1: even
+        shares = {f"{expert:03}": share for expert, share in enumerate(load.mean(0))}
+        routers = {"load": shares, "load_max": load.max(), "load_min": load.min()}
+        return terms | {"experts": terms["experts"] | routers}
 
     def rollout(self, graphdef, mesh, vocab):
         """(state, Batch, rows) -> the Batch to train on: more than data gives, or the same."""

@@ -1,0 +1,235 @@
+"""Mixture-of-experts feed-forward of Qwen3-MoE shape (arXiv 2505.09388): exact, nothing dropped.
+
+A router gives each token the K best of X experts; what comes out is the sum of their outputs, each
+times its share of the router's softmax among those K. Devices along the mesh axis `expert` own X/S
+experts each. Tokens, not weights, travel: each device gathers those of its S neighbours, sorts
+their K choices by expert, multiplies what chose an expert of its own, and the sums are scattered
+back. A token's 8 choices reach nearly all of 4 or 8 shards, so that this moves no more than an
+all-to-all would.
+
+Dims: B batch, N positions, R tokens, K experts of a token, X experts, S shards of them, E width,
+F hidden width of an expert, I inputs, O outputs.
+"""
+
+import dataclasses
+import functools
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+
+from seedasr_jax import shapes
+from seedasr_jax.models.kernels import LANES
+from seedasr_jax.models.layers import Dense
+from seedasr_jax.parallel import layout, rules
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Routing:
+    """What a layer's router did with the real tokens; a Stack adds a leading axis of layers."""
+
+    load: jax.Array  # [X], of all choices the share of each expert; sums to 1
+    balance: jax.Array  # [], 1 where load and probabilities are even
+    z: jax.Array  # [], mean of the squared log of the softmax's denominator
+
+
+class Kernels(nnx.Module):
+    """One matrix [I O] of each expert."""
+
+    def __init__(self, experts, inputs, outputs, axes, *, dtype, rngs):
+        init = nnx.initializers.variance_scaling(
+            1.0, "fan_in", "truncated_normal", in_axis=-2, out_axis=-1, batch_axis=0
+        )
+        drawn = init(rngs.params(), (experts, inputs, outputs), jnp.float32)
+        self.kernels = nnx.Param(drawn, axes=("experts", *axes))
+        self.dtype = dtype
+
+    def __call__(self):
+        """[X I O] in the type of the computation."""
+        return self.kernels[...].astype(self.dtype)
+
+
+class MixtureFeedForward(nnx.Module):
+    """SwiGLU experts behind a router."""
+
+    def __init__(self, config, *, dtype, rngs):
+        moe, width, hidden = config.moe, config.width, config.feedforward
+        self.experts, self.active, self.dtype = moe.experts, moe.active, dtype
+        options = dict(dtype=dtype, rngs=rngs)
+        # In float32: close logits must not change places by rounding.
+        self.router = Dense(width, moe.experts, ("embed", "routes"), dtype=jnp.float32, rngs=rngs)
+        self.gate = Kernels(moe.experts, width, hidden, ("expert_embed", "mlp"), **options)
+        self.wide = Kernels(moe.experts, width, hidden, ("expert_embed", "mlp"), **options)
+        self.narrow = Kernels(moe.experts, hidden, width, ("mlp", "expert_embed"), **options)
+
+    def __call__(self, x, real):
+        """[B N E] tokens -> [B N E], and what the router did with the `real` ones [B N].
+
+        `real` None: with none of them; Routing is then None.
+        """
+        shapes.check(x, "B N E")
+        logits = self.router(x)  # [B N X]
+        chances = jax.nn.softmax(logits, -1)
+        share, chosen = jax.lax.top_k(chances, self.active)  # [B N K]
+        share = share / share.sum(-1, keepdims=True)
+        y = mix(x.astype(self.dtype), chosen, share, self.gate(), self.wide(), self.narrow())
+        return y, None if real is None else routing(logits, chances, chosen, real)
+
+
+def routing(logits, chances, chosen, real) -> Routing:
+    """Load and losses over the real tokens.
+
+    Balance is equation 4 of Switch Transformers (arXiv 2101.03961), X sum_x load_x P_x, with load
+    over all K choices; z is equation 5 of ST-MoE (arXiv 2202.08906).
+
+    Args:
+        logits, chances: [B N X] of the router and their softmax.
+        chosen: [B N K] int32.
+        real: [B N] bool.
+    """
+    experts, active = logits.shape[-1], chosen.shape[-1]
+    tokens = jnp.maximum(real.sum(), 1)
+
+    def mean(x):
+        mask = real.reshape(real.shape + (1,) * (x.ndim - 2))
+        return jnp.where(mask, x, 0).sum((0, 1)) / tokens
+
+    picked = jax.nn.one_hot(chosen, experts, dtype=jnp.float32).sum(2)  # [B N X], 0 or 1
+    load = mean(picked) / active
+    balance = experts * (load * mean(chances)).sum()
+    return Routing(load, balance, mean(jax.nn.logsumexp(logits, -1) ** 2))
+
+
+def mix(x, chosen, share, gate, wide, narrow):
+    """Sums each token's experts.
+
+    Args:
+        x: [B N E].
+        chosen: [B N K] int32, different experts; share: [B N K] float32.
+        gate, wide: [X E F]; narrow: [X F E].
+
+    Returns:
+        [B N E].
+    """
+    mesh = layout.mesh()
+    if mesh is None:
+        return _gathered(x, chosen, share, gate, wide, narrow, 0)
+    batch = rules.BATCH if x.shape[0] % layout.parts(rules.BATCH) == 0 else None
+    rows = "tensor" if x.shape[1] % layout.parts("tensor") == 0 else None  # as residuals lie
+    tokens = PartitionSpec(batch, None, None)
+    into, out_of = (
+        PartitionSpec("expert", "fsdp", "tensor"),
+        PartitionSpec("expert", "tensor", "fsdp"),
+    )
+
+    def local(x, chosen, share, gate, wide, narrow):
+        gate, wide, narrow = (
+            jax.lax.all_gather(kernels, "fsdp", axis=axis, tiled=True)
+            for kernels, axis in ((gate, 1), (wide, 1), (narrow, 2))
+        )
+        if batch:
+            x, chosen, share = (
+                jax.lax.all_gather(of, "expert", axis=0, tiled=True) for of in (x, chosen, share)
+            )
+        first = jax.lax.axis_index("expert") * gate.shape[0]
+        y = _gathered(x, chosen, share, gate, wide, narrow, first)
+        for axis, mesh_axis, scattered in ((0, "expert", batch), (1, "tensor", rows)):
+            if scattered:
+                y = jax.lax.psum_scatter(y, mesh_axis, scatter_dimension=axis, tiled=True)
+            else:
+                y = jax.lax.psum(y, mesh_axis)
+        return y
+
+    return jax.shard_map(
+        local,
+        mesh=mesh,
+        in_specs=(tokens, tokens, tokens, into, into, out_of),
+        out_specs=PartitionSpec(batch, rows, None),
+        check_vma=False,
+    )(x, chosen, share, gate, wide, narrow)
+
+
+def _gathered(x, chosen, share, gate, wide, narrow, first):
+    """What the experts `first`, first + 1, ... give: [B N E], 0 where none of them was chosen."""
+    experts, active = gate.shape[0], chosen.shape[-1]
+    tokens, chosen, share = x.reshape(-1, x.shape[-1]), chosen.reshape(-1), share.reshape(-1)
+    own = (chosen >= first) & (chosen < first + experts)
+    expert = jnp.where(own, chosen - first, experts)  # the rest is sorted behind all groups
+    order = jnp.argsort(expert, stable=True)
+    undo = jnp.argsort(order)
+    sizes = jnp.bincount(expert, length=experts).astype(jnp.int32)
+
+    rows = _dispatch(tokens, order, undo, active)  # [R*K E]
+    # What a product gives behind its groups, forward or back, is not promised.
+    rows = jnp.where(own[order][:, None], rows, 0)
+    hidden = jax.nn.silu(product(rows, gate, sizes)) * product(rows, wide, sizes)
+    rows = product(hidden, narrow, sizes)
+    rows = jnp.where(own[:, None], _permute(rows, undo, order), 0)
+    rows, share = rows.reshape(-1, active, x.shape[-1]), share.reshape(-1, active)
+    wanted = dict(preferred_element_type=jnp.float32)
+    mixed = jnp.einsum("RKE,RK->RE", rows, share.astype(x.dtype), **wanted)
+    return mixed.astype(x.dtype).reshape(x.shape)
+
+
+def product(rows, kernels, sizes):
+    """Each group of rows by its own matrix; rows behind the groups cost a TPU no products.
+
+    The gradient of `jax.lax.ragged_dot` by its kernels is compiled for TPU as a dense product of
+    all rows with every expert: there, Megablox (arXiv 2211.15841) multiplies.
+
+    Args:
+        rows: [R I], sorted by group.
+        kernels: [X I O].
+        sizes: [X] int32, rows of each group; they may sum to less than R.
+
+    Returns:
+        [R O] in the rows' type; what stands behind the groups means nothing.
+    """
+    if rows.shape[0] % LANES:
+        return jax.lax.ragged_dot(rows, kernels, sizes)
+    return jax.lax.platform_dependent(
+        rows, kernels, sizes, tpu=_megablox, default=jax.lax.ragged_dot
+    )
+
+
+def _megablox(rows, kernels, sizes, *, interpret=False):
+    """`interpret`: by plain operations, anywhere, for tests."""
+    from jax.experimental.pallas.ops.tpu.megablox import gmm
+
+    tall = 512 if rows.shape[0] % 512 == 0 else LANES
+    tiles = (tall, *(min(size, 1024) for size in kernels.shape[1:]))
+    return gmm(rows, kernels, sizes, rows.dtype, tiles, interpret=interpret)
+
+
+@jax.custom_vjp
+def _permute(rows, order, undo):
+    """Rows [R E] in another order; its gradient too is a gather, for `undo` reverses `order`."""
+    del undo
+    return rows[order]
+
+
+_permute.defvjp(
+    lambda rows, order, undo: (rows[order], undo),
+    lambda undo, gradient: (gradient[undo], None, None),
+)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _dispatch(tokens, order, undo, active):
+    """[R E] tokens -> [R*K E], a row for each choice, in an order that `undo` reverses."""
+    del undo
+    return tokens[order // active]
+
+
+def _dispatch_forward(tokens, order, undo, active):
+    return tokens[order // active], undo
+
+
+def _dispatch_backward(active, undo, gradient):
+    of_choices = gradient[undo].reshape(-1, active, gradient.shape[-1])
+    return of_choices.sum(1), None, None
+
+
+_dispatch.defvjp(_dispatch_forward, _dispatch_backward)

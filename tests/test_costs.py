@@ -1,0 +1,165 @@
+"""What compiled programs cost: products, convolutions and collectives, against XLA."""
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+import pytest
+
+from seedasr_jax import config
+from seedasr_jax.parallel import mesh as meshes
+from seedasr_jax.plan import costs, hlo, roofline
+
+AXES = {"data": 2, "fsdp": 2, "tensor": 2, "expert": 1}
+
+
+def program(function, *shapes, **options):
+    compiled = jax.jit(function, **options).lower(*shapes).compile()
+    return hlo.Program(compiled.as_text()), compiled
+
+
+def floats(*shape):
+    return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+
+def test_a_product_counts_as_often_as_its_loop_runs():
+    def function(x, kernels):
+        return jax.lax.scan(lambda x, kernel: (x @ kernel, None), x, kernels)[0] @ kernels[0]
+
+    found, _ = program(function, floats(16, 32), floats(5, 32, 32))
+    assert costs.flops(found) == (5 + 1) * 2 * 16 * 32 * 32
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(window_strides=(1,), padding=((2, 2),)),
+        dict(window_strides=(2,), padding=((0, 3),)),
+        dict(window_strides=(1,), padding=((4, 4),), rhs_dilation=(2,)),
+        dict(window_strides=(1,), padding=((4, 4),), lhs_dilation=(3,)),
+        dict(window_strides=(1,), padding=((2, 2),), feature_group_count=4),
+    ],
+    ids=["same", "strided", "dilated", "transposed", "grouped"],
+)
+def test_convolutions_count_taps_inside(options):
+    groups = options.get("feature_group_count", 1)
+
+    def function(x, kernel):
+        numbers = dict(dimension_numbers=("NWC", "WIO", "NWC"))
+        return jax.lax.conv_general_dilated(x, kernel, **options, **numbers)
+
+    found, compiled = program(function, floats(3, 20, 8), floats(5, 8 // groups, 12))
+    counted = compiled.cost_analysis()["flops"]
+    assert costs.flops(found) == pytest.approx(counted, rel=0.01)
+
+
+def sharded(*spec, shape):
+    mesh = meshes.make(config.Mesh(2, 2, 2, 1))
+    return jax.ShapeDtypeStruct(
+        shape, jnp.float32, sharding=NamedSharding(mesh, PartitionSpec(*spec))
+    )
+
+
+def test_collectives_by_axis_with_their_bytes():
+    """x is gathered over tensor, three times in a loop; the product is summed over fsdp."""
+    mesh = meshes.make(config.Mesh(2, 2, 2, 1))
+
+    def local(x, y):
+        def body(total, _):
+            return total + jax.lax.all_gather(x * total.sum(), "tensor", tiled=True).sum(), None
+
+        total, _ = jax.lax.scan(body, jnp.ones(()), None, length=3)
+        return jax.lax.psum(y, "fsdp"), jax.lax.pmean(total, ("data", "tensor"))
+
+    spec = PartitionSpec("tensor")
+    function = jax.shard_map(
+        local, mesh=mesh, in_specs=(spec, spec), out_specs=(spec, PartitionSpec()), check_vma=False
+    )
+    x = sharded("tensor", shape=(64, 10))
+    found, _ = program(function, x, x)
+    by = {}
+    for one in costs.collectives(found, AXES):
+        by.setdefault((one.kind, one.axes), []).append(one)
+    (gathered,) = by["all-gather", ("tensor",)]
+    assert (gathered.times, gathered.group, gathered.size) == (3, 2, 64 * 10 * 4)
+    assert gathered.moved == 64 * 10 * 4 / 2
+    (summed,) = by["all-reduce", ("fsdp",)]
+    assert (summed.times, summed.size, summed.moved) == (1, 32 * 10 * 4, 32 * 10 * 4)
+    assert ("all-reduce", ("data", "tensor")) in by
+
+
+@pytest.mark.parametrize(
+    ("text", "group"),
+    [
+        ("replica_groups={{0,4},{1,5},{2,6},{3,7}}, dimensions={0}", [0, 4]),
+        ("replica_groups={}, to_apply=%add", [0, 1, 2, 3, 4, 5, 6, 7]),
+        ("replica_groups=[2,4]<=[8], dimensions={0}", [0, 1, 2, 3]),
+        ("replica_groups=[4,2]<=[2,4]T(1,0), dimensions={0}", [0, 4]),
+        ("replica_groups=mesh['a'=2,'b'=4] {'b'}, dimensions={1}", [0, 1, 2, 3]),
+        ("replica_groups=mesh['a'=2,'b'=2,'c'=2] {'a','c'}, x", [0, 1, 4, 5]),
+        ("replica_groups=mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'b'}, x", [0, 4]),
+        ("source_target_pairs={{0,2},{2,4},{4,6},{6,0},{1,3}}", [0, 2, 4, 6]),
+        ("source_target_pairs={{0,0},{1,1}}", []),
+        ("channel_id=1", [0, 1, 2, 3, 4, 5, 6, 7]),
+    ],
+)
+def test_groups_as_they_are_written(text, group):
+    one = hlo.Instruction("x", "all-gather", (), (), "", ", channel_id=1, " + text, False)
+    assert costs._group(one, 8) == group
+
+
+def test_what_crosses_slices():
+    one = costs.Collective(
+        "all-reduce", ("data",), group=8, slices=2, size=800.0, times=1, source=""
+    )
+    assert one.moved == 2 * 800 * 7 / 8
+    assert one.dcn == 2 * 800 / 4 * 1 / 2  # four chips of a slice share what crosses
+    inside = costs.Collective("all-reduce", ("fsdp",), 4, 1, 800.0, 1, "")
+    assert inside.dcn == 0
+
+
+def test_traffic_reads_slices_as_slices():
+    def function(kernels, x):
+        def body(x, kernel):
+            return jnp.tanh(x * kernel), None
+
+        return jax.lax.scan(body, x, kernels)[0]
+
+    found, _ = program(function, floats(1_000, 64, 64), floats(64, 64))
+    layer = 64 * 64 * 4
+    assert 3 * 1_000 * layer <= costs.traffic(found) < 8 * 1_000 * layer
+
+
+@pytest.mark.parametrize("rows", ["3,4,256,64", "12,256,64"], ids=["batch", "one_example"])
+def test_splash_kernels_count_what_their_mask_leaves(rows):
+    target = 'custom_call_target="tpu_custom_call"'
+    text = f"""HloModule x
+
+ENTRY %main (a: s8[1,2,2], q: bf16[{rows}]) -> bf16[{rows}] {{
+  %a = s8[1,2,2]{{2,1,0}} parameter(0)
+  %q = bf16[{rows}]{{2,1,0}} parameter(1)
+  ROOT %splash_mha_fwd_segmented.1 = bf16[{rows}]{{2,1,0}} custom-call(%a, %q), {target}
+}}
+"""
+    assert roofline.splash(hlo.Program(text)) == 12 * 2 * 2 * 256 * 256 * 64 / 2
+
+
+@pytest.mark.parametrize(
+    ("name", "operands", "made"),
+    [
+        ("jit_gmm__.1", ("bf16[4096,768]", "bf16[32,512,768]"), "bf16[4096,512]"),
+        ("jit_tgmm__.1", ("bf16[4096,512]", "bf16[4096,768]"), "bf16[32,512,768]"),
+    ],
+)
+def test_products_by_groups_count_a_devices_share_of_the_rows(name, operands, made):
+    one, other = operands
+    text = f"""HloModule x
+
+ENTRY %main (a: s32[33], x: {one}, y: {other}) -> {made} {{
+  %a = s32[33]{{0}} parameter(0)
+  %x = {one}{{1,0}} parameter(1)
+  %y = {other}{{1,0}} parameter(2)
+  ROOT %{name} = {made}{{1,0}} custom-call(%a, %x, %y), custom_call_target="tpu_custom_call"
+}}
+"""
+    found = roofline.grouped(hlo.Program(text), {"data": 2, "expert": 4})
+    assert found == 2 * 4096 * 512 * 768 / 4

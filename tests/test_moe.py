@@ -1,0 +1,281 @@
+"""Mixture of experts: against a loop over experts, on one device and on many; what routers report.
+
+Dims: B batch, N positions, K experts of a token, X experts, E width.
+"""
+
+import dataclasses
+import functools
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from seedasr_jax import config, flops
+from seedasr_jax.configs import common
+from seedasr_jax.errors import ConfigError
+from seedasr_jax.models import cache as caches
+from seedasr_jax.models import moe
+from seedasr_jax.models.decoder import Decoder
+from seedasr_jax.parallel import layout, sharding
+from seedasr_jax.parallel import mesh as meshes
+from seedasr_jax.train import build, objectives
+
+MOE = dict(experts=8, active=3, balance=0.01, z=0.001)
+LM = {"model.decoder.moe": MOE, "model.decoder.feedforward": 12}
+MESHES = [(1, 1, 1, 8), (1, 2, 2, 2), (2, 1, 2, 2), (1, 4, 1, 2), (2, 2, 2, 1)]
+
+
+@pytest.fixture(scope="module")
+def layer():
+    return tiny.make(moe.MixtureFeedForward, tiny.decoder(feedforward=12, moe=MOE))
+
+
+@pytest.fixture(scope="module")
+def x():
+    return np.random.default_rng(0).normal(size=(8, 6, 16)).astype(np.float32)
+
+
+def loop(state, x, active):
+    """Every expert on every token, a token at a time choosing what counts."""
+    logits = np.asarray(x, np.float64) @ state["router"]["kernel"]
+    chances = np.exp(logits - logits.max(-1, keepdims=True))
+    chances /= chances.sum(-1, keepdims=True)
+    y = np.zeros(x.shape)
+    for at in np.ndindex(x.shape[:2]):
+        chosen = np.argsort(-chances[at])[:active]
+        for expert in chosen:
+            gate, wide = (x[at] @ state[name]["kernels"][expert] for name in ("gate", "wide"))
+            hidden = gate / (1 + np.exp(-gate)) * wide
+            share = chances[at][expert] / chances[at][chosen].sum()
+            y[at] += share * (hidden @ state["narrow"]["kernels"][expert])
+    return y
+
+
+def dense(layer, x):
+    """The same in JAX, for gradients: all experts on all tokens, weights of 0 for most."""
+    chances = jax.nn.softmax(layer.router(x), -1)
+    least = jnp.sort(chances, -1)[..., -layer.active][..., None]
+    share = jnp.where(chances >= least, chances, 0)
+    share = share / share.sum(-1, keepdims=True)
+    gate, wide = (jnp.einsum("BNE,XEF->BNXF", x, of()) for of in (layer.gate, layer.wide))
+    return jnp.einsum("BNXF,XFE,BNX->BNE", jax.nn.silu(gate) * wide, layer.narrow(), share)
+
+
+def run(layer, x, mesh=None):
+    """What comes out of x, and gradients of parameters and x."""
+    graphdef, state = nnx.split(layer)
+
+    def loss(call, state, x):
+        with layout.over(mesh):
+            y = call(nnx.merge(graphdef, state), layout.whole(x))
+        return (y * jnp.cos(jnp.arange(y.size).reshape(y.shape))).sum(), y
+
+    def both(call, state, x):
+        return jax.value_and_grad(lambda *a: loss(call, *a), (0, 1), has_aux=True)(state, x)
+
+    if mesh is not None:
+        places = sharding.of_params(state, mesh)
+        state = jax.device_put(state, places)
+        x = jax.device_put(x, sharding.of_batch(mesh))
+    (_, y), gradients = jax.jit(lambda s, x: both(lambda m, x: m(x, None)[0], s, x))(state, x)
+    (_, wanted), expected = jax.jit(lambda s, x: both(dense, s, x))(
+        *jax.tree.map(np.asarray, (state, x))
+    )
+    return (y, gradients), (wanted, expected)
+
+
+def assert_close(found, wanted):
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        scale = max(1.0, np.abs(other).max())
+        np.testing.assert_allclose(np.asarray(one), other, atol=1e-5 * scale)
+
+
+def test_it_is_a_loop_over_experts(layer, x):
+    state = nnx.to_pure_dict(nnx.state(layer))
+    y, routed = layer(x, None)
+    assert routed is None
+    np.testing.assert_allclose(y, loop(jax.tree.map(np.asarray, state), x, 3), atol=1e-5)
+    assert_close(*run(layer, x))
+
+
+@pytest.mark.parametrize("mesh", MESHES)
+def test_every_mesh_gives_the_same(layer, x, mesh):
+    """And the same gradients, of all parameters and of the tokens."""
+    assert_close(*run(layer, x, meshes.make(config.Mesh(*mesh))))
+
+
+def test_nothing_is_dropped_where_all_choose_the_same(layer, x):
+    """The worst case: every choice lies on one shard."""
+    graphdef, state = nnx.split(layer)
+    router = state["router"]["kernel"]
+    state["router"]["kernel"] = router.replace(router[...].at[:, 3:].set(0).at[:, :3].set(1.0))
+    same = nnx.merge(graphdef, state)
+    with_one_mind = abs(x)  # logits of the first three are above 0
+    found, wanted = run(same, with_one_mind, meshes.make(config.Mesh(1, 1, 1, 8)))
+    assert_close(found[0], wanted[0])
+    _, routed = same(with_one_mind, np.ones((8, 6), bool))
+    np.testing.assert_allclose(routed.load, [1 / 3] * 3 + [0] * 5, atol=1e-6)
+
+
+def test_rows_that_no_mesh_divides(layer, x):
+    """Decoding may have fewer utterances than devices."""
+    found, wanted = run(layer, x[:3], None)
+    assert_close(found, wanted)
+    mesh = meshes.make(config.Mesh(1, 2, 2, 2))
+    graphdef, state = nnx.split(layer)
+
+    @jax.jit
+    def call(state, x):
+        with layout.over(mesh):
+            return nnx.merge(graphdef, state)(x, None)[0]
+
+    np.testing.assert_allclose(call(state, x[:3, :1]), found[0][:, :1], atol=1e-5)
+
+
+@pytest.mark.parametrize("rows, sizes", [(256, (70, 0, 100)), (512, (0, 512, 0)), (128, (0, 0, 5))])
+def test_the_kernel_of_tpus_is_a_ragged_product(rows, sizes):
+    """Interpreted: forward and both gradients, of the rows of groups; behind them may lie NaN."""
+    rng, real = np.random.default_rng(2), np.arange(rows)[:, None] < sum(sizes)
+    x, kernels = (
+        jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((rows, 128), (3, 128, 256))
+    )
+
+    def run(call, x):
+        def loss(x, kernels):
+            y = jnp.where(real, call(x, kernels, jnp.array(sizes, jnp.int32)), 0)
+            return (y * jnp.cos(jnp.arange(y.size).reshape(y.shape))).sum(), y
+
+        (_, y), (of_x, of_kernels) = jax.value_and_grad(loss, (0, 1), has_aux=True)(x, kernels)
+        return y, jnp.where(real, of_x, 0), of_kernels
+
+    spoiled = run(functools.partial(moe._megablox, interpret=True), jnp.where(real, x, np.nan))
+    assert_close(spoiled, run(jax.lax.ragged_dot, jnp.where(real, x, 0)))
+
+
+def test_what_routers_report(layer, x):
+    real = np.arange(6)[None] < np.array([6, 6, 4, 1, 0, 3, 2, 6])[:, None]
+    spoiled = np.where(real[..., None], x, np.nan)
+    _, routed = layer(spoiled, real)
+    logits = x[real].astype(np.float64) @ np.asarray(layer.router.kernel[...])
+    chances = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    chosen = np.argsort(-chances, -1)[:, :3]
+    load = np.bincount(chosen.reshape(-1), minlength=8) / chosen.size
+    np.testing.assert_allclose(routed.load, load, atol=1e-6)
+    np.testing.assert_allclose(routed.balance, 8 * (load * chances.mean(0)).sum(), rtol=1e-5)
+    wanted = (np.log(np.exp(logits).sum(-1)) ** 2).mean()
+    np.testing.assert_allclose(routed.z, wanted, rtol=1e-5)
+
+
+def test_even_routers_have_a_balance_of_one():
+    logits = jnp.zeros((1, 8, 8))
+    chosen = (jnp.arange(8)[:, None] + jnp.arange(2)[None]) % 8
+    routed = moe.routing(logits, logits + 1 / 8, chosen[None], jnp.ones((1, 8), bool))
+    np.testing.assert_allclose(routed.balance, 1, rtol=1e-6)
+    np.testing.assert_allclose(routed.load, np.full(8, 1 / 8), rtol=1e-6)
+
+
+def test_cached_steps_are_the_teacher_forced_pass():
+    settings = tiny.decoder(feedforward=12, moe=MOE)
+    options = dict(lora=config.Lora(rank=0, alpha=16.0), remat="none")
+    decoder = tiny.make(Decoder, settings, tiny.VOCABULARY, **options)
+    embedded = np.random.default_rng(1).normal(size=(2, 7, 16)).astype(np.float32)
+    positions, real = np.broadcast_to(np.arange(7), (2, 7)), np.ones((2, 7), bool)
+    wanted, routed = decoder(embedded, positions, real)
+    assert routed.load.shape == (2, 8) and routed.z.shape == (2,)
+    cache = caches.empty(settings, 2, 7, jnp.float32)
+    for part in (slice(0, 4), slice(4, 5), slice(5, 7)):
+        y, cache = decoder.step(embedded[:, part], positions[:, part], real[:, part], cache)
+        np.testing.assert_allclose(y, wanted[:, part], atol=1e-5)
+
+
+def step(stage, batch, mesh):
+    """Terms and parameters after a step, and the stage's objective."""
+    devices = jax.devices()[: int(np.prod(mesh))]
+    stage = dataclasses.replace(stage, mesh=config.Mesh(*mesh))
+    built = build.build(stage, tiny.TOKENS, tiny.VOCABULARY, devices=devices)
+    state = tiny.state(built).replace(rng=jax.random.key(0))
+    state = jax.device_put(state, built.sharding)
+    state, terms = built.train_step()(state, sharding.put_batch(batch, built.mesh))
+    return jax.tree.map(np.asarray, (terms, state.params)), built.objective
+
+
+@pytest.fixture(scope="module")
+def lm():
+    stage = tiny.stage("lm", ("decoder",), ("decoder",), **LM)
+    return stage, tiny.batch()
+
+
+def test_a_step_is_the_same_on_every_mesh(lm):
+    one, objective = step(*lm, (1, 1, 1, 1))
+    other, _ = step(*lm, (1, 2, 2, 2))
+    assert_close(other, one)
+    terms = one[0]
+    routers = terms["experts"]
+    added = 0.01 * routers["balance"] + 0.001 * routers["z"]
+    (plain, _), _ = step(dataclasses.replace(lm[0], model=without_losses(lm[0])), lm[1], (1,) * 4)
+    np.testing.assert_allclose(terms["loss"], plain["loss"] + added, rtol=1e-5)
+    np.testing.assert_allclose(routers["load"].sum(-1), 1, rtol=1e-5)
+    logged = objective.summary(terms)["experts"]
+    assert sorted(logged["load"]) == [f"{expert:03}" for expert in range(8)]
+    np.testing.assert_allclose(sum(logged["load"].values()), 8, rtol=1e-5)  # 1 each, if even
+    assert logged["load_max"] >= max(logged["load"].values()) and logged["load_min"] >= 0
+
+
+def without_losses(stage):
+    experts = dataclasses.replace(stage.model.decoder.moe, balance=0.0, z=0.0)
+    decoder = dataclasses.replace(stage.model.decoder, moe=experts)
+    return dataclasses.replace(stage.model, decoder=decoder)
+
+
+def test_micro_batches_share_the_routers_losses(lm):
+    """Over micro-batches of equal examples they are what they are over one of them."""
+    stage, batch = lm
+    batch = jax.tree.map(lambda x: np.repeat(x[:1], len(x), 0), batch)
+    whole, _ = step(stage, batch, (1, 1, 1, 1))
+    run = dataclasses.replace(stage.run, accum=4)
+    parts, _ = step(dataclasses.replace(stage, run=run), batch, (1, 1, 1, 1))
+    assert_close(parts, whole)
+
+
+def test_a_frozen_decoders_routers_are_reported_and_not_minimised():
+    parts = ("encoder", "converter", "decoder")
+    stage = tiny.stage("sft", parts, parts[:2], objective=dict(ctc_weight=0.0), **LM)
+    batch = tiny.batch()
+    (terms, _), _ = step(stage, batch, (1, 1, 1, 1))
+    quiet = dataclasses.replace(stage, model=without_losses(stage))
+    (other, _), _ = step(quiet, batch, (1, 1, 1, 1))
+    assert terms["loss"] == other["loss"] and terms["grad_norm"] == other["grad_norm"]
+    assert terms["experts"]["balance"] > 0
+
+
+def test_work_is_that_of_the_active_experts():
+    sparse = tiny.decoder(feedforward=12, moe=MOE)
+    dense = tiny.decoder(feedforward=36)
+    more = flops.decoder(sparse, 10) - flops.decoder(dense, 10)
+    assert more == 2 * 2 * 10 * 16 * 8  # the routers of two layers
+
+
+def test_more_active_experts_than_there_are():
+    with pytest.raises(ConfigError, match=r"1 to 8.*found 9"):
+        tiny.decoder(moe=MOE | dict(active=9))
+
+
+def test_the_published_30b_a3b_is_built_without_memory():
+    settings = config.build(common.qwen3_30b_a3b(), config.Decoder)
+    options = dict(lora=config.Lora(0, 16.0), remat="block", dtype=jnp.bfloat16)
+    model = nnx.eval_shape(lambda: Decoder(settings, 0, **options, rngs=nnx.Rngs(0)))
+    leaves = nnx.to_flat_state(nnx.state(model))
+    sizes = {path: np.prod(param.shape) for path, param in leaves}
+    np.testing.assert_allclose(sum(sizes.values()) / 1e9, 30.5, rtol=0.005)
+    owned = sum(size for path, size in sizes.items() if path[-1] == "kernels")
+    active = sum(sizes.values()) - owned * (128 - 8) / 128
+    np.testing.assert_allclose(active / 1e9, 3.3, rtol=0.02)
+
+
+def test_objectives_without_experts_report_none():
+    stage = tiny.stage("lm", ("decoder",), ("decoder",))
+    terms = {"loss": 1.0}
+    assert objectives.make(stage, tiny.TOKENS, tiny.VOCABULARY).summary(terms) is terms
