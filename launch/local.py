@@ -18,6 +18,7 @@ import threading
 import time
 
 import jax
+import numpy as np
 
 from seedasr_jax import config
 from seedasr_jax.errors import ConfigError
@@ -77,9 +78,7 @@ def check(graph: config.Graph, processes: int, devices: int):
             mesh = jax.sharding.AbstractMesh(sizes, meshes.AXES)
             for _, _, utterances in stage.data.buckets:
                 sharding.check_batch(utterances, mesh, stage.run.accum)
-            width = mesh.shape["tensor"]
-            if devices % width and width % devices:
-                raise ConfigError(sharding.uneven(width, devices))
+            sharding.shares(np.arange(processes * devices).reshape(sizes) // devices)
         except ConfigError as error:
             raise ConfigError(
                 f"stage {name!r} on {processes} processes of {devices} devices: {error}"
@@ -160,8 +159,9 @@ def _show(lines, file):
     """Copies the lines of the first process to its log and to the terminal."""
     for line in lines:
         file.write(line)
-        sys.stderr.buffer.write(line)
-        sys.stderr.buffer.flush()
+        with contextlib.suppress(BrokenPipeError):  # who reads the terminal's copy may leave
+            sys.stderr.buffer.write(line)
+            sys.stderr.buffer.flush()
 
 
 def _wait(children, signals) -> int:

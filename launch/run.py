@@ -29,10 +29,9 @@ VOCAB = "vocab"
 class Stop:
     """Ctrl-C and SIGTERM ask the loop to save and stop; a second Ctrl-C ends at once."""
 
-    exit_code = 0
-
     def __init__(self):
-        self._agreed = runtime.Agreed(lambda: self.exit_code)
+        self.exit_code, self._wanted = 0, 0  # of all processes; of this one
+        self._agreed = runtime.Agreed(lambda: self._wanted)
 
     def __enter__(self):
         self.before = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
@@ -43,15 +42,15 @@ class Stop:
             signal.signal(number, handler)
 
     def _ask(self, number, _):
-        if self.exit_code and number == signal.SIGINT:
+        if self._wanted and number == signal.SIGINT:
             os._exit(130)
-        self.exit_code = 130 if number == signal.SIGINT else 75
+        self._wanted = 130 if number == signal.SIGINT else 75
         os.write(2, b"saving, then stopping\n")  # print may not be interrupted by itself
 
     def asked(self) -> bool:
         """Whether a signal came, to whichever process; all hear of it at the same call."""
-        self.exit_code = self._agreed() or self.exit_code
-        return bool(self.exit_code)
+        self.exit_code = self._agreed()
+        return self.exit_code != 0
 
 
 def train(expanded: config.Graph | None, workdir, *, only="", again="") -> int:

@@ -3,6 +3,8 @@
 Dims: B global batch.
 """
 
+import math
+
 from flax import nnx
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
@@ -10,6 +12,7 @@ import numpy as np
 
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.parallel import rules
+from seedasr_jax.parallel.mesh import AXES
 
 
 def of_params(params: nnx.State, mesh):
@@ -79,7 +82,7 @@ def check_batch(utterances: int, mesh, accum: int):
     Raises:
         ConfigError: names the nearest number of utterances that does.
     """
-    parts = accum * int(np.prod([mesh.shape[axis] for axis in rules.BATCH]))
+    parts = accum * math.prod(mesh.shape[axis] for axis in rules.BATCH)
     if utterances % parts:
         above = -(-utterances // parts) * parts
         raise ConfigError(
@@ -91,39 +94,42 @@ def check_batch(utterances: int, mesh, accum: int):
 def share(mesh) -> tuple[int, int]:
     """Which of how many equal shares of a batch's rows this process holds.
 
+    Raises:
+        ConfigError: see `shares`.
+    """
+    owners = np.vectorize(lambda device: device.process_index)(mesh.devices)
+    return shares(owners)[jax.process_index()]
+
+
+def shares(owners: np.ndarray) -> dict[int, tuple[int, int]]:
+    """Which of how many equal shares of a batch's rows each process holds.
+
     Processes over which the width of a row lies hold the same.
+
+    Args:
+        owners: the process of each device, by the axes of a mesh.
 
     Raises:
         ConfigError: some hold rows in part the same.
     """
-    parts = int(np.prod([mesh.shape[axis] for axis in rules.BATCH]))
-    held = {}
-    for device, (where,) in of_batch(mesh).devices_indices_map((parts,)).items():
-        held.setdefault(device.process_index, set()).add(where.indices(parts)[0])
-    own = sorted(held[jax.process_index()])
-    shares = sorted({tuple(sorted(places)) for places in held.values()})
-    if sum(map(len, shares)) != parts:
-        raise ConfigError(uneven(mesh.shape["tensor"], len(mesh.local_devices)))
-    return shares.index(tuple(own)), len(shares)
-
-
-def uneven(width: int, devices: int) -> str:
-    """Says that rows `width` devices wide do not lie evenly on processes of so many devices."""
-    return (
-        f"mesh.tensor = {width}, and each process has {devices} devices: expected one to divide the"
-        " other, so that a process reads whole rows; set mesh.tensor accordingly"
-    )
+    sizes = dict(zip(AXES, owners.shape))
+    grid = [size if axis in rules.BATCH else 1 for axis, size in sizes.items()]
+    rows = np.broadcast_to(np.arange(math.prod(grid)).reshape(grid), owners.shape)
+    held = {owner: tuple(np.unique(rows[owners == owner])) for owner in np.unique(owners).tolist()}
+    places = sorted(set(held.values()))
+    if sum(map(len, places)) != math.prod(grid):
+        raise ConfigError(
+            f"mesh.tensor={sizes['tensor']}, mesh.expert={sizes['expert']}: some of {len(held)}"
+            " processes would hold the rows of a batch in part the same; expected"
+            f" mesh.tensor x mesh.expert to divide the {owners.size // len(held)} devices of each"
+        )
+    return {owner: (places.index(own), len(places)) for owner, own in held.items()}
 
 
 def put_batch(batch, mesh):
     """A process's rows of a numpy Batch to global arrays, B over rules.BATCH."""
-    place, (_, shares) = of_batch(mesh), share(mesh)
-
-    def put(x):
-        whole = (len(x) * shares, *x.shape[1:])
-        return jax.make_array_from_process_local_data(place, x, whole)
-
-    return jax.tree.map(put, batch)
+    place = of_batch(mesh)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(place, x), batch)
 
 
 def take_rows(x) -> np.ndarray:
