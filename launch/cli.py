@@ -1,7 +1,6 @@
 """`seedasr`: parses, then imports what the command needs. `--help` imports nothing heavy."""
 
 import argparse
-import contextlib
 import functools
 import json
 import os
@@ -14,6 +13,7 @@ from seedasr_jax.errors import ConfigError, UserError
 from seedasr_jax.launch import memory
 
 _OVERRIDE = re.compile(r"--config\.([\w.-]+)=(.*)", re.DOTALL)
+_MEMBER = ("process", "processes", "devices", "parent")  # flags that `launch local` gives `train`
 
 
 def main(arguments=None) -> int:
@@ -71,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
     _training(c)
     # How a process of a job that `launch` starts finds the others.
     c.add_argument("--coordinator", default="", help=argparse.SUPPRESS)
-    for flag in ("process", "processes", "devices", "parent"):
+    for flag in _MEMBER:
         c.add_argument(f"--{flag}", type=int, default=0, help=argparse.SUPPRESS)
 
     launch = add(
@@ -245,8 +245,9 @@ def _data_actions(actions):
 
 def _train(options):
     graph = _graph(options)
-    alone = contextlib.nullcontext()
-    with _member(options) if options.coordinator else alone:
+    from seedasr_jax.launch import runtime
+
+    with runtime.member(options.coordinator, **{key: getattr(options, key) for key in _MEMBER}):
         from seedasr_jax.launch import run
 
         return run.train(graph, options.workdir, only=options.stage, again=options.again)
@@ -259,18 +260,6 @@ def _graph(options):
     if not options.config and options.overrides:
         raise ConfigError("--config.KEY=VALUE changes a recipe: name it with --config")
     return recipes.expand(options.config, options.overrides) if options.config else None
-
-
-def _member(options):
-    from seedasr_jax.launch import runtime
-
-    return runtime.member(
-        options.coordinator,
-        options.process,
-        options.processes,
-        devices=options.devices,
-        parent=options.parent,
-    )
 
 
 def _launch_local(options):

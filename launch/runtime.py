@@ -51,19 +51,22 @@ def _processor() -> str:
 
 
 @contextlib.contextmanager
-def member(coordinator: str, process: int, processes: int, *, devices: int = 0, parent: int = 0):
+def member(coordinator: str, process: int, processes: int, devices: int, parent: int):
     """Makes this process one of a job; nothing of JAX may have been used before.
 
     What is raised inside ends the process at once: the others wait for it in a step, and leaving
     in order would wait for them.
 
     Args:
-        coordinator: HOST:PORT of process 0.
+        coordinator: HOST:PORT of process 0; empty: this one is alone.
         process: number of this one.
         processes: P.
         devices: CPU devices to make here; 0: those that there are.
         parent: number of the process that started this one and must not be outlived; 0: none.
     """
+    if not coordinator:
+        yield
+        return
     if parent:
         _die_with(parent)
     if devices:

@@ -96,10 +96,7 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     folder.mkdir(parents=True, exist_ok=True)
     keeper = Keeper(folder, record, stage.run.keep, stream)
     metrics = Metrics(
-        folder,
-        int(state.step),
-        tensorboard=stage.run.tensorboard,
-        writes=runtime.is_first(),
+        folder, int(state.step), tensorboard=stage.run.tensorboard, writes=runtime.is_first()
     )
     objective, progress = built.objective, Progress(name, stage.steps)
     prepare = objective.rollout(built.graphdef, built.mesh, job.vocab)
@@ -211,11 +208,8 @@ class Keeper:
             for task, more in self.stream.hours.items()
         }
         seconds = time.monotonic() - self.clock
-        spent = {
-            "seconds": seconds,
-            "cpu_seconds": time.process_time() - self.cpu,
-            "chip_seconds": seconds * jax.device_count(),
-        }
+        spent = {"seconds": seconds, "cpu_seconds": time.process_time() - self.cpu}
+        spent["chip_seconds"] = seconds * jax.device_count()
         spent = {k: self.before["spent"].get(k, 0.0) + v for k, v in spent.items()}
         self.notes[step] = {"hours": self.before["hours"] | hours, "spent": spent}
         self.writer.save(step, state, self.notes[step])

@@ -17,7 +17,7 @@ def start(folder, processes, devices, *arguments) -> subprocess.Popen:
     pathlib.Path(folder).mkdir(exist_ok=True)
     command = [*COMMAND, f"--processes={processes}", f"--devices={devices}", *arguments]
     with log(folder).open("a") as file:
-        env = faults.environment()
+        env = faults.environment() | {"JAX_SHARE_BINARY_BETWEEN_HOSTS": "true"}
         return subprocess.Popen(command, cwd=folder, env=env, stdout=file, stderr=file)
 
 

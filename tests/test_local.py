@@ -6,12 +6,15 @@ test_processes.py has what takes minutes.
 import signal
 
 import launched
+import numpy as np
 import pytest
 import tones
 
-from seedasr_jax import checkpoint
+from seedasr_jax import checkpoint, config
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.launch import cli, local
+from seedasr_jax.parallel import mesh as meshes
+from seedasr_jax.parallel import sharding
 
 
 @pytest.mark.parametrize(
@@ -53,6 +56,21 @@ def test_rows_that_lie_unevenly_on_processes_are_refused():
         local.check(graph, 2, 3)
     local.check(graph, 3, 2)
     local.check(graph, 6, 1)
+
+
+@pytest.mark.parametrize(
+    "sizes", [(8, 1, 1, 1), (2, 2, 2, 1), (1, 2, 2, 2), (2, 1, 1, 4), (1, 1, 8, 1)]
+)
+def test_a_process_reads_the_rows_that_jax_puts_on_it(sizes):
+    mesh = meshes.make(config.Mesh(*sizes))
+    rows = sharding.of_batch(mesh).devices_indices_map((8,))
+    for devices in (1, 2, 4, 8):
+        shares = sharding.shares(np.arange(8).reshape(sizes) // devices)
+        assert set(shares) == set(range(8 // devices))
+        for number, device in enumerate(mesh.devices.flat):
+            share, count = shares[number // devices]
+            first, end, _ = rows[device][0].indices(8)
+            assert share * 8 // count <= first < end <= (share + 1) * 8 // count
 
 
 def test_what_the_exit_codes_of_processes_mean():
