@@ -14,7 +14,7 @@ STEPS = 3
 def get_config(manifest):
     """`manifest`: path of what tones.py wrote, with keywords; `speech.jsonl` beside it."""
     c = tones_recipe.get_config(manifest).unlock()
-    c.imports = ("reads",)
+    c.imports = ("reads", "compiled_once")
     c.run.update(log_every=1, save_every=2, tensorboard=False)
     # Nine programs are compiled: what makes one longer and no other kind of program is left out.
     c.model.encoder.update(bias=False, kernel=3)
@@ -32,9 +32,10 @@ def get_config(manifest):
         ("rl", ("context_sft",) * 3),
     ):
         s = c.stages[name] = common.stage(name, STEPS)
-        s.init, s.trains = dict(zip(parts, sources)), ("encoder", "converter")
+        s.init, s.trains = dict(zip(parts, sources)), ("converter",)
         s.objective = dict(ctc_weight=0.0)
         s.data, s.optim = common.copy(c.stages.ctc.data), c.stages.ctc.optim
+    c.stages.sft.trains = ("encoder", "converter")
     for name in ("context_sft", "rl"):
         c.stages[name].data.contexts = dict(tokens=4, plain=0.3, irrelevant=0.3, distractors=1)
     c.stages.rl.objective = dict(

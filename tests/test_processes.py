@@ -80,18 +80,24 @@ def test_the_log_names_every_process(every, processes):
         assert launched.members(log) == members
 
 
-# A stage in one number of processes, from whose checkpoints others go on.
+# A stage that is started in one number of processes and goes on in another.
 
-STEPS, CUT = 25, 5
+STEPS = 30
 CHANGES = {
     "run.log_every": 1,
-    "run.save_every": CUT,
+    "run.save_every": 5,
     "run.keep": 10,
     "run.tensorboard": False,
     "stages.ctc.steps": STEPS,
     "stages.ctc.optim.lr": 1e-3,
     "stages.ctc.eval.every": 0,
 }
+
+
+def flags(manifest, imports=("compiled_once",)):
+    changes = (CHANGES | {"imports": imports}).items()
+    config = f"--config={tones.RECIPE}:{manifest}"
+    return [config, "--stage=ctc", "--workdir=workdir", *(f"--config.{k}={v}" for k, v in changes)]
 
 
 @pytest.fixture(scope="module")
@@ -103,84 +109,86 @@ def manifest(tmp_path_factory):
     return path
 
 
-def flags(manifest):
-    changes = [f"--config.{key}={value}" for key, value in CHANGES.items()]
-    config = f"--config={tones.RECIPE}:{manifest}"
-    return [config, "--stage=ctc", "--workdir=workdir", *changes]
-
-
-def train(folder, processes, manifest, *more):
-    """In so many processes of one device; alone in that of the tests, on its eight."""
-    if processes > 1:
-        launched.run(folder, processes, 1, *flags(manifest), *more)
-        return
-    graph = tones.graph(manifest, **{k.replace(".", "__"): v for k, v in CHANGES.items()})
-    assert run.train(graph, folder / "workdir", only="ctc") == 0
-
-
 @pytest.fixture(scope="module")
-def two(manifest, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("two")
-    train(folder, 2, manifest)
+def one(manifest, tmp_path_factory):
+    """In one process of two devices."""
+    folder = tmp_path_factory.mktemp("one")
+    launched.run(folder, 1, 2, *flags(manifest))
     return folder
 
 
-def cut(source, folder):
-    """A copy of a finished job as it was when CUT was its newest checkpoint."""
+@pytest.fixture(scope="module")
+def killed(manifest, tmp_path_factory):
+    """In two processes of one device: first the job was killed, then one of them, then none."""
+    folder = tmp_path_factory.mktemp("killed")
+    paced = flags(manifest, ("compiled_once", "paced"))  # time to strike in
+
+    def pids():
+        return [pid for _, _, pid in launched.members(launched.log(folder))]
+
+    job = launched.start(folder, 2, 1, *paced)
+    launched.says(folder, f"ctc 7/{STEPS}")
+    job.kill()  # it can tell nobody
+    job.wait()
+    launched.until(lambda: all(map(launched.gone, pids())), folder)
+
+    job = launched.start(folder, 2, 1, "--restart=1", *paced)
+    launched.says(folder, f"ctc 12/{STEPS}")
+    assert len(pids()) == 4
+    os.kill(pids()[3], signal.SIGKILL)
+    assert job.wait() == 0, launched.log(folder).read_text()
+    launched.says(folder, "process 1 ended with -9")
+    assert len(pids()) == 6  # started again, once
+    assert all(map(launched.gone, pids()))
+    return folder
+
+
+def test_what_was_killed_ends_with_the_same_bits(one, killed):
+    one, other = (folder / "workdir/ctc" for folder in (one, killed))
+    assert workdirs.everything(one) == workdirs.everything(other)
+    for name in ("metrics.jsonl", "skipped.jsonl"):
+        assert faults.rows(one / name) == faults.rows(other / name) != []
+
+
+def cut(source, folder, step):
+    """A copy of a finished job as it was when `step` was its newest checkpoint."""
     shutil.copytree(source, folder)
     stage = folder / "workdir/ctc"
     for path in (stage / "checkpoints").iterdir():
-        if int(path.name) > CUT:
+        if int(path.name) > step:
             shutil.rmtree(path)
     (stage / "metrics.jsonl").unlink()  # what stands there later is new
     record = json.loads((stage / "stage.json").read_text())
     (stage / "stage.json").write_text(json.dumps(record | {"state": "running"}))
+    return folder
 
 
-def losses(folder):
-    """{step: loss} of the 20 steps from CUT on."""
-    rows = read(folder / "workdir/ctc/metrics.jsonl")
-    return {row["step"]: row["loss"] for row in rows if row["step"] > CUT}
+def agrees(source, folder, step):
+    """Whether a job that went on from `step` has the losses of its source for 20 steps more."""
+    logs = [read(each / "workdir/ctc/metrics.jsonl") for each in (source, folder)]
+    assert logs[1][0]["step"] == step + 1
+    steps = range(step + 1, step + 21)
+    expected, found = ({r["step"]: r["loss"] for r in rows if r["step"] in steps} for rows in logs)
+    assert len(set(expected.values())) == 20
+    assert found == pytest.approx(expected, rel=1e-5)
+    skipped = [faults.rows(each / "workdir/ctc/skipped.jsonl") for each in (source, folder)]
+    assert skipped[0] == skipped[1] != []
 
 
-def test_checkpoints_go_on_in_any_number_of_processes(two, manifest, tmp_path):
-    one, four = tmp_path / "1", tmp_path / "4"
-    train(one, 1, manifest)
-    train(four, 4, manifest)
-    saved = {1: one, 2: two, 4: four}
-    wide = ["--config.mesh.tensor=2"]  # both processes hold all rows
-    for before, after, more in ((4, 1, []), (4, 2, wide), (1, 4, []), (2, 4, [])):
-        folder = tmp_path / f"{before}-{after}"
-        cut(saved[before], folder)
-        train(folder, after, manifest, *more)
-        assert read(folder / "workdir/ctc/metrics.jsonl")[0]["step"] == CUT + 1
-        expected = losses(saved[before])
-        assert len(set(expected.values())) == 20
-        assert losses(folder) == pytest.approx(expected, rel=1e-5), (before, after)
-        skipped = [faults.rows(f / "workdir/ctc/skipped.jsonl") for f in (saved[before], folder)]
-        assert skipped[0] == skipped[1] != []
+def test_checkpoints_of_one_and_two_processes_go_on_in_four_and_back(
+    one, killed, manifest, tmp_path
+):
+    for source, name in ((one, "one-four"), (killed, "two-four")):
+        four = cut(source, tmp_path / name, 5)
+        launched.run(four, 4, 1, *flags(manifest))
+        agrees(source, four, 5)
 
+    back = cut(four, tmp_path / "four-two", 10)
+    wide = "--config.mesh.tensor=2"  # both processes hold all rows
+    launched.run(back, 2, 1, *flags(manifest), wide)
+    agrees(four, back, 10)
 
-def test_a_killed_process_ends_the_job_and_the_same_command_goes_on(two, manifest, tmp_path):
-    def pids():
-        return [pid for _, _, pid in launched.members(launched.log(tmp_path))]
-
-    paced = [*flags(manifest), "--config.imports=('paced',)"]  # time to strike in
-    job = launched.start(tmp_path, 2, 1, *paced)
-    launched.says(tmp_path, f"ctc 7/{STEPS}")
-    job.kill()  # it can tell nobody
-    job.wait()
-    launched.until(lambda: all(map(launched.gone, pids())), tmp_path)
-
-    job = launched.start(tmp_path, 2, 1, "--restart=1", *paced)
-    launched.says(tmp_path, f"ctc 12/{STEPS}")
-    assert len(pids()) == 4
-    os.kill(pids()[3], signal.SIGKILL)
-    launched.says(tmp_path, "process 1 ended with -9")
-    assert job.wait() == 0, launched.log(tmp_path).read_text()
-    assert len(pids()) == 6  # started again, once
-    assert all(map(launched.gone, pids()))
-    one, other = (folder / "workdir/ctc" for folder in (two, tmp_path))
-    assert workdirs.everything(one) == workdirs.everything(other)
-    for name in ("metrics.jsonl", "skipped.jsonl"):
-        assert faults.rows(one / name) == faults.rows(other / name)
+    back = cut(four, tmp_path / "four-one", 10)  # in the process of the tests, on its eight devices
+    graph = tones.graph(manifest, **{k.replace(".", "__"): v for k, v in CHANGES.items()})
+    assert run.train(graph, back / "workdir", only="ctc") == 0
+    agrees(four, back, 10)
