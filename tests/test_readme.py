@@ -17,7 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # A training is cut short; everything else runs as written.
 SHORT = {
     "train": ["--config.scale_steps=0.005"],
-    "launch": ["--config.scale_steps=0.005", "--stage=lm"],
+    "launch": ["--config.scale_steps=0.005", "--stage=lm", "--config.run.cache=runs/mine/cache"],
 }
 
 
