@@ -422,7 +422,7 @@ class Stream:
         self.skipped, self.hours = [], {"task": 0.0}
 
     def see(self, step):
-        self.skipped.append({"step": step, "id": f"bad-{step}"})
+        self.skipped.append({"step": step, "position": 0, "id": f"bad-{step}"})
         self.hours["task"] += 1.0
 
 
