@@ -48,6 +48,17 @@ def one_device() -> str:
     return os.environ["XLA_FLAGS"].replace(EIGHT, "").strip()
 
 
+def environment() -> dict[str, str]:
+    """Of a real command in a process of its own: one CPU device, the cache of the tests."""
+    return os.environ | {
+        "XLA_FLAGS": one_device(),
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",
+        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+
+
 def start(target, *arguments, log) -> multiprocessing.Process:
     """Starts `target(*arguments)` in a process of one CPU device; `log` takes its stderr."""
     PROCESSES.set_forkserver_preload(["faults"])

@@ -11,7 +11,6 @@ import sys
 import time
 
 import faults
-import jax
 import pytest
 import recordings
 import tones
@@ -223,14 +222,8 @@ def test_signals_save_and_the_same_command_goes_on_bit_for_bit(trained, tmp_path
     command = ["train", f"--config={tones.RECIPE}:{trained.manifest}", "--stage=lm", *changes]
     stopped = [*command, f"--workdir={tmp_path}/stopped"]
     log = tmp_path / "log"
-    env = os.environ | {
-        "XLA_FLAGS": faults.one_device(),
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",
-        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
     with log.open("w") as file:
-        process = subprocess.Popen([*SEEDASR, *stopped], stderr=file, env=env)
+        process = subprocess.Popen([*SEEDASR, *stopped], stderr=file, env=faults.environment())
         until(log, f"lm 4/{steps}", process)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130

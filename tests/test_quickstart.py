@@ -1,0 +1,113 @@
+"""The quickstart through every stage, a few steps of each, from nothing to its page: --full.
+
+test_whole_quickstart.py has the same at full length, where it has to learn.
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+import faults
+import pytest
+
+from seedasr_jax.data_pipelines.synth import commands
+from seedasr_jax.launch import quickstart
+
+TAGS = ["en", "es", "pt", "zh", "yue"]
+STAGES = ["ssl1", "probe", "kmeans", "ssl2", "ctc", "lm", "sft", "context_sft", "rl"]
+SCALE, LIMIT = 0.04, 16  # of steps; utterances of each test
+RUN = f"""
+import pathlib, sys
+from seedasr_jax.launch import quickstart
+short = [("scale_steps", "{SCALE}"), ("stages.ctc.eval.every", "0"), ("run.log_every", "1")]
+short += [("stages.ctc.steps", "300"), ("stages.lm.steps", "300")]
+out = pathlib.Path(sys.argv[1])
+sys.exit(quickstart.run_all(out, overrides=short, limit={LIMIT}, install_seconds=30))
+"""
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    """The folder of one quickstart."""
+    folder = tmp_path_factory.mktemp("quickstart") / "out"
+    run(folder)
+    return folder
+
+
+def run(folder):
+    subprocess.run([sys.executable, "-c", RUN, folder], check=True, env=faults.environment())
+
+
+@pytest.fixture(scope="module")
+def summary(out):
+    return json.loads((out / "summary.json").read_text())
+
+
+def test_every_stage_says_what_it_was(summary):
+    stages = summary["stages"]
+    assert sorted(stages) == sorted(STAGES)
+    for stage in stages.values():
+        assert stage["steps"] > 0 and stage["seconds"] > 0 and stage["cpu_seconds"] > 0
+    assert stages["context_sft"]["parent"]["decoder"].startswith("sft@")
+    assert stages["probe"]["layers"][str(stages["probe"]["best_layer"])] == min(
+        stages["probe"]["layers"].values()
+    )
+    rl = stages["rl"]
+    assert rl["expected_errors"] and "test" in rl["paired"]
+    recalls = [stages[name]["context"]["right_3"]["recall"] for name in ("context_sft", "rl")]
+    assert [rl["keyword_recall_before"], rl["keyword_recall_after"]] == recalls
+    assert stages["context_sft"]["context"]["matcher"]["right_3"]["recall"] >= 0
+
+
+@pytest.mark.parametrize("stage", ["context_sft", "rl"])
+def test_every_list_of_names_is_scored(summary, stage):
+    told = summary["stages"][stage]["context"]
+    for kind in ("none", "right_3", "distractors_3", "wrong"):
+        assert {"recall", "error_rate", "by_language"} <= told[kind].keys()
+        assert sorted(told[kind]["by_language"]) == sorted(TAGS)
+    assert all("false_insertions" in told["pruning"][switch] for switch in ("on", "off"))
+
+
+def test_the_corpus_is_as_hard_as_it_is_meant_to_be(summary):
+    assert summary["data"]["hours"] >= commands.HOURS
+    commands.require(summary["data"])
+
+
+def test_lists_are_read_as_the_recipe_says(out):
+    for stage in ("context_sft", "rl"):
+        rows = (out / stage / "eval/own/results.jsonl").read_text().splitlines()
+        assert {json.loads(row)["decode"] for row in rows} == {"beam4,alpha=6,prune=off"}
+
+
+def test_totals_and_transcript(summary, out):
+    totals = summary["totals"]
+    assert totals["install_seconds"] == 30
+    assert totals["seconds"] > 0.9 * sum(stage["seconds"] for stage in summary["stages"].values())
+    said = summary["transcript"]
+    assert os.path.exists(said["audio"]) and said["reference"] and "hypothesis" in said
+    page = (out / "report.html").read_text()
+    assert page.count("<audio") == 2 * len(TAGS) and "http" not in page
+
+
+def test_the_same_command_again_changes_nothing(out, summary):
+    def results():
+        return {path: path.read_bytes() for path in out.glob("*/eval/*/results.jsonl")}
+
+    before = results()
+    assert len(before) >= 6
+    run(out)
+    assert results() == before
+    again = json.loads((out / "summary.json").read_text())
+    assert again["stages"] == summary["stages"] and again["data"] == summary["data"]
+
+
+def test_a_graph_of_fewer_stages(tmp_path):
+    short = [
+        ("scale_steps", "0.004"),
+        ("stages.ctc.eval.tasks", "()"),
+        ("stages.sft.eval.tasks", "()"),
+    ]
+    assert quickstart.run_all(tmp_path, recipe="digits", overrides=short, limit=8) == 0
+    made = json.loads((tmp_path / "summary.json").read_text())
+    assert list(made["stages"]) == ["lm", "ctc", "sft"]
