@@ -8,7 +8,7 @@ MANIFEST ?=
 BEGAN := $(shell date +%s)
 SPEECH := $(if $(SEEDASR_TEST_SPEECH),$(abspath $(SEEDASR_TEST_SPEECH)))
 
-.PHONY: help install install-parity quickstart test test-all test-digits lint format lock mutations study-digits study-ssl clean
+.PHONY: help install install-parity quickstart test test-all test-digits test-quickstart lint format lock mutations study-digits study-ssl clean
 
 help:
 	@echo "make quickstart    train, score and use a small recogniser on speech made on the spot"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-all      the same, the fault harness, several processes, live parity with PyTorch, plans"
 	@echo "                   for TPUs, and the page in a browser, which needs Chromium (apt-get install chromium)"
 	@echo "make test-digits   the recipe digits, whole, on synthesised voices (ten minutes)"
+	@echo "make test-quickstart  the quickstart, whole: that it learns (half an hour)"
 	@echo "make lint          ruff"
 	@echo "make study-digits  left-out speakers x seeds (hours); needs SEEDASR_TEST_SPEECH"
 	@echo "make study-ssl     self-supervision before ten labelled minutes x seeds (hours)"
@@ -47,6 +48,9 @@ test-all: test install-parity
 
 test-digits: install
 	$(BIN)/python -m pytest $(PYTEST) --digits --rest
+
+test-quickstart: install
+	$(BIN)/python -m pytest $(PYTEST) --quickstart --rest
 
 lint: install
 	$(BIN)/ruff check .

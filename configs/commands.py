@@ -1,6 +1,7 @@
 """Every stage of Seed-ASR on a laptop: commands in five languages, spoken on the spot.
 
     seedasr train --config=commands --workdir=runs/commands
+    seedasr train --config=commands:none --workdir=runs/unlabelled  # no clock: transcripts alone
 
 ssl1 -> probe -> kmeans -> ssl2, where the probe alone reads transcripts and from which nothing
 starts; ctc and lm, fresh; then sft -> context_sft -> rl. All is chosen on `dev`, voices and
@@ -22,8 +23,8 @@ TOLD = 36  # tokens of a list of names
 JOINT = "beam4,alpha=6,prune=off"  # cut by what is heard, a name never heard has no chance
 
 
-def get_config():
-    """The graph."""
+def get_config(labels="clock"):
+    """`labels`: of the frames of `ctc`, by the synthesiser's own clock; or "none"."""
     c = common.graph("commands", vocab=dict(path="", kind="bpe", size=1800))
     c.model.features.update(floor=1e-3)
     c.model.encoder = common.conformer(4, 144, feedforward=144, clip=24, attending=1)
@@ -68,10 +69,10 @@ def get_config():
     s = stage("ssl2", 400, init, hearing, adamw, SPEECH, **hide)
     s.model = dict(small=dict(labels=1))
 
-    trains = ("encoder", "ctc_head", "phone_head")
+    trains = ("encoder", "ctc_head") + ("phone_head",) * (labels == "clock")
     init = dict.fromkeys(trains, "fresh")
     s = stage("ctc", 11000, init, trains, common.adamw(5e-3, warmup=200), BUCKETS)
-    s.objective = dict(labels="clock")
+    s.objective = dict(labels=labels)
     s.data.stretch = 1.15
     s.augment = common.no_augment(
         tempo=(0.87, 1.15), warp=(0.8, 1.25), eq_db=6.0, frequency_masks=1
@@ -79,7 +80,7 @@ def get_config():
     s.eval = dict(tasks=DEV, decode="ctc", every=2750)
 
     s = stage("lm", 8500, dict(decoder="fresh"), ("decoder",), common.adamw(1.3e-3), TEXT)
-    s.objective.update(copy=True, tail=6, sustained=True)
+    s.objective.update(copy=True, tail=6, sustained=labels == "clock")
     s.data.contexts = dict(tokens=TOLD, plain=0.15, irrelevant=0.25, distractors=4)
 
     trains, adamw = ("encoder", "ctc_head", "converter"), common.adamw(5e-5)

@@ -104,6 +104,11 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument(
         "--bucket", default="", metavar="SECONDS", help="or all; default: each stage's largest"
     )
+    c.add_argument(
+        "--scaling", action="store_true", help="64 to 4,096 chips, each with the work that T gives"
+    )
+    c.add_argument("--steps", type=int, default=0, metavar="N", help="to price; default: its own")
+    c.add_argument("--price", type=float, default=0.0, metavar="USD", help="of a chip-hour")
     c.add_argument("--json", action="store_true", help="a list of objects on stdout")
 
     c = add(

@@ -1,9 +1,9 @@
 """Hostile settings for every test: silent broadcasting raises, our own warnings are errors.
 
 Eight fake devices, so that every test may shard. `--parity` adds the tests that need PyTorch,
-`--faults`, `--processes`, `--full` and `--digits` those that take minutes, `--browser` those that
-look at a page with Chromium, `--tpu` those that compile for TPUs, SEEDASR_TEST_SPEECH those on real
-recordings. `--rest` leaves out all others.
+`--faults`, `--processes`, `--full`, `--digits` and `--quickstart` those that take minutes,
+`--browser` those that look at a page with Chromium, `--tpu` those that compile for TPUs,
+SEEDASR_TEST_SPEECH those on real recordings. `--rest` leaves out all others.
 """
 
 import importlib.metadata
@@ -25,14 +25,16 @@ ONLY_WITH = {
     "test_page.py": "browser",
     "test_digits.py": "digits",
     "test_quickstart.py": "full",
+    "test_whole_quickstart.py": "quickstart",
     "test_readme.py": "full",
     "test_tpu.py": "tpu",
+    "test_golden_plans.py": "tpu",
 }
 SPEECH = "SEEDASR_TEST_SPEECH"
 
 
 def pytest_addoption(parser):
-    """Adds --parity, --faults, --processes, --full, --digits, --browser, --tpu and --rest."""
+    """Adds the options of ONLY_WITH, and --rest."""
     parser.addoption(
         "--parity",
         action="store_true",
@@ -40,8 +42,9 @@ def pytest_addoption(parser):
     )
     parser.addoption("--faults", action="store_true", help="also kill training ten times more")
     parser.addoption("--processes", action="store_true", help="also train in 1, 2, 4 processes")
-    parser.addoption("--full", action="store_true", help="also the quickstart whole, the README")
+    parser.addoption("--full", action="store_true", help="also the quickstart, the README")
     parser.addoption("--digits", action="store_true", help="also the recipe digits whole")
+    parser.addoption("--quickstart", action="store_true", help="also the quickstart whole")
     parser.addoption("--browser", action="store_true", help="also open pages with Chromium")
     parser.addoption("--tpu", action="store_true", help="also compile for TPUs (extra: tpu)")
     parser.addoption("--rest", action="store_true", help="only what these options add")

@@ -1,17 +1,19 @@
 """Planning without a compiler: meshes, buckets and arguments; test_tpu.py compiles."""
 
+import dataclasses
 import json
 import math
 
+from flax import nnx
 import jax
 import pytest
 
-from seedasr_jax import config
+from seedasr_jax import config, flops
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.launch import cli, recipes
 from seedasr_jax.parallel import rules
 from seedasr_jax.plan import compile as compiling
-from seedasr_jax.plan import topologies
+from seedasr_jax.plan import fitting, programs, rows, topologies
 from seedasr_jax.train import build
 
 FULL = ("luise_ssl:5b", "luise_ssl:2b", "luise_ssl:75m", "seed_asr_ml:8b", "lm:qwen3_8b")
@@ -32,16 +34,16 @@ def stages(spec):
     ],
 )
 def test_the_topology_chooses_data_and_fsdp(spec, stage, topology, slices, mesh):
-    one = compiling.known_layer(stages(spec)[stage])
-    fitted = compiling.fit(one, topologies.parse(topology, slices))
+    one = fitting.known_layer(stages(spec)[stage])
+    fitted = fitting.fit(one, topologies.parse(topology, slices))
     assert fitted.mesh == config.Mesh(*mesh)
 
 
 def test_what_is_pinned_stays():
     graph = recipes.expand("lm:qwen3_8b", [("mesh.tensor", "4"), ("mesh.fsdp", "8")])
-    fitted = compiling.fit(graph.stages["lm"], topologies.parse("v5p:4x4x8"), ("tensor", "fsdp"))
+    fitted = fitting.fit(graph.stages["lm"], topologies.parse("v5p:4x4x8"), ("tensor", "fsdp"))
     assert fitted.mesh == config.Mesh(-1, 8, 4, 1)
-    fitted = compiling.fit(graph.stages["lm"], topologies.parse("v5p:4x4x8"))
+    fitted = fitting.fit(graph.stages["lm"], topologies.parse("v5p:4x4x8"))
     assert fitted.mesh == config.Mesh(-1, 32, 4, 1)
 
 
@@ -50,10 +52,10 @@ def test_no_large_parameter_is_left_whole_at_full_size(spec):
     """On 128 devices everything above 1 MiB is shared, k-means' codebook too."""
     mesh = jax.sharding.AbstractMesh((1, 128, 1, 1), ("data", "fsdp", "tensor", "expert"))
     for stage in stages(spec).values():
-        one = compiling.known_layer(stage)
-        built = build.build(one, compiling.TOKENS, one.vocab.size, devices=jax.devices()[:1])
+        one = fitting.known_layer(stage)
+        built = build.build(one, fitting.TOKENS, one.vocab.size, devices=jax.devices()[:1])
         for tree in (built.abstract.params, built.abstract.frozen):
-            for path, param in compiling.nnx.to_flat_state(tree):
+            for path, param in nnx.to_flat_state(tree):
                 axes = param.get_metadata("axes")
                 spec = rules.spec(axes, param.shape, mesh, ".".join(map(str, path)))
                 size = math.prod(param.shape) * param.dtype.itemsize
@@ -62,9 +64,9 @@ def test_no_large_parameter_is_left_whole_at_full_size(spec):
 
 def test_frozen_matrices_have_the_type_that_they_are_used_in():
     one = stages("seed_asr_ml:8b")["sft"]
-    built = build.build(one, compiling.TOKENS, one.vocab.size, devices=jax.devices()[:1])
+    built = build.build(one, fitting.TOKENS, one.vocab.size, devices=jax.devices()[:1])
     trained, frozen = (
-        {param.dtype.name for _, param in compiling.nnx.to_flat_state(tree) if param.ndim > 2}
+        {param.dtype.name for _, param in nnx.to_flat_state(tree) if param.ndim > 2}
         for tree in (built.abstract.params, built.abstract.frozen)
     )
     assert (trained, frozen) == ({"float32"}, {"bfloat16"})
@@ -72,11 +74,11 @@ def test_frozen_matrices_have_the_type_that_they_are_used_in():
 
 def test_buckets_by_length():
     one = stages("luise_ssl:2b")["ssl1"]
-    assert compiling.buckets(one) == one.data.buckets[-1:]
-    assert compiling.buckets(one, "all") == one.data.buckets
-    assert compiling.buckets(one, "7.68") == one.data.buckets[:1]
+    assert fitting.buckets(one) == one.data.buckets[-1:]
+    assert fitting.buckets(one, "all") == one.data.buckets
+    assert fitting.buckets(one, "7.68") == one.data.buckets[:1]
     with pytest.raises(ConfigError, match=r"7\.68, 15\.36, 30\.72"):
-        compiling.buckets(one, "30")
+        fitting.buckets(one, "30")
 
 
 def test_every_bucket_has_equal_hours():
@@ -112,11 +114,104 @@ def test_what_does_not_compile_is_a_row():
     mesh = jax.make_mesh(
         (1, 4, 1, 1), ("data", "fsdp", "tensor", "expert"), devices=jax.devices()[:4]
     )
-    held = compiling.flops.Sizes(4, 0, 0, 0, 127)
-    parts = {"params": 10 << 30, "opt": 20 << 30, "kv": 0}
-    more = dict(stage="lm", program="train", bucket=(0.0, 127, 4), compile_seconds=1.0)
-    row = compiling.row(None, parts, 1e15, held, mesh, topology, note="too large", **more)
+    held = flops.Sizes(4, 0, 0, 0, 127)
+    own = {"params": 10 << 30, "opt": 20 << 30, "kv": 0}
+    program = programs.Program("train", None, (), own, 1e15)
+    more = dict(stage="lm", bucket=(0.0, 127, 4), compile_seconds=1.0)
+    row = rows.row(None, program, held, mesh, topology, note="too large", **more)
     assert not row.fits and row.hbm_bytes["headroom"] == -(14 << 30)
-    assert "does not fit; too large" in compiling.describe(row)
-    assert "more chips" in compiling.cure(row)
-    json.loads(json.dumps(compiling.dataclasses.asdict(row), allow_nan=False))
+    assert "does not fit; too large" in rows.describe(row)
+    assert "more chips" in rows.cure(row)
+    json.loads(json.dumps(dataclasses.asdict(row), allow_nan=False))
+
+
+def test_a_ladder_of_pods():
+    def written(name):
+        return [(p.name, p.slices, p.chips) for p in topologies.ladder(topologies.CHIPS[name])]
+
+    assert written("v5p") == [
+        ("v5p:4x4x4", 1, 64),
+        ("v5p:4x8x8", 1, 256),
+        ("v5p:8x8x16", 1, 1024),
+        ("v5p:16x16x16", 1, 4096),
+    ]
+    assert written("v6e") == [
+        ("v6e:8x8", 1, 64),
+        ("v6e:16x16", 1, 256),
+        ("v6e:16x16", 4, 1024),
+        ("v6e:16x16", 16, 4096),
+    ]
+
+
+def test_a_stretched_stage_has_the_same_work_for_each_chip():
+    one = stages("seed_asr_ml:8b")["sft"]
+    larger = fitting.stretched(one, 4096, 128)
+    assert [b[2] for b in larger.data.buckets] == [32 * b[2] for b in one.data.buckets]
+    assert [b[:2] for b in larger.data.buckets] == [b[:2] for b in one.data.buckets]
+    with pytest.raises(ConfigError, match="4096 utterances on 96 chips"):
+        fitting.stretched(one, 64, 96)
+
+
+def a_row(**changes):
+    none = {field.name: None for field in dataclasses.fields(rows.Row)}
+    hbm = dict.fromkeys(("params", "opt", "kv", "act", "other", "headroom"), 1 << 30)
+    known = dict(stage="sft", program="train", bucket=(30.72, 240, 1024), mesh={"fsdp": 128})
+    known |= dict(hbm_bytes=hbm, fits=True, chips=128, step_seconds_bound=0.45, mfu_bound=0.8)
+    known |= dict(seconds={"ici": 0.09, "dcn": 0.0}, bytes_ici=5e9, bytes_dcn=0.0)
+    return rows.Row(**none | known | dict(compile_seconds=1.0, note="") | changes)
+
+
+def test_what_steps_cost():
+    assert rows.costs(a_row(), 1000, 0.0) == pytest.approx(
+        {"chip_hours_bound": 16.0, "chip_hours_usual": 16 / 0.6}
+    )
+    dollars = rows.costs(a_row(), 1000, 2.5)
+    assert dollars["dollars_bound"] == pytest.approx(40.0)
+    assert dollars["dollars_usual"] == pytest.approx(40 / 0.6)
+    assert rows.network_share(a_row()) == pytest.approx(0.2)
+
+
+def plan_of(monkeypatch, *arguments):
+    """`seedasr plan` with rows that nobody compiled: its exit code, and the pods asked for."""
+    asked = []
+
+    def plan(graph, pod, **options):
+        asked.append((pod.chips, options["given"] and options["given"].chips))
+        yield a_row(chips=pod.chips)
+        yield a_row(program="decode", chips=pod.chips)
+
+    monkeypatch.setattr(compiling, "plan", plan)
+    command = ["plan", "--config=seed_asr_ml:8b", "--topology=v5p:4x4x8", *arguments]
+    return cli.main(command), asked
+
+
+def test_prices_stand_behind_training(monkeypatch, capsys):
+    code, asked = plan_of(monkeypatch, "--price=2.5")
+    train, decode = capsys.readouterr().out.splitlines()
+    assert (code, asked) == (0, [(128, None)])
+    assert "60000 steps: 960 chip-hours ($2400), at 60 % of the bound 1600 ($4000)" in train
+    assert "chip-hours" not in decode
+    plan_of(monkeypatch, "--steps=1000", "--json")
+    train, decode = json.loads(capsys.readouterr().out)
+    assert (train["steps"], train["chip_hours_bound"]) == (1000, pytest.approx(16.0))
+    assert "dollars_bound" not in train and "steps" not in decode
+
+
+def test_scaling_takes_the_ladder_of_the_generation(monkeypatch, capsys):
+    code, asked = plan_of(monkeypatch, "--scaling")
+    assert (code, asked) == (0, [(n, 128) for n in (64, 256, 1024, 4096)])
+    told = capsys.readouterr().out
+    assert "sft on 4096 chips: step 0.450 s or more, of which the network works 20 %" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--price=-1"], "--price: expected at least 0, found -1.0"),
+        (["--steps=-2"], "--steps: expected at least 0, found -2"),
+        (["--scaling", "--bucket=all"], "leave --bucket out"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(arguments, told, monkeypatch, capsys):
+    code, _ = plan_of(monkeypatch, *arguments)
+    assert code == 2 and told in capsys.readouterr().err

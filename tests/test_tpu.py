@@ -7,7 +7,6 @@ import json
 import math
 import shlex
 
-import jax
 import pytest
 from test_readme import commands
 
@@ -15,7 +14,8 @@ from seedasr_jax import config
 from seedasr_jax.configs import common
 from seedasr_jax.launch import cli
 from seedasr_jax.plan import compile as compiling
-from seedasr_jax.plan import costs, hlo, topologies
+from seedasr_jax.plan import costs, fitting, hlo, programs, topologies
+from seedasr_jax.train import build
 
 RECIPE = """
 from seedasr_jax.configs import common, pods
@@ -121,15 +121,11 @@ def test_attention_is_splash_and_its_scores_are_never_whole():
     s.data = common.data((("manifest:none.jsonl", 1.0),), ((0.0, 2_047, 4),))
     stage = config.expand(c).stages["lm"]
     there = compiling.devices(topologies.parse("v5e:2x4"))
-    fitted = compiling.fit(stage, topologies.parse("v5e:2x4"))
-    built = compiling.build.build(fitted, compiling.TOKENS, 50_304, devices=there)
-    place = compiling.sharding.of_batch(built.mesh)
-    batch = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
-        compiling.batches.abstract(4, 0, 0, 0, 2_047),
-    )
-    state = compiling.sharding.placed(built.abstract, built.sharding)
-    found = hlo.Program(built.train_step().lower(state, batch).compile().as_text())
+    fitted = fitting.fit(stage, topologies.parse("v5e:2x4"))
+    built = build.build(fitted, fitting.TOKENS, 50_304, devices=there)
+    held = fitting.sizes(fitted, built.objective, fitted.data.buckets[0])
+    program = programs.train(built, held, 0.0)
+    found = hlo.Program(program.function.lower(*program.arguments).compile().as_text())
     kernels = [one.name for one, _, _ in costs.calls(found)]
     assert {name.split("_segmented")[0] for name in kernels} == {
         "splash_mha_fwd",

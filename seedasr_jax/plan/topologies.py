@@ -82,6 +82,18 @@ class Topology:
         return -(-math.prod(self.shape) // self.chip.hosts) * self.slices
 
 
+def ladder(chip: Chip, counts=(64, 256, 1024, 4096)) -> list[Topology]:
+    """Pods of a generation from small to large; of several slices where one is not large enough."""
+    found = []
+    for count in counts:
+        shape = max(
+            (s for s in chip.shapes if count % math.prod(s) == 0 and math.prod(s) <= count),
+            key=math.prod,
+        )
+        found.append(Topology(chip, shape, count // math.prod(shape)))
+    return found
+
+
 def parse(text: str, slices: int = 1) -> Topology:
     """A topology by shape, v5p:4x4x8, or by accelerator type, v5p-256.
 

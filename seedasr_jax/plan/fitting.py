@@ -1,0 +1,114 @@
+"""What a stage compiles on a topology: its mesh, its buckets, what a batch of them holds."""
+
+import dataclasses
+
+from flax import nnx
+import jax
+import numpy as np
+
+from seedasr_jax import config, flops
+from seedasr_jax.errors import ConfigError
+from seedasr_jax.models.acllm import Tokens
+from seedasr_jax.parallel import rules
+from seedasr_jax.plan.topologies import Topology
+from seedasr_jax.train import build, objectives
+
+PROMPT = 16  # tokens of an instruction
+TOKENS = Tokens(0, 1, 2)  # which ids they are changes nothing
+
+
+def fit(stage: config.Stage, topology: Topology, pinned=()) -> config.Stage:
+    """The stage with a mesh of the topology's size: data and fsdp are chosen.
+
+    fsdp takes as many devices of a slice as divide every parameter that it shares; data the rest.
+
+    Args:
+        stage: its `tensor` and `expert` stay.
+        topology: the pod.
+        pinned: axes that stay as they are.
+    """
+    given = stage.mesh
+    within = topology.device_count // topology.slices // (given.tensor * given.expert)
+    if "data" in pinned and "fsdp" not in pinned:
+        fsdp = -1
+    elif "fsdp" in pinned:
+        fsdp = given.fsdp
+    else:
+        fsdp = int(np.gcd(within, _shared(stage)))
+    data = given.data if "data" in pinned else -1
+    return dataclasses.replace(stage, mesh=dataclasses.replace(given, data=data, fsdp=fsdp))
+
+
+def _shared(stage) -> int:
+    """What divides every axis of a parameter that is shared over fsdp."""
+    one = dataclasses.replace(stage, mesh=config.Mesh(1, 1, 1, 1))
+    built = build.build(one, TOKENS, stage.vocab.size, devices=jax.devices()[:1])
+    expert = stage.mesh.expert
+    sizes = [
+        size // (expert if "expert" in places else 1)
+        for tree in (built.abstract.params, built.abstract.frozen)
+        for _, param in nnx.to_flat_state(tree)
+        for axis, size in zip(param.get_metadata("axes"), param.shape)
+        if "fsdp" in (places := rules.on(rules.RULES[axis]))
+    ]
+    return int(np.gcd.reduce(sizes))
+
+
+def known_layer(stage: config.Stage) -> config.Stage:
+    """The stage with some layer of its teacher, where a probe is yet to choose: 3/4 of its depth.
+
+    The paper's probe chose 25 of 32; which one it is changes no size.
+    """
+    if "probe" not in objectives.make(stage, TOKENS, 0).consults:
+        return stage
+    layer = -(-3 * stage.model.encoder.layers // 4)
+    quantizer = dataclasses.replace(stage.model.quantizer, layer=layer)
+    model = dataclasses.replace(stage.model, quantizer=quantizer)
+    return dataclasses.replace(stage, model=model)
+
+
+def buckets(stage: config.Stage, wanted: str = ""):
+    """The stage's buckets: the largest, all of them, or that of so many seconds.
+
+    Raises:
+        ConfigError: it has none of that length.
+    """
+    found = stage.data.buckets
+    if wanted == "all":
+        return found
+    if not wanted:
+        return found[-1:]
+    chosen = tuple(bucket for bucket in found if f"{bucket[0]:g}" == wanted)
+    if not chosen:
+        lengths = ", ".join(f"{seconds:g}" for seconds, _, _ in found)
+        raise ConfigError(f"--bucket={wanted}: expected all or one of {lengths}")
+    return chosen
+
+
+def sizes(stage: config.Stage, objective, bucket) -> flops.Sizes:
+    """What a batch of a bucket holds, full."""
+    seconds, tokens, rows = bucket
+    prompt = PROMPT if objective.prompted else 0
+    told = stage.data.contexts.tokens if objective.prompted else 0
+    hypotheses = stage.objective.get("hypotheses", 0)
+    return flops.Sizes(rows, round(seconds * 100), prompt, told, tokens, hypotheses)
+
+
+def stretched(stage: config.Stage, chips: int, given: int) -> config.Stage:
+    """The stage with as much work for each of `chips` as it has for each of `given`.
+
+    Raises:
+        ConfigError: a bucket that does not divide so.
+    """
+
+    def one(bucket):
+        seconds, tokens, utterances = bucket
+        if utterances * chips % given:
+            raise ConfigError(
+                f"a bucket of {utterances} utterances on {given} chips is no whole number of them"
+                f" on {chips}: choose a --topology of fewer chips, or a bucket that divides"
+            )
+        return seconds, tokens, utterances * chips // given
+
+    data = dataclasses.replace(stage.data, buckets=tuple(map(one, stage.data.buckets)))
+    return dataclasses.replace(stage, data=data)

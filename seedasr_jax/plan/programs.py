@@ -1,0 +1,156 @@
+"""What a stage runs on a pod: its training step, and encoder, prefill and a step of decoding.
+
+Dims: B utterances, U speech tokens, L layers, M cache slots, G key-value heads, K head width.
+"""
+
+import collections.abc
+import dataclasses
+
+from flax import nnx
+import jax
+from jax.sharding import NamedSharding, PartitionSpec
+import numpy as np
+
+from seedasr_jax import batch as batches
+from seedasr_jax import flops
+from seedasr_jax.audio import files
+from seedasr_jax.decode import prefill, recogniser
+from seedasr_jax.models.acllm import AcLLM
+from seedasr_jax.parallel import compiler, layout, rules, sharding
+from seedasr_jax.plan import fitting
+from seedasr_jax.train import build, optim
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """One jitted function with the shapes and places of its arguments."""
+
+    name: str
+    function: collections.abc.Callable
+    arguments: tuple
+    bytes: dict[str, int]  # of a device: params, opt, kv
+    flops: float  # useful, of one run
+    runs: int = 1  # that a batch takes
+
+
+def train(built: build.Built, held: flops.Sizes, seconds: float) -> Program:
+    """The training step.
+
+    Args:
+        built: the stage.
+        held: what the batch holds.
+        seconds: of each utterance.
+    """
+    stage = built.stage
+    state = sharding.placed(built.abstract, built.sharding)
+    sizes = (held.prompt, held.context, held.tokens, held.hypotheses)
+    useful = flops.train(stage, stage.vocab.size, built.objective.parts, held)
+    own = {
+        "params": bytes_of(state.params) + bytes_of(state.frozen),
+        "opt": bytes_of(state.opt_state),
+        "kv": 0,
+    }
+    arguments = (state, _batch(built, held, seconds, sizes))
+    return Program("train", built.train_step(), arguments, own, sum(useful.values()))
+
+
+def decoding(built: build.Built, held: flops.Sizes, seconds: float) -> list[Program]:
+    """`encode`, `prefill` and `decode`, greedy; none where the stage's model transcribes nothing.
+
+    Weights lie as in training, all matrices in the model's type. A cache has the batch's examples
+    over (data, fsdp, expert) and its heads over tensor. `decode` is the last step of a transcript.
+
+    Args:
+        built, held, seconds: as of `train`.
+    """
+    stage, parts = built.stage, built.objective.parts
+    if "greedy" not in recogniser.methods(parts):
+        return []
+    model, mesh = stage.model, built.mesh
+    graphdef, shapes = nnx.split(
+        nnx.eval_shape(
+            lambda: AcLLM(
+                model, fitting.TOKENS, stage.vocab.size, parts, remat="none", rngs=nnx.Rngs(0)
+            )
+        )
+    )
+    shapes = jax.eval_shape(
+        lambda state: optim.matrices(state, lambda x: x.astype(model.dtype)), shapes
+    )
+    state = sharding.placed(shapes, sharding.of_params(shapes, mesh))
+    batch = _batch(built, held, seconds, (held.prompt, held.context, 0, 0))
+    last = jax.ShapeDtypeStruct((held.utterances,), np.int32, sharding=sharding.of_batch(mesh))
+
+    def hear(state, batch):
+        with layout.over(mesh):
+            return prefill.hear(nnx.merge(graphdef, state), batch)
+
+    def begin(state, batch, speech):
+        with layout.over(mesh):
+            return prefill.begin(nnx.merge(graphdef, state), batch, speech, held.tokens + 1)
+
+    def follow(state, stream, last):
+        with layout.over(mesh):
+            return prefill.follow(nnx.merge(graphdef, state), stream, last)
+
+    def placed(tree):
+        return jax.tree.map(lambda x: _place(x, mesh), tree)
+
+    speech = placed(jax.eval_shape(hear, state, batch))
+    stream = placed(jax.eval_shape(begin, state, batch, speech))
+    scores = placed(jax.eval_shape(follow, state, stream, last)[0])
+    own = {"params": bytes_of(state), "opt": 0, "kv": 0}
+    filled = own | {"kv": bytes_of((stream.cache.k, stream.cache.v))}
+    rows, before = held.utterances, stream.prefix
+    heard = flops.forward(model, stage.vocab.size, set(parts) - {"decoder"}, held)
+    of_one = flops.decoder(model.decoder, before + held.tokens + 1)
+    of_one += flops.logits(model.decoder, stage.vocab.size)
+    of_one -= flops.decoder(model.decoder, before + held.tokens)
+
+    def jitted(function, out, **more):
+        places = jax.tree.map(lambda x: x.sharding, out)
+        options = compiler.options(sharding.of_batch(mesh))
+        return jax.jit(function, out_shardings=places, compiler_options=options, **more)
+
+    return [
+        Program("encode", jitted(hear, speech), (state, batch), own, sum(heard.values())),
+        Program(
+            "prefill",
+            jitted(begin, stream),
+            (state, batch, speech),
+            filled,
+            rows * flops.decoder(model.decoder, before),
+        ),
+        Program(
+            "decode",
+            jitted(follow, (scores, stream), donate_argnums=1),
+            (state, stream, last),
+            filled,
+            rows * of_one,
+            runs=held.tokens + 1,
+        ),
+    ]
+
+
+def bytes_of(tree) -> int:
+    """Of a device, of a tree of shapes with shardings."""
+    return sum(
+        int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(tree)
+    )
+
+
+def _batch(built, held, seconds, sizes):
+    batch = batches.abstract(held.utterances, round(seconds * files.RATE), *sizes)
+    place = sharding.of_batch(built.mesh)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), batch)
+
+
+def _place(x, mesh):
+    """Where an array of decoding lies: keys and values [L B M G K], scalars, [B ...]."""
+    if x.ndim == 5:
+        groups = "tensor" if x.shape[3] % mesh.shape["tensor"] == 0 else None
+        spec = PartitionSpec(None, rules.BATCH, None, groups, None)
+    else:
+        spec = PartitionSpec(*[rules.BATCH] * bool(x.ndim))
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, spec))

@@ -1,0 +1,96 @@
+"""The programs of a plan, run on fake devices: they decode as one device does."""
+
+from flax import nnx
+import jax
+import numpy as np
+import pytest
+import tiny
+
+from seedasr_jax import flops
+from seedasr_jax.decode import prefill
+from seedasr_jax.models.acllm import AcLLM
+from seedasr_jax.parallel import sharding
+from seedasr_jax.plan import fitting, programs
+from seedasr_jax.train import build
+
+SECONDS = 0.4
+PARTS = ("encoder", "converter", "decoder")
+
+
+@pytest.fixture(scope="module")
+def built():
+    """A stage that transcribes, on (data, fsdp, tensor) 2 x 2 x 2."""
+    mesh = {"mesh.data": 2, "mesh.fsdp": 2, "mesh.tensor": 2}
+    contexts = {"stages.only.data.contexts.tokens": 4}
+    stage = tiny.stage("sft", PARTS, PARTS[:2], objective=dict(ctc_weight=0.0), **mesh, **contexts)
+    return build.build(stage, fitting.TOKENS, stage.vocab.size)
+
+
+@pytest.fixture(scope="module")
+def held(built):
+    return fitting.sizes(built.stage, built.objective, built.stage.data.buckets[0])
+
+
+def test_what_is_planned_decodes_as_one_device_does(built, held):
+    encode, begin, follow = programs.decoding(built, held, SECONDS)
+    assert [p.name for p in (encode, begin, follow)] == ["encode", "prefill", "decode"]
+    size = built.stage.vocab.size
+    model = tiny.drawn(
+        lambda rngs: AcLLM(built.stage.model, fitting.TOKENS, size, PARTS, remat="none", rngs=rngs)
+    )
+    batch = tiny.batch(held.utterances, SECONDS, held.prompt, held.context, 0)
+    last = np.full(held.utterances, 1, np.int32)
+    speech = prefill.hear(model, batch)
+    stream = prefill.begin(model, batch, speech, held.tokens + 1)
+    expected, after = prefill.follow(model, stream, last)
+
+    def put(program, index, value):
+        places = jax.tree.map(lambda x: x.sharding, program.arguments[index])
+        return jax.device_put(value, places)
+
+    state = put(encode, 0, nnx.state(model))
+    over = put(encode, 1, batch)
+    found = encode.function(state, over)
+    np.testing.assert_allclose(found.x, speech.x, atol=1e-4)
+    cached = begin.function(state, over, found)
+    scores, cached = follow.function(state, cached, put(follow, 2, last))
+    np.testing.assert_allclose(scores, expected, atol=1e-4)
+    np.testing.assert_allclose(cached.cache.k, after.cache.k, atol=1e-4)
+    assert int(cached.cache.slot) == int(after.cache.slot)
+
+
+def test_a_cache_is_shared_by_examples_and_heads(built, held):
+    _, begin, follow = programs.decoding(built, held, SECONDS)
+    _, stream, _ = follow.arguments
+    slots = stream.cache.k.shape[2]
+    assert slots == stream.prefix + held.tokens + 1
+    whole = 2 * 2 * held.utterances * slots * 2 * 8 * 4  # k and v, layers, ..., float32
+    assert begin.bytes["kv"] == follow.bytes["kv"] == whole // 8
+    assert follow.runs == held.tokens + 1
+
+
+def test_useful_work_of_decoding_is_that_of_a_pass_over_all_of_it(built, held):
+    """Prefill and all steps, together: one causal pass over prefix and transcript."""
+    _, begin, follow = programs.decoding(built, held, SECONDS)
+    model, prefix = built.stage.model.decoder, follow.arguments[1].prefix
+    steps = [
+        flops.decoder(model, prefix + n + 1) - flops.decoder(model, prefix + n)
+        for n in range(held.tokens + 1)
+    ]
+    once = flops.decoder(model, prefix + held.tokens + 1)
+    assert begin.flops + held.utterances * sum(steps) == pytest.approx(held.utterances * once)
+    last = steps[-1] + flops.logits(model, built.stage.vocab.size)
+    assert follow.flops == pytest.approx(held.utterances * last)
+
+
+def test_a_stage_that_transcribes_nothing_has_no_decoding(held):
+    text = tiny.stage("lm", PARTS[2:], PARTS[2:])
+    alone = build.build(text, fitting.TOKENS, text.vocab.size)
+    assert programs.decoding(alone, held, 0.0) == []
+
+
+def test_arguments_lie_where_training_has_them(built, held):
+    state = programs.train(built, held, SECONDS).arguments[0]
+    assert jax.tree.map(lambda x: x.sharding, state) == built.sharding
+    batch = programs.train(built, held, SECONDS).arguments[1]
+    assert {x.sharding for x in jax.tree.leaves(batch)} == {sharding.of_batch(built.mesh)}
