@@ -13,8 +13,8 @@ SPEECH := $(if $(SEEDASR_TEST_SPEECH),$(abspath $(SEEDASR_TEST_SPEECH)))
 help:
 	@echo "make quickstart    train, score and use a small recogniser on speech made on the spot"
 	@echo "make test          the test suite"
-	@echo "make test-all      the same, the fault harness, live parity with PyTorch, plans for TPUs,"
-	@echo "                   and the page in a browser, which needs Chromium (apt-get install chromium)"
+	@echo "make test-all      the same, the fault harness, several processes, live parity with PyTorch, plans"
+	@echo "                   for TPUs, and the page in a browser, which needs Chromium (apt-get install chromium)"
 	@echo "make test-digits   the recipe digits, whole, on synthesised voices (ten minutes)"
 	@echo "make test-quickstart  the quickstart, whole: that it learns (half an hour)"
 	@echo "make lint          ruff"
@@ -42,7 +42,7 @@ test: install
 	$(BIN)/python -m pytest $(PYTEST) --cov --cov-report=term --cov-fail-under=85
 
 test-all: test install-parity
-	$(BIN)/python -m pytest $(PYTEST) --parity --faults --full --browser --rest
+	$(BIN)/python -m pytest $(PYTEST) --parity --faults --processes --full --browser --rest
 	$(BIN)/python -m pip install --quiet --no-build-isolation -e '.[tpu]'
 	$(BIN)/python -m pytest $(PYTEST) --tpu --rest
 

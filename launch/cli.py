@@ -13,6 +13,7 @@ from seedasr_jax.errors import ConfigError, UserError
 from seedasr_jax.launch import memory
 
 _OVERRIDE = re.compile(r"--config\.([\w.-]+)=(.*)", re.DOTALL)
+_MEMBER = ("process", "processes", "devices", "parent")  # flags that `launch local` gives `train`
 
 
 def main(arguments=None) -> int:
@@ -67,12 +68,19 @@ def parser() -> argparse.ArgumentParser:
         "seedasr train --config=digits:train.jsonl --workdir=runs/digits"
         " --config.stages.ctc.steps=2000",
     )
-    c.add_argument("--config", default="", metavar="NAME_OR_FILE[:ARG]", help="a recipe")
-    c.add_argument("--workdir", required=True, metavar="DIR", help="alone: resume what is there")
-    c.add_argument("--stage", default="", metavar="NAME", help="run this stage only")
-    c.add_argument(
-        "--from", default="", dest="again", metavar="STAGE", help="run it and its descendants again"
+    _training(c)
+    # How a process of a job that `launch` starts finds the others.
+    c.add_argument("--coordinator", default="", help=argparse.SUPPRESS)
+    for flag in _MEMBER:
+        c.add_argument(f"--{flag}", type=int, default=0, help=argparse.SUPPRESS)
+
+    launch = add(
+        "launch",
+        None,
+        "run `train` in several processes",
+        "seedasr launch local --processes=2 --config=digits:train.jsonl --workdir=runs/digits",
     )
+    _places(launch.add_subparsers(dest="place", required=True, metavar="PLACE"))
 
     c = add(
         "status",
@@ -178,6 +186,36 @@ def _add(holder, name, run, text, example):
     return command
 
 
+def _training(command):
+    """What is trained, and where it goes."""
+    command.add_argument("--config", default="", metavar="NAME_OR_FILE[:ARG]", help="a recipe")
+    command.add_argument(
+        "--workdir", required=True, metavar="DIR", help="alone: resume what is there"
+    )
+    command.add_argument("--stage", default="", metavar="NAME", help="run this stage only")
+    command.add_argument(
+        "--from", default="", dest="again", metavar="STAGE", help="run it and its descendants again"
+    )
+
+
+def _places(places):
+    c = _add(
+        places,
+        "local",
+        _launch_local,
+        "on this machine's CPU, in processes that find each other as those of a pod do",
+        "seedasr launch local --processes=2 --config=digits:train.jsonl --workdir=runs/digits",
+    )
+    c.add_argument("--processes", type=int, required=True, metavar="N", help="at least 1")
+    c.add_argument(
+        "--devices", type=int, default=1, metavar="D", help="of each; default: %(default)s"
+    )
+    c.add_argument(
+        "--restart", type=int, default=0, metavar="K", help="times, after a failure; default: 0"
+    )
+    _training(c)
+
+
 def _data_actions(actions):
     def add(name, run, text, example):
         action = _add(actions, name, run, text, example)
@@ -211,14 +249,29 @@ def _data_actions(actions):
 
 
 def _train(options):
+    graph = _graph(options)
+    from seedasr_jax.launch import runtime
+
+    with runtime.member(options.coordinator, **{key: getattr(options, key) for key in _MEMBER}):
+        from seedasr_jax.launch import run
+
+        return run.train(graph, options.workdir, only=options.stage, again=options.again)
+
+
+def _graph(options):
+    """The recipe's graph; None: that of the workdir."""
     from seedasr_jax.launch import recipes
 
     if not options.config and options.overrides:
         raise ConfigError("--config.KEY=VALUE changes a recipe: name it with --config")
-    graph = recipes.expand(options.config, options.overrides) if options.config else None
-    from seedasr_jax.launch import run
+    return recipes.expand(options.config, options.overrides) if options.config else None
 
-    return run.train(graph, options.workdir, only=options.stage, again=options.again)
+
+def _launch_local(options):
+    graph = _graph(options)
+    from seedasr_jax.launch import local
+
+    return local.run(graph, options)
 
 
 def _quickstart(options):

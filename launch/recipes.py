@@ -4,6 +4,7 @@ import ast
 import importlib
 import importlib.util
 import inspect
+import json
 import pathlib
 import pkgutil
 
@@ -12,6 +13,7 @@ from ml_collections import ConfigDict
 from seedasr_jax import config, configs
 from seedasr_jax.errors import ConfigError, nearest
 
+STORED = "config.json"  # of a workdir: the graph that it was started with
 HELPERS = ("common", "pods")  # modules of configs/ that are no recipe
 
 
@@ -111,6 +113,18 @@ def expand(spec: str, overrides: list[tuple[str, str]]) -> config.Graph:
         for path, text in overrides:
             override(recipe, path, text)
     return config.expand(recipe)
+
+
+def stored(workdir: pathlib.Path) -> config.Graph:
+    """The graph that a workdir was started with.
+
+    Raises:
+        ConfigError: it holds none.
+    """
+    path = workdir / STORED
+    if not path.exists():
+        raise ConfigError(f"{workdir} holds no {STORED}: name a recipe with --config")
+    return config.build(json.loads(path.read_text()), config.Graph)
 
 
 def copy(spec: str, path: pathlib.Path):

@@ -1,5 +1,6 @@
 """Composition root of training: joins core, data and config into stages that survive any kill."""
 
+import contextlib
 import dataclasses
 import functools
 import importlib
@@ -16,19 +17,21 @@ from seedasr_jax import config
 from seedasr_jax.data_pipelines import loader, sources
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import ConfigError, DataError, nearest
-from seedasr_jax.launch import lock, stage
+from seedasr_jax.launch import lock, recipes, runtime, stage
 from seedasr_jax.launch.progress import say
 from seedasr_jax.launch.stage import Job
 from seedasr_jax.text import prompts, vocab
 from seedasr_jax.train import graph, loop, objectives
 
-CONFIG, VOCAB = "config.json", "vocab"
+VOCAB = "vocab"
 
 
 class Stop:
     """Ctrl-C and SIGTERM ask the loop to save and stop; a second Ctrl-C ends at once."""
 
-    exit_code = 0
+    def __init__(self):
+        self.exit_code, self._wanted = 0, 0  # of all processes; of this one
+        self._agreed = runtime.Agreed(lambda: self._wanted)
 
     def __enter__(self):
         self.before = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
@@ -39,14 +42,15 @@ class Stop:
             signal.signal(number, handler)
 
     def _ask(self, number, _):
-        if self.exit_code and number == signal.SIGINT:
+        if self._wanted and number == signal.SIGINT:
             os._exit(130)
-        self.exit_code = 130 if number == signal.SIGINT else 75
+        self._wanted = 130 if number == signal.SIGINT else 75
         os.write(2, b"saving, then stopping\n")  # print may not be interrupted by itself
 
     def asked(self) -> bool:
-        """Whether a signal came."""
-        return bool(self.exit_code)
+        """Whether a signal came, to whichever process; all hear of it at the same call."""
+        self.exit_code = self._agreed()
+        return self.exit_code != 0
 
 
 def train(expanded: config.Graph | None, workdir, *, only="", again="") -> int:
@@ -66,14 +70,16 @@ def train(expanded: config.Graph | None, workdir, *, only="", again="") -> int:
         UserError: the workdir is being written by someone else; data that cannot be used.
     """
     workdir = pathlib.Path(workdir).resolve()
-    expanded = anchored(expanded) if expanded else stored(workdir)
+    expanded = anchored(expanded) if expanded else recipes.stored(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    with lock.hold(workdir), Stop() as stop:
-        job = prepare(expanded, workdir)
-        if again:
-            _set_aside(job, again)
-        _check_stale(job)
-        _write(workdir / CONFIG, config.to_dict(expanded))
+    with lock.hold(workdir) if runtime.is_first() else contextlib.nullcontext(), Stop() as stop:
+        with runtime.first_alone("prepare"):
+            job = prepare(expanded, workdir)
+            if again and runtime.is_first():
+                _set_aside(job, again)
+            _check_stale(job)
+            if runtime.is_first():
+                _write(workdir / recipes.STORED, config.to_dict(expanded))
         for name in _chosen(job, only):
             if stop.asked():
                 return stop.exit_code
@@ -86,18 +92,6 @@ def train(expanded: config.Graph | None, workdir, *, only="", again="") -> int:
             except loop.Stopped:
                 return stop.exit_code
     return 0
-
-
-def stored(workdir: pathlib.Path) -> config.Graph:
-    """The graph that a workdir was started with.
-
-    Raises:
-        ConfigError: it holds none.
-    """
-    path = workdir / CONFIG
-    if not path.exists():
-        raise ConfigError(f"{workdir} holds no {CONFIG}: name a recipe with --config")
-    return config.build(json.loads(path.read_text()), config.Graph)
 
 
 def anchored(expanded: config.Graph) -> config.Graph:
@@ -139,13 +133,13 @@ def prepare(expanded: config.Graph, workdir: pathlib.Path) -> Job:
     graph.check(expanded, lambda stage: _needed(objectives.make(stage, blank, 0)))
     tokenizer = _tokenizer(expanded, workdir)
     read = functools.cache(_content)
-    recipes = graph.recipes(
+    hashed = graph.recipes(
         expanded,
         tokenizer.hash,
         content=lambda spec, stage: read(spec, stage.run.cache or workdir / "cache"),
         outside=_outside,
     )
-    return Job(workdir, expanded, tokenizer, recipes)
+    return Job(workdir, expanded, tokenizer, hashed)
 
 
 def _needed(objective):
@@ -169,8 +163,8 @@ def _tokenizer(expanded, workdir):
         raise ConfigError("config.vocab: the stages of a graph share one; found several")
     (setting,) = settings
     folder, partial = workdir / VOCAB, workdir / f"{VOCAB}.partial"
-    if folder.exists() and (workdir / CONFIG).exists():
-        began = next(iter(stored(workdir).stages.values())).vocab
+    if folder.exists() and (workdir / recipes.STORED).exists():
+        began = next(iter(recipes.stored(workdir).stages.values())).vocab
         if setting == began:
             return vocab.open_vocabulary(folder)
     shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed

@@ -1,9 +1,32 @@
-"""What a process sets up once, before it computes."""
+"""What a process sets up before it computes, and how the processes of a job act as one.
 
+Dims: P processes.
+"""
+
+from collections.abc import Callable
+import contextlib
+import ctypes
 import hashlib
+import json
+import os
 import pathlib
+import signal
+import sys
+import traceback
 
 import jax
+from jax.experimental import multihost_utils
+import jax.numpy as jnp
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+import numpy as np
+from orbax.checkpoint import multihost
+
+from seedasr_jax.errors import UserError
+from seedasr_jax.launch.progress import say
+
+_PATIENCE = 24 * 3600  # seconds: the first process may be making hours of speech
+_PR_SET_PDEATHSIG = 1  # Linux, prctl(2)
+_BLOCK = 4096  # bytes: few sizes are few programs
 
 
 def keep_programs(cache) -> None:
@@ -25,3 +48,103 @@ def _processor() -> str:
         return "any"
     told = sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
     return hashlib.sha256("\n".join(told).encode()).hexdigest()[:8]
+
+
+@contextlib.contextmanager
+def member(coordinator: str, process: int, processes: int, devices: int, parent: int):
+    """Makes this process one of a job; nothing of JAX may have been used before.
+
+    What is raised inside ends the process at once: the others wait for it in a step, and leaving
+    in order would wait for them.
+
+    Args:
+        coordinator: HOST:PORT of process 0; empty: this one is alone.
+        process: number of this one.
+        processes: P.
+        devices: CPU devices to make here; 0: those that there are.
+        parent: number of the process that started this one and must not be outlived; 0: none.
+    """
+    if not coordinator:
+        yield
+        return
+    if parent:
+        _die_with(parent)
+    if devices:
+        jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_num_cpu_devices", devices)
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(coordinator, processes, process)
+    try:
+        pids = multihost_utils.process_allgather(np.array([os.getpid(), jax.local_device_count()]))
+        for index, (pid, count) in enumerate(pids.tolist()):
+            say(f"process_index {index} of {processes}: process {pid}, {count} devices")
+        yield
+    except UserError as error:
+        print(f"seedasr: {error}", file=sys.stderr, flush=True)
+        os._exit(error.exit_code)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+
+
+def _die_with(parent):
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was gone before
+        os._exit(1)
+
+
+def is_first() -> bool:
+    """Whether this process writes what one process writes."""
+    return jax.process_index() == 0
+
+
+def wait_for_all(what: str):
+    """Returns when every process is here; `what` differs each time."""
+    wait = multihost.get_barrier_sync_fn()  # of the coordinator: a collective would time out
+    wait(key=what, timeout_ms=_PATIENCE * 1000)
+
+
+@contextlib.contextmanager
+def first_alone(what: str):
+    """Runs the block on process 0, then on the others, which find what that one made."""
+    if not is_first():
+        wait_for_all(what)
+    yield
+    if is_first():
+        wait_for_all(what)
+
+
+def gathered(rows: list) -> list:
+    """The lists of all processes (JSON), joined in their order; every process calls it."""
+    if jax.process_count() == 1:
+        return rows
+    text = np.frombuffer(json.dumps(rows).encode(), np.uint8)
+    sizes = multihost_utils.process_allgather(np.array(text.size))  # [P]
+    room = -(-int(sizes.max()) // _BLOCK) * _BLOCK
+    texts = multihost_utils.process_allgather(np.pad(text, (0, room - text.size)))  # [P room]
+    return [row for line, size in zip(texts, sizes) for row in json.loads(line[:size].tobytes())]
+
+
+class Agreed:
+    """What the processes were asked: the same answer for all at the same call.
+
+    Signals come to each when they like. Every call takes a vote and returns the one before, so that
+    no step waits for another.
+    """
+
+    def __init__(self, asked: Callable[[], int]):
+        """Args: `asked`, what this process was asked, 0 for nothing."""
+        self._asked, self._vote = asked, None
+        mesh = jax.make_mesh((jax.device_count(),), ("all",), axis_types=(AxisType.Auto,))
+        self._place = NamedSharding(mesh, PartitionSpec("all"))
+        self._most = jax.jit(jnp.max, out_shardings=NamedSharding(mesh, PartitionSpec()))
+
+    def __call__(self) -> int:
+        """The largest of all processes; every process calls it equally often."""
+        if jax.process_count() == 1:
+            return self._asked()
+        own = np.full(jax.local_device_count(), self._asked(), np.int32)
+        before = self._vote
+        self._vote = self._most(jax.make_array_from_process_local_data(self._place, own))
+        return int(before) if before is not None else 0

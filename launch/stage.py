@@ -17,6 +17,7 @@ from seedasr_jax.errors import ConfigError
 from seedasr_jax.evaluate import sweep
 from seedasr_jax.launch import probe, runtime
 from seedasr_jax.launch.progress import Progress, say
+from seedasr_jax.parallel import sharding
 from seedasr_jax.text import vocab
 from seedasr_jax.train import build, graph, loop, objectives
 from seedasr_jax.train.metrics import Metrics, rewind
@@ -76,6 +77,7 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
             record, step=latest, position=latest, **checkpoints.note(folder, latest)
         )
         say(f"{name}: resumed at step {latest}")
+    share, shares = sharding.share(built.mesh)
     stream = loader.training(
         stage.data,
         job.vocab,
@@ -85,15 +87,17 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
         prompted=built.objective.prompted,
         clock=_clock(stage, job.vocab) if built.objective.timed else None,
         steps=stage.steps,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        process_index=share,
+        process_count=shares,
     )
     for task, reasons in stream.left_out.items():
         for reason, count in reasons.items():
             say(f"{name}: {task}: {count} utterances are left out: {reason}")
     folder.mkdir(parents=True, exist_ok=True)
     keeper = Keeper(folder, record, stage.run.keep, stream)
-    metrics = Metrics(folder, int(state.step), tensorboard=stage.run.tensorboard)
+    metrics = Metrics(
+        folder, int(state.step), tensorboard=stage.run.tensorboard, writes=runtime.is_first()
+    )
     objective, progress = built.objective, Progress(name, stage.steps)
     prepare = objective.rollout(built.graphdef, built.mesh, job.vocab)
     hooks = loop.Hooks(keeper.save, evaluator, stopping, progress, objective.summary, prepare)
@@ -101,6 +105,7 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     with stream, metrics, keeper:
         state = loop.run(built.train_step(), state, batches, metrics, stage, built.mesh, hooks)
     keeper.finish(state.params)
+    runtime.wait_for_all(f"{name} is finished")  # the next stage reads what process 0 wrote
     say(f"{name}: finished in {keeper.record.spent['seconds']:.0f} s")
 
 
@@ -181,13 +186,16 @@ class Keeper:
         self.before = {"hours": dict(record.hours), "spent": dict(record.spent)}
         self.notes, self.listed = {}, 0
         self.clock, self.cpu = time.monotonic(), time.process_time()
-        rewind(folder / SKIPPED, lambda row: row["step"] < record.step)
+        if runtime.is_first():
+            rewind(folder / SKIPPED, lambda row: row["step"] < record.step)
         self.settle()
 
     def __enter__(self):
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, kind, *_):
+        if kind is not None and kind is not loop.Stopped and jax.process_count() > 1:
+            return  # the others are still in a step and will not come along
         self.list_skipped()
         self.writer.close()
         self.settle()
@@ -200,11 +208,8 @@ class Keeper:
             for task, more in self.stream.hours.items()
         }
         seconds = time.monotonic() - self.clock
-        spent = {
-            "seconds": seconds,
-            "cpu_seconds": time.process_time() - self.cpu,
-            "chip_seconds": seconds * jax.device_count(),
-        }
+        spent = {"seconds": seconds, "cpu_seconds": time.process_time() - self.cpu}
+        spent["chip_seconds"] = seconds * jax.device_count()
         spent = {k: self.before["spent"].get(k, 0.0) + v for k, v in spent.items()}
         self.notes[step] = {"hours": self.before["hours"] | hours, "spent": spent}
         self.writer.save(step, state, self.notes[step])
@@ -216,16 +221,18 @@ class Keeper:
         if step in self.notes:
             changes |= self.notes[step] | {"step": step, "position": step}
         self.record = dataclasses.replace(self.record, **changes)
-        if jax.process_index() == 0:
+        if runtime.is_first():
             checkpoints.write(self.folder, self.record)
 
     def list_skipped(self):
-        """Adds what the stream skipped since the last call to skipped.jsonl."""
-        rows = self.stream.skipped[self.listed :]
-        self.listed += len(rows)
-        if rows:
+        """Adds what all processes skipped since the last call to skipped.jsonl, in order."""
+        own = self.stream.skipped[self.listed :]
+        self.listed += len(own)
+        # Processes that share a row (its width lies over them) all skip it.
+        rows = {(row["step"], row["position"]): row for row in runtime.gathered(own)}
+        if rows and runtime.is_first():
             with open(self.folder / SKIPPED, "a", encoding="utf-8") as file:
-                file.writelines(json.dumps(row) + "\n" for row in rows)
+                file.writelines(json.dumps(rows[place]) + "\n" for place in sorted(rows))
 
     def finish(self, params):
         """Declares the stage finished; all is saved."""

@@ -1,9 +1,9 @@
 """Hostile settings for every test: silent broadcasting raises, our own warnings are errors.
 
 Eight fake devices, so that every test may shard. `--parity` adds the tests that need PyTorch,
-`--faults`, `--full`, `--digits` and `--quickstart` those that take minutes, `--browser` those that
-look at a page with Chromium, `--tpu` those that compile for TPUs, SEEDASR_TEST_SPEECH those on real
-recordings. `--rest` leaves out all others.
+`--faults`, `--processes`, `--full`, `--digits` and `--quickstart` those that take minutes,
+`--browser` those that look at a page with Chromium, `--tpu` those that compile for TPUs,
+SEEDASR_TEST_SPEECH those on real recordings. `--rest` leaves out all others.
 """
 
 import importlib.metadata
@@ -21,6 +21,7 @@ import pytest  # noqa: E402
 ONLY_WITH = {
     "test_parity.py": "parity",
     "test_more_faults.py": "faults",
+    "test_processes.py": "processes",
     "test_page.py": "browser",
     "test_digits.py": "digits",
     "test_quickstart.py": "full",
@@ -33,13 +34,14 @@ SPEECH = "SEEDASR_TEST_SPEECH"
 
 
 def pytest_addoption(parser):
-    """Adds --parity, --faults, --full, --digits, --quickstart, --browser, --tpu and --rest."""
+    """Adds the options of ONLY_WITH, and --rest."""
     parser.addoption(
         "--parity",
         action="store_true",
         help="also compare with PyTorch and transformers, which must be installed (extra: parity)",
     )
     parser.addoption("--faults", action="store_true", help="also kill training ten times more")
+    parser.addoption("--processes", action="store_true", help="also train in 1, 2, 4 processes")
     parser.addoption("--full", action="store_true", help="also the quickstart, the README")
     parser.addoption("--digits", action="store_true", help="also the recipe digits whole")
     parser.addoption("--quickstart", action="store_true", help="also the quickstart whole")

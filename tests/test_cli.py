@@ -23,6 +23,7 @@ SEEDASR = [sys.executable, "-m", "seedasr_jax.launch.cli"]
 COMMANDS = [
     "quickstart",
     "train",
+    "launch",
     "status",
     "plan",
     "eval",
@@ -31,7 +32,7 @@ COMMANDS = [
     "configs",
     "data",
 ]
-ACTIONS = [["data", "stats"], ["data", "validate"], ["data", "vocab"]]
+ACTIONS = [["launch", "local"], ["data", "stats"], ["data", "validate"], ["data", "vocab"]]
 
 
 def help_of(capsys, *command):

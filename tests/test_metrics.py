@@ -95,3 +95,10 @@ def test_tensorboard_events(tmp_path):
     found = sorted({event for path in files for event in events(path)})
     assert [(s, v) for s, tag, v in found if tag == "loss"] == [(n, 0.5 * n) for n in (1, 2, 3, 4)]
     assert {tag for _, tag, _ in found} == {"step", "loss", "host/speed"}
+
+
+def test_a_process_that_does_not_write_keeps_the_time(tmp_path):
+    with metrics.Metrics(tmp_path, 0, tensorboard=True, writes=False) as m:
+        m.write(1, {"loss": 1.0}, {})
+        assert m.speed(1) > 0
+    assert not list(tmp_path.iterdir())

@@ -15,7 +15,10 @@ from seedasr_jax.data_pipelines.synth.digits import DIGITS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # A training is cut short; everything else runs as written.
-SHORT = {"train": ["--config.scale_steps=0.005"]}
+SHORT = {
+    "train": ["--config.scale_steps=0.005"],
+    "launch": ["--config.scale_steps=0.005", "--stage=lm", "--config.run.cache=runs/mine/cache"],
+}
 
 
 def commands(planned=False):

@@ -15,7 +15,7 @@ import workdirs
 from seedasr_jax import checkpoint, config
 from seedasr_jax.audio import files
 from seedasr_jax.errors import ConfigError, DataError, UserError
-from seedasr_jax.launch import lock, run, stage
+from seedasr_jax.launch import lock, recipes, run, stage
 from seedasr_jax.train.metrics import read
 
 
@@ -120,7 +120,7 @@ def test_a_changed_recipe_is_refused_key_by_key(trained, workdir):
 def test_run_settings_change_freely(trained, workdir):
     changes = dict(run__log_every=1, run__keep=5, run__accum=2, stages__sft__eval__every=3)
     assert run.train(trained.graph(**changes), workdir) == 0
-    assert run.stored(workdir).stages["lm"].run.log_every == 1
+    assert recipes.stored(workdir).stages["lm"].run.log_every == 1
 
 
 def test_a_moved_manifest_is_the_same_and_a_changed_one_is_not(trained, workdir, tmp_path):
@@ -422,7 +422,7 @@ class Stream:
         self.skipped, self.hours = [], {"task": 0.0}
 
     def see(self, step):
-        self.skipped.append({"step": step, "id": f"bad-{step}"})
+        self.skipped.append({"step": step, "position": 0, "id": f"bad-{step}"})
         self.hours["task"] += 1.0
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from seedasr_jax import config
 from seedasr_jax.batch import Batch
+from seedasr_jax.checkpoint import trees
 from seedasr_jax.decode import greedy
 from seedasr_jax.decode import methods as named
 from seedasr_jax.decode import search as searching
@@ -112,7 +113,8 @@ class Recogniser:
         alpha = np.float32(way.alpha) if way.alpha else None
         options = dict(kind=way.kind, how=way.search, tokens=tokens)
         found = self._decode(self.state, batch, alpha, **options)
-        ids, length, logprobs = (np.asarray(x) for x in (found.ids, found.length, found.logprobs))
+        found = (found.ids, found.length, found.logprobs)
+        ids, length, logprobs = (trees.to_host(x) for x in found)
         out = []
         for row, weight in enumerate(np.asarray(batch.weight)):
             count = int(length[row]) if weight else 0

@@ -3,6 +3,8 @@
 Dims: B global batch.
 """
 
+import math
+
 from flax import nnx
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
@@ -10,6 +12,7 @@ import numpy as np
 
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.parallel import rules
+from seedasr_jax.parallel.mesh import AXES
 
 
 def of_params(params: nnx.State, mesh):
@@ -79,13 +82,48 @@ def check_batch(utterances: int, mesh, accum: int):
     Raises:
         ConfigError: names the nearest number of utterances that does.
     """
-    parts = accum * int(np.prod([mesh.shape[axis] for axis in rules.BATCH]))
+    parts = accum * math.prod(mesh.shape[axis] for axis in rules.BATCH)
     if utterances % parts:
         above = -(-utterances // parts) * parts
         raise ConfigError(
             f"a bucket of {utterances} utterances does not divide by mesh.data x mesh.fsdp x"
             f" mesh.expert x run.accum = {parts}; the nearest that does is {above}"
         )
+
+
+def share(mesh) -> tuple[int, int]:
+    """Which of how many equal shares of a batch's rows this process holds.
+
+    Raises:
+        ConfigError: see `shares`.
+    """
+    owners = np.vectorize(lambda device: device.process_index)(mesh.devices)
+    return shares(owners)[jax.process_index()]
+
+
+def shares(owners: np.ndarray) -> dict[int, tuple[int, int]]:
+    """Which of how many equal shares of a batch's rows each process holds.
+
+    Processes over which the width of a row lies hold the same.
+
+    Args:
+        owners: the process of each device, by the axes of a mesh.
+
+    Raises:
+        ConfigError: some hold rows in part the same.
+    """
+    sizes = dict(zip(AXES, owners.shape))
+    grid = [size if axis in rules.BATCH else 1 for axis, size in sizes.items()]
+    rows = np.broadcast_to(np.arange(math.prod(grid)).reshape(grid), owners.shape)
+    held = {owner: tuple(np.unique(rows[owners == owner])) for owner in np.unique(owners).tolist()}
+    places = sorted(set(held.values()))
+    if sum(map(len, places)) != math.prod(grid):
+        raise ConfigError(
+            f"mesh.tensor={sizes['tensor']}, mesh.expert={sizes['expert']}: some of {len(held)}"
+            " processes would hold the rows of a batch in part the same; expected"
+            f" mesh.tensor x mesh.expert to divide the {owners.size // len(held)} devices of each"
+        )
+    return {owner: (places.index(own), len(places)) for owner, own in held.items()}
 
 
 def put_batch(batch, mesh):

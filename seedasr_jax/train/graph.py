@@ -8,7 +8,7 @@ from seedasr_jax import config
 from seedasr_jax.errors import ConfigError, nearest
 
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*")
-_TAKEN = ("fresh", "vocab", "cache")  # what else `init` or a workdir holds
+_TAKEN = ("fresh", "vocab", "cache", "logs")  # what else `init` or a workdir holds
 _AT_LEAST_1 = ("accum", "log_every", "save_every", "keep")
 
 

@@ -31,13 +31,17 @@ def peak_memory_gib() -> float:
 class Metrics:
     """Writer of one stage: each step once, in order, whatever was killed and resumed."""
 
-    def __init__(self, folder: pathlib.Path, step: int, *, tensorboard: bool):
-        """Rows after `step`, where the stage resumes, are dropped: they will be written again."""
-        path = folder / "metrics.jsonl"
-        rewind(path, lambda row: row["step"] <= step)
-        self.file = open(path, "a")  # noqa: SIM115  (closed by __exit__)
-        self.events = None
-        if tensorboard:
+    def __init__(self, folder: pathlib.Path, step: int, *, tensorboard: bool, writes: bool = True):
+        """Rows after `step`, where the stage resumes, are dropped: they will be written again.
+
+        Without `writes`, as on all processes of a job but one, it only keeps the time.
+        """
+        self.file = self.events = None
+        if writes:
+            path = folder / "metrics.jsonl"
+            rewind(path, lambda row: row["step"] <= step)
+            self.file = open(path, "a")  # noqa: SIM115  (closed by __exit__)
+        if writes and tensorboard:
             self.events = SummaryWriter(
                 str(folder), purge_step=step + 1, filename_suffix=f".from-{step}"
             )
@@ -45,6 +49,8 @@ class Metrics:
 
     def write(self, step: int, terms: dict, host: dict):
         """Writes a row; `host` is what was measured on the machine, written under host/."""
+        if self.file is None:
+            return
         row = {"step": step} | flat(terms) | {f"host/{k}": v for k, v in host.items()}
         self.file.write(json.dumps(row) + "\n")
         self.file.flush()
@@ -63,7 +69,8 @@ class Metrics:
         return self
 
     def __exit__(self, *error):
-        self.file.close()
+        if self.file is not None:
+            self.file.close()
         if self.events is not None:
             self.events.close()
 

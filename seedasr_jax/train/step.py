@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from seedasr_jax.parallel import compiler, layout
+from seedasr_jax.parallel import compiler, layout, sharding
 
 
 def make_train_step(graphdef, objective, tx, state_sharding, batch_sharding, accum=1):
@@ -57,7 +57,9 @@ def make_train_step(graphdef, objective, tx, state_sharding, batch_sharding, acc
         )
         return state, terms | {"weights": weights, "grad_norm": norm}
 
-    ins, outs = (state_sharding, batch_sharding), (state_sharding, None)
+    # Every process logs the terms: they lie on all devices.
+    everywhere = sharding.replicated(batch_sharding.mesh)
+    ins, outs = (state_sharding, batch_sharding), (state_sharding, everywhere)
     return jax.jit(
         train_step,
         donate_argnums=0,

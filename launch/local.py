@@ -1,0 +1,190 @@
+"""`seedasr launch local`: one training in several processes of this machine, as on a pod.
+
+Each runs `seedasr train` with devices of its own (threads of XLA:CPU) and finds the others at a
+port of the loopback; all log to WORKDIR/logs/process-I.log, the first to the terminal too. They
+live and die together, and what follows is read off their exit code.
+
+Dims: N processes, D devices of each.
+"""
+
+import contextlib
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import jax
+import numpy as np
+
+from seedasr_jax import config
+from seedasr_jax.errors import ConfigError
+from seedasr_jax.launch import recipes
+from seedasr_jax.launch.progress import say
+from seedasr_jax.parallel import mesh as meshes
+from seedasr_jax.parallel import sharding
+
+LOGS = "logs"
+FAILED, PREEMPTED, HUNG, INTERRUPTED = 1, 75, 76, 130
+_FREE = (PREEMPTED, HUNG)  # tried again as often as it takes; see --restart for FAILED
+_IN_ORDER = (0, PREEMPTED, INTERRUPTED)  # left by all: each gets the time it needs
+_LOOK = 0.05  # seconds between looks at the processes
+
+
+def run(graph: config.Graph | None, options) -> int:
+    """Trains until done, or until another try is of no use.
+
+    Args:
+        graph: the recipe, or None for that of the workdir.
+        options: of the command.
+
+    Returns:
+        The exit code of the last try.
+
+    Raises:
+        ConfigError: numbers below 1, or a mesh or bucket that does not lie on N x D devices.
+    """
+    for flag, least in (("processes", 1), ("devices", 1), ("restart", 0)):
+        if (found := getattr(options, flag)) < least:
+            raise ConfigError(f"--{flag}: expected at least {least}, found {found}")
+    workdir = pathlib.Path(options.workdir)
+    check(graph or recipes.stored(workdir), options.processes, options.devices)
+    (workdir / LOGS).mkdir(parents=True, exist_ok=True)
+    again = [f"--from={options.again}"] if options.again else []
+    failures = 0
+    with Signals() as signals:
+        while True:
+            code = _try(_command(options) + again, options, workdir / LOGS, signals)
+            failures += code == FAILED
+            retry = code in _FREE or (code == FAILED and failures <= options.restart)
+            if signals.came or not retry:
+                return code
+            say(f"launch: exit code {code}, starting again")
+            again = []  # what it replaces is set aside already
+
+
+def check(graph: config.Graph, processes: int, devices: int):
+    """Checks meshes and buckets against N processes of D devices, before any of them starts.
+
+    Raises:
+        ConfigError: names stage, numbers and cure.
+    """
+    for name, stage in graph.stages.items():
+        try:
+            sizes = meshes.sizes(stage.mesh, processes * devices)
+            mesh = jax.sharding.AbstractMesh(sizes, meshes.AXES)
+            for _, _, utterances in stage.data.buckets:
+                sharding.check_batch(utterances, mesh, stage.run.accum)
+            sharding.shares(np.arange(processes * devices).reshape(sizes) // devices)
+        except ConfigError as error:
+            raise ConfigError(
+                f"stage {name!r} on {processes} processes of {devices} devices: {error}"
+            ) from error
+
+
+def _command(options):
+    """`seedasr train` with what `launch local` was given of it."""
+    command = [sys.executable, "-m", "seedasr_jax.launch.cli", "train"]
+    command.append(f"--workdir={options.workdir}")
+    command += [f"--config={options.config}"] if options.config else []
+    command += [f"--stage={options.stage}"] if options.stage else []
+    return command + [f"--config.{key}={value}" for key, value in options.overrides]
+
+
+class Signals:
+    """Hands SIGINT and SIGTERM on to the processes, which save and leave together."""
+
+    def __init__(self):
+        self.came, self.children = 0, ()
+
+    def __enter__(self):
+        self.before = {s: signal.signal(s, self.hand_on) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def hand_on(self, number, _=None):
+        """Sends a signal to all processes."""
+        self.came = number
+        for child in self.children:
+            child.send_signal(number)
+
+
+def _try(command, options, logs, signals) -> int:
+    """Starts the processes and waits for them; none is left behind. Returns their exit code."""
+    flags = [
+        f"--coordinator=127.0.0.1:{_free_port()}",
+        f"--processes={options.processes}",
+        f"--devices={options.devices}",
+        f"--parent={os.getpid()}",
+    ]
+    with contextlib.ExitStack() as stack:
+        files = [
+            stack.enter_context(open(logs / f"process-{index}.log", "ab", buffering=0))
+            for index in range(options.processes)
+        ]
+        children = signals.children = []
+        stack.callback(_end, children)
+        for index, file in enumerate(files):
+            child = subprocess.Popen(
+                [*command, *flags, f"--process={index}"],
+                stdin=subprocess.DEVNULL,
+                stdout=file if index else subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a terminal's Ctrl-C comes through us, once
+            )
+            children.append(child)
+        if signals.came:  # before there were all
+            signals.hand_on(signals.came)
+        lines = threading.Thread(target=_show, args=(children[0].stdout, files[0]))
+        lines.start()
+        code = _wait(children, signals)
+        _end(children)
+        lines.join()
+        return code
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def _show(lines, file):
+    """Copies the lines of the first process to its log and to the terminal."""
+    for line in lines:
+        file.write(line)
+        with contextlib.suppress(BrokenPipeError):  # who reads the terminal's copy may leave
+            sys.stderr.buffer.write(line)
+            sys.stderr.buffer.flush()
+
+
+def _wait(children, signals) -> int:
+    """Waits until all are done in order, or one is not; returns the exit code of the job."""
+    while True:
+        codes = [child.poll() for child in children]
+        failed = [code for code in codes if code is not None and code not in _IN_ORDER]
+        if failed:
+            # Who loses another fails for that, with 1: any other code says more.
+            code = max(failed, key=lambda code: (code > FAILED, code < 0, -code))
+            index = codes.index(code)
+            log = f"{LOGS}/process-{index}.log"
+            say(f"launch: process {index} ended with {code} (its log: {log}), stopping the others")
+            if code == -signals.came:
+                return PREEMPTED if signals.came == signal.SIGTERM else INTERRUPTED
+            return max(code, FAILED)
+        if None not in codes:
+            return max(codes)
+        time.sleep(_LOOK)
+
+
+def _end(children):
+    for child in children:
+        if child.poll() is None:
+            child.kill()
+        child.wait()

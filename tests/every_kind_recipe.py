@@ -1,0 +1,46 @@
+"""Tones through a stage of every kind, three steps of each, for runs in several processes.
+
+seedasr train --config=tests/every_kind_recipe.py:tones.jsonl --workdir=runs/every
+"""
+
+import ssl_recipe
+import tones_recipe
+
+from seedasr_jax.configs import common
+
+STEPS = 3
+
+
+def get_config(manifest):
+    """`manifest`: path of what tones.py wrote, with keywords; `speech.jsonl` beside it."""
+    c = tones_recipe.get_config(manifest).unlock()
+    c.imports = ("reads", "compiled_once")
+    c.run.update(log_every=1, save_every=2, tensorboard=False)
+    # Nine programs are compiled: what makes one longer and no other kind of program is left out.
+    c.model.encoder.update(bias=False, kernel=3)
+    c.model.small.update(speech_positions="frames", transcript_position=0)
+    c.model.quantizer = dict(codes=32, width=8, layer=0)
+    c.stages.ctc.augment = common.no_augment()
+    c.stages.ctc.eval.every = 0
+    del c.stages["sft"]
+    for name, stage in ssl_recipe.get_config(manifest).stages.items():
+        c.stages[name] = stage
+    parts = ("encoder", "converter", "decoder")
+    for name, sources in (
+        ("sft", ("ctc", "fresh", "lm")),
+        ("context_sft", ("sft",) * 3),
+        ("rl", ("context_sft",) * 3),
+    ):
+        s = c.stages[name] = common.stage(name, STEPS)
+        s.init, s.trains = dict(zip(parts, sources)), ("converter",)
+        s.objective = dict(ctc_weight=0.0)
+        s.data, s.optim = common.copy(c.stages.ctc.data), c.stages.ctc.optim
+    c.stages.sft.trains = ("encoder", "converter")
+    for name in ("context_sft", "rl"):
+        c.stages[name].data.contexts = dict(tokens=4, plain=0.3, irrelevant=0.3, distractors=1)
+    c.stages.rl.objective = dict(
+        ce_weight=0.01, hypotheses=2, temperature=1.0, keyword_weight=2.0, unit="word"
+    )
+    for stage in c.stages.values():
+        stage.steps = STEPS
+    return c.lock()

@@ -1,0 +1,194 @@
+"""One training in one, two and four processes: the same bits, the same files. Minutes: --processes.
+
+N processes x D devices, over which every stage's mesh lies.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+
+import faults
+import launched
+import pytest
+import recordings
+import tones
+import workdirs
+
+from seedasr_jax import checkpoint
+from seedasr_jax.launch import run
+from seedasr_jax.train.metrics import read
+
+EVERY = pathlib.Path(__file__).parent / "every_kind_recipe.py"
+LAYOUTS = ((1, 8), (2, 4), (4, 2))
+KINDS = {"ssl1", "probe", "kmeans", "ssl2", "ctc", "lm", "sft", "context_sft", "rl"}
+
+
+@pytest.fixture(scope="module")
+def every(tmp_path_factory):
+    """{N: folder} of a stage of every kind on 8 devices of N processes."""
+    folder = tmp_path_factory.mktemp("every")
+    manifest = tones.write(folder / "data", 12)
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    recordings.manifest(manifest, [r | {"keywords": r["text"].split()[:1]} for r in rows])
+    recordings.manifest(manifest.with_name("speech.jsonl"), [{"audio": r["audio"]} for r in rows])
+    for processes, devices in LAYOUTS:
+        flags = [f"--config={EVERY}:{manifest}", "--workdir=workdir"]
+        launched.run(folder / str(processes), processes, devices, *flags)
+    return {processes: folder / str(processes) for processes, _ in LAYOUTS}
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_parameters_are_the_same_bits_on_any_processes(every, kind):
+    one, *others = (folder / "workdir" / kind for folder in every.values())
+    state, rows = workdirs.everything(one), faults.rows(one / "metrics.jsonl")
+    assert any(name.startswith("params.") for name in state)
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    for other in others:
+        assert workdirs.everything(other) == state
+        assert faults.rows(other / "metrics.jsonl") == rows
+        assert checkpoint.read(other).hashes == checkpoint.read(one).hashes
+        assert checkpoint.read(other).parents == checkpoint.read(one).parents
+
+
+def test_stages_are_of_every_kind(every):
+    stages = json.loads((every[1] / "workdir/config.json").read_text())["stages"]
+    assert {stage["kind"] for stage in stages.values()} == KINDS
+
+
+def test_each_utterance_is_read_once(every):
+    whole = read(every[1] / "reads-0.jsonl")
+    assert len(whole) == len(KINDS) * 3
+    assert all(len(set(row["ids"])) == 8 for row in whole[::3])  # a first batch: no row twice
+    for processes, _ in LAYOUTS[1:]:
+        parts = [read(every[processes] / f"reads-{n}.jsonl") for n in range(processes)]
+        assert {len(part) for part in parts} == {len(whole)}
+        for row, *shares in zip(whole, *parts):
+            assert [len(share["ids"]) for share in shares] == [8 // processes] * processes
+            for key in ("places", "ids"):
+                assert [one for share in shares for one in share[key]] == row[key]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_the_log_names_every_process(every, processes):
+    members = launched.members(launched.log(every[processes]))
+    assert [member[:2] for member in members] == [(n, processes) for n in range(processes)]
+    assert len({pid for _, _, pid in members}) == processes
+    for index in range(processes):
+        log = every[processes] / f"workdir/logs/process-{index}.log"
+        assert launched.members(log) == members
+
+
+# A stage that is started in one number of processes and goes on in another.
+
+STEPS = 30
+CHANGES = {
+    "run.log_every": 1,
+    "run.save_every": 5,
+    "run.keep": 10,
+    "run.tensorboard": False,
+    "stages.ctc.steps": STEPS,
+    "stages.ctc.optim.lr": 1e-3,
+    "stages.ctc.eval.every": 0,
+}
+
+
+def flags(manifest, imports=("compiled_once",)):
+    changes = (CHANGES | {"imports": imports}).items()
+    config = f"--config={tones.RECIPE}:{manifest}"
+    return [config, "--stage=ctc", "--workdir=workdir", *(f"--config.{k}={v}" for k, v in changes)]
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    """Of tones; one recording is missing."""
+    folder = tmp_path_factory.mktemp("data")
+    path = tones.write(folder, 40)
+    (folder / "audio-0/t033.wav").unlink()
+    return path
+
+
+@pytest.fixture(scope="module")
+def one(manifest, tmp_path_factory):
+    """In one process of two devices."""
+    folder = tmp_path_factory.mktemp("one")
+    launched.run(folder, 1, 2, *flags(manifest))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def killed(manifest, tmp_path_factory):
+    """In two processes of one device: first the job was killed, then one of them, then none."""
+    folder = tmp_path_factory.mktemp("killed")
+    paced = flags(manifest, ("compiled_once", "paced"))  # time to strike in
+
+    def pids():
+        return [pid for _, _, pid in launched.members(launched.log(folder))]
+
+    job = launched.start(folder, 2, 1, *paced)
+    launched.says(folder, f"ctc 7/{STEPS}")
+    job.kill()  # it can tell nobody
+    job.wait()
+    launched.until(lambda: all(map(launched.gone, pids())), folder)
+
+    job = launched.start(folder, 2, 1, "--restart=1", *paced)
+    launched.says(folder, f"ctc 12/{STEPS}")
+    assert len(pids()) == 4
+    os.kill(pids()[3], signal.SIGKILL)
+    assert job.wait() == 0, launched.log(folder).read_text()
+    launched.says(folder, "process 1 ended with -9")
+    assert len(pids()) == 6  # started again, once
+    assert all(map(launched.gone, pids()))
+    return folder
+
+
+def test_what_was_killed_ends_with_the_same_bits(one, killed):
+    one, other = (folder / "workdir/ctc" for folder in (one, killed))
+    assert workdirs.everything(one) == workdirs.everything(other)
+    for name in ("metrics.jsonl", "skipped.jsonl"):
+        assert faults.rows(one / name) == faults.rows(other / name) != []
+
+
+def cut(source, folder, step):
+    """A copy of a finished job as it was when `step` was its newest checkpoint."""
+    shutil.copytree(source, folder)
+    stage = folder / "workdir/ctc"
+    for path in (stage / "checkpoints").iterdir():
+        if int(path.name) > step:
+            shutil.rmtree(path)
+    (stage / "metrics.jsonl").unlink()  # what stands there later is new
+    record = json.loads((stage / "stage.json").read_text())
+    (stage / "stage.json").write_text(json.dumps(record | {"state": "running"}))
+    return folder
+
+
+def agrees(source, folder, step):
+    """Whether a job that went on from `step` has the losses of its source for 20 steps more."""
+    logs = [read(each / "workdir/ctc/metrics.jsonl") for each in (source, folder)]
+    assert logs[1][0]["step"] == step + 1
+    steps = range(step + 1, step + 21)
+    expected, found = ({r["step"]: r["loss"] for r in rows if r["step"] in steps} for rows in logs)
+    assert len(set(expected.values())) == 20
+    assert found == pytest.approx(expected, rel=1e-5)
+    skipped = [faults.rows(each / "workdir/ctc/skipped.jsonl") for each in (source, folder)]
+    assert skipped[0] == skipped[1] != []
+
+
+def test_checkpoints_of_one_and_two_processes_go_on_in_four_and_back(
+    one, killed, manifest, tmp_path
+):
+    for source, name in ((one, "one-four"), (killed, "two-four")):
+        four = cut(source, tmp_path / name, 5)
+        launched.run(four, 4, 1, *flags(manifest))
+        agrees(source, four, 5)
+
+    back = cut(four, tmp_path / "four-two", 10)
+    wide = "--config.mesh.tensor=2"  # both processes hold all rows
+    launched.run(back, 2, 1, *flags(manifest), wide)
+    agrees(four, back, 10)
+
+    back = cut(four, tmp_path / "four-one", 10)  # in the process of the tests, on its eight devices
+    graph = tones.graph(manifest, **{k.replace(".", "__"): v for k, v in CHANGES.items()})
+    assert run.train(graph, back / "workdir", only="ctc") == 0
+    agrees(four, back, 10)
