@@ -8,7 +8,7 @@ MANIFEST ?=
 BEGAN := $(shell date +%s)
 SPEECH := $(if $(SEEDASR_TEST_SPEECH),$(abspath $(SEEDASR_TEST_SPEECH)))
 
-.PHONY: help install install-parity quickstart test test-all test-digits test-quickstart lint format lock mutations study-digits study-ssl clean
+.PHONY: help install install-parity quickstart test test-all test-digits test-quickstart lint format lock mutations bench study-digits study-ssl clean
 
 help:
 	@echo "make quickstart    train, score and use a small recogniser on speech made on the spot"
@@ -16,8 +16,9 @@ help:
 	@echo "make test-all      the same, the fault harness, several processes, live parity with PyTorch, plans"
 	@echo "                   for TPUs, and the page in a browser, which needs Chromium (apt-get install chromium)"
 	@echo "make test-digits   the recipe digits, whole, on synthesised voices (ten minutes)"
-	@echo "make test-quickstart  the quickstart, whole: that it learns (half an hour)"
+	@echo "make test-quickstart  the whole quickstart: that it learns (half an hour)"
 	@echo "make lint          ruff"
+	@echo "make bench         a training step against the same in PyTorch (minutes)"
 	@echo "make study-digits  left-out speakers x seeds (hours); needs SEEDASR_TEST_SPEECH"
 	@echo "make study-ssl     self-supervision before ten labelled minutes x seeds (hours)"
 	@echo "make mutations     planted defects against the tests that cover them (a quarter of an hour)"
@@ -59,6 +60,10 @@ lint: install
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: install-parity
+	$(BIN)/python benchmarks/train_step.py --train=speech
+	$(BIN)/python benchmarks/train_step.py --train=all
 
 study-digits: install
 	$(BIN)/python benchmarks/study_digits.py --speech=$(SPEECH)

@@ -20,6 +20,7 @@ import pytest  # noqa: E402
 
 ONLY_WITH = {
     "test_parity.py": "parity",
+    "test_peers.py": "parity",
     "test_more_faults.py": "faults",
     "test_processes.py": "processes",
     "test_page.py": "browser",

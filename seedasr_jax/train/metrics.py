@@ -19,12 +19,12 @@ def flat(tree, prefix="") -> dict[str, float]:
     return out
 
 
-def peak_memory_gib() -> float:
-    """Peak resident memory of this process, in GiB.
+def peak_memory_gib(process: int | str = "self") -> float:
+    """Peak resident memory of a process (its id; default: this one), in GiB.
 
     From /proc: getrusage counts what the parent held before the program was loaded.
     """
-    status = pathlib.Path("/proc/self/status").read_text()
+    status = pathlib.Path(f"/proc/{process}/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 2**20
 
 
