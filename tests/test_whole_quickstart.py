@@ -51,15 +51,18 @@ def test_lists_decide_how_names_are_spelled(summary, stage):
     assert told["wrong"]["follow"] >= 50.0
     # The bar is 30, and missed: 23 and 24 (docs/results.md).
     assert told["unseen_names"]["recall"] >= 15.0
+    for kind in ("none", "right_3", "distractors_3", "wrong"):
+        assert sorted(told[kind]["by_language"]) == sorted(TAGS)
 
 
-def test_every_stage_learned_within_the_memory(summary):
+def test_every_stage_learned_within_the_memory(summary, out):
     for stage in summary["stages"].values():
         assert stage["loss_first"] != stage["loss_last"]
     assert len(summary["stages"]["rl"]["expected_errors"]) >= 10
     assert summary["stages"]["context_sft"]["context"]["matcher"]["right_3"]["recall"] > 0
     assert summary["totals"]["peak_rss_gib"] < 8
     assert summary["transcript"]["hypothesis"]
+    assert (out / "report.html").read_text().count("<audio") == 2 * len(TAGS)
 
 
 @pytest.mark.parametrize(
