@@ -1,0 +1,156 @@
+"""Golden rows of plans: a gather more, or a tenth more of HBM, fails and says where.
+
+Tied to one JAX and one libtpu: `python tests/test_golden_plans.py` writes them anew.
+"""
+
+import collections
+import dataclasses
+import importlib.metadata
+import json
+import pathlib
+import shlex
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import pytest
+from test_readme import commands
+
+from seedasr_jax import config
+from seedasr_jax.launch import cli, recipes
+from seedasr_jax.plan import compile as compiling
+from seedasr_jax.plan import fitting, topologies
+from seedasr_jax.train import build
+
+GOLDEN = pathlib.Path(__file__).parent / "golden/plans"
+README = "lm-qwen3_8b.json"
+ROWS = {  # file: recipe, stage, topology, overrides
+    "luise_ssl-2b-ssl1.json": ("luise_ssl:2b", "ssl1", "v5p:4x4x8", []),
+    "seed_asr_ml-8b-sft.json": ("seed_asr_ml:8b", "sft", "v5p:4x4x8", []),
+    README: ("lm:qwen3_8b", "lm", "v5p:4x4x8", [("mesh.tensor", "4")]),
+}
+MORE = 1.1  # of HBM, and of the bytes that one kind of collective moves: a failure
+MIB = 1 << 20
+
+
+@pytest.fixture(autouse=True, scope="module")
+def optimised():
+    """As `seedasr plan` compiles, and not as the other tests do."""
+    before = jax.config.jax_disable_most_optimizations
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+def versions():
+    """Of what compiles."""
+    return {name: importlib.metadata.version(name) for name in ("jax", "libtpu")}
+
+
+def planned(recipe, stage, topology, overrides) -> dict:
+    """The figures of a training step."""
+    graph, pod = recipes.expand(recipe, overrides), topologies.parse(topology)
+    pinned = {key.rpartition(".")[2] for key, _ in overrides}
+    return figures(dataclasses.asdict(next(compiling.plan(graph, pod, only=stage, pinned=pinned))))
+
+
+def figures(row: dict) -> dict:
+    """Of a row as `plan --json` has it: HBM by part, collectives by kind and axes, in MiB."""
+    moved = {f"{x['kind']} over {' '.join(x['axes'])}": x for x in row["collectives"]}
+    return {
+        "hbm": {part: round(size / MIB) for part, size in row["hbm_bytes"].items()},
+        "runs": {name: x["runs"] for name, x in moved.items()},
+        "moved": {name: round(x["bytes"] / MIB) for name, x in moved.items()},
+        "largest": {name: round(x["largest"] / MIB) for name, x in moved.items()},
+    }
+
+
+def layer(recipe, stage, overrides) -> int:
+    """MiB of the weights of a layer of the largest part, as they are multiplied."""
+    one = recipes.expand(recipe, overrides).stages[stage]
+    one = dataclasses.replace(one, mesh=config.Mesh(1, 1, 1, 1))
+    built = build.build(one, fitting.TOKENS, one.vocab.size, devices=jax.devices()[:1])
+    found = collections.Counter()
+    for tree in (built.abstract.params, built.abstract.frozen):
+        for (part, *_), param in nnx.to_flat_state(tree):
+            if "layers" in param.get_metadata("axes"):
+                width = jnp.dtype(one.model.dtype).itemsize
+                found[part] += param.size // param.shape[0] * width
+    return max(found.values()) // MIB
+
+
+def grown(old: dict, new: dict) -> list[str]:
+    """What became worse, a line each."""
+    told = []
+    for part in ("params", "opt", "act", "other"):
+        was, now = old["hbm"][part], new["hbm"][part]
+        if now > max(MORE * was, was + 32):
+            told.append(f"hbm {part}: {was} -> {now} MiB")
+    for what, unit in (("runs", "a step"), ("moved", "MiB"), ("largest", "MiB")):
+        for name in sorted({*old[what], *new[what]}):
+            was, now = old[what].get(name, 0), new[what].get(name, 0)
+            if now > (was if what == "runs" else max(MORE * was, was + 1)):
+                told.append(f"{name}, {what}: {was} -> {now} {unit}")
+    return told
+
+
+@pytest.mark.parametrize("name", sorted(ROWS.keys() - {README}))
+def test_a_plan_is_no_worse_than_its_golden_row(name):
+    compare(name, lambda: planned(*ROWS[name]))
+
+
+def test_the_plan_of_the_readme_is_no_worse_either(capsys):
+    """And takes no more memory than MaxText 0.2.5 for the same work by the same compiler."""
+    (line,) = commands(planned=True)
+    assert cli.main([*shlex.split(line)[1:], "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    hbm = {part: size / (1 << 30) for part, size in row["hbm_bytes"].items()}
+    assert hbm["params"] + hbm["opt"] < 1.03 * 0.716 and hbm["act"] < 2.302
+    assert hbm["other"] < 0.03 * (hbm["params"] + hbm["opt"] + hbm["act"])
+    assert 0.7 < row["mfu_bound"] < 1
+    compare(README, lambda: figures(row))
+
+
+def compare(name, find):
+    """Fails by what grew; the largest gather is at most one layer."""
+    golden = json.loads((GOLDEN / name).read_text())
+    if golden["versions"] != versions():
+        pytest.skip(f"made by {golden['versions']}, found {versions()}")
+    found = find()
+    assert not grown(golden["row"], found), "\n".join(grown(golden["row"], found))
+    recipe, stage, _, overrides = ROWS[name]
+    gathered = [x for kind, x in found["largest"].items() if kind.startswith("all-gather")]
+    assert max(gathered, default=0) <= layer(recipe, stage, overrides)
+
+
+def test_what_grew_is_named():
+    old = {
+        "hbm": {"params": 100, "opt": 50, "act": 1000, "other": 10},
+        "runs": {"all-gather over fsdp": 10},
+        "moved": {"all-gather over fsdp": 500},
+        "largest": {"all-gather over fsdp": 50},
+    }
+    assert grown(old, old) == []
+    new = json.loads(json.dumps(old))
+    new["hbm"]["act"] = 1101
+    new["runs"] |= {"all-gather over fsdp": 11, "all-to-all over tensor": 2}
+    new["largest"]["all-gather over fsdp"] = 60
+    assert grown(old, new) == [
+        "hbm act: 1000 -> 1101 MiB",
+        "all-gather over fsdp, runs: 10 -> 11 a step",
+        "all-to-all over tensor, runs: 0 -> 2 a step",
+        "all-gather over fsdp, largest: 50 -> 60 MiB",
+    ]
+    assert grown(new, old) == []
+
+
+def write():
+    """Makes the golden rows."""
+    GOLDEN.mkdir(exist_ok=True)
+    for name, what in ROWS.items():
+        made = {"versions": versions(), "row": planned(*what)}
+        (GOLDEN / name).write_text(json.dumps(made, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    write()
