@@ -17,7 +17,7 @@ import turns
 from seedasr_jax import batch as batches
 from seedasr_jax import config, flops
 from seedasr_jax.configs import common
-from seedasr_jax.launch import memory
+from seedasr_jax.launch import memory, runtime
 from seedasr_jax.models.acllm import Tokens
 from seedasr_jax.parallel import sharding
 from seedasr_jax.train import build
@@ -125,8 +125,9 @@ def device_gib() -> float:
 
 
 def main():
-    """Waits for turns, its memory kept as that of `seedasr train` is."""
+    """Waits for turns, set up as `seedasr train` is."""
     memory.keep()
+    runtime.compute_here()
     size = sizes.SIZES[sys.argv[1]]
     if size.threads:
         turns.keep_cores(size.threads)

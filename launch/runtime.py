@@ -40,6 +40,16 @@ def keep_programs(cache) -> None:
         jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
+def compute_here() -> None:
+    """Programs for a CPU run in the thread that calls them, whose heap holds any (memory.py).
+
+    Must be called before JAX looks for devices; accelerators are not concerned, and a process that
+    is one of several stays as it is. With several devices some programs still run in a pool.
+    """
+    if not jax.distributed.is_initialized():
+        jax.config.update("jax_cpu_enable_async_dispatch", False)
+
+
 def _processor() -> str:
     """Short hash of the model and features of this machine's processors."""
     try:
