@@ -25,6 +25,7 @@ ONLY_WITH = {
     "test_processes.py": "processes",
     "test_page.py": "browser",
     "test_digits.py": "digits",
+    "test_benchmarks.py": "full",
     "test_quickstart.py": "full",
     "test_whole_quickstart.py": "quickstart",
     "test_readme.py": "full",
@@ -43,7 +44,7 @@ def pytest_addoption(parser):
     )
     parser.addoption("--faults", action="store_true", help="also kill training ten times more")
     parser.addoption("--processes", action="store_true", help="also train in 1, 2, 4 processes")
-    parser.addoption("--full", action="store_true", help="also the quickstart, the README")
+    parser.addoption("--full", action="store_true", help="also quickstart, README, benchmarks")
     parser.addoption("--digits", action="store_true", help="also the recipe digits whole")
     parser.addoption("--quickstart", action="store_true", help="also the quickstart whole")
     parser.addoption("--browser", action="store_true", help="also open pages with Chromium")
