@@ -36,10 +36,9 @@ MIB = 1 << 20
 @pytest.fixture(autouse=True, scope="module")
 def optimised():
     """As `seedasr plan` compiles, and not as the other tests do."""
-    before = jax.config.jax_disable_most_optimizations
     jax.config.update("jax_disable_most_optimizations", False)
     yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    jax.config.update("jax_disable_most_optimizations", True)  # conftest.py
 
 
 def versions():
