@@ -41,8 +41,15 @@ def recipe(tmp_path_factory):
 
 def test_a_plan_adds_up(recipe, capsys):
     assert cli.main(["plan", f"--config={recipe}", "--topology=v5e:2x4", "--json"]) == 0
-    (row,) = json.loads(capsys.readouterr().out)
+    row, *others = json.loads(capsys.readouterr().out)
+    assert [one["program"] for one in (row, *others)] == ["train", "encode", "prefill", "decode"]
     assert (row["devices"], row["chips"], row["hosts"], row["fits"]) == (8, 8, 1, True)
+    for one in others:  # they add up too, and a cache is no part of what is left
+        held = sum(one["hbm_bytes"][part] for part in ("params", "kv", "act"))
+        assert 0 <= one["hbm_bytes"]["other"] < 128 << 20 and one["hbm_bytes"]["opt"] == 0
+        assert one["fits"] and held > 0 and 0 < one["mfu_bound"] < 1
+    assert others[0]["hbm_bytes"]["kv"] == 0 < others[1]["hbm_bytes"]["kv"]
+    assert others[1]["hbm_bytes"]["kv"] == others[2]["hbm_bytes"]["kv"]
     hbm = row["hbm_bytes"]
     used = sum(size for part, size in hbm.items() if part != "headroom")
     assert used + hbm["headroom"] == topologies.CHIPS["v5e"].hbm_bytes

@@ -110,7 +110,9 @@ def decoding(built: build.Built, held: flops.Sizes, seconds: float) -> list[Prog
     def jitted(function, out, **more):
         places = jax.tree.map(lambda x: x.sharding, out)
         options = compiler.options(sharding.of_batch(mesh))
-        return jax.jit(function, out_shardings=places, compiler_options=options, **more)
+        # All weights are held, although no program reads all of them.
+        more |= dict(out_shardings=places, compiler_options=options, keep_unused=True)
+        return jax.jit(function, **more)
 
     return [
         Program("encode", jitted(hear, speech), (state, batch), own, sum(heard.values())),
