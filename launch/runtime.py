@@ -92,7 +92,7 @@ def member(coordinator: str, process: int, processes: int, devices: int, parent:
     except UserError as error:
         print(f"seedasr: {error}", file=sys.stderr, flush=True)
         os._exit(error.exit_code)
-    except BaseException:
+    except BaseException:  # an interrupt too: whatever it is, nobody above may wait for the others
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)
