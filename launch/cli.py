@@ -1,19 +1,15 @@
-"""`seedasr`: parses, then imports what the command needs. `--help` imports nothing heavy."""
+"""`seedasr`: what people type, parsed. `--help` imports nothing heavy."""
 
 import argparse
 import functools
-import json
-import os
-import pathlib
 import re
 import sys
 
 from seedasr_jax import __version__
 from seedasr_jax.errors import ConfigError, UserError
-from seedasr_jax.launch import memory
+from seedasr_jax.launch import commands, memory
 
 _OVERRIDE = re.compile(r"--config\.([\w.-]+)=(.*)", re.DOTALL)
-_MEMBER = ("process", "processes", "devices", "parent")  # flags that `launch local` gives `train`
 
 
 def main(arguments=None) -> int:
@@ -47,12 +43,12 @@ def parser() -> argparse.ArgumentParser:
         epilog="Start with: seedasr quickstart",
     )
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    kinds = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    add = functools.partial(_add, commands)
+    add = functools.partial(_add, kinds)
     c = add(
         "quickstart",
-        _quickstart,
+        commands.do_quickstart,
         "train a small recogniser on speech made on the spot, score it, export it, use it",
         "seedasr quickstart --out=runs/quickstart",
     )
@@ -63,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
 
     c = add(
         "train",
-        _train,
+        commands.do_train,
         "run the stage graph; finished stages are skipped, an interrupted one resumes exactly",
         "seedasr train --config=digits:train.jsonl --workdir=runs/digits"
         " --config.stages.ctc.steps=2000",
@@ -71,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     _training(c)
     # How a process of a job that `launch` starts finds the others.
     c.add_argument("--coordinator", default="", help=argparse.SUPPRESS)
-    for flag in _MEMBER:
+    for flag in commands.MEMBER:
         c.add_argument(f"--{flag}", type=int, default=0, help=argparse.SUPPRESS)
 
     launch = add(
@@ -84,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
 
     c = add(
         "status",
-        _status,
+        commands.do_status,
         "the stages of a workdir: state, step, speed, last checkpoint, hours heard",
         "seedasr status runs/digits",
     )
@@ -93,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
 
     c = add(
         "plan",
-        _plan,
+        commands.do_plan,
         "compile every stage for a TPU pod that is not there: memory, speed at most, collectives",
         "seedasr plan --config=seed_asr_ml:8b --topology=v5p:4x4x8",
     )
@@ -113,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
 
     c = add(
         "eval",
-        _eval,
+        commands.do_eval,
         "score a checkpoint on tasks",
         "seedasr eval --checkpoint=runs/digits --tasks='manifest:test.jsonl?join=3-6&seed=0'",
     )
@@ -134,7 +130,7 @@ def parser() -> argparse.ArgumentParser:
 
     c = add(
         "transcribe",
-        _transcribe,
+        commands.do_transcribe,
         "audio files to text",
         "seedasr transcribe --checkpoint=runs/digits one.wav two.flac",
     )
@@ -150,7 +146,7 @@ def parser() -> argparse.ArgumentParser:
 
     c = add(
         "export",
-        _export,
+        commands.do_export,
         "write a checkpoint for others to use, and run it again from disk",
         "seedasr export --checkpoint=runs/digits --format=bundle --out=digits-bundle",
     )
@@ -160,7 +156,7 @@ def parser() -> argparse.ArgumentParser:
 
     c = add(
         "configs",
-        _configs,
+        commands.do_configs,
         "list recipes, print one expanded, or copy one",
         "seedasr configs digits",
     )
@@ -202,7 +198,7 @@ def _places(places):
     c = _add(
         places,
         "local",
-        _launch_local,
+        commands.do_launch_local,
         "on this machine's CPU, in processes that find each other as those of a pod do",
         "seedasr launch local --processes=2 --config=digits:train.jsonl --workdir=runs/digits",
     )
@@ -225,20 +221,20 @@ def _data_actions(actions):
 
     a = add(
         "stats",
-        _data_stats,
+        commands.do_data_stats,
         "hours, utterances, speakers, texts",
         "seedasr data stats --source=SPEC",
     )
     a.add_argument("--json", action="store_true", help="a list of objects on stdout")
     a = add(
         "validate",
-        _data_validate,
+        commands.do_data_validate,
         "what is wrong with it, row by row; exits 3 if anything is",
         "seedasr data validate --source=manifest:train.jsonl",
     )
     a = add(
         "vocab",
-        _data_vocab,
+        commands.do_data_vocab,
         "train a SentencePiece tokenizer on its texts",
         "seedasr data vocab --source=manifest:train.jsonl --size=1000 --out=vocab",
     )
@@ -246,137 +242,6 @@ def _data_actions(actions):
     a.add_argument("--kind", default="bpe", choices=("bpe", "unigram", "char", "word"))
     a.add_argument("--normalizer", default="basic@1")
     a.add_argument("--out", required=True, metavar="DIR")
-
-
-def _train(options):
-    graph = _graph(options)
-    from seedasr_jax.launch import runtime
-
-    with runtime.member(options.coordinator, **{key: getattr(options, key) for key in _MEMBER}):
-        from seedasr_jax.launch import run
-
-        return run.train(graph, options.workdir, only=options.stage, again=options.again)
-
-
-def _graph(options):
-    """The recipe's graph; None: that of the workdir."""
-    from seedasr_jax.launch import recipes
-
-    if not options.config and options.overrides:
-        raise ConfigError("--config.KEY=VALUE changes a recipe: name it with --config")
-    return recipes.expand(options.config, options.overrides) if options.config else None
-
-
-def _launch_local(options):
-    graph = _graph(options)
-    from seedasr_jax.launch import local
-
-    return local.run(graph, options)
-
-
-def _quickstart(options):
-    from seedasr_jax.launch import quickstart
-
-    return quickstart.run_all(pathlib.Path(options.out), install_seconds=options.install_seconds)
-
-
-def _status(options):
-    from seedasr_jax.launch import status
-
-    rows = status.rows(pathlib.Path(options.workdir))
-    print(json.dumps(rows, indent=1) if options.json else status.table(rows))
-
-
-def _plan(options):
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # nothing runs on a TPU, should one be here
-    from seedasr_jax.launch import recipes
-
-    graph = recipes.expand(options.config, options.overrides)
-    from seedasr_jax.launch import plan
-
-    return plan.run(graph, options)
-
-
-def _eval(options):
-    from seedasr_jax.launch import evaluate
-
-    rows, table = evaluate.run(
-        options.checkpoint,
-        evaluate.split_tasks(options.tasks),
-        decode=options.decode,
-        beam=options.beam,
-        alpha=options.alpha,
-        normalizer=options.normalizer,
-        out=options.out,
-    )
-    print(json.dumps(rows, indent=1) if options.json else table)
-
-
-def _transcribe(options):
-    from seedasr_jax.evaluate import transcribe
-
-    hotwords = transcribe.read_hotwords(options.hotwords)
-    transcriber = transcribe.load(options.checkpoint)
-    print(f"checkpoint {transcriber.label}", file=sys.stderr)
-    results = transcriber.transcribe_files(
-        options.files, context=options.context, hotwords=hotwords
-    )
-    for path, result in zip(options.files, results):
-        if options.format == "json":
-            print(json.dumps({"audio": path, **transcribe.to_dict(result)}, ensure_ascii=False))
-        else:
-            print(result.text if len(results) == 1 else f"{path}\t{result.text}")
-
-
-def _export(options):
-    from seedasr_jax.launch import export
-
-    print(export.bundle(options.checkpoint, pathlib.Path(options.out)))
-
-
-def _configs(options):
-    from seedasr_jax import config
-    from seedasr_jax.launch import recipes
-
-    if options.copy and not options.config:
-        raise ConfigError(
-            "--copy: name the recipe to copy, as in `seedasr configs digits --copy=FILE`"
-        )
-    if options.copy:
-        recipes.copy(options.config, pathlib.Path(options.copy))
-    elif options.config:
-        print(config.dump(recipes.expand(options.config, options.overrides)), end="")
-    else:
-        for name in recipes.names():
-            print(f"{name:16}{recipes.describe(name).splitlines()[0]}")
-
-
-def _data_stats(options):
-    from seedasr_jax.data_pipelines import inspect
-
-    rows = [inspect.stats(source, options.cache) for source in options.source]
-    print(json.dumps(rows, indent=1) if options.json else inspect.table(rows))
-
-
-def _data_validate(options):
-    from seedasr_jax.data_pipelines import inspect
-
-    found = 0
-    for source in options.source:
-        for problem in inspect.problems(source, options.cache):
-            print(problem)
-            found += 1
-    print(f"{found} problems", file=sys.stderr)
-    return 3 if found else 0
-
-
-def _data_vocab(options):
-    from seedasr_jax.data_pipelines import sources
-    from seedasr_jax.text import vocab
-
-    texts = sources.texts(options.source, options.cache, options.normalizer)
-    made = vocab.train_sentencepiece(texts, options.out, size=options.size, kind=options.kind)
-    print(f"{options.out}: {made.size} pieces, hash {made.hash}")
 
 
 if __name__ == "__main__":

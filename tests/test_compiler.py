@@ -26,6 +26,14 @@ def test_programs_of_a_cpu_do_without_the_fusions_that_are_slower():
     assert "__ynn_fusion" not in with_options.lower(x).compile().as_text()
 
 
+def test_sums_of_a_cpu_are_the_librarys():
+    x = np.random.default_rng(0).normal(size=(8, 250, 256)).astype(np.float32)
+    total = jax.jit(lambda x: x.sum((0, 1)), compiler_options=compiler.options())
+    np.testing.assert_allclose(total(x), x.sum((0, 1), dtype=np.float64), atol=1e-3)
+    if compiler.options():
+        assert "reduce-window" not in total.lower(x).compile().as_text()
+
+
 def test_an_option_that_this_version_does_not_know_is_left_out(fresh, monkeypatch):
     known = dict(compiler._CPU)
     monkeypatch.setitem(compiler._CPU, "xla_cpu_of_another_year", "true")

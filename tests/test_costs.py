@@ -144,13 +144,13 @@ ENTRY %main (a: s8[1,2,2], q: bf16[{rows}]) -> bf16[{rows}] {{
 
 
 @pytest.mark.parametrize(
-    ("name", "operands", "made"),
+    ("name", "operands", "made", "rows"),
     [
-        ("jit_gmm__.1", ("bf16[4096,768]", "bf16[32,512,768]"), "bf16[4096,512]"),
-        ("jit_tgmm__.1", ("bf16[4096,512]", "bf16[4096,768]"), "bf16[32,512,768]"),
+        ("jit_gmm__.1", ("bf16[4096,768]", "bf16[32,512,768]"), "bf16[4096,512]", 768 + 512),
+        ("jit_tgmm__.1", ("bf16[4096,512]", "bf16[4096,768]"), "bf16[32,512,768]", 512 + 768),
     ],
 )
-def test_products_by_groups_count_a_devices_share_of_the_rows(name, operands, made):
+def test_products_by_groups_count_a_devices_share_of_the_rows(name, operands, made, rows):
     one, other = operands
     text = f"""HloModule x
 
@@ -161,5 +161,9 @@ ENTRY %main (a: s32[33], x: {one}, y: {other}) -> {made} {{
   ROOT %{name} = {made}{{1,0}} custom-call(%a, %x, %y), custom_call_target="tpu_custom_call"
 }}
 """
-    found = roofline.grouped(hlo.Program(text), {"data": 2, "expert": 4})
-    assert found == 2 * 4096 * 512 * 768 / 4
+    program, mesh = hlo.Program(text), {"data": 2, "expert": 4}
+    assert roofline.grouped(program, mesh) == 2 * 4096 * 512 * 768 / 4
+    moved = 32 * 512 * 768 * 2 + 4096 * rows * 2  # kernels and rows in bfloat16
+    alone = 33 * 4
+    assert costs.traffic(program) == moved + alone
+    assert roofline.unread(program, mesh) == 4096 * rows * 2 * 3 / 4

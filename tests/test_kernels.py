@@ -3,6 +3,8 @@
 Dims: B batch, T frames, N positions, H heads, G key-value heads, K head width.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -59,15 +61,39 @@ def test_only_scores_of_a_block_exist_at_a_time(monkeypatch):
     assert temporaries(1_024) < 2.2 * temporaries(512)
 
 
-@pytest.mark.parametrize("size", [128, 200, 384])
-def test_splash_is_plain_attention(size):
+SPLASH = functools.partial(kernels._splash, interpret=True)
+CUDNN = functools.partial(kernels._cudnn, implementation="xla")  # what cuDNN is asked for
+
+
+@pytest.mark.parametrize(
+    ("kernel", "size"), [(SPLASH, 128), (SPLASH, 200), (SPLASH, 384), (CUDNN, 60)]
+)
+def test_kernels_of_accelerators_are_plain_attention(kernel, size):
     q, k, v = arrays((2, size, 4, 64), (2, size, 2, 64), (2, size, 2, 64))
     real = jnp.arange(size)[None] < jnp.array([[size], [size - 37]])
     wanted = kernels.causal(q, k, v, real)
-    found = kernels._splash_local(q, k, v, real, interpret=True)
+    found = kernel(q, k, v, real)
     at = real[..., None, None]
     np.testing.assert_allclose(jnp.where(at, found, 0), jnp.where(at, wanted, 0), atol=2e-5)
     assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize(
+    ("platform", "dtype", "asked"), [("gpu", "bfloat16", True), ("gpu", "float32", False)]
+)
+def test_cudnn_is_asked_where_the_mesh_is_of_gpus(platform, dtype, asked, monkeypatch):
+    q = jnp.ones((2, 8, 4, 64), dtype)
+    calls = []
+    monkeypatch.setattr(kernels, "_cudnn", lambda *x: calls.append(x) or x[0])
+    monkeypatch.setattr(layout, "platform", lambda: platform)
+    jax.jit(kernels.causal).lower(q, q, q, jnp.ones((2, 8), bool))
+    assert bool(calls) == asked
+
+
+def test_the_platform_is_that_of_the_mesh():
+    assert layout.platform() is None
+    with layout.over(meshes.make(config.Mesh(1, 1, 1, 1), jax.devices()[:1])):
+        assert layout.platform() == "cpu"
 
 
 def test_causal_attention_sees_real_positions_up_to_its_own():

@@ -79,7 +79,7 @@ class Block(nnx.Module):
         return x, x.mean()
 
 
-@pytest.mark.parametrize("remat", ["none", "block", "dots"])
+@pytest.mark.parametrize("remat", layers.REMAT)
 def test_a_stack_is_its_blocks_in_turn(remat):
     stack = layers.Stack(3, lambda rngs: Block(rngs), remat=remat, rngs=nnx.Rngs(0))
     own = jnp.array([0.1, 0.2, 0.3])

@@ -248,7 +248,7 @@ class Run:
     """How a stage runs on the machine; changes nothing that is learned."""
 
     accum: int
-    remat: str  # none, block or dots
+    remat: str  # none, block, dots or offload: what of a layer is computed again, models/layers.py
     log_every: int
     save_every: int
     keep: int  # checkpoints kept

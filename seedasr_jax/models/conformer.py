@@ -3,6 +3,8 @@
 Dims: B batch, T frames, D width, K kernel, F mel bins, C channels.
 """
 
+import functools
+
 from flax import nnx
 import jax
 import jax.numpy as jnp
@@ -16,29 +18,67 @@ from seedasr_jax.parallel import layout
 def depthwise(x, kernel, *, causal):
     """Depthwise convolution over time, zeros outside: [B T D], [K D] -> [B T D].
 
-    XLA:CPU's gradient of a grouped convolution is about 30 times too slow, K shifted products are
-    not; on TPU the products would each exchange a halo where time is sharded.
+    XLA:CPU's gradient of a grouped convolution is about 30 times too slow; there K shifted products
+    are summed, and the kernel's gradient is a sum over time. On TPU the products would each
+    exchange a halo where time is sharded.
     """
-    dims = shapes.check(kernel, "K D", shapes.check(x, "B T D"))
-    size = dims["K"]
+    shapes.check(kernel, "K D", shapes.check(x, "B T D"))
+    form = functools.partial(_depthwise_shifted, causal)
+    grouped = functools.partial(_depthwise_grouped, causal)
+    return jax.lax.platform_dependent(x, kernel, cpu=form, default=grouped)
+
+
+def _padding(size, causal):
     left = size - 1 if causal else size // 2
-    pad = (left, size - 1 - left)
+    return left, size - 1 - left
 
-    def shifted(x, kernel):
-        x = jnp.pad(x, ((0, 0), pad, (0, 0)))
-        return sum(x[:, k : k + dims["T"]] * kernel[None, None, k] for k in range(size))
 
-    def grouped(x, kernel):
-        return jax.lax.conv_general_dilated(
-            x,
-            kernel[:, None],
-            (1,),
-            (pad,),
-            dimension_numbers=("NWC", "WIO", "NWC"),
-            feature_group_count=dims["D"],
-        )
+def _depthwise_grouped(causal, x, kernel):
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel[:, None],
+        (1,),
+        (_padding(len(kernel), causal),),
+        dimension_numbers=("NWC", "WIO", "NWC"),
+        feature_group_count=kernel.shape[1],
+    )
 
-    return jax.lax.platform_dependent(x, kernel, cpu=shifted, default=grouped)
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _depthwise_shifted(causal, x, kernel):
+    return _shifted(_padded(x, _padding(len(kernel), causal)), kernel)
+
+
+def _depthwise_shifted_forward(causal, x, kernel):
+    return _depthwise_shifted(causal, x, kernel), (x, kernel)
+
+
+def _depthwise_shifted_backward(causal, saved, gradient):
+    x, kernel = saved
+    pad, size = _padding(len(kernel), causal), len(kernel)
+    x = _padded(x, pad)
+
+    def add(total, at):  # [B K D]: what the frame `at` of the gradient saw
+        seen = jax.lax.dynamic_slice_in_dim(x, at, size, 1)
+        return total + seen * jax.lax.dynamic_slice_in_dim(gradient, at, 1, 1), None
+
+    times = jnp.arange(gradient.shape[1])
+    zeros = jnp.zeros((x.shape[0], *kernel.shape), x.dtype)
+    of_kernel, _ = jax.lax.scan(add, zeros, times, unroll=5)
+    return _shifted(_padded(gradient, pad[::-1]), kernel[::-1]), of_kernel.sum(0)
+
+
+_depthwise_shifted.defvjp(_depthwise_shifted_forward, _depthwise_shifted_backward)
+
+
+def _padded(x, pad):
+    return jnp.pad(x, ((0, 0), pad, (0, 0)))
+
+
+def _shifted(x, kernel):
+    """[B T+K-1 D], [K D] -> [B T D]."""
+    time = x.shape[1] - len(kernel) + 1
+    return sum(x[:, k : k + time] * kernel[None, None, k] for k in range(len(kernel)))
 
 
 def strided(x, kernel):

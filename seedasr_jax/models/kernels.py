@@ -3,6 +3,8 @@
 Dims: B batch, N queries, M keys, H heads, G key-value heads, K head width, T frames, R distances.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
@@ -41,7 +43,7 @@ def attend(q, k, v, mask, bias=None):
 
 
 def causal(q, k, v, real):
-    """Attention to the real positions up to a query's own; splash on TPU.
+    """Attention to the real positions up to a query's own; splash on TPU, cuDNN on GPU.
 
     Args:
         q: [B N H K]; k, v: [B N G K].
@@ -57,18 +59,22 @@ def causal(q, k, v, real):
         lower = jnp.tril(jnp.ones((dims["N"], dims["N"]), bool))
         return attend(q, k, v, lower[None] & real[:, None])
 
-    return jax.lax.platform_dependent(q, k, v, real, tpu=_splash, default=plain)
+    forms = {"tpu": functools.partial(_on_each, _splash), "default": plain}
+    # All forms are traced everywhere, and cuDNN's fails to be where there is none of it.
+    if layout.platform() == "gpu" and q.dtype in (jnp.bfloat16, jnp.float16):
+        forms["cuda"] = functools.partial(_on_each, _cudnn)
+    return jax.lax.platform_dependent(q, k, v, real, **forms)
 
 
-def _splash(q, k, v, real):
-    """`causal` by the splash kernel, each device on its own examples and heads."""
+def _on_each(kernel, q, k, v, real):
+    """`causal` by a kernel, each device on its own examples and heads."""
     mesh, tensor = layout.mesh(), layout.parts("tensor")
     if mesh is None:
-        return _splash_local(q, k, v, real)
+        return kernel(q, k, v, real)
     split = "tensor" if k.shape[2] % tensor == 0 else None
     places = PartitionSpec(rules.BATCH, None, split, None)
     return jax.shard_map(
-        _splash_local,
+        kernel,
         mesh=mesh,
         in_specs=(places, places, places, PartitionSpec(rules.BATCH, None)),
         out_specs=places,
@@ -76,8 +82,16 @@ def _splash(q, k, v, real):
     )(q, k, v, real)
 
 
-def _splash_local(q, k, v, real, *, interpret=False):
-    """One device's part; `interpret`: by plain operations, anywhere, for tests."""
+def _cudnn(q, k, v, real, *, implementation="cudnn"):
+    """`implementation`: "xla" for plain operations, anywhere, for tests."""
+    seen = real[:, None, None]  # [B 1 1 M]
+    return jax.nn.dot_product_attention(
+        q, k, v, mask=seen, is_causal=True, implementation=implementation
+    )
+
+
+def _splash(q, k, v, real, *, interpret=False):
+    """`interpret`: by plain operations, anywhere, for tests."""
     from jax.experimental.pallas.ops.tpu.splash_attention import (
         splash_attention_kernel as splash,
     )

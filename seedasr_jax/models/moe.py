@@ -164,12 +164,14 @@ def _gathered(x, chosen, share, gate, wide, narrow, first):
     rows = _dispatch(tokens, order, undo, active)  # [R*K E]
     # What a product gives behind its groups, forward or back, is not promised.
     rows = jnp.where(own[order][:, None], rows, 0)
+    # A token's sum is linear in what its experts hold inside: there its share costs a gradient F
+    # wide, and not E.
+    share = _permute(jnp.where(own, share, 0)[:, None], order, undo)
     hidden = jax.nn.silu(product(rows, gate, sizes)) * product(rows, wide, sizes)
+    hidden = (hidden.astype(jnp.float32) * share).astype(x.dtype)
     rows = product(hidden, narrow, sizes)
     rows = jnp.where(own[:, None], _permute(rows, undo, order), 0)
-    rows, share = rows.reshape(-1, active, x.shape[-1]), share.reshape(-1, active)
-    wanted = dict(preferred_element_type=jnp.float32)
-    mixed = jnp.einsum("RKE,RK->RE", rows, share.astype(x.dtype), **wanted)
+    mixed = rows.reshape(-1, active, x.shape[-1]).sum(1, dtype=jnp.float32)
     return mixed.astype(x.dtype).reshape(x.shape)
 
 

@@ -5,9 +5,10 @@ import functools
 import jax
 import jax.numpy as jnp
 
-# XLA:CPU hands matrix products and what surrounds them to a library (YNNPACK) whose fusions make
-# a step of the small recipes a tenth to a third slower than XLA's own.
-_CPU = {"xla_cpu_experimental_ynn_fusion_type": ""}
+# XLA:CPU hands matrix products, sums and what surrounds them to a library (YNNPACK). Its fusions of
+# products make a step of the small recipes a tenth to a third slower than XLA's own; its sums over
+# all but the last axis are 3 to 20 times faster.
+_CPU = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
 # XLA:TPU turns a product with a weight that is sharded over many devices into a loop over their
 # shards, and reads the activations again for each. Weights that are gathered beforehand are
 # gathered while the layer before is computed.

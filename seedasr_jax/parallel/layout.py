@@ -40,6 +40,12 @@ def mesh() -> jax.sharding.Mesh | None:
     return found if found is not None and found.size > 1 else None
 
 
+def platform() -> str | None:
+    """Of the devices of the innermost `over`: cpu, gpu, tpu."""
+    found = _MESH.get()
+    return None if found is None else found.devices.flat[0].platform
+
+
 def parts(axis) -> int:
     """Devices along a mesh axis, or along several; 1 outside of `over`."""
     return math.prod(mesh().shape[name] for name in rules.on(axis)) if mesh() else 1

@@ -42,7 +42,7 @@ def bound(program: hlo.Program, mesh: dict[str, int], topology: Topology) -> Bou
     # Whatever its axis, a collective can use no more than all links of a chip, one way.
     seconds = {
         "compute": executed * chip.devices / chip.flops,
-        "hbm": costs.traffic(program) * chip.devices / chip.hbm_bandwidth,
+        "hbm": (costs.traffic(program) - unread(program, mesh)) * chip.devices / chip.hbm_bandwidth,
         "ici": ici * chip.devices / (chip.ici_bandwidth / 2),
         "dcn": dcn * chip.devices / chip.dcn_bandwidth,
     }
@@ -88,8 +88,23 @@ def grouped(program: hlo.Program, mesh: dict[str, int]) -> float:
     A device's experts get their share of the rows that it sees: at even load, one of `expert`.
     """
     total = 0.0
-    for one, shapes, times in costs.calls(program):
-        if "gmm" in one.name:
-            rows, inner = next(shape.dims for shape in shapes if len(shape.dims) == 2)
-            total += times * 2.0 * rows * inner * one.shapes[0].dims[-1]
+    for one, shapes, times in _products_by_groups(program):
+        rows, inner = next(shape.dims for shape in shapes if len(shape.dims) == 2)
+        total += times * 2.0 * rows * inner * one.shapes[0].dims[-1]
     return total / mesh["expert"]
+
+
+def unread(program: hlo.Program, mesh: dict[str, int]) -> float:
+    """Bytes of rows that Megablox's products are given and leave alone, at even load.
+
+    Kernels have three axes, rows and what becomes of them two.
+    """
+    total = 0.0
+    for one, shapes, times in _products_by_groups(program):
+        rows = [shape for shape in (*shapes, *one.shapes) if len(shape.dims) == 2]
+        total += times * sum(shape.bytes for shape in rows)
+    return total * (1 - 1 / mesh["expert"])
+
+
+def _products_by_groups(program):
+    return [call for call in costs.calls(program) if "gmm" in call[0].name]

@@ -1,0 +1,154 @@
+"""What each command of `seedasr` does with its options; heavy imports are its own."""
+
+import json
+import os
+import pathlib
+import sys
+
+from seedasr_jax.errors import ConfigError
+
+# Flags that `launch local` gives `train`.
+MEMBER = ("process", "processes", "devices", "parent")
+
+
+def do_train(options):
+    """Trains; the exit code."""
+    graph = _graph(options)
+    from seedasr_jax.launch import runtime
+
+    with runtime.member(options.coordinator, **{key: getattr(options, key) for key in MEMBER}):
+        from seedasr_jax.launch import run
+
+        return run.train(graph, options.workdir, only=options.stage, again=options.again)
+
+
+def _graph(options):
+    """The recipe's graph; None: that of the workdir."""
+    from seedasr_jax.launch import recipes
+
+    if not options.config and options.overrides:
+        raise ConfigError("--config.KEY=VALUE changes a recipe: name it with --config")
+    return recipes.expand(options.config, options.overrides) if options.config else None
+
+
+def do_launch_local(options):
+    """Trains in several processes; the exit code."""
+    graph = _graph(options)
+    from seedasr_jax.launch import local
+
+    return local.run(graph, options)
+
+
+def do_quickstart(options):
+    """The whole way on speech made on the spot; the exit code."""
+    from seedasr_jax.launch import quickstart
+
+    return quickstart.run_all(pathlib.Path(options.out), install_seconds=options.install_seconds)
+
+
+def do_status(options):
+    """Prints the stages of a workdir."""
+    from seedasr_jax.launch import status
+
+    rows = status.rows(pathlib.Path(options.workdir))
+    print(json.dumps(rows, indent=1) if options.json else status.table(rows))
+
+
+def do_plan(options):
+    """Compiles for a pod; the exit code."""
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # nothing runs on a TPU, should one be here
+    from seedasr_jax.launch import recipes
+
+    graph = recipes.expand(options.config, options.overrides)
+    from seedasr_jax.launch import plan
+
+    return plan.run(graph, options)
+
+
+def do_eval(options):
+    """Scores a checkpoint and prints the table."""
+    from seedasr_jax.launch import evaluate
+
+    rows, table = evaluate.run(
+        options.checkpoint,
+        evaluate.split_tasks(options.tasks),
+        decode=options.decode,
+        beam=options.beam,
+        alpha=options.alpha,
+        normalizer=options.normalizer,
+        out=options.out,
+    )
+    print(json.dumps(rows, indent=1) if options.json else table)
+
+
+def do_transcribe(options):
+    """Prints the text of each file."""
+    from seedasr_jax.evaluate import transcribe
+
+    hotwords = transcribe.read_hotwords(options.hotwords)
+    transcriber = transcribe.load(options.checkpoint)
+    print(f"checkpoint {transcriber.label}", file=sys.stderr)
+    results = transcriber.transcribe_files(
+        options.files, context=options.context, hotwords=hotwords
+    )
+    for path, result in zip(options.files, results):
+        if options.format == "json":
+            print(json.dumps({"audio": path, **transcribe.to_dict(result)}, ensure_ascii=False))
+        else:
+            print(result.text if len(results) == 1 else f"{path}\t{result.text}")
+
+
+def do_export(options):
+    """Writes a bundle and prints its place."""
+    from seedasr_jax.launch import export
+
+    print(export.bundle(options.checkpoint, pathlib.Path(options.out)))
+
+
+def do_configs(options):
+    """Prints the recipes, or one of them."""
+    from seedasr_jax import config
+    from seedasr_jax.launch import recipes
+
+    if options.copy and not options.config:
+        raise ConfigError(
+            "--copy: name the recipe to copy, as in `seedasr configs digits --copy=FILE`"
+        )
+    if options.copy:
+        recipes.copy(options.config, pathlib.Path(options.copy))
+    elif options.config:
+        print(config.dump(recipes.expand(options.config, options.overrides)), end="")
+    else:
+        for name in recipes.names():
+            print(f"{name:16}{recipes.describe(name).splitlines()[0]}")
+
+
+def do_data_stats(options):
+    """Prints what there is of each source."""
+    from seedasr_jax.data_pipelines import inspect
+
+    rows = [inspect.stats(source, options.cache) for source in options.source]
+    print(json.dumps(rows, indent=1) if options.json else inspect.table(rows))
+
+
+def do_data_validate(options):
+    """Prints problems; exit code 3 if there are any."""
+    from seedasr_jax.data_pipelines import inspect
+
+    found = 0
+    for source in options.source:
+        for problem in inspect.problems(source, options.cache):
+            print(problem)
+            found += 1
+    print(f"{found} problems", file=sys.stderr)
+    return 3 if found else 0
+
+
+def do_data_vocab(options):
+    """Trains a tokenizer and prints its size and hash."""
+    from seedasr_jax.data_pipelines import sources
+    from seedasr_jax.text import vocab
+
+    texts = sources.texts(options.source, options.cache, options.normalizer)
+    made = vocab.train_sentencepiece(texts, options.out, size=options.size, kind=options.kind)
+    print(f"{options.out}: {made.size} pieces, hash {made.hash}")
