@@ -47,11 +47,12 @@ def seed_asr(name, tags, size):
 
     init = dict(encoder="runs/luise_ssl/ssl2", converter="fresh", decoder="runs/llm")
     s = stage("sft", 60_000, 1e-4, init, ctc_weight=0.0)
+    s.run = dict(remat="dots")
     s.augment = common.no_augment(frequency_masks=2, time_masks=2)
     told = dict(tokens=256, plain=0.5, irrelevant=0.15, distractors=20)
     init = dict.fromkeys(init, "sft")
     s = stage("context_sft", 20_000, 5e-5, init, ctc_weight=0.0)
-    s.data.contexts, s.augment = told, c.stages.sft.augment
+    s.data.contexts, s.augment, s.run = told, c.stages.sft.augment, c.stages.sft.run
     init = dict.fromkeys(init, "context_sft")
     mwer = dict(ce_weight=0.01, hypotheses=4, temperature=1.0, keyword_weight=3.0, unit="mixed")
     s = stage("rl", 2_000, 1e-5, init, **mwer)

@@ -25,13 +25,16 @@ def test_relative_attention_matches_the_reference(name, clip):
         np.testing.assert_allclose(out[b, :length], arrays["out"][b, :length], atol=1e-5)
 
 
-def test_relative_shift_reads_distance_t_minus_s():
-    size = 5
-    distances = np.arange(size - 1, -size, -1)
-    x = np.broadcast_to(distances, (2, 3, size, 2 * size - 1)).astype(np.float32)
-    shifted = kernels.relative_shift(jnp.asarray(x))
-    wanted = np.arange(size)[:, None] - np.arange(size)[None]
-    np.testing.assert_array_equal(shifted, np.broadcast_to(wanted, (2, 3, size, size)))
+@pytest.mark.parametrize(("rows", "keys"), [(5, 5), (6, 6), (1, 4), (16, 9), (12, 30)])
+def test_relative_shift_reads_distance_t_minus_s(rows, keys):
+    x, pull = RNG.normal(size=(2, 3, rows, rows + keys - 1)), RNG.normal(size=(2, 3, rows, keys))
+    at = rows - 1 - np.arange(rows)[:, None] + np.arange(keys)[None]  # the column of each key
+    shifted, back = jax.vjp(kernels.relative_shift, jnp.asarray(x, jnp.float32))
+    lines = np.arange(rows)[:, None]
+    np.testing.assert_allclose(shifted, x[:, :, lines, at], atol=1e-6)
+    gradient = np.zeros_like(x)
+    gradient[:, :, lines, at] = pull
+    np.testing.assert_allclose(back(jnp.asarray(pull, jnp.float32))[0], gradient, atol=1e-6)
 
 
 def test_attend_matches_loops():

@@ -129,6 +129,67 @@ def test_traffic_reads_slices_as_slices():
     assert 3 * 1_000 * layer <= costs.traffic(found) < 8 * 1_000 * layer
 
 
+def test_what_is_updated_in_place_is_not_written_whole():
+    """By a fusion of several results; and a copy writes its copy and not what is copied."""
+    text = """HloModule x
+
+%fused (p: f32[36,8,128], q: f32[8,128], i: s32[]) -> (f32[36,8,128], f32[8,128]) {
+  %p = f32[36,8,128]{2,1,0} parameter(0)
+  %q = f32[8,128]{1,0} parameter(1)
+  %i = s32[] parameter(2)
+  %zero = s32[] constant(0)
+  %made = f32[8,128]{1,0} negate(%q)
+  %one = f32[1,8,128]{2,1,0} bitcast(%made)
+  %all = f32[36,8,128]{2,1,0} dynamic-update-slice(%p, %one, %i, %zero, %zero)
+  ROOT %both = (f32[36,8,128]{2,1,0}, f32[8,128]{1,0}) tuple(%all, %made)
+}
+
+ENTRY %main (a: f32[36,8,128], b: f32[8,128], i: s32[]) -> f32[8,128] {
+  %a = f32[36,8,128]{2,1,0} parameter(0)
+  %b = f32[8,128]{1,0} parameter(1)
+  %i = s32[] parameter(2)
+  %saved = (f32[36,8,128]{2,1,0}, f32[8,128]{1,0}) fusion(%a, %b, %i), kind=kLoop, calls=%fused
+  %last = f32[8,128]{1,0} get-tuple-element(%saved), index=1
+  %c = (f32[8,128]{1,0:S(1)}, f32[8,128]{1,0}, u32[]) copy-start(%last)
+  ROOT %done = f32[8,128]{1,0:S(1)} copy-done(%c)
+}
+"""
+    row = 8 * 128 * 4
+    index = 4
+    assert costs.traffic(hlo.Program(text)) == (row + 2 * row + index) + row
+
+
+@pytest.mark.parametrize(
+    ("used", "share"),
+    [
+        ("f32[1,128]{1,0} slice(%moved), slice={[0:1], [0:128]}", 1 / 8),
+        ("f32[8,128]{1,0} negate(%moved)", 1),
+    ],
+    ids=["in_part", "whole"],
+)
+def test_a_fusion_reads_what_it_uses_of_what_it_only_moves(used, share):
+    made = used.split("{")[0]
+    text = f"""HloModule x
+
+%fused_moves (p: f32[8,128]) -> f32[8,128] {{
+  %p = f32[8,128]{{1,0}} parameter(0)
+  ROOT %c = f32[8,128]{{0,1}} copy(%p)
+}}
+
+%fused (q: f32[8,128]) -> {made} {{
+  %q = f32[8,128]{{1,0}} parameter(0)
+  %moved = f32[8,128]{{0,1}} fusion(%q), kind=kLoop, calls=%fused_moves
+  ROOT %used = {used}
+}}
+
+ENTRY %main (a: f32[8,128]) -> {made} {{
+  %a = f32[8,128]{{1,0}} parameter(0)
+  ROOT %b = {made} fusion(%a), kind=kLoop, calls=%fused
+}}
+"""
+    assert costs.traffic(hlo.Program(text)) == 2 * share * 8 * 128 * 4
+
+
 @pytest.mark.parametrize("rows", ["3,4,256,64", "12,256,64"], ids=["batch", "one_example"])
 def test_splash_kernels_count_what_their_mask_leaves(rows):
     target = 'custom_call_target="tpu_custom_call"'

@@ -27,10 +27,13 @@ def stages(spec):
 @pytest.mark.parametrize(
     ("spec", "stage", "topology", "slices", "mesh"),
     [
-        ("seed_asr_ml:8b", "sft", "v5p:4x4x8", 1, (-1, 128, 1, 1)),
-        ("seed_asr_ml:8b", "sft", "v5e:16x16", 4, (-1, 256, 1, 1)),
-        ("luise_ssl:2b", "ssl1", "v5p:8x8x16", 1, (-1, 256, 1, 1)),
-        ("luise_ssl:5b", "kmeans", "v6e:16x16", 1, (-1, 256, 1, 1)),
+        ("seed_asr_ml:8b", "sft", "v5p:4x4x8", 1, (-1, 32, 1, 1)),
+        ("seed_asr_ml:8b", "sft", "v5e:16x16", 4, (-1, 32, 1, 1)),
+        ("luise_ssl:2b", "ssl1", "v5p:8x8x16", 1, (-1, 32, 1, 1)),
+        ("luise_ssl:5b", "kmeans", "v6e:16x16", 1, (-1, 32, 1, 1)),
+        ("luise_ssl:5b", "kmeans", "v6e:4x4", 1, (-1, 16, 1, 1)),
+        # 98 GB of parameters and optimiser, of which a chip shall hold 2 GiB.
+        ("lm:qwen3_8b", "lm", "v5e:16x16", 1, (-1, 64, 1, 1)),
     ],
 )
 def test_the_topology_chooses_data_and_fsdp(spec, stage, topology, slices, mesh):

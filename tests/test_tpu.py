@@ -6,11 +6,14 @@ Needs libtpu, as the extra `tpu` brings it; no TPU.
 import json
 import math
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from seedasr_jax import config
 from seedasr_jax.configs import common
 from seedasr_jax.launch import cli
+from seedasr_jax.models import kernels
 from seedasr_jax.plan import compile as compiling
 from seedasr_jax.plan import costs, fitting, hlo, programs, topologies
 from seedasr_jax.train import build
@@ -132,3 +135,25 @@ def test_attention_is_splash_and_its_scores_are_never_whole():
     ]
     assert max(map(math.prod, made)) < 2_048 * 50_304 / 2  # no logits of a whole sequence
     assert not any(dims.count(2_048) > 1 for dims in made)  # and no scores
+
+
+def test_scores_by_distance_of_twice_the_frames_take_twice_the_memory():
+    """153.6 and 307.2 s of frames of 40 ms, forward and back, on a v5p chip."""
+    device = compiling.devices(topologies.parse("v5p:2x2x1"))[0]
+    place = jax.sharding.SingleDeviceSharding(device)
+
+    def total(q, k, v, moved, keys, mask):
+        return kernels.relative(q, k, v, moved, keys, mask).astype(jnp.float32).sum()
+
+    def temporaries(time):
+        def of(dtype, *shape):
+            return jax.ShapeDtypeStruct(shape, dtype, sharding=place)
+
+        queries, keys = of("bfloat16", 1, time, 24, 64), of("bfloat16", 2 * time - 1, 24, 64)
+        gradient = jax.jit(jax.grad(total, argnums=(0, 1, 2, 3, 4)))
+        compiled = gradient.lower(*[queries] * 4, keys, of("bool", 1, time)).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    one, two = temporaries(3_840), temporaries(7_680)
+    assert two < 2.2 * one
+    assert two < 24 * 7_680**2 * 4 / 8  # of all scores at once, an eighth

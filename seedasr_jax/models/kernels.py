@@ -4,8 +4,10 @@ Dims: B batch, N queries, M keys, H heads, G key-value heads, K head width, T fr
 """
 
 import functools
+import math
 
 import jax
+from jax.ad_checkpoint import checkpoint_name
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
@@ -14,6 +16,7 @@ from seedasr_jax.parallel import layout, rules
 
 LANES = 128  # splash takes lengths that are multiples of it
 QUERIES = 256  # of the encoder whose scores exist at a time
+ATTENDED = "attended"  # what attention gives, to a policy of rematerialisation
 
 
 def attend(q, k, v, mask, bias=None):
@@ -117,6 +120,7 @@ def _splash(q, k, v, real, *, interpret=False):
         ),
         head_shards=1,
         q_seq_shards=1,
+        residual_checkpoint_name=ATTENDED,
         interpret=interpret,
     )
     q, k, v = (x.swapaxes(1, 2) for x in (q, k, v))  # [B H N K]
@@ -141,7 +145,7 @@ def relative(q, k, v, moved, keys, mask):
     dims = shapes.check(k, "B T H K", shapes.check(q, "B T H K"))
     time = dims["T"]
     if time <= QUERIES:
-        return _relative_block(q, k, v, moved, keys, mask)
+        return checkpoint_name(_relative_block(q, k, v, moved, keys, mask), ATTENDED)
     more = -time % QUERIES
     blocks = (time + more) // QUERIES
 
@@ -161,7 +165,8 @@ def relative(q, k, v, moved, keys, mask):
 
     _, y = jax.lax.scan(one, jnp.zeros((), jnp.int32), (split(q), split(moved)))
     y = y.swapaxes(0, 1)
-    return y.reshape(y.shape[0], blocks * QUERIES, *y.shape[3:])[:, :time]
+    y = y.reshape(y.shape[0], blocks * QUERIES, *y.shape[3:])[:, :time]
+    return checkpoint_name(y, ATTENDED)
 
 
 def _relative_block(q, k, v, moved, keys, mask):
@@ -171,13 +176,44 @@ def _relative_block(q, k, v, moved, keys, mask):
     return attend(q, k, v, mask[:, None], bias)
 
 
+@jax.custom_vjp
 def relative_shift(x):
     """[B H N N+M-1] scores by distance, the largest first -> [B H N M] scores by key.
 
-    Row n wants key m at column N-1-n+m: padding one column and reading the rows at another stride
-    shifts each row by one more (arXiv 1901.02860, appendix B).
+    Row n wants key m at column N-1-n+m (arXiv 1901.02860, appendix B). Rows move in two steps, by
+    what their group of rows has in common and by their place in it: each a copy, where the usual
+    way, to read the rows at another stride, takes a TPU and a CPU several.
     """
-    batch, heads, queries, distances = x.shape
-    x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (1, 0)))
-    x = x.reshape(batch, heads, distances + 1, queries)[:, :, 1:]
-    return x.reshape(batch, heads, queries, distances)[..., : distances + 1 - queries]
+    groups, size = _groups(x.shape[2])
+    keys = x.shape[3] - x.shape[2] + 1
+    x = x.reshape(*x.shape[:2], groups, size, -1)
+    x = jnp.stack([x[:, :, a, :, s : s + keys + size - 1] for a, s in _starts(groups, size)], 2)
+    x = jnp.stack([x[:, :, :, b, s : s + keys] for b, s in _starts(size, 1)], 3)
+    return x.reshape(*x.shape[:2], groups * size, keys)
+
+
+def _groups(rows):
+    """Rows as so many groups of so many."""
+    size = next(size for size in range(math.isqrt(rows), 0, -1) if rows % size == 0)
+    return rows // size, size
+
+
+def _starts(count, step):
+    """Of each of `count` the first column that it wants, the last of them 0."""
+    return [(index, (count - 1 - index) * step) for index in range(count)]
+
+
+def _shift_backward(_, gradient):
+    groups, size = _groups(gradient.shape[2])
+
+    def wide(x, start, more):
+        return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (start, more - start)))
+
+    x = gradient.reshape(*gradient.shape[:2], groups, size, -1)
+    x = jnp.stack([wide(x[:, :, :, b], s, size - 1) for b, s in _starts(size, 1)], 3)
+    more = (groups - 1) * size
+    x = jnp.stack([wide(x[:, :, a], s, more) for a, s in _starts(groups, size)], 2)
+    return (x.reshape(*gradient.shape[:3], -1),)
+
+
+relative_shift.defvjp(lambda x: (relative_shift(x), None), _shift_backward)

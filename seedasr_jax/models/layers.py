@@ -10,25 +10,35 @@ import jax
 import jax.numpy as jnp
 
 from seedasr_jax import shapes
+from seedasr_jax.models import kernels
 from seedasr_jax.parallel import layout, rules
 
 _policies = jax.checkpoint_policies
-# What is kept of a layer for the way back: all, its input, its products, or these on the host.
+_products = _policies.dots_with_no_batch_dims_saveable
+_kept = _policies.save_only_these_names(kernels.ATTENDED)
+_moved = _policies.offload_dot_with_no_batch_dims("device", "pinned_host")
+
+
+def _offloaded(*of, **options):
+    return _kept(*of, **options) or _moved(*of, **options)
+
+
+# What is kept of a layer for the way back: all; its input; its products with weights and what
+# attention gives, whose scores are computed again anyway; or these products on the host.
 REMAT = {
     "none": lambda body: body,
     "block": jax.checkpoint,
-    "dots": functools.partial(jax.checkpoint, policy=_policies.dots_with_no_batch_dims_saveable),
-    "offload": functools.partial(
-        jax.checkpoint,
-        policy=_policies.offload_dot_with_no_batch_dims("device", "pinned_host"),
+    "dots": functools.partial(
+        jax.checkpoint, policy=_policies.save_from_both_policies(_products, _kept)
     ),
+    "offload": functools.partial(jax.checkpoint, policy=_offloaded),
 }
 
 # Logit of a row that does not exist. Not the lowest float32: that is -inf in bfloat16, the input
 # type of a TPU's matrix product, and -inf times a 0 of one-hot labels (CTC) is NaN.
 NEVER = -1e9
-# Layers at most whose scan is unrolled on a CPU: there a loop costs a model of 4 small layers a third
-# of a step, one of 8 layers of 256 a sixth (and saves 30 of 75 s of compilation).
+# Layers at most whose scan is unrolled on a CPU. A loop there costs a model of 4 small layers a
+# third of a step, one of 8 layers of 256 a sixth (and saves 30 of 75 s of compilation).
 UNROLLED = 8
 
 VOCABULARY_MULTIPLE = 128  # embedding rows are padded to it, so that every vocabulary shards

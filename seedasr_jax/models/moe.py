@@ -115,7 +115,7 @@ def mix(x, chosen, share, gate, wide, narrow):
     """
     mesh = layout.mesh()
     if mesh is None:
-        return _gathered(x, chosen, share, gate, wide, narrow, 0)
+        return _gathered(x, chosen, share, jnp.concatenate([gate, wide], -1), narrow, 0)
     batch = rules.BATCH if x.shape[0] % layout.parts(rules.BATCH) == 0 else None
     rows = "tensor" if x.shape[1] % layout.parts("tensor") == 0 else None  # as residuals lie
     tokens = PartitionSpec(batch, None, None)
@@ -125,16 +125,14 @@ def mix(x, chosen, share, gate, wide, narrow):
     )
 
     def local(x, chosen, share, gate, wide, narrow):
-        gate, wide, narrow = (
-            jax.lax.all_gather(kernels, "fsdp", axis=axis, tiled=True)
-            for kernels, axis in ((gate, 1), (wide, 1), (narrow, 2))
-        )
+        wide = jax.lax.all_gather(jnp.concatenate([gate, wide], -1), "fsdp", axis=1, tiled=True)
+        narrow = jax.lax.all_gather(narrow, "fsdp", axis=2, tiled=True)
         if batch:
             x, chosen, share = (
                 jax.lax.all_gather(of, "expert", axis=0, tiled=True) for of in (x, chosen, share)
             )
-        first = jax.lax.axis_index("expert") * gate.shape[0]
-        y = _gathered(x, chosen, share, gate, wide, narrow, first)
+        first = jax.lax.axis_index("expert") * narrow.shape[0]
+        y = _gathered(x, chosen, share, wide, narrow, first)
         for axis, mesh_axis, scattered in ((0, "expert", batch), (1, "tensor", rows)):
             if scattered:
                 y = jax.lax.psum_scatter(y, mesh_axis, scatter_dimension=axis, tiled=True)
@@ -151,9 +149,12 @@ def mix(x, chosen, share, gate, wide, narrow):
     )(x, chosen, share, gate, wide, narrow)
 
 
-def _gathered(x, chosen, share, gate, wide, narrow, first):
-    """What the experts `first`, first + 1, ... give: [B N E], 0 where none of them was chosen."""
-    experts, active = gate.shape[0], chosen.shape[-1]
+def _gathered(x, chosen, share, wide, narrow, first):
+    """What the experts `first`, first + 1, ... give: [B N E], 0 where none of them was chosen.
+
+    `wide` [X E 2F]: gate and wide side by side, so that rows and their gradient exist once.
+    """
+    experts, active = narrow.shape[0], chosen.shape[-1]
     tokens, chosen, share = x.reshape(-1, x.shape[-1]), chosen.reshape(-1), share.reshape(-1)
     own = (chosen >= first) & (chosen < first + experts)
     expert = jnp.where(own, chosen - first, experts)  # the rest is sorted behind all groups
@@ -167,7 +168,8 @@ def _gathered(x, chosen, share, gate, wide, narrow, first):
     # A token's sum is linear in what its experts hold inside: there its share costs a gradient F
     # wide, and not E.
     share = _permute(jnp.where(own, share, 0)[:, None], order, undo)
-    hidden = jax.nn.silu(product(rows, gate, sizes)) * product(rows, wide, sizes)
+    gate, hidden = jnp.split(product(rows, wide, sizes), 2, -1)
+    hidden = jax.nn.silu(gate) * hidden
     hidden = (hidden.astype(jnp.float32) * share).astype(x.dtype)
     rows = product(hidden, narrow, sizes)
     rows = jnp.where(own[:, None], _permute(rows, undo, order), 0)
@@ -201,7 +203,12 @@ def _megablox(rows, kernels, sizes, *, interpret=False):
     from jax.experimental.pallas.ops.tpu.megablox import gmm
 
     tall = 512 if rows.shape[0] % 512 == 0 else LANES
-    tiles = (tall, *(min(size, 1024) for size in kernels.shape[1:]))
+
+    def tile(size):
+        whole = (n for n in range(1024, 0, -LANES) if size % n == 0)
+        return next(whole, min(size, 1024))
+
+    tiles = (tall, *map(tile, kernels.shape[1:]))
     return gmm(rows, kernels, sizes, rows.dtype, tiles, interpret=interpret)
 
 

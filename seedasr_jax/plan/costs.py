@@ -25,6 +25,7 @@ _FREE = (
     *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional"),
     *("call", "after-all", "partition-id", "replica-id", "iota", "opt-barrier"),
 )
+_MOVES = ("bitcast", "copy")  # what is needed of their results is needed of what they are given
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,6 +234,8 @@ def _accessed(program, one: Instruction, of: collections.abc.Mapping) -> float:
     if one.opcode in ("dynamic-update-slice", "scatter"):
         return 2 * far(of[one.operands[1]].shapes) if one.operands[1] in of else 0.0
     read = [far(of[operand].shapes) if operand in of else 0.0 for operand in one.operands]
+    if one.opcode == "copy-start":  # (copy, what is copied, context)
+        return sum(read) + far(one.shapes[:1])
     written = far(one.shapes)
     if one.opcode == "fusion":
         inner = program.computations[called(one, "calls")[0]]
@@ -242,22 +245,46 @@ def _accessed(program, one: Instruction, of: collections.abc.Mapping) -> float:
                 users[operand].append(other)
         for other in inner.values():
             if other.opcode == "parameter":
-                number = int(other.text)
-                sliced = [_cut(user, other.name, inner) for user in users[other.name]]
-                if sliced and all(size is not None for size in sliced):
-                    read[number] = min(read[number], sum(sliced))
-        root = next(other for other in inner.values() if other.root)
-        while root.opcode in ("bitcast", "copy") and root.operands[0] in inner:
-            root = inner[root.operands[0]]
-        if root.opcode == "dynamic-update-slice":
-            written = min(written, inner[root.operands[1]].bytes)
+                number, needed = int(other.text), _needed(program, other, users)
+                if needed is not None:
+                    read[number] = min(read[number], needed)
+        written = far(_made(one, inner))
     return sum(read) + written
 
 
-def _cut(user, name, inner):
-    """Bytes that `user` needs of an array; None: all of it."""
-    if user.opcode in ("dynamic-slice", "slice", "gather") and user.operands[0] == name:
-        return user.bytes
-    if user.opcode == "dynamic-update-slice" and user.operands[0] == name:
-        return 0.0
-    return None
+def _made(one, inner):
+    """What a fusion writes: of an array that is updated in place, the update."""
+    root = next(other for other in inner.values() if other.root)
+    if root.opcode != "tuple" and len(one.shapes) > 1:  # a sort, or sums taken together
+        yield from one.shapes
+        return
+    names = root.operands if root.opcode == "tuple" else (root.name,)
+    for name, shape in zip(names, one.shapes, strict=True):
+        at = inner[name]
+        while at.opcode in _MOVES and at.operands[0] in inner:
+            at = inner[at.operands[0]]
+        updates = at.opcode == "dynamic-update-slice" and not shape.near
+        yield inner[at.operands[1]].shapes[0] if updates else shape
+
+
+def _needed(program, one, users):
+    """Bytes that a fusion needs of what it is given; None: all of it."""
+    total = 0.0
+    for user in users[one.name]:
+        if user.opcode in _MOVES or (user.opcode == "fusion" and _only_moves(program, user)):
+            part = _needed(program, user, users)
+        elif user.opcode in ("dynamic-slice", "slice", "gather") and user.operands[0] == one.name:
+            part = user.bytes
+        elif user.opcode == "dynamic-update-slice" and user.operands[0] == one.name:
+            part = 0.0
+        else:
+            return None
+        if part is None:
+            return None
+        total += part
+    return total if users[one.name] else None
+
+
+def _only_moves(program, one):
+    inner = program.computations[called(one, "calls")[0]].values()
+    return all(other.opcode in ("parameter", *_MOVES) for other in inner)
