@@ -156,4 +156,4 @@ def test_scores_by_distance_of_twice_the_frames_take_twice_the_memory():
 
     one, two = temporaries(3_840), temporaries(7_680)
     assert two < 2.2 * one
-    assert two < 24 * 7_680**2 * 4 / 8  # of all scores at once, an eighth
+    assert two < 24 * 7_680**2 * 4 / 4  # of all scores at once, a quarter
