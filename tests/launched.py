@@ -18,8 +18,6 @@ def start(folder, processes, devices, *arguments) -> subprocess.Popen:
     command = [*COMMAND, f"--processes={processes}", f"--devices={devices}", *arguments]
     with log(folder).open("a") as file:
         env = faults.environment()
-        one_piece = "--xla_cpu_parallel_codegen_split_count=1"  # a quarter less to compile
-        env["XLA_FLAGS"] = f"{env['XLA_FLAGS']} {one_piece}".strip()
         return subprocess.Popen(command, cwd=folder, env=env, stdout=file, stderr=file)
 
 

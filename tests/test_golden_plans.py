@@ -1,6 +1,6 @@
 """Golden rows of plans: a gather more, or a tenth more of HBM, fails and says where.
 
-Tied to one JAX and one libtpu: `python tests/test_golden_plans.py` writes them anew.
+Tied to one JAX and one libtpu: `python tests/test_golden_plans.py [FILE ...]` writes them anew.
 """
 
 import collections
@@ -9,6 +9,7 @@ import importlib.metadata
 import json
 import pathlib
 import shlex
+import sys
 
 from flax import nnx
 import jax
@@ -143,13 +144,13 @@ def test_what_grew_is_named():
     assert grown(new, old) == []
 
 
-def write():
-    """Makes the golden rows."""
+def write(names):
+    """Makes golden rows."""
     GOLDEN.mkdir(exist_ok=True)
-    for name, what in ROWS.items():
-        made = {"versions": versions(), "row": planned(*what)}
+    for name in names:
+        made = {"versions": versions(), "row": planned(*ROWS[name])}
         (GOLDEN / name).write_text(json.dumps(made, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    write()
+    write(sys.argv[1:] or ROWS)

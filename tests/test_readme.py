@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 
+import faults
 import numpy as np
 import pytest
 
@@ -15,10 +16,8 @@ from seedasr_jax.data_pipelines.synth.digits import DIGITS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # A training is cut short; everything else runs as written.
-SHORT = {
-    "train": ["--config.scale_steps=0.005"],
-    "launch": ["--config.scale_steps=0.005", "--stage=lm", "--config.run.cache=runs/mine/cache"],
-}
+FEW = ["--config.scale_steps=0.005", "--config.eval.tokens=4", "--config.run.cache=cache"]
+SHORT = {"train": FEW, "launch": [*FEW, "--stage=lm"]}
 
 
 def commands(planned=False):
@@ -69,7 +68,8 @@ def test_every_command_runs(folder):
     for line in found:
         words = shlex.split(line)[1:]
         command = [sys.executable, "-m", "seedasr_jax.launch.cli", *words, *SHORT.get(words[0], [])]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        options = dict(cwd=folder, env=faults.environment(), capture_output=True, text=True)
+        done = subprocess.run(command, **options)
         assert done.returncode == 0, f"{line}\n{done.stderr[-2000:]}"
 
 

@@ -25,7 +25,8 @@ def make_train_step(graphdef, objective, tx, state_sharding, batch_sharding, acc
         with layout.over(batch_sharding.mesh):
             return objective.loss(nnx.merge(graphdef, params, frozen), batch, weights, rng)
 
-    grad_fn = jax.grad(loss, has_aux=True)  # frozen parts: no gradient, no optimiser state
+    # Frozen parts: no gradient, no optimiser state. Traced once, for its shapes and for the loop.
+    grad_fn = jax.jit(jax.grad(loss, has_aux=True), inline=True)
 
     def micro_batches(x):
         # [B ...] -> [B/A A ...] -> [A B/A ...]: strided, so no example moves to another device.
