@@ -48,7 +48,7 @@ def run(graph, options) -> int:
         print()
     else:
         for row, cost in zip(found, priced):
-            print(rows.describe(row) + _told(cost))
+            print(rows.describe(row) + _told(cost), *rows.details(row), sep="\n    ")
         compiled = [row for row in found if row.step_seconds_bound is not None]
         for row in compiled if options.scaling else ():
             print(_scaled(row))

@@ -3,6 +3,8 @@
 Dims: B batch, N queries, M keys, H heads, G key-value heads, K head width, T frames.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 import tiny
 
 from seedasr_jax import shapes
-from seedasr_jax.models import attention, kernels
+from seedasr_jax.models import attention, kernels, shift
 
 RNG = np.random.default_rng(0)
 
@@ -25,16 +27,31 @@ def test_relative_attention_matches_the_reference(name, clip):
         np.testing.assert_allclose(out[b, :length], arrays["out"][b, :length], atol=1e-5)
 
 
+@pytest.mark.parametrize("more", [0, 3])  # columns that no key asks for
 @pytest.mark.parametrize(("rows", "keys"), [(5, 5), (6, 6), (1, 4), (16, 9), (12, 30)])
-def test_relative_shift_reads_distance_t_minus_s(rows, keys):
-    x, pull = RNG.normal(size=(2, 3, rows, rows + keys - 1)), RNG.normal(size=(2, 3, rows, keys))
+def test_relative_shift_reads_distance_t_minus_s(rows, keys, more):
+    x = RNG.normal(size=(2, 3, rows, rows + keys - 1 + more))
+    pull = RNG.normal(size=(2, 3, rows, keys))
     at = rows - 1 - np.arange(rows)[:, None] + np.arange(keys)[None]  # the column of each key
-    shifted, back = jax.vjp(kernels.relative_shift, jnp.asarray(x, jnp.float32))
+    own = functools.partial(shift.relative_shift, keys=keys)
+    shifted, back = jax.vjp(own, jnp.asarray(x, jnp.float32))
     lines = np.arange(rows)[:, None]
     np.testing.assert_allclose(shifted, x[:, :, lines, at], atol=1e-6)
     gradient = np.zeros_like(x)
     gradient[:, :, lines, at] = pull
     np.testing.assert_allclose(back(jnp.asarray(pull, jnp.float32))[0], gradient, atol=1e-6)
+
+
+@pytest.mark.parametrize(("rows", "keys"), [(64, 128), (256, 384)])
+def test_rows_that_a_tpu_rotates_stand_where_slices_are(rows, keys):
+    x, pull = (
+        jnp.asarray(RNG.normal(size=(1, 2, rows, size)), jnp.float32)
+        for size in (rows + keys, keys)
+    )
+    own = shift._rotated(x, keys, interpret=True)
+    np.testing.assert_array_equal(own, shift._sliced(x, keys))
+    own = shift._rotated_back(pull, rows + keys, interpret=True)
+    np.testing.assert_array_equal(own, shift._sliced_back(pull, rows + keys))
 
 
 def test_attend_matches_loops():

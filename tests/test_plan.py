@@ -160,6 +160,9 @@ def a_row(**changes):
     hbm = dict.fromkeys(("params", "opt", "kv", "act", "other", "headroom"), 1 << 30)
     known = dict(stage="sft", program="train", bucket=(30.72, 240, 1024), mesh={"fsdp": 128})
     known |= dict(hbm_bytes=hbm, fits=True, chips=128, step_seconds_bound=0.45, mfu_bound=0.8)
+    gathers = dict(kind="all-gather", axes=["data", "fsdp"], runs=56, bytes=4e9, largest=1e8)
+    known |= dict(collectives=[gathers], flops=6.5e15, flops_per_frame=2.1e9)
+    known |= dict(audio_hours_per_second=19.4, host_bytes_per_second=7.0e7)
     known |= dict(seconds={"ici": 0.09, "dcn": 0.0}, bytes_ici=5e9, bytes_dcn=0.0)
     return rows.Row(**none | known | dict(compile_seconds=1.0, note="") | changes)
 
@@ -172,6 +175,15 @@ def test_what_steps_cost():
     assert dollars["dollars_bound"] == pytest.approx(40.0)
     assert dollars["dollars_usual"] == pytest.approx(40 / 0.6)
     assert rows.network_share(a_row()) == pytest.approx(0.2)
+
+
+def test_a_table_says_what_travels_and_what_is_loaded():
+    moved, loaded, computed = rows.details(a_row())
+    assert moved.startswith("a device sends 5.00 GB over ICI and 0.00 GB over DCN")
+    assert moved.endswith("; all-gather over data and fsdp 4.00 GB in 56 runs")
+    assert loaded.startswith("19.40 audio hours per second") and loaded.endswith("0.070 GB/s")
+    assert computed.startswith("6500.0 useful TFLOP, 2.10 GFLOP a frame")
+    assert rows.details(a_row(step_seconds_bound=None)) == []
 
 
 def plan_of(monkeypatch, *arguments):
@@ -190,7 +202,8 @@ def plan_of(monkeypatch, *arguments):
 
 def test_prices_stand_behind_training(monkeypatch, capsys):
     code, asked = plan_of(monkeypatch, "--price=2.5")
-    train, decode = capsys.readouterr().out.splitlines()
+    train, *told, decode = capsys.readouterr().out.splitlines()[:5]
+    assert [line.strip() for line in told] == rows.details(a_row())
     assert (code, asked) == (0, [(128, None)])
     assert "60000 steps: 960 chip-hours ($2400), at 60 % of the bound 1600 ($4000)" in train
     assert "chip-hours" not in decode

@@ -152,6 +152,10 @@ def test_scores_by_distance_of_twice_the_frames_take_twice_the_memory():
         queries, keys = of("bfloat16", 1, time, 24, 64), of("bfloat16", 2 * time - 1, 24, 64)
         gradient = jax.jit(jax.grad(total, argnums=(0, 1, 2, 3, 4)))
         compiled = gradient.lower(*[queries] * 4, keys, of("bool", 1, time)).compile()
+        kernels = {
+            one.name.split(".")[0] for one, *_ in costs.calls(hlo.Program(compiled.as_text()))
+        }
+        assert kernels == {"relative_shift"}  # rows are rotated, not copied
         return compiled.memory_analysis().temp_size_in_bytes
 
     one, two = temporaries(3_840), temporaries(7_680)

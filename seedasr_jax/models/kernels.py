@@ -4,7 +4,6 @@ Dims: B batch, N queries, M keys, H heads, G key-value heads, K head width, T fr
 """
 
 import functools
-import math
 
 import jax
 from jax.ad_checkpoint import checkpoint_name
@@ -12,6 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from seedasr_jax import shapes
+from seedasr_jax.models import shift
 from seedasr_jax.parallel import layout, rules
 
 LANES = 128  # splash takes lengths that are multiples of it
@@ -144,23 +144,22 @@ def relative(q, k, v, moved, keys, mask):
     """
     dims = shapes.check(k, "B T H K", shapes.check(q, "B T H K"))
     time = dims["T"]
+    more = -time % QUERIES if time > QUERIES else 0
+    # Queries of padding ask for distances past the last one; one column more makes them even.
+    keys = jnp.pad(keys, ((more, 1), *((0, 0),) * (keys.ndim - 1)))
     if time <= QUERIES:
         return checkpoint_name(_relative_block(q, k, v, moved, keys, mask), ATTENDED)
-    more = -time % QUERIES
     blocks = (time + more) // QUERIES
 
     def split(x):
         x = jnp.pad(x, ((0, 0), (0, more), (0, 0), (0, 0)))
         return x.reshape(x.shape[0], blocks, QUERIES, *x.shape[2:]).swapaxes(0, 1)
 
-    # Queries of padding ask for distances past the last one.
-    keys = jnp.pad(keys, ((more, 0), *((0, 0),) * (keys.ndim - 1)))
-
     @jax.checkpoint
     def one(number, block):
         q, moved = block
         first = (blocks - 1 - number) * QUERIES  # of the distances that this block has
-        near = jax.lax.dynamic_slice_in_dim(keys, first, QUERIES + time - 1)
+        near = jax.lax.dynamic_slice_in_dim(keys, first, QUERIES + time)
         return number + 1, _relative_block(q, k, v, moved, near, mask)
 
     _, y = jax.lax.scan(one, jnp.zeros((), jnp.int32), (split(q), split(moved)))
@@ -172,48 +171,5 @@ def relative(q, k, v, moved, keys, mask):
 def _relative_block(q, k, v, moved, keys, mask):
     heads = "RHK" if keys.ndim == 3 else "RK"
     by_distance = jnp.einsum(f"BTHK,{heads}->BHTR", moved, keys, preferred_element_type=jnp.float32)
-    bias = relative_shift(by_distance) * q.shape[-1] ** -0.5
+    bias = shift.relative_shift(by_distance, k.shape[1]) * q.shape[-1] ** -0.5
     return attend(q, k, v, mask[:, None], bias)
-
-
-@jax.custom_vjp
-def relative_shift(x):
-    """[B H N N+M-1] scores by distance, the largest first -> [B H N M] scores by key.
-
-    Row n wants key m at column N-1-n+m (arXiv 1901.02860, appendix B). Rows move in two steps, by
-    what their group of rows has in common and by their place in it: each a copy, where the usual
-    way, to read the rows at another stride, takes a TPU and a CPU several.
-    """
-    groups, size = _groups(x.shape[2])
-    keys = x.shape[3] - x.shape[2] + 1
-    x = x.reshape(*x.shape[:2], groups, size, -1)
-    x = jnp.stack([x[:, :, a, :, s : s + keys + size - 1] for a, s in _starts(groups, size)], 2)
-    x = jnp.stack([x[:, :, :, b, s : s + keys] for b, s in _starts(size, 1)], 3)
-    return x.reshape(*x.shape[:2], groups * size, keys)
-
-
-def _groups(rows):
-    """Rows as so many groups of so many."""
-    size = next(size for size in range(math.isqrt(rows), 0, -1) if rows % size == 0)
-    return rows // size, size
-
-
-def _starts(count, step):
-    """Of each of `count` the first column that it wants, the last of them 0."""
-    return [(index, (count - 1 - index) * step) for index in range(count)]
-
-
-def _shift_backward(_, gradient):
-    groups, size = _groups(gradient.shape[2])
-
-    def wide(x, start, more):
-        return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (start, more - start)))
-
-    x = gradient.reshape(*gradient.shape[:2], groups, size, -1)
-    x = jnp.stack([wide(x[:, :, :, b], s, size - 1) for b, s in _starts(size, 1)], 3)
-    more = (groups - 1) * size
-    x = jnp.stack([wide(x[:, :, a], s, more) for a, s in _starts(groups, size)], 2)
-    return (x.reshape(*gradient.shape[:3], -1),)
-
-
-relative_shift.defvjp(lambda x: (relative_shift(x), None), _shift_backward)

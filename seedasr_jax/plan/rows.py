@@ -134,6 +134,25 @@ def describe(found: Row) -> str:
     )
 
 
+def details(found: Row) -> list[str]:
+    """What travels, what must be loaded and what is computed, a line each, for people."""
+    if found.step_seconds_bound is None:
+        return []
+    moved = "".join(
+        f"; {one['kind']} over {' and '.join(one['axes'])} {one['bytes'] / 1e9:.2f} GB in"
+        f" {one['runs']} runs"
+        for one in found.collectives
+    )
+    return [
+        f"a device sends {found.bytes_ici / 1e9:.2f} GB over ICI and {found.bytes_dcn / 1e9:.2f} GB"
+        f" over DCN{moved}",
+        f"{found.audio_hours_per_second:.2f} audio hours per second at most, for which a host loads"
+        f" {found.host_bytes_per_second / 1e9:.3f} GB/s",
+        f"{found.flops / 1e12:.1f} useful TFLOP, {found.flops_per_frame / 1e9:.2f} GFLOP a frame of"
+        " 10 ms, padding included",
+    ]
+
+
 def cure(found: Row) -> str:
     """What to change where a row does not fit, by what takes most of the memory."""
     hbm = found.hbm_bytes

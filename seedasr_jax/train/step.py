@@ -3,6 +3,8 @@
 Dims: B global batch, A micro-batches; `...` stands for the other axes of a Batch field.
 """
 
+import functools
+
 from flax import nnx
 import jax
 import jax.numpy as jnp
@@ -22,11 +24,13 @@ def make_train_step(graphdef, objective, tx, state_sharding, batch_sharding, acc
     """
 
     def loss(params, frozen, batch, weights, rng):
-        with layout.over(batch_sharding.mesh):
-            return objective.loss(nnx.merge(graphdef, params, frozen), batch, weights, rng)
+        return objective.loss(nnx.merge(graphdef, params, frozen), batch, weights, rng)
 
-    # Frozen parts: no gradient, no optimiser state. Traced once, for its shapes and for the loop.
-    grad_fn = jax.jit(jax.grad(loss, has_aux=True), inline=True)
+    @functools.partial(jax.jit, inline=True)  # traced once, for its shapes and for the loop
+    def grad_fn(*arguments):
+        with layout.over(batch_sharding.mesh):  # the way back has places too
+            # Frozen parts: no gradient, no optimiser state.
+            return jax.grad(loss, has_aux=True)(*arguments)
 
     def micro_batches(x):
         # [B ...] -> [B/A A ...] -> [A B/A ...]: strided, so no example moves to another device.

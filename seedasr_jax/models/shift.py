@@ -1,0 +1,151 @@
+"""Scores by distance, moved to where their keys stand: the relative shift (arXiv 1901.02860).
+
+Dims: B batch, H heads, N queries, M keys, R distances, N + M - 1 or more.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+
+from seedasr_jax.parallel import layout, rules
+
+LANES = 128  # a TPU rotates rows of multiples of it
+ROWS = 64  # that it holds at a time
+WIDEST = 8_192  # of a row, of which it holds twice ROWS going in and coming out
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def relative_shift(x, keys):
+    """[B H N R] scores by distance, the largest first -> [B H N M] scores by key.
+
+    Row n wants key m at column N-1-n+m (arXiv 1901.02860, appendix B). The usual way, to read the
+    rows at another stride, takes a TPU and a CPU several copies.
+
+    Args:
+        x: what stands behind column N+M-2 is ignored.
+        keys: M.
+    """
+    return _moved(_rotated, _sliced, x, keys)
+
+
+def _forward(x, keys):
+    return relative_shift(x, keys), x.shape[-1]
+
+
+def _backward(_, distances, gradient):
+    return (_moved(_rotated_back, _sliced_back, gradient, distances),)
+
+
+relative_shift.defvjp(_forward, _backward)
+
+
+def _moved(on_tpu, elsewhere, x, size):
+    elsewhere = functools.partial(elsewhere, size=size)
+    wide = max(x.shape[-1], size)
+    if x.shape[2] % ROWS or x.shape[-1] % LANES or size % LANES or wide > WIDEST:
+        return elsewhere(x)
+    on_tpu = functools.partial(on_tpu, size=size)
+    return jax.lax.platform_dependent(x, tpu=functools.partial(_on_each, on_tpu), default=elsewhere)
+
+
+def _on_each(kernel, x):
+    """Each device moves the rows of its own examples and heads."""
+    mesh = layout.mesh()
+    if mesh is None:
+        return kernel(x)
+    split = "tensor" if x.shape[1] % layout.parts("tensor") == 0 else None
+    place = PartitionSpec(rules.BATCH, split, None, None)
+    return jax.shard_map(kernel, mesh=mesh, in_specs=place, out_specs=place, check_vma=False)(x)
+
+
+# Two copies in one: rows are rotated in the TPU's own memory.
+
+
+def _rotated(x, size, *, interpret=False):
+    """`interpret`: by plain operations, anywhere, for tests."""
+    queries, wide = x.shape[2:]
+
+    def rotate(rows, number):
+        from jax.experimental.pallas import tpu
+
+        first = wide - queries + 1 + ROWS * number  # to the right: row by row one more
+        return tpu.roll(rows, first, 1, stride=1, stride_axis=0)[:, :size]
+
+    return _row_by_row(rotate, x, size, interpret)
+
+
+def _rotated_back(x, size, *, interpret=False):
+    queries = x.shape[2]
+
+    def rotate(rows, number):
+        from jax.experimental.pallas import tpu
+
+        rows = jnp.pad(rows, ((0, 0), (0, size - rows.shape[1])))
+        rows = tpu.roll(rows, queries - ROWS * (1 + number), 1)
+        below = ROWS - 1 - jax.lax.broadcasted_iota(jnp.int32, rows.shape, 0)  # rows below this
+        for bit in range(ROWS.bit_length() - 1):
+            moved = tpu.roll(rows, 1 << bit, 1)
+            rows = jnp.where((below >> bit) & 1 == 1, moved, rows)
+        return rows
+
+    return _row_by_row(rotate, x, size, interpret)
+
+
+def _row_by_row(rotate, x, size, interpret):
+    """[B H N ...] -> [B H N size] by `rotate([ROWS ...], which ROWS) -> [ROWS size]`."""
+    from jax.experimental import pallas
+    from jax.experimental.pallas import tpu
+
+    def kernel(x, y):
+        y[0, 0] = rotate(x[0, 0], pallas.program_id(2))
+
+    batch, heads, queries, wide = x.shape
+    return pallas.pallas_call(
+        kernel,
+        grid=(batch, heads, queries // ROWS),
+        in_specs=[pallas.BlockSpec((1, 1, ROWS, wide), lambda b, h, n: (b, h, n, 0))],
+        out_specs=pallas.BlockSpec((1, 1, ROWS, size), lambda b, h, n: (b, h, n, 0)),
+        out_shape=jax.ShapeDtypeStruct((batch, heads, queries, size), x.dtype),
+        compiler_params=tpu.CompilerParams(dimension_semantics=("parallel",) * 3),
+        interpret=interpret,
+        name="relative_shift",
+    )(x)
+
+
+# Elsewhere rows move in two steps, by what their group of rows has in common and by their place in
+# it, each a copy.
+
+
+def _sliced(x, size):
+    groups, rows = _groups(x.shape[2])
+    x = x.reshape(*x.shape[:2], groups, rows, -1)
+    x = jnp.stack([x[:, :, a, :, s : s + size + rows - 1] for a, s in _starts(groups, rows)], 2)
+    x = jnp.stack([x[:, :, :, b, s : s + size] for b, s in _starts(rows, 1)], 3)
+    return x.reshape(*x.shape[:2], groups * rows, size)
+
+
+def _sliced_back(x, size):
+    (groups, rows), (*outer, queries, keys) = _groups(x.shape[2]), x.shape
+
+    def wide(x, start, more):
+        return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (start, more - start)))
+
+    x = x.reshape(*outer, groups, rows, -1)
+    x = jnp.stack([wide(x[:, :, :, b], s, rows - 1) for b, s in _starts(rows, 1)], 3)
+    more = size - keys - (rows - 1)
+    x = jnp.stack([wide(x[:, :, a], s, more) for a, s in _starts(groups, rows)], 2)
+    return x.reshape(*outer, queries, size)
+
+
+def _groups(queries):
+    """Queries as so many groups of so many."""
+    rows = next(size for size in range(math.isqrt(queries), 0, -1) if queries % size == 0)
+    return queries // rows, rows
+
+
+def _starts(count, step):
+    """Of each of `count` the first column that it wants, the last of them 0."""
+    return [(index, (count - 1 - index) * step) for index in range(count)]
