@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from seedasr_jax import config
-from seedasr_jax.models import kernels
+from seedasr_jax.models import kernels, shift
 from seedasr_jax.parallel import layout
 from seedasr_jax.parallel import mesh as meshes
 
@@ -125,3 +125,21 @@ def test_heads_may_lie_on_a_mesh():
     for one, other in zip(alone, shared):
         np.testing.assert_allclose(other, one, atol=1e-5)
         assert other.sharding.spec == jax.sharding.PartitionSpec(("data", "fsdp"), None, "tensor")
+
+
+def test_rows_of_scores_rotate_where_they_lie():
+    mesh = meshes.make(config.Mesh(2, 2, 2, 1))
+    x, pull = arrays((4, 2, 64, 256), (4, 2, 64, 128))
+    ours = functools.partial(shift._rotated, size=128, interpret=True)
+    back = functools.partial(shift._rotated_back, size=256, interpret=True)
+
+    @jax.jit
+    def run(x, pull):
+        with layout.over(mesh):
+            return shift._on_each(ours, x), shift._on_each(back, pull)
+
+    moved, gradient = run(x, pull)
+    wanted, pulled = jax.vjp(lambda x: shift.relative_shift(x, 128), x)
+    np.testing.assert_array_equal(moved, wanted)
+    np.testing.assert_array_equal(gradient, pulled(pull)[0])
+    assert moved.sharding.spec[:2] == (("data", "fsdp"), "tensor")
