@@ -23,7 +23,7 @@ from seedasr_jax.configs import common, pods
 
 def get_config():
     c = pods.graph("small", vocab=dict(path="", kind="bpe", size=32_000))
-    c.model.encoder = common.luise("200m") | dict(layers=2)
+    c.model.encoder = common.luise("200m") | dict(layers=2, channels=32, kernel=7)
     c.model.decoder = common.qwen3(2, 1_024, heads=8, groups=8, head_width=128, vocabulary=32_000)
     s = c.stages.sft = common.stage("sft", 10)
     s.init = dict(encoder="fresh", converter="fresh", decoder="fresh")
