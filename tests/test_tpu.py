@@ -14,6 +14,7 @@ from seedasr_jax import config
 from seedasr_jax.configs import common
 from seedasr_jax.launch import cli
 from seedasr_jax.models import kernels
+from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.plan import compile as compiling
 from seedasr_jax.plan import costs, fitting, hlo, programs, topologies
 from seedasr_jax.train import build
@@ -97,6 +98,14 @@ def test_tokens_go_to_experts_and_not_experts_to_tokens(tmp_path, capsys):
     assert gathered and max(gathered) <= tokens < 8 * 512 * 512 * 2
     executed = row["seconds"]["compute"] * 8 * topologies.CHIPS["v5e"].flops
     assert row["flops"] < executed < 1.6 * row["flops"]  # a third is computed again
+
+
+@pytest.mark.parametrize("topology", ["v5p:4x4x8", "v5p:8x8x8", "v6e:16x16", "v5e:4x8"])
+def test_an_axis_may_take_a_part_of_a_side(topology):
+    there = compiling.devices(topologies.parse(topology))
+    mesh = meshes.make(config.Mesh(-1, 32, 1, 1), there)
+    assert mesh.devices.shape == (len(there) // 32, 32, 1, 1)
+    assert {device.id for device in mesh.devices.flat} == {device.id for device in there}
 
 
 def test_what_does_not_fit_says_so(capsys):

@@ -44,19 +44,20 @@ def make(mesh: config.Mesh, devices=None) -> jax.sharding.Mesh:
     devices = jax.devices() if devices is None else devices
     shape = sizes(mesh, len(devices))
     slices = len({getattr(device, "slice_index", 0) for device in devices})
-    kinds = (AxisType.Auto,) * len(AXES)
-    if slices == 1:
-        return jax.make_mesh(shape, AXES, axis_types=kinds, devices=devices)
     data, *others = shape
     if data % slices:
         raise ConfigError(
             f"mesh.data={data}: {slices} slices take a multiple of {slices}, for data alone crosses"
             f" the network between them; the nearest is {-(-data // slices) * slices}"
         )
-    grid = mesh_utils.create_hybrid_device_mesh(
-        (data // slices, *others),
-        (slices, *(1 for _ in others)),
-        devices,
-        allow_split_physical_axes=True,
-    )
-    return jax.sharding.Mesh(grid, AXES, axis_types=kinds)
+    # An axis may take a part of a side of the pod: 32 of 8 x 8 x 8 are 8 x 4.
+    if slices == 1:
+        grid = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+    else:
+        grid = mesh_utils.create_hybrid_device_mesh(
+            (data // slices, *others),
+            (slices, *(1 for _ in others)),
+            devices,
+            allow_split_physical_axes=True,
+        )
+    return jax.sharding.Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
