@@ -46,7 +46,7 @@ test: install
 coverage: install
 	$(BIN)/python -m pytest $(PYTEST) --cov --cov-report=term --cov-fail-under=85
 
-test-all: test install-parity
+test-all: coverage install-parity
 	$(BIN)/python -m pytest $(PYTEST) --parity --faults --processes --full --browser --rest
 	$(BIN)/python -m pip install --quiet --no-build-isolation -e '.[tpu]'
 	$(BIN)/python -m pytest $(PYTEST) --tpu --rest

@@ -17,7 +17,6 @@ ROWS = 64  # that it holds at a time
 WIDEST = 8_192  # of a row, of which it holds twice ROWS going in and coming out
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def relative_shift(x, keys):
     """[B H N R] scores by distance, the largest first -> [B H N M] scores by key.
 
@@ -28,21 +27,27 @@ def relative_shift(x, keys):
         x: what stands behind column N+M-2 is ignored.
         keys: M.
     """
+    return _shift(x, keys, x.shape[-1])
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _shift(x, keys, distances):
     return _moved(_rotated, _sliced, x, keys)
 
 
-def _forward(x, keys):
-    return relative_shift(x, keys), x.shape[-1]
+def _forward(x, keys, distances):
+    return _shift(x, keys, distances), None
 
 
-def _backward(_, distances, gradient):
+def _backward(keys, distances, _, gradient):
     return (_moved(_rotated_back, _sliced_back, gradient, distances),)
 
 
-relative_shift.defvjp(_forward, _backward)
+_shift.defvjp(_forward, _backward)
 
 
 def _moved(on_tpu, elsewhere, x, size):
+    """[B H N ...] -> [B H N size], on a TPU by its kernel where rows are as that takes them."""
     elsewhere = functools.partial(elsewhere, size=size)
     wide = max(x.shape[-1], size)
     if x.shape[2] % ROWS or x.shape[-1] % LANES or size % LANES or wide > WIDEST:

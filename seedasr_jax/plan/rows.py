@@ -140,7 +140,7 @@ def details(found: Row) -> list[str]:
         return []
     moved = "".join(
         f"; {one['kind']} over {' and '.join(one['axes'])} {one['bytes'] / 1e9:.2f} GB in"
-        f" {one['runs']} runs"
+        f" {one['runs']:g} runs"
         for one in found.collectives
     )
     return [
