@@ -1,4 +1,4 @@
-"""Shapes: the axis letters of the project, and the two things that are done with a length.
+"""Shapes: the axis letters of the project, and what is done with a length.
 
 Letters (one meaning everywhere): A micro-batches, B batch, S samples, T frames, F mel bins,
 D encoder width, K splice, kernel or codes, U speech tokens, P prompt tokens, C context tokens,
@@ -8,6 +8,8 @@ G key-value heads, V vocabulary.
 
 import jax
 import jax.numpy as jnp
+
+LANES = 128  # of a TPU's vectors: its kernels take lengths that are multiples of it
 
 
 def check(x, letters: str, dims: dict | None = None) -> dict:

@@ -8,13 +8,12 @@ import functools
 import jax
 from jax.ad_checkpoint import checkpoint_name
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
 
 from seedasr_jax import shapes
 from seedasr_jax.models import shift
 from seedasr_jax.parallel import layout, rules
+from seedasr_jax.shapes import LANES
 
-LANES = 128  # splash takes lengths that are multiples of it
 QUERIES = 256  # of the encoder whose scores exist at a time
 ATTENDED = "attended"  # what attention gives, to a policy of rematerialisation
 
@@ -71,18 +70,9 @@ def causal(q, k, v, real):
 
 def _on_each(kernel, q, k, v, real):
     """`causal` by a kernel, each device on its own examples and heads."""
-    mesh, tensor = layout.mesh(), layout.parts("tensor")
-    if mesh is None:
-        return kernel(q, k, v, real)
-    split = "tensor" if k.shape[2] % tensor == 0 else None
-    places = PartitionSpec(rules.BATCH, None, split, None)
-    return jax.shard_map(
-        kernel,
-        mesh=mesh,
-        in_specs=(places, places, places, PartitionSpec(rules.BATCH, None)),
-        out_specs=places,
-        check_vma=False,
-    )(q, k, v, real)
+    batch = layout.dividing(rules.BATCH, q.shape[0])
+    heads = (batch, None, layout.dividing("tensor", k.shape[2]), None)
+    return layout.on_each(kernel, (q, k, v, real), (heads, heads, heads, (batch, None)), heads)
 
 
 def _cudnn(q, k, v, real, *, implementation="cudnn"):

@@ -17,12 +17,11 @@ import functools
 from flax import nnx
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
 
 from seedasr_jax import shapes
-from seedasr_jax.models.kernels import LANES
 from seedasr_jax.models.layers import Dense
 from seedasr_jax.parallel import layout, rules
+from seedasr_jax.shapes import LANES
 
 
 @jax.tree_util.register_dataclass
@@ -113,16 +112,12 @@ def mix(x, chosen, share, gate, wide, narrow):
     Returns:
         [B N E].
     """
-    mesh = layout.mesh()
-    if mesh is None:
+    if layout.mesh() is None:
         return _gathered(x, chosen, share, jnp.concatenate([gate, wide], -1), narrow, 0)
-    batch = rules.BATCH if x.shape[0] % layout.parts(rules.BATCH) == 0 else None
-    rows = "tensor" if x.shape[1] % layout.parts("tensor") == 0 else None  # as residuals lie
-    tokens = PartitionSpec(batch, None, None)
-    into, out_of = (
-        PartitionSpec("expert", "fsdp", "tensor"),
-        PartitionSpec("expert", "tensor", "fsdp"),
-    )
+    batch = layout.dividing(rules.BATCH, x.shape[0])
+    rows = layout.dividing("tensor", x.shape[1])  # as residuals lie
+    tokens = (batch, None, None)
+    into, out_of = ("expert", "fsdp", "tensor"), ("expert", "tensor", "fsdp")
 
     def local(x, chosen, share, gate, wide, narrow):
         wide = jax.lax.all_gather(jnp.concatenate([gate, wide], -1), "fsdp", axis=1, tiled=True)
@@ -140,13 +135,9 @@ def mix(x, chosen, share, gate, wide, narrow):
                 y = jax.lax.psum(y, mesh_axis)
         return y
 
-    return jax.shard_map(
-        local,
-        mesh=mesh,
-        in_specs=(tokens, tokens, tokens, into, into, out_of),
-        out_specs=PartitionSpec(batch, rows, None),
-        check_vma=False,
-    )(x, chosen, share, gate, wide, narrow)
+    arrays = (x, chosen, share, gate, wide, narrow)
+    places = (tokens, tokens, tokens, into, into, out_of)
+    return layout.on_each(local, arrays, places, (batch, rows, None))
 
 
 def _gathered(x, chosen, share, wide, narrow, first):

@@ -8,11 +8,10 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
 
 from seedasr_jax.parallel import layout, rules
+from seedasr_jax.shapes import LANES
 
-LANES = 128  # a TPU rotates rows of multiples of it
 ROWS = 64  # that it holds at a time
 WIDEST = 8_192  # of a row, of which it holds twice ROWS going in and coming out
 
@@ -58,12 +57,9 @@ def _moved(on_tpu, elsewhere, x, size):
 
 def _on_each(kernel, x):
     """Each device moves the rows of its own examples and heads."""
-    mesh = layout.mesh()
-    if mesh is None:
-        return kernel(x)
-    split = "tensor" if x.shape[1] % layout.parts("tensor") == 0 else None
-    place = PartitionSpec(rules.BATCH, split, None, None)
-    return jax.shard_map(kernel, mesh=mesh, in_specs=place, out_specs=place, check_vma=False)(x)
+    batch = layout.dividing(rules.BATCH, x.shape[0])
+    place = (batch, layout.dividing("tensor", x.shape[1]), None, None)
+    return layout.on_each(kernel, (x,), (place,), place)
 
 
 # Two copies in one: rows are rotated in the TPU's own memory.

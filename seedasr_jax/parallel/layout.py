@@ -55,8 +55,32 @@ def keep(x, *places):
     """x with each of its axes on the mesh axes of `places` (None: whole), where they divide it."""
     if mesh() is None:
         return x
-    spec = [place if size % parts(place) == 0 else None for size, place in zip(x.shape, places)]
-    return jax.lax.with_sharding_constraint(x, NamedSharding(mesh(), PartitionSpec(*spec)))
+    spec = PartitionSpec(*map(dividing, places, x.shape))
+    return jax.lax.with_sharding_constraint(x, NamedSharding(mesh(), spec))
+
+
+def dividing(place, size):
+    """`place`, or None where its devices do not divide an axis of `size`."""
+    return place if size % parts(place) == 0 else None
+
+
+def on_each(kernel, arrays, places, out):
+    """`kernel` of `arrays`: each device runs it on what is its own.
+
+    Args:
+        places: for each array the mesh axes of its axes (None: each device reads it whole); they
+            must divide it.
+        out: the same of the result, one array.
+    """
+    if mesh() is None:
+        return kernel(*arrays)
+    return jax.shard_map(
+        kernel,
+        mesh=mesh(),
+        in_specs=tuple(PartitionSpec(*place) for place in places),
+        out_specs=PartitionSpec(*out),
+        check_vma=False,
+    )(*arrays)
 
 
 def residual(x):
