@@ -4,11 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # A file's tests stay together: they share what they trained.
 PYTEST := -q -n 2 --dist loadfile --durations=25
+MORE := --parity --faults --processes --full --browser --tpu
 MANIFEST ?=
 BEGAN := $(shell date +%s)
 SPEECH := $(if $(SEEDASR_TEST_SPEECH),$(abspath $(SEEDASR_TEST_SPEECH)))
 
-.PHONY: help install install-parity quickstart test coverage test-all test-digits test-quickstart lint format lock mutations bench study-digits study-ssl clean
+.PHONY: help install install-parity install-tpu quickstart test coverage test-all test-digits test-quickstart lint format lock mutations bench study-digits study-ssl clean
 
 help:
 	@echo "make quickstart    train, score and use a small recogniser on speech made on the spot"
@@ -34,8 +35,13 @@ $(VENV)/parity: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --no-build-isolation -e '.[parity]'
 	touch $@
 
+$(VENV)/tpu: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --no-build-isolation -e '.[tpu]'
+	touch $@
+
 install: $(VENV)/installed
 install-parity: $(VENV)/parity
+install-tpu: $(VENV)/tpu
 
 quickstart: install
 	$(BIN)/seedasr quickstart --install-seconds=$$(($$(date +%s) - $(BEGAN)))
@@ -46,10 +52,8 @@ test: install
 coverage: install
 	$(BIN)/python -m pytest $(PYTEST) --cov --cov-report=term --cov-fail-under=85
 
-test-all: coverage install-parity
-	$(BIN)/python -m pytest $(PYTEST) --parity --faults --processes --full --browser --rest
-	$(BIN)/python -m pip install --quiet --no-build-isolation -e '.[tpu]'
-	$(BIN)/python -m pytest $(PYTEST) --tpu --rest
+test-all: coverage install-parity install-tpu
+	$(BIN)/python -m pytest $(PYTEST) --no-loadscope-reorder $(MORE) --rest
 
 test-digits: install
 	$(BIN)/python -m pytest $(PYTEST) --digits --rest

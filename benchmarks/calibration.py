@@ -35,6 +35,7 @@ class Published:
     rows: int  # sequences of a chip
     remat: str  # ours that is nearest to theirs
     mfu: float
+    accum: int = 1
     mesh: dict = dataclasses.field(default_factory=dict)
 
 
@@ -46,12 +47,13 @@ def scaled(times: int, topology, rows, remat, mfu, **mesh) -> Published:
     heads = 16 << (cycles + (rest > 0))
     width, feedforward = 2048 << (cycles + (rest > 1)), 7168 << (cycles + (rest > 0))
     shape = (16 << cycles, width, heads, heads, feedforward, 32_000)
-    return Published(topology, *shape, 2048, rows, remat, mfu, mesh)
+    return Published(topology, *shape, 2048, rows, remat, mfu, mesh=mesh)
 
 
 # github.com/AI-Hypercomputer/maxtext: MaxText/configs/v5p/{README.md,*b.sh} at 0ed7bd5 and nearby;
 # benchmarks/maxtext_trillium_model_configs.py at 02df154. Theirs keep the products of 32b to 256b
-# ("minimal"); ours of 32b and 64b do not fit so. Those of Llama are kept on the host, ours nowhere.
+# ("minimal"); ours of 32b and 64b do not fit so. What Llama's layers get is kept on the host there,
+# here nowhere; of 70B's four sequences in turn.
 LLAMA = dict(vocabulary=128_256, positions=8192, rows=4, remat="block")
 ROWS = {
     "32b": scaled(32, "v5p:4x4x4", 7, "block", 0.7147, tensor=4),
@@ -60,9 +62,9 @@ ROWS = {
     "128b-256": scaled(128, "v5p:4x8x8", 1, "dots", 0.6883, tensor=8),
     "256b": scaled(256, "v5p:8x8x8", 1, "dots", 0.6709, tensor=8),
     "512b": scaled(512, "v5p:8x8x8", 2, "block", 0.6399, tensor=8),
-    "1024b": scaled(1024, "v5p:8x16x16", 2, "block", 0.6480, tensor=8, data=16),
+    "1024b": scaled(1024, "v5p:8x16x16", 2, "block", 0.6480, tensor=8, data=1),
     "llama3.1-8b": Published("v6e:16x16", 32, 4096, 32, 8, 14_336, mfu=0.455, **LLAMA),
-    "llama3.1-70b": Published("v6e:16x16", 80, 8192, 64, 8, 28_672, mfu=0.503, **LLAMA),
+    "llama3.1-70b": Published("v6e:16x16", 80, 8192, 64, 8, 28_672, mfu=0.503, accum=4, **LLAMA),
 }
 
 
@@ -81,7 +83,7 @@ def graph(row: Published) -> config.Graph:
         tied=False,
         qk_norm=False,
     )
-    c.run.remat = row.remat
+    c.run.update(remat=row.remat, accum=row.accum)
     c.mesh.update(row.mesh)
     s = c.stages.lm = common.stage("lm", 100)
     s.init, s.trains, s.optim = dict(decoder="fresh"), ("decoder",), common.adamw(1e-4)

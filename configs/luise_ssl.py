@@ -17,6 +17,7 @@ def get_config(size="2b"):
     """`size`: of the encoder."""
     c = pods.graph("luise_ssl", vocab=dict(path="", kind="bpe", size=8_000))
     c.model.encoder = common.luise(size)
+    c.run.remat = "dots"
     c.model.quantizer = dict(codes=8_192, width=16, layer=0)  # the layer is the probe's to say
 
     def stage(name, steps, init, trains, optim, **objective):

@@ -9,7 +9,8 @@ ROWS = 1024  # utterances of it: 8.7 hours a step, which data x fsdp x expert mu
 HEARD = ((SPAN / 4, 0, 4 * ROWS), (SPAN / 2, 0, 2 * ROWS), (SPAN, 0, ROWS))
 SPOKEN = ((SPAN / 4, 64, 4 * ROWS), (SPAN / 2, 128, 2 * ROWS), (SPAN, 240, ROWS))
 
-DECODERS = {"8b": common.qwen3_8b, "30b_a3b": common.qwen3_30b_a3b}
+# And over how many devices experts are spread.
+DECODERS = {"8b": (common.qwen3_8b, 1), "30b_a3b": (common.qwen3_30b_a3b, 4)}
 
 
 def graph(name, **changes):
@@ -32,7 +33,8 @@ def seed_asr(name, tags, size):
     does not say: the same parts.
     """
     c = graph(name, vocab=dict(path="runs/llm/tokenizer", kind="bpe", size=151_669))
-    c.model.encoder, c.model.decoder = common.luise("2b"), DECODERS[size]()
+    decoder, c.mesh.expert = DECODERS[size]
+    c.model.encoder, c.model.decoder = common.luise("2b"), decoder()
     c.eval.tokens = SPOKEN[-1][1]
     trains = ("encoder", "converter")
 

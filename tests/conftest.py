@@ -19,19 +19,20 @@ os.environ["XLA_FLAGS"] = " ".join(flags).strip()
 import jax  # noqa: E402  (the flags above are read when it starts)
 import pytest  # noqa: E402
 
+# File: its option. The longest stand first, and run first where --rest runs nothing else.
 ONLY_WITH = {
-    "test_parity.py": "parity",
-    "test_peers.py": "parity",
-    "test_more_faults.py": "faults",
-    "test_processes.py": "processes",
-    "test_page.py": "browser",
-    "test_digits.py": "digits",
-    "test_benchmarks.py": "full",
-    "test_quickstart.py": "full",
     "test_whole_quickstart.py": "quickstart",
-    "test_readme.py": "full",
-    "test_tpu.py": "tpu",
+    "test_digits.py": "digits",
+    "test_quickstart.py": "full",
+    "test_processes.py": "processes",
     "test_golden_plans.py": "tpu",
+    "test_tpu.py": "tpu",
+    "test_readme.py": "full",
+    "test_more_faults.py": "faults",
+    "test_peers.py": "parity",
+    "test_benchmarks.py": "full",
+    "test_parity.py": "parity",
+    "test_page.py": "browser",
 }
 SPEECH = "SEEDASR_TEST_SPEECH"
 
@@ -79,6 +80,12 @@ def pytest_ignore_collect(collection_path, config):
         return None if config.getoption(option) else True
     added_only = config.getoption("rest") and collection_path.name.startswith("test_")
     return True if added_only else None
+
+
+def pytest_collection_modifyitems(config, items):
+    """Two workers end together if what takes longest begins first."""
+    if config.getoption("rest"):
+        items.sort(key=lambda item: list(ONLY_WITH).index(item.path.name))
 
 
 @pytest.fixture(scope="session")

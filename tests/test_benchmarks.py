@@ -48,12 +48,14 @@ def test_a_process_that_fails_ends_the_benchmark(monkeypatch):
         turns.Worker("our_step", "nothing")
 
 
-def test_our_side_needs_no_tensorflow():
+def test_our_side_needs_no_tensorflow_and_compiles_its_step_once():
     command = [sys.executable, "-c", WITHOUT_TENSORFLOW, "tiny", "speech"]
-    options = dict(cwd=benchmark.BENCHMARKS, env=os.environ | benchmark.QUICKLY, text=True)
-    done = subprocess.run(command, input="1\n", check=True, capture_output=True, **options)
+    environment = os.environ | benchmark.QUICKLY | {"JAX_LOG_COMPILES": "1"}
+    options = dict(cwd=benchmark.BENCHMARKS, env=environment, text=True)
+    done = subprocess.run(command, input="2\n", check=True, capture_output=True, **options)
     facts, answer = map(json.loads, done.stdout.splitlines())
-    assert facts["trained"] < facts["parameters"] and len(answer["losses"]) == 1
+    assert facts["trained"] < facts["parameters"] and len(answer["losses"]) == 2
+    assert done.stderr.count("Finished XLA compilation of jit(train_step)") == 1
 
 
 def test_unequal_peers_and_losses_that_rise_are_refused(monkeypatch):

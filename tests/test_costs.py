@@ -87,6 +87,28 @@ def test_collectives_by_axis_with_their_bytes():
     assert ("all-reduce", ("data", "tensor")) in by
 
 
+def test_a_scattered_sum_travels_once():
+    """libtpu writes a reduce-scatter as a fusion that slices the sum."""
+    scattered, groups = "all-reduce-scatter.7.clone", "replica_groups={{0,1},{2,3},{4,5},{6,7}}"
+    text = f"""HloModule x
+
+%{scattered} (p: f32[8,128]) -> f32[4,128] {{
+  %p = f32[8,128]{{1,0}} parameter(0)
+  %sum = f32[8,128]{{1,0}} all-reduce(%p), channel_id=1, {groups}, to_apply=%add
+  %zero = u32[] constant(0)
+  ROOT %own = f32[4,128]{{1,0}} dynamic-slice(%sum, %zero, %zero), dynamic_slice_sizes={{4,128}}
+}}
+
+ENTRY %main (a: f32[8,128]) -> f32[4,128] {{
+  %a = f32[8,128]{{1,0}} parameter(0)
+  ROOT %b = f32[4,128]{{1,0}} fusion(%a), kind=kCustom, calls=%{scattered}
+}}
+"""
+    (one,) = costs.collectives(hlo.Program(text), AXES)
+    assert (one.kind, one.axes, one.size) == ("reduce-scatter", ("tensor",), 8 * 128 * 4)
+    assert one.moved == 8 * 128 * 4 / 2
+
+
 @pytest.mark.parametrize(
     ("text", "group"),
     [

@@ -135,7 +135,18 @@ def test_rows_that_no_mesh_divides(layer, x):
     np.testing.assert_allclose(call(state, x[:3, :1]), found[0][:, :1], atol=1e-5)
 
 
-@pytest.mark.parametrize("rows, sizes", [(256, (70, 0, 100)), (512, (0, 512, 0)), (128, (0, 0, 5))])
+@pytest.mark.parametrize("mesh", [None, (1, 2, 1, 4)])
+def test_tokens_that_make_up_a_tile_of_a_tpu_change_nothing(layer, x, mesh, monkeypatch):
+    monkeypatch.setattr(layout, "platform", lambda: "tpu")
+    rows = []
+    ragged = moe.product
+    monkeypatch.setattr(moe, "product", lambda x, *rest: rows.append(len(x)) or ragged(x, *rest))
+    found, wanted = run(layer, x, mesh and meshes.make(config.Mesh(*mesh)))
+    assert set(rows) == {3 * moe.TALL}  # of 8 x 6 tokens, or half of them, with 3 experts each
+    assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("rows, sizes", [(512, (0, 512, 0)), (1024, (70, 0, 600))])
 def test_the_kernel_of_tpus_is_a_ragged_product(rows, sizes):
     """Interpreted: forward and both gradients, of the rows of groups; behind them may lie NaN."""
     rng, real = np.random.default_rng(2), np.arange(rows)[:, None] < sum(sizes)

@@ -29,6 +29,7 @@ def stages(spec):
     [
         ("seed_asr_ml:8b", "sft", "v5p:4x4x8", 1, (-1, 32, 1, 1)),
         ("seed_asr_ml:8b", "sft", "v5e:16x16", 4, (-1, 32, 1, 1)),
+        ("seed_asr_ml:30b_a3b", "sft", "v5p:8x8x8", 1, (-1, 8, 1, 4)),
         ("luise_ssl:2b", "ssl1", "v5p:8x8x16", 1, (-1, 32, 1, 1)),
         ("luise_ssl:5b", "kmeans", "v6e:16x16", 1, (-1, 32, 1, 1)),
         ("luise_ssl:5b", "kmeans", "v6e:4x4", 1, (-1, 16, 1, 1)),

@@ -136,6 +136,8 @@ def test_attention_is_splash_and_its_scores_are_never_whole():
         "splash_mha_dq",
         "splash_mha_dkv",
     }
+    moved = {(one.kind, one.axes) for one in costs.collectives(found, dict(built.mesh.shape))}
+    assert ("reduce-scatter", ("tensor",)) in moved  # sums over heads, where residuals lie
     made = [
         shape.dims
         for name in found.runs

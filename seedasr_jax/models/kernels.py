@@ -7,6 +7,8 @@ import functools
 
 import jax
 from jax.ad_checkpoint import checkpoint_name
+from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
+from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 import jax.numpy as jnp
 
 from seedasr_jax import shapes
@@ -85,11 +87,6 @@ def _cudnn(q, k, v, real, *, implementation="cudnn"):
 
 def _splash(q, k, v, real, *, interpret=False):
     """`interpret`: by plain operations, anywhere, for tests."""
-    from jax.experimental.pallas.ops.tpu.splash_attention import (
-        splash_attention_kernel as splash,
-    )
-    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
-
     size, heads, scale = q.shape[1], q.shape[2], q.shape[3] ** -0.5
     more = -size % LANES
     q, k, v = (jnp.pad(x, ((0, 0), (0, more), (0, 0), (0, 0))) for x in (q * scale, k, v))

@@ -54,8 +54,15 @@ def padded_vocabulary(size: int) -> int:
 
 
 def matmul(x, kernel):
-    """[... I] @ [I O], leading axes flattened: XLA:CPU transposes less in the kernel's gradient."""
-    return jnp.dot(x.reshape(-1, x.shape[-1]), kernel).reshape(*x.shape[:-1], kernel.shape[1])
+    """[... I] @ [I O].
+
+    On CPU with leading axes flattened: XLA transposes less in the kernel's gradient. Elsewhere
+    examples and positions may both be sharded, which one axis of all of them could not be.
+    """
+    if layout.platform() in (None, "cpu"):
+        x, outer = x.reshape(-1, x.shape[-1]), x.shape[:-1]
+        return jnp.dot(x, kernel).reshape(*outer, kernel.shape[1])
+    return jnp.dot(x, kernel)
 
 
 class Dense(nnx.Module):

@@ -13,15 +13,19 @@ F hidden width of an expert, I inputs, O outputs.
 
 import dataclasses
 import functools
+import math
 
 from flax import nnx
 import jax
+from jax.experimental.pallas.ops.tpu.megablox import gmm
 import jax.numpy as jnp
 
 from seedasr_jax import shapes
 from seedasr_jax.models.layers import Dense
 from seedasr_jax.parallel import layout, rules
 from seedasr_jax.shapes import LANES
+
+TALL = 512  # rows that Megablox takes at a time
 
 
 @jax.tree_util.register_dataclass
@@ -146,7 +150,13 @@ def _gathered(x, chosen, share, wide, narrow, first):
     `wide` [X E 2F]: gate and wide side by side, so that rows and their gradient exist once.
     """
     experts, active = narrow.shape[0], chosen.shape[-1]
-    tokens, chosen, share = x.reshape(-1, x.shape[-1]), chosen.reshape(-1), share.reshape(-1)
+    tokens = x.reshape(-1, x.shape[-1])
+    count, more = len(tokens), 0
+    if layout.platform() == "tpu":  # tokens that choose nothing make up what Megablox takes
+        more = -count % (TALL // math.gcd(active, TALL))
+    tokens = jnp.pad(tokens, ((0, more), (0, 0)))
+    chosen = jnp.pad(chosen.reshape(-1), (0, more * active), constant_values=-1)
+    share = jnp.pad(share.reshape(-1), (0, more * active))
     own = (chosen >= first) & (chosen < first + experts)
     expert = jnp.where(own, chosen - first, experts)  # the rest is sorted behind all groups
     order = jnp.argsort(expert, stable=True)
@@ -165,7 +175,7 @@ def _gathered(x, chosen, share, wide, narrow, first):
     rows = product(hidden, narrow, sizes)
     rows = jnp.where(own[:, None], _permute(rows, undo, order), 0)
     mixed = rows.reshape(-1, active, x.shape[-1]).sum(1, dtype=jnp.float32)
-    return mixed.astype(x.dtype).reshape(x.shape)
+    return mixed[:count].astype(x.dtype).reshape(x.shape)
 
 
 def product(rows, kernels, sizes):
@@ -182,7 +192,7 @@ def product(rows, kernels, sizes):
     Returns:
         [R O] in the rows' type; what stands behind the groups means nothing.
     """
-    if rows.shape[0] % LANES:
+    if rows.shape[0] % TALL:
         return jax.lax.ragged_dot(rows, kernels, sizes)
     return jax.lax.platform_dependent(
         rows, kernels, sizes, tpu=_megablox, default=jax.lax.ragged_dot
@@ -191,15 +201,12 @@ def product(rows, kernels, sizes):
 
 def _megablox(rows, kernels, sizes, *, interpret=False):
     """`interpret`: by plain operations, anywhere, for tests."""
-    from jax.experimental.pallas.ops.tpu.megablox import gmm
-
-    tall = 512 if rows.shape[0] % 512 == 0 else LANES
 
     def tile(size):
         whole = (n for n in range(1024, 0, -LANES) if size % n == 0)
         return next(whole, min(size, 1024))
 
-    tiles = (tall, *map(tile, kernels.shape[1:]))
+    tiles = (TALL, *map(tile, kernels.shape[1:]))
     return gmm(rows, kernels, sizes, rows.dtype, tiles, interpret=interpret)
 
 

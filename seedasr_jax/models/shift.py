@@ -7,6 +7,10 @@ import functools
 import math
 
 import jax
+
+# Not while a step is traced: it brings settings, and JAX would compile the second step anew.
+from jax.experimental import pallas
+from jax.experimental.pallas import tpu
 import jax.numpy as jnp
 
 from seedasr_jax.parallel import layout, rules
@@ -70,8 +74,6 @@ def _rotated(x, size, *, interpret=False):
     queries, wide = x.shape[2:]
 
     def rotate(rows, number):
-        from jax.experimental.pallas import tpu
-
         first = wide - queries + 1 + ROWS * number  # to the right: row by row one more
         return tpu.roll(rows, first, 1, stride=1, stride_axis=0)[:, :size]
 
@@ -82,8 +84,6 @@ def _rotated_back(x, size, *, interpret=False):
     queries = x.shape[2]
 
     def rotate(rows, number):
-        from jax.experimental.pallas import tpu
-
         rows = jnp.pad(rows, ((0, 0), (0, size - rows.shape[1])))
         rows = tpu.roll(rows, queries - ROWS * (1 + number), 1)
         below = ROWS - 1 - jax.lax.broadcasted_iota(jnp.int32, rows.shape, 0)  # rows below this
@@ -97,8 +97,6 @@ def _rotated_back(x, size, *, interpret=False):
 
 def _row_by_row(rotate, x, size, interpret):
     """[B H N ...] -> [B H N size] by `rotate([ROWS ...], which ROWS) -> [ROWS size]`."""
-    from jax.experimental import pallas
-    from jax.experimental.pallas import tpu
 
     def kernel(x, y):
         y[0, 0] = rotate(x[0, 0], pallas.program_id(2))

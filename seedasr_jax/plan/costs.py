@@ -21,6 +21,7 @@ COLLECTIVES = (
     "ragged-all-to-all",
     "collective-permute",
 )
+_SCATTERED = "all-reduce-scatter"  # libtpu's reduce-scatter: it slices what an all-reduce gives
 _FREE = (
     *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional"),
     *("call", "after-all", "partition-id", "replica-id", "iota", "opt-barrier"),
@@ -73,6 +74,8 @@ def collectives(program: Program, mesh: dict[str, int], slices: int = 1) -> list
             kind = one.opcode.removesuffix("-start")
             if kind not in COLLECTIVES:
                 continue
+            if kind == "all-reduce" and name.startswith(_SCATTERED):
+                kind = "reduce-scatter"
             group = _group(one, devices)
             if len(group) < 2:
                 continue

@@ -15,9 +15,9 @@ from seedasr_jax.train import build, objectives
 
 PROMPT = 16  # tokens of an instruction
 TOKENS = Tokens(0, 1, 2)  # which ids they are changes nothing
-# Of fsdp, where memory does not ask for more. With 128 libtpu gathers weights by all-reduces of
-# shards among zeros: 18.7 GB a step of 6 + 4 layers of the 8B decoder and the 2B encoder, with 32
-# 8.9 GB, most by all-gathers.
+# Of fsdp x expert, where memory does not ask for more. With 128 libtpu gathers weights by
+# all-reduces of shards among zeros: 18.7 GB a step of 6 + 4 layers of the 8B decoder and the 2B
+# encoder, with 32 8.5 GB, most by all-gathers.
 MOST = 32
 STATE = 1 / 8  # of HBM, for parameters and optimiser
 
@@ -25,9 +25,9 @@ STATE = 1 / 8  # of HBM, for parameters and optimiser
 def fit(stage: config.Stage, topology: Topology, pinned=()) -> config.Stage:
     """The stage with a mesh of the topology's size: data and fsdp are chosen.
 
-    fsdp takes devices of a slice: MOST, or more where parameters and optimiser would take more
-    than STATE of a device, and only as many as divide every parameter that it shares; data the
-    rest.
+    fsdp takes devices of a slice: with expert MOST, or more where parameters and optimiser would
+    take more than STATE of a device, and only as many as divide every parameter that it shares;
+    data the rest.
 
     Args:
         stage: its `tensor` and `expert` stay.
@@ -63,7 +63,7 @@ def _fsdp(stage, within: int, topology: Topology) -> int:
     needed = state / (stage.mesh.tensor * expert) / room
     divisors = [n for n in range(1, divides + 1) if divides % n == 0]
     least = next((n for n in divisors if n >= needed), divides)
-    return max(n for n in divisors if n <= max(MOST, least))
+    return max(n for n in divisors if n <= max(MOST // expert, least))
 
 
 def known_layer(stage: config.Stage) -> config.Stage:
