@@ -92,6 +92,11 @@ def graph(row: Published) -> config.Graph:
     return config.expand(c)
 
 
+def in_turn(row) -> float:
+    """The bound on MFU if each resource waited for the others."""
+    return row.mfu_bound * row.step_seconds_bound / sum(row.seconds.values()) if row.seconds else 0
+
+
 def main():
     """Prints a line for each row."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -110,6 +115,7 @@ def main():
             "ratio": row.mfu_bound / published.mfu,
             "device": published.topology,
             "bound_by": row.bound_by,
+            "in_turn": in_turn(row),
             "seconds": row.seconds,
             "hbm_bytes": row.hbm_bytes,
             "fits": row.fits,
