@@ -54,15 +54,8 @@ def padded_vocabulary(size: int) -> int:
 
 
 def matmul(x, kernel):
-    """[... I] @ [I O].
-
-    On CPU with leading axes flattened: XLA transposes less in the kernel's gradient. Elsewhere
-    examples and positions may both be sharded, which one axis of all of them could not be.
-    """
-    if layout.platform() in (None, "cpu"):
-        x, outer = x.reshape(-1, x.shape[-1]), x.shape[:-1]
-        return jnp.dot(x, kernel).reshape(*outer, kernel.shape[1])
-    return jnp.dot(x, kernel)
+    """[... I] @ [I O], leading axes flattened: XLA:CPU transposes less in the kernel's gradient."""
+    return jnp.dot(x.reshape(-1, x.shape[-1]), kernel).reshape(*x.shape[:-1], kernel.shape[1])
 
 
 class Dense(nnx.Module):
@@ -78,6 +71,7 @@ class Dense(nnx.Module):
         self.kernel = nnx.Param(init(rngs.params(), (inputs, outputs), jnp.float32), axes=axes)
         self.bias = nnx.data(nnx.Param(jnp.zeros(outputs), axes=(axes[1],)) if bias else None)
         self.dtype = dtype
+        self.scattered = rules.RULES.get(axes[0]) == "tensor"
         self.lora_scale = alpha / lora if lora else 0.0
         self.lora_a = self.lora_b = nnx.data(None)
         if lora:
@@ -86,8 +80,11 @@ class Dense(nnx.Module):
             self.lora_b = LoraParam(jnp.zeros((lora, outputs)), axes=("rank", axes[1]))
 
     def __call__(self, x):
-        x = x.astype(self.dtype)
-        y = matmul(x, self.kernel[...].astype(self.dtype))
+        x, kernel = x.astype(self.dtype), self.kernel[...].astype(self.dtype)
+        # A sum over `tensor` is shared along positions (layout.residual); one axis of examples and
+        # positions could not be, and what remat keeps of it would be whole on every device.
+        scattered = self.scattered and layout.parts("tensor") > 1
+        y = jnp.dot(x, kernel) if scattered else matmul(x, kernel)
         if self.lora_a is not None:
             low = matmul(x, self.lora_a[...].astype(self.dtype))
             y = y + self.lora_scale * matmul(low, self.lora_b[...].astype(self.dtype))
