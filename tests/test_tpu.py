@@ -1,6 +1,7 @@
 """Plans by the real TPU compiler: figures add up, kernels are there, misfits are said.
 
-Needs libtpu, as the extra `tpu` brings it; no TPU.
+Needs libtpu, as the extra `tpu` brings it; no TPU. Most are for v5p: for v5e and v6e the same takes
+two to three times as long to compile.
 """
 
 import json
@@ -44,10 +45,10 @@ def recipe(tmp_path_factory):
 
 
 def test_a_plan_adds_up(recipe, capsys):
-    assert cli.main(["plan", f"--config={recipe}", "--topology=v5e:2x4", "--json"]) == 0
+    assert cli.main(["plan", f"--config={recipe}", "--topology=v5p:2x2x2", "--json"]) == 0
     row, *others = json.loads(capsys.readouterr().out)
     assert [one["program"] for one in (row, *others)] == ["train", "encode", "prefill", "decode"]
-    assert (row["devices"], row["chips"], row["hosts"], row["fits"]) == (8, 8, 1, True)
+    assert (row["devices"], row["chips"], row["hosts"], row["fits"]) == (8, 8, 2, True)
     for one in others:  # they add up too, and a cache is no part of what is left
         held = sum(one["hbm_bytes"][part] for part in ("params", "kv", "act"))
         assert 0 <= one["hbm_bytes"]["other"] < 128 << 20 and one["hbm_bytes"]["opt"] == 0
@@ -56,7 +57,7 @@ def test_a_plan_adds_up(recipe, capsys):
     assert others[1]["hbm_bytes"]["kv"] == others[2]["hbm_bytes"]["kv"]
     hbm = row["hbm_bytes"]
     used = sum(size for part, size in hbm.items() if part != "headroom")
-    assert used + hbm["headroom"] == topologies.CHIPS["v5e"].hbm_bytes
+    assert used + hbm["headroom"] == topologies.CHIPS["v5p"].hbm_bytes
     # Parameters and optimiser are what they seem: what is left is the program and the batch.
     assert 0 <= hbm["other"] < 128 << 20
     assert hbm["kv"] == 0 and 1.5 * hbm["params"] < hbm["opt"] + hbm["params"]
@@ -66,7 +67,7 @@ def test_a_plan_adds_up(recipe, capsys):
     assert {tuple(x["axes"]) for x in row["collectives"]} <= {("fsdp",)}
     heard = 16 * 15.36 / row["step_seconds_bound"]
     assert row["audio_hours_per_second"] == pytest.approx(heard / 3600)
-    assert row["host_bytes_per_second"] == pytest.approx(heard * 32_000)
+    assert row["host_bytes_per_second"] == pytest.approx(heard * 32_000 / 2)
 
 
 EXPERTS = """
@@ -124,8 +125,8 @@ def test_attention_is_splash_and_its_scores_are_never_whole():
     s.init, s.trains, s.optim = dict(decoder="fresh"), ("decoder",), common.adamw(1e-3)
     s.data = common.data((("manifest:none.jsonl", 1.0),), ((0.0, 2_047, 4),))
     stage = config.expand(c).stages["lm"]
-    there = compiling.devices(topologies.parse("v5e:2x4"))
-    fitted = fitting.fit(stage, topologies.parse("v5e:2x4"))
+    there = compiling.devices(topologies.parse("v5p:2x2x2"))
+    fitted = fitting.fit(stage, topologies.parse("v5p:2x2x2"))
     built = build.build(fitted, fitting.TOKENS, 50_304, devices=there)
     held = fitting.sizes(fitted, built.objective, fitted.data.buckets[0])
     program = programs.train(built, held, 0.0)
