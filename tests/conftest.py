@@ -15,6 +15,7 @@ if importlib.metadata.version("jaxlib").startswith("0.10."):
     flags.append("--xla_cpu_use_fusion_emitters=false")  # a third of the compile time; gone in 0.12
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = " ".join(flags).strip()
+os.environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"  # else its folder is part of each key
 
 import jax  # noqa: E402  (the flags above are read when it starts)
 import pytest  # noqa: E402
@@ -64,8 +65,9 @@ def pytest_configure(config):
     """Settings of JAX and of warnings."""
     jax.config.update("jax_numpy_rank_promotion", "raise")
     jax.config.update("jax_disable_most_optimizations", True)  # compiling is most of a test's time
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "alone")  # a cache each: writes are not atomic
-    jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir(f"jax-{worker}")))
+    # Shared by workers and the processes that tests start. An entry that is read while it is being
+    # written fails to unpack, and JAX compiles.
+    jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     config.addinivalue_line("filterwarnings", r"error:::seedasr_jax(\.|$)")
     config.addinivalue_line("markers", "parity: compares with a live PyTorch; see --parity")

@@ -40,6 +40,10 @@ def test_an_option_that_this_version_does_not_know_is_left_out(fresh, monkeypatc
     assert compiler.options() == known
 
 
+def test_only_a_tpu_that_is_planned_for_is_spared_a_search():
+    assert compiler.planned(jax.devices("cpu")[0]) == {}
+
+
 @pytest.mark.parametrize(("platform", "told"), [("tpu", compiler._TPU), ("cuda", {})])
 def test_other_devices_are_told_their_own(platform, told):
     class Sharding:

@@ -8,6 +8,7 @@ import dataclasses
 import importlib.metadata
 import json
 import pathlib
+import re
 import shlex
 import sys
 
@@ -19,8 +20,9 @@ from test_readme import commands
 
 from seedasr_jax import config
 from seedasr_jax.launch import cli, recipes
+from seedasr_jax.parallel import compiler
 from seedasr_jax.plan import compile as compiling
-from seedasr_jax.plan import fitting, topologies
+from seedasr_jax.plan import fitting, programs, topologies
 from seedasr_jax.train import build
 
 GOLDEN = pathlib.Path(__file__).parent / "golden/plans"
@@ -109,6 +111,30 @@ def test_the_plan_of_the_readme_is_no_worse_either(capsys):
     assert hbm["other"] < 0.03 * (hbm["params"] + hbm["opt"] + hbm["act"])
     assert 0.7 < row["mfu_bound"] < 1
     compare(README, lambda: figures(row))
+
+
+def test_a_planned_program_is_the_one_that_would_run():
+    """What spares the compiler its search changes neither instructions nor memory."""
+    recipe, stage, topology, overrides = ROWS[README]
+    one, pod = recipes.expand(recipe, overrides).stages[stage], topologies.parse(topology)
+    there = compiling.devices(pod)
+    one = fitting.fit(one, pod, {key.rpartition(".")[2] for key, _ in overrides})
+    built = build.build(one, fitting.TOKENS, one.vocab.size, devices=there)
+    (bucket,) = fitting.buckets(one, "")
+    held = fitting.sizes(one, built.objective, bucket)
+    program = programs.train(built, held, bucket[0])
+    lowered = program.function.lower(*program.arguments)
+    spared, real = lowered.compile(compiler.planned(there[0])), lowered.compile()
+
+    def instructions(compiled):  # a product's windows stand in its backend_config
+        return re.sub(r", backend_config=.*", "", compiled.as_text())
+
+    assert compiler.planned(there[0]) and instructions(spared) == instructions(real)
+    one, other = spared.memory_analysis(), real.memory_analysis()
+    for part in ("argument", "output", "alias", "temp"):
+        name = f"{part}_size_in_bytes"
+        assert getattr(one, name) == getattr(other, name)
+    assert one.generated_code_size_in_bytes < other.generated_code_size_in_bytes
 
 
 def compare(name, find):

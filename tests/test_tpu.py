@@ -15,6 +15,7 @@ from seedasr_jax import config
 from seedasr_jax.configs import common
 from seedasr_jax.launch import cli
 from seedasr_jax.models import kernels
+from seedasr_jax.parallel import compiler
 from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.plan import compile as compiling
 from seedasr_jax.plan import costs, fitting, hlo, programs, topologies
@@ -130,7 +131,8 @@ def test_attention_is_splash_and_its_scores_are_never_whole():
     built = build.build(fitted, fitting.TOKENS, 50_304, devices=there)
     held = fitting.sizes(fitted, built.objective, fitted.data.buckets[0])
     program = programs.train(built, held, 0.0)
-    found = hlo.Program(program.function.lower(*program.arguments).compile().as_text())
+    lowered = program.function.lower(*program.arguments)
+    found = hlo.Program(lowered.compile(compiler.planned(there[0])).as_text())
     kernels = [one.name for one, _, _ in costs.calls(found)]
     assert {name.split("_segmented")[0] for name in kernels} == {
         "splash_mha_fwd",
@@ -163,7 +165,8 @@ def test_scores_by_distance_of_twice_the_frames_take_twice_the_memory():
 
         queries, keys = of("bfloat16", 1, time, 24, 64), of("bfloat16", 2 * time - 1, 24, 64)
         gradient = jax.jit(jax.grad(total, argnums=(0, 1, 2, 3, 4)))
-        compiled = gradient.lower(*[queries] * 4, keys, of("bool", 1, time)).compile()
+        lowered = gradient.lower(*[queries] * 4, keys, of("bool", 1, time))
+        compiled = lowered.compile(compiler.planned(device))
         kernels = {
             one.name.split(".")[0] for one, *_ in costs.calls(hlo.Program(compiled.as_text()))
         }

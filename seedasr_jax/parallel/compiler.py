@@ -13,6 +13,14 @@ _CPU = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
 # shards, and reads the activations again for each. Weights that are gathered beforehand are
 # gathered while the layer before is computed.
 _TPU = {"xla_jf_spmd_threshold_for_windowed_einsum_mib": "1000000"}
+# For a program that nobody will run. XLA:TPU tries window after window for each product, down to
+# machine code, unless one promises this share of the peak, and for fusions of so many instructions
+# at most. The search is three quarters of a compile; HLO, memory and collectives are the same
+# without it (tests/test_golden_plans.py).
+_PLANNED = {
+    "xla_jf_convolution_performance_target": "0.5",
+    "xla_jf_fusion_max_instruction_count_for_window_config": "10",
+}
 
 
 def options(sharding: jax.sharding.Sharding | None = None) -> dict[str, str]:
@@ -25,17 +33,30 @@ def options(sharding: jax.sharding.Sharding | None = None) -> dict[str, str]:
         {option: value}, without those that this version of XLA does not know.
     """
     device = jax.devices()[0] if sharding is None else next(iter(sharding.device_set))
-    return {"cpu": _known, "tpu": lambda: _TPU}.get(device.platform, dict)()
+    if device.platform == "cpu":
+        return _known(tuple(_CPU.items()), jax.devices("cpu")[0])
+    return _TPU if device.platform == "tpu" else {}
+
+
+def planned(device: jax.Device) -> dict[str, str]:
+    """More options, for `Lowered.compile`, of a program that is planned for `device` and not run.
+
+    Returns:
+        {option: value}, without those that this version of XLA does not know.
+    """
+    return _known(tuple(_PLANNED.items()), device) if device.platform == "tpu" else {}
 
 
 @functools.cache
-def _known() -> dict[str, str]:
+def _known(options, device) -> dict[str, str]:
+    place = jax.sharding.SingleDeviceSharding(device)
+    smallest = jax.jit(lambda: jnp.zeros(()), out_shardings=place).lower()
+
     def knows(key, value):
         try:
-            with jax.default_device(jax.devices("cpu")[0]):
-                jax.jit(lambda: jnp.zeros(())).lower().compile({key: value})
+            smallest.compile({key: value})
         except jax.errors.JaxRuntimeError:
             return False
         return True
 
-    return {key: value for key, value in _CPU.items() if knows(key, value)}
+    return {key: value for key, value in options if knows(key, value)}

@@ -13,6 +13,7 @@ import jax
 
 from seedasr_jax import config, flops
 from seedasr_jax.errors import ConfigError, UserError
+from seedasr_jax.parallel import compiler
 from seedasr_jax.plan import fitting, programs, rows
 from seedasr_jax.plan.topologies import Topology
 from seedasr_jax.quiet import quiet
@@ -107,7 +108,8 @@ def compiled(program: programs.Program, held: flops.Sizes, mesh, topology: Topol
     began, found, note = time.monotonic(), None, ""
     try:
         with quiet():
-            found = program.function.lower(*program.arguments).compile()
+            lowered = program.function.lower(*program.arguments)
+            found = lowered.compile(compiler.planned(mesh.devices.flat[0]))
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
