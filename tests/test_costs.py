@@ -110,6 +110,51 @@ ENTRY %main (a: f32[8,128]) -> f32[4,128] {{
 
 
 @pytest.mark.parametrize(
+    ("kind", "where", "wanted"),
+    [
+        ("ALL_REDUCE", "{1,2}x{0:15}", ("all-reduce", 2, 1.0)),
+        ("ALL_REDUCE", "{1:4}x{0:255}", ("all-reduce", 4, 1.5)),
+        ("ALL_GATHER", "{1,3:4}x{0}", ("all-gather", 3, 2.0)),
+        ("REDUCE_SCATTER", "{1:4}x{0:3}", ("reduce-scatter", 4, 0.75)),
+    ],
+)
+def test_what_is_sent_to_other_slices_is_read_from_the_hand_over(kind, where, wanted):
+    """libtpu has no collective over slices: each device sends its part by its host."""
+    attributes = (
+        '_xla_host_transfer_handler_name="xla_megascale_runtime",'
+        f'_xla_megascale_target="{where}",_xla_megascale_transfer_type="{kind}"'
+    )
+    text = f"""HloModule x
+
+ENTRY %main (a: bf16[64,8,128]) -> bf16[64,8,128] {{
+  %a = bf16[64,8,128]{{2,1,0:T(8,128)(2,1)}} parameter(0)
+  %t = token[] after-all()
+  %send = (bf16[64,8,128]{{2,1,0:T(8,128)(2,1)}}, u32[], token[]) send(%a, %t), channel_id=2, \
+is_host_transfer=true, frontend_attributes={{{attributes}}}
+  ROOT %b = bf16[64,8,128]{{2,1,0}} copy(%a)
+}}
+"""
+    (one,) = costs.collectives(hlo.Program(text), AXES, 2)
+    named, slices, share = wanted
+    assert (one.kind, one.axes, one.slices) == (named, ("data",), slices)
+    assert one.dcn == one.moved == pytest.approx(share * 64 * 8 * 128 * 2)
+
+
+def test_a_hand_over_of_another_kind_is_an_error():
+    text = """HloModule x
+
+ENTRY %main (a: f32[8]) -> f32[8] {
+  %a = f32[8]{0} parameter(0)
+  %send = (f32[8]{0}, u32[], token[]) send(%a), frontend_attributes={x="xla_megascale_runtime",\
+_xla_megascale_target="{1,2}x{0}",_xla_megascale_transfer_type="GOSSIP"}
+  ROOT %b = f32[8]{0} copy(%a)
+}
+"""
+    with pytest.raises(ValueError, match=r"transfer between slices of .*found GOSSIP"):
+        costs.collectives(hlo.Program(text), AXES, 2)
+
+
+@pytest.mark.parametrize(
     ("text", "group"),
     [
         ("replica_groups={{0,4},{1,5},{2,6},{3,7}}, dimensions={0}", [0, 4]),

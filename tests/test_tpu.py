@@ -102,6 +102,21 @@ def test_tokens_go_to_experts_and_not_experts_to_tokens(tmp_path, capsys):
     assert row["flops"] < executed < 1.6 * row["flops"]  # a third is computed again
 
 
+def test_gradients_cross_between_slices_once(tmp_path, capsys):
+    """Each chip's part of them, in float32 or in the type of the computation, and nothing else."""
+    path = tmp_path / "dense.py"
+    experts = "moe=dict(experts=8, active=2, balance=0.01, z=0.001),"
+    path.write_text(EXPERTS.replace(experts, ""))
+    assert cli.main(["plan", f"--config={path}", "--topology=v5e:2x2", "--slices=2", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["mesh"] == {"data": 2, "fsdp": 4, "tensor": 1, "expert": 1}
+    (crossing,) = [one for one in row["collectives"] if "data" in one["axes"]]
+    assert (crossing["kind"], crossing["axes"]) == ("all-reduce", ["data"])
+    assert crossing["bytes"] == row["bytes_dcn"]  # of two slices, each sends its sum once
+    assert row["hbm_bytes"]["params"] / 2 < row["bytes_dcn"] < 1.01 * row["hbm_bytes"]["params"]
+    assert row["seconds"]["dcn"] > row["seconds"]["ici"] and row["bound_by"] == "dcn"
+
+
 @pytest.mark.parametrize("topology", ["v5p:4x4x8", "v5p:8x8x8", "v6e:16x16", "v5e:4x8"])
 def test_an_axis_may_take_a_part_of_a_side(topology):
     there = compiling.devices(topologies.parse(topology))

@@ -22,6 +22,14 @@ COLLECTIVES = (
     "collective-permute",
 )
 _SCATTERED = "all-reduce-scatter"  # libtpu's reduce-scatter: it slices what an all-reduce gives
+_MEGASCALE = '"xla_megascale_runtime"'  # what libtpu hands over to be sent from slice to slice
+_CROSSING = {
+    "ALL_REDUCE": "all-reduce",
+    "REDUCE_SCATTER": "reduce-scatter",
+    "ALL_GATHER": "all-gather",
+    "ALL_TO_ALL": "all-to-all",
+    "ONE_TO_ONE": "collective-permute",
+}
 _FREE = (
     *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional"),
     *("call", "after-all", "partition-id", "replica-id", "iota", "opt-barrier"),
@@ -72,6 +80,8 @@ def collectives(program: Program, mesh: dict[str, int], slices: int = 1) -> list
     for name, times in program.runs.items():
         for one in program.computations[name].values():
             kind = one.opcode.removesuffix("-start")
+            if kind == "send" and _MEGASCALE in one.attributes:
+                found.append(_crossing(one, times))
             if kind not in COLLECTIVES:
                 continue
             if kind == "all-reduce" and name.startswith(_SCATTERED):
@@ -95,6 +105,26 @@ def collectives(program: Program, mesh: dict[str, int], slices: int = 1) -> list
                 )
             )
     return found
+
+
+def _crossing(one, times):
+    """What a device sends to its like in other slices: along `data`, by mesh.make."""
+
+    def told(key):
+        return re.search(rf'_xla_megascale_{key}="([^"]*)"', one.attributes)[1]
+
+    # {1,2}x{0:15}: those slices, the devices of each
+    ranges = re.match(r"\{([^}]*)\}", told("target"))[1].split(",")
+    ends = [[int(end) for end in part.split(":")] for part in ranges]
+    slices = sum(end[-1] - end[0] + 1 for end in ends)
+    kind = _CROSSING.get(told("transfer_type"))
+    if kind is None:
+        raise ValueError(
+            f"{one.name}: expected a transfer between slices of {', '.join(_CROSSING)}, found"
+            f" {told('transfer_type')}"
+        )
+    size = one.shapes[0].bytes * (slices if kind == "all-gather" else 1)
+    return Collective(kind, ("data",), slices, slices, size, times, "between slices")
 
 
 def _size(program, where, one):
