@@ -15,11 +15,11 @@ _CPU = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
 _TPU = {"xla_jf_spmd_threshold_for_windowed_einsum_mib": "1000000"}
 # For a program that nobody will run. XLA:TPU tries window after window for each product, down to
 # machine code, unless one promises this share of the peak, and for fusions of so many instructions
-# at most. The search is three quarters of a compile; HLO, memory and collectives are the same
+# at most. The search is most of a compile; instructions, memory and collectives are the same
 # without it (tests/test_golden_plans.py).
 _PLANNED = {
-    "xla_jf_convolution_performance_target": "0.5",
-    "xla_jf_fusion_max_instruction_count_for_window_config": "10",
+    "xla_jf_convolution_performance_target": "0.1",
+    "xla_jf_fusion_max_instruction_count_for_window_config": "1",
 }
 
 
