@@ -175,12 +175,10 @@ def test_groups_as_they_are_written(text, group):
 
 
 def test_what_crosses_slices():
-    one = costs.Collective(
-        "all-reduce", ("data",), group=8, slices=2, size=800.0, times=1, source=""
-    )
+    one = costs.Collective("all-reduce", ("data",), group=8, slices=2, size=800.0, times=1)
     assert one.moved == 2 * 800 * 7 / 8
     assert one.dcn == 2 * 800 / 4 * 1 / 2  # four chips of a slice share what crosses
-    inside = costs.Collective("all-reduce", ("fsdp",), 4, 1, 800.0, 1, "")
+    inside = costs.Collective("all-reduce", ("fsdp",), 4, 1, 800.0, 1)
     assert inside.dcn == 0
 
 

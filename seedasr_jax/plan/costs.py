@@ -47,7 +47,6 @@ class Collective:
     slices: int  # that a group spans
     size: float  # bytes of the whole array on a device: gathered, or before it is reduced
     times: float  # that it runs in a step
-    source: str  # what it was traced from
 
     @property
     def moved(self) -> float:
@@ -92,18 +91,8 @@ def collectives(program: Program, mesh: dict[str, int], slices: int = 1) -> list
             at = np.array(np.unravel_index(group, tuple(mesh.values())))
             axes = tuple(axis for axis, row in zip(mesh, at) if len(set(row)) > 1)
             spans = len({device * slices // devices for device in group})
-            source = re.search(r'op_name="([^"]*)"', one.attributes)
-            found.append(
-                Collective(
-                    kind,
-                    axes,
-                    len(group),
-                    spans,
-                    _size(program, name, one),
-                    times,
-                    source[1] if source else "",
-                )
-            )
+            size = _size(program, name, one)
+            found.append(Collective(kind, axes, len(group), spans, size, times))
     return found
 
 
@@ -124,7 +113,7 @@ def _crossing(one, times):
             f" {told('transfer_type')}"
         )
     size = one.shapes[0].bytes * (slices if kind == "all-gather" else 1)
-    return Collective(kind, ("data",), slices, slices, size, times, "between slices")
+    return Collective(kind, ("data",), slices, slices, size, times)
 
 
 def _size(program, where, one):
