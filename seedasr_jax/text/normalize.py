@@ -2,6 +2,10 @@
 
 Results name the normaliser that made them, so a version never changes what it does: another rule is
 another version beside the old one. Every normaliser is idempotent.
+
+Version 2 differs from version 1 in this: no integer becomes another one, and a word of Hebrew stays
+one word. All punctuation between digits becomes a space, so the parts of dates, times, decimals,
+fractions and ranges stand beside each other: `3-4`, `3.4` and `3/4` are all `3 4`.
 """
 
 import re
@@ -29,6 +33,31 @@ _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _ENGLISH_SPOKEN = str.maketrans({"&": " and ", "%": " percent ", **dict.fromkeys(_HYPHENS, " ")})
 
 
+# Version 2. Characters that NFKC writes with digits of other kinds (a test holds them against
+# Unicode): runs of superscripts and of subscripts are one number each, circled digits, fractions
+# and the like each one of its own. Keycaps and invisible operators stand between numbers too.
+_SUPERSCRIPTS = "\u00b2\u00b3\u00b9\u2070\u2074-\u2079\u207b"
+_SUBSCRIPTS = "\u2080-\u2089\u208b"
+_NUMERALS = (
+    "\u00bc-\u00be\u2150-\u215f\u2189\u2460-\u2473\u2488-\u249b\u24ea\u3251-\u325f\u32b1-\u32cb"
+    "\u3358-\u3370\u3378\u3379\u339f-\u33a6\u33a8\u33af\u33e0-\u33fe\U0001f100-\U0001f10a"
+)
+_SEPARATE = re.compile(
+    f"[{_SUPERSCRIPTS}]+|[{_SUBSCRIPTS}]+|[{_NUMERALS}]|\ufe0f?\u20e3|[\u2061-\u2064]"
+)
+_BREAK = "\u200b"  # zero-width space: dropped, but between two digits a space
+_BETWEEN_DIGITS = re.compile(rf"(?<=\d)[{_BREAK}\ufe0f\u20e3\u2061-\u2064]+(?=[\d\u2212])")
+_MINUS = "-\u2010\u2011\u2212"
+# A sign precedes a digit and follows white space; U+2212, which is nothing else, Chinese too.
+_DASH = re.compile(rf"((?<!\S)[{_MINUS}](?=\d)|(?<=[{CJK}])\u2212(?=\d))|[{_MINUS}]")
+# Hebrew writes abbreviations with gershayim before the last letter, typed in many ways.
+_GERSHAYIM = re.compile(
+    "(?<=[\u0591-\u05ea])(?:[\"“”„‟\u05f4]|['\u2019\u05f3]{2})(?=[\u05d0-\u05ea])"
+)
+_GROUPED = re.compile(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?!,?\d)")
+_ENGLISH_SYMBOLS = str.maketrans({"&": " and ", "%": " percent "})
+
+
 class _Cleaned(dict):
     """Code point -> what stands for it, filled as characters are met: translating at C speed."""
 
@@ -52,6 +81,26 @@ def _is_variation(code: int) -> bool:
 
 
 _CLEANED = _Cleaned()
+
+
+class _Cleaned2(_Cleaned):
+    """As `_Cleaned`, but digits of all scripts are 0 to 9 and `_MINUS` waits for `_DASH`."""
+
+    def __missing__(self, code: int) -> str:
+        char = chr(code)
+        if unicodedata.category(char) == "Nd":
+            kept = str(unicodedata.decimal(char))
+        elif char in _MINUS:
+            kept = char
+        elif char in "\u055a\u05f3":  # the apostrophes of Armenian and Hebrew
+            kept = "'"
+        else:
+            return super().__missing__(code)
+        self[code] = kept
+        return kept
+
+
+_CLEANED_2 = _Cleaned2()
 
 
 def _compatible(text: str, form: str = "NFKC") -> str:
@@ -84,12 +133,49 @@ def _english(text: str) -> str:
     return _basic(_THOUSANDS.sub("", _compatible(text)).translate(_ENGLISH_SPOKEN))
 
 
+def _separated(text: str) -> str:
+    """The text with `_BREAK` around what NFKC would join to the digits beside it."""
+    return _SEPARATE.sub(rf"{_BREAK}\g<0>{_BREAK}", text)
+
+
+def _basic_2(text: str) -> str:
+    """NFKC, case folded; punctuation and symbols become spaces, hyphens too.
+
+    Not so an apostrophe inside a word and the minus of a number. Hebrew's geresh and gershayim are
+    apostrophes.
+    """
+    text = _compatible(_compatible(_separated(text)).casefold())
+    text = _BETWEEN_DIGITS.sub(" ", _GERSHAYIM.sub("'", text)).translate(_CLEANED_2)
+    text = _compatible(_DASH.sub(lambda dash: " -" if dash[1] else " ", text))
+    return " ".join(_STRAY_APOSTROPHE.sub(" ", text).split())
+
+
+def _unpointed_2(text: str) -> str:
+    """Basic, without Arabic and Hebrew vowel points and without tatweel."""
+    return _basic_2(_POINTS.sub("", _compatible(_separated(text), "NFKD")))
+
+
+def _zh_2(text: str) -> str:
+    """Basic, without spaces between Chinese or Japanese characters."""
+    return _CJK_SPACE.sub("", _basic_2(text))
+
+
+def _english_2(text: str) -> str:
+    """Basic, but `1,000` is 1000, and & and % are what they stand for."""
+    text = _GROUPED.sub(lambda number: number[0].replace(",", ""), _compatible(_separated(text)))
+    return _basic_2(text.translate(_ENGLISH_SYMBOLS))
+
+
 NORMALIZERS = {
     "none@1": _none,
     "basic@1": _basic,
     "unpointed@1": _unpointed,
     "zh@1": _zh,
     "english@1": _english,
+    "basic@2": _basic_2,
+    "unpointed@2": _unpointed_2,
+    "zh@2": _zh_2,
+    "english@2": _english_2,
 }
 
 

@@ -18,7 +18,7 @@ from seedasr_jax.text.normalize import CJK
 _MIXED = re.compile(f"[{CJK}]|[^\\s{CJK}]+")
 _SPLITTERS = {
     "word": str.split,
-    "char": lambda text: [char for char in text if not char.isspace()],
+    "char": re.compile(r"(?<=\d)\s+(?=\d)|\S").findall,
     "mixed": _MIXED.findall,
 }
 UNITS = tuple(_SPLITTERS)
