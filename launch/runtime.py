@@ -1,13 +1,9 @@
-"""What a process sets up before it computes, and how the processes of a job act as one.
-
-Dims: P processes.
-"""
+"""What a process sets up before it computes, and how the processes of a job act as one."""
 
 from collections.abc import Callable
 import contextlib
 import ctypes
 import hashlib
-import json
 import os
 import pathlib
 import signal
@@ -26,7 +22,6 @@ from seedasr_jax.launch.progress import say
 
 _PATIENCE = 24 * 3600  # seconds: the first process may be making hours of speech
 _PR_SET_PDEATHSIG = 1  # Linux, prctl(2)
-_BLOCK = 4096  # bytes: few sizes are few programs
 
 
 def keep_programs(cache) -> None:
@@ -70,7 +65,7 @@ def member(coordinator: str, process: int, processes: int, devices: int, parent:
     Args:
         coordinator: HOST:PORT of process 0; empty: this one is alone.
         process: number of this one.
-        processes: P.
+        processes: how many there are.
         devices: CPU devices to make here; 0: those that there are.
         parent: number of the process that started this one and must not be outlived; 0: none.
     """
@@ -123,17 +118,6 @@ def first_alone(what: str):
     yield
     if is_first():
         wait_for_all(what)
-
-
-def gathered(rows: list) -> list:
-    """The lists of all processes (JSON), joined in their order; every process calls it."""
-    if jax.process_count() == 1:
-        return rows
-    text = np.frombuffer(json.dumps(rows).encode(), np.uint8)
-    sizes = multihost_utils.process_allgather(np.array(text.size))  # [P]
-    room = -(-int(sizes.max()) // _BLOCK) * _BLOCK
-    texts = multihost_utils.process_allgather(np.pad(text, (0, room - text.size)))  # [P room]
-    return [row for line, size in zip(texts, sizes) for row in json.loads(line[:size].tobytes())]
 
 
 class Agreed:

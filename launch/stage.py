@@ -17,7 +17,7 @@ from seedasr_jax.errors import ConfigError
 from seedasr_jax.evaluate import sweep
 from seedasr_jax.launch import probe, runtime
 from seedasr_jax.launch.progress import Progress, say
-from seedasr_jax.parallel import sharding
+from seedasr_jax.parallel import processes, sharding
 from seedasr_jax.text import vocab
 from seedasr_jax.train import build, graph, loop, objectives
 from seedasr_jax.train.metrics import Metrics, rewind
@@ -230,7 +230,7 @@ class Keeper:
         own = self.stream.skipped[self.listed :]
         self.listed += len(own)
         # Processes that share a row (its width lies over them) all skip it.
-        rows = {(row["step"], row["position"]): row for row in runtime.gathered(own)}
+        rows = {(row["step"], row["position"]): row for row in processes.gathered(own)}
         if rows and runtime.is_first():
             with open(self.folder / SKIPPED, "a", encoding="utf-8") as file:
                 file.writelines(json.dumps(rows[place]) + "\n" for place in sorted(rows))

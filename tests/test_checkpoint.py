@@ -20,7 +20,7 @@ import tiny
 import workdirs
 
 from seedasr_jax import checkpoint, config
-from seedasr_jax.checkpoint import record, steps
+from seedasr_jax.checkpoint import hashes, record, steps
 from seedasr_jax.errors import ConfigError, UserError
 from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.parallel import sharding
@@ -337,7 +337,8 @@ def test_record_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "spoil, message",
     [
-        (lambda r: r | {"format_version": 99}, r"reads up to 1; install a newer one"),
+        (lambda r: r | {"format_version": 99}, r"reads up to 2; install a newer one"),
+        (lambda r: r | {"format_version": 1}, r"content hashes are of a form .* new --workdir"),
         (lambda r: {k: v for k, v in r.items() if k != "step"}, r"stage\.json\.step is missing"),
         (lambda r: r | {"step": "9"}, r"stage\.json\.step: expected int, found '9'"),
         (lambda r: [r], r"expected a JSON object, found a list"),
@@ -363,16 +364,60 @@ def test_more_keys_may_stand_beside(tmp_path):
     assert checkpoint.read(tmp_path) == started
 
 
+def stated_hash(tree, blocks):
+    """The stated formula; {name: blocks in the order of the grid}."""
+    digests = {
+        name: sum(
+            int.from_bytes(
+                hashlib.sha256(struct.pack("<Q", number) + block.tobytes()).digest(), "little"
+            )
+            for number, block in enumerate(blocks[name])
+        )
+        for name in blocks
+    }
+    lines = [
+        f"{name} {leaf.dtype} {leaf.shape} {digests[name] % 2**256:064x}\n"
+        for name, leaf in sorted(tree.items())
+    ]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
 def test_parameters_hash_is_the_stated_formula_on_any_mesh():
-    b, a = np.float32([[1, 2]]), np.int32(3)
-    text = b"a.x int32 ()\n" + struct.pack("<i", 3) + b"b float32 (1, 2)\n"
-    expected = hashlib.sha256(text + struct.pack("<2f", 1, 2)).hexdigest()
-    assert checkpoint.parameters_hash({"b": b, "a": {"x": a}}) == expected
-    params = workdirs.params()
-    spread = jax.device_put(
-        params, sharding.of_params(params, meshes.make(config.Mesh(1, 4, 2, 1)))
-    )
-    assert checkpoint.parameters_hash(spread) == checkpoint.parameters_hash(params)
+    rng = np.random.default_rng(0)
+    tree = {
+        "z.stack": rng.normal(size=(2, 96, 256)).astype(np.float32),  # blocks of 1 x 48 x 64
+        "a.half": np.asarray(jnp.arange(3 * 6000, dtype=jnp.bfloat16).reshape(3, 6000)),
+        "b": np.int32(3),
+    }
+    stack = tree["z.stack"].reshape(2, 2, 48, 4, 64).transpose(0, 1, 3, 2, 4).reshape(-1, 48, 64)
+    half = tree["a.half"].reshape(3, 4, 1500).swapaxes(0, 1)
+    expected = stated_hash(tree, {"z.stack": stack, "a.half": half, "b": [tree["b"]]})
+    assert checkpoint.parameters_hash(tree) == expected
+    axes = {"z.stack": ("data", "fsdp", "tensor"), "a.half": (None, "fsdp"), "b": ()}
+    for sizes in ((1, 1, 1, 1), (1, 8, 1, 1), (2, 2, 2, 1), (1, 4, 1, 1), (1, 3, 2, 1)):
+        mesh = meshes.make(config.Mesh(*sizes), jax.devices()[: np.prod(sizes)])
+        spread = {
+            name: jax.device_put(leaf, NamedSharding(mesh, PartitionSpec(*axes[name])))
+            for name, leaf in tree.items()
+        }
+        assert checkpoint.parameters_hash(spread) == expected, sizes  # 3: blocks are cut
+
+
+def test_processes_exchange_sums_and_the_blocks_that_they_share(monkeypatch):
+    leaf = np.arange(96 * 256, dtype=np.float32).reshape(96, 256)  # blocks of 48 x 64
+    expected = checkpoint.parameters_hash({"a": leaf})
+    told = []
+    for rows in (slice(0, 60), slice(60, 96)):  # of two processes
+
+        def shards(_, rows=rows):
+            yield hashes._bytes([rows.start, 0], leaf[rows])
+
+        monkeypatch.setattr(hashes, "_shards", shards)
+        monkeypatch.setattr(hashes.processes, "gathered", lambda own: told.extend(own) or own)
+        checkpoint.parameters_hash({"a": leaf})
+    assert len(json.dumps(told)) < 4 * leaf[48:].nbytes  # of a leaf only what is cut, as hex
+    monkeypatch.setattr(hashes.processes, "gathered", lambda _: json.loads(json.dumps(told)))
+    assert checkpoint.parameters_hash({"a": leaf}) == expected
 
 
 @pytest.mark.parametrize(

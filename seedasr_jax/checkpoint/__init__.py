@@ -5,10 +5,11 @@ Files hold no other structure, so they outlive changes of flax and optax.
 """
 
 from seedasr_jax.checkpoint.handover import hand_over
+from seedasr_jax.checkpoint.hashes import parameters_hash
 from seedasr_jax.checkpoint.opened import Checkpoint, open_checkpoint
 from seedasr_jax.checkpoint.record import StageRecord, begin, read, write
 from seedasr_jax.checkpoint.steps import Writer, latest, note, restore
-from seedasr_jax.checkpoint.trees import fill, flat, nest, parameters_hash, part_of, parts, select
+from seedasr_jax.checkpoint.trees import fill, flat, nest, part_of, parts, select
 
 __all__ = [
     "Checkpoint",

@@ -6,8 +6,8 @@ from etils import epath
 import jax
 
 from seedasr_jax import config
+from seedasr_jax.checkpoint import hashes, steps, tensors, trees
 from seedasr_jax.checkpoint import record as records
-from seedasr_jax.checkpoint import steps, tensors, trees
 from seedasr_jax.errors import UserError, nearest
 
 CONFIG_FILE = "config.json"
@@ -72,7 +72,7 @@ class Checkpoint:
         leaves = self.read(part, self.shapes(part), places)
         first = self._first_name(part)
         named = {trees.renamed(name, part, first): leaf for name, leaf in leaves.items()}
-        self.verify(part, trees.parameters_hash(named))
+        self.verify(part, hashes.parameters_hash(named))
         return trees.nest(leaves)
 
     def read(self, part: str, names, places: dict | None = None) -> dict:
@@ -117,7 +117,7 @@ class Checkpoint:
             return self.record.frozen[part]["hash"]
         if part in self.record.hashes and self.step == self.record.step:
             return self.record.hashes[part]
-        return trees.parameters_hash(self.load(part))
+        return hashes.parameters_hash(self.load(part))
 
     def reference(self, part: str, workdir, name: str | None = None) -> dict[str, str]:
         """{"checkpoint", "hash"} for a child's stage.json; relative if it lies in `workdir`.

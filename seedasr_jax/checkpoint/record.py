@@ -13,7 +13,7 @@ from etils import epath
 from seedasr_jax import config
 from seedasr_jax.errors import UserError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: content hashes by blocks, see hashes.py
 FILE = "stage.json"
 
 _PACKAGES = ("seedasr_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -85,7 +85,7 @@ def read(folder) -> StageRecord:
     """Reads stage.json of a stage directory.
 
     Raises:
-        UserError: it is not there, cannot be read, or was written by a newer version.
+        UserError: it is not there, cannot be read, or was written by another version.
     """
     path = epath.Path(folder) / FILE
     if not path.exists():
@@ -111,6 +111,12 @@ def parse(tree, path) -> StageRecord:
         raise UserError(
             f"{path}: format_version {version}, this seedasr_jax reads up to {FORMAT_VERSION};"
             " install a newer one"
+        )
+    if isinstance(version, int) and version < FORMAT_VERSION:
+        raise UserError(
+            f"{path}: format_version {version}: its content hashes are of a form that nothing"
+            f" computes any more (this seedasr_jax reads {FORMAT_VERSION}): use the release that"
+            " wrote it, or train in a new --workdir"
         )
     names = {field.name for field in dataclasses.fields(StageRecord)}
     return config.build({k: v for k, v in tree.items() if k in names}, StageRecord, str(path))

@@ -1,6 +1,4 @@
-"""Trees as {name: leaf}: a name is a leaf's path joined by dots; parts; hashes of content."""
-
-import hashlib
+"""Trees as {name: leaf}: a name is a leaf's path joined by dots; parts."""
 
 import jax
 from jax.experimental import multihost_utils
@@ -60,34 +58,6 @@ def select(tree, part: str) -> dict:
 def renamed(name: str, old: str, new: str) -> str:
     """The name of a parameter when its part is called `new` and no longer `old`."""
     return new + name.removeprefix(old) if name.startswith(f"{old}.") else name
-
-
-def parameters_hash(tree) -> str:
-    """SHA-256 (hex) over name, type, shape and bytes of each parameter, sorted by name.
-
-    The same on any mesh; every process of a job must call it.
-    """
-    hasher = Hasher()
-    for name, leaf in sorted(flat(tree).items()):
-        hasher.add(name, leaf)
-    return hasher.hexdigest()
-
-
-class Hasher:
-    """`parameters_hash` of parameters that come one at a time, sorted by name."""
-
-    def __init__(self):
-        self._digest = hashlib.sha256()
-
-    def add(self, name: str, leaf) -> None:
-        """Takes the next one, an array."""
-        leaf = to_host(leaf)
-        self._digest.update(f"{name} {leaf.dtype} {leaf.shape}\n".encode())
-        self._digest.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8))
-
-    def hexdigest(self) -> str:
-        """Of what came so far."""
-        return self._digest.hexdigest()
 
 
 def to_host(leaf) -> np.ndarray:

@@ -9,7 +9,7 @@ import struct
 from etils import epath
 import numpy as np
 
-from seedasr_jax.checkpoint import tensors, trees
+from seedasr_jax.checkpoint import hashes, tensors
 
 SHARD_BYTES = 2 << 30  # at most, but for a tensor that alone is larger
 
@@ -33,16 +33,16 @@ def write_shards(folder, checkpoint, *, parts=(), shard_bytes: int = SHARD_BYTES
         for part in parts or checkpoint.parts()
         for group in _groups(checkpoint.shapes(part), shard_bytes)
     ]
-    hashers = {part: trees.Hasher() for part, _ in plan}
+    hashers = {part: hashes.Hasher() for part, _ in plan}
     for number, (part, group) in enumerate(plan, 1):
         arrays = checkpoint.read(part, group)
         _write(epath.Path(folder) / _shard_name(number, len(plan)), arrays)
         for name in group:
             hashers[part].add(name, arrays[name])
-    hashes = {part: hasher.hexdigest() for part, hasher in hashers.items()}
-    for part, content in hashes.items():
+    found = {part: hasher.hexdigest() for part, hasher in hashers.items()}
+    for part, content in found.items():
         checkpoint.verify(part, content)
-    return hashes
+    return found
 
 
 def _groups(shapes, limit):
