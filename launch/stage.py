@@ -1,6 +1,7 @@
 """One stage of a job: where it starts, what it keeps on disk, how it is scored on the way."""
 
 import collections.abc
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -23,6 +24,7 @@ from seedasr_jax.train import build, graph, loop, objectives
 from seedasr_jax.train.metrics import Metrics, rewind
 
 SKIPPED = "skipped.jsonl"
+ROW = "row"  # of metrics.jsonl, in the note of a checkpoint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +62,7 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     runtime.compute_here()
     tokens = recognisers.special_tokens(job.vocab, spelled=True)
     built = build.build(stage, tokens, job.vocab.size)
-    evaluator = Evaluator(job, name, built)
+    evaluator = Evaluator(job, name, built, stopping)
     latest = checkpoints.latest(folder)
     state, parents = _begin(job, name, built, latest is not None)
     known = (*built.objective.parts, "lora")
@@ -72,11 +74,12 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
         vocabulary=job.vocab.hash,
         reads=job.recipes[name].tree["reads"],
     )
+    unwritten = None
     if latest is not None:
         state = checkpoints.restore(folder, latest, state, built.sharding)
-        record = dataclasses.replace(
-            record, step=latest, position=latest, **checkpoints.note(folder, latest)
-        )
+        note = checkpoints.note(folder, latest)
+        unwritten = note.pop(ROW, None)
+        record = dataclasses.replace(record, step=latest, position=latest, **note)
         say(f"{name}: resumed at step {latest}")
     share, shares = sharding.share(built.mesh)
     stream = loader.training(
@@ -103,8 +106,11 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     prepare = objective.rollout(built.graphdef, built.mesh, job.vocab)
     hooks = loop.Hooks(keeper.save, evaluator, stopping, progress, objective.summary, prepare)
     batches = ((batch, info.rows) for batch, info in stream)
+    if any(runtime.gathered([metrics.written])):
+        unwritten = None
+    where = built.mesh, hooks, unwritten
     with stream, metrics, keeper:
-        state = loop.run(built.train_step(), state, batches, metrics, stage, built.mesh, hooks)
+        state = loop.run(built.train_step(), state, batches, metrics, stage, *where)
     keeper.finish(state.params)
     runtime.wait_for_all(f"{name} is finished")  # the next stage reads what process 0 wrote
     say(f"{name}: finished in {keeper.record.spent['seconds']:.0f} s")
@@ -201,8 +207,8 @@ class Keeper:
         self.writer.close()
         self.settle()
 
-    def save(self, step, state):
-        """Starts a save; stage.json follows when it is durable."""
+    def save(self, step, state, row):
+        """Starts a save, the step's row in its note; stage.json follows when it is durable."""
         self.list_skipped()
         hours = {
             task: self.before["hours"].get(task, 0.0) + more
@@ -213,7 +219,7 @@ class Keeper:
         spent["chip_seconds"] = seconds * jax.device_count()
         spent = {k: self.before["spent"].get(k, 0.0) + v for k, v in spent.items()}
         self.notes[step] = {"hours": self.before["hours"] | hours, "spent": spent}
-        self.writer.save(step, state, self.notes[step])
+        self.writer.save(step, state, self.notes[step] | {ROW: row})
         self.settle()
 
     def settle(self, **changes):
@@ -247,13 +253,19 @@ class Keeper:
 class Evaluator:
     """Scores a stage's state on its development tasks; what cannot work fails before training."""
 
-    def __init__(self, job: Job, name: str, built: build.Built):
+    def __init__(
+        self,
+        job: Job,
+        name: str,
+        built: build.Built,
+        stopping: collections.abc.Callable[[], bool],
+    ):
         """Opens the tasks.
 
         Raises:
             ConfigError: a decoding that the model cannot do, a task or a unit that does not exist.
         """
-        self.name, evaluation = name, built.stage.eval
+        self.name, self.stopping, evaluation = name, stopping, built.stage.eval
         self.setting = sweep.Setting(
             evaluation.decode, evaluation.normalizer, evaluation.unit, evaluation.tokens
         )
@@ -275,7 +287,11 @@ class Evaluator:
         ]
 
     def __call__(self, step: int, state) -> dict:
-        """{"eval": {task: error rate}} of the state; of a probe, of each layer."""
+        """{"eval": {task: error rate}} of the state; of a probe, of each layer.
+
+        Raises:
+            loop.Stopped: `stopping()` said so before all was scored.
+        """
         if not self.tasks:
             return {}
         state = nnx.merge_state(state.params, state.frozen)
@@ -294,7 +310,15 @@ class Evaluator:
         """{task: error rate}."""
         rates = {}
         for task in self.tasks:
-            row, _ = sweep.evaluate(recogniser, label, task.name, task, self.setting)
+            batches = self._until_stopped(task)
+            row, _ = sweep.evaluate(recogniser, label, task.name, batches, self.setting)
             rates[task.name] = row["error_rate"]
             say(f"{label}: {task.name}  {self.setting.decode}  {row['error_rate']:.2f} %")
         return rates
+
+    def _until_stopped(self, batches):
+        with contextlib.closing(iter(batches)) as each:
+            for batch in each:
+                if self.stopping():
+                    raise loop.Stopped
+                yield batch

@@ -25,7 +25,7 @@ import workdirs
 
 from seedasr_jax import checkpoint
 from seedasr_jax.launch import cli, run
-from seedasr_jax.launch.stage import Keeper
+from seedasr_jax.launch.stage import Evaluator, Keeper
 from seedasr_jax.train.build import Built
 
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -37,7 +37,7 @@ STEPS, SAVE_EVERY = 12, 3  # of each stage, in tones_recipe.py
 class Kill:
     """SIGKILL so many milliseconds after an event of a stage begins."""
 
-    kind: str  # step, save or restore
+    kind: str  # step, save, evaluate or restore
     stage: str
     step: int  # of the stage; of a restore: any
     milliseconds: float
@@ -138,12 +138,25 @@ def _arm(kill, workdir):
     elif kill.kind == "save":
         save = Keeper.save
 
-        def saving(keeper, step, state):
+        def saving(keeper, step, *rest):
             if of_stage(keeper.folder) and step == kill.step:
                 strike(lambda: keeper.writer.finished() != step)
-            save(keeper, step, state)
+            save(keeper, step, *rest)
 
         Keeper.save = saving
+    elif kill.kind == "evaluate":
+        evaluate = Evaluator.__call__
+
+        def evaluating(evaluator, step, state):
+            if evaluator.name != kill.stage or step != kill.step:
+                return evaluate(evaluator, step, state)
+            done = []
+            strike(lambda: not done)
+            scores = evaluate(evaluator, step, state)
+            done.append(True)
+            return scores
+
+        Evaluator.__call__ = evaluating
     else:
         restore = checkpoint.restore
 

@@ -17,8 +17,9 @@ def test_training_moves_what_is_compared(run_never_killed):
 def test_killed_three_times_and_bit_identical(run_never_killed, tmp_path):
     rng = np.random.default_rng(7)
     kills = [
-        Kill("step", "lm", int(rng.integers(2, 12)), float(rng.uniform(0, 30))),
         Kill("save", "ctc", 9, float(rng.uniform(0, 15))),
+        Kill("evaluate", "ctc", 12, float(rng.uniform(150, 200))),  # the step is on disk by then
         Kill("restore", "ctc", 0, float(rng.uniform(0, 15))),
     ]
-    faults.check(run_never_killed, tmp_path, kills)
+    _, scoring, _ = faults.check(run_never_killed, tmp_path, kills)
+    assert scoring["under_way"]

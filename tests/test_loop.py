@@ -22,16 +22,24 @@ from seedasr_jax.train.state import TrainState
 class Hooks:
     """Writes down what the loop calls."""
 
-    def __init__(self, stop_at=None, **more):
+    def __init__(self, stop_at=None, stop_scoring_at=None, **more):
         self.saved, self.evaluated, self.shown, self.calls = [], [], [], 0
-        self.stop_at, self.more = stop_at, more
+        self.stop_at, self.stop_scoring_at, self.more = stop_at, stop_scoring_at, more
+        self.rows = {}  # as they were saved
+
+    def save(self, step, state, row):
+        self.saved.append((step, int(state.step)))
+        self.rows[step] = json.loads(json.dumps(row))
 
     def stopping(self):
         self.calls += 1
         return self.calls == self.stop_at
 
     def evaluate(self, step, state):
+        assert self.saved[-1:] == [(step, int(state.step))] or not self.calls
         self.evaluated.append(step)
+        if step == self.stop_scoring_at:
+            raise loop.Stopped
         return {"eval": {"dev": {"error_rate": 50.0}}}
 
     def summary(self, terms):
@@ -39,7 +47,7 @@ class Hooks:
 
     def hooks(self):
         return loop.Hooks(
-            save=lambda step, state: self.saved.append((step, int(state.step))),
+            save=self.save,
             evaluate=self.evaluate,
             stopping=self.stopping,
             progress=lambda step, speed, terms: self.shown.append((step, speed > 0)),
@@ -48,8 +56,8 @@ class Hooks:
         )
 
 
-def run(folder, hooks, *, start=0, steps=10, bad=(), **changes):
-    """Trains `steps` with a step whose loss is the batch's first position."""
+def run(folder, hooks, *, start=0, steps=10, bad=(), unwritten=None, **changes):
+    """Trains to `steps` with a step whose loss is the batch's first position."""
     changes = {"run.log_every": 4, "run.save_every": 3, "eval.every": 5} | changes
     stage = tiny.stage("ctc", ("encoder", "ctc_head"), ("encoder",), **changes)
     stage = dataclasses.replace(stage, steps=steps)
@@ -71,13 +79,14 @@ def run(folder, hooks, *, start=0, steps=10, bad=(), **changes):
     state = TrainState(jnp.int32(start), jnp.int32(0), {}, {}, (), jax.random.key(0))
     mesh = meshes.make(dataclasses.replace(stage.mesh, data=-1, fsdp=1))
     with Metrics(folder, start, tensorboard=False) as metrics:
-        return loop.run(train_step, state, stream(), metrics, stage, mesh, hooks.hooks())
+        where = mesh, hooks.hooks(), unwritten
+        return loop.run(train_step, state, stream(), metrics, stage, *where)
 
 
 def test_intervals_and_the_last_step(tmp_path):
     hooks = Hooks()
     assert int(run(tmp_path, hooks).step) == 10
-    assert hooks.saved == [(3, 3), (6, 6), (9, 9), (10, 10)]
+    assert hooks.saved == [(3, 3), (5, 5), (6, 6), (9, 9), (10, 10)]
     assert hooks.evaluated == [5, 10]
     assert hooks.shown == [(4, True), (8, True), (10, True)]
     rows = read(tmp_path / "metrics.jsonl")
@@ -135,6 +144,26 @@ def test_stops_after_the_step_under_way_and_saves(tmp_path):
     assert hooks.saved == [(3, 3), (5, 5)]
 
 
+@pytest.mark.parametrize("step", [5, 10])
+def test_what_was_saved_and_not_scored_is_scored_first(tmp_path, step):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for folder in (whole, parts):
+        folder.mkdir()
+    options = {"run.log_every": 1}
+    run(whole, Hooks(), **options)
+    first, then = Hooks(stop_scoring_at=step), Hooks()
+    with pytest.raises(loop.Stopped):
+        run(parts, first, **options)
+    assert first.saved[-1] == (step, step)
+    assert [row["step"] for row in read(parts / "metrics.jsonl")] == list(range(1, step))
+    run(parts, then, start=step, unwritten=first.rows[step], **options)
+    assert then.evaluated == [5, 10][[5, 10].index(step) :]
+    rows = [read(folder / "metrics.jsonl") for folder in (whole, parts)]
+    clean = [[{k: v for k, v in r.items() if "host/" not in k} for r in each] for each in rows]
+    assert clean[0] == clean[1]
+    assert rows[1][step - 1]["host/steps_per_second"] > 0  # measured before
+
+
 def test_a_stop_at_the_last_step_is_no_stop(tmp_path):
     hooks = Hooks(stop_at=10)
     assert int(run(tmp_path, hooks).step) == 10
@@ -144,7 +173,7 @@ def test_a_stop_at_the_last_step_is_no_stop(tmp_path):
 def test_gives_up_on_gradients_that_are_not_finite(tmp_path):
     hooks = Hooks()
     with pytest.raises(UserError, match=r"10 of 12 steps.*optim\.lr"):
-        run(tmp_path, hooks, steps=40, bad=range(2, 30))
+        run(tmp_path, hooks, steps=40, bad=range(2, 30), **{"eval.every": 0})
     assert hooks.saved[-1][0] == 9  # what is broken is not saved
     few = Hooks()
     run(tmp_path, few, steps=40, bad=range(2, 11))

@@ -15,7 +15,7 @@ def write(folder, first, last, resumed=None):
     """Writes the rows of some steps, from a stage that resumes."""
     with metrics.Metrics(folder, first - 1 if resumed is None else resumed, tensorboard=False) as m:
         for step in range(first, last + 1):
-            m.write(step, {"loss": 1.0 / step}, {})
+            m.write(step, {"loss": 1.0 / step})
 
 
 def steps(folder):
@@ -53,14 +53,14 @@ def test_a_file_that_is_not_there_has_no_rows(tmp_path):
 
 def test_terms_are_flat_and_the_machine_stands_apart(tmp_path):
     with metrics.Metrics(tmp_path, 0, tensorboard=False) as m:
-        m.write(1, {"b": {"y": jnp.float32(0.5), "x": 1}, "a": 2.0}, {"speed": 3.0})
+        m.write(1, {"b": {"y": jnp.float32(0.5), "x": 1}, "a": 2.0, "host": {"speed": 3.0}})
     (row,) = metrics.read(tmp_path / "metrics.jsonl")
     assert row == {"step": 1, "a": 2.0, "b/x": 1.0, "b/y": 0.5, "host/speed": 3.0}
 
 
 def test_a_row_is_on_disk_before_the_next_step(tmp_path):
     with metrics.Metrics(tmp_path, 0, tensorboard=False) as m:
-        m.write(1, {"loss": 1.0}, {})
+        m.write(1, {"loss": 1.0})
         assert len(metrics.read(tmp_path / "metrics.jsonl")) == 1
 
 
@@ -90,7 +90,7 @@ def test_tensorboard_events(tmp_path):
     for first in (1, 3):
         with metrics.Metrics(tmp_path, first - 1, tensorboard=True) as m:
             for step in range(first, first + 2):
-                m.write(step, {"loss": 0.5 * step}, {"speed": 2.0})
+                m.write(step, {"loss": 0.5 * step, "host": {"speed": 2.0}})
     files = list(tmp_path.glob("events.out.tfevents.*"))
     found = sorted({event for path in files for event in events(path)})
     assert [(s, v) for s, tag, v in found if tag == "loss"] == [(n, 0.5 * n) for n in (1, 2, 3, 4)]
@@ -99,6 +99,6 @@ def test_tensorboard_events(tmp_path):
 
 def test_a_process_that_does_not_write_keeps_the_time(tmp_path):
     with metrics.Metrics(tmp_path, 0, tensorboard=True, writes=False) as m:
-        m.write(1, {"loss": 1.0}, {})
+        m.write(1, {"loss": 1.0})
         assert m.speed(1) > 0
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""The loop: step, log, evaluate, save, stop. It knows neither data nor model."""
+"""The loop: step, log, save, evaluate, stop. It knows neither data nor model."""
 
 from collections.abc import Callable, Iterator
 import dataclasses
@@ -10,7 +10,7 @@ from seedasr_jax import config
 from seedasr_jax.batch import Batch
 from seedasr_jax.errors import UserError
 from seedasr_jax.parallel import sharding
-from seedasr_jax.train.metrics import Metrics, peak_memory_gib
+from seedasr_jax.train.metrics import Metrics, flat, peak_memory_gib
 from seedasr_jax.train.state import TrainState
 
 
@@ -22,8 +22,8 @@ class Stopped(Exception):
 class Hooks:
     """What the loop calls, with a step or a state and what belongs to it."""
 
-    save: Callable[[int, TrainState], None]
-    evaluate: Callable[[int, TrainState], dict]  # terms to log
+    save: Callable[[int, TrainState, dict], None]  # and the step's row, which is yet to be written
+    evaluate: Callable[[int, TrainState], dict]  # scores to log; may raise Stopped
     stopping: Callable[[], bool]
     progress: Callable[[int, float, dict], None]  # step, steps per second, terms
     # Terms -> scalars to log; raises UserError where going on is pointless.
@@ -41,8 +41,12 @@ def run(
     stage: config.Stage,
     mesh: Any,
     hooks: Hooks,
+    unwritten: dict | None = None,
 ) -> TrainState:
     """Trains from `state.step` to the stage's last step.
+
+    A step is saved before it is scored, and its row, which was saved with it, is written with the
+    scores: wherever the stage is killed, every step is scored and written exactly once.
 
     Args:
         train_step: (state, batch) -> (state, terms).
@@ -52,34 +56,45 @@ def run(
         stage: steps and intervals.
         mesh: where batches go.
         hooks: see Hooks.
+        unwritten: the row of `state.step` if that step was saved, but neither scored nor written.
 
     Returns:
         The last state, saved.
 
     Raises:
-        Stopped: hooks.stopping() said so; the state was saved.
+        Stopped: hooks.stopping() or hooks.evaluate() said so; the state was saved.
         UserError: too many gradients were not finite, or hooks.summary() gave up.
     """
     every, step = stage.run, int(state.step)
+
+    def due():
+        return step == stage.steps or (stage.eval.every and step % stage.eval.every == 0)
+
+    def score_and_write(row):
+        if due():
+            row = row | hooks.evaluate(step, state)
+        if row:
+            metrics.write(step, row)
+
+    if unwritten is not None:
+        score_and_write(unwritten)
     while step < stage.steps:
         batch = hooks.prepare(state, *next(batches))
         state, terms = train_step(state, sharding.put_batch(batch, mesh))
         step += 1
         last, stopping = step == stage.steps, hooks.stopping()
-        row, host = {}, {}
+        row = {}
         if step % every.log_every == 0 or last:
-            row |= hooks.summary(terms) | {"skipped": state.skipped}
-            jax.block_until_ready(row)
+            terms = hooks.summary(terms) | {"skipped": state.skipped}
+            jax.block_until_ready(terms)
             speed = metrics.speed(step)
             host = {"steps_per_second": speed, "peak_memory_gib": peak_memory_gib()}
-            hooks.progress(step, speed, row)
+            row = flat(terms | {"host": host})
+            hooks.progress(step, speed, terms)
             _give_up(step, int(state.skipped))
-        if last or (stage.eval.every and step % stage.eval.every == 0):
-            row |= hooks.evaluate(step, state)
-        if row:
-            metrics.write(step, row, host)
-        if step % every.save_every == 0 or last or stopping:
-            hooks.save(step, state)
+        if step % every.save_every == 0 or due() or stopping:
+            hooks.save(step, state, row)
+        score_and_write(row)
         if stopping and not last:
             raise Stopped(step)
     return state

@@ -29,7 +29,11 @@ def peak_memory_gib(process: int | str = "self") -> float:
 
 
 class Metrics:
-    """Writer of one stage: each step once, in order, whatever was killed and resumed."""
+    """Writer of one stage: each step once, in order, whatever was killed and resumed.
+
+    Attributes:
+        written: whether the row of the step where the stage resumes is there already.
+    """
 
     def __init__(self, folder: pathlib.Path, step: int, *, tensorboard: bool, writes: bool = True):
         """Rows after `step`, where the stage resumes, are dropped: they will be written again.
@@ -37,9 +41,11 @@ class Metrics:
         Without `writes`, as on all processes of a job but one, it only keeps the time.
         """
         self.file = self.events = None
+        self.written = False
         if writes:
             path = folder / "metrics.jsonl"
             rewind(path, lambda row: row["step"] <= step)
+            self.written = any(row["step"] == step for row in read(path))
             self.file = open(path, "a")  # noqa: SIM115  (closed by __exit__)
         if writes and tensorboard:
             self.events = SummaryWriter(
@@ -47,11 +53,11 @@ class Metrics:
             )
         self.clock, self.step = time.monotonic(), step
 
-    def write(self, step: int, terms: dict, host: dict):
-        """Writes a row; `host` is what was measured on the machine, written under host/."""
+    def write(self, step: int, terms: dict):
+        """Writes a row; what was measured on the machine stands under `host`."""
         if self.file is None:
             return
-        row = {"step": step} | flat(terms) | {f"host/{k}": v for k, v in host.items()}
+        row = {"step": step} | flat(terms)
         self.file.write(json.dumps(row) + "\n")
         self.file.flush()
         if self.events is not None:
