@@ -126,6 +126,6 @@ def _listed(row, chosen, *key):
     order = draws.shuffled(len(chosen), *key, _ORDER)
     return dataclasses.replace(
         row,
-        context=prompts.SEPARATOR.join(chosen[place] for place in order),
+        context=prompts.context(hotwords=[chosen[place] for place in order]),
         context_kind="hotwords",
     )

@@ -84,8 +84,9 @@ def do_eval(options):
 def do_transcribe(options):
     """Prints the text of each file."""
     from seedasr_jax.evaluate import transcribe
+    from seedasr_jax.text import prompts
 
-    hotwords = transcribe.read_hotwords(options.hotwords)
+    hotwords = prompts.read_hotwords(options.hotwords)
     transcriber = transcribe.load(options.checkpoint)
     print(f"checkpoint {transcriber.label}", file=sys.stderr)
     results = transcriber.transcribe_files(

@@ -68,11 +68,6 @@ def test_an_own_context_is_told_as_it_stands():
     assert contexts.draw(alone, NAMES, dataclasses.replace(MIX, plain=0.0), 0).context == ""
 
 
-def test_a_context_is_written_as_transcripts_are_and_its_commas_part_names():
-    assert prompts.normal_context("basic@1", "Ann,  BOB Joe!,") == "ann, bob joe"
-    assert prompts.normal_context("basic@1", "A talk about Tea.") == "a talk about tea"
-
-
 def test_conditions_of_a_test():
     right = contexts.fixed(ROWS, contexts.check("s", "right_3"), "s")
     wrong = contexts.fixed(ROWS, contexts.check("s", "wrong_2"), "s")

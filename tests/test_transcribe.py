@@ -107,8 +107,9 @@ def test_a_context_is_read_in_a_joint_search(transcriber):
     )
     assert told == named  # one text, normalised as that of the training
     assert told.logprobs != plain.logprobs
-    nothing = transcriber.transcribe(wave, files.RATE, context=" ", hotwords=("", "  "))
-    assert nothing == transcriber.transcribe(wave, files.RATE)
+    for nothing in (dict(context=" ", hotwords=("", "  ")), dict(context=None, hotwords=None)):
+        found = transcriber.transcribe(wave, files.RATE, **nothing)
+        assert found == transcriber.transcribe(wave, files.RATE)
     near = transcriber.transcribe(wave, files.RATE, context="mid", decode="beam4,alpha=1e-9")
     assert near.tokens == plain.tokens
     np.testing.assert_allclose(near.logprobs, plain.logprobs, rtol=0, atol=1e-5)
@@ -142,12 +143,12 @@ def test_a_context_that_nothing_would_read(trained, name, options, words):
 
 def test_the_command_takes_a_context(trained, recorded, transcriber, capsys, tmp_path):
     words = tmp_path / "words.txt"
-    words.write_text("top\n\n high \n")
+    words.write_bytes(b"\xef\xbb\xbf# names\r\ntop\r\n\r\n high \r\ntop\r\n")
     expected = transcriber.transcribe_files(
         recorded[:1], context="low mid", hotwords=("top", "high")
     )
     command = ["transcribe", f"--checkpoint={trained.workdir}", "--context=low mid", recorded[0]]
-    for hotwords in ("top, high", f"@{words}"):
+    for hotwords in ("top，high; Top", f"@{words}"):
         assert cli.main([*command, f"--hotwords={hotwords}"]) == 0
         assert capsys.readouterr().out == expected[0].text + "\n"
     assert cli.main([*command, f"--hotwords=@{tmp_path}/none.txt"]) == 2

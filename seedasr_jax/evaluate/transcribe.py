@@ -6,7 +6,6 @@ Dims: B batch, S samples, C context tokens.
 import dataclasses
 import importlib
 import math
-import pathlib
 
 import jax
 import numpy as np
@@ -70,7 +69,7 @@ class Transcriber:
             wave: [S] or [S channels], float in [-1, 1] or int16.
             rate: samples per second.
             context: text that helps: what was said before, who takes part, what it is about.
-            hotwords: words and names that may be said.
+            hotwords: words and names that may be said, as `prompts.context` takes them.
             decode: a name of decode/methods.py. Empty: the checkpoint's own way; with a context, if
                 that is no search that reads one, the joint beam search `methods.WITH_CONTEXT`.
 
@@ -149,25 +148,6 @@ class Transcriber:
 def _size(wanted, shortest):
     """`shortest`, or twice, four times ... as much: the least that holds what is wanted."""
     return shortest * 2 ** max(0, math.ceil(math.log2(wanted / shortest)))
-
-
-def read_hotwords(text: str) -> tuple[str, ...]:
-    """`A,B` as they stand, or `@FILE` with one per line.
-
-    Raises:
-        ConfigError: no such file, or one that is not UTF-8 text.
-    """
-    if not text.startswith("@"):
-        return tuple(word.strip() for word in text.split(",") if word.strip())
-    path = pathlib.Path(text[1:])
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"--hotwords=@{path}: expected a text file in UTF-8 with a word or name per line,"
-            f" found {error}"
-        ) from error
-    return tuple(line.strip() for line in lines if line.strip())
 
 
 def open_recogniser(checkpoint: checkpoints.Checkpoint) -> Recogniser:

@@ -1,5 +1,10 @@
 """What the language model reads before the speech: instruction (Seed-ASR, figure 2) and context."""
 
+from collections.abc import Sequence
+import pathlib
+import re
+
+from seedasr_jax.errors import ConfigError
 from seedasr_jax.text.normalize import normalize
 
 INSTRUCTION = "Transcribe the speech into text:"
@@ -7,16 +12,72 @@ INSTRUCTION_WITH_CONTEXT = "There are relevant contexts, transcribe the speech i
 
 SEPARATOR = ", "  # between the names of a context that is a list
 
+# Commas and semicolons of all scripts (a test holds them against Unicode), tabs and line breaks.
+_BETWEEN = re.compile(
+    "[,;\\u055d\\u060c\\u061b\\u07f8\\u1363\\u1364\\u1802\\u1808\\u204f\\u2e32\\u2e34\\u2e35\\u2e41\\u2e49"
+    "\\u2e4c\\u3001\\ua4fe\\ua60d\\ua6f5\\ua6f6\\ufe10\\ufe11\\ufe14\\ufe50\\ufe51\\ufe54\\uff0c\\uff1b\\uff64"
+    "\\U0001144d\\U0001145a\\U00016e97\\U0001da87\\U0001da89\\t\\n\\v\\f\\r\\x85\\u2028\\u2029]"
+)
+_SAME = "basic@2"  # names that this makes equal are one
+
+
+def split(text: str) -> list[str]:
+    """The names of a list as people write it: parted by commas or semicolons of any script."""
+    return [name for part in _BETWEEN.split(text) if (name := part.strip())]
+
 
 def normal_context(normalizer: str, text: str) -> str:
     """A context in the form of transcripts, its commas kept: they part the names of a list."""
-    parts = (normalize(normalizer, part) for part in text.split(SEPARATOR.strip()))
+    parts = (normalize(normalizer, part) for part in split(text))
     return SEPARATOR.join(part for part in parts if part)
 
 
-def context(text: str = "", hotwords=()) -> str:
+def context(text: str | None = "", hotwords: str | Sequence[str] | None = ()) -> str:
     """A context of a text and a list of hotwords; see `normal_context` for how it is read.
 
     The paper's contexts are natural language; a list is ours.
+
+    Args:
+        text: what helps; None: nothing.
+        hotwords: names, or one text that lists them as `split` reads it; None: none. Each stands
+            once, where it came first; in a sequence, a name may hold a comma, which is dropped.
+
+    Raises:
+        ConfigError: something else, such as a set, which has no order.
     """
-    return SEPARATOR.join(part.strip() for part in (text, *hotwords) if part.strip())
+    if not isinstance(text, str | None):
+        raise ConfigError(f"context: expected a text, found {text!r}")
+    names = () if hotwords is None else hotwords
+    names = split(names) if isinstance(names, str) else names
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(
+            'hotwords: expected names in order, ["ann", "bob"], or a text that lists them,'
+            f' "ann, bob"; found {hotwords!r}'
+        )
+    once = {"": (text or "").strip()}
+    for name in names:
+        once.setdefault(normalize(_SAME, name), " ".join(split(name)))
+    return SEPARATOR.join(filter(None, once.values()))
+
+
+def read_hotwords(text: str) -> tuple[str, ...]:
+    """Names as a command line gives them: a list that `split` reads, or `@FILE`.
+
+    A file has a name per line, which may hold a comma, or the whole list in its only line. Empty
+    lines and those that begin with `# ` are left out.
+
+    Raises:
+        ConfigError: no such file, one that is not UTF-8 text, or one without a name.
+    """
+    if not text.startswith("@"):
+        return tuple(split(text))
+    path = pathlib.Path(text[1:])
+    expected = f"--hotwords=@{path}: expected a text file in UTF-8 with a word or name per line"
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:  # also a NUL in the path
+        raise ConfigError(f"{expected}, found {error}") from error
+    names = [line.strip() for line in lines if line.strip() and not line.startswith("# ")]
+    if not names:
+        raise ConfigError(f"{expected}, found none")
+    return tuple(split(names[0]) if len(names) == 1 else names)
