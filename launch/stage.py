@@ -106,7 +106,7 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     prepare = objective.rollout(built.graphdef, built.mesh, job.vocab)
     hooks = loop.Hooks(keeper.save, evaluator, stopping, progress, objective.summary, prepare)
     batches = ((batch, info.rows) for batch, info in stream)
-    if any(runtime.gathered([metrics.written])):
+    if any(processes.gathered([metrics.written])):
         unwritten = None
     where = built.mesh, hooks, unwritten
     with stream, metrics, keeper:
