@@ -1,6 +1,6 @@
 """A decoder of published shape on text alone, all of it trained: where an LLM is to be one's own.
 
-    seedasr plan --config=lm:qwen3_8b --topology=v5p:4x4x8 --config.mesh.tensor=4
+    seedasr plan --config=lm:qwen3_8b --topology=v5p:4x4x8
     seedasr train --config=lm:qwen3_8b --workdir=runs/llm
 
 qwen3_8b or qwen3_30b_a3b (128 experts), by sequences of 2,048. Reads texts from
@@ -10,14 +10,16 @@ data/TAG/text.jsonl. Never trained by us: planned only.
 from seedasr_jax.configs import common, pods
 
 TAGS = ("en", "zh")
-DECODERS = {"qwen3_8b": common.qwen3_8b, "qwen3_30b_a3b": common.qwen3_30b_a3b}
+DECODERS = {f"qwen3_{size}": decoder for size, decoder in pods.DECODERS.items()}
 ROWS = 128
 
 
 def get_config(shape="qwen3_8b"):
     """`shape`: of the decoder."""
-    c = pods.graph("lm", vocab=dict(path="", kind="unigram", size=151_669))
-    c.model.decoder = DECODERS[shape]()
+    decoder, expert = DECODERS[shape]
+    tokenizer = dict(path="", kind="unigram", size=151_669)
+    c = pods.graph("lm", tensor=4, expert=expert, vocab=tokenizer)
+    c.model.decoder = decoder()
     s = c.stages.lm = common.stage("lm", 100_000)
     s.init, s.trains = dict(decoder="fresh"), ("decoder",)
     s.optim = common.adamw(3e-4, warmup=2_000)

@@ -9,13 +9,16 @@ ROWS = 1024  # utterances of it: 8.7 hours a step, which data x fsdp x expert mu
 HEARD = ((SPAN / 4, 0, 4 * ROWS), (SPAN / 2, 0, 2 * ROWS), (SPAN, 0, ROWS))
 SPOKEN = ((SPAN / 4, 64, 4 * ROWS), (SPAN / 2, 128, 2 * ROWS), (SPAN, 240, ROWS))
 
+FSDP = 32  # fsdp x expert: devices that share parameters; data takes the rest of a pod
+
 # And over how many devices experts are spread.
 DECODERS = {"8b": (common.qwen3_8b, 1), "30b_a3b": (common.qwen3_30b_a3b, 4)}
 
 
-def graph(name, **changes):
+def graph(name, *, tensor=1, expert=1, **changes):
     """bfloat16 on the devices, a layer's activations computed again on the way back."""
     c = common.graph(name, **changes)
+    c.mesh = dict(data=-1, fsdp=FSDP // expert, tensor=tensor, expert=expert)
     c.model.dtype = "bfloat16"
     c.run.update(remat="block", save_every=1000, keep=3)
     return c
@@ -32,8 +35,9 @@ def seed_asr(name, tags, size):
     The LLM stays frozen in the first two (Seed-ASR sections 3.3 to 3.5); what rl trains the paper
     does not say: the same parts.
     """
-    c = graph(name, vocab=dict(path="runs/llm/tokenizer", kind="bpe", size=151_669))
-    decoder, c.mesh.expert = DECODERS[size]
+    decoder, expert = DECODERS[size]
+    tokenizer = dict(path="runs/llm/tokenizer", kind="bpe", size=151_669)
+    c = graph(name, expert=expert, vocab=tokenizer)
     c.model.encoder, c.model.decoder = common.luise("2b"), decoder()
     c.eval.tokens = SPOKEN[-1][1]
     trains = ("encoder", "converter")

@@ -30,7 +30,7 @@ README = "lm-qwen3_8b.json"
 ROWS = {  # file: recipe, stage, topology, overrides
     "luise_ssl-2b-ssl1.json": ("luise_ssl:2b", "ssl1", "v5p:4x4x8", []),
     "seed_asr_ml-8b-sft.json": ("seed_asr_ml:8b", "sft", "v5p:4x4x8", []),
-    README: ("lm:qwen3_8b", "lm", "v5p:4x4x8", [("mesh.tensor", "4")]),
+    README: ("lm:qwen3_8b", "lm", "v5p:4x4x8", []),
 }
 MORE = 1.1  # of HBM, and of the bytes that one kind of collective moves: a failure
 MIB = 1 << 20

@@ -11,30 +11,31 @@ import pytest
 from seedasr_jax import config, flops
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.launch import cli, recipes
-from seedasr_jax.parallel import rules
+from seedasr_jax.parallel import mesh as meshes
+from seedasr_jax.parallel import rules, sharding
 from seedasr_jax.plan import compile as compiling
 from seedasr_jax.plan import fitting, programs, rows, topologies
 from seedasr_jax.train import build
 
 FULL = ("luise_ssl:5b", "luise_ssl:2b", "luise_ssl:75m", "seed_asr_ml:8b", "lm:qwen3_8b")
+LARGE = ("seed_asr_ml:30b_a3b", "lm:qwen3_30b_a3b")
+ONE = tuple((f"mesh.{axis}", "1") for axis in meshes.AXES)  # device
 MIB = 1 << 20
 
 
-def stages(spec):
-    return recipes.expand(spec, []).stages
+def stages(spec, overrides=()):
+    return recipes.expand(spec, overrides).stages
 
 
 @pytest.mark.parametrize(
     ("spec", "stage", "topology", "slices", "mesh"),
     [
-        ("seed_asr_ml:8b", "sft", "v5p:4x4x8", 1, (-1, 32, 1, 1)),
         ("seed_asr_ml:8b", "sft", "v5e:16x16", 4, (-1, 32, 1, 1)),
-        ("seed_asr_ml:30b_a3b", "sft", "v5p:8x8x8", 1, (-1, 8, 1, 4)),
         ("luise_ssl:2b", "ssl1", "v5p:8x8x16", 1, (-1, 32, 1, 1)),
         ("luise_ssl:5b", "kmeans", "v6e:16x16", 1, (-1, 32, 1, 1)),
         ("luise_ssl:5b", "kmeans", "v6e:4x4", 1, (-1, 16, 1, 1)),
-        # 98 GB of parameters and optimiser, of which a chip shall hold 2 GiB.
-        ("lm:qwen3_8b", "lm", "v5e:16x16", 1, (-1, 64, 1, 1)),
+        # 366 GB of parameters and optimiser, of which a chip shall hold 2 GiB.
+        ("lm:qwen3_30b_a3b", "lm", "v5e:16x16", 1, (-1, 16, 4, 4)),
     ],
 )
 def test_the_topology_chooses_data_and_fsdp(spec, stage, topology, slices, mesh):
@@ -43,8 +44,22 @@ def test_the_topology_chooses_data_and_fsdp(spec, stage, topology, slices, mesh)
     assert fitted.mesh == config.Mesh(*mesh)
 
 
+@pytest.mark.parametrize("spec", FULL[1:2] + FULL[3:] + LARGE)
+def test_a_recipe_of_real_size_trains_on_the_mesh_that_is_planned(spec):
+    """Its own on 128 chips and on 512, and all of its batches divide by it."""
+    for name in ("v5p:4x4x8", "v5p:8x8x8"):
+        pod = topologies.parse(name)
+        for stage in map(fitting.known_layer, stages(spec).values()):
+            assert fitting.fit(stage, pod).mesh == stage.mesh
+            shape = meshes.sizes(stage.mesh, pod.device_count)
+            assert shape[1] * shape[3] == 32
+            mesh = jax.sharding.AbstractMesh(shape, meshes.AXES)
+            for _, _, utterances in stage.data.buckets:
+                sharding.check_batch(utterances, mesh, stage.run.accum)
+
+
 def test_what_is_pinned_stays():
-    graph = recipes.expand("lm:qwen3_8b", [("mesh.tensor", "4"), ("mesh.fsdp", "8")])
+    graph = recipes.expand("lm:qwen3_8b", [("mesh.fsdp", "8")])
     fitted = fitting.fit(graph.stages["lm"], topologies.parse("v5p:4x4x8"), ("tensor", "fsdp"))
     assert fitted.mesh == config.Mesh(-1, 8, 4, 1)
     fitted = fitting.fit(graph.stages["lm"], topologies.parse("v5p:4x4x8"))
@@ -55,7 +70,7 @@ def test_what_is_pinned_stays():
 def test_no_large_parameter_is_left_whole_at_full_size(spec):
     """On 128 devices everything above 1 MiB is shared, k-means' codebook too."""
     mesh = jax.sharding.AbstractMesh((1, 128, 1, 1), ("data", "fsdp", "tensor", "expert"))
-    for stage in stages(spec).values():
+    for stage in stages(spec, ONE).values():
         one = fitting.known_layer(stage)
         built = build.build(one, fitting.TOKENS, one.vocab.size, devices=jax.devices()[:1])
         for tree in (built.abstract.params, built.abstract.frozen):
@@ -67,7 +82,7 @@ def test_no_large_parameter_is_left_whole_at_full_size(spec):
 
 
 def test_frozen_matrices_have_the_type_that_they_are_used_in():
-    one = stages("seed_asr_ml:8b")["sft"]
+    one = stages("seed_asr_ml:8b", ONE)["sft"]
     built = build.build(one, fitting.TOKENS, one.vocab.size, devices=jax.devices()[:1])
     trained, frozen = (
         {param.dtype.name for _, param in nnx.to_flat_state(tree) if param.ndim > 2}

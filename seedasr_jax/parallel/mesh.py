@@ -28,7 +28,7 @@ def sizes(mesh: config.Mesh, devices: int) -> tuple[int, ...]:
     if known != devices:
         raise ConfigError(
             f"mesh {dict(zip(AXES, given))} takes {known} devices (or a multiple), found {devices};"
-            " set config.mesh.fsdp=-1 to take what is left"
+            " set config.mesh.data=1 and config.mesh.fsdp=-1 to take what is there"
         )
     return tuple(given)
 
