@@ -50,6 +50,7 @@ def get_config():
         init = dict(encoder=start, ctc_head="fresh")
         s = stage(name, "ctc", 1500, init, tuple(init), common.adamw(2e-3, warmup=100))
         labelled(s)
+        s.data.stretch = 1.12
         s.augment = common.no_augment(
             tempo=(0.9, 1.1),
             warp=(0.9, 1.1),

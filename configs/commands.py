@@ -25,6 +25,7 @@ JOINT = "beam4,alpha=6,prune=off"  # cut by what is heard, a name never heard ha
 
 def get_config(labels="clock"):
     """`labels`: of the frames of `ctc`, by the synthesiser's own clock; or "none"."""
+    clocked = common.pick({"clock": True, "none": False}, labels)
     c = common.graph("commands", vocab=dict(path="", kind="bpe", size=1800))
     c.model.features.update(floor=1e-3)
     c.model.encoder = common.conformer(4, 144, feedforward=144, clip=24, attending=1)
@@ -69,7 +70,7 @@ def get_config(labels="clock"):
     s = stage("ssl2", 400, init, hearing, adamw, SPEECH, **hide)
     s.model = dict(small=dict(labels=1))
 
-    trains = ("encoder", "ctc_head") + ("phone_head",) * (labels == "clock")
+    trains = ("encoder", "ctc_head") + ("phone_head",) * clocked
     init = dict.fromkeys(trains, "fresh")
     s = stage("ctc", 11000, init, trains, common.adamw(5e-3, warmup=200), BUCKETS)
     s.objective = dict(labels=labels)
@@ -80,7 +81,7 @@ def get_config(labels="clock"):
     s.eval = dict(tasks=DEV, decode="ctc", every=2750)
 
     s = stage("lm", 8500, dict(decoder="fresh"), ("decoder",), common.adamw(1.3e-3), TEXT)
-    s.objective.update(copy=True, tail=6, sustained=labels == "clock")
+    s.objective.update(copy=True, tail=6, sustained=clocked)
     s.data.contexts = dict(tokens=TOLD, plain=0.15, irrelevant=0.25, distractors=4)
 
     trains, adamw = ("encoder", "ctc_head", "converter"), common.adamw(5e-5)

@@ -2,6 +2,8 @@
 
 from ml_collections import ConfigDict
 
+from seedasr_jax.errors import ConfigError, nearest
+
 # LUISE: the paper gives totals only; layers and widths are our choice (Seed-ASR section 3.6.1;
 # BEST-RQ and USM shapes). 24 d^2 parameters a layer.
 LUISE = {
@@ -13,9 +15,22 @@ LUISE = {
 }
 
 
+def pick(table, name):
+    """The entry of a recipe's argument.
+
+    Raises:
+        ConfigError: there is none; names those that there are.
+    """
+    if name not in table:
+        raise ConfigError(
+            f"expected one of {', '.join(table)}, found {name!r}.{nearest(name, table)}"
+        )
+    return table[name]
+
+
 def luise(size):
     """The encoder at 75m, 200m, 600m, 2b or 5b: 40 ms per frame."""
-    layers, width = LUISE[size]
+    layers, width = pick(LUISE, size)
     return dict(
         kind="luise",
         front="conv",

@@ -16,7 +16,7 @@ ROWS = 128
 
 def get_config(shape="qwen3_8b"):
     """`shape`: of the decoder."""
-    decoder, expert = DECODERS[shape]
+    decoder, expert = common.pick(DECODERS, shape)
     tokenizer = dict(path="", kind="unigram", size=151_669)
     c = pods.graph("lm", tensor=4, expert=expert, vocab=tokenizer)
     c.model.decoder = decoder()

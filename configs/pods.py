@@ -35,8 +35,8 @@ def seed_asr(name, tags, size):
     The LLM stays frozen in the first two (Seed-ASR sections 3.3 to 3.5); what rl trains the paper
     does not say: the same parts.
     """
-    decoder, expert = DECODERS[size]
-    tokenizer = dict(path="runs/llm/tokenizer", kind="bpe", size=151_669)
+    decoder, expert = common.pick(DECODERS, size)
+    tokenizer = dict(path="runs/llm", kind="bpe", size=151_669)
     c = graph(name, expert=expert, vocab=tokenizer)
     c.model.encoder, c.model.decoder = common.luise("2b"), decoder()
     c.eval.tokens = SPOKEN[-1][1]

@@ -10,10 +10,11 @@ import functools
 
 import numpy as np
 
+from seedasr_jax import config
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import draws, sources
 from seedasr_jax.data_pipelines.manifest import Row
-from seedasr_jax.errors import ConfigError, DataError
+from seedasr_jax.errors import DataError
 
 PAUSE_SECONDS = (0.02, 0.12)  # between joined recordings
 STRINGS = 500  # at least, of a joined evaluation
@@ -33,16 +34,7 @@ class Fit:
     min_seconds: float = 0.0
 
     def __post_init__(self):
-        if not self.buckets or any(min(bucket) < 0 or bucket[2] < 1 for bucket in self.buckets):
-            raise ConfigError(
-                f"data.buckets: expected (seconds, tokens, utterances), ..., found {self.buckets}"
-            )
-        for small, large in zip(self.buckets, self.buckets[1:]):
-            if not (small[0] <= large[0] and small[1] <= large[1] and small[:2] != large[:2]):
-                raise ConfigError(
-                    f"data.buckets: expected ascending seconds and tokens, found {small} before"
-                    f" {large}"
-                )
+        config.check_buckets(self.buckets)
 
     @property
     def hears(self) -> bool:

@@ -73,17 +73,11 @@ def training(
     tokens = _counter(vocab, data.normalizer)
     entries, rates, indexes = [], [], []
     for name, rate in data.mixture:
-        if not rate > 0:
-            raise ConfigError(f"data.mixture: {name}: expected a rate above 0, found {rate}")
         for source, task, share in tasks.resolve(name, data_folder):
             entries.append((source.name, tasks.bind(task, vocab, data.normalizer)))
             rates.append(rate * share)
             indexes.append(Index(source, fit, tokens, seed, _KEY_INDEX, len(indexes)))
             _check_faults(indexes[-1], data.max_bad_fraction, SPEECH_ALONE)
-    if not entries:
-        raise ConfigError(
-            "data.mixture: expected (task, mixture or SPEC, rate), ..., found nothing"
-        )
     names = [name for name, _ in entries]
     sampler = Sampler(
         [index.sizes for index in indexes],

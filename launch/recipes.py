@@ -36,7 +36,7 @@ def load(spec: str) -> ConfigDict:
     """A recipe, NAME_OR_FILE[:ARG]: `get_config(ARG)` or `get_config()` of a module.
 
     Raises:
-        ConfigError: no such file or recipe, or one that does not take what it was given.
+        ConfigError: no such file or recipe, or an argument that it does not take.
     """
     name, _, argument = spec.partition(":")
     if name.endswith(".py"):
@@ -64,7 +64,10 @@ def load(spec: str) -> ConfigDict:
             f"--config={spec}: get_config{inspect.signature(module.get_config)}: {error}; write"
             f" {name} or {name}:ARG, as it takes"
         ) from error
-    return module.get_config(*arguments)
+    try:
+        return module.get_config(*arguments)
+    except ConfigError as error:
+        raise ConfigError(f"--config={spec}: {error}") from error
 
 
 def override(recipe: ConfigDict, path: str, text: str):

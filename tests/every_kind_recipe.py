@@ -43,5 +43,5 @@ def get_config(manifest):
         ce_weight=0.01, hypotheses=2, temperature=1.0, keyword_weight=2.0, unit="word"
     )
     for stage in c.stages.values():
-        stage.steps = STEPS
+        stage.steps, stage.optim.warmup = STEPS, 1
     return c.lock()

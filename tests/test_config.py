@@ -1,12 +1,18 @@
 """Strictness, expansion and comparison of configs."""
 
 import dataclasses
+import math
+import re
 
 import pytest
 
 from seedasr_jax import config
+from seedasr_jax.audio import logmel
 from seedasr_jax.configs import common
 from seedasr_jax.errors import ConfigError
+from seedasr_jax.models import layers
+from seedasr_jax.text import score, vocab
+from seedasr_jax.train import optim
 
 
 def recipe(**changes):
@@ -69,6 +75,127 @@ def test_a_value_of_another_type(path, value, expected):
     assert expected in text
     assert path.split("__")[-1] in text
     assert repr(value) in text or repr(value[0]) in text
+
+
+OUTSIDE = {  # key of a stage -> values that mean nothing
+    "steps": (0, -5, 2**31),
+    "seed": (-1, 2**40),
+    "optim.lr": (-1e-2, math.inf, math.nan),
+    "optim.warmup": (-5, 201),
+    "optim.final": (7.0, -0.1),
+    "optim.b1": (1.5, 1.0, -0.1),
+    "optim.b2": (2.0, 1.0),
+    "optim.eps": (-1.0, 0.0),
+    "optim.weight_decay": (-50.0,),
+    "optim.clip": (-1.0, math.inf),
+    "optim.rates.encoder": (-1.0, math.nan),
+    "optim.name": ("adam",),
+    "optim.decay": ("cosin",),
+    "model.dtype": ("bf16", "int32", "float16"),
+    "model.features.mels": (0, -1),
+    "model.features.low_hz": (9000.0, -1.0, 7600.0),
+    "model.features.high_hz": (8001.0,),
+    "model.features.floor": (-1.0, 0.0),
+    "model.features.norm": ("bins",),
+    "model.encoder.layers": (0, -1),
+    "model.encoder.attending": (-1, 13),
+    "model.encoder.width": (-64, 0, 511),
+    "model.encoder.heads": (5, 0),
+    "model.encoder.subsampling": (0, 3),
+    "model.encoder.kernel": (0,),
+    "model.encoder.clip": (-1,),
+    "model.encoder.dropout": (1.5, -0.5, 1.0),
+    "model.quantizer.codes": (1,),
+    "model.quantizer.layer": (-1,),
+    "model.converter.splice": (0,),
+    "model.decoder.groups": (3, 0),
+    "model.decoder.head_width": (7,),
+    "model.decoder.vocabulary": (-1,),
+    "model.decoder.norm_eps": (-1e-6,),
+    "model.decoder.moe.active": (-1,),
+    "model.decoder.moe.balance": (-0.1,),
+    "model.lora.rank": (-2,),
+    "model.lora.alpha": (0.0,),
+    "model.small.labels": (0,),
+    "model.small.speech_positions": ("ctc",),
+    "model.small.phones": (-1,),
+    "vocab.size": (0,),
+    "vocab.kind": ("bep",),
+    "augment.tempo": ((0.0, 0.0), (1.2, 0.8), (0.9, math.inf)),
+    "augment.warp": ((-1.0, 1.0),),
+    "augment.eq_db": (-1.0,),
+    "augment.noise": (2.0, -0.1),
+    "augment.noise_snr_db": ((30.0, 5.0),),
+    "augment.reverb_seconds": ((0.0, 1.0),),
+    "augment.time_fraction": (3.0,),
+    "augment.frequency_masks": (-1,),
+    "data.stretch": (-1.0, 0.0, 0.5),
+    "data.min_seconds": (-3.0,),
+    "data.cache_gib": (-1.0,),
+    "data.max_bad_fraction": (-1.0, 1.5),
+    "data.mixture": ((), (("a", 0.0),), (("a", -1.0),)),
+    "data.buckets": ((), ((2.0, 8, 0),), ((-1.0, 8, 1),), ((2.0, 8, 1), (1.0, 8, 1))),
+    "data.contexts.plain": (1.5,),
+    "data.contexts.irrelevant": (0.5,),  # beside plain = 1
+    "data.contexts.tokens": (-1,),
+    "mesh.data": (0, -2),
+    "mesh.tensor": (0, -1),  # beside fsdp = -1
+    "run.accum": (0,),
+    "run.keep": (0,),
+    "run.log_every": (-1, 0),
+    "run.save_every": (-1, 0),
+    "run.remat": ("ful",),
+    "run.cache": ("gs://bucket/cache",),
+    "eval.every": (-1,),
+    "eval.tokens": (0,),
+    "eval.unit": ("words",),
+}
+
+
+@pytest.mark.parametrize("key", OUTSIDE)
+def test_a_value_without_meaning_is_refused_by_its_key(key):
+    for value in OUTSIDE[key]:
+        change = {f"stages__two__{key.replace('.', '__')}": value}
+        text = fails(recipe(**change, scale_steps=1e-3))  # scaling clamps, and hides nothing
+        assert text.startswith(f"config.stages.two.{key.split('.')[0]}")
+        assert "expected" in text and "found" in text
+
+
+def test_every_number_of_the_schema_has_bounds():
+    def walk(kind, where=""):
+        for field in dataclasses.fields(kind):
+            if dataclasses.is_dataclass(field.type):
+                yield from walk(field.type, f"{where}{field.name}.")
+            elif re.search("int|float", str(field.type)):
+                yield f"{where}{field.name}", field.metadata
+
+    found = dict(walk(config.Stage))
+    assert len(found) > 60
+    # Buckets are checked by `check_buckets`, which an evaluation shares.
+    assert [key for key, metadata in found.items() if "rule" not in metadata] == ["data.buckets"]
+
+
+def test_choices_are_those_that_the_code_knows():
+    def names(kind, field):
+        (found,) = (f for f in dataclasses.fields(kind) if f.name == field)
+        return set(found.metadata["rule"].names)
+
+    assert names(config.Features, "norm") == set(logmel.NORMS)
+    assert names(config.Optim, "name") == {*optim._SCALES, "kmeans"}
+    assert names(config.Run, "remat") == set(layers.REMAT)
+    assert names(config.Vocab, "kind") == set(vocab.KINDS)
+    for unit in names(config.Eval, "unit"):
+        score.units("a b", unit)
+
+
+@pytest.mark.parametrize(("slowest", "least"), [((0.87, 0.9), 1.2772), ((0.8, 1.0), 1.25)])
+def test_stretch_covers_the_slowest_tempo(slowest, least):
+    augment = {"tempo": (slowest[0], 1.1), "speed": (slowest[1], 1.0)}
+    text = fails(recipe(stages__two__augment=augment))
+    assert f"config.stages.two.data.stretch: expected at least {least}" in text
+    config.expand(recipe(stages__two__augment=augment, stages__two__data__stretch=least))
+    deaf = dict(stages__two__data__buckets=((0.0, 8, 4),))
+    config.expand(recipe(stages__two__augment=augment, **deaf))  # hears nothing
 
 
 def test_a_missing_key_is_named():

@@ -119,12 +119,6 @@ def test_a_stage_is_named_like_a_folder_of_its_own(name):
     assert repr(name) in fails(made)
 
 
-@pytest.mark.parametrize("key", ["steps", "run.save_every", "run.log_every", "run.keep"])
-def test_intervals_are_at_least_one(key):
-    text = fails(chain(**{f"stages.only.{key}" if key == "steps" else key: 0}))
-    assert f"{key}: expected at least 1, found 0" in text
-
-
 def test_a_recipe_changes_its_own_hash_and_its_descendants():
     before = hashes(chain())
     after = hashes(chain(**{"optim.lr": 1e-4}))

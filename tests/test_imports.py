@@ -26,7 +26,7 @@ LEVEL = {name: level for level, row in enumerate(ROWS) for name in row}
 # The three folders beside the core: what of it they may use.
 OUTSIDE = {
     "data_pipelines": {"errors", "quiet", "batch", "config", "audio", "text", "data_pipelines"},
-    "configs": {"configs"},
+    "configs": {"configs", "errors"},
 }
 
 

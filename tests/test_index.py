@@ -168,5 +168,5 @@ def test_text_only_needs_no_audio(tmp_path):
 
 @pytest.mark.parametrize("buckets", [(), ((1.0, 5, 0),), ((2.0, 5, 1), (1.0, 6, 1))])
 def test_wrong_buckets(buckets):
-    with pytest.raises(ConfigError, match=r"data\.buckets: expected"):
+    with pytest.raises(ConfigError, match="buckets: expected"):
         index.Fit(buckets)

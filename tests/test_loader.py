@@ -288,13 +288,6 @@ def test_errors_at_the_start(path, opened, data, error, message):
         opened(f"manifest:{path}", **data)
 
 
-def test_a_rate_must_be_positive(path, opened):
-    with pytest.raises(ConfigError, match="expected a rate above 0, found 0"):
-        opened((f"manifest:{path}", 0.0))
-    with pytest.raises(ConfigError, match="found nothing"):
-        opened()
-
-
 # Somebody's own task: it drops some utterances, looks ahead, and draws.
 
 

@@ -70,7 +70,7 @@ def test_bfloat16_stays_bfloat16():
 
 def test_encoders_are_found_by_name(monkeypatch):
     assert encoders.lookup("luise") is Luise
-    with pytest.raises(ConfigError, match=r"'luis' is not known\. Did you mean luise"):
+    with pytest.raises(ConfigError, match=r"one of luise, found 'luis'\. Did you mean luise"):
         encoders.lookup("luis")
     monkeypatch.setattr(encoders, "_ENCODERS", dict(encoders._ENCODERS))
     encoders.register("mine", dict)

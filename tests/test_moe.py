@@ -270,8 +270,8 @@ def test_work_is_that_of_the_active_experts():
 
 
 def test_more_active_experts_than_there_are():
-    with pytest.raises(ConfigError, match=r"1 to 8.*found 9"):
-        tiny.decoder(moe=MOE | dict(active=9))
+    with pytest.raises(ConfigError, match="1 to experts = 8, found 9"):
+        config.check(tiny.decoder(moe=MOE | dict(active=9)), "decoder")
 
 
 def test_the_published_30b_a3b_is_built_without_memory():

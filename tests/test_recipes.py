@@ -41,8 +41,8 @@ def stage(*overrides, name="ctc"):
 
 
 def test_an_override_of_a_stage_changes_that_stage_alone():
-    assert stage("stages.ctc.steps=7").steps == 7
-    assert stage("stages.ctc.steps=7", name="sft").steps == stage(name="sft").steps
+    assert stage("stages.ctc.steps=70").steps == 70
+    assert stage("stages.ctc.steps=70", name="sft").steps == stage(name="sft").steps
 
 
 def test_an_override_of_a_default_reaches_all_stages():
@@ -102,6 +102,11 @@ def test_a_wrong_override_says_what_would_be_right(text, words):
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
+        ("lm:nothing", ("qwen3_8b", "nothing")),
+        ("luise_ssl:7b", ("75m", "Did you mean")),
+        ("seed_asr_cn:9b", ("Did you mean 8b",)),
+        ("seed_asr_ml:8B", ("Did you mean 8b",)),
+        ("commands:clok", ("Did you mean clock",)),
         ("digit", ("digit", "digits")),
         ("nowhere.py", ("nowhere.py", "digits")),
         ("common", ("no shipped recipe",)),
@@ -137,8 +142,8 @@ def test_configs_lists_and_prints(capsys):
     listed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in listed] == recipes.names()
     assert all(len(line.split()) > 3 for line in listed)
-    assert cli.main(["configs", "digits", "--config.stages.lm.steps=5"]) == 0
-    assert "stages.lm.steps = 5\n" in capsys.readouterr().out
+    assert cli.main(["configs", "digits", "--config.stages.lm.steps=55"]) == 0
+    assert "stages.lm.steps = 55\n" in capsys.readouterr().out
     assert cli.main(["configs", "--copy=x.py"]) == 2
     assert cli.main(["configs", "digist"]) == 2
     assert "digits" in capsys.readouterr().err

@@ -73,7 +73,7 @@ def test_a_reader_mixes_the_token_before_and_flags_what_is_told():
 
 @pytest.mark.parametrize("name", ["speech_positions", "converter_input"])
 def test_a_device_that_is_none(name):
-    with pytest.raises(ConfigError, match=rf"model.small.{name}: expected 'frames' or 'ctc_\w+'"):
+    with pytest.raises(ConfigError, match=rf"model.small.{name}: expected one of frames, ctc_\w+"):
         tiny.stage("ctc", ("encoder", "ctc_head"), ("encoder",), **{f"model.small.{name}": "onset"})
 
 

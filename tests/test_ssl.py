@@ -206,7 +206,7 @@ def test_labels_fill_encoder_frames():
 
 def test_a_fit_needs_its_optimiser_and_the_optimiser_its_codebook():
     with pytest.raises(ConfigError, match=r"expected optim\.name 'kmeans', found 'adamw'"):
-        objective("kmeans", optim=common.adamw(1e-3))
+        objective("kmeans", optim=common.adamw(1e-3, warmup=5))
     with pytest.raises(
         ConfigError, match=r"fits a codebook alone, found trains \['quantizer', 'ssl_head'\]"
     ):

@@ -322,7 +322,7 @@ def get_config(manifest):
     for name in ("lm", "sft"):
         del c.stages[name]
     c.stages.ctc.kind = "double_ctc"
-    c.stages.ctc.steps = 4
+    c.stages.ctc.steps, c.stages.ctc.optim.warmup = 4, 2
     c.model.encoder.kind = "flat"
     return c.lock()
 """

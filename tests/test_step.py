@@ -21,6 +21,7 @@ from seedasr_jax.train.step import make_train_step
 
 HEARS = ("encoder", "ctc_head", "converter", "decoder")
 DRAWS = {f"augment.{k}": v for k, v in tiny.ALL_DRAWS.items()} | {"model.encoder.dropout": 0.1}
+DRAWS["stages.only.data.stretch"] = 1.2
 CLOCK = {"model.small.speech_positions": "ctc_onsets", "model.small.transcript_position": 9}
 TEXT = dict(kind="lm", parts=("decoder",), trains=("decoder",))
 KINDS = {

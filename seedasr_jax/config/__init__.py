@@ -1,5 +1,6 @@
 """Config: ConfigDict recipes -> strict frozen dataclasses; recipe and run split; dump and hash."""
 
+from seedasr_jax.config.bounds import above, at_least, check, one_of, within
 from seedasr_jax.config.schema import (
     Augment,
     Contexts,
@@ -19,6 +20,7 @@ from seedasr_jax.config.schema import (
     Small,
     Stage,
     Vocab,
+    check_buckets,
 )
 from seedasr_jax.config.tree import (
     build,
@@ -51,13 +53,19 @@ __all__ = [
     "Small",
     "Stage",
     "Vocab",
+    "above",
+    "at_least",
     "build",
+    "check",
+    "check_buckets",
     "difference",
     "digest",
     "dump",
     "expand",
     "flatten",
     "merge",
+    "one_of",
     "to_dict",
     "with_defaults",
+    "within",
 ]

@@ -1,29 +1,59 @@
 """What a config holds: strict frozen dataclasses.
 
-None has defaults: every value stands in a recipe (`configs/common.py` has the common ones). Fields
-marked `_run()` may change at any restart; all others are the recipe, which is hashed.
+None has defaults: every value stands in a recipe (`configs/common.py` has the common ones). What
+stands behind `=` bounds the values (bounds.py); a method `check` compares fields with each other.
+Fields that are a `setting()` may change at any restart; all others are the recipe, which is hashed.
 """
 
 import collections.abc
 import dataclasses
+import itertools
+import math
 from typing import Any
 
-from seedasr_jax.errors import ConfigError
+from seedasr_jax.config.bounds import (
+    above,
+    ascending,
+    at_least,
+    below_one,
+    local_path,
+    one_of,
+    require,
+    setting,
+    within,
+)
+
+NYQUIST = 8_000  # Hz, of the 16 kHz that everything is resampled to
+SLACK = 1e-6  # of products of floats
 
 
-def _run():
-    return dataclasses.field(metadata={"run": True})
+def check_buckets(buckets):
+    """Checks (seconds, tokens, utterances), ...: there are some, and they ascend.
+
+    Raises:
+        ConfigError: names what was found.
+    """
+    known = buckets and all(min(bucket) >= 0 and bucket[2] >= 1 for bucket in buckets)
+    require(known, "buckets", "(seconds, tokens, utterances), ...", tuple(buckets))
+    for small, large in itertools.pairwise(buckets):
+        ascend = small[0] <= large[0] and small[1] <= large[1] and small[:2] != large[:2]
+        require(ascend, "buckets", "ascending seconds and tokens", f"{small} before {large}")
 
 
 @dataclasses.dataclass(frozen=True)
 class Features:
     """Log-mel filter bank: 25 ms windows every 10 ms."""
 
-    mels: int
-    low_hz: float
-    high_hz: float
-    floor: float  # added to mel energy over the utterance's mean energy, before the logarithm
-    norm: str  # statistics of the utterance: "bin", of each bin; "level", of all; or "both"
+    mels: int = at_least(1)
+    low_hz: float = at_least(0)
+    high_hz: float = within(0, NYQUIST)
+    floor: float = above(0)  # added to mel energy over the utterance's mean, before the logarithm
+    norm: str = one_of("bin", "level", "both")  # statistics of each bin, of all, or of both
+
+    def check(self):
+        """The band is not empty."""
+        below = self.low_hz < self.high_hz
+        require(below, "low_hz", f"less than high_hz = {self.high_hz:g}", self.low_hz)
 
     @property
     def width(self) -> int:
@@ -37,106 +67,109 @@ class Encoder:
 
     kind: str
     front: str  # "conv": strided 3x3 convolutions; "stack": one linear layer over stacked frames
-    channels: int  # of the convolutional front end
-    subsampling: int  # mel frames per encoder frame: 4 (40 ms) or 8 (80 ms)
-    layers: int
-    attending: int  # 0: all; else only so many, the last ones, have attention
-    width: int
-    heads: int
-    feedforward: int
-    kernel: int
+    channels: int = at_least(1)  # of the convolutional front end
+    subsampling: int = at_least(1)  # mel frames per encoder frame: 4 (40 ms) or 8 (80 ms)
+    layers: int = at_least(1)
+    attending: int = at_least(0)  # 0: all; else only so many, the last ones, have attention
+    width: int = at_least(1)
+    heads: int = at_least(1)
+    feedforward: int = at_least(1)
+    kernel: int = at_least(1)
     causal: bool  # depthwise convolution that sees no future frame
-    clip: (
-        int  # 0: sinusoidal relative positions; else learned relative keys clipped at this distance
-    )
+    clip: int = at_least(0)  # of learned relative keys, in frames; 0: sinusoidal positions
     bias: bool  # in projections and convolutions
-    dropout: float
+    dropout: float = below_one()
+
+    def check(self):
+        """Heads share the width, sinusoids halve it; attention is in layers that there are."""
+        even, width, layers = self.width % self.heads == 0, self.width, self.layers
+        require(even, "heads", f"a divisor of width = {width}", self.heads)
+        require(self.clip or width % 2 == 0, "width", "an even number where clip is 0", width)
+        sampled, size = self.subsampling, "a power of 2 where front is 'conv'"
+        known = self.front != "conv" or sampled.bit_count() == 1
+        require(known, "subsampling", size, sampled)
+        known = self.attending <= layers
+        require(known, "attending", f"0 to layers = {layers}", self.attending)
 
 
 @dataclasses.dataclass(frozen=True)
 class Quantizer:
     """Speech tokenizer of the self-supervised stages: what they predict."""
 
-    codes: int  # labels, and rows of the head that predicts them
-    width: int  # what mel frames are projected to; k-means has the encoder's
-    layer: int  # whose output k-means clusters, 1 the lowest; 0: the best of the stage init.probe
+    codes: int = at_least(2)  # labels, and rows of the head that predicts them
+    width: int = at_least(1)  # what mel frames are projected to; k-means has the encoder's
+    layer: int = at_least(0)  # that k-means clusters, 1 the lowest; 0: the best of init.probe
 
 
 @dataclasses.dataclass(frozen=True)
 class Converter:
     """Splice and one linear layer."""
 
-    splice: int
+    splice: int = at_least(1)
 
 
 @dataclasses.dataclass(frozen=True)
 class Moe:
     """Mixture of experts in place of the decoder's feed-forward layers; experts 0: none."""
 
-    experts: int
-    active: int  # experts of a token
-    balance: float  # weight of the loss that evens their load, where the decoder trains
-    z: float  # of the one that keeps router logits small
+    experts: int = at_least(0)
+    active: int = at_least(0)  # experts of a token
+    balance: float = at_least(0)  # weight of the loss that evens their load, in training
+    z: float = at_least(0)  # of the one that keeps router logits small
 
-    def __post_init__(self):
-        if self.experts and not 1 <= self.active <= self.experts:
-            raise ConfigError(
-                f"model.decoder.moe.active: expected 1 to {self.experts} (moe.experts), found"
-                f" {self.active}"
-            )
+    def check(self):
+        """A token has at least one expert, and no more than there are."""
+        known = not self.experts or 1 <= self.active <= self.experts
+        require(known, "active", f"1 to experts = {self.experts}", self.active)
 
 
 @dataclasses.dataclass(frozen=True)
 class Decoder:
     """Decoder of Qwen3, Qwen3-MoE or Llama shape."""
 
-    layers: int
-    width: int
-    heads: int
-    groups: int  # key-value heads
-    head_width: int
-    feedforward: int  # hidden width, of an expert where there are experts
+    layers: int = at_least(1)
+    width: int = at_least(1)
+    heads: int = at_least(1)
+    groups: int = at_least(1)  # key-value heads
+    head_width: int = at_least(2)
+    feedforward: int = at_least(1)  # hidden width, of an expert where there are experts
     moe: Moe
-    vocabulary: int  # rows of the embedding as published; 0: the tokenizer's size
+    vocabulary: int = at_least(0)  # rows of the embedding as published; 0: the tokenizer's size
     qk_norm: bool  # Qwen3: true, Llama: false
     tied: bool
-    rope_theta: float
-    norm_eps: float
-    embed_scale: float  # embeddings start at std 1/sqrt(width) and are multiplied by this
+    rope_theta: float = above(0)
+    norm_eps: float = above(0)
+    embed_scale: float = above(0)  # embeddings start at std 1/sqrt(width) and are multiplied by it
+
+    def check(self):
+        """Query heads share key-value heads evenly; rotary positions turn pairs."""
+        even = self.heads % self.groups == 0
+        require(even, "groups", f"a divisor of heads = {self.heads}", self.groups)
+        require(self.head_width % 2 == 0, "head_width", "an even number", self.head_width)
 
 
 @dataclasses.dataclass(frozen=True)
 class Lora:
     """Low-rank adapters on the decoder's attention projections; rank 0: none."""
 
-    rank: int
-    alpha: float
+    rank: int = at_least(0)
+    alpha: float = above(0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Small:
     """Devices of the small recipes, ours and not the paper's (models/small.py); off by default."""
 
-    speech_positions: str  # "frames" (the paper's form) or "ctc_onsets"
-    speech_position: int  # where the speech's positions start if clocked, or behind the context
-    transcript_position: int  # where the transcript's positions start if clocked
-    converter_input: str  # "frames" (the paper's form) or "ctc_posteriors"
+    # "frames" is the paper's form of both choices
+    speech_positions: str = one_of("frames", "ctc_onsets")
+    speech_position: int = at_least(0)  # where clocked positions start, or behind the context
+    transcript_position: int = at_least(0)  # where the transcript's start, if clocked
+    converter_input: str = one_of("frames", "ctc_posteriors")
     mix: bool  # each token's embedding takes a learned share of the one before
     flag: bool  # a learned vector is added to the tokens of a context
     spelled: bool  # embeddings of pieces that are spelled alike start alike
-    phones: int  # classes of phones, where the clock labels frames; 0: it does not
-    labels: int  # that ssl1 predicts of each encoder frame, one after another; 1: the paper's form
-
-    def __post_init__(self):
-        for name, other in (
-            ("speech_positions", "ctc_onsets"),
-            ("converter_input", "ctc_posteriors"),
-        ):
-            if getattr(self, name) not in ("frames", other):
-                raise ConfigError(
-                    f"model.small.{name}: expected 'frames' or {other!r}, found"
-                    f" {getattr(self, name)!r}"
-                )
+    phones: int = at_least(0)  # classes, where the clock labels frames; 0: it does not
+    labels: int = at_least(1)  # that ssl1 predicts of each encoder frame; 1: the paper's form
 
     @property
     def needs_ctc(self) -> bool:
@@ -155,40 +188,56 @@ class Model:
     decoder: Decoder
     lora: Lora
     small: Small
-    dtype: str  # of the computation; parameters that train are float32
+    # of the computation; parameters that train are float32 (float16 would need a loss scale)
+    dtype: str = one_of("float32", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)
 class Vocab:
     """A tokenizer on disk, or one that is trained on the training text of the graph."""
 
-    path: str  # folder or file; empty: train one
-    kind: str  # word, bpe, unigram or char
-    size: int
+    path: str  # a folder, a file, or a checkpoint, whose tokenizer it is; empty: train one
+    kind: str = one_of("word", "bpe", "unigram", "char")
+    size: int = at_least(1)
 
 
 @dataclasses.dataclass(frozen=True)
 class Contexts:
     """What the model is told beside the speech; shares are of utterances, the rest is relevant."""
 
-    tokens: int  # at most; 0: there are no contexts
-    plain: float  # no context
-    irrelevant: float  # names that are not said
-    distractors: int  # names that are not said beside those that are, at most
+    tokens: int = at_least(0)  # at most; 0: there are no contexts
+    plain: float = within(0, 1)  # no context
+    irrelevant: float = within(0, 1)  # names that are not said
+    distractors: int = at_least(0)  # names that are not said beside those that are, at most
+
+    def check(self):
+        """Shares add up to 1 at most."""
+        left = 1 - self.plain
+        require(self.irrelevant <= left + SLACK, "irrelevant", f"0 to {left:g}", self.irrelevant)
 
 
 @dataclasses.dataclass(frozen=True)
 class Data:
     """What a stage reads."""
 
-    mixture: tuple[tuple[str, float], ...]  # (task, mixture or SPEC, rate)
+    mixture: tuple[tuple[str, float], ...] = above(0)  # (task, mixture or SPEC, rate)
     buckets: tuple[tuple[float, int, int], ...]  # (seconds, tokens, utterances), ascending
-    stretch: float  # an utterance fits a bucket if seconds * stretch do: room for a slower tempo
-    min_seconds: float
-    max_bad_fraction: float
+    stretch: float = at_least(1)  # bucket by seconds * stretch: headroom for a slower tempo
+    min_seconds: float = at_least(0)
+    max_bad_fraction: float = within(0, 1)
     normalizer: str  # name@version, applied to training text
     contexts: Contexts
-    cache_gib: float = _run()  # decoded audio kept in memory
+    cache_gib: float = at_least(0, run=True)  # decoded audio kept in memory
+
+    def check(self):
+        """There is something to read, and buckets ascend."""
+        require(self.mixture, "mixture", "(task, mixture or SPEC, rate), ...", self.mixture)
+        check_buckets(self.buckets)
+
+    @property
+    def hears(self) -> bool:
+        """Whether audio is read: where the buckets have 0 seconds, rows need none."""
+        return self.buckets[-1][0] > 0
 
     @property
     def reads(self) -> bool:
@@ -200,60 +249,73 @@ class Data:
 class Augment:
     """Perturbation of channel and voice, then SpecAugment; probabilities of 0 switch off."""
 
-    tempo: tuple[float, float]  # speaking rate, pitch kept
-    warp: tuple[float, float]  # vocal-tract length
-    speed: tuple[float, float]  # tempo and warp together, as a tape would
-    eq_db: float  # standard deviation of a random equaliser
-    noise: float  # probability
-    noise_snr_db: tuple[float, float]
-    reverb: float  # probability
-    reverb_seconds: tuple[float, float]  # T60
-    frequency_masks: int
-    frequency_width: int  # mel bins at most
-    time_masks: int
-    time_fraction: float  # of the utterance at most, each
+    tempo: tuple[float, float] = ascending(above=0)  # speaking rate, pitch kept
+    warp: tuple[float, float] = ascending(above=0)  # vocal-tract length
+    speed: tuple[float, float] = ascending(above=0)  # tempo and warp together, as a tape would
+    eq_db: float = at_least(0)  # standard deviation of a random equaliser
+    noise: float = within(0, 1)  # probability
+    noise_snr_db: tuple[float, float] = ascending()
+    reverb: float = within(0, 1)  # probability
+    reverb_seconds: tuple[float, float] = ascending(above=0)  # T60
+    frequency_masks: int = at_least(0)
+    frequency_width: int = at_least(0)  # mel bins at most
+    time_masks: int = at_least(0)
+    time_fraction: float = within(0, 1)  # of the utterance at most, each
+
+    @property
+    def slowest(self) -> float:
+        """The lowest factor of the speaking rate that can be drawn."""
+        return self.tempo[0] * self.speed[0]
 
 
 @dataclasses.dataclass(frozen=True)
 class Optim:
     """AdamW or Adafactor with warm-up and decay, or the fit of k-means."""
 
-    # adamw; adafactor: b1 0 is no momentum, b2 the exponent of how old squares decay; or kmeans: of
-    # it only b1 is read, the share of old frames that a step keeps
-    name: str
-    lr: float
-    warmup: int
-    decay: str  # cosine, linear or constant
-    final: float  # share of the rate at the end
-    b1: float
-    b2: float
-    eps: float
-    weight_decay: float
-    clip: float  # global norm; 0: none
-    rates: collections.abc.Mapping[str, float]  # factor by part; a part that is absent has 1
+    # adafactor: b1 0 is no momentum, b2 the exponent of how old squares decay; kmeans: of it only
+    # b1 is read, the share of old frames that a step keeps
+    name: str = one_of("adamw", "adafactor", "kmeans")
+    lr: float = at_least(0)
+    warmup: int = at_least(0)
+    decay: str = one_of("cosine", "linear", "constant")
+    final: float = within(0, 1)  # share of the rate at the end
+    b1: float = below_one()
+    b2: float = below_one()
+    eps: float = above(0)
+    weight_decay: float = at_least(0)
+    clip: float = at_least(0)  # global norm; 0: none
+    rates: collections.abc.Mapping[str, float] = at_least(0)  # factor by part; absent: 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Mesh:
     """Devices by axis; one of them may be -1, whatever is left."""
 
-    data: int
-    fsdp: int
-    tensor: int
-    expert: int
+    data: int = at_least(-1)
+    fsdp: int = at_least(-1)
+    tensor: int = at_least(-1)
+    expert: int = at_least(-1)
+
+    def check(self):
+        """Sizes are above 0, but for one."""
+        sizes = dataclasses.asdict(self)
+        left = [axis for axis, size in sizes.items() if size == -1]
+        for axis, size in sizes.items():
+            known = size > 0 or [axis] == left
+            require(known, axis, "a size above 0, or -1 for one axis of all", size)
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
     """How a stage runs on the machine; changes nothing that is learned."""
 
-    accum: int
-    remat: str  # none, block, dots or offload: what of a layer is computed again, models/layers.py
-    log_every: int
-    save_every: int
-    keep: int  # checkpoints kept
+    accum: int = at_least(1)
+    remat: str = one_of("none", "block", "dots", "offload")  # what is computed again: layers.py
+    log_every: int = at_least(1)
+    save_every: int = at_least(1)
+    keep: int = at_least(1)  # checkpoints kept
     tensorboard: bool
-    cache: str  # folder of made or converted audio and compiled programs; empty: WORKDIR/cache
+    cache: str = local_path()  # of made or converted audio and programs; empty: WORKDIR/cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,11 +323,11 @@ class Eval:
     """Scoring while training, on a development part."""
 
     tasks: tuple[str, ...]
-    every: int  # steps; 0: at the end only
+    every: int = at_least(0)  # steps; 0: at the end only
     decode: str  # a name of decode/methods.py: ctc, greedy, beam4, beam4,alpha=0.5
     normalizer: str
-    unit: str  # word, char or mixed
-    tokens: int  # at most, decoded
+    unit: str = one_of("word", "char", "mixed")
+    tokens: int = at_least(1)  # at most, decoded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -273,8 +335,8 @@ class Stage:
     """One node of the graph."""
 
     kind: str
-    seed: int
-    steps: int
+    seed: int = at_least(0)
+    steps: int = at_least(1)
     # part -> fresh, a stage of this graph, or a checkpoint; `STAGE:PART` where it has another name
     init: collections.abc.Mapping[str, str]
     trains: tuple[str, ...]
@@ -284,9 +346,21 @@ class Stage:
     augment: Augment
     optim: Optim
     objective: collections.abc.Mapping[str, Any]  # options of the kind, checked by the objective
-    mesh: Mesh = _run()
-    run: Run = _run()
-    eval: Eval = _run()
+    mesh: Mesh = setting()
+    run: Run = setting()
+    eval: Eval = setting()
+
+    def check(self):
+        """The warm-up ends, and the slowest tempo that is drawn has room in a bucket."""
+        warmup, stretch = self.optim.warmup, self.data.stretch
+        ends = self.optim.name == "kmeans" or warmup <= self.steps
+        cure = "or set scale_steps, which shortens both"
+        require(ends, "optim.warmup", f"at most steps = {self.steps}, {cure}", warmup)
+        least = 1 / self.augment.slowest
+        room = not self.data.hears or stretch >= least - SLACK
+        least = f"at least {math.ceil(1e4 * least) / 1e4:g}"
+        cure = f"{least} = 1 / (augment.tempo[0] * augment.speed[0]), or speech is cut off"
+        require(room, "data.stretch", cure, stretch)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,10 +5,12 @@ import copy
 import dataclasses
 import hashlib
 import json
+import math
 import types
 import typing
 from typing import Any
 
+from seedasr_jax.config.bounds import check
 from seedasr_jax.config.schema import Graph, Stage
 from seedasr_jax.errors import ConfigError, nearest
 
@@ -84,7 +86,7 @@ def expand(recipe) -> Graph:
     the warm-up and the intervals of each (at least 1).
 
     Raises:
-        ConfigError: see `build`.
+        ConfigError: see `build` and `check`.
     """
     tree = recipe.to_dict() if hasattr(recipe, "to_dict") else recipe
     for key in ("name", "stages"):
@@ -93,17 +95,20 @@ def expand(recipe) -> Graph:
                 f"config.{key} is missing; start from seedasr_jax.configs.common.graph"
             )
     scale = build(tree.get("scale_steps", 1.0), float, "config.scale_steps")
-    if scale <= 0:
+    if not 0 < scale < math.inf:
         raise ConfigError(f"config.scale_steps: expected a number above 0, found {scale}")
     for name, stage in tree["stages"].items():
         if not isinstance(stage, dict):
             raise ConfigError(f"config.stages.{name}: expected a group of keys, found {stage!r}")
     stages = {
-        name: _scale(build(stage, Stage, f"config.stages.{name}"), scale)
+        name: build(stage, Stage, f"config.stages.{name}")
         for name, stage in with_defaults(tree)["stages"].items()
     }
     imports = build(tree.get("imports", ()), tuple[str, ...], "config.imports")
-    return Graph(tree["name"], imports, types.MappingProxyType(stages))
+    graph = Graph(tree["name"], imports, types.MappingProxyType(stages))
+    check(graph, "config")
+    scaled = {name: _scale(stage, scale) for name, stage in stages.items()}
+    return dataclasses.replace(graph, stages=types.MappingProxyType(scaled))
 
 
 def _scale(stage: Stage, scale) -> Stage:

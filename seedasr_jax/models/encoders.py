@@ -22,7 +22,10 @@ def lookup(name):
         ConfigError: there is none.
     """
     if name not in _ENCODERS:
-        raise ConfigError(f"encoder {name!r} is not known.{nearest(name, _ENCODERS)}")
+        raise ConfigError(
+            f"model.encoder.kind: expected one of {', '.join(_ENCODERS)}, found {name!r}."
+            f"{nearest(name, _ENCODERS)}"
+        )
     return _ENCODERS[name]
 
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from seedasr_jax import shapes
+from seedasr_jax.errors import ConfigError, nearest
 from seedasr_jax.models.conformer import ConformerBlock, strided
 from seedasr_jax.models.layers import Dense, LayerNorm, Stack, dropout
 
@@ -58,6 +59,11 @@ class Luise(nnx.Module):
 
     def __init__(self, config, mels, *, remat, dtype, rngs):
         self.layers, self.rate = config.layers, config.dropout
+        if config.front not in FRONTS:
+            raise ConfigError(
+                f"model.encoder.front: expected one of {', '.join(FRONTS)}, found"
+                f" {config.front!r}.{nearest(config.front, FRONTS)}"
+            )
         self.front = FRONTS[config.front](config, mels, dtype=dtype, rngs=rngs)
         self.norm = LayerNorm(config.width, dtype=dtype)
 

@@ -20,8 +20,6 @@ def sizes(mesh: config.Mesh, devices: int) -> tuple[int, ...]:
     known = 1
     for size in given:
         known *= size if size != -1 else 1
-    if given.count(-1) > 1 or any(size == 0 or size < -1 for size in given):
-        raise ConfigError(f"mesh {dict(zip(AXES, given))}: expected sizes above 0, one may be -1")
     if -1 in given and devices % known == 0:
         given[given.index(-1)] = devices // known
         known = devices

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 from seedasr_jax import config
 from seedasr_jax.errors import ConfigError, nearest
 from seedasr_jax.models.acllm import AcLLM, Tokens
-from seedasr_jax.models.layers import REMAT
 from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.parallel import sharding
 from seedasr_jax.train import objectives, optim
@@ -81,13 +80,9 @@ def build(stage: config.Stage, tokens: Tokens, vocabulary: int, devices=None) ->
         devices: of the mesh; default all.
 
     Raises:
-        ConfigError: parts or a remat that do not exist, or a mesh that does not fit devices,
-            parameters or buckets.
+        ConfigError: parts that do not exist, or a mesh that does not fit devices, parameters or
+            buckets.
     """
-    if (remat := stage.run.remat) not in REMAT:
-        raise ConfigError(
-            f"run.remat {remat!r}: expected one of {', '.join(REMAT)}.{nearest(remat, REMAT)}"
-        )
     mesh = meshes.make(stage.mesh, devices)
     for _, _, utterances in stage.data.buckets:
         sharding.check_batch(utterances, mesh, stage.run.accum)

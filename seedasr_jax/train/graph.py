@@ -9,7 +9,6 @@ from seedasr_jax.errors import ConfigError, nearest
 
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 _TAKEN = ("fresh", "vocab", "cache", "logs")  # what else `init` or a workdir holds
-_AT_LEAST_1 = ("accum", "log_every", "save_every", "keep")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,11 +62,11 @@ def descendants(graph: config.Graph, name: str) -> list[str]:
 
 
 def check(graph: config.Graph, needed: Callable[[config.Stage], tuple[str, ...]]):
-    """Checks names, intervals, and each stage's `init` against the parts its objective needs.
+    """Checks names, and each stage's `init` against the parts its objective needs.
 
     Raises:
-        ConfigError: a name that is no folder's, an interval below 1, a part without a source, a
-            source for no part, or a misspelt stage.
+        ConfigError: a name that is no folder's, a part without a source, a source for no part, or a
+            misspelt stage.
     """
     for name, stage in graph.stages.items():
         if not _NAME.fullmatch(name) or name in _TAKEN:
@@ -75,10 +74,6 @@ def check(graph: config.Graph, needed: Callable[[config.Stage], tuple[str, ...]]
                 f"config.stages: {name!r} names a folder of the workdir: expected letters, digits,"
                 f" - and _, and none of {', '.join(_TAKEN)}"
             )
-        least = {"steps": stage.steps} | {f"run.{k}": getattr(stage.run, k) for k in _AT_LEAST_1}
-        for key, value in least.items():
-            if value < 1:
-                raise ConfigError(f"stage {name!r}: {key}: expected at least 1, found {value}")
         parts = needed(stage)
         for part in parts:
             if part not in stage.init:

@@ -7,7 +7,7 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from seedasr_jax import shapes
+from seedasr_jax import config, shapes
 from seedasr_jax.audio import logmel
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.losses.cross_entropy import cross_entropy
@@ -32,16 +32,12 @@ class Ctc(Hearing):
 
     @dataclasses.dataclass(frozen=True)
     class Options:
-        """`labels`: of frames, "none" or "clock"."""
+        """`labels`: of frames."""
 
-        labels: str
+        labels: str = config.one_of("none", "clock")
 
     def __init__(self, stage, tokens, vocabulary, options):
         super().__init__(stage, tokens, vocabulary, options)
-        if options.labels not in ("none", "clock"):
-            raise ConfigError(
-                f"objective.labels: expected 'none' or 'clock', found {options.labels!r}"
-            )
         if self.timed and stage.model.small.phones < 2:
             raise ConfigError("objective.labels = 'clock' needs model.small.phones, such as 512")
 

@@ -5,6 +5,7 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
+from seedasr_jax import config
 from seedasr_jax.models.acllm import Speech
 from seedasr_jax.train import copying, lists
 from seedasr_jax.train.objectives.registry import register
@@ -38,7 +39,7 @@ class Lm(Objective):
         """
 
         copy: bool
-        tail: int
+        tail: int = config.at_least(0)
         sustained: bool
 
     def __init__(self, stage, tokens, vocabulary, options):

@@ -21,12 +21,15 @@ def make(stage: config.Stage, tokens: acllm.Tokens, vocabulary: int):
     """The objective of a stage, its options checked against the class's fields.
 
     Raises:
-        ConfigError: an unknown kind, an unknown or missing option, or one of another type.
+        ConfigError: an unknown kind, an unknown or missing option, or one of another type or
+            outside of its bounds.
     """
     if stage.kind not in _OBJECTIVES:
         raise ConfigError(
-            f"stage kind {stage.kind!r} is not known.{nearest(stage.kind, _OBJECTIVES)}"
+            f"kind: expected one of {', '.join(_OBJECTIVES)}, found {stage.kind!r}."
+            f"{nearest(stage.kind, _OBJECTIVES)}"
         )
     cls = _OBJECTIVES[stage.kind]
     options = config.build(dict(stage.objective), cls.Options, "objective")
+    config.check(options, "objective")
     return cls(stage, tokens, vocabulary, options)

@@ -8,11 +8,9 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from seedasr_jax import shapes
-from seedasr_jax.errors import ConfigError
+from seedasr_jax import config, shapes
 from seedasr_jax.losses import mwer
 from seedasr_jax.models import acllm
-from seedasr_jax.text import score
 from seedasr_jax.train import rollout
 from seedasr_jax.train.objectives.registry import register
 from seedasr_jax.train.objectives.shared import ROLLOUT, Hearing, count, with_routers
@@ -34,24 +32,14 @@ class Rl(Hearing):
 
         `ce_weight`: of the cross-entropy; `hypotheses`: N; `temperature`: they are sampled at it,
         0: the N best of a beam; `keyword_weight`: of an error in a keyword, 1: as any other;
-        `unit`: what errors are counted in, word, char or mixed.
+        `unit`: what errors are counted in.
         """
 
-        ce_weight: float
-        hypotheses: int
-        temperature: float
-        keyword_weight: float
-        unit: str
-
-    def __init__(self, stage, tokens, vocabulary, options):
-        super().__init__(stage, tokens, vocabulary, options)
-        least = {"hypotheses": 2, "temperature": 0, "ce_weight": 0, "keyword_weight": 0}
-        for name, value in least.items():
-            if getattr(options, name) < value:
-                raise ConfigError(
-                    f"objective.{name}: expected at least {value}, found {getattr(options, name)}"
-                )
-        score.units("", options.unit)
+        ce_weight: float = config.at_least(0)
+        hypotheses: int = config.at_least(2)
+        temperature: float = config.at_least(0)
+        keyword_weight: float = config.at_least(0)
+        unit: str = config.one_of("word", "char", "mixed")
 
     @property
     def parts(self):

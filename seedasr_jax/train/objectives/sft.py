@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from seedasr_jax import config
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.train.objectives.registry import register
 from seedasr_jax.train.objectives.shared import (
@@ -23,7 +24,7 @@ class Sft(Hearing):
     class Options:
         """`ctc_weight`: of the auxiliary CTC loss, ours; 0 in the paper's form."""
 
-        ctc_weight: float
+        ctc_weight: float = config.at_least(0)
 
     @property
     def parts(self):

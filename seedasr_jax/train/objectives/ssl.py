@@ -8,7 +8,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from seedasr_jax import shapes
+from seedasr_jax import config, shapes
 from seedasr_jax.audio import logmel, masking
 from seedasr_jax.errors import ConfigError, UserError
 from seedasr_jax.losses.masked_prediction import describe, histogram, masked_prediction
@@ -40,9 +40,9 @@ class Masked(Hearing):
         part the label could be read off, so it could not be asked for.
         """
 
-        start: float  # probability that a mel frame starts a span
-        span: int  # mel frames, rounded up to encoder frames
-        noise: float  # standard deviation of what stands in hidden frames
+        start: float = config.within(0, 1)  # probability that a mel frame starts a span
+        span: int = config.at_least(1)  # mel frames, rounded up to encoder frames
+        noise: float = config.at_least(0)  # standard deviation of what stands in hidden frames
 
     def hidden(self, batch, rng):
         """[B T/R] bool, encoder frames that are not heard: the same in `weigh` and `loss`."""
