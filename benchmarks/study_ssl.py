@@ -29,7 +29,7 @@ from seedasr_jax.data_pipelines import loader
 from seedasr_jax.decode import recogniser
 from seedasr_jax.text.vocab import open_vocabulary
 from seedasr_jax.train import build
-from seedasr_jax.train.metrics import read
+from seedasr_jax.workdir import read_rows as read
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RAW = ROOT / "docs/results/ssl"

@@ -4,6 +4,7 @@ import pathlib
 
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import config
+from seedasr_jax import workdir as disk
 from seedasr_jax.data_pipelines import loader
 from seedasr_jax.decode import methods
 from seedasr_jax.decode import recogniser as recognisers
@@ -11,9 +12,6 @@ from seedasr_jax.errors import ConfigError
 from seedasr_jax.evaluate import sweep, transcribe
 from seedasr_jax.launch import runtime
 from seedasr_jax.launch.progress import say
-from seedasr_jax.train import metrics
-
-FOLDER = "eval"  # of a checkpoint's folder
 
 # Shapes for scoring audio of any length up to 40 s: (seconds, tokens, utterances).
 BUCKETS = tuple(
@@ -88,7 +86,7 @@ def run(
     method = methods.chosen(decode, beam, alpha, own)
     setting = sweep.Setting(method.name, chosen, stage.eval.unit, stage.eval.tokens)
     sweep.check(recogniser, setting)
-    cache = cache or stage.run.cache or pathlib.Path(opened.folder).parent / "cache"
+    cache = cache or stage.run.cache or pathlib.Path(opened.folder).parent / disk.CACHE
     if pathlib.Path(cache).is_dir():  # a workdir's; beside a bundle nothing is left
         runtime.keep_programs(cache)
     evaluations = [
@@ -108,7 +106,7 @@ def run(
         if method.alpha and not evaluation.context_tokens:
             say(f"{evaluation.name}: no utterance has a context: alpha changes nothing")
     cells = [(opened.label, e.name, setting.decode, chosen) for e in evaluations]
-    here = pathlib.Path(opened.folder) / FOLDER / config.digest({"cells": cells})[:8]
+    here = pathlib.Path(opened.folder) / disk.EVAL / config.digest({"cells": cells})[:8]
     folder = pathlib.Path(out) if out else here
     found = _found(folder, cells)
     if kept and found:
@@ -128,8 +126,8 @@ def run(
 
 def _found(folder, cells):
     """Rows that stand there: nothing is overwritten silently, they must be of the same cells."""
-    path = folder / "results.jsonl"
-    rows = metrics.read(path)
+    path = folder / disk.RESULTS
+    rows = disk.read_rows(path)
     found = [tuple(row[key] for key in sweep.CELL) for row in rows]
     if found and found != cells:
         raise ConfigError(

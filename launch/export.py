@@ -5,7 +5,6 @@ Dims: B waves, S samples, T encoder frames, D encoder width.
 
 import functools
 import importlib
-import json
 import pathlib
 
 from flax import nnx
@@ -13,12 +12,12 @@ import jax
 import numpy as np
 
 from seedasr_jax import checkpoint as checkpoints
+from seedasr_jax import workdir as disk
 from seedasr_jax.audio import files, logmel
 from seedasr_jax.convert.bundle import export_bundle
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import UserError
 from seedasr_jax.evaluate import transcribe
-from seedasr_jax.launch import evaluate
 from seedasr_jax.text.vocab import open_vocabulary
 
 SECONDS = (0.7, 1.5, 2.4)  # of the sounds that original and artefact are compared on
@@ -66,7 +65,7 @@ def bundle(checkpoint, out: pathlib.Path) -> str:
             )
         return {"waves": len(waves), "tokens_equal": True, "logprob_difference": worst}
 
-    results = _results(pathlib.Path(opened.folder) / evaluate.FOLDER, opened.label)
+    results = _results(pathlib.Path(opened.folder) / disk.EVAL, opened.label)
     written = export_bundle(opened, out, check, results=results)
     return f"{written}: bundle of {opened.label}"
 
@@ -105,6 +104,6 @@ def _encode(graphdef, state, wave, length):
 
 def _results(folder, label):
     """Rows of the evaluations of this checkpoint, for the card."""
-    paths = sorted(folder.glob("*/results.jsonl"))
-    rows = [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+    paths = sorted(folder.glob(f"*/{disk.RESULTS}"))
+    rows = (row for path in paths for row in disk.read_rows(path, "checkpoint"))
     return [row for row in rows if row["checkpoint"] == label]

@@ -21,13 +21,13 @@ import jax
 import numpy as np
 
 from seedasr_jax import config
+from seedasr_jax import workdir as disk
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.launch import recipes
 from seedasr_jax.launch.progress import say
 from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.parallel import sharding
 
-LOGS = "logs"
 FAILED, PREEMPTED, HUNG, INTERRUPTED = 1, 75, 76, 130
 _FREE = (PREEMPTED, HUNG)  # tried again as often as it takes; see --restart for FAILED
 _IN_ORDER = (0, PREEMPTED, INTERRUPTED)  # left by all: each gets the time it needs
@@ -52,12 +52,12 @@ def run(graph: config.Graph | None, options) -> int:
             raise ConfigError(f"--{flag}: expected at least {least}, found {found}")
     workdir = pathlib.Path(options.workdir)
     check(graph or recipes.stored(workdir), options.processes, options.devices)
-    (workdir / LOGS).mkdir(parents=True, exist_ok=True)
+    (workdir / disk.LOGS).mkdir(parents=True, exist_ok=True)
     again = [f"--from={options.again}"] if options.again else []
     failures = 0
     with Signals() as signals:
         while True:
-            code = _try(_command(options) + again, options, workdir / LOGS, signals)
+            code = _try(_command(options) + again, options, workdir / disk.LOGS, signals)
             failures += code == FAILED
             retry = code in _FREE or (code == FAILED and failures <= options.restart)
             if signals.came or not retry:
@@ -173,7 +173,7 @@ def _wait(children, signals) -> int:
             # Who loses another fails for that, with 1: any other code says more.
             code = max(failed, key=lambda code: (code > FAILED, code < 0, -code))
             index = codes.index(code)
-            log = f"{LOGS}/process-{index}.log"
+            log = f"{disk.LOGS}/process-{index}.log"
             say(f"launch: process {index} ended with {code} (its log: {log}), stopping the others")
             if code == -signals.came:
                 return PREEMPTED if signals.came == signal.SIGTERM else INTERRUPTED

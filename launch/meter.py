@@ -1,11 +1,11 @@
 """What a folder cost: seconds, CPU seconds and memory of all runs that worked on it."""
 
-import json
 import os
 import pathlib
 import threading
 import time
 
+from seedasr_jax import workdir as disk
 from seedasr_jax.train.metrics import peak_memory_gib
 
 EVERY = 1.0  # seconds between two looks at memory
@@ -33,13 +33,11 @@ class Meter:
     def __exit__(self, *_):
         self._ended.set()
         self._watch.join()
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(self.totals()) + "\n")
-        os.replace(temporary, self.path)
+        disk.write_json(self.path, self.totals())
 
     def totals(self) -> dict:
         """`seconds`, `install_seconds`, `cpu_seconds`, `peak_rss_gib` up to now, of all runs."""
-        before = json.loads(self.path.read_text()) if self.path.exists() else {}
+        before = disk.read_json(self.path) if self.path.exists() else {}
         run = {
             "seconds": time.monotonic() - self._begun,
             "install_seconds": self.install_seconds,

@@ -12,11 +12,11 @@ import numpy as np
 
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import config
+from seedasr_jax import workdir as disk
 from seedasr_jax.decode import greedy
 from seedasr_jax.decode.recogniser import Recogniser
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.models.acllm import AcLLM
-from seedasr_jax.train import metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +89,7 @@ def best_layer(source: checkpoints.Checkpoint) -> int:
     Raises:
         ConfigError: they do not.
     """
-    rows = metrics.read(source.folder / "metrics.jsonl")
+    rows = disk.read_rows(source.folder / disk.METRICS)
     found = [r["best_layer"] for r in rows if "best_layer" in r and r["step"] <= source.step]
     if not found:
         raise ConfigError(

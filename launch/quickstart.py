@@ -4,11 +4,11 @@ What is scored stands in PLANS. The tests are read here alone, when all is train
 """
 
 import importlib.metadata
-import json
 import pathlib
 import platform
 
 from seedasr_jax import config
+from seedasr_jax import workdir as disk
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import sources
 from seedasr_jax.data_pipelines.synth import facts
@@ -66,14 +66,14 @@ def run_all(out: pathlib.Path, *, recipe=RECIPE, overrides=(), limit=0, install_
         The exit code.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with meter.Meter(out / "spent.json", install_seconds) as spent:
+    with meter.Meter(out / disk.SPENT, install_seconds) as spent:
         graph = recipes.expand(recipe, list(overrides))
         if code := run.train(graph, out):
             return code
         found = {stage: {} for stage in graph.stages}
         for (stage, decode), tests in plan(recipe, graph.stages, limit).items():
-            folder = out / stage / evaluate.FOLDER / (decode or "own")
-            options = dict(decode=decode, out=folder, cache=out / "cache", buckets=BUCKETS)
+            folder = out / stage / disk.EVAL / (decode or "own")
+            options = dict(decode=decode, out=folder, cache=out / disk.CACHE, buckets=BUCKETS)
             evaluate.run(out / stage, list(tests.values()), kept=True, **options)
             found[stage] |= summary.read(folder, tests)
         say(export.bundle(out, out / "bundle"))
@@ -82,13 +82,13 @@ def run_all(out: pathlib.Path, *, recipe=RECIPE, overrides=(), limit=0, install_
         said = {"audio": str(out / first["audio"]), "reference": first["reference"]}
         made = {
             "stages": _stages(out, graph.stages, found),
-            "data": facts.of(sources.synthesised(recipe, out / "cache")),
+            "data": facts.of(sources.synthesised(recipe, out / disk.CACHE)),
             "totals": spent.totals(),
             "transcript": said | {"hypothesis": heard},
             "versions": {"python": platform.python_version()}
             | {name: importlib.metadata.version(name) for name in PACKAGES},
         }
-    (out / "summary.json").write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n")
+    disk.write_json(out / disk.SUMMARY, made)
     page, totals = report.write(out), made["totals"]
     print(sweep.table([own[name].row for own in found.values() for name in _SHOWN if name in own]))
     print(f"{said['audio']}: {heard} (said: {said['reference']})")
@@ -147,7 +147,7 @@ def _write_samples(out, recipe, found) -> dict:
     """Writes samples.jsonl and its WAV files; returns the first row."""
     scored = [name for name, own in found.items() if own]
     heard = {name: found[name]["test"] for name in dict.fromkeys((scored[0], scored[-1]))}
-    spoken = sources.open_source(f"synth:{recipe}?split=test", out / "cache").rows()
+    spoken = sources.open_source(f"synth:{recipe}?split=test", out / disk.CACHE).rows()
     by_id = {row.id: row for row in spoken}
     rows = summary.samples(heard, SAMPLES)
     (out / "samples").mkdir(exist_ok=True)
@@ -156,6 +156,5 @@ def _write_samples(out, recipe, found) -> dict:
         sample["audio"] = f"samples/{row.id}.wav"
         wave = files.read(row.audio, offset=row.offset, duration=row.seconds)
         files.write(out / sample["audio"], wave, files.RATE)
-    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    (out / "samples.jsonl").write_text("".join(lines))
+    disk.write_rows(out / disk.SAMPLES, rows)
     return rows[0]

@@ -4,16 +4,15 @@ import ast
 import importlib
 import importlib.util
 import inspect
-import json
 import pathlib
 import pkgutil
 
 from ml_collections import ConfigDict
 
 from seedasr_jax import config, configs
+from seedasr_jax import workdir as disk
 from seedasr_jax.errors import ConfigError, nearest
 
-STORED = "config.json"  # of a workdir: the graph that it was started with
 HELPERS = ("common", "pods")  # modules of configs/ that are no recipe
 
 
@@ -124,10 +123,10 @@ def stored(workdir: pathlib.Path) -> config.Graph:
     Raises:
         ConfigError: it holds none.
     """
-    path = workdir / STORED
+    path = workdir / disk.CONFIG
     if not path.exists():
-        raise ConfigError(f"{workdir} holds no {STORED}: name a recipe with --config")
-    return config.build(json.loads(path.read_text()), config.Graph)
+        raise ConfigError(f"{workdir} holds no {disk.CONFIG}: name a recipe with --config")
+    return config.build(disk.read_json(path), config.Graph)
 
 
 def copy(spec: str, path: pathlib.Path):
@@ -141,4 +140,4 @@ def copy(spec: str, path: pathlib.Path):
         raise ConfigError(f"no shipped recipe {name!r}.{nearest(name, names())}")
     if path.exists():
         raise ConfigError(f"--copy: {path} exists; choose another name")
-    path.write_text(pathlib.Path(_shipped(name).__file__).read_text())
+    disk.write_text(path, pathlib.Path(_shipped(name).__file__).read_text())

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import functools
 import importlib
-import json
 import os
 import pathlib
 import re
@@ -14,16 +13,15 @@ import types
 
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import config
+from seedasr_jax import workdir as disk
 from seedasr_jax.data_pipelines import loader, sources
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import ConfigError, DataError, nearest
-from seedasr_jax.launch import lock, recipes, runtime, stage
+from seedasr_jax.launch import recipes, runtime, stage
 from seedasr_jax.launch.progress import say
 from seedasr_jax.launch.stage import Job
 from seedasr_jax.text import prompts, vocab
 from seedasr_jax.train import graph, loop, objectives
-
-VOCAB = "vocab"
 
 
 class Stop:
@@ -72,14 +70,14 @@ def train(expanded: config.Graph | None, workdir, *, only="", again="") -> int:
     workdir = pathlib.Path(workdir).resolve()
     expanded = anchored(expanded) if expanded else recipes.stored(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    with lock.hold(workdir) if runtime.is_first() else contextlib.nullcontext(), Stop() as stop:
+    with disk.hold(workdir) if runtime.is_first() else contextlib.nullcontext(), Stop() as stop:
         with runtime.first_alone("prepare"):
             job = prepare(expanded, workdir)
             if again and runtime.is_first():
                 _set_aside(job, again)
             _check_stale(job)
             if runtime.is_first():
-                _write(workdir / recipes.STORED, config.to_dict(expanded))
+                disk.write_json(workdir / disk.CONFIG, config.to_dict(expanded))
         for name in _chosen(job, only):
             if stop.asked():
                 return stop.exit_code
@@ -136,7 +134,7 @@ def prepare(expanded: config.Graph, workdir: pathlib.Path) -> Job:
     hashed = graph.recipes(
         expanded,
         tokenizer.hash,
-        content=lambda spec, stage: read(spec, stage.run.cache or workdir / "cache"),
+        content=lambda spec, stage: read(spec, stage.run.cache or workdir / disk.CACHE),
         outside=_outside,
     )
     return Job(workdir, expanded, tokenizer, hashed)
@@ -162,8 +160,8 @@ def _tokenizer(expanded, workdir):
     if len(settings) > 1:
         raise ConfigError("config.vocab: the stages of a graph share one; found several")
     (setting,) = settings
-    folder, partial = workdir / VOCAB, workdir / f"{VOCAB}.partial"
-    if folder.exists() and (workdir / recipes.STORED).exists():
+    folder, partial = workdir / disk.VOCAB, workdir / f"{disk.VOCAB}.partial"
+    if folder.exists() and (workdir / disk.CONFIG).exists():
         began = next(iter(recipes.stored(workdir).stages.values())).vocab
         if setting == began:
             return vocab.open_vocabulary(folder)
@@ -195,7 +193,7 @@ def _texts(expanded, workdir):
         (spec, s.data.normalizer, s.run.cache) for s in stages for spec, _ in s.data.mixture
     }
     for spec, normalizer, cache in sorted(mixtures):
-        found = sources.texts([spec], cache or workdir / "cache", normalizer)
+        found = sources.texts([spec], cache or workdir / disk.CACHE, normalizer)
         first = next(found, None)
         if first is None:
             raise DataError(
@@ -247,9 +245,3 @@ def _chosen(job, only):
                 f" with --stage={parent}"
             )
     return [only]
-
-
-def _write(path, tree):
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(tree, indent=1) + "\n")
-    os.replace(temporary, path)

@@ -3,7 +3,6 @@
 import collections.abc
 import contextlib
 import dataclasses
-import json
 import pathlib
 import time
 
@@ -12,6 +11,7 @@ import jax
 
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import config
+from seedasr_jax import workdir as disk
 from seedasr_jax.data_pipelines import loader
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import ConfigError
@@ -21,9 +21,8 @@ from seedasr_jax.launch.progress import Progress, say
 from seedasr_jax.parallel import processes, sharding
 from seedasr_jax.text import vocab
 from seedasr_jax.train import build, graph, loop, objectives
-from seedasr_jax.train.metrics import Metrics, rewind
+from seedasr_jax.train.metrics import Metrics
 
-SKIPPED = "skipped.jsonl"
 ROW = "row"  # of metrics.jsonl, in the note of a checkpoint
 
 
@@ -43,11 +42,11 @@ class Job:
     def record(self, name) -> checkpoints.StageRecord | None:
         """A stage's stage.json, or None where it has not begun."""
         folder = self.folder(name)
-        return checkpoints.read(folder) if (folder / "stage.json").exists() else None
+        return checkpoints.read(folder) if (folder / disk.STAGE).exists() else None
 
     def cache(self, stage: config.Stage) -> pathlib.Path:
         """Where made or converted audio is kept."""
-        return pathlib.Path(stage.run.cache) if stage.run.cache else self.workdir / "cache"
+        return pathlib.Path(stage.run.cache) if stage.run.cache else self.workdir / disk.CACHE
 
 
 def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
@@ -194,7 +193,7 @@ class Keeper:
         self.notes, self.listed = {}, 0
         self.clock, self.cpu = time.monotonic(), time.process_time()
         if runtime.is_first():
-            rewind(folder / SKIPPED, lambda row: row["step"] < record.step)
+            disk.rewind(folder / disk.SKIPPED, record.step)
         self.settle()
 
     def __enter__(self):
@@ -238,8 +237,7 @@ class Keeper:
         # Processes that share a row (its width lies over them) all skip it.
         rows = {(row["step"], row["position"]): row for row in processes.gathered(own)}
         if rows and runtime.is_first():
-            with open(self.folder / SKIPPED, "a", encoding="utf-8") as file:
-                file.writelines(json.dumps(rows[place]) + "\n" for place in sorted(rows))
+            disk.append(self.folder / disk.SKIPPED, [rows[place] for place in sorted(rows)])
 
     def finish(self, params):
         """Declares the stage finished; all is saved."""

@@ -1,10 +1,9 @@
 """The state of a workdir, read from its files alone: no JAX."""
 
-import json
 import pathlib
 
+from seedasr_jax import workdir as disk
 from seedasr_jax.errors import UserError
-from seedasr_jax.train.metrics import read
 
 
 def rows(workdir: pathlib.Path) -> list[dict]:
@@ -13,14 +12,18 @@ def rows(workdir: pathlib.Path) -> list[dict]:
     Raises:
         UserError: no workdir.
     """
-    path = workdir / "config.json"
+    path = workdir / disk.CONFIG
     if not path.exists():
         raise UserError(f"{workdir} is no workdir: expected {path}")
     out = []
-    for name, stage in json.loads(path.read_text())["stages"].items():
-        record = workdir / name / "stage.json"
-        found = json.loads(record.read_text()) if record.exists() else {}
-        logged = [r for r in read(workdir / name / "metrics.jsonl") if "host/steps_per_second" in r]
+    for name, stage in disk.read_json(path)["stages"].items():
+        record = workdir / name / disk.STAGE
+        found = disk.read_json(record) if record.exists() else {}
+        speeds = [
+            row["host/steps_per_second"]
+            for row in disk.read_rows(workdir / name / disk.METRICS)
+            if "host/steps_per_second" in row
+        ]
         step = found.get("step", 0)
         out.append(
             {
@@ -28,9 +31,7 @@ def rows(workdir: pathlib.Path) -> list[dict]:
                 "state": found.get("state", "waiting"),
                 "step": step,
                 "steps": stage["steps"],
-                "steps_per_second": round(logged[-1]["host/steps_per_second"], 2)
-                if logged
-                else None,
+                "steps_per_second": round(speeds[-1], 2) if speeds else None,
                 "checkpoint": f"{workdir / name}@{step}" if step else None,
                 "hours": round(sum(found.get("hours", {}).values()), 3),
                 "chip_hours": round(found.get("spent", {}).get("chip_seconds", 0.0) / 3600, 4),

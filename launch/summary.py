@@ -5,13 +5,12 @@ Rates and recalls are in percent. What a shorter graph has not is left out.
 
 from collections.abc import Mapping
 import dataclasses
-import json
 import pathlib
 
+from seedasr_jax import workdir as disk
 from seedasr_jax.evaluate import matcher, sweep
 from seedasr_jax.text import languages, prompts, score
 from seedasr_jax.text.normalize import normalize
-from seedasr_jax.train import metrics
 
 MATCHER_COST = 2.0  # percent of development utterances that may get a name nobody said
 
@@ -27,16 +26,16 @@ class Result:
 def read(folder: pathlib.Path, tests) -> dict[str, Result]:
     """What `seedasr eval` wrote: test -> result, the names being those of its tasks in order."""
     said = {}
-    for utterance in metrics.read(folder / "transcripts.jsonl"):
+    for utterance in disk.read_rows(folder / disk.TRANSCRIPTS):
         said.setdefault(utterance["task"], []).append(utterance)
-    rows = metrics.read(folder / "results.jsonl")
+    rows = disk.read_rows(folder / disk.RESULTS)
     return {test: Result(row, said[row["task"]]) for test, row in zip(tests, rows, strict=True)}
 
 
 def training(folder: pathlib.Path, steps: int) -> dict:
     """What a stage's folder says about how it was trained."""
-    record = json.loads((folder / "stage.json").read_text())
-    logged = [row["loss"] for row in metrics.read(folder / "metrics.jsonl") if "loss" in row]
+    record = disk.read_json(folder / disk.STAGE)
+    logged = [row["loss"] for row in disk.read_rows(folder / disk.METRICS) if "loss" in row]
     labels = record["recipe"]["objective"].get("labels", "none")
     return {
         "steps": steps,
@@ -50,7 +49,7 @@ def training(folder: pathlib.Path, steps: int) -> dict:
 
 def probe(folder: pathlib.Path) -> dict:
     """Error rate by layer, counted from 1, mean over tasks, and the best layer."""
-    rows = [row for row in metrics.read(folder / "metrics.jsonl") if "best_layer" in row]
+    rows = [row for row in disk.read_rows(folder / disk.METRICS) if "best_layer" in row]
     if not rows:
         return {}
     rates = {}
@@ -64,7 +63,7 @@ def probe(folder: pathlib.Path) -> dict:
 
 def expected_errors(folder: pathlib.Path) -> list[list[float]]:
     """[step, errors to expect per unit of the reference] as logged while training."""
-    rows = metrics.read(folder / "metrics.jsonl")
+    rows = disk.read_rows(folder / disk.METRICS)
     return [[row["step"], row["risk"]] for row in rows if "risk" in row]
 
 

@@ -13,6 +13,7 @@ CORE = ROOT / "seedasr_jax"
 # A package imports what stands in an earlier row; those of one row never import each other.
 ROWS = (
     ("errors", "quiet"),
+    ("workdir",),
     ("batch", "config", "shapes"),
     ("parallel",),
     ("audio", "text", "losses", "quantize"),
@@ -25,7 +26,8 @@ ROWS = (
 LEVEL = {name: level for level, row in enumerate(ROWS) for name in row}
 # The three folders beside the core: what of it they may use.
 OUTSIDE = {
-    "data_pipelines": {"errors", "quiet", "batch", "config", "audio", "text", "data_pipelines"},
+    "data_pipelines": {"errors", "quiet", "workdir", "batch", "config", "audio"}
+    | {"text", "data_pipelines"},
     "configs": {"configs", "errors"},
 }
 

@@ -15,8 +15,9 @@ from seedasr_jax.errors import UserError
 from seedasr_jax.launch.progress import Progress
 from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.train import loop
-from seedasr_jax.train.metrics import Metrics, read
+from seedasr_jax.train.metrics import Metrics
 from seedasr_jax.train.state import TrainState
+from seedasr_jax.workdir import read_rows as read
 
 
 class Hooks:

@@ -4,10 +4,10 @@ import json
 import time
 
 import jax.numpy as jnp
-import pytest
 from tensorboardX.proto import event_pb2
 from tensorboardX.record_writer import masked_crc32c
 
+from seedasr_jax import workdir as disk
 from seedasr_jax.train import metrics
 
 
@@ -28,40 +28,20 @@ def test_rows_after_the_step_that_resumes_are_written_again(tmp_path):
     write(tmp_path, 1, 7)
     write(tmp_path, 5, 8)
     assert steps(tmp_path) == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert metrics.read(tmp_path / "metrics.jsonl")[2]["loss"] == 1 / 3  # not a digit is lost
-
-
-@pytest.mark.parametrize("cut", range(1, 18))
-def test_a_last_line_cut_anywhere_by_a_kill(tmp_path, cut):
-    write(tmp_path, 1, 3)
-    path = tmp_path / "metrics.jsonl"
-    text = path.read_text()
-    path.write_text(text[:-cut])
-    assert [row["step"] for row in metrics.read(path)] == ([1, 2, 3] if cut == 1 else [1, 2])
-    write(tmp_path, 4, 5, resumed=3)
-    assert steps(tmp_path)[-2:] == [4, 5]
-    path.write_text(text[:-cut])
-    write(tmp_path, 3, 4)
-    assert steps(tmp_path) == [1, 2, 3, 4]
-
-
-def test_a_file_that_is_not_there_has_no_rows(tmp_path):
-    assert metrics.read(tmp_path / "metrics.jsonl") == []
-    metrics.rewind(tmp_path / "metrics.jsonl", lambda row: True)
-    assert not list(tmp_path.iterdir())
+    assert disk.read_rows(tmp_path / "metrics.jsonl")[2]["loss"] == 1 / 3  # not a digit is lost
 
 
 def test_terms_are_flat_and_the_machine_stands_apart(tmp_path):
     with metrics.Metrics(tmp_path, 0, tensorboard=False) as m:
         m.write(1, {"b": {"y": jnp.float32(0.5), "x": 1}, "a": 2.0, "host": {"speed": 3.0}})
-    (row,) = metrics.read(tmp_path / "metrics.jsonl")
+    (row,) = disk.read_rows(tmp_path / "metrics.jsonl")
     assert row == {"step": 1, "a": 2.0, "b/x": 1.0, "b/y": 0.5, "host/speed": 3.0}
 
 
 def test_a_row_is_on_disk_before_the_next_step(tmp_path):
     with metrics.Metrics(tmp_path, 0, tensorboard=False) as m:
         m.write(1, {"loss": 1.0})
-        assert len(metrics.read(tmp_path / "metrics.jsonl")) == 1
+        assert len(disk.read_rows(tmp_path / "metrics.jsonl")) == 1
 
 
 def test_speed_counts_from_where_it_resumed(tmp_path):

@@ -18,7 +18,7 @@ import workdirs
 
 from seedasr_jax import checkpoint
 from seedasr_jax.launch import run
-from seedasr_jax.train.metrics import read
+from seedasr_jax.workdir import read_rows as read
 
 EVERY = pathlib.Path(__file__).parent / "every_kind_recipe.py"
 LAYOUTS = ((1, 8), (2, 4), (4, 2))

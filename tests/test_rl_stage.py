@@ -9,7 +9,7 @@ import workdirs
 from seedasr_jax import config
 from seedasr_jax.launch import run, stage
 from seedasr_jax.train import loop
-from seedasr_jax.train.metrics import read
+from seedasr_jax.workdir import read_rows as read
 
 PARTS = ("encoder", "ctc_head", "converter", "decoder")
 

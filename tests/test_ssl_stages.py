@@ -16,7 +16,7 @@ from seedasr_jax.errors import ConfigError, DataError, UserError
 from seedasr_jax.evaluate import transcribe
 from seedasr_jax.launch import evaluate, export, recipes, run, status
 from seedasr_jax.train import graph as graphs
-from seedasr_jax.train.metrics import read
+from seedasr_jax.workdir import read_rows as read
 
 RECIPE = str(pathlib.Path(__file__).parent / "ssl_recipe.py")
 

@@ -13,10 +13,11 @@ import tones
 import workdirs
 
 from seedasr_jax import checkpoint, config
+from seedasr_jax import workdir as disk
 from seedasr_jax.audio import files
 from seedasr_jax.errors import ConfigError, DataError, UserError
-from seedasr_jax.launch import lock, recipes, run, stage
-from seedasr_jax.train.metrics import read
+from seedasr_jax.launch import recipes, run, stage
+from seedasr_jax.workdir import read_rows as read
 
 
 def record(workdir, name):
@@ -198,10 +199,10 @@ def test_a_workdir_without_config_is_not_made(tmp_path):
 
 
 def test_one_writer_at_a_time(tmp_path, trained):
-    with lock.hold(tmp_path):
+    with disk.hold(tmp_path):
         text = fails(UserError, trained.graph(), tmp_path)
         assert "being written by process" in text
-    with lock.hold(tmp_path):  # what an earlier process left behind holds nothing
+    with disk.hold(tmp_path):  # what an earlier process left behind holds nothing
         pass
 
 

@@ -6,8 +6,9 @@ import shutil
 import pytest
 
 from seedasr_jax import config
+from seedasr_jax import workdir as disk
 from seedasr_jax.errors import UserError
-from seedasr_jax.launch import cli, run, status
+from seedasr_jax.launch import cli, status
 
 KEYS = ["stage", "state", "step", "steps", "steps_per_second", "checkpoint", "hours", "chip_hours"]
 
@@ -45,7 +46,7 @@ def test_a_workdir_on_its_way(trained, tmp_path):
 
 
 def test_nothing_has_begun(trained, tmp_path):
-    run._write(tmp_path / "config.json", config.to_dict(trained.graph()))
+    disk.write_json(tmp_path / "config.json", config.to_dict(trained.graph()))
     assert {row["state"] for row in status.rows(tmp_path)} == {"waiting"}
 
 

@@ -5,13 +5,12 @@
 The page holds everything that it shows, sound included, and asks nothing of any network.
 """
 
-import json
 import pathlib
 
+from seedasr_jax import workdir as disk
 from seedasr_jax.launch.report import chart, listen, lists
 from seedasr_jax.launch.report.page import note, number, page, section, table, text
 from seedasr_jax.text import languages
-from seedasr_jax.train.metrics import read
 
 TESTS = {  # of the quickstart's plan, for people
     "test": "test, no list",
@@ -35,7 +34,7 @@ def write(out: pathlib.Path) -> pathlib.Path:
     a WAV file relative to OUT, `language`, `unit`, `reference`, and `hypotheses`, label -> text)
     are drawn where they are.
     """
-    summary = json.loads((out / "summary.json").read_text())
+    summary = disk.read_json(out / disk.SUMMARY)
     stages = summary["stages"]
     parts = [
         _title(summary),
@@ -46,11 +45,11 @@ def write(out: pathlib.Path) -> pathlib.Path:
         section("Losses", _losses(out, stages), LOSSES),
         section("What it was trained on", _data(summary.get("data")), DATA),
         section("Stages", _stages(stages), STAGES),
-        section("Listen", listen.samples(out, read(out / "samples.jsonl")), listen.NOTE),
+        section("Listen", listen.samples(out, disk.read_rows(out / disk.SAMPLES)), listen.NOTE),
         section("With what", _versions(summary.get("versions")), ""),
     ]
     path = out / "report.html"
-    path.write_text(page("What seedasr learned", "".join(parts)), encoding="utf-8")
+    disk.write_text(path, page("What seedasr learned", "".join(parts)))
     return path
 
 
@@ -193,7 +192,7 @@ def _probe(stages) -> str:
 def _losses(out, stages) -> str:
     charts = []
     for name in stages:
-        rows = [row for row in read(out / name / "metrics.jsonl") if "loss" in row]
+        rows = [row for row in disk.read_rows(out / name / disk.METRICS) if "loss" in row]
         points = [(row["step"], row["loss"]) for row in rows]
         if len(points) > 1:
             charts.append(chart.line(name, points, "step", "loss"))

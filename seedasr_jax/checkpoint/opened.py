@@ -6,13 +6,12 @@ from etils import epath
 import jax
 
 from seedasr_jax import config
+from seedasr_jax import workdir as disk
 from seedasr_jax.checkpoint import hashes, steps, tensors, trees
 from seedasr_jax.checkpoint import record as records
 from seedasr_jax.errors import UserError, nearest
 
-CONFIG_FILE = "config.json"
 BUNDLE_FORMAT = "seedasr_jax.bundle"  # `format` in a bundle's config.json
-VOCAB_FOLDER = "vocab"
 _PARAMS = "params."  # where a step holds its parameters
 
 
@@ -196,13 +195,13 @@ def open_checkpoint(path) -> Checkpoint:
             f"{folder}: no such checkpoint; expected a workdir, a stage directory, DIR@STEP or a"
             f" bundle.{nearest(folder.name, siblings)}"
         )
-    if not (folder / records.FILE).exists():
-        if not (folder / CONFIG_FILE).exists():
+    if not (folder / disk.STAGE).exists():
+        if not (folder / disk.CONFIG).exists():
             raise UserError(
-                f"{folder}: holds neither {CONFIG_FILE} nor {records.FILE}; expected a workdir, a"
+                f"{folder}: holds neither {disk.CONFIG} nor {disk.STAGE}; expected a workdir, a"
                 " stage directory, DIR@STEP or a bundle"
             )
-        settings = records.read_json(folder / CONFIG_FILE)
+        settings = disk.read_json(folder / disk.CONFIG)
         if settings.get("format") == BUNDLE_FORMAT:
             return _bundle(folder, settings, step)
         folder = _last_finished(folder, settings)
@@ -221,14 +220,14 @@ def _stage(folder, step):
         )
     step = record.step if step is None else step
     steps.find(folder, step)
-    graph = folder.parent / CONFIG_FILE
-    imports = records.read_json(graph).get("imports", ()) if graph.exists() else ()
-    vocab = folder.parent / VOCAB_FOLDER
+    graph = folder.parent / disk.CONFIG
+    imports = disk.read_json(graph).get("imports", ()) if graph.exists() else ()
+    vocab = folder.parent / disk.VOCAB
     return Checkpoint(folder, folder.name, step, record, vocab, tuple(imports), None)
 
 
 def _bundle(folder, settings, step):
-    record = records.parse(settings, folder / CONFIG_FILE)
+    record = records.parse(settings, folder / disk.CONFIG)
     if step not in (None, record.step):
         raise UserError(
             f"{folder}: is a bundle of step {record.step}, not {step}: leave out @{step}"
@@ -241,7 +240,7 @@ def _last_finished(workdir, settings):
     names = list(settings.get("stages", ()))
     for name in reversed(names):
         folder = workdir / name
-        if (folder / records.FILE).exists() and records.read(folder).state == "finished":
+        if (folder / disk.STAGE).exists() and records.read(folder).state == "finished":
             return folder
     raise UserError(
         f"{workdir}: no stage is finished (of {', '.join(names) or 'none'}): resume with `seedasr"

@@ -3,7 +3,6 @@
 import collections.abc
 import dataclasses
 import importlib.metadata
-import json
 import os
 import platform
 from typing import Any
@@ -11,10 +10,10 @@ from typing import Any
 from etils import epath
 
 from seedasr_jax import config
+from seedasr_jax import workdir as disk
 from seedasr_jax.errors import UserError
 
 FORMAT_VERSION = 2  # 2: content hashes by blocks, see hashes.py
-FILE = "stage.json"
 
 _PACKAGES = ("seedasr_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -87,17 +86,17 @@ def read(folder) -> StageRecord:
     Raises:
         UserError: it is not there, cannot be read, or was written by another version.
     """
-    path = epath.Path(folder) / FILE
+    path = epath.Path(folder) / disk.STAGE
     if not path.exists():
         raise UserError(f"{path}: no such file: {folder} is no stage directory")
-    return parse(read_json(path), path)
+    return parse(disk.read_json(path), path)
 
 
 def write(folder, record: StageRecord) -> None:
     """Replaces stage.json: whole or as it was, whenever the process dies."""
     folder = epath.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / FILE, config.to_dict(record))
+    disk.write_json(folder / disk.STAGE, config.to_dict(record))
 
 
 def parse(tree, path) -> StageRecord:
@@ -126,33 +125,6 @@ def absolute(path):
     """The path from the root, local or gs://; `~` is the home folder."""
     path = epath.Path(path)
     return path if "://" in str(path) else epath.Path(os.path.abspath(path.expanduser()))
-
-
-def read_json(path) -> dict:
-    """A JSON object from a file.
-
-    Raises:
-        UserError: the file holds none.
-    """
-    try:
-        tree = json.loads(path.read_text())
-    except ValueError as error:  # broken UTF-8 too
-        raise UserError(f"{path}: expected a JSON object, found {error}") from error
-    if not isinstance(tree, dict):
-        raise UserError(f"{path}: expected a JSON object, found a {type(tree).__name__}")
-    return tree
-
-
-def write_json(path, tree) -> None:
-    """Writes JSON to a temporary file beside `path`, forces it to disk, and renames it."""
-    partial = path.parent / f"{path.name}.partial"
-    with partial.open("w") as file:
-        json.dump(tree, file, indent=1)
-        file.write("\n")
-        file.flush()
-        if "://" not in str(path):
-            os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def versions() -> dict[str, str]:

@@ -8,11 +8,11 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from seedasr_jax import workdir as disk
 from seedasr_jax.checkpoint import trees
 from seedasr_jax.checkpoint.record import absolute
 from seedasr_jax.errors import ConfigError, UserError, nearest
 
-FOLDER = "checkpoints"
 _REMOVED = ".removed"  # renamed before it is deleted: a half-deleted step is none
 _UNFINISHED = ".orbax-checkpoint-tmp"
 _LOOKS = 8
@@ -30,7 +30,7 @@ class Writer:
         Removes what an earlier process left unfinished.
         """
         assert keep >= 1, keep
-        self._folder, self._keep = absolute(folder) / FOLDER, keep
+        self._folder, self._keep = absolute(folder) / disk.CHECKPOINTS, keep
         self._response, self._durable = None, latest(folder)
         self._started = self._durable
         if jax.process_index() == 0:
@@ -96,7 +96,7 @@ class Writer:
 
 def latest(folder) -> int | None:
     """The newest step of a stage directory that is whole, or None."""
-    steps = _steps(absolute(folder) / FOLDER)
+    steps = _steps(absolute(folder) / disk.CHECKPOINTS)
     return steps[-1] if steps else None
 
 
@@ -106,11 +106,11 @@ def find(folder, step: int):
     Raises:
         UserError: there is no such step; names those that are.
     """
-    steps = _steps(absolute(folder) / FOLDER)
+    steps = _steps(absolute(folder) / disk.CHECKPOINTS)
     if step not in steps:
         found = ", ".join(map(str, steps)) or "none; `seedasr train` writes them"
         raise UserError(f"{folder}: no checkpoint of step {step}; found: {found}")
-    return absolute(folder) / FOLDER / str(step)
+    return absolute(folder) / disk.CHECKPOINTS / str(step)
 
 
 def note(folder, step: int) -> dict:

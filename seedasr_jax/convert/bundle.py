@@ -11,13 +11,13 @@ import dataclasses
 from etils import epath
 
 from seedasr_jax import __version__, config
-from seedasr_jax.checkpoint import Checkpoint, opened, record
+from seedasr_jax import workdir as disk
+from seedasr_jax.checkpoint import Checkpoint, opened
 from seedasr_jax.convert import safetensors
 from seedasr_jax.decode import recogniser
 from seedasr_jax.errors import UserError
 from seedasr_jax.text.vocab import open_vocabulary
 
-PARITY_FILE, CARD_FILE = "parity.json", "CARD.md"
 _UNKNOWN = "not stated"
 _USE = """```python
 import seedasr_jax
@@ -75,7 +75,7 @@ def export_bundle(
         _check_same(partial, settings, "remove it")
         partial.rmtree()
     partial.mkdir(parents=True)
-    record.write_json(partial / opened.CONFIG_FILE, settings)
+    disk.write_json(partial / disk.CONFIG, settings)
     vocabulary = open_vocabulary(checkpoint.vocab)
     if vocabulary.hash != checkpoint.record.vocabulary:
         raise UserError(
@@ -84,10 +84,10 @@ def export_bundle(
         )
     vocabulary.save(partial)
     hashes = safetensors.write_shards(partial, checkpoint, parts=parts)
-    record.write_json(partial / opened.CONFIG_FILE, settings | {"hashes": hashes})
-    record.write_json(partial / PARITY_FILE, check(partial))
+    disk.write_json(partial / disk.CONFIG, settings | {"hashes": hashes})
+    disk.write_json(partial / disk.PARITY, check(partial))
     card = _card(opened.open_checkpoint(partial), results, licences or {})
-    (partial / CARD_FILE).write_text(card)
+    disk.write_text(partial / disk.CARD, card)
     partial.rename(out)
     return out
 
@@ -100,8 +100,8 @@ def _standing_alone(checkpoint):
 
 
 def _check_same(folder, settings, cure):
-    path = folder / opened.CONFIG_FILE
-    found = record.read_json(path) if path.exists() else {}
+    path = folder / disk.CONFIG
+    found = disk.read_json(path) if path.exists() else {}
     if found | {"hashes": {}} != settings | {"hashes": {}}:
         raise UserError(f"{folder} exists and is not this export: {cure}")
 

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable
 import dataclasses
-import json
-import os
 import pathlib
 
+from seedasr_jax import workdir as disk
 from seedasr_jax.batch import Batch
 from seedasr_jax.decode.recogniser import Recogniser
 from seedasr_jax.text import normalize, prompts, score, weighted
@@ -140,11 +139,8 @@ def write(folder: pathlib.Path, rows: list[dict], utterances: dict[str, list[dic
     """Writes transcripts.jsonl, then results.jsonl, each at once."""
     folder.mkdir(parents=True, exist_ok=True)
     said = [{"task": task} | u for task, listed in utterances.items() for u in listed]
-    for name, lines in (("transcripts.jsonl", said), ("results.jsonl", rows)):
-        temporary = folder / (name + ".tmp")
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        os.replace(temporary, folder / name)
+    disk.write_rows(folder / disk.TRANSCRIPTS, said)
+    disk.write_rows(folder / disk.RESULTS, rows)
 
 
 def table(rows: list[dict]) -> str:

@@ -1,13 +1,12 @@
 """Metrics: a row per logged step, to metrics.jsonl and TensorBoard."""
 
-from collections.abc import Callable
-import json
-import os
 import pathlib
 import re
 import time
 
 from tensorboardX import SummaryWriter
+
+from seedasr_jax import workdir as disk
 
 
 def flat(tree, prefix="") -> dict[str, float]:
@@ -40,13 +39,10 @@ class Metrics:
 
         Without `writes`, as on all processes of a job but one, it only keeps the time.
         """
-        self.file = self.events = None
+        self.path, self.writes, self.events = folder / disk.METRICS, writes, None
         self.written = False
         if writes:
-            path = folder / "metrics.jsonl"
-            rewind(path, lambda row: row["step"] <= step)
-            self.written = any(row["step"] == step for row in read(path))
-            self.file = open(path, "a")  # noqa: SIM115  (closed by __exit__)
+            self.written = any(row["step"] == step for row in disk.rewind(self.path, step + 1))
         if writes and tensorboard:
             self.events = SummaryWriter(
                 str(folder), purge_step=step + 1, filename_suffix=f".from-{step}"
@@ -55,11 +51,10 @@ class Metrics:
 
     def write(self, step: int, terms: dict):
         """Writes a row; what was measured on the machine stands under `host`."""
-        if self.file is None:
+        if not self.writes:
             return
         row = {"step": step} | flat(terms)
-        self.file.write(json.dumps(row) + "\n")
-        self.file.flush()
+        disk.append(self.path, [row])
         if self.events is not None:
             for key, value in row.items():
                 self.events.add_scalar(key, value, step)
@@ -75,28 +70,5 @@ class Metrics:
         return self
 
     def __exit__(self, *error):
-        if self.file is not None:
-            self.file.close()
         if self.events is not None:
             self.events.close()
-
-
-def rewind(path: pathlib.Path, keep: Callable[[dict], bool]):
-    """Drops the rows of a JSONL file that `keep` refuses, and a last line cut by a kill."""
-    if path.exists():
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in read(path) if keep(row)))
-        os.replace(temporary, path)
-
-
-def read(path: pathlib.Path) -> list[dict]:
-    """The rows of a JSONL file; a last line cut by a kill is no row."""
-    if not path.exists():
-        return []
-    rows = []
-    for line in path.read_text().splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows

@@ -1,0 +1,168 @@
+"""The files of a workdir: their names, and how they are read and written.
+
+    WORKDIR/config.json           the graph that it was started with
+    WORKDIR/vocab/ cache/ logs/   tokenizer; audio and programs that were made; of `launch local`
+    WORKDIR/STAGE/                stage.json, metrics.jsonl, skipped.jsonl
+    WORKDIR/STAGE/checkpoints/    a folder per step
+    WORKDIR/STAGE/eval/HASH/      results.jsonl, transcripts.jsonl
+    BUNDLE/                       config.json, parity.json, CARD.md, the tokenizer, tensors
+
+A file is replaced at once: after a crash it is whole or as it was. JSON Lines only grow, and a
+crash costs at most the last line.
+"""
+
+from collections.abc import Iterable
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+import sys
+
+from seedasr_jax.errors import ConfigError, UserError
+
+CONFIG = "config.json"  # of a workdir or a bundle
+VOCAB, CACHE, LOGS = "vocab", "cache", "logs"
+STAGE, METRICS, SKIPPED = "stage.json", "metrics.jsonl", "skipped.jsonl"
+CHECKPOINTS, EVAL = "checkpoints", "eval"
+RESULTS, TRANSCRIPTS = "results.jsonl", "transcripts.jsonl"
+PARITY, CARD = "parity.json", "CARD.md"
+SUMMARY, SPENT, SAMPLES = "summary.json", "spent.json", "samples.jsonl"  # of the quickstart
+_LOCK = ".lock"
+_UTF8 = dict(encoding="utf-8", errors="backslashreplace")  # a lone surrogate as JSON escapes it
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Yields a path beside `path` to write to; its file takes the place of `path` at the end.
+
+    File and folder are forced to disk. An OSError names `path`.
+    """
+    path = pathlib.Path(path)
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    with _naming(path):
+        yield partial
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+        _force(path.parent)
+
+
+def write_text(path, text: str) -> None:
+    """Replaces a text file, in UTF-8."""
+    with replacing(path) as partial:
+        partial.write_text(text, **_UTF8)
+
+
+def write_json(path, tree) -> None:
+    """Replaces a JSON file."""
+    write_text(path, json.dumps(tree, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path, cure: str = "") -> dict:
+    """The JSON object in a file.
+
+    Raises:
+        UserError: the file holds none; the line ends with `cure`.
+    """
+    try:
+        tree = json.loads(path.read_bytes())
+    except ValueError as error:  # broken UTF-8 too
+        raise UserError(f"{path}: expected a JSON object, found {error}{cure}") from error
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: expected a JSON object, found a {type(tree).__name__}{cure}")
+    return tree
+
+
+def write_rows(path, rows: Iterable[dict]) -> None:
+    """Replaces a JSONL file."""
+    write_text(path, "".join(map(_line, rows)))
+
+
+def append(path, rows: Iterable[dict]) -> None:
+    """Adds rows to a JSONL file; they are on disk when this returns."""
+    path = pathlib.Path(path)
+    new = not path.exists()
+    with _naming(path), open(path, "a", **_UTF8) as file:
+        file.write("".join(map(_line, rows)))
+        file.flush()
+        os.fsync(file.fileno())
+        if new:
+            _force(path.parent)
+
+
+def read_rows(path, *keys: str) -> list[dict]:
+    """The rows of a JSONL file; none where there is no file.
+
+    A line that is no JSON object with these `keys` is left out and named on stderr. A last line
+    that a kill cut off is left out.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        return []
+    *lines, last = path.read_bytes().split(b"\n")  # str.splitlines would split inside a string
+    rows = []
+    for number, line in enumerate([*lines, last], 1):
+        try:
+            row = json.loads(line.decode())
+        except ValueError:
+            row = None
+        if isinstance(row, dict) and all(key in row for key in keys):
+            rows.append(row)
+        elif number <= len(lines):
+            wanted = " with ".join(["a JSON object", *keys])
+            print(f"{path}:{number}: expected {wanted}; this line is left out", file=sys.stderr)
+    return rows
+
+
+def rewind(path, step: int) -> list[dict]:
+    """Drops the rows of a JSONL file whose `step` is `step` or later; returns those that stay."""
+    rows = [row for row in read_rows(path, "step") if row["step"] < step]
+    if pathlib.Path(path).exists():
+        write_rows(path, rows)
+    return rows
+
+
+@contextlib.contextmanager
+def hold(folder):
+    """Holds a folder's lock; the kernel drops it with the process, so none is ever stale.
+
+    Raises:
+        ConfigError: another process holds it; names its number.
+    """
+    with open(pathlib.Path(folder, _LOCK), "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise ConfigError(
+                f"{folder} is being written by process {holder}; wait for it, or stop it first"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _line(row):
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def _force(folder):
+    """Forces a folder's entries to disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _naming(path):
+    """An OSError from inside, such as of a full disk, names the file."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
