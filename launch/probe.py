@@ -6,14 +6,13 @@ Dims: L layers, B batch, T encoder frames, D encoder width.
 import dataclasses
 import functools
 
-from flax import nnx
 import jax
 import numpy as np
 
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import config
 from seedasr_jax import workdir as disk
-from seedasr_jax.decode import greedy
+from seedasr_jax.decode import greedy, program
 from seedasr_jax.decode.recogniser import Recogniser
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.models.acllm import AcLLM
@@ -43,24 +42,26 @@ class _AtLayer:
 
 
 class _LayerRecogniser(Recogniser):
-    """A recogniser by one layer's head; `decode(state, batch, layer)` is compiled once for all."""
+    """A recogniser by one layer's head; `ctc(state, batch, (layer,))` is compiled once for all."""
 
-    def __init__(self, graphdef, vocab, model, decode, layer):
-        super().__init__(graphdef, None, vocab, model, ("encoder", "ctc_head"))
-        at = np.int32(layer)
-        self._decode = lambda state, batch, alpha, **how: decode(state, batch, at)
+    def __init__(self, graphdef, vocab, model, mesh, ctc, layer):
+        super().__init__(graphdef, None, vocab, model, ("encoder", "ctc_head"), mesh)
+        self._ctc, self._layer = ctc, np.int32(layer)
+
+    def _found(self, batch, way, alpha, tokens):
+        return self._ctc(self.state, batch, (self._layer,))
 
 
-def recognisers(graphdef, vocab, model, parts) -> list[Recogniser]:
+def recognisers(graphdef, vocab, model, parts, mesh) -> list[Recogniser]:
     """One for each layer, the lowest first; none where there is no probe."""
     if "probe" not in parts:
         return []
 
-    @jax.jit
-    def decode(state, batch, layer):
-        return greedy.ctc(_AtLayer(nnx.merge(graphdef, state), layer), batch)
+    def decode(whole, batch, layer):
+        return greedy.ctc(_AtLayer(whole, layer), batch)
 
-    make = functools.partial(_LayerRecogniser, graphdef, vocab, model, decode)
+    ctc = program.program(graphdef, mesh, decode)
+    make = functools.partial(_LayerRecogniser, graphdef, vocab, model, mesh, ctc)
     return [make(layer) for layer in range(model.encoder.layers)]
 
 

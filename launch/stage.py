@@ -268,8 +268,9 @@ class Evaluator:
             evaluation.decode, evaluation.normalizer, evaluation.unit, evaluation.tokens
         )
         model, parts = built.stage.model, built.objective.parts
-        self.layers = probe.recognisers(built.graphdef, job.vocab, model, parts)
-        self.recogniser = recognisers.Recogniser(built.graphdef, None, job.vocab, model, parts)
+        options = (job.vocab, model, parts, built.mesh)
+        self.layers = probe.recognisers(built.graphdef, *options)
+        self.recogniser = recognisers.Recogniser(built.graphdef, None, *options)
         if evaluation.tasks:
             sweep.check(self.layers[0] if self.layers else self.recogniser, self.setting)
         self.tasks = [

@@ -96,3 +96,11 @@ def zeros(*sizes: int, **more: int) -> Batch:
     shapes = abstract(*sizes, **more)
     batch = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
     return dataclasses.replace(batch, position=np.arange(len(batch.weight), dtype=np.int32))
+
+
+def padded(batch: Batch, rows: int) -> Batch:
+    """The Batch on the host with rows of weight 0 behind its own, `rows` in all."""
+    more = rows - len(batch.weight)
+    if not more:
+        return batch
+    return jax.tree.map(lambda x: np.pad(x, ((0, more), *((0, 0),) * (x.ndim - 1))), batch)

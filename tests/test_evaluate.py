@@ -237,8 +237,8 @@ def unclocked(recogniser):
     small = dataclasses.replace(recogniser.model.small, speech_positions="frames")
     model = dataclasses.replace(recogniser.model, small=small)
     graphdef, _ = recognisers.abstract(model, recogniser.vocab, recogniser.parts)
-    vocab, parts = recogniser.vocab, recogniser.parts
-    return recognisers.Recogniser(graphdef, recogniser.state, vocab, model, parts)
+    vocab, parts, mesh = recogniser.vocab, recogniser.parts, recogniser.mesh
+    return recognisers.Recogniser(graphdef, recogniser.state, vocab, model, parts, mesh)
 
 
 @pytest.mark.parametrize(

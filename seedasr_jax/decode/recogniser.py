@@ -7,18 +7,17 @@ import dataclasses
 import functools
 
 from flax import nnx
-import jax
 import numpy as np
 
+from seedasr_jax import batch as batches
 from seedasr_jax import config
 from seedasr_jax.batch import Batch
 from seedasr_jax.checkpoint import trees
-from seedasr_jax.decode import greedy
 from seedasr_jax.decode import methods as named
-from seedasr_jax.decode import search as searching
+from seedasr_jax.decode import program
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.models.acllm import AcLLM, Tokens
-from seedasr_jax.parallel import compiler
+from seedasr_jax.parallel import sharding
 from seedasr_jax.text import prompts
 
 
@@ -53,20 +52,27 @@ def own_method(decode: str, parts) -> str:
 
 
 class Recogniser:
-    """Decodes Batches; compiled once per shape."""
+    """Decodes Batches over a mesh; compiled once per shape."""
 
-    def __init__(self, graphdef, state: nnx.State, vocab, model: config.Model, parts):
-        """`state`: all parameters of the parts, on the devices."""
+    def __init__(self, graphdef, state: nnx.State, vocab, model: config.Model, parts, mesh):
+        """Compiles nothing yet.
+
+        Args:
+            graphdef: of the model.
+            state: all parameters of the parts, on the mesh.
+            vocab: the tokenizer.
+            model: the config.
+            parts: names of the parts.
+            mesh: of the devices that share the examples of a batch; one device is a mesh too.
+        """
         self.state, self.vocab, self.model, self.parts = state, vocab, model, tuple(parts)
+        self.mesh = mesh
         instructions = tuple(
             np.array(vocab.encode(text), np.int32)
             for text in (prompts.INSTRUCTION, prompts.INSTRUCTION_WITH_CONTEXT)
         )
-        self._decode = jax.jit(
-            functools.partial(_decode, graphdef, instructions),
-            static_argnames=("kind", "how", "tokens"),
-            compiler_options=compiler.options(),
-        )
+        make = functools.partial(program.score, graphdef, mesh, instructions)
+        self._program = functools.cache(make)
 
     def with_state(self, state: nnx.State) -> "Recogniser":
         """The same, compiled functions included, with other parameters."""
@@ -99,7 +105,9 @@ class Recogniser:
         instructions and reads the context only where the method has an alpha.
 
         Args:
-            batch: B examples.
+            batch: B examples, on the host; of any number, whatever the mesh. In a job of several
+                processes each calls with the same ones, puts its own share of them on its devices,
+                and gets all hypotheses.
             method: a name of decode/methods.py.
             tokens: K, at most, of the LLM.
 
@@ -111,28 +119,21 @@ class Recogniser:
         """
         way = self.check(method)
         alpha = np.float32(way.alpha) if way.alpha else None
-        options = dict(kind=way.kind, how=way.search, tokens=tokens)
-        found = self._decode(self.state, batch, alpha, **options)
-        found = (found.ids, found.length, found.logprobs)
-        ids, length, logprobs = (trees.to_host(x) for x in found)
+        rows = sharding.rows(len(batch.weight), self.mesh)
+        spread = sharding.put_whole(batches.padded(batch, rows), self.mesh)
+        found = self._found(spread, way, alpha, tokens)
+        ids, length, logprobs = map(trees.to_host, (found.ids, found.length, found.logprobs))
         out = []
-        for row, weight in enumerate(np.asarray(batch.weight)):
+        for row, weight in enumerate(batch.weight):
             count = int(length[row]) if weight else 0
             chosen = ids[row, :count].tolist()
             scores = logprobs[row, :count].tolist()
             out.append(Hypothesis(self.vocab.decode(chosen), tuple(chosen), tuple(scores)))
         return out
 
-
-def _decode(graphdef, instructions, state, batch, alpha, *, kind, how, tokens):
-    model = nnx.merge(graphdef, state)
-    if kind == "ctc":
-        return greedy.ctc(model, batch)
-    if kind == "greedy":
-        return greedy.llm(model, batch, tokens)
-    found = searching.search(model, batch, tokens, how, instructions=instructions, alpha=alpha)
-    best = jax.tree.map(lambda x: x[:, 0], found)
-    return greedy.Decoded(best.ids, best.length, best.logprobs, best.ended)
+    def _found(self, batch, way, alpha, tokens):
+        """What the program makes of a Batch on the devices."""
+        return self._program(way.kind, way.search, tokens)(self.state, batch, (alpha,))
 
 
 def abstract(model: config.Model, vocab, parts):

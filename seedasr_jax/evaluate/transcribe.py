@@ -19,6 +19,7 @@ from seedasr_jax.decode import methods
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.decode.recogniser import Recogniser
 from seedasr_jax.errors import ConfigError, DataError, UserError
+from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.text import prompts, vocab
 
 BATCH = 8  # utterances decoded at a time
@@ -160,7 +161,8 @@ def open_recogniser(checkpoint: checkpoints.Checkpoint) -> Recogniser:
     graphdef, state = recognisers.abstract(model, tokenizer, parts)
     for part in found:
         state = checkpoints.fill(state, checkpoint.load(part))
-    return Recogniser(graphdef, jax.device_put(state), tokenizer, model, parts)
+    mesh = meshes.make(config.Mesh(1, 1, 1, 1), jax.local_devices()[:1])
+    return Recogniser(graphdef, jax.device_put(state), tokenizer, model, parts, mesh)
 
 
 def load(path) -> Transcriber:

@@ -76,6 +76,12 @@ def of_batch(mesh):
     return NamedSharding(mesh, PartitionSpec(rules.BATCH))
 
 
+def rows(utterances: int, mesh) -> int:
+    """Utterances rounded up to a multiple of the devices that share a batch."""
+    parts = math.prod(mesh.shape[axis] for axis in rules.BATCH)
+    return -(-utterances // parts) * parts
+
+
 def check_batch(utterances: int, mesh, accum: int):
     """Checks that a bucket divides over mesh and accumulation.
 
@@ -130,6 +136,14 @@ def put_batch(batch, mesh):
     """A process's rows of a numpy Batch to global arrays, B over rules.BATCH."""
     place = of_batch(mesh)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(place, x), batch)
+
+
+def put_whole(batch, mesh):
+    """A numpy Batch that every process has whole to global arrays, B over rules.BATCH."""
+    place = of_batch(mesh)
+    return jax.tree.map(
+        lambda x: jax.make_array_from_callback(x.shape, place, lambda index: x[index]), batch
+    )
 
 
 def take_rows(x) -> np.ndarray:

@@ -11,13 +11,11 @@ import functools
 from typing import Any
 
 from flax import nnx
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from seedasr_jax.batch import Batch
-from seedasr_jax.decode import sample, search
-from seedasr_jax.parallel import compiler, layout, sharding
+from seedasr_jax.decode import program, search
+from seedasr_jax.parallel import sharding
 from seedasr_jax.text.normalize import normalize
 from seedasr_jax.text.weighted import weighted_errors
 from seedasr_jax.train.state import TrainState
@@ -54,10 +52,7 @@ class Rollout:
             stream: of the step's rng.
         """
         self.mesh, self.decode, self.risk = mesh, decode, risk
-        draw = functools.partial(_draw, graphdef, mesh, hypotheses, temperature, stream)
-        place = sharding.of_batch(mesh)
-        told = compiler.options(place)
-        self._draw = jax.jit(draw, out_shardings=place, compiler_options=told)
+        self._program = program.rollout(graphdef, mesh, hypotheses, temperature, stream)
 
     def __call__(self, state: TrainState, batch: Batch, rows: Sequence[Any]) -> Batch:
         """Decodes on the devices, counts errors on the host.
@@ -67,29 +62,18 @@ class Rollout:
             batch: this process's rows.
             rows: what `risk` knows about each of them; not read where the weight is 0.
         """
-        where = (state.params, state.frozen, state.rng, state.step)
-        found = self._draw(*where, sharding.put_batch(batch, self.mesh))
-        hyp, length = (sharding.take_rows(x) for x in found)
+        model = nnx.merge_state(state.params, state.frozen)
+        over = sharding.put_batch(batch, self.mesh)
+        found = self._program(model, over, (state.rng, state.step))
+        hyp, length, score = map(sharding.take_rows, (found.ids, found.length, found.score))
+        there = score > search.NEVER  # where there are fewer, the first stands there again
+        hyp = np.where(there[..., None], hyp, hyp[:, :1])
+        length = np.where(there, length, length[:, :1])
         risk = np.zeros(length.shape, np.float32)
         for b, n in np.argwhere(np.repeat(batch.weight[:, None] > 0, length.shape[1], 1)):
             text = self.decode(hyp[b, n, : length[b, n]].tolist())
             risk[b, n] = self.risk(rows[b], text)
         return dataclasses.replace(batch, hyp=hyp, hyp_length=length, risk=risk)
-
-
-def _draw(graphdef, mesh, hypotheses, temperature, stream, params, frozen, rng, step, batch):
-    """Hypotheses [B N L] of [B N] tokens; where there are fewer, the first stands there again."""
-    model, tokens = nnx.merge(graphdef, params, frozen), batch.ids.shape[1]
-    with layout.over(mesh):
-        if temperature:
-            rng = jax.random.fold_in(jax.random.fold_in(rng, step), stream)
-            options = dict(samples=hypotheses, temperature=temperature, rng=rng)
-            found = sample.sample(model, batch, tokens, **options)
-        else:
-            found = search.search(model, batch, tokens, search.Search(hypotheses))
-    there = found.score > search.NEVER
-    ids = jnp.where(there[..., None], found.ids, found.ids[:, :1])
-    return ids, jnp.where(there, found.length, found.length[:, :1])
 
 
 def weighted_risk(normalizer: str, unit: str, keyword_weight: float):

@@ -1,0 +1,91 @@
+"""The one sharded program that decodes: scores, rollouts, transcripts, the probe, and plans.
+
+Dims: B batch; `...` stands for the other axes of an array.
+"""
+
+import functools
+
+from flax import nnx
+import jax
+
+from seedasr_jax.decode import greedy, sample
+from seedasr_jax.decode import search as searching
+from seedasr_jax.parallel import compiler, layout, sharding
+
+
+def program(graphdef, mesh, decode):
+    """Jits `decode(model, batch, *inputs)`, traced for `mesh`, examples on the devices that share
+    a batch.
+
+    Args:
+        graphdef: of the model.
+        mesh: of any number of devices.
+        decode: pure; gives a tree of arrays [B ...].
+
+    Returns:
+        The jitted (state, batch, inputs) -> what `decode` gives, B over (data, fsdp, expert).
+        `state` has all parameters and may lie anywhere on the mesh; `inputs` is a tuple.
+    """
+    place = sharding.of_batch(mesh)
+
+    def run(state, batch, inputs):
+        with layout.over(mesh):
+            return decode(nnx.merge(graphdef, state), batch, *inputs)
+
+    return jax.jit(
+        run,
+        in_shardings=(None, place, None),
+        out_shardings=place,
+        compiler_options=compiler.options(place),
+    )
+
+
+def score(graphdef, mesh, instructions, kind, how, tokens):
+    """The program that gives each example its best transcript: inputs (alpha,).
+
+    Args:
+        graphdef, mesh: as of `program`.
+        instructions: token ids of the two of text/prompts.py, which a beam takes.
+        kind, how: of a decode/methods.py Method, its `kind` and `search`.
+        tokens: K, at most.
+
+    Returns:
+        (state, batch, (alpha,)) -> greedy.Decoded. `alpha` is a scalar; None: no context is read.
+    """
+
+    def decode(model, batch, alpha):
+        if kind == "ctc":
+            return greedy.ctc(model, batch)
+        if kind == "greedy":
+            return greedy.llm(model, batch, tokens)
+        options = dict(instructions=instructions, alpha=alpha)
+        found = searching.search(model, batch, tokens, how, **options)
+        best = jax.tree.map(lambda x: x[:, 0], found)
+        return greedy.Decoded(best.ids, best.length, best.logprobs, best.ended)
+
+    return program(graphdef, mesh, decode)
+
+
+def rollout(graphdef, mesh, hypotheses, temperature, stream):
+    """The program that gives each example N hypotheses: inputs (rng, step) of the train state.
+
+    Args:
+        graphdef, mesh: as of `program`.
+        hypotheses: N.
+        temperature: samples are drawn at it; 0: the N best of a beam search.
+        stream: of the step's rng.
+
+    Returns:
+        (state, batch, (rng, step)) -> search.Hypotheses of at most as many tokens as the batch has
+        for transcripts.
+    """
+
+    def decode(model, batch, rng, step):
+        tokens = batch.ids.shape[1]
+        if not temperature:
+            return searching.search(model, batch, tokens, searching.Search(hypotheses))
+        rng = functools.reduce(jax.random.fold_in, (step, stream), rng)
+        options = dict(samples=hypotheses, temperature=temperature, rng=rng)
+        return sample.sample(model, batch, tokens, **options)
+
+    return program(graphdef, mesh, decode)
