@@ -23,6 +23,7 @@ import pages
 
 from seedasr_jax.configs import common, digits
 from seedasr_jax.launch import recipes
+from seedasr_jax.text import score
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RAW = ROOT / "docs/results/digits"
@@ -94,7 +95,7 @@ def tables(results: list[dict]) -> str:
         if stage not in result["rows"]:
             return ""
         row = result["rows"][stage][task]
-        return f"{row['error_rate']:.1f} ({row['ci_low']:.1f} to {row['ci_high']:.1f})"
+        return f"{row['error_rate']:.1f} ({score.interval(row, 1)})"
 
     def mean(stage, task):
         rates = [rate(result, stage, task) for result in results if stage in result["rows"]]

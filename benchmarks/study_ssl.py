@@ -27,6 +27,7 @@ import ten_minutes
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax.data_pipelines import loader
 from seedasr_jax.decode import recogniser
+from seedasr_jax.text import score
 from seedasr_jax.text.vocab import open_vocabulary
 from seedasr_jax.train import build
 from seedasr_jax.workdir import read_rows as read
@@ -158,7 +159,7 @@ def tables(results: list[dict]) -> str:
         return f"{100 * share:.1f}"
 
     def rate(row):
-        return f"{row['error_rate']:.1f} ({row['ci_low']:.1f} to {row['ci_high']:.1f})"
+        return f"{row['error_rate']:.1f} ({score.interval(row, 1)})"
 
     def mean(arm):
         rates = [result["test"][arm]["error_rate"] for result in results]

@@ -45,7 +45,7 @@ def get_config(labels="clock"):
         phones=512,
         labels=4,
     )
-    c.eval.update(tokens=32, unit="mixed")
+    c.eval.tokens = 32
 
     def stage(name, steps, init, trains, optim, buckets=FEW, **objective):
         s = c.stages[name] = common.stage(name, steps)

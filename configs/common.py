@@ -206,8 +206,8 @@ def graph(name, **changes):
         tasks=(),
         every=0,
         decode="greedy",
-        normalizer="basic@1",
-        unit="word",
+        normalizer="basic@2",
+        unit="mixed",
         tokens=64,
     )
     c.stages = ConfigDict(sort_keys=False)
@@ -223,7 +223,7 @@ def data(mixture, buckets, **changes):
         stretch=1.0,
         min_seconds=0.1,
         max_bad_fraction=0.01,
-        normalizer="basic@1",
+        normalizer="basic@2",
         contexts=dict(tokens=0, plain=1.0, irrelevant=0.0, distractors=0),
         cache_gib=1.0,
     ) | dict(changes)

@@ -29,17 +29,17 @@ def speech(tags, kind):
     return tuple((f"manifest:data/{tag}/{kind}.jsonl", 1.0) for tag in tags)
 
 
-def seed_asr(name, tags, size):
+def seed_asr(name, tags, size, *, normalizer, unit):
     """sft -> context_sft -> rl of Seed-ASR on what `luise_ssl` and a pretrained LLM hand over.
 
     The LLM stays frozen in the first two (Seed-ASR sections 3.3 to 3.5); what rl trains the paper
-    does not say: the same parts.
+    does not say: the same parts. `normalizer`, `unit`: of utterances that state no language.
     """
     decoder, expert = common.pick(DECODERS, size)
     tokenizer = dict(path="runs/llm", kind="bpe", size=151_669)
     c = graph(name, expert=expert, vocab=tokenizer)
     c.model.encoder, c.model.decoder = common.luise("2b"), decoder()
-    c.eval.tokens = SPOKEN[-1][1]
+    c.eval.update(tokens=SPOKEN[-1][1], normalizer=normalizer, unit=unit)
     trains = ("encoder", "converter")
 
     def stage(kind, steps, lr, init, **objective):
@@ -60,7 +60,7 @@ def seed_asr(name, tags, size):
     s = stage("context_sft", 20_000, 5e-5, init, ctc_weight=0.0)
     s.data.contexts, s.augment, s.run = told, c.stages.sft.augment, c.stages.sft.run
     init = dict.fromkeys(init, "context_sft")
-    mwer = dict(ce_weight=0.01, hypotheses=4, temperature=1.0, keyword_weight=3.0, unit="mixed")
+    mwer = dict(ce_weight=0.01, hypotheses=4, temperature=1.0, keyword_weight=3.0, unit=unit)
     s = stage("rl", 2_000, 1e-5, init, **mwer)
     s.data.contexts = told
     return c.lock()

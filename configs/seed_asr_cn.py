@@ -17,4 +17,4 @@ TAGS = ("zh", *(f"zh-x-{name}" for name in MANDARIN), *OTHERS)
 
 def get_config(size="8b"):
     """`size`: of the decoder."""
-    return pods.seed_asr("seed_asr_cn", TAGS, size)
+    return pods.seed_asr("seed_asr_cn", TAGS, size, normalizer="zh@2", unit="char")

@@ -15,4 +15,4 @@ TAGS = ("en", "ar", "es", "fr", "id", "ja", "ko", "pt")  # the paper gives their
 
 def get_config(size="8b"):
     """`size`: of the decoder."""
-    return pods.seed_asr("seed_asr_ml", TAGS, size)
+    return pods.seed_asr("seed_asr_ml", TAGS, size, normalizer="basic@2", unit="mixed")

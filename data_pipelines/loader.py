@@ -187,6 +187,11 @@ class Evaluation:
         self.context_tokens = reading.context_tokens
         self._index, self._task, self._reading, self._cache = index, task, reading, cache
 
+    @property
+    def languages(self) -> list[str]:
+        """Of each utterance, as it states it."""
+        return [row.language for row in self.examples]
+
     def make_room(self, context_tokens: int):
         """Widens contexts, where there are any: fewer shapes are fewer programs to compile."""
         if self.context_tokens:

@@ -124,7 +124,8 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument(
         "--alpha", type=float, metavar="X", help="what an utterance's context weighs in the beam"
     )
-    c.add_argument("--normalizer", default="", help="default: that of the checkpoint's recipe")
+    c.add_argument("--unit", default="", help="word, char or mixed; default: by language")
+    c.add_argument("--normalizer", default="", help="such as basic@2; default: by language")
     c.add_argument("--out", default="", metavar="DIR", help="default: CHECKPOINT/eval/HASH")
     c.add_argument("--json", action="store_true", help="a list of objects on stdout")
 
@@ -240,7 +241,7 @@ def _data_actions(actions):
     )
     a.add_argument("--size", type=int, required=True, help="pieces")
     a.add_argument("--kind", default="bpe", choices=("bpe", "unigram", "char", "word"))
-    a.add_argument("--normalizer", default="basic@1")
+    a.add_argument("--normalizer", default="basic@2")
     a.add_argument("--out", required=True, metavar="DIR")
 
 

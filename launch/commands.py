@@ -76,6 +76,7 @@ def do_eval(options):
         beam=options.beam,
         alpha=options.alpha,
         normalizer=options.normalizer,
+        unit=options.unit,
         out=options.out,
     )
     print(json.dumps(rows, indent=1) if options.json else table)

@@ -42,6 +42,7 @@ def run(
     beam=0,
     alpha=None,
     normalizer="",
+    unit="",
     out="",
     cache="",
     buckets=(),
@@ -55,7 +56,8 @@ def run(
         decode: a name of decode/methods.py; empty: the checkpoint's own.
         beam: hypotheses of a beam search; 0: none.
         alpha: what the context of each utterance weighs in it; None: it is not read.
-        normalizer: name@version; empty: the recipe's.
+        normalizer, unit: of all utterances; empty: of each by its language (text/languages.py),
+            and the recipe's where a row states none.
         out: folder of results.jsonl and transcripts.jsonl; empty: CHECKPOINT/eval/HASH, by what is
             evaluated and how.
         cache: where made audio is kept; empty: beside the checkpoint's stage.
@@ -81,11 +83,10 @@ def run(
             f"{opened.label}: its parts ({', '.join(recogniser.parts)}) transcribe nothing; score"
             " a stage that has an encoder and a CTC head or a decoder"
         )
-    chosen = normalizer or stage.eval.normalizer
     own = recognisers.own_method(stage.eval.decode, recogniser.parts)
     method = methods.chosen(decode, beam, alpha, own)
-    setting = sweep.Setting(method.name, chosen, stage.eval.unit, stage.eval.tokens)
-    sweep.check(recogniser, setting)
+    recogniser.check(method.name)
+    setting = sweep.setting(stage.eval, method.name, normalizer, unit)
     cache = cache or stage.run.cache or pathlib.Path(opened.folder).parent / disk.CACHE
     if pathlib.Path(cache).is_dir():  # a workdir's; beside a bundle nothing is left
         runtime.keep_programs(cache)
@@ -96,7 +97,7 @@ def run(
             buckets=buckets or BUCKETS,
             data_folder=cache,
             prompted="decoder" in recogniser.parts,
-            normalizer=chosen,
+            normalizer=stage.data.normalizer,
         )
         for task in tasks
     ]
@@ -105,7 +106,12 @@ def run(
         evaluation.make_room(room)
         if method.alpha and not evaluation.context_tokens:
             say(f"{evaluation.name}: no utterance has a context: alpha changes nothing")
-    cells = [(opened.label, e.name, setting.decode, chosen) for e in evaluations]
+        if warning := setting.conventions.warning(evaluation.languages):
+            say(f"{evaluation.name}: {warning}; see --unit and --normalizer")
+    cells = [
+        (opened.label, e.name, setting.decode, *setting.conventions.used(e.languages))
+        for e in evaluations
+    ]
     here = pathlib.Path(opened.folder) / disk.EVAL / config.digest({"cells": cells})[:8]
     folder = pathlib.Path(out) if out else here
     found = _found(folder, cells)
@@ -128,7 +134,7 @@ def _found(folder, cells):
     """Rows that stand there: nothing is overwritten silently, they must be of the same cells."""
     path = folder / disk.RESULTS
     rows = disk.read_rows(path)
-    found = [tuple(row[key] for key in sweep.CELL) for row in rows]
+    found = [tuple(row.get(key, "") for key in sweep.CELL) for row in rows]
     if found and found != cells:
         raise ConfigError(
             f"{path} holds {' '.join(found[0])}{' and more' if found[1:] else ''}, not"

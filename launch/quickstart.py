@@ -127,20 +127,21 @@ def _stages(out, stages, found) -> dict:
         made["probe"] |= summary.probe(out / "probe")
     if "context_sft" in made:
         told = made["context_sft"]["context"]
-        told["matcher"] = summary.matched(found["ctc"], _setting(stages["ctc"]))
+        told["matcher"] = summary.matched(found["ctc"], _conventions(stages["ctc"]))
         if "rl" in made:
             made["rl"] |= {
                 "expected_errors": summary.expected_errors(out / "rl"),
                 "keyword_recall_before": told["right_3"]["recall"],
                 "keyword_recall_after": made["rl"]["context"]["right_3"]["recall"],
-                "paired": summary.paired(found["context_sft"], found["rl"], _setting(stages["rl"])),
+                "paired": summary.paired(
+                    found["context_sft"], found["rl"], sweep.setting(stages["rl"].eval)
+                ),
             }
     return made
 
 
-def _setting(stage: config.Stage):
-    how = stage.eval
-    return sweep.Setting(how.decode, how.normalizer, how.unit, how.tokens)
+def _conventions(stage: config.Stage):
+    return sweep.setting(stage.eval).conventions
 
 
 def _write_samples(out, recipe, found) -> dict:

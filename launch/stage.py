@@ -264,15 +264,13 @@ class Evaluator:
             ConfigError: a decoding that the model cannot do, a task or a unit that does not exist.
         """
         self.name, self.stopping, evaluation = name, stopping, built.stage.eval
-        self.setting = sweep.Setting(
-            evaluation.decode, evaluation.normalizer, evaluation.unit, evaluation.tokens
-        )
+        self.setting = sweep.setting(evaluation)
         model, parts = built.stage.model, built.objective.parts
         options = (job.vocab, model, parts, built.mesh)
         self.layers = probe.recognisers(built.graphdef, *options)
         self.recogniser = recognisers.Recogniser(built.graphdef, None, *options)
         if evaluation.tasks:
-            sweep.check(self.layers[0] if self.layers else self.recogniser, self.setting)
+            (self.layers[0] if self.layers else self.recogniser).check(self.setting.decode)
         self.tasks = [
             loader.evaluation(
                 task,
@@ -284,6 +282,9 @@ class Evaluator:
             )
             for task in evaluation.tasks
         ]
+        for task in self.tasks:
+            if warning := self.setting.conventions.warning(task.languages):
+                say(f"{name}: {task.name}: {warning}")
 
     def __call__(self, step: int, state) -> dict:
         """{"eval": {task: error rate}} of the state; of a probe, of each layer.

@@ -10,7 +10,7 @@ import pathlib
 from seedasr_jax import workdir as disk
 from seedasr_jax.evaluate import matcher, sweep
 from seedasr_jax.text import languages, prompts, score
-from seedasr_jax.text.normalize import normalize
+from seedasr_jax.text.conventions import Conventions
 
 MATCHER_COST = 2.0  # percent of development utterances that may get a name nobody said
 
@@ -154,27 +154,24 @@ def distractors(of: Mapping[str, dict]) -> dict:
     }
 
 
-def paired(before: Mapping[str, Result], after: Mapping[str, Result], setting) -> dict:
+def paired(
+    before: Mapping[str, Result], after: Mapping[str, Result], conventions: Conventions
+) -> dict:
     """How the error rate changed, on each test that both have: `difference` in points and `ci`."""
     changes = {}
     for test in before.keys() & after.keys():
         then, now = before[test].utterances, after[test].utterances
         assert [u["id"] for u in then] == [u["id"] for u in now], test
-        texts = _clean(
-            setting,
-            [u["reference"] for u in then],
-            [u["hypothesis"] for u in then],
-            [u["hypothesis"] for u in now],
-        )
-        found = score.difference(*texts, unit=setting.unit)
+        old, new = (sweep.compare(said, conventions) for said in (then, now))
+        found = score.difference(*old.texts, new.hypotheses, unit=old.units, clusters=old.clusters)
         changes[test] = {
             "difference": round(found.difference, 4),
-            "ci": [round(found.ci_low, 4), round(found.ci_high, 4)],
+            "ci": [sweep.rounded(found.ci_low), sweep.rounded(found.ci_high)],
         }
     return {test: changes[test] for test in before if test in changes}
 
 
-def matched(found: Mapping[str, Result], setting: sweep.Setting) -> dict:
+def matched(found: Mapping[str, Result], conventions: Conventions) -> dict:
     """`context.matcher`: the tests with lists, read from what CTC heard by `matcher.replace`.
 
     Its threshold is chosen for each language, on development sentences with names that are not
@@ -182,18 +179,18 @@ def matched(found: Mapping[str, Result], setting: sweep.Setting) -> dict:
     """
     thresholds = {}
     for tag, own in _by_language(found["dev_distractors_3"].utterances).items():
-        texts = _clean(setting, *([u[key] for u in own] for key in ("reference", "hypothesis")))
-        lists = [_listed(setting, utterance) for utterance in own]
-        options = dict(most=MATCHER_COST, unit=setting.unit)
+        lists = [_listed(conventions, utterance) for utterance in own]
+        options = dict(most=MATCHER_COST, unit=conventions.of(tag).unit)
+        texts = sweep.compare(own, conventions).texts
         thresholds[tag] = matcher.choose(*texts, lists, **options)
 
     def figured(test):
         utterances = [
-            utterance | {"hypothesis": _match(setting, utterance, thresholds)}
+            utterance | {"hypothesis": _match(conventions, utterance, thresholds)}
             for utterance in found[test].utterances
         ]
-        by = {tag: sweep.measure(own, setting) for tag, own in _by_language(utterances).items()}
-        return figures(sweep.measure(utterances, setting) | {"by_language": by})
+        by = {tag: sweep.measure(own, conventions) for tag, own in _by_language(utterances).items()}
+        return figures(sweep.measure(utterances, conventions) | {"by_language": by})
 
     tests = ("right_3", "distractors_3", "test_distractors_3", "unseen_right_3")
     of = {test: figured(test) for test in (*tests, "unseen_distractors_3")}
@@ -214,20 +211,16 @@ def _by_language(utterances):
     return dict(sorted(found.items()))
 
 
-def _match(setting, utterance, thresholds):
-    ((hypothesis,),) = _clean(setting, [utterance["hypothesis"]])
+def _match(conventions, utterance, thresholds):
+    own = conventions.of(utterance["language"])
     threshold = thresholds.get(utterance["language"], 0.0)
-    names = _listed(setting, utterance)
-    return matcher.replace(hypothesis, names, threshold=threshold, unit=setting.unit)
+    names, hypothesis = _listed(conventions, utterance), own.clean(utterance["hypothesis"])
+    return matcher.replace(hypothesis, names, threshold=threshold, unit=own.unit)
 
 
-def _listed(setting, utterance):
-    names = utterance["context"].split(prompts.SEPARATOR.strip())
-    return [name for name in _clean(setting, names)[0] if name]
-
-
-def _clean(setting, *lists):
-    return [[normalize(setting.normalizer, text) for text in texts] for texts in lists]
+def _listed(conventions, utterance):
+    clean = conventions.of(utterance["language"]).clean
+    return [name for name in map(clean, prompts.split(utterance["context"])) if name]
 
 
 def samples(heard: Mapping[str, Result], each: int) -> list[dict]:

@@ -11,16 +11,17 @@ import recordings
 import tones
 
 from seedasr_jax import batch as batches
+from seedasr_jax import config
 from seedasr_jax.audio import files
-from seedasr_jax.data_pipelines import loader
+from seedasr_jax.data_pipelines import index, loader, sources
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import ConfigError, DataError, UserError
 from seedasr_jax.evaluate import sweep, transcribe
 from seedasr_jax.launch import evaluate
 
-KEYS = ["checkpoint", "task", "decode", "normalizer", "utterances", "ref_len"]
-KEYS += ["sub", "del", "ins", "error_rate", "ci_low", "ci_high"]
+KEYS = ["checkpoint", "task", "decode", "normalizer", "unit", "utterances", "ref_len"]
+KEYS += ["sub", "del", "ins", "error_rate", "ci_low", "ci_high", "ci_unit"]
 
 
 def score(trained, name, out, **options):
@@ -42,7 +43,9 @@ def test_the_row_has_the_keys_that_others_read(trained, scored):
     assert list(row) == KEYS
     assert row["checkpoint"].startswith("sft@60#")
     assert row["task"].startswith("manifest:test.jsonl#")
-    assert (row["decode"], row["normalizer"], row["utterances"]) == ("greedy", "basic@1", 20)
+    how = ("greedy", "basic@2", "mixed", "utterance")  # its rows state no language
+    assert (row["decode"], row["normalizer"], row["unit"], row["ci_unit"]) == how
+    assert row["utterances"] == 20
     words = sum(len(text.split()) for text in tones.texts(20, seed=1))
     assert row["ref_len"] == words
     wrong = row["sub"] + row["del"] + row["ins"]
@@ -62,12 +65,6 @@ def test_transcripts_carry_what_the_examples_say(trained, scored):
 
 
 def test_names_contexts_and_languages_have_figures_of_their_own():
-    class Says:
-        """A recogniser that says what it was told to."""
-
-        def decode(self, batch, method, tokens):
-            return [recognisers.Hypothesis(text, (), ()) for text in batch]
-
     def example(number, text, **more):
         return Row(f"u{number}", text=text, seconds=1.5, **more)
 
@@ -79,8 +76,8 @@ def test_names_contexts_and_languages_have_figures_of_their_own():
         example(2, "打开灯", language="zh"),
     ]
     said = ["call ann", "call ann", "打灯"]
-    setting = sweep.Setting("greedy", "basic@1", "mixed", 9)
-    row, utterances = sweep.evaluate(Says(), "c", "t", [(said, examples)], setting)
+    how = dict(unit="mixed", normalizer="basic@1")
+    row, utterances = says(examples, said, **how)
     assert row["error_rate"] == pytest.approx(100 * 2 / 7, abs=1e-4)
     assert {tag: found["error_rate"] for tag, found in row["by_language"].items()} == {
         "en": 25.0,
@@ -92,10 +89,103 @@ def test_names_contexts_and_languages_have_figures_of_their_own():
     english = row["by_language"]["en"]
     assert english["keywords"]["recall"] == 50.0 and english["context"]["leaking"] == 50.0
     assert "keywords" not in row["by_language"]["zh"] and "by_dialect" not in row
-    assert sweep.measure(utterances, setting).items() <= row.items()
+    assert sweep.measure(utterances, setting_of(**how).conventions).items() <= row.items()
     assert utterances[0]["keywords"] == ("Ann",) and utterances[0]["seconds"] == 1.5
-    alone, _ = sweep.evaluate(Says(), "c", "t", [(said[2:], examples[2:])], setting)
-    assert list(alone) == KEYS
+    alone, _ = says(examples[2:], said[2:], **how)
+    assert list(alone) == [*KEYS, "ci_reason"]
+    assert alone["ci_low"] is None and alone["ci_reason"] == "1 utterance: an interval needs 10"
+
+
+def says(examples, hypotheses, **how):
+    """The row and the utterances of a recogniser that says what it is told to."""
+
+    class Says:
+        def decode(self, batch, method, tokens):
+            return [recognisers.Hypothesis(text, (), ()) for text in batch]
+
+    return sweep.evaluate(Says(), "c", "t", [(hypotheses, examples)], setting_of(**how))
+
+
+def setting_of(**how):
+    own = config.Eval(
+        tasks=(), every=0, decode="greedy", normalizer="basic@2", unit="word", tokens=9
+    )
+    return sweep.setting(own, **how)
+
+
+def test_each_utterance_is_counted_by_its_language():
+    examples = [
+        Row("a", text="今天天气非常好啊", language="zh-x-sichuan"),
+        Row("b", text="Well-known: 1,000 words", language="en_NZ"),
+        Row("c", text="וְצ׳יפס", language="he"),
+        Row("d", text="3-4 días", language="es"),
+        Row("e", text="今天天气 非常好啊"),
+        Row("f", text="dobar dan", language="sr"),
+    ]
+    heard = ["今天天气非常好呀", "well known 1000 word", "וצ'יפס", "34 días", "今天天气", "dobar"]
+    row, _ = says(examples, heard)
+    assert (row["normalizer"], row["unit"]) == ("language", "language")
+    rates = {tag: found["error_rate"] for tag, found in row["by_language"].items()}
+    assert rates == {"zh-x-sichuan": 12.5, "en_NZ": 25.0, "he": 0, "es": 66.6667, "sr": 50.0}
+    assert (row["sub"], row["del"], row["ins"]) == (3, 3, 0)
+    assert row["ref_len"] == 8 + 4 + 1 + 3 + 2 + 2  # the counts are pooled
+    assert row["unstated"] == {"utterances": 2, "normalizer": "basic@2", "unit": "word"}
+    row, _ = says(examples[4:], heard[4:])
+    assert (row["normalizer"], row["unit"]) == ("basic@2", "word") and "unstated" not in row
+    row, _ = says(examples, heard, unit="mixed", normalizer="basic@1")
+    assert (row["normalizer"], row["unit"], row["ref_len"]) == (
+        "basic@1",
+        "mixed",
+        8 + 4 + 2 + 2 + 8 + 2,
+    )
+    assert "unstated" not in row
+    row, _ = says(examples, heard, unit="char")
+    assert (row["normalizer"], row["unit"]) == ("language", "char")
+
+
+@pytest.mark.parametrize("how", [dict(unit="words"), dict(normalizer="basik@1")])
+def test_names_of_conventions_are_checked(how):
+    with pytest.raises(ConfigError, match=r"Did you mean (word|basic@)"):
+        setting_of(**how)
+
+
+def test_intervals_respect_the_recordings_of_joined_strings(tmp_path):
+    """Twenty recordings, four of them always wrong, alone and joined: the same interval."""
+    rows = [
+        dict(id=f"u{n:03}", audio=f"{n}.wav", duration=0.5, text=text, speaker=f"s{n % 2}")
+        for n, text in enumerate(("one", "two", "three", "four") * 5)
+    ]
+    path = tmp_path / "m.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    single, found = f"manifest:{path}", {}
+    for spec in (single, f"{single}?join=3-6&seed=0"):
+        rows = index.fixed(sources.open_source(spec, "cache"))
+        heard = [
+            " ".join(
+                "x" if int(part.id[1:]) % 5 == 0 else part.text for part in row.parts or (row,)
+            )
+            for row in rows
+        ]
+        found[spec], _ = says(rows, heard)
+    (alone, joined), widths = found.values(), []
+    assert (alone["ci_unit"], joined["ci_unit"]) == ("utterance", "recording")
+    assert joined["utterances"] >= 500
+    for row in (alone, joined):
+        widths.append(row["ci_high"] - row["ci_low"])
+    for bound in ("ci_low", "ci_high"):
+        assert abs(alone[bound] - joined[bound]) < 0.2 * min(widths)
+
+
+def test_ten_speakers_are_what_is_drawn():
+    def row(speakers):
+        examples = [
+            Row(f"u{n}", text="a b", speaker=f"s{n % speakers}", language="en") for n in range(40)
+        ]
+        return says(examples, ["a x" if n % speakers == 0 else "a b" for n in range(40)])[0]
+
+    few, many = row(9), row(10)
+    assert (few["ci_unit"], many["ci_unit"]) == ("utterance", "speaker")
+    assert many["ci_high"] - many["ci_low"] > few["ci_high"] - few["ci_low"]
 
 
 def test_new_recordings_of_known_words_are_recognised(trained, scored, tmp_path):

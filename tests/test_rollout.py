@@ -16,8 +16,9 @@ from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.losses import mwer
 from seedasr_jax.parallel import sharding
+from seedasr_jax.text.conventions import Convention, Conventions
 from seedasr_jax.text.weighted import weighted_errors
-from seedasr_jax.train import build
+from seedasr_jax.train import build, rollout
 
 PARTS = ("encoder", "converter", "decoder")
 OPTIONS = dict(ce_weight=0.5, hypotheses=3, temperature=1.0, keyword_weight=3.0, unit="word")
@@ -78,6 +79,14 @@ def test_a_rollout_fills_hypotheses_and_their_errors(rolled):
             np.testing.assert_allclose(out.risk[row, n], wanted.rate, rtol=1e-6)
     for name in ("wave", "ids", "weight", "position"):
         assert getattr(out, name) is getattr(batch, name)
+
+
+def test_errors_are_counted_by_the_language_of_the_row():
+    risk = rollout.weighted_risk(Conventions(Convention("basic@2", "word")), 1.0)
+    said, heard = "今天天气非常好啊", "今天天气非常好呀"
+    rates = [risk(Row("a", text=said, language=tag), heard) for tag in ("zh", "yue", "", "sr")]
+    assert rates == [1 / 8, 1 / 8, 1.0, 1.0]
+    assert risk(Row("a", text="3-4", language="es"), "34") == 1.0
 
 
 def test_a_rollout_is_a_function_of_state_and_batch(rolled):

@@ -82,7 +82,7 @@ def test_empty_references():
     result = score(["a b", ""], ["a b", "c"])  # the insertion counts, the length does not
     assert (result.ref_len, result.insertions, result.error_rate) == (2, 1, 50.0)
     assert score([""], [""]).error_rate == 0.0
-    alone = score(["", ""], ["x y", ""])
+    alone = score([""] * 10, ["x y"] + [""] * 9)
     assert (alone.ref_len, alone.error_rate) == (0, 200.0)
     assert np.isfinite([alone.ci_low, alone.ci_high]).all()
 
@@ -136,9 +136,52 @@ def test_interval_covers_the_truth_about_95_times_in_100():
     assert 178 <= hits <= 199  # 95 % is 190, four standard deviations are 12
 
 
-def test_one_utterance_has_no_width():
-    result = score(["a b c d"], ["a b c x"])
-    assert (result.ci_low, result.error_rate, result.ci_high) == (25.0, 25.0, 25.0)
+def test_few_clusters_have_no_interval():
+    for number, there in ((module.FEWEST - 1, False), (module.FEWEST, True)):
+        found = score(["a b c d"] * number, ["a b c x"] * number)
+        assert (found.clusters, found.error_rate) == (number, 25.0)
+        assert (found.ci_low, found.ci_high) == ((25.0, 25.0) if there else (None, None))
+
+
+def test_each_utterance_may_have_its_own_unit():
+    found = score(["a b", "今天好"], ["a c", "今天"], unit=["word", "char"])
+    assert (found.ref_len, found.error_rate) == (5, 40.0)
+    with pytest.raises(ValueError, match="zip"):
+        score(["a"], ["a"], unit=["word", "char"])
+
+
+def test_errors_are_those_of_the_recordings_that_they_stand_in():
+    said = "a b c d e f"
+    stretches = [("x", 2), ("y", 0), ("z", 3), ("x", 1)]
+    for heard, wrong in [
+        ("a b c d e f", {}),
+        ("a c d e f", {"x": 1}),
+        ("a b c X e f", {"z": 1}),
+        ("a b X c d e f", {"x": 1}),  # between two: of the first
+        ("a b c d e X f", {"z": 1}),
+        ("X a b c d e f X", {"x": 2}),
+        ("", {"x": 3, "z": 3}),
+    ]:
+        edits, lengths = module._tally([said.split()], [heard.split()], [stretches])
+        assert dict(zip("xyz", edits.sum(1).tolist())) == {"x": 0, "y": 0, "z": 0} | wrong
+        assert lengths.tolist() == [3, 0, 3]
+    with pytest.raises(ValueError, match="do not cover 2 units"):
+        score(["a b"], ["a b"], clusters=[[("x", 1)]])
+
+
+def test_clusters_are_drawn_whole():
+    """Ten copies of each of 20 utterances tell no more than the 20 do."""
+    rng = random.Random(6)
+    pairs = [(_sentence(rng), _sentence(rng)) for _ in range(20)]
+    once = score(*zip(*pairs))
+    names = [[(f"{n:02}", len(said.split()))] for n, (said, _) in enumerate(pairs)]
+    shuffled = rng.sample(range(200), 200)
+    copies, clusters = zip(*((pairs[n % 20], names[n % 20]) for n in shuffled))
+    found = score(*zip(*copies), clusters=clusters)
+    assert (found.utterances, found.clusters) == (200, 20)
+    assert (found.ci_low, found.ci_high) == pytest.approx((once.ci_low, once.ci_high))
+    apart = score(*zip(*copies))
+    assert apart.ci_high - apart.ci_low < 0.5 * (once.ci_high - once.ci_low)
 
 
 def test_seed_decides_the_interval():
@@ -169,13 +212,15 @@ def test_a_difference_is_paired():
 
 def test_a_difference_equals_a_slow_loop():
     said, before, after = ["a b", "c", "d e f"], ["a", "c c", "d e f"], ["a b", "x", "f"]
-    lengths, more = np.array([2, 1, 3]), np.array([0 - 1, 1 - 1, 2 - 0])
+    lengths, more = np.array([2, 1, 3] * 4), np.array([0 - 1, 1 - 1, 2 - 0] * 4)
     rng = np.random.Generator(np.random.Philox(4))
-    drawn = rng.integers(3, size=(200, 3))
+    drawn = rng.integers(12, size=(200, 12))
     rates = [100 * more[d].sum() / lengths[d].sum() for d in drawn]
-    found = module.difference(said, before, after, resamples=200, seed=4)
+    found = module.difference(said * 4, before * 4, after * 4, resamples=200, seed=4)
     assert found.difference == pytest.approx(100 / 6)
     assert (found.ci_low, found.ci_high) == pytest.approx(tuple(np.percentile(rates, (2.5, 97.5))))
+    few = module.difference(said, before, after)
+    assert few.difference == found.difference and few.ci_low is few.ci_high is None
 
 
 def test_iterators_are_taken():

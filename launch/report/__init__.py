@@ -55,11 +55,12 @@ def write(out: pathlib.Path) -> pathlib.Path:
 
 RATES = (
     "Percent of words, of characters for Chinese, on voices and sentences never heard, with 95 %"
-    " bootstrap intervals over utterances. All is spoken by a synthesiser: real speech is harder."
+    " bootstrap intervals over speakers, or over utterances where few speakers are known. All is"
+    " spoken by a synthesiser: real speech is harder."
 )
 CLOCK = " `{}` was told by the synthesiser's clock when each sound begins: no recording says it."
 RL = (
-    "Paired bootstrap over utterances: the stage `rl` against `context_sft`, from which it starts,"
+    "Paired bootstrap: the stage `rl` against `context_sft`, from which it starts,"
     " in points of error rate; below 0 is better."
 )
 PROBE = "Error rate of a CTC head on each layer of the frozen encoder, on the development part."
@@ -117,7 +118,7 @@ def _rates(stages) -> str:
             rate, interval = rate.get(key), (interval or {}).get(key)
             if rate is None:
                 return ""
-        if not interval:
+        if not interval or None in interval:
             return number(rate)
         return f"{number(rate)}<small>{number(interval[0])} to {number(interval[1])}</small>"
 
@@ -175,6 +176,8 @@ def _rl(stages) -> str:
 
 def _interval(ci):
     low, high = ci
+    if low is None:
+        return "none", "too few for one"
     verdict = "fewer errors" if high < 0 else "more errors" if low > 0 else "no difference shown"
     return f"{low:+.2f} to {high:+.2f}", verdict
 

@@ -325,8 +325,8 @@ class Eval:
     tasks: tuple[str, ...]
     every: int = at_least(0)  # steps; 0: at the end only
     decode: str  # a name of decode/methods.py: ctc, greedy, beam4, beam4,alpha=0.5
-    normalizer: str
-    unit: str = one_of("word", "char", "mixed")
+    normalizer: str  # of utterances that state no language: text/languages.py has those of others
+    unit: str = one_of("word", "char", "mixed")  # likewise
     tokens: int = at_least(1)  # at most, decoded
 
 

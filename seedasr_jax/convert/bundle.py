@@ -16,6 +16,7 @@ from seedasr_jax.checkpoint import Checkpoint, opened
 from seedasr_jax.convert import safetensors
 from seedasr_jax.decode import recogniser
 from seedasr_jax.errors import UserError
+from seedasr_jax.text import score
 from seedasr_jax.text.vocab import open_vocabulary
 
 _UNKNOWN = "not stated"
@@ -136,7 +137,7 @@ def _card(bundle, results, licences) -> str:
             row["decode"],
             row["utterances"],
             f"{row['error_rate']:.2f}",
-            f"{row['ci_low']:.2f} to {row['ci_high']:.2f}",
+            score.interval(row),
         )
         for row in results
     ]

@@ -4,17 +4,20 @@ from collections.abc import Iterable
 import dataclasses
 import pathlib
 
+from seedasr_jax import config
 from seedasr_jax import workdir as disk
 from seedasr_jax.batch import Batch
 from seedasr_jax.decode.recogniser import Recogniser
-from seedasr_jax.text import normalize, prompts, score, weighted
+from seedasr_jax.text import prompts, score, weighted
+from seedasr_jax.text.conventions import BY_LANGUAGE, Convention, Conventions
 
 # What an example says about itself, and stays with its transcript.
 ABOUT = (
     *("id", "seconds", "language", "dialect", "domain", "speaker"),
     *("context", "context_kind", "keywords", "siblings"),
 )
-CELL = ("checkpoint", "task", "decode", "normalizer")  # keys of a row that say what it measures
+# Keys of a row that say what it measures.
+CELL = ("checkpoint", "task", "decode", "normalizer", "unit")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,20 +25,25 @@ class Setting:
     """How to decode and to score."""
 
     decode: str  # a name of decode/methods.py
-    normalizer: str
-    unit: str  # word, char or mixed
+    conventions: Conventions  # what is counted, by language
     tokens: int  # at most
 
 
-def check(recogniser: Recogniser, setting: Setting):
-    """Fails early where `evaluate` would fail late.
+def setting(how: config.Eval, decode="", normalizer="", unit="") -> Setting:
+    """How a stage is scored: by language, and as `how` says where none is stated.
+
+    Args:
+        how: of the stage.
+        decode: instead of its own.
+        normalizer, unit: for all utterances, whatever their language.
 
     Raises:
-        ConfigError: a decoding that the model cannot do, or an unknown normaliser or unit.
+        ConfigError: an unknown normaliser or unit.
     """
-    recogniser.check(setting.decode)
-    normalize.normalize(setting.normalizer, "")
-    score.units("", setting.unit)
+    conventions = Conventions(
+        Convention(how.normalizer, how.unit), normalizer or BY_LANGUAGE, unit or BY_LANGUAGE
+    )
+    return Setting(decode or how.decode, conventions, how.tokens)
 
 
 def evaluate(
@@ -65,71 +73,126 @@ def evaluate(
         for example, hypothesis in zip(examples, hypotheses, strict=True):
             if example is not None:
                 about = {key: getattr(example, key) for key in ABOUT}
+                parts = [[part.id, part.text] for part in example.parts]
                 said = {"reference": example.text, "hypothesis": hypothesis.text}
-                utterances.append(about | said)
-    cell = dict(zip(CELL, (checkpoint, task, setting.decode, setting.normalizer)))
-    row = cell | measure(utterances, setting)
+                utterances.append(about | {"parts": parts} | said)
+    languages = [utterance["language"] for utterance in utterances]
+    used = setting.conventions.used(languages)
+    cell = dict(zip(CELL, (checkpoint, task, setting.decode, *used), strict=True))
+    row = cell | measure(utterances, setting.conventions)
+    if BY_LANGUAGE in used and (undecided := setting.conventions.undecided(languages)):
+        taken = dataclasses.asdict(setting.conventions.of(""))
+        row["unstated"] = {"utterances": len(undecided)} | taken
     for key in ("language", "dialect"):
         tags = sorted({utterance[key] for utterance in utterances} - {""})
         if len(tags) > 1:
             row[f"by_{key}"] = {
-                tag: measure([u for u in utterances if u[key] == tag], setting) for tag in tags
+                tag: measure([u for u in utterances if u[key] == tag], setting.conventions)
+                for tag in tags
             }
     return row, utterances
 
 
-def measure(utterances: list[dict], setting: Setting) -> dict:
+def measure(utterances: list[dict], conventions: Conventions) -> dict:
     """The figures of utterances as `evaluate` returns them.
 
     Counts and error rate. Where they name `keywords`, how those came through; where they have a
     `context`, how often a name was written that was told but not said; where they have `siblings`,
     how often one of those was written that was not said.
     """
-    return _count(utterances, setting) | _names(utterances, setting)
+    compared = compare(utterances, conventions)
+    return _count(compared) | _names(utterances, compared, conventions)
 
 
-def _clean(utterances, setting):
-    """References and hypotheses, normalised."""
-    return [
-        [normalize.normalize(setting.normalizer, utterance[key]) for utterance in utterances]
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    """N utterances as they are compared: normalised, and what `score.score` wants to know."""
+
+    references: list[str]
+    hypotheses: list[str]
+    units: list[str]
+    clusters: list[list[tuple]]
+    cluster: str  # what one is: speaker, recording or utterance
+
+    @property
+    def texts(self):
+        """What all counts begin with."""
+        return self.references, self.hypotheses
+
+
+def compare(utterances: list[dict], conventions: Conventions) -> Compared:
+    """Each utterance by the convention of its language.
+
+    Clusters are speakers where enough are known, and an utterance of none is one by itself; else
+    recordings where utterances are joined of them; else utterances.
+    """
+    own = [conventions.of(utterance["language"]) for utterance in utterances]
+    references, hypotheses = (
+        [by.clean(utterance[key]) for by, utterance in zip(own, utterances)]
         for key in ("reference", "hypothesis")
-    ]
+    )
+    if len({u["speaker"] for u in utterances} - {""}) >= score.FEWEST:
+        cluster = "speaker"
+    else:
+        cluster = "recording" if any(u["parts"] for u in utterances) else "utterance"
+    clusters = [_stretches(u, by, cluster == "speaker") for u, by in zip(utterances, own)]
+    return Compared(references, hypotheses, [by.unit for by in own], clusters, cluster)
 
 
-def _count(utterances, setting) -> dict:
-    result = score.score(*_clean(utterances, setting), unit=setting.unit)
-    return {
-        "utterances": result.utterances,
-        "ref_len": result.ref_len,
-        "sub": result.substitutions,
-        "del": result.deletions,
-        "ins": result.insertions,
-        "error_rate": round(result.error_rate, 4),
-        "ci_low": round(result.ci_low, 4),
-        "ci_high": round(result.ci_high, 4),
+def _stretches(utterance, convention, by_speaker):
+    """(cluster, reference units) of an utterance: of each of its recordings, or of its speaker."""
+    length = len(convention.units(utterance["reference"]))
+    if by_speaker and utterance["speaker"]:
+        return [(("speaker", utterance["speaker"]), length)]
+    parts = utterance["parts"] or [[utterance["id"], ""]]
+    texts = [text for _, text in parts]
+    ends = [len(convention.units(" ".join(texts[:n]))) for n in range(len(parts))] + [length]
+    return [(("id", part), end - start) for (part, _), start, end in zip(parts, ends, ends[1:])]
+
+
+def _count(compared: Compared) -> dict:
+    found = score.score(*compared.texts, unit=compared.units, clusters=compared.clusters)
+    figures = {
+        "utterances": found.utterances,
+        "ref_len": found.ref_len,
+        "sub": found.substitutions,
+        "del": found.deletions,
+        "ins": found.insertions,
+        "error_rate": round(found.error_rate, 4),
+        "ci_low": rounded(found.ci_low),
+        "ci_high": rounded(found.ci_high),
+        "ci_unit": compared.cluster,
     }
+    if found.ci_low is None:
+        number = f"{found.clusters} {compared.cluster}{'s' * (found.clusters > 1)}"
+        figures["ci_reason"] = f"{number}: an interval needs {score.FEWEST}"
+    return figures
 
 
-def _names(utterances, setting) -> dict:
+def rounded(bound: float | None) -> float | None:
+    """A bound of an interval as results have it; None where there is none."""
+    return None if bound is None else round(bound, 4)
+
+
+def _names(utterances, compared, conventions) -> dict:
     """What only some tasks have."""
 
-    def phrases(listed):
-        clean = (normalize.normalize(setting.normalizer, phrase) for phrase in listed)
-        return [phrase for phrase in clean if phrase]
+    def phrases(lists):
+        own = (conventions.of(utterance["language"]) for utterance in utterances)
+        return [[by.clean(phrase) for phrase in listed] for by, listed in zip(own, lists)]
 
     def written(lists):
-        found = weighted.leaks(*texts, [phrases(listed) for listed in lists], unit=setting.unit)
+        found = weighted.leaks(*compared.texts, phrases(lists), unit=compared.units)
         return {"insertions": found.insertions, "leaking": round(found.rate, 4)}
 
-    more, texts = {}, _clean(utterances, setting)
+    more = {}
     if any(utterance["keywords"] for utterance in utterances):
-        named = [phrases(utterance["keywords"]) for utterance in utterances]
-        found = weighted.keywords(*texts, named, unit=setting.unit)
+        named = phrases(utterance["keywords"] for utterance in utterances)
+        found = weighted.keywords(*compared.texts, named, unit=compared.units)
         names = ("recall", "loose_recall", "precision", "f1")
         more["keywords"] = {name: round(getattr(found, name), 4) for name in names}
     if any(utterance["context"] for utterance in utterances):
-        told = (utterance["context"] for utterance in utterances)
-        more["context"] = written(text.split(prompts.SEPARATOR.strip()) for text in told)
+        more["context"] = written(prompts.split(utterance["context"]) for utterance in utterances)
     if any(utterance["siblings"] for utterance in utterances):
         more["siblings"] = written(utterance["siblings"] for utterance in utterances)
     return more
@@ -153,7 +216,7 @@ def table(rows: list[dict]) -> str:
             row["decode"],
             str(row["utterances"]),
             f"{row['error_rate']:.2f}",
-            f"{row['ci_low']:.2f} to {row['ci_high']:.2f}",
+            score.interval(row),
         )
         for row in rows
     ]

@@ -3,10 +3,17 @@
 Error rate = (substitutions + deletions + insertions) / reference units, in percent, over a whole
 set (never the mean of utterances). Texts come in normalised.
 
-Dims: N utterances, R resamples.
+An interval holds what would vary in another set of the same kind. Utterances that share a speaker
+or a recording are no independent draws: what is resampled are clusters, and a cluster's errors are
+drawn together, wherever they stand.
+
+Dims: N utterances, G clusters, R resamples.
 """
 
+import bisect
+from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
+import itertools
 import re
 
 import numpy as np
@@ -22,12 +29,17 @@ _SPLITTERS = {
     "mixed": _MIXED.findall,
 }
 UNITS = tuple(_SPLITTERS)
+FEWEST = 10  # clusters that an interval needs: of fewer, resamples say little
+_KINDS = ("replace", "delete", "insert")
 _DRAWS_AT_ONCE = 1 << 22  # indices of one bootstrap block: 32 MiB however large the set
 
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """Errors of a set of utterances; rates in percent, the interval holds 95 %."""
+    """Errors of a set of utterances; rates in percent.
+
+    The interval holds 95 %; None: of fewer than FEWEST clusters there is none.
+    """
 
     utterances: int
     ref_len: int
@@ -35,8 +47,9 @@ class Score:
     deletions: int
     insertions: int
     error_rate: float
-    ci_low: float
-    ci_high: float
+    clusters: int
+    ci_low: float | None
+    ci_high: float | None
 
 
 def units(text: str, unit: str) -> list[str]:
@@ -59,17 +72,54 @@ def units(text: str, unit: str) -> list[str]:
     return _SPLITTERS[unit](text)
 
 
+def split(texts: Iterable[str], unit: str | Sequence[str]) -> list[list[str]]:
+    """`units` of N texts, of one unit or of one for each."""
+    if isinstance(unit, str):
+        return [units(text, unit) for text in texts]
+    return [units(text, own) for text, own in zip(texts, unit, strict=True)]
+
+
 def counts(reference_units, hypothesis_units) -> tuple[int, int, int]:
     """Returns (substitutions, deletions, insertions) of one shortest alignment.
 
     Their sum is the edit distance. Several alignments can be shortest ("a b" against "b a"): the
     one taken is RapidFuzz's, which jiwer reports too.
     """
-    tags = [edit.tag for edit in Levenshtein.editops(reference_units, hypothesis_units)]
-    return tags.count("replace"), tags.count("delete"), tags.count("insert")
+    ((_, found),) = _edits(reference_units, hypothesis_units, [("", len(reference_units))])
+    return tuple(found)
 
 
-def score(references, hypotheses, *, unit="word", resamples=1000, seed=0) -> Score:
+def _edits(said, heard, stretches):
+    """(cluster, [substitutions, deletions, insertions]) of each stretch of a reference.
+
+    An insertion between two stretches counts for the first.
+    """
+    ends = list(itertools.accumulate(length for _, length in stretches))
+    found = [(name, [0, 0, 0]) for name, _ in stretches]
+    for edit in Levenshtein.editops(said, heard):
+        side = bisect.bisect_left if edit.tag == "insert" else bisect.bisect_right
+        found[side(ends, edit.src_pos)][1][_KINDS.index(edit.tag)] += 1
+    return found
+
+
+def _tally(references, hypotheses, clusters):
+    """[G 3] edits and [G] reference units by cluster, in the order of their names."""
+    if clusters is None:
+        clusters = [[(n, len(said))] for n, said in enumerate(references)]
+    names = sorted({name for stretches in clusters for name, _ in stretches})
+    place = {name: g for g, name in enumerate(names)}
+    edits, lengths = np.zeros((len(names), 3), np.int64), np.zeros(len(names), np.int64)
+    for said, heard, stretches in zip(references, hypotheses, clusters, strict=True):
+        if sum(length for _, length in stretches) != len(said):
+            raise ValueError(f"clusters {stretches} do not cover {len(said)} units")
+        for name, length in stretches:
+            lengths[place[name]] += length
+        for name, found in _edits(said, heard, stretches):
+            edits[place[name]] += found
+    return edits, lengths
+
+
+def score(references, hypotheses, *, unit="word", clusters=None, resamples=1000, seed=0) -> Score:
     """Scores hypotheses against references, utterance by utterance.
 
     A set whose references are all empty counts as one unit long: no errors give 0, each inserted
@@ -78,32 +128,33 @@ def score(references, hypotheses, *, unit="word", resamples=1000, seed=0) -> Sco
     Args:
         references: N normalised texts.
         hypotheses: N normalised texts in the same order.
-        unit: see `units`.
-        resamples: R, bootstrap draws of N utterances with replacement.
+        unit: see `units`; one, or N.
+        clusters: N lists of (name, reference units): what each utterance consists of, in order, by
+            the speaker or the recording that it belongs to. None: each utterance by itself.
+        resamples: R, bootstrap draws of G clusters with replacement.
         seed: of the draws; equal seeds give equal intervals on every machine.
 
     Raises:
         errors.DataError: there is no utterance.
-        ValueError: the two differ in number, or `resamples` is below 1.
+        ValueError: the lists differ in number, or `resamples` is below 1.
     """
     references, hypotheses = list(references), list(hypotheses)
     if len(references) != len(hypotheses):
         raise ValueError(f"{len(references)} references but {len(hypotheses)} hypotheses")
     if not references:
         raise errors.DataError("nothing to score: expected at least one utterance, found none")
-    pairs = [(units(r, unit), units(h, unit)) for r, h in zip(references, hypotheses)]
-    edits = np.array([counts(r, h) for r, h in pairs], np.int64)  # [N 3]
-    lengths = np.array([len(r) for r, _ in pairs], np.int64)  # [N]
+    edits, lengths = _tally(split(references, unit), split(hypotheses, unit), clusters)
     wrong = edits.sum(1)
     low, high = _bootstrap(wrong, lengths, resamples, seed)
     substitutions, deletions, insertions = edits.sum(0).tolist()
     return Score(
-        utterances=len(pairs),
+        utterances=len(references),
         ref_len=int(lengths.sum()),
         substitutions=substitutions,
         deletions=deletions,
         insertions=insertions,
         error_rate=float(_rate(wrong.sum(), lengths.sum())),
+        clusters=len(lengths),
         ci_low=low,
         ci_high=high,
     )
@@ -111,53 +162,58 @@ def score(references, hypotheses, *, unit="word", resamples=1000, seed=0) -> Sco
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """How an error rate changed on the same utterances, in points; the interval holds 95 %."""
+    """How an error rate changed on the same utterances, in points; interval as in Score."""
 
     difference: float  # below 0: fewer errors after
-    ci_low: float
-    ci_high: float
+    ci_low: float | None
+    ci_high: float | None
 
 
-def difference(references, before, after, *, unit="word", resamples=1000, seed=0) -> Difference:
-    """Error rate of `after` less that of `before`: paired bootstrap over utterances.
+def difference(
+    references, before, after, *, unit="word", clusters=None, resamples=1000, seed=0
+) -> Difference:
+    """Error rate of `after` less that of `before`: paired bootstrap over clusters.
 
     Args:
         references, before, after: N normalised texts each, in the same order.
-        unit: see `units`.
-        resamples: R.
-        seed: of the draws.
+        unit, clusters, resamples, seed: see `score`.
 
     Raises:
         errors.DataError: there is no utterance.
         ValueError: they differ in number.
     """
-    references = [units(text, unit) for text in references]
+    references = split(references, unit)
     if not references:
         raise errors.DataError("nothing to compare: expected at least one utterance, found none")
-
-    def edits(texts):
-        pairs = zip(references, texts, strict=True)
-        return np.array([Levenshtein.distance(r, units(h, unit)) for r, h in pairs], np.int64)
-
-    more = edits(after) - edits(before)  # [N]
-    lengths = np.array([len(r) for r in references], np.int64)
+    then, lengths = _tally(references, split(before, unit), clusters)
+    now, _ = _tally(references, split(after, unit), clusters)
+    more = (now - then).sum(1)
     low, high = _bootstrap(more, lengths, resamples, seed)
     return Difference(float(_rate(more.sum(), lengths.sum())), low, high)
+
+
+def interval(row: Mapping, digits: int = 2) -> str:
+    """The interval of a row of results for a person."""
+    if row["ci_low"] is None:
+        return "none"
+    return f"{row['ci_low']:.{digits}f} to {row['ci_high']:.{digits}f}"
 
 
 def _rate(wrong, length):
     return 100.0 * wrong / np.maximum(length, 1)
 
 
-def _bootstrap(wrong, lengths, resamples, seed) -> tuple[float, float]:
-    """[N] errors, [N] lengths -> the 2.5 and 97.5 percentiles of the rate over R resamples."""
+def _bootstrap(wrong, lengths, resamples, seed) -> tuple[float | None, float | None]:
+    """[G] errors, [G] lengths -> the 2.5 and 97.5 percentiles of the rate over R resamples."""
     if resamples < 1:
         raise ValueError(f"resamples must be at least 1, found {resamples}")
-    rng = np.random.Generator(np.random.Philox(seed))
     size, rates, left = len(wrong), [], resamples
+    if size < FEWEST:
+        return None, None
+    rng = np.random.Generator(np.random.Philox(seed))
     while left:
         block = min(left, max(1, _DRAWS_AT_ONCE // size))
-        drawn = rng.integers(size, size=(block, size))  # [R N]; blocks do not change the draws
+        drawn = rng.integers(size, size=(block, size))  # [R G]; blocks do not change the draws
         rates.append(_rate(wrong[drawn].sum(1), lengths[drawn].sum(1)))
         left -= block
     low, high = np.percentile(np.concatenate(rates), (2.5, 97.5))

@@ -10,7 +10,7 @@ import dataclasses
 
 from rapidfuzz.distance import Levenshtein
 
-from seedasr_jax.text.score import units
+from seedasr_jax.text.score import split, units
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,16 +99,15 @@ def keywords(references, hypotheses, phrases, *, unit) -> Keywords:
     Args:
         references, hypotheses: N texts each.
         phrases: N lists of phrases, those that matter in each utterance.
-        unit: word, char or mixed.
+        unit: word, char or mixed; one, or N.
 
     Raises:
         ValueError: they differ in number.
     """
     total = [0, 0, 0, 0]
-    for reference, hypothesis, listed in zip(references, hypotheses, phrases, strict=True):
-        said, heard = units(reference, unit), units(hypothesis, unit)
+    for said, heard, listed in _each(references, hypotheses, phrases, unit):
         place = _aligned(said, heard)
-        for phrase in _phrases(listed, unit):
+        for phrase in listed:
             there, ours = _occurrences(said, phrase), _occurrences(heard, phrase)
             found = sum(_whole(place[i : i + len(phrase)]) for i in there)
             counts = (len(there), len(ours), found, min(len(there), len(ours)))
@@ -139,26 +138,26 @@ def leaks(references, hypotheses, contexts, *, unit) -> Leaks:
     Args:
         references, hypotheses: N texts each.
         contexts: N lists of phrases, what the recogniser was told.
-        unit: word, char or mixed.
+        unit: word, char or mixed; one, or N.
 
     Raises:
         ValueError: they differ in number.
     """
     counts = []
-    for reference, hypothesis, listed in zip(references, hypotheses, contexts, strict=True):
-        said, heard = units(reference, unit), units(hypothesis, unit)
-        more = [
-            len(_occurrences(heard, phrase)) - len(_occurrences(said, phrase))
-            for phrase in _phrases(listed, unit)
-        ]
+    for said, heard, listed in _each(references, hypotheses, contexts, unit):
+        more = [len(_occurrences(heard, name)) - len(_occurrences(said, name)) for name in listed]
         counts.append(sum(max(0, n) for n in more))
     return Leaks(len(counts), sum(n > 0 for n in counts), sum(counts))
 
 
-def _phrases(listed, unit) -> list[list[str]]:
-    """As units, each once, empty ones left out."""
-    split = dict.fromkeys(tuple(units(phrase, unit)) for phrase in listed)
-    return [list(phrase) for phrase in split if phrase]
+def _each(references, hypotheses, lists, unit):
+    """N times reference, hypothesis and phrases in units, each phrase once, empty ones left out."""
+    lists = list(lists)
+    each = [unit] * len(lists) if isinstance(unit, str) else unit
+    texts = split(references, each), split(hypotheses, each)
+    for said, heard, listed, own in zip(*texts, lists, each, strict=True):
+        once = dict.fromkeys(tuple(units(phrase, own)) for phrase in listed)
+        yield said, heard, [list(phrase) for phrase in once if phrase]
 
 
 def _occurrences(said, phrase) -> list[int]:

@@ -7,7 +7,6 @@ Dims: B batch, N hypotheses, L tokens.
 
 from collections.abc import Callable, Sequence
 import dataclasses
-import functools
 from typing import Any
 
 from flax import nnx
@@ -16,7 +15,7 @@ import numpy as np
 from seedasr_jax.batch import Batch
 from seedasr_jax.decode import program, search
 from seedasr_jax.parallel import sharding
-from seedasr_jax.text.normalize import normalize
+from seedasr_jax.text.conventions import Conventions
 from seedasr_jax.text.weighted import weighted_errors
 from seedasr_jax.train.state import TrainState
 
@@ -76,21 +75,21 @@ class Rollout:
         return dataclasses.replace(batch, hyp=hyp, hyp_length=length, risk=risk)
 
 
-def weighted_risk(normalizer: str, unit: str, keyword_weight: float):
+def weighted_risk(conventions: Conventions, keyword_weight: float):
     """A risk: weighted errors per unit of the reference (text/weighted.py).
 
-    Of a row it reads `text`, `keywords` and `context`; all goes through the normaliser.
+    Of a row it reads `text`, `keywords`, `context` and `language`, whose convention all follows.
     """
-    clean = functools.partial(normalize, normalizer)
 
     def risk(row, hypothesis: str) -> float:
+        own = conventions.of(row.language)
         found = weighted_errors(
-            clean(row.text),
-            clean(hypothesis),
-            keywords=[clean(word) for word in row.keywords],
-            context=[clean(row.context)],
+            own.clean(row.text),
+            own.clean(hypothesis),
+            keywords=[own.clean(word) for word in row.keywords],
+            context=[own.clean(row.context)],
             weight=keyword_weight,
-            unit=unit,
+            unit=own.unit,
         )
         return found.rate
 

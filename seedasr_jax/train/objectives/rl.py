@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from seedasr_jax import config, shapes
 from seedasr_jax.losses import mwer
 from seedasr_jax.models import acllm
+from seedasr_jax.text.conventions import Convention, Conventions
 from seedasr_jax.train import rollout
 from seedasr_jax.train.objectives.registry import register
 from seedasr_jax.train.objectives.shared import ROLLOUT, Hearing, count, with_routers
@@ -32,7 +33,8 @@ class Rl(Hearing):
 
         `ce_weight`: of the cross-entropy; `hypotheses`: N; `temperature`: they are sampled at it,
         0: the N best of a beam; `keyword_weight`: of an error in a keyword, 1: as any other;
-        `unit`: what errors are counted in.
+        `unit`: what errors are counted in where a row states no language; its normaliser then is
+        `data.normalizer`.
         """
 
         ce_weight: float = config.at_least(0)
@@ -50,9 +52,8 @@ class Rl(Hearing):
     def rollout(self, graphdef, mesh, vocab):
         """(state, Batch, rows) -> the Batch with hypotheses."""
         options = self.options
-        risk = rollout.weighted_risk(
-            self.stage.data.normalizer, options.unit, options.keyword_weight
-        )
+        conventions = Conventions(Convention(self.stage.data.normalizer, options.unit))
+        risk = rollout.weighted_risk(conventions, options.keyword_weight)
         return rollout.Rollout(
             graphdef,
             mesh,
