@@ -134,7 +134,7 @@ def _stages(out, stages, found) -> dict:
                 "keyword_recall_before": told["right_3"]["recall"],
                 "keyword_recall_after": made["rl"]["context"]["right_3"]["recall"],
                 "paired": summary.paired(
-                    found["context_sft"], found["rl"], sweep.setting(stages["rl"].eval)
+                    found["context_sft"], found["rl"], _conventions(stages["rl"])
                 ),
             }
     return made

@@ -10,9 +10,10 @@ from seedasr_jax.data_pipelines import sources
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.evaluate import sweep, transcribe
 from seedasr_jax.launch import evaluate, export, quickstart, recipes, run
+from seedasr_jax.text.conventions import Convention, Conventions
 
 NAMES = ("ann", "bob", "eve", "joe", "kim", "lea")
-SETTING = sweep.Setting("greedy", "basic@1", "mixed", 9)
+SETTING = sweep.Setting("greedy", Conventions(Convention("basic@2", "mixed")), 9)
 
 
 def manifests(folder):
