@@ -7,10 +7,10 @@ import collections
 import collections.abc
 import dataclasses
 import hashlib
+import os
 import pathlib
 
 import numpy as np
-import soundfile
 
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import contexts, manifest, spec
@@ -82,17 +82,17 @@ def texts(names, data_folder, normalizer: str) -> collections.abc.Iterator[str]:
 
 
 def measured(row: Row) -> Row:
-    """The row with its seconds, from the file's header where the manifest does not say them.
+    """The row with its seconds, those of the file where the manifest does not say them.
 
-    They stay 0 where the file cannot be opened: such a row is bad when its turn comes.
+    They stay 0 where the file cannot be read: such a row is bad when its turn comes.
     """
     if row.seconds or not row.audio:
         return row
     try:
-        info = soundfile.info(row.audio)
-    except soundfile.LibsndfileError:
+        seconds = files.seconds(row.audio)
+    except DataError:
         return row
-    return dataclasses.replace(row, seconds=max(info.frames / info.samplerate - row.offset, 0.0))
+    return dataclasses.replace(row, seconds=max(seconds - row.offset, 0.0))
 
 
 def samples(row: Row) -> int:
@@ -106,7 +106,12 @@ def recording(row: Row, cache: files.WaveCache) -> np.ndarray:
     Raises:
         DataError: the audio is missing, damaged or shorter than the row says.
     """
-    return cache.read(row.audio, row.offset, row.seconds or None)
+    try:
+        return cache.read(row.audio, row.offset, row.seconds or None)
+    except DataError as error:
+        if os.path.exists(row.audio):
+            raise
+        raise DataError(f"{error}; paths are relative to the manifest's folder") from error
 
 
 def joined(waves, pauses) -> np.ndarray:

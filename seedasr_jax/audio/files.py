@@ -4,6 +4,7 @@ Dims: S samples, C channels.
 """
 
 import collections
+import contextlib
 import os
 import pathlib
 import threading
@@ -13,19 +14,26 @@ import soundfile
 import soxr
 
 from seedasr_jax import errors
+from seedasr_jax.audio import containers, paths
 
 RATE = 16_000  # Hz, of every wave that the models hear
-SLACK_SECONDS = (
-    0.02  # manifests round their durations: a file may end this much before its row says
-)
+LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000  # Hz, of any recording
+# Manifests round their durations, to frames of MPEG audio for one (26 to 72 ms): a file may end so
+# much before its row says.
+SLACK_SECONDS = 0.1
 _FULL_SCALE = 32_768  # int16 of 1.0
+_QUIET, _OVER = 0.01, 2.0  # -40 dB and +6 dB of full scale
+_CLIPPED = 0.05  # of what is louder than _QUIET, as much may be louder than _OVER: peaks, glitches
+_CANCELLED = 0.05  # power of averaged channels, by that of the loudest
+_BLOCK = 1 << 20  # frames decoded at a time: more than most utterances have
 
 
-def read(path, *, offset: float = 0.0, duration: float | None = None) -> np.ndarray:
+def read(source, *, offset: float = 0.0, duration: float | None = None) -> np.ndarray:
     """Reads a file, or a stretch of it, without decoding the rest.
 
     Args:
-        path: anything that libsndfile opens (WAV, FLAC, Ogg, Opus, MP3, ...).
+        source: path of anything that libsndfile opens (WAV, FLAC, Ogg, Opus, MP3, ...), or such a
+            file, open in binary.
         offset: seconds to skip.
         duration: seconds to read; None for all that is left.
 
@@ -33,52 +41,122 @@ def read(path, *, offset: float = 0.0, duration: float | None = None) -> np.ndar
         [S] int16 at RATE, channels averaged. A 16-bit mono file at RATE comes back bit by bit.
 
     Raises:
-        DataError: names the file and says what is wrong: missing, not audio, damaged, empty, or
-            shorter than asked for by more than SLACK_SECONDS.
+        DataError: names the file and says what is wrong: missing, not audio, damaged, cut off,
+            empty, or shorter than asked for by more than SLACK_SECONDS.
     """
-    path = pathlib.Path(path)
     if not (0 <= offset < float("inf") and (duration is None or 0 < duration < float("inf"))):
         raise errors.DataError(
-            f"{path}: expected offset >= 0 s and duration > 0 s, found {offset} and {duration}"
+            f"{source}: expected offset >= 0 s and duration > 0 s, found {offset} and {duration}"
         )
-    if not os.path.isfile(path):  # pathlib's own raises on a name that is too long
-        raise errors.DataError(
-            f"{path}: no such audio file; is the manifest's path relative to it?"
-        )
-    if path.suffix.lower() == ".raw":
-        raise errors.DataError(f"{path}: headerless audio; convert it to WAV or FLAC")
+    with _opened(source) as (name, sound):
+        return _stretch(name, sound, offset, duration)
+
+
+def seconds(source) -> float:
+    """Length of a file: what its container states where that can be relied on, else decoded.
+
+    Raises:
+        DataError: as `read`.
+    """
+    with _opened(source) as (name, sound):
+        if sound.fault:
+            raise errors.DataError(f"{name}: {sound.fault}")
+        frames = sound.frames
+        if frames is None:
+            frames = sum(map(len, sound.blocks(_BLOCK, "int16")))
+        return frames / sound.file.samplerate
+
+
+@contextlib.contextmanager
+def _opened(source):
+    """Yields the name of a file, for messages, and its containers.Sound; see `read`."""
+    if isinstance(source, str | os.PathLike):
+        name = source = paths.found(source)
+        if name.lower().endswith(".raw"):
+            raise errors.DataError(f"{name}: headerless audio; convert it to WAV or FLAC")
+    else:
+        name = getattr(source, "name", "audio")
     try:
-        with soundfile.SoundFile(path) as file:
-            return _read_open(path, file, offset, duration)
-    except (soundfile.LibsndfileError, MemoryError) as error:  # memory: a length that is a lie
-        raise errors.DataError(f"{path}: not a readable audio file: {error}") from error
+        with containers.opened(source, name) as sound:
+            if fault := rate_fault(sound.file.samplerate):
+                raise errors.DataError(f"{name}: {fault}")
+            yield name, sound
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise errors.DataError(f"{name}: damaged or unreadable: {error}") from error
 
 
-def _read_open(path, file, offset, duration):
-    rate, start = file.samplerate, round(offset * file.samplerate)
-    left = max(file.frames - start, 0)
-    wanted = left if duration is None else max(round(duration * rate), 1)
-    if not left or wanted - left > SLACK_SECONDS * rate:
+def _stretch(name, sound, offset, duration):
+    rate, start = sound.file.samplerate, round(offset * sound.file.samplerate)
+    stated = sound.frames
+    wanted = None if duration is None else max(round(duration * rate), 1)
+    left = None if stated is None else max(stated - start, 0)
+    slack = SLACK_SECONDS * rate
+    if left is not None and (left == 0 or (wanted or 0) - left > slack):
+        raise errors.DataError(_short(name, sound, stated, offset, duration))
+    whole = wanted is None or (left is not None and abs(wanted - left) <= 1)  # seconds are rounded
+    if whole and sound.fault:
+        raise errors.DataError(f"{name}: {sound.fault}")
+    exact = rate == RATE and sound.file.channels == 1 and sound.file.subtype == "PCM_16"
+    if start:
+        sound.skip(start)
+    if whole:  # one more than is stated: nothing may follow
+        count = None if left is None else left + 1
+    else:
+        count = wanted if left is None else min(wanted, left)
+    dtype = "int16" if exact else "float32"
+    wave = np.concatenate([*sound.blocks(_BLOCK, dtype, count)])
+    if whole and left is not None and len(wave) != left:
+        found = f"{len(wave) / rate:.3f} s" if len(wave) < left else "more"
         raise errors.DataError(
-            f"{path}: holds {file.frames / rate:.3f} s of audio; asked for"
-            f" {'all' if duration is None else f'{duration:.3f} s'} from {offset:.3f} s on"
+            f"{name}: damaged or cut off: its header promises {left / rate:.3f} s from"
+            f" {offset:.3f} s on, {found} can be decoded"
         )
-    wanted = min(wanted, left)
-    exact = rate == RATE and file.channels == 1 and file.subtype == "PCM_16"
-    file.seek(start)
-    wave = file.read(wanted, dtype="int16" if exact else "float32")
-    if len(wave) != wanted:
-        raise errors.DataError(
-            f"{path}: damaged or cut off: its header promises {wanted / rate:.3f} s from"
-            f" {offset:.3f} s on, {len(wave) / rate:.3f} s can be decoded"
-        )
-    return wave if exact else to_int16(resample(_finite(path, wave), rate))
+    if not len(wave) or (wanted or 0) - len(wave) > slack:
+        raise errors.DataError(_short(name, sound, start + len(wave), offset, duration))
+    return wave if exact else to_int16(resample(checked(wave, name), rate))
 
 
-def _finite(path, wave):
+def _short(name, sound, frames, offset, duration):
+    asked = "all" if duration is None else f"{duration:.3f} s"
+    fault = f" ({sound.fault})" if sound.fault else ""
+    return (
+        f"{name}: holds {frames / sound.file.samplerate:.3f} s of audio{fault}; asked for {asked}"
+        f" from {offset:.3f} s on, of which at most {SLACK_SECONDS:g} s may be missing; mend the"
+        " row's duration, or leave it out: then the file's own counts"
+    )
+
+
+def checked(wave: np.ndarray, name: str) -> np.ndarray:
+    """float of any shape, made sure of -> the same, clipped to full scale.
+
+    Args:
+        wave: float, expected in [-1, 1]; a few peaks beyond do no harm.
+        name: of the wave, for messages.
+
+    Raises:
+        DataError: not finite, or on another scale, such as that of int16.
+    """
     if not np.isfinite(wave).all():
-        raise errors.DataError(f"{path}: holds samples that are not numbers (NaN or infinite)")
-    return wave
+        raise errors.DataError(f"{name}: holds samples that are not numbers (NaN or infinite)")
+    level = np.abs(wave)
+    over, sound = np.count_nonzero(level > _OVER), np.count_nonzero(level > _QUIET)
+    if over > _CLIPPED * sound:
+        raise errors.DataError(
+            f"{name}: expected samples from -1 to 1, found {level.max():g}, and"
+            f" {100 * over / sound:.0f} % of the sound beyond {_OVER:g}; scale it first: values of"
+            f" int16, for one, are divided by {_FULL_SCALE}"
+        )
+    return np.clip(wave, -1.0, 1.0)
+
+
+def rate_fault(rate) -> str:
+    """What is wrong with a sampling rate, or ""."""
+    whole = isinstance(rate, int | np.integer) or (isinstance(rate, float) and rate.is_integer())
+    if isinstance(rate, bool) or not whole or not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        return (
+            f"expected a rate of {LOWEST_RATE} to {HIGHEST_RATE} samples per second, found {rate!r}"
+        )
+    return ""
 
 
 def to_float(wave: np.ndarray) -> np.ndarray:
@@ -94,6 +172,8 @@ def to_int16(wave: np.ndarray) -> np.ndarray:
 def resample(wave: np.ndarray, rate: int) -> np.ndarray:
     """Averages channels and resamples.
 
+    Channels that cancel each other, as one with its polarity reversed does, leave the loudest.
+
     Args:
         wave: [S] or [S C] float32.
         rate: Hz, of `wave`.
@@ -102,7 +182,9 @@ def resample(wave: np.ndarray, rate: int) -> np.ndarray:
         [S'] float32 at RATE, S' = S * RATE / rate to the nearest (a half counts as one).
     """
     if wave.ndim == 2:
-        wave = wave.mean(axis=1, dtype=np.float32)
+        mean, power = wave.mean(axis=1, dtype=np.float32), np.square(wave).sum(axis=0)
+        cancelled = np.square(mean).sum() < _CANCELLED * power.max()
+        wave = np.ascontiguousarray(wave[:, power.argmax()]) if cancelled else mean
     return wave if rate == RATE else soxr.resample(wave, rate, RATE)
 
 

@@ -1,0 +1,79 @@
+"""Samples in memory -> waves: what another library hands over, on its scale and in its shape.
+
+Dims: S samples, C channels.
+"""
+
+import os
+
+import numpy as np
+
+from seedasr_jax import errors
+from seedasr_jax.audio import files
+
+CHANNELS = 8  # at most: the other axis is time, and an array with two such axes is ambiguous
+
+
+def to_wave(array, rate) -> np.ndarray:
+    """Makes a wave of an array.
+
+    Args:
+        array: [S], [S C] or [C S] with C up to CHANNELS; a list or an array of NumPy, JAX or torch.
+            Floats in [-1, 1], or integers on the scale of their type, unsigned ones around its
+            middle. Wide integers that need no more than 16 or 32 bit are on that scale: a list of
+            values of int16 becomes int64.
+        rate: samples per second.
+
+    Returns:
+        [S'] float32 at files.RATE.
+
+    Raises:
+        DataError: none of these; says what was expected and found.
+    """
+    if fault := files.rate_fault(rate):
+        raise errors.DataError(f"wave: {fault}")
+    if isinstance(array, str | bytes | os.PathLike):
+        raise errors.DataError(
+            f"wave: expected samples, found {array!r}; transcribe_files takes paths"
+        )
+    if hasattr(array, "detach"):  # torch: with a gradient or on a device it is no array
+        array = array.detach().cpu()
+    try:
+        array = np.asarray(array)
+    except (TypeError, ValueError) as error:
+        raise errors.DataError(f"wave: expected an array of samples: {error}") from error
+    wave = files.checked(_scaled(_time_first(array)), "wave")
+    return files.resample(wave, int(rate))
+
+
+def _time_first(array) -> np.ndarray:
+    """[S] or [S C]."""
+    if array.size == 0:
+        raise errors.DataError(f"wave: expected sound, found no samples (shape {array.shape})")
+    few = [axis for axis, size in enumerate(array.shape) if size <= CHANNELS]
+    if array.ndim == 1:
+        return array
+    if array.ndim == 2 and len(few) == 1:
+        return array if few == [1] else array.T
+    raise errors.DataError(
+        f"wave: expected [S], [S C] or [C S] with up to {CHANNELS} channels and more samples, found"
+        f" {list(array.shape)}; hand over one wave at a time"
+    )
+
+
+def _scaled(array) -> np.ndarray:
+    """float32, of which full scale is 1."""
+    kind, bits = array.dtype.kind, 8 * array.dtype.itemsize
+    if kind == "f":
+        with np.errstate(over="ignore"):  # infinite then, and refused
+            return array.astype(np.float32)
+    if kind not in "iu" or (kind == "u" and bits > 16):
+        raise errors.DataError(
+            "wave: expected floats, signed integers, uint8 or uint16, found an array of"
+            f" {array.dtype}"
+        )
+    if kind == "i" and bits > 16:  # a list of integers becomes int64
+        peak = max(abs(int(array.min())), abs(int(array.max()) + 1))
+        bits = next(width for width in (16, 32, 64) if peak <= 1 << (width - 1))
+    middle = 2.0 ** (bits - 1)
+    wave = array.astype(np.float64) - (middle if kind == "u" else 0.0)
+    return (wave / middle).astype(np.float32)

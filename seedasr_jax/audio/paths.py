@@ -1,0 +1,54 @@
+"""Names of audio files: the file that is meant, or what stands in its place."""
+
+import os
+import re
+import unicodedata
+
+from seedasr_jax import errors
+
+
+def found(path: str | os.PathLike) -> str:
+    """The path of an existing file, which the disk may spell in another normal form of Unicode.
+
+    Raises:
+        DataError: there is none; says what is there, and what may have been meant.
+    """
+    path = os.fspath(path)
+    if os.path.isfile(path):
+        return path
+    for form in ("NFC", "NFD"):
+        if os.path.isfile(other := unicodedata.normalize(form, path)):
+            return other
+    if other := _beside(path):
+        return other
+    raise errors.DataError(f"{path}: {_instead(path)}")
+
+
+def _beside(path) -> str:
+    """A file of the same folder whose name differs in its normal forms alone, or ""."""
+    folder, name = os.path.split(path)
+    if name.isascii():
+        return ""
+    try:
+        names = os.listdir(folder or ".")
+    except OSError:
+        return ""
+    wanted = unicodedata.normalize("NFC", name)
+    same = (other for other in names if unicodedata.normalize("NFC", other) == wanted)
+    return next((os.path.join(folder, other) for other in same), "")
+
+
+def _instead(path) -> str:
+    if re.match(r"[A-Za-z][\w+.-]+://", path):
+        return "expected a local file, found a URL: fetch it first"
+    if os.path.isdir(path):
+        return f"expected an audio file, found a folder; name its files, as in {path}/*.wav"
+    if os.path.exists(path):
+        return "expected an audio file, found a pipe or a device"
+    if "\\" in path and os.path.isfile(other := path.replace("\\", "/")):
+        return f"no such audio file. Did you mean {other}?"
+    if re.search(r"(^|/)~", path):
+        return "no such audio file; ~ is not expanded here: write the folder out"
+    if re.search(r"[*?[]", path):
+        return "no file has a name of this pattern"
+    return "no such audio file"
