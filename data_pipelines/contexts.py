@@ -84,22 +84,23 @@ def check(text: str, condition: str) -> tuple[str, int]:
     return kind, int(count)
 
 
-def fixed(rows, condition: tuple[str, int], text: str, named=()) -> list[Row]:
+def fixed(rows, condition: tuple[str, int], text: str, names: Names) -> tuple[Row, ...]:
     """The rows with the contexts of a test, drawn by each row's id.
+
+    Joined rows have a list of their own, of the names that all their parts hold.
 
     Args:
         rows: of the test.
         condition: see `check`.
         text: the SPEC, for errors.
-        named: rows whose names are distractors; none: those of the test.
+        names: for distractors.
 
     Raises:
         DataError: a row has not what the condition is about.
     """
     kind, count = condition
     if kind == "none":
-        return [dataclasses.replace(row, context="") for row in rows]
-    names = Names(named or rows)
+        return tuple(dataclasses.replace(row, context="") for row in rows)
     lacking = {
         "own": lambda row: not row.context and "context",
         "right": lambda row: not row.keywords and "keywords",
@@ -119,7 +120,7 @@ def fixed(rows, condition: tuple[str, int], text: str, named=()) -> list[Row]:
         key = int(hashlib.sha256(row.id.encode()).hexdigest()[:16], 16)
         said = {"right": row.keywords, "wrong": row.siblings, "distractors": ()}[kind]
         made.append(_listed(row, [*said, *names.others(row, count, key, _OTHERS)], key))
-    return made
+    return tuple(made)
 
 
 def _listed(row, chosen, *key):

@@ -15,6 +15,7 @@ from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import draws, sources
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.errors import DataError
+from seedasr_jax.text import prompts
 
 PAUSE_SECONDS = (0.02, 0.12)  # between joined recordings
 STRINGS = 500  # at least, of a joined evaluation
@@ -49,6 +50,9 @@ class Fit:
     def fault(self, row: Row) -> str:
         """Why an utterance is bad by its row alone, or ""."""
         parts = row.parts or (row,)
+        for part in parts:
+            if part.fault:
+                return part.fault
         if self.reads and not all(part.text for part in parts):
             return "no text"
         if self.hears and not all(part.audio for part in parts):
@@ -88,6 +92,7 @@ class Index:
             DataError: no utterance fits a bucket; says by what they fail.
         """
         self.name, self.fit, self._join = source.name, fit, source.join
+        self._tell = getattr(source, "tell", tuple)
         self._tokens, self._fixed, self._key = tokens, not key, (*key, source.seed)
         rows = source.rows()
         self._rows = tuple(map(sources.measured, rows)) if fit.hears else tuple(rows)
@@ -121,6 +126,7 @@ class Index:
                 rows, left_out = _strings(rows, self._join, *self._key)
             else:
                 rows, left_out = _join(rows, self._join, *self._key, 1, number)
+            rows = self._tell(rows)
         seconds = np.array([row.seconds for row in rows]) if self.fit.hears else np.zeros(len(rows))
         counts = {}
         if self.fit.reads:
@@ -149,7 +155,8 @@ def fixed(source) -> tuple[Row, ...]:
     """The utterances of a source as an evaluation has them; joined ones see `_strings`."""
     if not source.join:
         return tuple(source.rows())
-    return _strings(tuple(map(sources.measured, source.rows())), source.join, source.seed)[0]
+    rows = tuple(map(sources.measured, source.rows()))
+    return source.tell(_strings(rows, source.join, source.seed)[0])
 
 
 def _place(seconds, tokens, fit):
@@ -240,7 +247,7 @@ def _pauses(count, *key):
 
 def _join_rows(parts, pauses) -> Row:
     same = {}
-    for field in ("language", "dialect", "domain", "speaker", "split"):
+    for field in ("language", "dialect", "domain", "speaker", "split", "context_kind"):
         values = {getattr(part, field) for part in parts}
         same[field] = values.pop() if len(values) == 1 else ""
     return Row(
@@ -249,6 +256,7 @@ def _join_rows(parts, pauses) -> Row:
         text=" ".join(part.text for part in parts),
         parts=parts,
         pauses=tuple(pauses),
+        context=prompts.SEPARATOR.join(part.context for part in parts if part.context),
         keywords=tuple(name for part in parts for name in part.keywords),
         siblings=tuple(name for part in parts for name in part.siblings),
         **same,

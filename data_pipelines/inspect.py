@@ -2,11 +2,17 @@
 
 import collections
 import collections.abc
+import re
 
 from seedasr_jax.audio import files
-from seedasr_jax.data_pipelines import sources
-from seedasr_jax.errors import DataError
+from seedasr_jax.data_pipelines import manifest, sources
+from seedasr_jax.errors import DataError, nearest
+from seedasr_jax.text.normalize import CJK
 
+_SHORTEST_SECONDS = 0.025  # one window of the features
+_FRAME_SECONDS = 0.04  # of the recipes' encoders; CTC needs one for each token
+_UNIT = re.compile(rf"[{CJK}]|[^\s{CJK}]+")  # a character or word: at least one token
+_MAY_BE_TEXT = re.compile("text|trans|sent|utter|word|label|phrase|target|prompt", re.IGNORECASE)
 _COLUMNS = ("source", "utterances", "hours", "shortest", "mean", "longest", "speakers", "texts")
 
 
@@ -50,6 +56,10 @@ def problems(name: str, data_folder) -> collections.abc.Iterator[str]:
     source = sources.open_named(name, data_folder)
     rows = list(source.rows())
     told = any(row.text for row in rows)
+    if not told:
+        for field in sorted({n for row in rows for n in row.unread if _MAY_BE_TEXT.search(n)}):
+            known = ", ".join(manifest.ALIASES["text"])
+            yield f"{source.name}: no row has text, and nobody reads {field!r}; expected {known}"
     cache = files.WaveCache(0)
     seen: dict[str, int] = {}
     for row in rows:
@@ -57,16 +67,47 @@ def problems(name: str, data_folder) -> collections.abc.Iterator[str]:
         if row.id in seen:
             yield f"{where}: expected an id of its own, found that of line {seen[row.id]}"
         seen.setdefault(row.id, row.line)
-        if told and not row.text:
-            yield f"{where}: expected text as other rows have, found none"
-        if not row.audio:
-            yield f"{where}: expected audio, found none"
-            continue
-        try:
-            wave = sources.recording(row, cache)
-        except DataError as error:
-            yield f"{where}: {error}"
-            continue
-        if not wave.any():
-            seconds = len(wave) / files.RATE
-            yield f"{where}: expected sound, found {seconds:.2f} s of digital silence"
+        yield from (f"{where}: {found}" for found in _row_problems(row, told, cache))
+
+
+def _row_problems(row, told, cache):
+    if row.fault:
+        yield row.fault
+    if told and not row.text:
+        yield f"expected text as other rows have, found none; {manifest.hint(row, 'text')}"
+    if row.text and not any(map(str.isalnum, row.text)):
+        yield f"expected words, found {row.text!r}"
+    if not row.audio:
+        yield f"expected audio, found none; {manifest.hint(row, 'audio')}"
+        return
+    try:
+        wave = sources.recording(row, cache)
+    except DataError as error:
+        yield str(error)
+        return
+    seconds, units = len(wave) / files.RATE, len(_UNIT.findall(row.text))
+    if not wave.any():
+        yield f"expected sound, found {seconds:.2f} s of digital silence"
+    if seconds < _SHORTEST_SECONDS:
+        yield f"expected at least {_SHORTEST_SECONDS:g} s, found {seconds:g} s"
+    elif units * _FRAME_SECONDS > seconds:
+        yield (
+            f"expected at most {seconds / _FRAME_SECONDS:.0f} words or characters in {seconds:.2f}"
+            f" s, found {units}: CTC cannot align them in frames of {_FRAME_SECONDS:g} s"
+        )
+
+
+def unread(name: str, data_folder) -> collections.abc.Iterator[str]:
+    """A line for each name in a source's manifest that nobody reads."""
+    source = sources.open_named(name, data_folder)
+    rows, first = collections.Counter(), {}
+    for row in source.rows():
+        rows.update(row.unread)
+        for field in row.unread:
+            first.setdefault(field, row.line)
+    known = [alias for aliases in manifest.ALIASES.values() for alias in aliases]
+    for field, count in sorted(rows.items()):
+        yield (
+            f"{source.name} line {first[field]}: nobody reads {field!r}, which {count} rows have."
+            f"{nearest(field, known)}"
+        )

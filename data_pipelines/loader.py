@@ -10,7 +10,7 @@ import threading
 
 from seedasr_jax import config
 from seedasr_jax.audio import files
-from seedasr_jax.data_pipelines import contexts, draws, tasks
+from seedasr_jax.data_pipelines import contexts, draws, manifest, tasks
 from seedasr_jax.data_pipelines.batching import Reading, collate
 from seedasr_jax.data_pipelines.clock import PHONES_PER_SECOND, Clock
 from seedasr_jax.data_pipelines.feed import Feed
@@ -281,8 +281,10 @@ def _check_faults(index: Index, allowed: float, cure=""):
     if len(index.faults) > allowed * index.recordings:
         row, reason = index.faults[0]
         cure = cure if reason == "no text" else ""
+        lacking = reason.removeprefix("no ")
+        hint = f", {manifest.hint(row, lacking)}" if lacking in manifest.ALIASES else ""
         raise DataError(
-            f"{index.name}: line {row.line} ({row.id}): {reason}; {len(index.faults)} of"
+            f"{index.name}: line {row.line} ({row.id}): {reason}{hint}; {len(index.faults)} of"
             f" {index.recordings} rows have such a fault, more than data.max_bad_fraction ="
             f" {allowed:g} allows: mend them or raise it{cure}"
         )

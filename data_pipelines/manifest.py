@@ -10,6 +10,7 @@ import json
 import math
 import os
 import pathlib
+import re
 from typing import NamedTuple
 
 from seedasr_jax.errors import DataError, nearest
@@ -23,17 +24,21 @@ CONTEXT_KINDS = (
     "video_edit_history",
     "hotwords",
 )
-# Field of a Row -> names that it goes by, ours first; the first name that a line has wins.
+# Field of a line -> names that it goes by, ours first; the first that has a value counts.
 ALIASES = {
-    "id": ("id", "utt_id", "utt", "key", "audio/filename"),
-    "audio": ("audio", "audio_filepath", "audio_path", "wav", "path"),
-    "offset": ("offset", "start"),
+    "id": ("id", "utt_id", "utt", "uttid", "utterance_id", "key", "audio/filename"),
+    "audio": (
+        *("audio", "audio_filepath", "audio_path", "audio_filename", "audio_file"),
+        *("wav", "wav_path", "path", "file_name", "filename"),
+    ),
+    "offset": ("offset", "start", "start_time", "begin", "begin_time"),
     "seconds": ("seconds", "duration", "dur"),
-    "text": ("text", "transcript", "transcription", "sentence"),
+    "end": ("end", "end_time"),  # seconds into the file: another way to say `seconds`
+    "text": ("text", "transcript", "transcription", "sentence", "txt"),
     "language": ("language", "lang", "locale"),
     "dialect": ("dialect",),
     "domain": ("domain",),
-    "speaker": ("speaker", "speaker_id", "spk", "client_id"),
+    "speaker": ("speaker", "speaker_id", "spk", "spk_id", "client_id"),
     "split": ("split",),
     "context": ("context",),
     "context_kind": ("context_kind",),
@@ -41,6 +46,9 @@ ALIASES = {
     "siblings": ("siblings",),
     "alignment": ("alignment",),
 }
+_PAIR = {"audio": "source", "text": "target"}  # FunASR; other tools mean other things by one alone
+_AGREE_SECONDS = 0.02  # two ways to say a time may differ by this: they are rounded
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Alignment(NamedTuple):
@@ -74,6 +82,8 @@ class Row:
     siblings: tuple[str, ...] = ()  # other spellings of their sound
     alignment: Alignment | None = None
     line: int = 0  # in its manifest, from 1
+    fault: str = ""  # why nothing can be learned from it
+    unread: tuple[str, ...] = dataclasses.field(default=(), compare=False)  # names on its line
     parts: tuple["Row", ...] = ()
     pauses: tuple[int, ...] = ()
 
@@ -121,23 +131,66 @@ def _row(line, root, path, number) -> Row:
         raise DataError(
             f"{path}:{number}: expected one JSON object in UTF-8, found {error}"
         ) from error
-    values = {}
-    for field, name, parse in _layout(tuple(fields)):
-        value = fields[name]
-        if value is None:
-            continue
+    values, used = {}, []
+    for field, names, parse in _layout(tuple(fields)):
+        given = [name for name in names if fields[name] is not None]
         try:
-            values[field] = parse(value)
+            found = [parse(fields[given[0]])] if given else []
+            if field in _TIMES:
+                found = [parse(fields[name]) for name in given]
+                if found and max(found) - min(found) > _AGREE_SECONDS:
+                    raise _Expected("one time by all its names: " + ", ".join(given))
         except _Expected as error:
             raise DataError(
-                f"{path}:{number}: {name}: expected {error}, found {value!r}"
+                f"{path}:{number}: {given[0]}: expected {error}, found {fields[given[0]]!r}"
             ) from error
+        if found:
+            values[field] = found[0]
+            used += given if field in _TIMES else given[:1]
+    values["unread"] = _unread(tuple(fields), tuple(used))
+    if (end := values.pop("end", None)) is not None:
+        values["seconds"] = _until(end, values, f"{path}:{number}")
     audio = values.setdefault("audio", "")
     if not values.get("id"):
         values["id"] = _name(audio, values.get("offset"), number)
     if audio:
         values["audio"] = _inside(audio, root, path, number)
+    if b"\\u" in line:
+        _clean(values)
     return Row(line=number, **values)
+
+
+def _until(end, values, where) -> float:
+    """Seconds of a segment that ends at `end`."""
+    start, stated = values.get("offset", 0.0), values.get("seconds")
+    if not end > start:
+        raise DataError(f"{where}: expected an end behind the start, found {start:g} to {end:g} s")
+    if stated and abs(end - start - stated) > _AGREE_SECONDS:
+        raise DataError(
+            f"{where}: expected one length, found {start:g} to {end:g} s and {stated:g} s; leave"
+            " one of them out"
+        )
+    return stated or end - start
+
+
+def _clean(values):
+    """Replaces halves of surrogate pairs, which no encoding has: a row with one is bad."""
+    for field in ("id", "text", "language", "dialect", "domain", "speaker", "split", "context"):
+        found = values.get(field, "")
+        values[field] = _SURROGATE.sub("\ufffd", found)
+        if values[field] != found:
+            values["fault"] = "text that is no Unicode"
+    for field in ("keywords", "siblings"):
+        found = values.get(field, ())
+        values[field] = tuple(_SURROGATE.sub("\ufffd", name) for name in found)
+        if values[field] != found:
+            values["fault"] = "text that is no Unicode"
+
+
+def hint(row: Row, field: str) -> str:
+    """What a field that a row lacks is called, and the names on its line that are not known."""
+    there = f"; nobody reads its {', '.join(map(repr, row.unread))}" if row.unread else ""
+    return f"expected one of {', '.join(ALIASES[field])}{there}"
 
 
 class _Expected(Exception):
@@ -192,6 +245,7 @@ _PARSERS = {
     "speaker": _label,
     "offset": _seconds,
     "seconds": _seconds,
+    "end": _seconds,
     "context_kind": _kind,
     "keywords": _words,
     "siblings": _words,
@@ -199,15 +253,26 @@ _PARSERS = {
 }
 
 
+_TIMES = ("offset", "seconds", "end")
+
+
 @functools.lru_cache(maxsize=256)
 def _layout(names) -> tuple:
-    """(field, name, parser) of what a line with these names holds: manifests repeat themselves."""
+    """(field, its names, parser) of a line with these names: manifests repeat themselves."""
     found = []
+    paired = set(_PAIR.values()) <= set(names)
     for field, aliases in ALIASES.items():
-        name = next((alias for alias in aliases if alias in names), None)
-        if name is not None:
-            found.append((field, name, _PARSERS.get(field, _text)))
+        if paired and field in _PAIR:
+            aliases = (*aliases, _PAIR[field])
+        there = tuple(alias for alias in aliases if alias in names)
+        if there:
+            found.append((field, there, _PARSERS.get(field, _text)))
     return tuple(found)
+
+
+@functools.lru_cache(maxsize=256)
+def _unread(names, used) -> tuple[str, ...]:
+    return tuple(name for name in names if name not in used)
 
 
 def _name(audio, offset, number) -> str:

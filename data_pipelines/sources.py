@@ -6,6 +6,7 @@ Dims: S samples.
 import collections
 import collections.abc
 import dataclasses
+import functools
 import hashlib
 import os
 import pathlib
@@ -29,6 +30,7 @@ class Source:
     utterances: tuple[Row, ...]
     join: tuple[int, int] | None = None
     seed: int = 0
+    tell: collections.abc.Callable = tuple  # rows -> rows with the contexts that the SPEC asks for
 
     def rows(self) -> tuple[Row, ...]:
         """The recordings, before joining. A source of your own needs this method and no other."""
@@ -48,13 +50,16 @@ def open_source(text: str, data_folder) -> Source:
     parsed = spec.parse(text)
     rows, digest = _read(parsed, data_folder, text)
     rows = _select(rows, parsed, text)
+    tell = tuple
     if parsed.context:
         named = ()
         if parsed.names:
             named, more = _read(dataclasses.replace(parsed, split=parsed.names), data_folder, text)
             digest = hashlib.sha256(f"{digest} {more}".encode()).hexdigest()
-        rows = contexts.fixed(rows, parsed.context, text, named)
-    return Source(spec.task_name(parsed, digest), tuple(rows), parsed.join, parsed.seed)
+        others = contexts.Names(named or rows)
+        tell = functools.partial(contexts.fixed, condition=parsed.context, text=text, names=others)
+    name = spec.task_name(parsed, digest)
+    return Source(name, tell(rows), parsed.join, parsed.seed, tell)
 
 
 def open_named(name: str, data_folder) -> Source:

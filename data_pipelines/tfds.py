@@ -1,5 +1,6 @@
 """TensorFlow Datasets -> a manifest with FLAC files, written once. Dims: S samples."""
 
+import hashlib
 import json
 import os
 import pathlib
@@ -17,7 +18,7 @@ _PER_FOLDER = 1_000  # files
 
 
 def materialise(where: str, split: str, data_folder) -> pathlib.Path:
-    """Writes a data set as manifest and audio, unless that was done before.
+    """Writes a data set as manifest and audio, unless that was done before with the same files.
 
     Its audio feature becomes `audio`; other scalars keep their names, of which manifest.ALIASES are
     understood; a class label stands for the text where there is none.
@@ -31,7 +32,8 @@ def materialise(where: str, split: str, data_folder) -> pathlib.Path:
         The manifest's path.
 
     Raises:
-        ConfigError: there is no such data set or split. DataError: it holds no audio or no text.
+        ConfigError: there is no such data set or split. DataError: it holds no audio or no text, or
+            does not state its rate.
     """
     name, _, home = where.partition("@")
     try:
@@ -42,10 +44,11 @@ def materialise(where: str, split: str, data_folder) -> pathlib.Path:
             f"tfds:{where}: TensorFlow Datasets knows no {name!r}.{nearest(name, names)}"
         ) from error
     info = builder.info
-    target = pathlib.Path(data_folder) / info.full_name.replace("/", "-") / split
+    builder.download_and_prepare()
+    label = f"{info.full_name.replace('/', '-')}-{_digest(builder)}"
+    target = pathlib.Path(data_folder) / label / split
     if target.exists():
         return target / "manifest.jsonl"
-    builder.download_and_prepare()
     if split not in info.splits:
         raise ConfigError(
             f"tfds:{where}: split: expected one of {', '.join(info.splits)}, found {split!r}."
@@ -64,6 +67,13 @@ def materialise(where: str, split: str, data_folder) -> pathlib.Path:
     return target / "manifest.jsonl"
 
 
+def _digest(builder) -> str:
+    """8 hex of the files of a data set: one of the same name and version may hold other rows."""
+    files_ = sorted(pathlib.Path(builder.data_path).iterdir())
+    stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files_]
+    return hashlib.sha256(repr((str(builder.data_path), stats)).encode()).hexdigest()[:8]
+
+
 def _write(builder, split, folder, where):
     features = dict(builder.info.features)
     kinds = tensorflow_datasets.features
@@ -74,7 +84,9 @@ def _write(builder, split, folder, where):
     text = next((n for n in manifest.ALIASES["text"] if n in features), next(iter(labels), None))
     if text is None:
         raise DataError(f"{where}: expected a text or label feature, found {', '.join(features)}")
-    rate = features[audio].sample_rate or files.RATE
+    rate = features[audio].sample_rate
+    if fault := files.rate_fault(rate):
+        raise DataError(f"{where}: {audio}: {fault}; state it: Audio(sample_rate=...)")
     dataset = tensorflow_datasets.as_numpy(builder.as_dataset(split=split, shuffle_files=False))
     folder.mkdir(parents=True)
     with open(folder / "manifest.jsonl", "w", encoding="utf-8") as out:
@@ -93,15 +105,22 @@ def _write(builder, split, folder, where):
 
 
 def _int16(wave, where) -> np.ndarray:
-    """[S] or [S 1] integers or floats in [-1, 1], as data sets have them -> [S] int16."""
+    """[S] or [S C] as data sets have them -> [S] int16.
+
+    Floats are in [-1, 1]; of integers nothing says the scale, so they must be values of int16.
+    """
     wave = np.asarray(wave)
-    if wave.ndim == 2:
-        wave = wave[:, 0] if wave.shape[1] == 1 else wave.mean(1).astype(wave.dtype)
-    if wave.ndim != 1 or not len(wave):
-        raise DataError(f"{where}: expected audio [S], found shape {wave.shape}")
-    if np.issubdtype(wave.dtype, np.floating):
-        return files.to_int16(wave)
-    return np.clip(wave, -(1 << 15), (1 << 15) - 1).astype(np.int16)
+    if wave.ndim not in (1, 2) or not len(wave):
+        raise DataError(f"{where}: expected audio [S] or [S C], found shape {wave.shape}")
+    if wave.dtype.kind == "i":
+        limits = np.iinfo(np.int16)
+        if wave.min() < limits.min or wave.max() > limits.max:
+            raise DataError(f"{where}: expected values of int16, found up to {np.abs(wave).max()}")
+        wave = files.to_float(wave)
+    elif wave.dtype.kind != "f":
+        raise DataError(f"{where}: expected floats or signed integers, found {wave.dtype}")
+    wave = files.checked(wave.astype(np.float32), where)
+    return files.to_int16(files.resample(wave, files.RATE))  # channels alone: the rate stays
 
 
 def _plain(value):

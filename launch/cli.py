@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import io
 import re
 import sys
 
@@ -14,6 +15,9 @@ _OVERRIDE = re.compile(r"--config\.([\w.-]+)=(.*)", re.DOTALL)
 
 def main(arguments=None) -> int:
     """Runs a command and returns the exit code: 0 done, 1 failed, 2 usage or config, 75, 130."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # whatever the locale: a transcript is never lost
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     overrides = [found.groups() for a in arguments if (found := _OVERRIDE.fullmatch(a))]
     options = parser().parse_args([a for a in arguments if not _OVERRIDE.fullmatch(a)])

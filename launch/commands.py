@@ -5,7 +5,7 @@ import os
 import pathlib
 import sys
 
-from seedasr_jax.errors import ConfigError
+from seedasr_jax.errors import ConfigError, DataError
 
 # Flags that `launch local` gives `train`.
 MEMBER = ("process", "processes", "devices", "parent")
@@ -83,21 +83,25 @@ def do_eval(options):
 
 
 def do_transcribe(options):
-    """Prints the text of each file."""
+    """Prints the text of each file as it comes; 1 if one cannot be read."""
     from seedasr_jax.evaluate import transcribe
     from seedasr_jax.text import prompts
 
     hotwords = prompts.read_hotwords(options.hotwords)
     transcriber = transcribe.load(options.checkpoint)
     print(f"checkpoint {transcriber.label}", file=sys.stderr)
-    results = transcriber.transcribe_files(
-        options.files, context=options.context, hotwords=hotwords
-    )
-    for path, result in zip(options.files, results):
-        if options.format == "json":
-            print(json.dumps({"audio": path, **transcribe.to_dict(result)}, ensure_ascii=False))
+    found = transcriber.stream_files(options.files, context=options.context, hotwords=hotwords)
+    failed = False
+    for path, result in found:
+        if isinstance(result, DataError):
+            print(f"seedasr: {result}", file=sys.stderr)
+            failed = True
+        elif options.format == "json":
+            row = {"audio": path, **transcribe.to_dict(result)}
+            print(json.dumps(row, ensure_ascii=False), flush=True)
         else:
-            print(result.text if len(results) == 1 else f"{path}\t{result.text}")
+            print(result.text if len(options.files) == 1 else f"{path}\t{result.text}", flush=True)
+    return 1 if failed else 0
 
 
 def do_export(options):
@@ -134,11 +138,13 @@ def do_data_stats(options):
 
 
 def do_data_validate(options):
-    """Prints problems; exit code 3 if there are any."""
+    """Prints problems, and what is not read; exit code 3 if there are problems."""
     from seedasr_jax.data_pipelines import inspect
 
     found = 0
     for source in options.source:
+        for note in inspect.unread(source, options.cache):
+            print(note)
         for problem in inspect.problems(source, options.cache):
             print(problem)
             found += 1

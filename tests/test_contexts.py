@@ -55,7 +55,7 @@ def test_a_draw_belongs_to_its_key_and_order_says_nothing():
     assert one == [contexts.draw(ROWS[0], NAMES, MIX, 5, step, 2).context for step in range(50)]
     assert one != [contexts.draw(ROWS[0], NAMES, MIX, 5, step, 3).context for step in range(50)]
     places = collections.Counter()
-    for row in contexts.fixed(ROWS * 40, ("right", 3), "s"):
+    for row in contexts.fixed(ROWS * 40, ("right", 3), "s", NAMES):
         places[named(row).index(row.keywords[0])] += 1
     assert len(places) > 1
 
@@ -69,17 +69,17 @@ def test_an_own_context_is_told_as_it_stands():
 
 
 def test_conditions_of_a_test():
-    right = contexts.fixed(ROWS, contexts.check("s", "right_3"), "s")
-    wrong = contexts.fixed(ROWS, contexts.check("s", "wrong_2"), "s")
-    others = contexts.fixed(ROWS, contexts.check("s", "distractors_3"), "s")
+    right = contexts.fixed(ROWS, contexts.check("s", "right_3"), "s", NAMES)
+    wrong = contexts.fixed(ROWS, contexts.check("s", "wrong_2"), "s", NAMES)
+    others = contexts.fixed(ROWS, contexts.check("s", "distractors_3"), "s", NAMES)
     for row, other in zip(right, others):
         assert row.keywords[0] in named(row) and len(named(row)) == 4
         assert row.keywords[0] not in named(other) and len(named(other)) == 3
     for row in wrong:
         assert row.siblings[0] in named(row) and row.keywords[0] not in named(row)
         assert len(named(row)) == 3
-    assert not any(row.context for row in contexts.fixed(right, ("none", 0), "s"))
-    assert contexts.fixed(right, ("own", 0), "s") == right
+    assert not any(row.context for row in contexts.fixed(right, ("none", 0), "s", NAMES))
+    assert contexts.fixed(right, ("own", 0), "s", NAMES) == right
 
 
 @pytest.mark.parametrize("condition", ["rihgt_3", "right", "right_x", "none_2", "own_1"])
@@ -91,7 +91,7 @@ def test_a_condition_that_is_none(condition):
 @pytest.mark.parametrize("condition, field", [("wrong_1", "siblings"), ("own", "context")])
 def test_a_row_without_what_the_condition_is_about(condition, field):
     with pytest.raises(DataError, match=rf"zh0\): context=\w+ needs a row with {field}"):
-        contexts.fixed([OTHER], contexts.check("s", condition), "s")
+        contexts.fixed([OTHER], contexts.check("s", condition), "s", NAMES)
 
 
 @pytest.fixture(scope="module")
@@ -184,3 +184,36 @@ def test_joined_utterances_know_their_names(corpus):
 
     for row in index.fixed(source)[:8]:
         assert row.keywords == tuple(part.text.split()[-1] for part in row.parts)
+
+
+@pytest.mark.parametrize("condition", ["right_2", "wrong_1", "distractors_3"])
+def test_joined_utterances_have_the_context_of_the_condition(tmp_path, condition):
+    from seedasr_jax.data_pipelines import index
+
+    lines = [
+        row | {"keywords": [f"name{n}"], "siblings": [f"nome{n}"], "text": f"call name{n}"}
+        for n, row in enumerate(recordings.rows(12))
+    ]
+    path = recordings.write(tmp_path, lines)
+    kind, count = contexts.check("s", condition)
+    source = sources.open_source(f"manifest:{path}?context={condition}&join=2&seed=0", "unused")
+    fit = index.Fit(((9.0, 99, 4),))
+    for row in (*index.fixed(source)[:20], *index.Index(source, fit, len).epoch(0).rows[:20]):
+        told = row.context.split(", ")
+        own = {"right": row.keywords, "wrong": row.siblings, "distractors": ()}[kind]
+        others = set(told) - set(own)
+        assert set(own) < set(told) and len(others) == count == len(told) - len(own)
+        assert not others & {*row.keywords, *row.siblings} and row.context_kind == "hotwords"
+
+
+def test_own_contexts_are_joined_with_their_utterances(tmp_path):
+    from seedasr_jax.data_pipelines import index
+
+    lines = [row | {"context": f"c{n}"} for n, row in enumerate(recordings.rows(8))]
+    path = recordings.write(tmp_path, lines)
+    for query in ("join=2", "context=own&join=2"):
+        source = sources.open_source(f"manifest:{path}?{query}", "unused")
+        for row in index.fixed(source)[:9]:
+            assert row.context == ", ".join(part.context for part in row.parts)
+    source = sources.open_source(f"manifest:{path}?context=none&join=2", "unused")
+    assert not any(row.context for row in index.fixed(source))

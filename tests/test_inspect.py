@@ -72,6 +72,33 @@ def test_speech_alone_lacks_nothing(manifest, tmp_path):
     assert list(inspect.problems(f"manifest:{path}", tmp_path)) == []
 
 
+def test_texts_that_cannot_be_those_of_their_sound(manifest, tmp_path):
+    rows = [json.loads(line) for line in (tmp_path / "good.jsonl").read_text().splitlines()]
+    files.write(tmp_path / "short.wav", np.ones(10, np.int16), files.RATE)
+    rows[0]["text"], rows[1]["text"], rows[2]["text"] = "...", "zero \ud83d", "a b " * 20
+    rows[3] |= {"audio": "short.wav", "duration": None}
+    rows.append(rows[0] | {"id": "zh", "text": "一二三四五六七八九十一二三", "duration": 0.5})
+    path = tmp_path / "odd.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = list(inspect.problems(f"manifest:{path}", tmp_path))
+    words = ("expected words", "no Unicode", "40: CTC cannot", "0.025 s", "13: CTC cannot")
+    assert len(found) == len(words)
+    for number, (line, word) in enumerate(zip(found, words, strict=True), 1):
+        assert f"line {number} " in line and word in line
+
+
+def test_fields_that_nobody_reads_are_named(manifest, tmp_path, capsys):
+    rows = [json.loads(line) for line in (tmp_path / "good.jsonl").read_text().splitlines()]
+    path = tmp_path / "fields.jsonl"
+    lines = [row | {"speeker": row.pop("speaker"), "transcripts": row.pop("text")} for row in rows]
+    path.write_text("".join(json.dumps(row) + "\n" for row in lines))
+    assert cli.main(["data", "validate", f"--source=manifest:{path}", f"--cache={tmp_path}"]) == 3
+    out = capsys.readouterr().out.splitlines()
+    assert "nobody reads 'speeker', which 4 rows have. Did you mean speaker" in out[0]
+    assert "'transcripts'" in out[1] and "Did you mean transcript" in out[1]
+    assert "no row has text" in out[2] and len(out) == 3
+
+
 def test_commands(manifest, tmp_path, capsys):
     cache = f"--cache={tmp_path}"
     assert cli.main(["data", "validate", f"--source={manifest[0]}", cache]) == 0

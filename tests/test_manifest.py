@@ -50,6 +50,21 @@ def test_fields_by_their_own_names(tmp_path):
         ('{"text": "hi", "client_id": 7}', "speaker", "7"),
         ('{"text": "hi", "hotwords": ["x"]}', "keywords", ("x",)),
         ('{"text": "hi", "speaker": null}', "speaker", ""),
+        ('{"text": null, "transcription": "hi"}', "text", "hi"),
+        ('{"key": "a", "wav": "a.wav", "txt": "hi"}', "text", "hi"),
+        ('{"key": "a", "source": "a.wav", "target": "hi"}', "text", "hi"),
+        ('{"key": "a", "source": "a.wav", "target": "hi"}', "id", "a"),
+        ('{"text": "hi", "source": {"corpus": "x"}}', "audio", ""),
+        ('{"text": "hi", "target": "x"}', "text", "hi"),
+        ('{"audio": "a.wav", "start": 0.5, "end": 1.25}', "seconds", 0.75),
+        ('{"audio": "a.wav", "start": 0.5, "end": 1.25}', "offset", 0.5),
+        ('{"audio": "a.wav", "end": 1.25}', "seconds", 1.25),
+        ('{"audio": "a.wav", "start": 0.5, "duration": 2, "end": null}', "seconds", 2.0),
+        (
+            '{"audio": "a.wav", "offset": 1, "start": 1, "end": 3, "duration": 2.01}',
+            "seconds",
+            2.01,
+        ),
         ('{"text": "hi"}', "alignment", None),
         ('{"text": "hi", "alignment": {"words": [1]}}', "alignment", ((1.0,), ())),
         ('{"text": "hi"}', "id", "line-1"),
@@ -77,6 +92,10 @@ def test_blank_lines_count_but_are_no_rows(tmp_path):
         ('{"duration": NaN}', r"m\.jsonl:2: duration: expected seconds.* found nan"),
         ('{"duration": true}', r"m\.jsonl:2: duration: expected seconds.* found True"),
         ('{"offset": "1"}', r"m\.jsonl:2: offset: expected seconds.* found '1'"),
+        ('{"start": 1, "end": 1}', r"m\.jsonl:2: expected an end behind the start"),
+        ('{"start": 1, "end": 3, "duration": 1}', r"m\.jsonl:2: expected one length.* 1 s; leave"),
+        ('{"start": 1, "offset": 2}', r"m\.jsonl:2: offset: expected one time by all .*start"),
+        ('{"end": "3"}', r"m\.jsonl:2: end: expected seconds.* found '3'"),
         ('{"keywords": "a"}', r"m\.jsonl:2: keywords: expected a list"),
         ('{"siblings": "a"}', r"m\.jsonl:2: siblings: expected a list"),
         ('{"alignment": [0.5]}', r"m\.jsonl:2: alignment: expected .*words.* found \[0.5\]"),
@@ -132,3 +151,23 @@ def test_content_hash_is_of_the_bytes(tmp_path):
     same = recordings.manifest(tmp_path / "elsewhere/b.jsonl", recordings.rows(3))
     assert manifest.content_hash(path) == hashlib.sha256(path.read_bytes()).hexdigest()
     assert manifest.content_hash(path) == manifest.content_hash(same)
+
+
+def test_names_that_nobody_reads_are_kept(tmp_path):
+    cut = {"id": "c", "start": 0, "duration": 1, "channel": 0, "supervisions": [], "recording": {}}
+    lines = ({"wav": "a.wav", "txt": "hi", "text": "ho", "note": 1}, cut)
+    first, second = read(tmp_path, *map(json.dumps, lines))
+    assert first.unread == ("txt", "note") and first.text == "ho"
+    assert second.unread == ("channel", "supervisions", "recording")
+    found = manifest.hint(second, "audio")
+    assert "audio_filepath" in found and "'recording'" in found
+
+
+@pytest.mark.parametrize("field", ["text", "id", "context", "speaker"])
+def test_half_a_surrogate_pair_makes_a_bad_row(tmp_path, field):
+    fields = {"id": "a", "audio": "a.wav", "text": "zero", field: "zero \ud83d"}
+    (row,) = read(tmp_path, json.dumps(fields))
+    assert row.fault == "text that is no Unicode" and row.line == 1
+    assert getattr(row, field) == "zero \ufffd"
+    (row,) = read(tmp_path, '{"text": "zero \\ud83d\\ude00 \\u00e9"}')  # a whole pair
+    assert (row.fault, row.text) == ("", "zero \U0001f600 é")

@@ -53,6 +53,29 @@ class SilentTest(SpokenTest):
         yield 0, {"speaker": "s"}
 
 
+class RatelessTest(SpokenTest):
+    """Audio whose rate nobody states."""
+
+    def _info(self):
+        features = {"audio": tfds.features.Audio(), "text": tfds.features.Text()}
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _generate_examples(self, count):
+        yield 0, {"audio": np.arange(1_000, dtype=np.int64), "text": "one"}
+
+
+class WideTest(RatelessTest):
+    """Integers of more than 16 bit."""
+
+    def _info(self):
+        audio = tfds.features.Audio(sample_rate=8_000)
+        features = {"audio": audio, "text": tfds.features.Text()}
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _generate_examples(self, count):
+        yield 0, {"audio": np.arange(1_000, dtype=np.int64) << 10, "text": "one"}
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     return tmp_path_factory.mktemp("home")
@@ -93,4 +116,17 @@ def test_errors(home, tmp_path):
         sources.open_source(f"tfds:spoken_test@{home}?split=tain", tmp_path)
     with pytest.raises(DataError, match="expected an audio feature, found speaker"):
         sources.open_source(f"tfds:silent_test@{home}", tmp_path)
+    with pytest.raises(DataError, match=r"expected a rate of .* found None; state it"):
+        sources.open_source(f"tfds:rateless_test@{home}", tmp_path)
+    with pytest.raises(DataError, match="expected values of int16, found up to 1022976"):
+        sources.open_source(f"tfds:wide_test@{home}", tmp_path)
     assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_other_rows_by_the_same_name(home, tmp_path, monkeypatch):
+    first = sources.open_source(f"tfds:spoken_test@{home}", tmp_path / "cache")
+    monkeypatch.setattr(
+        SpokenTest, "_split_generators", lambda self, _: {"train": self._generate_examples(3)}
+    )
+    other = sources.open_source(f"tfds:spoken_test@{tmp_path}/other", tmp_path / "cache")
+    assert (len(first.rows()), len(other.rows())) == (5, 3) and first.name != other.name

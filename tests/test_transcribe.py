@@ -3,8 +3,11 @@
 import copy
 import json
 import os
+import pathlib
+import shutil
 import subprocess
 import sys
+import threading
 
 import jax
 import numpy as np
@@ -16,6 +19,7 @@ from seedasr_jax.audio import files
 from seedasr_jax.decode import methods
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import ConfigError, DataError, UserError
+from seedasr_jax.evaluate import transcribe
 from seedasr_jax.launch import cli
 
 TEXTS = ("low mid", "high", "top low high")
@@ -53,7 +57,7 @@ def test_any_rate_type_and_number_of_channels(transcriber):
     wave = tones.wave("top low high", 7)
     expected = transcriber.transcribe(wave, files.RATE)
     sound = files.to_float(wave)
-    for same in (sound, sound.astype(np.float64), np.stack([sound, sound], 1)):
+    for same in (sound, sound[None], np.stack([sound, sound], 1), wave.astype(np.int32)):
         found = transcriber.transcribe(same, files.RATE)
         assert found.tokens == expected.tokens
         np.testing.assert_allclose(found.logprobs, expected.logprobs, rtol=0, atol=1e-5)
@@ -80,9 +84,13 @@ def test_results_come_in_the_order_asked_whatever_their_lengths(transcriber):
     assert [result.segments[0].end for result in found] == [len(w) / files.RATE for w in waves]
 
 
-def test_sound_without_samples_is_refused(transcriber, tmp_path):
-    with pytest.raises(DataError, match="no samples"):
+def test_what_is_no_sound_is_refused(transcriber, tmp_path):
+    with pytest.raises(DataError, match=r"no samples"):
         transcriber.transcribe(np.zeros(0, np.float32), files.RATE)
+    with pytest.raises(DataError, match=r"wave 1: .* not numbers"):
+        transcriber.transcribe_many([np.zeros(99, np.float32), np.full(99, np.nan)])
+    with pytest.raises(DataError, match=r"found 16$"):
+        transcriber.transcribe(np.zeros(16_000, np.float32), 16)
     with pytest.raises(DataError, match=r"none\.wav: no such audio file"):
         transcriber.transcribe_files([tmp_path / "none.wav"])
 
@@ -169,6 +177,41 @@ def test_the_command_prints_a_line_per_file(trained, recorded, transcriber, caps
     assert capsys.readouterr().out == expected[0] + "\n"
 
 
+def test_a_bad_file_costs_no_other_its_text(transcriber, recorded, tmp_path, monkeypatch):
+    """Files are read a few at a time, and decoded before the next."""
+    monkeypatch.setattr(transcribe, "FILES_HELD", 2)
+    read, heard = [], []
+    original = files.read
+    monkeypatch.setattr(files, "read", lambda path: read.append(path) or original(path))
+    bad = str(tmp_path / "cut.flac")
+    pathlib.Path(bad).write_bytes(pathlib.Path(recorded[0]).read_bytes()[:3_000])
+    for path, found in transcriber.stream_files([recorded[0], bad, tmp_path, *recorded[1:]]):
+        heard.append((path, found.text if isinstance(found, transcribe.Result) else str(found)))
+        assert len(read) <= len(heard) + 1
+    assert [text for path, text in heard if path in recorded] == [
+        result.text for result in transcriber.transcribe_files(recorded)
+    ]
+    assert heard[1][1].startswith(bad) and "found a folder" in heard[2][1]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("*.nothing", "no file has a name of this pattern"),
+        ("https://example.org/a.wav", "found a URL"),
+        ("gs://bucket/a.wav", "found a URL"),
+        (".", "found a folder"),
+        ("~/a.wav", "~ is not expanded"),
+        ("a/b.wav", "no such audio file"),
+        ("/dev/null", "not a readable audio file"),
+    ],
+)
+def test_what_a_name_stands_for(transcriber, name, words):
+    with pytest.raises(DataError) as raised:
+        transcriber.transcribe_files([name])
+    assert words in str(raised.value) and "manifest" not in str(raised.value)
+
+
 CODE = """
 import sys
 
@@ -180,18 +223,29 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
-def test_transcribing_needs_no_tensorflow(trained, recorded, transcriber):
+def test_transcribing_needs_no_tensorflow_and_loses_nothing(trained, recorded, tmp_path):
     cache = {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
-    command = ["transcribe", f"--checkpoint={trained.workdir}/ctc", "--format=json", *recorded]
-    found = subprocess.run(
-        [sys.executable, "-c", CODE, *command],
-        env=os.environ | cache,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    paths = [str(tmp_path / name) for name in ("张.flac", "缺.wav", "fifo")]
+    shutil.copy(recorded[0], paths[0])
+    os.mkfifo(paths[2])
+    data = pathlib.Path(recorded[1]).read_bytes()
+    feed = threading.Thread(target=pathlib.Path(paths[2]).write_bytes, args=(data,), daemon=True)
+    feed.start()
+    command = ["transcribe", f"--checkpoint={trained.workdir}/ctc", "--format=json", *paths, "-"]
+    with open(recorded[2], "rb") as stdin:
+        found = subprocess.run(
+            [sys.executable, "-c", CODE, *command],
+            env=os.environ | cache | {"PYTHONIOENCODING": "ascii"},
+            stdin=stdin,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=300,
+        )
+    feed.join()
+    assert found.returncode == 1
+    assert f"{paths[1]}: no such audio file" in found.stderr
     rows = [json.loads(line) for line in found.stdout.splitlines()]
-    assert [row["audio"] for row in rows] == recorded
+    assert [row["audio"] for row in rows] == [paths[0], paths[2], "-"]
     assert [row["text"] for row in rows] == list(TEXTS)
     assert set(rows[0]) == {"audio", "text", "tokens", "logprobs", "segments"}
     assert set(rows[0]["segments"][0]) == {"start", "end", "text"}

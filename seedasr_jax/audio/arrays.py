@@ -13,7 +13,7 @@ from seedasr_jax.audio import files
 CHANNELS = 8  # at most: the other axis is time, and an array with two such axes is ambiguous
 
 
-def to_wave(array, rate) -> np.ndarray:
+def to_wave(array, rate, name: str = "wave") -> np.ndarray:
     """Makes a wave of an array.
 
     Args:
@@ -22,6 +22,7 @@ def to_wave(array, rate) -> np.ndarray:
             middle. Wide integers that need no more than 16 or 32 bit are on that scale: a list of
             values of int16 becomes int64.
         rate: samples per second.
+        name: for messages.
 
     Returns:
         [S'] float32 at files.RATE.
@@ -30,37 +31,37 @@ def to_wave(array, rate) -> np.ndarray:
         DataError: none of these; says what was expected and found.
     """
     if fault := files.rate_fault(rate):
-        raise errors.DataError(f"wave: {fault}")
+        raise errors.DataError(f"{name}: {fault}")
     if isinstance(array, str | bytes | os.PathLike):
         raise errors.DataError(
-            f"wave: expected samples, found {array!r}; transcribe_files takes paths"
+            f"{name}: expected samples, found {array!r}; transcribe_files takes paths"
         )
     if hasattr(array, "detach"):  # torch: with a gradient or on a device it is no array
         array = array.detach().cpu()
     try:
         array = np.asarray(array)
     except (TypeError, ValueError) as error:
-        raise errors.DataError(f"wave: expected an array of samples: {error}") from error
-    wave = files.checked(_scaled(_time_first(array)), "wave")
+        raise errors.DataError(f"{name}: expected an array of samples: {error}") from error
+    wave = files.checked(_scaled(_time_first(array, name), name), name)
     return files.resample(wave, int(rate))
 
 
-def _time_first(array) -> np.ndarray:
+def _time_first(array, name) -> np.ndarray:
     """[S] or [S C]."""
     if array.size == 0:
-        raise errors.DataError(f"wave: expected sound, found no samples (shape {array.shape})")
+        raise errors.DataError(f"{name}: expected sound, found no samples (shape {array.shape})")
     few = [axis for axis, size in enumerate(array.shape) if size <= CHANNELS]
     if array.ndim == 1:
         return array
     if array.ndim == 2 and len(few) == 1:
         return array if few == [1] else array.T
     raise errors.DataError(
-        f"wave: expected [S], [S C] or [C S] with up to {CHANNELS} channels and more samples, found"
-        f" {list(array.shape)}; hand over one wave at a time"
+        f"{name}: expected [S], [S C] or [C S] with up to {CHANNELS} channels and more samples,"
+        f" found {list(array.shape)}; hand over one wave at a time"
     )
 
 
-def _scaled(array) -> np.ndarray:
+def _scaled(array, name) -> np.ndarray:
     """float32, of which full scale is 1."""
     kind, bits = array.dtype.kind, 8 * array.dtype.itemsize
     if kind == "f":
@@ -68,7 +69,7 @@ def _scaled(array) -> np.ndarray:
             return array.astype(np.float32)
     if kind not in "iu" or (kind == "u" and bits > 16):
         raise errors.DataError(
-            "wave: expected floats, signed integers, uint8 or uint16, found an array of"
+            f"{name}: expected floats, signed integers, uint8 or uint16, found an array of"
             f" {array.dtype}"
         )
     if kind == "i" and bits > 16:  # a list of integers becomes int64

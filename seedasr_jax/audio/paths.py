@@ -1,7 +1,9 @@
 """Names of audio files: the file that is meant, or what stands in its place."""
 
+import io
 import os
 import re
+import sys
 import unicodedata
 
 from seedasr_jax import errors
@@ -22,6 +24,26 @@ def found(path: str | os.PathLike) -> str:
     if other := _beside(path):
         return other
     raise errors.DataError(f"{path}: {_instead(path)}")
+
+
+def opened(argument: str | os.PathLike) -> str | io.BytesIO:
+    """An argument of a command as `files.read` takes it: pipes, and "-", are read to their end.
+
+    Raises:
+        DataError: nothing can be read there.
+    """
+    path = os.fspath(argument)
+    if path != "-" and (not os.path.exists(path) or os.path.isfile(path) or os.path.isdir(path)):
+        return path
+    if path == "-" and sys.stdin.isatty():
+        raise errors.DataError("-: expected audio on standard input, found a terminal")
+    try:
+        with open(sys.stdin.fileno() if path == "-" else path, "rb", closefd=path != "-") as file:
+            stream = io.BytesIO(file.read())
+    except OSError as error:
+        raise errors.DataError(f"{path}: cannot be read: {error.strerror}") from error
+    stream.name = path
+    return stream
 
 
 def _beside(path) -> str:

@@ -3,17 +3,18 @@
 Dims: B batch, S samples, C context tokens.
 """
 
+from collections.abc import Iterator
 import dataclasses
 import importlib
 import math
 
 import jax
-import numpy as np
 
 from seedasr_jax import batch as batches
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import config
-from seedasr_jax.audio import files
+from seedasr_jax.audio import arrays, files
+from seedasr_jax.audio import paths as audio_paths
 from seedasr_jax.batch import Batch
 from seedasr_jax.decode import methods
 from seedasr_jax.decode import recogniser as recognisers
@@ -23,6 +24,7 @@ from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.text import prompts, vocab
 
 BATCH = 8  # utterances decoded at a time
+FILES_HELD, SECONDS_HELD = 4 * BATCH, 600.0  # at most, of files: then they are decoded
 TOKENS_PER_SECOND = 12  # at most, of fast speech in small pieces
 SHORTEST = 1.0  # seconds of the smallest shape; the next are twice, four times ... as long
 SHORTEST_CONTEXT = 16  # tokens, likewise
@@ -67,7 +69,8 @@ class Transcriber:
         """Transcribes one wave.
 
         Args:
-            wave: [S] or [S channels], float in [-1, 1] or int16.
+            wave: as `arrays.to_wave` takes it: [S], or with up to 8 channels on either axis; floats
+                in [-1, 1] or integers on the scale of their type.
             rate: samples per second.
             context: text that helps: what was said before, who takes part, what it is about.
             hotwords: words and names that may be said, as `prompts.context` takes them.
@@ -75,13 +78,10 @@ class Transcriber:
                 that is no search that reads one, the joint beam search `methods.WITH_CONTEXT`.
 
         Raises:
-            DataError: an empty wave. ConfigError: a decoding that the model cannot do, or one that
-                reads no context where there is one.
+            DataError: no wave, or a rate that is none. ConfigError: a decoding that the model
+                cannot do, or one that reads no context where there is one.
         """
-        wave = np.asarray(wave)
-        if wave.dtype == np.int16:
-            wave = files.to_float(wave)
-        wave = files.resample(wave.astype(np.float32), rate)
+        wave = arrays.to_wave(wave, rate)
         return self.transcribe_many([wave], context=context, hotwords=hotwords, decode=decode)[0]
 
     def transcribe_files(self, paths, **options) -> list[Result]:
@@ -90,19 +90,48 @@ class Transcriber:
         Raises:
             DataError: a file that is missing, not audio or empty.
         """
-        waves = [files.to_float(files.read(path)) for path in paths]
-        return self.transcribe_many(waves, **options)
+        results = []
+        for _, found in self.stream_files(paths, **options):
+            if isinstance(found, DataError):
+                raise found
+            results.append(found)
+        return results
+
+    def stream_files(self, paths, **options) -> Iterator[tuple[str, Result | DataError]]:
+        """Yields (path, Result, or what is wrong with the file), in the order given.
+
+        A few files are held at a time; those of like length are decoded together. `options` as in
+        `transcribe`.
+        """
+        held, seconds = [], 0.0
+        for path in paths:
+            try:
+                wave = files.read(audio_paths.opened(path))
+            except DataError as error:
+                held.append((path, error))
+            else:
+                held.append((path, wave))
+                seconds += len(wave) / files.RATE
+            if len(held) == FILES_HELD or seconds > SECONDS_HELD:
+                yield from self._results(held, options)
+                held, seconds = [], 0.0
+        yield from self._results(held, options)
+
+    def _results(self, held, options):
+        waves = [wave for _, wave in held if not isinstance(wave, DataError)]
+        results = iter(self.transcribe_many(waves, **options))
+        for path, wave in held:
+            yield path, wave if isinstance(wave, DataError) else next(results)
 
     def transcribe_many(self, waves, *, context="", hotwords=(), decode="") -> list[Result]:
-        """Transcribes waves [S] float32 at 16 kHz, those of like length together."""
+        """Transcribes waves at 16 kHz, those of like length together; see `transcribe`."""
         told = prompts.context(context, hotwords)
         text = prompts.normal_context(self.normalizer, told)
         method = self._method(text, decode)
+        waves = [arrays.to_wave(w, files.RATE, f"wave {n}") for n, w in enumerate(waves)]
         results: list[Result | None] = [None] * len(waves)
         by_size: dict[float, list[int]] = {}
         for number, wave in enumerate(waves):
-            if wave.size == 0:
-                raise DataError(f"wave {number}: expected sound, found no samples")
             by_size.setdefault(_size(len(wave) / files.RATE, SHORTEST), []).append(number)
         for seconds, numbers in sorted(by_size.items()):
             for start in range(0, len(numbers), BATCH):
