@@ -16,7 +16,7 @@ from seedasr_jax.data_pipelines.clock import PHONES_PER_SECOND, Clock
 from seedasr_jax.data_pipelines.feed import Feed
 from seedasr_jax.data_pipelines.index import Fit, Index
 from seedasr_jax.data_pipelines.sampler import Sampler
-from seedasr_jax.data_pipelines.sources import open_named
+from seedasr_jax.data_pipelines.sources import open_named, samples
 from seedasr_jax.data_pipelines.stream import BadRows, Info, Prefetch, Stream
 from seedasr_jax.errors import ConfigError, DataError
 from seedasr_jax.text import prompts
@@ -145,7 +145,7 @@ class _Plan:
 
 
 def _batches(plan, feeds, names, fit, reading, clock, steps):
-    """Yields (Batch, Info, skipped rows, hours by task)."""
+    """Yields (Batch, Info, skipped rows, samples by task)."""
     for step, bucket, rows, share in plan.steps():
         examples = [next(feeds[source])[1] for source, _ in rows[share]]
         room = math.ceil(PHONES_PER_SECOND * fit.buckets[bucket][0]) if clock else 0
@@ -166,11 +166,11 @@ def _batches(plan, feeds, names, fit, reading, clock, steps):
             for place, (row, fault) in enumerate(zip(own, faults))
             if fault
         ]
-        hours = collections.Counter()
+        heard = collections.Counter()
         if fit.hears:
             for source, row in rows:
-                hours[names[source]] += row.seconds / 3600
-        yield batch, Info(step, bucket, own), skipped, hours
+                heard[names[source]] += samples(row)
+        yield batch, Info(step, bucket, own), skipped, heard
 
 
 class Evaluation:

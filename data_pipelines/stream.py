@@ -33,13 +33,13 @@ class Stream:
 
     Attributes, all up to the batch that was given out last:
         skipped: dicts step, position, id, recording, reason, detail: this process's bad rows.
-        hours: task -> hours of audio in the global batches, by the manifests.
+        heard: task -> samples at 16 kHz in the global batches, by the manifests.
         left_out: task -> reason -> utterances of its (first) pass that no batch will hold.
     """
 
     def __init__(self, batches, names, left_out, bad_rows: "BadRows"):
         self.skipped, self.left_out = [], left_out
-        self.hours = dict.fromkeys(names, 0.0)
+        self.heard = dict.fromkeys(names, 0)
         self._bad_rows = bad_rows
         self._batches = Prefetch(batches, _AHEAD)
 
@@ -52,10 +52,10 @@ class Stream:
         Raises:
             DataError: more rows were bad than data.max_bad_fraction allows.
         """
-        batch, info, skipped, hours = next(self._batches)
+        batch, info, skipped, heard = next(self._batches)
         self.skipped += skipped
-        for name, more in hours.items():
-            self.hours[name] += more
+        for name, more in heard.items():
+            self.heard[name] += more
         self._bad_rows.count(len(info.rows), self.skipped, skipped)
         return batch, info
 

@@ -126,7 +126,7 @@ def stored(workdir: pathlib.Path) -> config.Graph:
     path = workdir / disk.CONFIG
     if not path.exists():
         raise ConfigError(f"{workdir} holds no {disk.CONFIG}: name a recipe with --config")
-    return config.build(disk.read_json(path), config.Graph)
+    return config.build(disk.read_config(workdir), config.Graph)
 
 
 def copy(spec: str, path: pathlib.Path):

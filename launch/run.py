@@ -12,11 +12,11 @@ import signal
 import types
 
 from seedasr_jax import checkpoint as checkpoints
-from seedasr_jax import config
+from seedasr_jax import config, inventory
 from seedasr_jax import workdir as disk
 from seedasr_jax.data_pipelines import loader, sources
 from seedasr_jax.decode import recogniser as recognisers
-from seedasr_jax.errors import ConfigError, DataError, nearest
+from seedasr_jax.errors import ConfigError, DataError, UserError, nearest
 from seedasr_jax.launch import recipes, runtime, stage
 from seedasr_jax.launch.progress import say
 from seedasr_jax.launch.stage import Job
@@ -81,8 +81,7 @@ def train(expanded: config.Graph | None, workdir, *, only="", again="") -> int:
         for name in _chosen(job, only):
             if stop.asked():
                 return stop.exit_code
-            record = job.record(name)
-            if record is not None and record.state == "finished":
+            if _is_finished(job, name):
                 say(f"{name}: finished")
                 continue
             try:
@@ -146,7 +145,7 @@ def _needed(objective):
 
 def _content(spec, cache):
     """What a SPEC stands for: a manifest by its content and query, wherever it lies."""
-    return re.sub(r"\bmanifest:[^?#]*", "manifest:", loader.open_named(spec, cache).name)
+    return checkpoints.placeless(loader.open_named(spec, cache).name)
 
 
 def _outside(path):
@@ -161,10 +160,8 @@ def _tokenizer(expanded, workdir):
         raise ConfigError("config.vocab: the stages of a graph share one; found several")
     (setting,) = settings
     folder, partial = workdir / disk.VOCAB, workdir / f"{disk.VOCAB}.partial"
-    if folder.exists() and (workdir / disk.CONFIG).exists():
-        began = next(iter(recipes.stored(workdir).stages.values())).vocab
-        if setting == began:
-            return vocab.open_vocabulary(folder)
+    if folder.exists() and setting == _begun_with(workdir):
+        return vocab.open_vocabulary(folder)
     shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
     if setting.path:
         vocab.open_vocabulary(setting.path).save(partial)
@@ -182,6 +179,14 @@ def _tokenizer(expanded, workdir):
         return found
     partial.rename(folder)
     return vocab.open_vocabulary(folder)
+
+
+def _begun_with(workdir):
+    """The settings of the workdir's tokenizer; None where its config.json does not say."""
+    try:
+        return next(iter(recipes.stored(workdir).stages.values())).vocab
+    except UserError:
+        return None
 
 
 def _texts(expanded, workdir):
@@ -202,6 +207,14 @@ def _texts(expanded, workdir):
             )
         yield first
         yield from found
+
+
+def _is_finished(job, name):
+    """Whether a stage is finished and its last step is still there."""
+    record = job.record(name)
+    if record is None or record.state != "finished":
+        return False
+    return inventory.newest(job.folder(name))[0] == record.step
 
 
 def _check_stale(job):

@@ -10,8 +10,9 @@ from flax import nnx
 import jax
 
 from seedasr_jax import checkpoint as checkpoints
-from seedasr_jax import config
+from seedasr_jax import config, inventory
 from seedasr_jax import workdir as disk
+from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import loader
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import ConfigError
@@ -23,7 +24,9 @@ from seedasr_jax.text import vocab
 from seedasr_jax.train import build, graph, loop, objectives
 from seedasr_jax.train.metrics import Metrics
 
-ROW = "row"  # of metrics.jsonl, in the note of a checkpoint
+# In the note of a checkpoint: its row of metrics.jsonl, and stage.json as of this step.
+ROW, RECORD = "row", "record"
+_HOUR = 3600 * files.RATE  # samples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +43,18 @@ class Job:
         return self.workdir / name
 
     def record(self, name) -> checkpoints.StageRecord | None:
-        """A stage's stage.json, or None where it has not begun."""
+        """A stage's stage.json, or None where it has not begun.
+
+        Where the file is gone, its newest checkpoint has a copy.
+        """
         folder = self.folder(name)
-        return checkpoints.read(folder) if (folder / disk.STAGE).exists() else None
+        if (folder / disk.STAGE).exists():
+            return checkpoints.read(folder)
+        latest = checkpoints.latest(folder)
+        if latest is None:
+            return None
+        copied = checkpoints.note(folder, latest)[RECORD]
+        return checkpoints.parse(copied, f"{folder}@{latest}")
 
     def cache(self, stage: config.Stage) -> pathlib.Path:
         """Where made or converted audio is kept."""
@@ -62,7 +74,7 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     tokens = recognisers.special_tokens(job.vocab, spelled=True)
     built = build.build(stage, tokens, job.vocab.size)
     evaluator = Evaluator(job, name, built, stopping)
-    latest = checkpoints.latest(folder)
+    latest = _newest(job, name)
     state, parents = _begin(job, name, built, latest is not None)
     known = (*built.objective.parts, "lora")
     record = checkpoints.begin(
@@ -77,8 +89,9 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     if latest is not None:
         state = checkpoints.restore(folder, latest, state, built.sharding)
         note = checkpoints.note(folder, latest)
-        unwritten = note.pop(ROW, None)
-        record = dataclasses.replace(record, step=latest, position=latest, **note)
+        unwritten = note[ROW]
+        before = {key: note[RECORD][key] for key in ("step", "position", "hours", "spent")}
+        record = dataclasses.replace(record, **before)
         say(f"{name}: resumed at step {latest}")
     share, shares = sharding.share(built.mesh)
     stream = loader.training(
@@ -113,6 +126,24 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     keeper.finish(state.params)
     runtime.wait_for_all(f"{name} is finished")  # the next stage reads what process 0 wrote
     say(f"{name}: finished in {keeper.record.spent['seconds']:.0f} s")
+
+
+def _newest(job, name) -> int | None:
+    """The step that a stage goes on from; says what is damaged or gone after it.
+
+    Raises:
+        ConfigError: it was trained, and no step of it is left.
+    """
+    folder, record = job.folder(name), job.record(name)
+    latest, damaged = inventory.newest(folder)
+    for line in damaged:
+        say(f"{name}: {line}; set aside")
+    if record is not None and record.step > (latest or 0):
+        lost = f"{name}: {record.state} at step {record.step}, which is gone from {folder}"
+        if latest is None:
+            raise ConfigError(f"{lost}, and none is before it: bring it back, or --from={name}")
+        say(f"{lost}; taken: step {latest}")
+    return latest
 
 
 def _clock(stage, vocabulary):
@@ -189,8 +220,10 @@ class Keeper:
         """Args: `folder`, of the stage; `record`, as it begins; `keep`, checkpoints; `stream`."""
         self.folder, self.record, self.stream = folder, record, stream
         self.writer = checkpoints.Writer(folder, keep)
-        self.before = {"hours": dict(record.hours), "spent": dict(record.spent)}
-        self.notes, self.listed = {}, 0
+        # In samples, which add up exactly: a stage that resumes hears what one never killed does.
+        self.heard = {task: round(hours * _HOUR) for task, hours in record.hours.items()}
+        self.spent = dict(record.spent)
+        self.records, self.listed = {}, 0
         self.clock, self.cpu = time.monotonic(), time.process_time()
         if runtime.is_first():
             disk.rewind(folder / disk.SKIPPED, record.step)
@@ -209,24 +242,25 @@ class Keeper:
     def save(self, step, state, row):
         """Starts a save, the step's row in its note; stage.json follows when it is durable."""
         self.list_skipped()
-        hours = {
-            task: self.before["hours"].get(task, 0.0) + more
-            for task, more in self.stream.hours.items()
-        }
+        heard = {task: self.heard.get(task, 0) + n for task, n in self.stream.heard.items()}
         seconds = time.monotonic() - self.clock
         spent = {"seconds": seconds, "cpu_seconds": time.process_time() - self.cpu}
         spent["chip_seconds"] = seconds * jax.device_count()
-        spent = {k: self.before["spent"].get(k, 0.0) + v for k, v in spent.items()}
-        self.notes[step] = {"hours": self.before["hours"] | hours, "spent": spent}
-        self.writer.save(step, state, self.notes[step] | {ROW: row})
+        spent = {k: self.spent.get(k, 0.0) + v for k, v in spent.items()}
+        self.records[step] = dataclasses.replace(
+            self.record,
+            step=step,
+            position=step,
+            hours={task: n / _HOUR for task, n in (self.heard | heard).items()},
+            spent=spent,
+        )
+        self.writer.save(step, state, {ROW: row, RECORD: config.to_dict(self.records[step])})
         self.settle()
 
     def settle(self, **changes):
         """Writes stage.json as of the newest durable step."""
-        step = self.writer.finished()
-        if step in self.notes:
-            changes |= self.notes[step] | {"step": step, "position": step}
-        self.record = dataclasses.replace(self.record, **changes)
+        newest = self.records.get(self.writer.finished(), self.record)
+        self.record = dataclasses.replace(newest, **changes)
         if runtime.is_first():
             checkpoints.write(self.folder, self.record)
 

@@ -34,7 +34,7 @@ def read(folder: pathlib.Path, tests) -> dict[str, Result]:
 
 def training(folder: pathlib.Path, steps: int) -> dict:
     """What a stage's folder says about how it was trained."""
-    record = disk.read_json(folder / disk.STAGE)
+    record = disk.read_stage(folder)
     logged = [row["loss"] for row in disk.read_rows(folder / disk.METRICS) if "loss" in row]
     labels = record["recipe"]["objective"].get("labels", "none")
     return {

@@ -74,6 +74,18 @@ def read_json(path, cure: str = "") -> dict:
     return tree
 
 
+def read_config(folder) -> dict:
+    """config.json of a workdir or a bundle."""
+    cure = "; in a workdir, `seedasr train --config=NAME --workdir=DIR` writes it anew"
+    return read_json(folder / CONFIG, cure)
+
+
+def read_stage(folder) -> dict:
+    """stage.json of a stage directory."""
+    cure = "; remove it, and `seedasr train` writes it anew from the newest checkpoint"
+    return read_json(folder / STAGE, cure)
+
+
 def write_rows(path, rows: Iterable[dict]) -> None:
     """Replaces a JSONL file."""
     write_text(path, "".join(map(_line, rows)))

@@ -7,6 +7,7 @@ import pytest
 import tones
 
 import seedasr_jax
+from seedasr_jax import checkpoint
 from seedasr_jax.audio import files
 from seedasr_jax.errors import UserError
 from seedasr_jax.launch import cli, evaluate, export
@@ -38,8 +39,10 @@ def test_the_artefact_was_run_again_from_disk(bundle):
     assert 0 <= parity["logprob_difference"] <= 1e-5
 
 
-def test_the_card_has_lineage_and_error_rate(bundle):
+def test_the_card_has_lineage_hours_and_error_rate(bundle, trained):
     card = (bundle[0] / "CARD.md").read_text()
+    (hours,) = checkpoint.read(trained.workdir / "ctc").hours.values()
+    assert f"| 1 | {hours:.2f} | not stated |" in card  # its licence
     row = bundle[1]
     assert f"{row['error_rate']:.2f}" in card
     for label in (row["checkpoint"], "ctc@40#", "lm@60#"):

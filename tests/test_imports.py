@@ -14,7 +14,7 @@ CORE = ROOT / "seedasr_jax"
 ROWS = (
     ("errors", "quiet"),
     ("workdir",),
-    ("batch", "config", "shapes"),
+    ("batch", "config", "inventory", "shapes"),
     ("parallel",),
     ("audio", "text", "losses", "quantize"),
     ("models",),

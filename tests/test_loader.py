@@ -151,13 +151,13 @@ def test_every_utterance_once_per_pass(path, opened):
     assert [row.id for row in rows[:COUNT]] != [row.id for row in rows[COUNT:]]
 
 
-def test_hours_are_those_of_the_batches(path, opened):
+def test_what_is_heard_is_that_of_the_batches(path, opened):
     stream = opened(f"manifest:{path}", process=(0, 2))
     infos = [info for _, info in take(stream, 9)]
     other = [info for _, info in take(opened(f"manifest:{path}", process=(1, 2)), 9)]
     total = sum(row.seconds for info in infos + other for row in info.rows)
-    ((name, hours),) = stream.hours.items()
-    assert hours * 3600 == pytest.approx(total)
+    ((name, heard),) = stream.heard.items()
+    assert heard / 16_000 == pytest.approx(total)
     assert name == f"manifest:corpus.jsonl#{manifest.content_hash(path)[:8]}"
 
 
@@ -346,7 +346,7 @@ def test_preprocessors_of_ones_own(path, opened, own):
                 np.testing.assert_array_equal(batch.ids[row], expected.ids[row])
     assert dropped == len(stream.skipped) > 0
     assert {row["reason"] for row in stream.skipped} == {"dropped by its task"}
-    assert list(stream.hours) == [name]
+    assert list(stream.heard) == [name]
     again = take(opened(name, start=11, **settings), 9)
     for (batch, _), (expected, _) in zip(again, found[11:]):
         assert_same(batch, expected)
@@ -459,7 +459,7 @@ def test_a_mixture_is_evaluated_task_by_task(opened, own, tokenizer):
         evaluate("own_mixture", tokenizer)
     stream = opened("own_mixture")
     take(stream, 2)
-    assert sorted(stream.hours) == ["own_x", "own_y"]
+    assert sorted(stream.heard) == ["own_x", "own_y"]
     seqio.MixtureRegistry.remove("own_mixture")
 
 

@@ -420,11 +420,11 @@ class Stream:
     """Stands for a stream that has given out some batches."""
 
     def __init__(self):
-        self.skipped, self.hours = [], {"task": 0.0}
+        self.skipped, self.heard = [], {"task": 0}
 
     def see(self, step):
         self.skipped.append({"step": step, "position": 0, "id": f"bad-{step}"})
-        self.hours["task"] += 1.0
+        self.heard["task"] += 16_000
 
 
 def test_skipped_rows_are_listed_once_whatever_was_killed(tmp_path):

@@ -7,7 +7,7 @@ Files hold no other structure, so they outlive changes of flax and optax.
 from seedasr_jax.checkpoint.handover import hand_over
 from seedasr_jax.checkpoint.hashes import parameters_hash
 from seedasr_jax.checkpoint.opened import Checkpoint, open_checkpoint
-from seedasr_jax.checkpoint.record import StageRecord, begin, read, write
+from seedasr_jax.checkpoint.record import StageRecord, begin, parse, placeless, read, write
 from seedasr_jax.checkpoint.steps import Writer, latest, note, restore
 from seedasr_jax.checkpoint.trees import fill, flat, nest, part_of, parts, select
 
@@ -24,8 +24,10 @@ __all__ = [
     "note",
     "open_checkpoint",
     "parameters_hash",
+    "parse",
     "part_of",
     "parts",
+    "placeless",
     "read",
     "restore",
     "select",

@@ -1,11 +1,12 @@
 """One idea of a checkpoint C: a workdir, a stage directory, DIR@STEP or an exported bundle."""
 
 import dataclasses
+import sys
 
 from etils import epath
 import jax
 
-from seedasr_jax import config
+from seedasr_jax import config, inventory
 from seedasr_jax import workdir as disk
 from seedasr_jax.checkpoint import hashes, steps, tensors, trees
 from seedasr_jax.checkpoint import record as records
@@ -151,11 +152,20 @@ class Checkpoint:
             "checkpoint": self.label,
             "kind": self.record.kind,
             "step": self.step,
-            "hours": config.to_dict(self.record.hours),
+            "hours": self._hours(),
             "mixture": config.to_dict(self.stage.data.mixture),
             "parents": labels,
         }
         return list({e["checkpoint"]: e for e in [entry, *older]}.values())
+
+    def _hours(self) -> dict[str, float]:
+        """Hours by task of the mixture, as the recipe names it; the record has them by content."""
+        heard, reads = self.record.hours, self.record.reads
+        return {
+            task: sum(h for name, h in heard.items() if records.placeless(name) in reads[task])
+            for task, _ in self.stage.data.mixture
+            if task in reads
+        }
 
     def _own(self) -> dict:
         """{name: ShapeDtypeStruct} of what it holds itself."""
@@ -201,7 +211,7 @@ def open_checkpoint(path) -> Checkpoint:
                 f"{folder}: holds neither {disk.CONFIG} nor {disk.STAGE}; expected a workdir, a"
                 " stage directory, DIR@STEP or a bundle"
             )
-        settings = disk.read_json(folder / disk.CONFIG)
+        settings = disk.read_config(folder)
         if settings.get("format") == BUNDLE_FORMAT:
             return _bundle(folder, settings, step)
         folder = _last_finished(folder, settings)
@@ -218,12 +228,21 @@ def _stage(folder, step):
             f" {record.recipe.get('steps')}): resume it with `seedasr train"
             f" --workdir={folder.parent}`{at}"
         )
-    step = record.step if step is None else step
-    steps.find(folder, step)
+    step = _last_whole(folder, record.step) if step is None else step
+    if wrong := inventory.damage(steps.find(folder, step)):
+        raise UserError(f"{folder}@{step} is damaged: {wrong}; name another step")
     graph = folder.parent / disk.CONFIG
-    imports = disk.read_json(graph).get("imports", ()) if graph.exists() else ()
+    imports = disk.read_config(folder.parent).get("imports", ()) if graph.exists() else ()
     vocab = folder.parent / disk.VOCAB
     return Checkpoint(folder, folder.name, step, record, vocab, tuple(imports), None)
+
+
+def _last_whole(folder, step):
+    """The last step of a finished stage or, where that is damaged, the one before it."""
+    newest, damaged = inventory.newest(folder)
+    for line in damaged:
+        print(line, file=sys.stderr)
+    return newest if damaged and newest is not None else step
 
 
 def _bundle(folder, settings, step):

@@ -5,6 +5,7 @@ import dataclasses
 import importlib.metadata
 import os
 import platform
+import re
 from typing import Any
 
 from etils import epath
@@ -89,7 +90,7 @@ def read(folder) -> StageRecord:
     path = epath.Path(folder) / disk.STAGE
     if not path.exists():
         raise UserError(f"{path}: no such file: {folder} is no stage directory")
-    return parse(disk.read_json(path), path)
+    return parse(disk.read_stage(path.parent), path)
 
 
 def write(folder, record: StageRecord) -> None:
@@ -119,6 +120,11 @@ def parse(tree, path) -> StageRecord:
         )
     names = {field.name for field in dataclasses.fields(StageRecord)}
     return config.build({k: v for k, v in tree.items() if k in names}, StageRecord, str(path))
+
+
+def placeless(name: str) -> str:
+    """What a SPEC stands for wherever it lies: its name without the file of a manifest."""
+    return re.sub(r"\bmanifest:[^?#]*", "manifest:", name)
 
 
 def absolute(path):

@@ -1,13 +1,16 @@
 """Orbax checkpoints of a stage: STAGE/checkpoints/STEP, written in the background, whole or absent.
 
 A step holds step, skipped, params, opt_state and rng by name. `frozen` is not in it: stage.json
-refers to the parent stage.
+refers to the parent stage. It is whole once it has its inventory.
 """
+
+import threading
 
 import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from seedasr_jax import inventory
 from seedasr_jax import workdir as disk
 from seedasr_jax.checkpoint import trees
 from seedasr_jax.checkpoint.record import absolute
@@ -15,7 +18,7 @@ from seedasr_jax.errors import ConfigError, UserError, nearest
 
 _REMOVED = ".removed"  # renamed before it is deleted: a half-deleted step is none
 _UNFINISHED = ".orbax-checkpoint-tmp"
-_LOOKS = 8
+_DAMAGED = ".damaged"  # set aside: nothing reads it, and its number is free
 
 
 class Writer:
@@ -27,19 +30,23 @@ class Writer:
     def __init__(self, folder, keep: int):
         """Args: `folder`, of the stage; `keep`, steps that stay on disk (at least 1).
 
-        Removes what an earlier process left unfinished.
+        Removes what an earlier process left unfinished, and sets damaged steps aside.
         """
         assert keep >= 1, keep
         self._folder, self._keep = absolute(folder) / disk.CHECKPOINTS, keep
         self._response, self._durable = None, latest(folder)
-        self._started = self._durable
+        self._started, self._sealing = self._durable, threading.Lock()
         if jax.process_index() == 0:
             self._folder.mkdir(parents=True, exist_ok=True)
-            finished = {str(step) for step in _steps(self._folder)}
             for path in self._folder.iterdir():
-                marked = _UNFINISHED in path.name or _REMOVED in path.name
-                if marked or (path.name.isdigit() and path.name not in finished):
+                if _UNFINISHED in path.name or _REMOVED in path.name:
                     path.rmtree()
+            for step in inventory.steps(folder):
+                if self._durable is None or step > self._durable:
+                    aside = self._folder / f"{step}{_DAMAGED}"
+                    if aside.exists():
+                        aside.rmtree()
+                    (self._folder / str(step)).rename(aside)
 
     def save(self, step: int, state, note: dict | None = None) -> None:
         """Copies a state to the host and goes on writing it in the background.
@@ -70,7 +77,15 @@ class Writer:
                 self._folder / str(step), trees.nest(leaves), custom_metadata=note or {}
             )
         self._started = step
-        self._response.on_complete(lambda _: setattr(self, "_durable", step))
+        self._response.on_complete(lambda _: self._seal(step))
+
+    def _seal(self, step):
+        """Makes a step that is written a whole one, in the background or, failing there, again."""
+        with self._sealing:
+            if self._durable != step:
+                if jax.process_index() == 0:
+                    inventory.write(self._folder / str(step))
+                self._durable = step
 
     def finished(self) -> int | None:
         """The newest step that is durable, or None; never waits."""
@@ -82,7 +97,8 @@ class Writer:
             response, self._response = self._response, None
             step, self._started = self._started, self._durable  # a save that fails may be repeated
             response.result()
-            self._started = self._durable = step
+            self._seal(step)
+            self._started = step
         if jax.process_index() == 0:
             for step in _steps(self._folder)[: -self._keep]:
                 gone = self._folder / f"{step}{_REMOVED}"
@@ -96,8 +112,7 @@ class Writer:
 
 def latest(folder) -> int | None:
     """The newest step of a stage directory that is whole, or None."""
-    steps = _steps(absolute(folder) / disk.CHECKPOINTS)
-    return steps[-1] if steps else None
+    return inventory.newest(absolute(folder))[0]
 
 
 def find(folder, step: int):
@@ -141,7 +156,7 @@ def restore(folder, step: int, abstract_state, shardings):
         name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=places[name])
         for name, leaf in wanted.items()
     }
-    return trees.fill(abstract_state, trees.flat(ocp.load(path, trees.nest(leaves))))
+    return trees.fill(abstract_state, trees.flat(_load(path, leaves)))
 
 
 def shapes(path) -> dict:
@@ -175,18 +190,24 @@ def read(path, names, places: dict | None) -> dict:
     context = ocp.Context()
     context.pytree.loading.partial_load = True
     with context:
-        return trees.flat(ocp.load(path, trees.nest(abstract)))
+        return trees.flat(_load(path, abstract))
 
 
 def _steps(folder) -> list[int]:
-    """The whole steps of a folder, in which another process may write and remove meanwhile."""
-    for attempt in range(_LOOKS):
-        try:
-            found = ocp.path.step.standard_name_format().find_all(folder)
-            return sorted(metadata.step for metadata in found)
-        except (FileNotFoundError, NotADirectoryError):  # a step went while it was looked at
-            if attempt == _LOOKS - 1:
-                raise
+    """The steps of a folder that were finished."""
+    return [
+        n for n in inventory.steps(folder.parent) if (folder / str(n) / inventory.FILE).exists()
+    ]
+
+
+def _load(path, leaves):
+    try:
+        return ocp.load(path, trees.nest(leaves))
+    except ValueError as error:  # names and shapes were compared: the files are damaged
+        line = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"{path} is damaged: {line}; move it away, and the step before it is taken"
+        ) from error
 
 
 def _saved(state) -> dict:

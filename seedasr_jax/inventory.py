@@ -1,0 +1,74 @@
+"""What a checkpoint's folder held when it was written, so that what a crash or a copy left is told.
+
+Each step of STAGE/checkpoints has an inventory.json, written last of all: per file its size and a
+hash of samples, which reads 64 KiB of the largest file.
+"""
+
+import hashlib
+import pathlib
+
+from seedasr_jax import workdir as disk
+from seedasr_jax.errors import UserError
+
+FILE = "inventory.json"
+_BLOCK, _BLOCKS = 4096, 16  # bytes of a sample; samples of a file
+
+
+def write(folder) -> None:
+    """Declares a folder whole: writes its inventory."""
+    folder = pathlib.Path(folder)
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != FILE)
+    disk.write_json(folder / FILE, {str(p.relative_to(folder)): _mark(p) for p in files})
+
+
+def damage(folder) -> str:
+    """What is wrong with a folder that has an inventory, or should have one; "" if it is whole."""
+    folder = pathlib.Path(folder)
+    if not (folder / FILE).exists():
+        return f"it has no {FILE}: it was never finished"
+    try:
+        listed = disk.read_json(folder / FILE)
+    except UserError as error:
+        return f"its {FILE} cannot be read: {error}"
+    for name, (size, digest) in listed.items():
+        path = folder / name
+        if not path.exists():
+            return f"its file {name} is missing"
+        if (found := path.stat().st_size) != size:
+            return f"its file {name} has {found} bytes, expected {size}"
+        if _mark(path)[1] != digest:
+            return f"its file {name} has another content than was written"
+    return ""
+
+
+def steps(stage) -> list[int]:
+    """Numbers of the folders in a stage directory's checkpoints, whole or not, ascending."""
+    folder = pathlib.Path(stage, disk.CHECKPOINTS)
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(int(path.name) for path in found if path.name.isdigit())
+
+
+def newest(stage) -> tuple[int | None, list[str]]:
+    """The newest whole step of a stage directory, and a line for each damaged one after it."""
+    lines = []
+    for step in reversed(steps(stage)):
+        folder = pathlib.Path(stage, disk.CHECKPOINTS, str(step))
+        try:
+            wrong = damage(folder)
+        except FileNotFoundError:  # removed by its writer meanwhile
+            continue
+        if not wrong:
+            return step, lines
+        lines.append(f"{folder} is damaged: {wrong}")
+    return None, lines
+
+
+def _mark(path):
+    """[size, hash of samples spread evenly over the file; of a small file, of all]."""
+    size, content = path.stat().st_size, hashlib.sha256()
+    last = max(size - _BLOCK, 0)
+    with open(path, "rb") as file:
+        for number in range(_BLOCKS):
+            file.seek(number * last // (_BLOCKS - 1))
+            content.update(file.read(_BLOCK))
+    return [size, content.hexdigest()[:16]]
