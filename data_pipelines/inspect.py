@@ -13,7 +13,10 @@ _SHORTEST_SECONDS = 0.025  # one window of the features
 _FRAME_SECONDS = 0.04  # of the recipes' encoders; CTC needs one for each token
 _UNIT = re.compile(rf"[{CJK}]|[^\s{CJK}]+")  # a character or word: at least one token
 _MAY_BE_TEXT = re.compile("text|trans|sent|utter|word|label|phrase|target|prompt", re.IGNORECASE)
-_COLUMNS = ("source", "utterances", "hours", "shortest", "mean", "longest", "speakers", "texts")
+_COLUMNS = (
+    *("source", "utterances", "hours", "shortest", "mean", "longest", "speakers", "texts"),
+    "unreadable",
+)
 
 
 def stats(name: str, data_folder) -> dict:
@@ -21,23 +24,25 @@ def stats(name: str, data_folder) -> dict:
 
     Returns:
         source, utterances, hours, shortest, mean, longest (seconds), speakers, texts (distinct),
-        words (distinct), languages (tag -> utterances).
+        words (distinct), languages (tag -> utterances), unreadable (utterances of unknown length,
+        which the others leave out).
     """
     source = sources.open_named(name, data_folder)
     rows = [sources.measured(row) for row in source.rows()]
-    seconds = [row.seconds for row in rows]
+    seconds = [row.seconds for row in rows if row.seconds or not row.audio]
     languages = collections.Counter(row.language or "not stated" for row in rows)
     return {
         "source": source.name,
         "utterances": len(rows),
         "hours": round(sum(seconds) / 3600, 4),
-        "shortest": round(min(seconds), 3),
-        "mean": round(sum(seconds) / len(rows), 3),
-        "longest": round(max(seconds), 3),
+        "shortest": round(min(seconds, default=0.0), 3),
+        "mean": round(sum(seconds) / max(len(seconds), 1), 3),
+        "longest": round(max(seconds, default=0.0), 3),
         "speakers": len({row.speaker for row in rows if row.speaker}),
         "texts": len({row.text for row in rows if row.text}),
         "words": len({word for row in rows for word in row.text.split()}),
         "languages": dict(sorted(languages.items())),
+        "unreadable": len(rows) - len(seconds),
     }
 
 
@@ -61,6 +66,7 @@ def problems(name: str, data_folder) -> collections.abc.Iterator[str]:
             known = ", ".join(manifest.ALIASES["text"])
             yield f"{source.name}: no row has text, and nobody reads {field!r}; expected {known}"
     cache = files.WaveCache(0)
+    uses = collections.Counter(row.audio for row in rows)
     seen: dict[str, int] = {}
     for row in rows:
         where = f"{source.name} line {row.line} ({row.id})"
@@ -68,6 +74,18 @@ def problems(name: str, data_folder) -> collections.abc.Iterator[str]:
             yield f"{where}: expected an id of its own, found that of line {seen[row.id]}"
         seen.setdefault(row.id, row.line)
         yield from (f"{where}: {found}" for found in _row_problems(row, told, cache))
+        if row.seconds and not row.offset and uses[row.audio] == 1:
+            yield from (f"{where}: {found}" for found in _cut_problems(row))
+
+
+def _cut_problems(row):
+    """Of the only row of a file, which begins at its beginning: its text is probably all of it."""
+    try:
+        whole = files.seconds(row.audio)
+    except DataError:
+        return
+    if whole > row.seconds + files.SLACK_SECONDS:
+        yield f"expected the whole file, {whole:.3f} s, found a duration of {row.seconds:.3f} s"
 
 
 def _row_problems(row, told, cache):

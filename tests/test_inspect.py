@@ -30,6 +30,7 @@ def manifest(tmp_path):
             )
         )
     files.write(tmp_path / "silent.wav", np.zeros(8000, np.int16), files.RATE)
+    files.write(tmp_path / "whole.wav", np.ones(24_000, np.int16), files.RATE)
     (tmp_path / "text.wav").write_text("no sound")
     faults = [
         dict(rows[0], id="u1"),
@@ -38,6 +39,7 @@ def manifest(tmp_path):
         dict(rows[0], id="noise", audio="text.wav"),
         dict(rows[0], id="silent", audio="silent.wav"),
         dict(rows[0], id="longer", duration=9.0),
+        dict(rows[0], id="shorter", audio="whole.wav", duration=1.0),
     ]
 
     def write(name, chosen):
@@ -53,13 +55,21 @@ def test_stats_count(manifest, tmp_path):
     assert (found["utterances"], found["speakers"], found["texts"], found["words"]) == (4, 2, 2, 3)
     assert found["hours"] == round((0.5 + 1 + 1.5 + 2) / 3600, 4)
     assert (found["shortest"], found["mean"], found["longest"]) == (0.5, 1.25, 2.0)
-    assert found["languages"] == {"en": 4}
+    assert found["languages"] == {"en": 4} and found["unreadable"] == 0
+
+
+def test_stats_leave_out_what_has_no_length(manifest, tmp_path):
+    rows = [json.loads(line) for line in (tmp_path / "bad.jsonl").read_text().splitlines()]
+    chosen = [row | {"duration": None} for row in rows if row["id"] in ("u2", "gone", "noise")]
+    (tmp_path / "some.jsonl").write_text("".join(json.dumps(row) + "\n" for row in chosen))
+    found = inspect.stats(f"manifest:{tmp_path}/some.jsonl", tmp_path)
+    assert (found["unreadable"], found["shortest"], found["mean"]) == (2, 1.5, 1.5)
 
 
 def test_every_fault_is_named_and_nothing_else(manifest, tmp_path):
     assert list(inspect.problems(manifest[0], tmp_path)) == []
     found = list(inspect.problems(manifest[1], tmp_path))
-    words = ("id of its own", "expected text", "gone.wav", "text.wav", "silence", "0.wav")
+    words = ("id of its own", "expected text", "gone.wav", "text.wav", "silence", "0.wav", "1.500")
     assert len(found) == len(words)
     for line, word in zip(found, words, strict=True):
         assert word in line and "bad.jsonl" in line

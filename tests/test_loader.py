@@ -161,9 +161,17 @@ def test_what_is_heard_is_that_of_the_batches(path, opened):
     assert name == f"manifest:corpus.jsonl#{manifest.content_hash(path)[:8]}"
 
 
+def _headerless(audio, row):
+    """A file whose length nothing states, the row neither."""
+    audio.rename(audio.with_suffix(".raw"))
+    row["audio"] = row["audio"].replace(".flac", ".raw")
+    del row["duration"]
+
+
 BAD = {
     "missing audio": lambda audio, row: audio.unlink(),
-    "unreadable audio": lambda audio, row: audio.write_bytes(b"fLaC" + bytes(40)),
+    "unreadable audio": lambda audio, row: _headerless(audio, row),
+    "text that is no Unicode": lambda audio, row: row.update(text="zero \ud83d"),
     "no text": lambda audio, row: row.pop("text"),
     "no audio": lambda audio, row: row.pop("audio"),
 }
@@ -234,7 +242,7 @@ def test_too_many_bad_rows_end_the_job(path, opened, tmp_path):
 def test_rows_without_text_end_it_before_it_starts(opened, tmp_path):
     rows = [row | {"text": ""} for row in recordings.rows(4)]
     path = recordings.manifest(tmp_path / "m.jsonl", rows)
-    with pytest.raises(DataError, match=r"line 1 \(r000\): no text; 4 of 4 rows"):
+    with pytest.raises(DataError, match=r"line 1 \(r000\): no text, expected .*; 4 of 4 rows"):
         opened(f"manifest:{path}", max_bad_fraction=0.5)
 
 

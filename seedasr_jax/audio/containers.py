@@ -94,7 +94,7 @@ def opened(source: str | os.PathLike | BinaryIO, name: str):
     with contextlib.ExitStack() as stack:
         raw = source
         if isinstance(source, str | os.PathLike):
-            raw = stack.enter_context(open(source, "rb"))
+            raw = stack.enter_context(open(source, "rb", buffering=0))
         found = _header(raw)
         header = found or _Header()
         if raw is source or header.changes or header.endless:
@@ -102,7 +102,10 @@ def opened(source: str | os.PathLike | BinaryIO, name: str):
         try:
             file = stack.enter_context(_Forward(source))
         except soundfile.LibsndfileError as error:
-            fault = header.fault or f"not a readable audio file: {error.error_string}"
+            fault = header.fault or (
+                f"not a readable audio file: {error.error_string} Expected WAV, FLAC, Ogg, MP3 or"
+                " another format of libsndfile"
+            )
             raise errors.DataError(f"{name}: {fault}") from error
         frames = file.frames if header.frames is None else header.frames
         fault = header.fault if found else _logged(file)
@@ -131,18 +134,19 @@ class _View(io.RawIOBase):
         return self._at
 
     def readinto(self, out):
-        if self._at > self._size:
-            data = bytes(len(out))  # tags are looked for before the end
+        out, start = memoryview(out), self._at
+        if start > self._size:
+            count = len(out)
+            out[:] = bytes(count)  # tags are looked for before the end
         else:
-            self._raw.seek(self._at)
-            data = bytearray(self._raw.read(len(out)))
-        for start, new in self._changes:
-            low, high = max(start, self._at), min(start + len(new), self._at + len(data))
+            self._raw.seek(start)
+            count = self._raw.readinto(out)
+        for place, new in self._changes:
+            low, high = max(place, start), min(place + len(new), start + count)
             if low < high:
-                data[low - self._at : high - self._at] = new[low - start : high - start]
-        out[: len(data)] = data
-        self._at += len(data)
-        return len(data)
+                out[low - start : high - start] = new[low - place : high - place]
+        self._at += count
+        return count
 
 
 def _size(raw) -> int:

@@ -74,8 +74,10 @@ def _opened(source):
         name = source = paths.found(source)
         if name.lower().endswith(".raw"):
             raise errors.DataError(f"{name}: headerless audio; convert it to WAV or FLAC")
-    else:
+    elif hasattr(source, "readinto"):
         name = getattr(source, "name", "audio")
+    else:
+        raise errors.DataError(f"expected a path or an open file, found {type(source).__name__}")
     try:
         with containers.opened(source, name) as sound:
             if fault := rate_fault(sound.file.samplerate):

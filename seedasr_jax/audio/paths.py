@@ -26,12 +26,14 @@ def found(path: str | os.PathLike) -> str:
     raise errors.DataError(f"{path}: {_instead(path)}")
 
 
-def opened(argument: str | os.PathLike) -> str | io.BytesIO:
-    """An argument of a command as `files.read` takes it: pipes, and "-", are read to their end.
+def opened(argument):
+    """What `files.read` takes: pipes, and "-", the standard input, are read to their end first.
 
     Raises:
         DataError: nothing can be read there.
     """
+    if not isinstance(argument, str | os.PathLike):
+        return argument
     path = os.fspath(argument)
     if path != "-" and (not os.path.exists(path) or os.path.isfile(path) or os.path.isdir(path)):
         return path
