@@ -139,7 +139,7 @@ def hear(row: Row, cache: files.WaveCache) -> np.ndarray:
 def _manifest(parsed, data_folder):
     if not parsed.where.endswith((".jsonl", ".json")):
         raise ConfigError(f"manifest:{parsed.where}: expected manifest:PATH.jsonl")
-    return pathlib.Path(parsed.where)
+    return pathlib.Path(os.path.expanduser(parsed.where))  # no shell does behind manifest:
 
 
 def _read(parsed, data_folder, text):

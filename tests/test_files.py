@@ -183,6 +183,19 @@ def test_bad_files_are_named(tmp_path, kind):
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_name_in_another_normal_form_is_the_same_file(tmp_path):
+    composed, parted = "caf\u00e9 \u00fc.wav", "cafe\u0301 u\u0308.wav"
+    files.write(tmp_path / parted, noise(100), files.RATE)
+    for name in (composed, parted, "caf\u00e9 u\u0308.wav"):
+        assert len(files.read(tmp_path / name)) == 100
+    (tmp_path / "a").mkdir()
+    files.write(tmp_path / "a/b.wav", noise(200), files.RATE)
+    with pytest.raises(errors.DataError, match=r"Did you mean .*a/b\.wav"):
+        files.read(f"{tmp_path}/a\\b.wav")
+    with pytest.raises(errors.DataError, match="~ is not expanded"):
+        files.read(tmp_path / "~/b.wav")
+
+
 def test_a_truncated_wav_is_shorter_than_its_row(tmp_path):
     path = tmp_path / "x.wav"
     files.write(path, noise(2 * files.RATE), files.RATE)

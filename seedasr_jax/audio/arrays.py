@@ -32,7 +32,7 @@ def to_wave(array, rate, name: str = "wave") -> np.ndarray:
     """
     if fault := files.rate_fault(rate):
         raise errors.DataError(f"{name}: {fault}")
-    if isinstance(array, str | bytes | os.PathLike):
+    if isinstance(array, str | bytes | bytearray | os.PathLike):
         raise errors.DataError(
             f"{name}: expected samples, found {array!r}; transcribe_files takes paths"
         )
@@ -42,7 +42,7 @@ def to_wave(array, rate, name: str = "wave") -> np.ndarray:
         array = np.asarray(array)
     except (TypeError, ValueError) as error:
         raise errors.DataError(f"{name}: expected an array of samples: {error}") from error
-    wave = files.checked(_scaled(_time_first(array, name), name), name)
+    wave = files.checked(_time_first(_scaled(array, name), name), name)
     return files.resample(wave, int(rate))
 
 
@@ -72,7 +72,7 @@ def _scaled(array, name) -> np.ndarray:
             f"{name}: expected floats, signed integers, uint8 or uint16, found an array of"
             f" {array.dtype}"
         )
-    if kind == "i" and bits > 16:  # a list of integers becomes int64
+    if kind == "i" and bits > 16 and array.size:  # a list of integers becomes int64
         peak = max(abs(int(array.min())), abs(int(array.max()) + 1))
         bits = next(width for width in (16, 32, 64) if peak <= 1 << (width - 1))
     middle = 2.0 ** (bits - 1)

@@ -215,7 +215,7 @@ def _chunked(raw, layout) -> _Header | None:
             if in_64_bits and size == 0xFFFFFFFF:
                 size, field = in_64_bits
             return _data(raw, body, size, field, layout)
-        if size < 0:
+        if size < 0 or not _NAME.match(name):
             break
         place = body + size + -(body + size) % layout.align
     return None
@@ -234,7 +234,7 @@ def _data(raw, place, size, field, layout) -> _Header:
     all ones, half of that), which the rest of the file then is.
     """
     where, width, order = field
-    rest, top = _size(raw) - place, 1 << 8 * width
+    rest, top = max(_size(raw) - place, 0), 1 << 8 * width
     behind = place + size
     if layout:
         behind += -behind % layout.align
@@ -274,7 +274,7 @@ def _ogg(raw) -> _Header:
     place, total, ended = 0, _size(raw), False
     while place < total and not ended:
         page = _at(raw, place, 27 + 255)
-        if page[:4] != b"OggS":
+        if page[:4] != b"OggS" or len(page) < 27:
             return _Header(fault=f"damaged: expected a page of Ogg at byte {place:,}")
         place += 27 + page[26] + sum(page[27 : 27 + page[26]])
         ended = bool(page[5] & 4)
@@ -307,7 +307,7 @@ def _mpeg(raw, head, start) -> _Header:
     frames, size = tag.end() + 4, tag.end() + 8
     if tag[0] == b"VBRI":
         frames, size = tag.start() + 14, tag.start() + 10
-    elif head[tag.end() + 3] & 3 != 3:
+    elif int.from_bytes(head[tag.end() : frames], "big") & 3 != 3:
         return _Header(stated=False, endless=True)
     stated = int.from_bytes(head[size : size + 4], "big")
     behind = _at(raw, start + stated, _HEAD) if _size(raw) > start + stated + _HEAD else b""

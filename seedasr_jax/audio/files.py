@@ -153,7 +153,8 @@ def checked(wave: np.ndarray, name: str) -> np.ndarray:
 
 def rate_fault(rate) -> str:
     """What is wrong with a sampling rate, or ""."""
-    whole = isinstance(rate, int | np.integer) or (isinstance(rate, float) and rate.is_integer())
+    kinds = (int, float, np.integer, np.floating)
+    whole = isinstance(rate, kinds) and rate % 1 == 0
     if isinstance(rate, bool) or not whole or not LOWEST_RATE <= rate <= HIGHEST_RATE:
         return (
             f"expected a rate of {LOWEST_RATE} to {HIGHEST_RATE} samples per second, found {rate!r}"

@@ -73,6 +73,8 @@ def _instead(path) -> str:
         return f"no such audio file. Did you mean {other}?"
     if re.search(r"(^|/)~", path):
         return "no such audio file; ~ is not expanded here: write the folder out"
+    if path.endswith("|"):
+        return "expected a file, found a command; none runs from a manifest: write its output first"
     if re.search(r"[*?[]", path):
-        return "no file has a name of this pattern"
+        return "no file has this name; the shell expands patterns: it found none, or was quoted"
     return "no such audio file"
