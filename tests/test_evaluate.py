@@ -43,7 +43,7 @@ def test_the_row_has_the_keys_that_others_read(trained, scored):
     assert list(row) == KEYS
     assert row["checkpoint"].startswith("sft@60#")
     assert row["task"].startswith("manifest:test.jsonl#")
-    how = ("greedy", "basic@2", "mixed", "utterance")  # its rows state no language
+    how = ("greedy", "language", "language", "utterance")
     assert (row["decode"], row["normalizer"], row["unit"], row["ci_unit"]) == how
     assert row["utterances"] == 20
     words = sum(len(text.split()) for text in tones.texts(20, seed=1))
