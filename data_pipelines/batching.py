@@ -37,7 +37,7 @@ class Reading:
 
 
 def collate(
-    examples, bucket, reading: Reading, first: int, phones: int = 0
+    examples, bucket, reading: Reading, first: int, phones: int = 0, silence: bool = False
 ) -> tuple[batches.Batch, list[Fault | None]]:
     """Fills a batch.
 
@@ -48,6 +48,7 @@ def collate(
         reading: the instruction of rows with and without a context.
         first: `position` of the first row.
         phones: room for the phones of an utterance; 0 where nobody asks when things are said.
+        silence: whether a text may be empty.
 
     Returns:
         The Batch (numpy), and the fault of each row, which then is empty and weighs 0.
@@ -61,7 +62,7 @@ def collate(
     out.prompt_length[:] = len(reading.plain)
     faults = []
     for row, example in enumerate(examples):
-        fault = example if isinstance(example, Fault) else _fault(example, bucket, reading)
+        fault = example if isinstance(example, Fault) else _fault(example, bucket, reading, silence)
         faults.append(fault)
         if example is None or fault is not None:
             continue
@@ -81,14 +82,14 @@ def collate(
     return out, faults
 
 
-def _fault(example, bucket, reading) -> Fault | None:
+def _fault(example, bucket, reading, silence) -> Fault | None:
     if example is None:
         return None
     seconds, tokens, _ = bucket
     heard = len(example["wave"]) / files.RATE
     if seconds and heard > seconds + _CUT_SECONDS:
         return Fault("too long", f"{heard:.2f} s, its bucket takes {seconds:g} s")
-    if tokens and not len(example["ids"]):
+    if tokens and not silence and not len(example["ids"]):
         return Fault("no text", "nothing is left of its text after normalisation")
     if tokens and len(example["ids"]) > tokens:
         return Fault("too many tokens", f"{len(example['ids'])}, its bucket takes {tokens}")

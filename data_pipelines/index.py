@@ -33,6 +33,7 @@ class Fit:
     buckets: tuple[tuple[float, int, int], ...]
     stretch: float = 1.0  # an utterance must fit with its seconds times this
     min_seconds: float = 0.0
+    silence: bool = False  # whether recordings in which nothing is said are utterances
 
     def __post_init__(self):
         config.check_buckets(self.buckets)
@@ -53,7 +54,7 @@ class Fit:
         for part in parts:
             if part.fault:
                 return part.fault
-        if self.reads and not all(part.text for part in parts):
+        if self.reads and not all(part.text or (self.silence and part.silent) for part in parts):
             return "no text"
         if self.hears and not all(part.audio for part in parts):
             return "no audio"

@@ -25,6 +25,7 @@ from seedasr_jax.text.normalize import normalize
 __all__ = ["Clock", "Evaluation", "Info", "Stream", "evaluation", "open_named", "training"]
 
 SPEECH_ALONE = "; a stage that learns from speech alone has 0 tokens in data.buckets"
+_WHOLE = "an evaluation leaves nothing out: mend the row or take it out of the manifest"
 _AHEAD = 4  # batches, of an evaluation
 _CONTEXT = 16  # an evaluation's room for contexts is a multiple of it: few shapes to compile
 # Apart from each other, under one seed.
@@ -77,7 +78,9 @@ def training(
             entries.append((source.name, tasks.bind(task, vocab, data.normalizer)))
             rates.append(rate * share)
             indexes.append(Index(source, fit, tokens, seed, _KEY_INDEX, len(indexes)))
-            _check_faults(indexes[-1], data.max_bad_fraction, SPEECH_ALONE)
+            allowed = data.max_bad_fraction
+            cure = f", more than data.max_bad_fraction = {allowed:g} allows: mend them or raise it"
+            _check_faults(indexes[-1], allowed, cure, SPEECH_ALONE)
     names = [name for name, _ in entries]
     sampler = Sampler(
         [index.sizes for index in indexes],
@@ -215,12 +218,11 @@ class Evaluation:
                 pairs = list(itertools.islice(feed, min(size, len(chosen) - first)))
                 padding = [None] * (size - len(pairs))
                 examples = [example for _, example in pairs] + padding
-                batch, faults = collate(examples, bucket, self._reading, 0)
+                batch, faults = collate(examples, bucket, self._reading, 0, silence=True)
                 for (row, _), fault in zip(pairs, faults):
                     if fault:
                         raise DataError(
-                            f"{self.name}: {row.id}: {fault.reason}: {fault.detail}; an evaluation"
-                            " leaves nothing out: mend the row or take it out of the manifest"
+                            f"{self.name}: {row.id}: {fault.reason}: {fault.detail}; {_WHOLE}"
                         )
                 yield batch, [row for row, _ in pairs] + padding
 
@@ -257,14 +259,14 @@ def evaluation(
             f" {', '.join(source.name for source, _, _ in resolved)}"
         )
     source, task, _ = resolved[0]
-    index = Index(source, Fit(tuple(buckets)), _counter(vocab, normalizer))
+    index = Index(source, Fit(tuple(buckets), silence=True), _counter(vocab, normalizer))
     left = len(index.epoch(0).rows) - sum(index.sizes)
     if left:
         raise DataError(
             f"{source.name}: {left} utterances fit no bucket: {index.misfits()}; an evaluation"
             " leaves nothing out: enlarge the largest"
         )
-    _check_faults(index, 0.0)
+    _check_faults(index, 0.0, f"; {_WHOLE}", '; where nothing is said, write "text": ""')
     bound = tasks.bind(task, vocab, normalizer)
     cache = files.WaveCache(round(cache_gib * 2**30))
     texts = {prompts.normal_context(normalizer, row.context) for row in index.epoch(0).rows}
@@ -273,20 +275,19 @@ def evaluation(
     return Evaluation(source.name, index, bound, reading, cache)
 
 
-def _check_faults(index: Index, allowed: float, cure=""):
+def _check_faults(index: Index, allowed: float, cure: str, silent: str):
     """Raises where rows alone, before any audio is read, are worse than the allowed fraction.
 
-    `cure`: of rows without text.
+    `cure`: what to do about it; `silent`: what more, where a row has no text.
     """
     if len(index.faults) > allowed * index.recordings:
         row, reason = index.faults[0]
-        cure = cure if reason == "no text" else ""
         lacking = reason.removeprefix("no ")
-        hint = f", {manifest.hint(row, lacking)}" if lacking in manifest.ALIASES else ""
+        named = lacking not in manifest.ALIASES or row.silent
+        hint = "" if named else f", {manifest.hint(row, lacking)}"
         raise DataError(
             f"{index.name}: line {row.line} ({row.id}): {reason}{hint}; {len(index.faults)} of"
-            f" {index.recordings} rows have such a fault, more than data.max_bad_fraction ="
-            f" {allowed:g} allows: mend them or raise it{cure}"
+            f" {index.recordings} rows have such a fault{cure}{silent if lacking == 'text' else ''}"
         )
 
 

@@ -71,6 +71,7 @@ class Row:
     offset: float = 0.0  # seconds into the file
     seconds: float = 0.0  # 0: not stated, the whole rest of the file
     text: str = ""
+    silent: bool = False  # its text is stated and empty: nothing is said
     language: str = ""
     dialect: str = ""
     domain: str = ""
@@ -147,6 +148,7 @@ def _row(line, root, path, number) -> Row:
         if found:
             values[field] = found[0]
             used += given if field in _TIMES else given[:1]
+    values["silent"] = values.get("text") == ""
     values["unread"] = _unread(tuple(fields), tuple(used))
     if (end := values.pop("end", None)) is not None:
         values["seconds"] = _until(end, values, f"{path}:{number}")

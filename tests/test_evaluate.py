@@ -278,6 +278,26 @@ def test_contexts_stand_in_the_batches_that_want_them(trained):
             assert vocab.decode(by_id["t000"]) == "top low"
 
 
+def test_recordings_in_which_nothing_is_said_are_scored(trained, tmp_path):
+    rows = [json.loads(line) for line in trained.test.read_text().splitlines()[:12]]
+    for row in rows[:4]:
+        row["text"] = ("", "…")[row["id"] == "t003"]  # of three nothing is stated to be said
+    path = recordings.manifest(trained.test.parent / "silent.jsonl", rows)
+    for spec in (f"manifest:{path}", f"manifest:{path}?join=2&limit=12"):
+        ((row,), _) = evaluate.run(trained.workdir / "ctc", [spec], out=tmp_path / spec[-1])
+        said = [json.loads(u) for u in (tmp_path / spec[-1] / "transcripts.jsonl").open()]
+        inserted = sum(len(u["hypothesis"].split()) for u in said if u["reference"] in ("", "…"))
+        assert row["ins"] >= inserted > 0 or row["ci_unit"] == "recording"
+        assert row["ref_len"] == sum(len(u["reference"].replace("…", "").split()) for u in said)
+    del rows[0]["text"]
+    recordings.manifest(path, rows)
+    with pytest.raises(
+        DataError, match=r'no text.*take it out of the manifest.*"text": ""'
+    ) as error:
+        evaluate.run(trained.workdir / "ctc", [f"manifest:{path}"], out=tmp_path / "none")
+    assert "max_bad_fraction" not in str(error.value)
+
+
 def test_an_evaluation_never_shrinks_silently(trained, tmp_path):
     rows = [json.loads(line) for line in trained.test.read_text().splitlines()[:4]]
     manifest = recordings.manifest(tmp_path / "bad.jsonl", rows)  # its audio is not there
