@@ -6,8 +6,14 @@ Eight fake devices, so that every test may shard. `--parity` adds the tests that
 SEEDASR_TEST_SPEECH those on real recordings. `--rest` leaves out all others.
 """
 
+import dataclasses
+import fcntl
+import gc
 import importlib.metadata
 import os
+import pickle
+import resource
+import shutil
 
 flags = [os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=8"]
 flags.append("--xla_cpu_parallel_codegen_split_count=1")  # a tenth less to compile
@@ -90,17 +96,56 @@ def pytest_collection_modifyitems(config, items):
         items.sort(key=lambda item: list(ONLY_WITH).index(item.path.name))
 
 
+def pytest_collection_finish(session):
+    """What was imported stays: collecting it over and over is a part of the time to trace."""
+    gc.freeze()
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The processor seconds of this process and of all that it started, workers included."""
+    whole = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    seconds = sum(used.ru_utime + used.ru_stime for used in whole)
+    terminalreporter.write_line(f"processor seconds: {seconds:.0f}")
+
+
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory):
-    """A graph of three small stages, trained in this process (tones.py); read only."""
+def once(tmp_path_factory):
+    """once(make): what `make(folder)` returns; made by one worker, pickled for the others."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+
+    def call(make):
+        place = folder / f"once-{make.__module__}-{make.__name__}"
+        done = place / "returned.pickle"
+        with open(f"{place}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(place, ignore_errors=True)
+                place.mkdir()
+                done.write_bytes(pickle.dumps(make(place)))
+        return pickle.loads(done.read_bytes())
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def trained(once, tmp_path_factory):
+    """A graph of three small stages, trained in this process (tones.py); read only.
+
+    Trained once for all workers, each of which has a workdir of its own.
+    """
     import tones
 
-    return tones.train(tmp_path_factory.mktemp("trained"))
+    shared = once(tones.train)
+    workdir = tmp_path_factory.mktemp("trained") / "workdir"
+    shutil.copytree(shared.workdir, workdir)
+    return dataclasses.replace(shared, workdir=workdir)
 
 
 @pytest.fixture(scope="session")
-def run_never_killed(tmp_path_factory):
-    """The reference of the fault harness (faults.py)."""
+def run_never_killed(once):
+    """The reference of the fault harness (faults.py); read only."""
     import faults
 
-    return faults.run_never_killed(tmp_path_factory.mktemp("never_killed"))
+    return once(faults.run_never_killed)

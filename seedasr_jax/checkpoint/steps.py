@@ -19,6 +19,7 @@ from seedasr_jax.errors import ConfigError, UserError, nearest
 _REMOVED = ".removed"  # renamed before it is deleted: a half-deleted step is none
 _UNFINISHED = ".orbax-checkpoint-tmp"
 _DAMAGED = ".damaged"  # set aside: nothing reads it, and its number is free
+_SLICE = 2**20  # bytes; each replica writes as much of an array, or one writes it whole
 
 
 class Writer:
@@ -72,6 +73,7 @@ class Writer:
         context = ocp.Context()
         # In the background, a folder that cannot be made leaves threads that wait for it.
         context.asynchronous.create_directories_asynchronously = False
+        context.array.saving.min_slice_bytes_for_replica_parallel = _SLICE
         with context:
             self._response = ocp.save_async(
                 self._folder / str(step), trees.nest(leaves), custom_metadata=note or {}
