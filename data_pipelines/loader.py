@@ -22,7 +22,7 @@ from seedasr_jax.errors import ConfigError, DataError
 from seedasr_jax.text import prompts
 from seedasr_jax.text.normalize import normalize
 
-__all__ = ["Clock", "Evaluation", "Info", "Stream", "evaluation", "open_named", "training"]
+__all__ = ["Clock", "Evaluation", "Info", "Stream", "check", "evaluation", "open_named", "training"]
 
 SPEECH_ALONE = "; a stage that learns from speech alone has 0 tokens in data.buckets"
 _WHOLE = "an evaluation leaves nothing out: mend the row or take it out of the manifest"
@@ -64,23 +64,8 @@ def training(
     Raises:
         ConfigError: a wrong name, SPEC or bucket. DataError: data that cannot be used.
     """
-    fit = Fit(data.buckets, data.stretch, data.min_seconds)
-    for bucket in data.buckets:
-        if bucket[2] % process_count:
-            raise ConfigError(
-                f"data.buckets: {bucket[2]} utterances in {bucket} cannot be shared by"
-                f" {process_count} processes; take {-(-bucket[2] // process_count) * process_count}"
-            )
-    tokens = _counter(vocab, data.normalizer)
-    entries, rates, indexes = [], [], []
-    for name, rate in data.mixture:
-        for source, task, share in tasks.resolve(name, data_folder):
-            entries.append((source.name, tasks.bind(task, vocab, data.normalizer)))
-            rates.append(rate * share)
-            indexes.append(Index(source, fit, tokens, seed, _KEY_INDEX, len(indexes)))
-            allowed = data.max_bad_fraction
-            cure = f", more than data.max_bad_fraction = {allowed:g} allows: mend them or raise it"
-            _check_faults(indexes[-1], allowed, cure, SPEECH_ALONE)
+    fit, opened = _opened(data, vocab, seed, data_folder, process_count)
+    entries, rates, indexes = zip(*opened)
     names = [name for name, _ in entries]
     sampler = Sampler(
         [index.sizes for index in indexes],
@@ -96,6 +81,41 @@ def training(
     reading = Reading(vocab, prompted=prompted, context_tokens=data.contexts.tokens)
     batches = _batches(plan, feeds, names, fit, reading, clock, steps)
     return Stream(batches, names, left_out, BadRows(data.max_bad_fraction, recordings))
+
+
+def check(data: config.Data, vocab, *, data_folder, prompted: bool, process_count: int):
+    """Raises what `training` raises at its start, and where contexts are asked of data with none.
+
+    Args and errors: as of `training`.
+    """
+    _, opened = _opened(data, vocab, 0, data_folder, process_count)
+    rows = (row for _, _, index in opened for row in index.epoch(0).rows)
+    if prompted and data.contexts.tokens and not any(row.context or row.keywords for row in rows):
+        raise DataError(
+            f"data.contexts.tokens = {data.contexts.tokens}, but no utterance of data.mixture has a"
+            " context or keywords: give rows such a field, or set it to 0"
+        )
+
+
+def _opened(data, vocab, seed, data_folder, process_count):
+    """The Fit, and of each source (name, bound task), its rate and its Index."""
+    fit = Fit(data.buckets, data.stretch, data.min_seconds)
+    for bucket in data.buckets:
+        if bucket[2] % process_count:
+            raise ConfigError(
+                f"data.buckets: {bucket[2]} utterances in {bucket} cannot be shared by"
+                f" {process_count} processes; take {-(-bucket[2] // process_count) * process_count}"
+            )
+    tokens, opened = _counter(vocab, data.normalizer), []
+    for name, rate in data.mixture:
+        for source, task, share in tasks.resolve(name, data_folder):
+            index = Index(source, fit, tokens, seed, _KEY_INDEX, len(opened))
+            allowed = data.max_bad_fraction
+            cure = f", more than data.max_bad_fraction = {allowed:g} allows: mend them or raise it"
+            _check_faults(index, allowed, cure, SPEECH_ALONE)
+            bound = tasks.bind(task, vocab, data.normalizer)
+            opened.append(((source.name, bound), rate * share, index))
+    return fit, opened
 
 
 class _Plan:

@@ -129,6 +129,19 @@ def stored(workdir: pathlib.Path) -> config.Graph:
     return config.build(disk.read_config(workdir), config.Graph)
 
 
+def imported(graph: config.Graph):
+    """Imports what a graph names: encoders, stage kinds and tasks of its own.
+
+    Raises:
+        ConfigError: a module is not there.
+    """
+    for module in graph.imports:
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            raise ConfigError(f"config.imports: {error}; is it on PYTHONPATH?") from error
+
+
 def copy(spec: str, path: pathlib.Path):
     """Writes a shipped recipe's file, to edit.
 

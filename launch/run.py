@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import importlib
 import os
 import pathlib
 import re
@@ -12,16 +11,15 @@ import signal
 import types
 
 from seedasr_jax import checkpoint as checkpoints
-from seedasr_jax import config, inventory
+from seedasr_jax import config
 from seedasr_jax import workdir as disk
 from seedasr_jax.data_pipelines import loader, sources
-from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import ConfigError, DataError, UserError, nearest
-from seedasr_jax.launch import recipes, runtime, stage
+from seedasr_jax.launch import checks, recipes, runtime, stage
 from seedasr_jax.launch.progress import say
 from seedasr_jax.launch.stage import Job
 from seedasr_jax.text import prompts, vocab
-from seedasr_jax.train import graph, loop, objectives
+from seedasr_jax.train import graph, loop
 
 
 class Stop:
@@ -73,15 +71,17 @@ def train(expanded: config.Graph | None, workdir, *, only="", again="") -> int:
     with disk.hold(workdir) if runtime.is_first() else contextlib.nullcontext(), Stop() as stop:
         with runtime.first_alone("prepare"):
             job = prepare(expanded, workdir)
-            if again and runtime.is_first():
-                _set_aside(job, again)
-            _check_stale(job)
+            redone = _redone(job, again)
+            _check_stale(job, redone)
+            due = [name for name in _chosen(job, only) if name in redone or not job.done(name)]
             if runtime.is_first():
+                checks.stages(job, due)
+                _set_aside(job, redone)
                 disk.write_json(workdir / disk.CONFIG, config.to_dict(expanded))
         for name in _chosen(job, only):
             if stop.asked():
                 return stop.exit_code
-            if _is_finished(job, name):
+            if job.done(name):
                 say(f"{name}: finished")
                 continue
             try:
@@ -121,13 +121,7 @@ def anchored(expanded: config.Graph) -> config.Graph:
 
 def prepare(expanded: config.Graph, workdir: pathlib.Path) -> Job:
     """Checks a graph, makes its tokenizer, and hashes its recipes."""
-    for module in expanded.imports:
-        try:
-            importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            raise ConfigError(f"config.imports: {error}; is it on PYTHONPATH?") from error
-    blank = recognisers.Tokens(0, 0, 0)
-    graph.check(expanded, lambda stage: _needed(objectives.make(stage, blank, 0)))
+    checks.names(expanded)
     tokenizer = _tokenizer(expanded, workdir)
     read = functools.cache(_content)
     hashed = graph.recipes(
@@ -137,10 +131,6 @@ def prepare(expanded: config.Graph, workdir: pathlib.Path) -> Job:
         outside=_outside,
     )
     return Job(workdir, expanded, tokenizer, hashed)
-
-
-def _needed(objective):
-    return (*objective.parts, *objective.consults)
 
 
 def _content(spec, cache):
@@ -209,30 +199,29 @@ def _texts(expanded, workdir):
         yield from found
 
 
-def _is_finished(job, name):
-    """Whether a stage is finished and its last step is still there."""
-    record = job.record(name)
-    if record is None or record.state != "finished":
-        return False
-    return inventory.newest(job.folder(name))[0] == record.step
-
-
-def _check_stale(job):
+def _check_stale(job, redone):
     for name, recipe in job.recipes.items():
         record = job.record(name)
-        if record is not None and record.recipe_hash != recipe.hash:
+        if name not in redone and record is not None and record.recipe_hash != recipe.hash:
             old = config.to_dict(record.recipe) | {"reads": dict(record.reads)}
             raise ConfigError(graph.stale(name, old, recipe))
 
 
-def _set_aside(job, again):
+def _redone(job, again) -> list[str]:
+    """The stages that run again: none, or one and its descendants."""
+    if not again:
+        return []
     if again not in job.graph.stages:
         raise ConfigError(
             f"--from: no stage {again!r}; stages: {', '.join(job.graph.stages)}."
             f"{nearest(again, job.graph.stages)}"
         )
+    return graph.descendants(job.graph, again)
+
+
+def _set_aside(job, redone):
     # Children first: whenever we are killed, none is left beside a parent that is not its own.
-    for name in reversed(graph.descendants(job.graph, again)):
+    for name in reversed(redone):
         folder = job.folder(name)
         if folder.exists():
             number = 1
@@ -251,8 +240,7 @@ def _chosen(job, only):
             f"--stage: no stage {only!r}; stages: {', '.join(names)}.{nearest(only, names)}"
         )
     for parent in graph.parents(job.graph, only):
-        record = job.record(parent)
-        if record is None or record.state != "finished":
+        if not job.done(parent):
             raise ConfigError(
                 f"--stage: {only!r} starts from {parent!r}, which is not finished: run it first"
                 f" with --stage={parent}"

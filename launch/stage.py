@@ -56,6 +56,13 @@ class Job:
         copied = checkpoints.note(folder, latest)[RECORD]
         return checkpoints.parse(copied, f"{folder}@{latest}")
 
+    def done(self, name) -> bool:
+        """Whether a stage is finished and its last step is still there."""
+        record = self.record(name)
+        if record is None or record.state != "finished":
+            return False
+        return inventory.newest(self.folder(name))[0] == record.step
+
     def cache(self, stage: config.Stage) -> pathlib.Path:
         """Where made or converted audio is kept."""
         return pathlib.Path(stage.run.cache) if stage.run.cache else self.workdir / disk.CACHE
@@ -153,8 +160,12 @@ def _clock(stage, vocabulary):
 def _source(job, part, source):
     """The checkpoint behind an `init`, a stage of this graph or a path, and the part there."""
     where, there = graph.origin(part, source)
-    path = job.folder(where) if where in job.graph.stages else where
-    return checkpoints.open_checkpoint(path), there
+    return parent(job, where), there
+
+
+def parent(job: Job, where: str) -> checkpoints.Checkpoint:
+    """The checkpoint of a stage of this graph, or of a path."""
+    return checkpoints.open_checkpoint(job.folder(where) if where in job.graph.stages else where)
 
 
 def _resolved(job, name) -> config.Stage:
@@ -162,11 +173,6 @@ def _resolved(job, name) -> config.Stage:
     stage = job.graph.stages[name]
     if "probe" not in objectives.make(stage, recognisers.Tokens(0, 0, 0), 0).consults:
         return stage
-    if stage.init["probe"] == "fresh":
-        raise ConfigError(
-            f"stage {name!r}: init.probe: expected a stage of kind 'probe', found 'fresh'; or set"
-            " model.quantizer.layer to a number"
-        )
     source, _ = _source(job, "probe", stage.init["probe"])
     stage = probe.at_best_layer(stage, source)
     say(f"{name}: layer {stage.model.quantizer.layer}, the best of {source.label}")
@@ -200,12 +206,6 @@ def _begin(job: Job, name: str, built: build.Built, resuming: bool):
             )
             state = state.replace(**{holder: checkpoints.fill(tree, leaves)})
             say(f"{name}: {part} from {source.label}")
-    for part in {checkpoints.part_of(leaf) for leaf in checkpoints.flat(state.frozen)}:
-        if part not in parents:
-            raise ConfigError(
-                f"stage {name!r}: {part} is neither trained nor taken from anywhere: add it to"
-                f" trains, or set init.{part} to a stage or checkpoint"
-            )
     return state, parents
 
 

@@ -105,7 +105,7 @@ OUTSIDE = {  # key of a stage -> values that mean nothing
     "model.encoder.kernel": (0,),
     "model.encoder.clip": (-1,),
     "model.encoder.dropout": (1.5, -0.5, 1.0),
-    "model.quantizer.codes": (1,),
+    "model.quantizer.codes": (0,),
     "model.quantizer.layer": (-1,),
     "model.converter.splice": (0,),
     "model.decoder.groups": (3, 0),

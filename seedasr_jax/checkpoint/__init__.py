@@ -4,7 +4,7 @@ Names of parameters are paths in the state, joined by dots, such as `encoder.fro
 Files hold no other structure, so they outlive changes of flax and optax.
 """
 
-from seedasr_jax.checkpoint.handover import hand_over
+from seedasr_jax.checkpoint.handover import check_part, compare, hand_over
 from seedasr_jax.checkpoint.hashes import parameters_hash
 from seedasr_jax.checkpoint.opened import Checkpoint, open_checkpoint
 from seedasr_jax.checkpoint.record import StageRecord, begin, parse, placeless, read, write
@@ -16,6 +16,8 @@ __all__ = [
     "StageRecord",
     "Writer",
     "begin",
+    "check_part",
+    "compare",
     "fill",
     "flat",
     "hand_over",

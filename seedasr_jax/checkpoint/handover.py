@@ -34,9 +34,22 @@ def hand_over(
     Raises:
         ConfigError: a parameter is missing, left over or of another shape; nothing was loaded then.
     """
+    there = there or part
+    check_part(source, part, abstract, there=there, model=model, vocabulary=vocabulary)
+    wanted = trees.select(abstract, part)
+    places = None
+    if shardings is not None:
+        ours = trees.select(shardings, part)
+        places = {trees.renamed(name, part, there): place for name, place in ours.items()}
+    leaves = trees.flat(source.load(there, places))
+    leaves = {trees.renamed(name, there, part): x for name, x in leaves.items()}
+    return trees.nest({name: x.astype(wanted[name].dtype) for name, x in leaves.items()})
+
+
+def check_part(source, part: str, abstract, *, there="", model=None, vocabulary=None):
+    """Checks that a part of a checkpoint fits; arguments and errors as of `hand_over`."""
     where = f"init.{part}={source.label}" + (f":{there}" if there else "")
     there = there or part
-    cure = f"; make the models equal or set init.{part}=fresh"
     if vocabulary is not None and part in _SPEAK and source.record.vocabulary != vocabulary:
         raise ConfigError(
             f"{where}: the vocabulary differs (hash {source.record.vocabulary}, this stage's is"
@@ -49,12 +62,32 @@ def hand_over(
                 f"{where}: it was fitted with model.quantizer.layer={fitted}, this stage has"
                 f" {layer}: set them alike"
             )
+    compare(where, part, abstract, source.shapes(there), there, model, source.stage.model)
+
+
+def compare(where: str, part: str, abstract, found: dict, there: str, model=None, theirs=None):
+    """Compares the parameters of a part with those of the place that it is to come from.
+
+    Args:
+        where: says both, such as init.encoder=ctc.
+        part: such as encoder, or lora.
+        abstract: what the stage expects, as a tree or by name.
+        found: {name: array or shape} of what is there, other parts too.
+        there: the part's name there.
+        model, theirs: config.Model of both, to name the key that differs; or None.
+
+    Raises:
+        ConfigError: a parameter is missing, left over or of another shape.
+    """
+    cure = f"; make the models equal or set init.{part}=fresh"
     if model is not None:
-        keys = config.difference(config.to_dict(source.stage.model), config.to_dict(model))
+        keys = config.difference(config.to_dict(theirs), config.to_dict(model))
         keys = [key for key in keys if key.startswith(f"{part}.")] or keys
         cure = f" (model.{'; model.'.join(keys[:3])}){cure}" if keys else cure
     wanted = trees.select(abstract, part)
-    found = {trees.renamed(n, there, part): x for n, x in source.shapes(there).items()}
+    found = {trees.renamed(n, there, part): x for n, x in trees.select(found, there).items()}
+    if not found:
+        raise ConfigError(f"{where}: there is no part {there!r}{cure}")
     for name, leaf in wanted.items():
         if name not in found:
             raise ConfigError(f"{where}: it has no {name} {list(leaf.shape)}{cure}")
@@ -64,10 +97,3 @@ def hand_over(
     for name, leaf in found.items():
         if name not in wanted:
             raise ConfigError(f"{where}: {name} {list(leaf.shape)} is left over{cure}")
-    places = None
-    if shardings is not None:
-        ours = trees.select(shardings, part)
-        places = {trees.renamed(name, part, there): place for name, place in ours.items()}
-    leaves = trees.flat(source.load(there, places))
-    leaves = {trees.renamed(name, there, part): x for name, x in leaves.items()}
-    return trees.nest({name: x.astype(wanted[name].dtype) for name, x in leaves.items()})

@@ -96,7 +96,7 @@ class Encoder:
 class Quantizer:
     """Speech tokenizer of the self-supervised stages: what they predict."""
 
-    codes: int = at_least(2)  # labels, and rows of the head that predicts them
+    codes: int = at_least(1)  # labels, and rows of the head that predicts them
     width: int = at_least(1)  # what mel frames are projected to; k-means has the encoder's
     layer: int = at_least(0)  # that k-means clusters, 1 the lowest; 0: the best of init.probe
 
@@ -172,9 +172,14 @@ class Small:
     labels: int = at_least(1)  # that ssl1 predicts of each encoder frame; 1: the paper's form
 
     @property
+    def clocked(self) -> bool:
+        """Whether speech positions follow CTC onsets."""
+        return self.speech_positions == "ctc_onsets"
+
+    @property
     def needs_ctc(self) -> bool:
         """Whether the LLM's input depends on the CTC head."""
-        return self.speech_positions == "ctc_onsets" or self.converter_input == "ctc_posteriors"
+        return self.clocked or self.converter_input == "ctc_posteriors"
 
 
 @dataclasses.dataclass(frozen=True)

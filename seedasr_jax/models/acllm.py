@@ -86,7 +86,7 @@ class AcLLM(nnx.Module):
     @property
     def clocked(self):
         """Whether speech positions follow CTC onsets."""
-        return self.config.small.speech_positions == "ctc_onsets"
+        return self.config.small.clocked
 
     @property
     def posteriors(self):

@@ -92,12 +92,18 @@ def build(stage: config.Stage, tokens: Tokens, vocabulary: int, devices=None) ->
             f"data.buckets: kind {stage.kind!r} learns from text, found no bucket with room for any"
             f" token: {stage.data.buckets}"
         )
-    known = (*objective.parts, "lora")
-    for part in stage.trains:
-        if part not in known:
-            raise ConfigError(
-                f"trains {part!r}: kind {stage.kind!r} has no such part.{nearest(part, known)}"
-            )
+    known, rows = (*objective.parts, "lora"), stage.model.decoder.vocabulary
+    for key, named in (("trains", stage.trains), ("optim.rates", stage.optim.rates)):
+        for part in named:
+            if part not in known:
+                raise ConfigError(
+                    f"{key} {part!r}: kind {stage.kind!r} has no such part.{nearest(part, known)}"
+                )
+    if "decoder" in objective.parts and 0 < rows < vocabulary:
+        raise ConfigError(
+            f"model.decoder.vocabulary: expected at least {vocabulary}, the pieces of the"
+            f" tokenizer, or 0 for as many, found {rows}"
+        )
 
     def make_model(rngs):
         parts = objective.parts

@@ -74,7 +74,10 @@ def check(graph: config.Graph, needed: Callable[[config.Stage], tuple[str, ...]]
                 f"config.stages: {name!r} names a folder of the workdir: expected letters, digits,"
                 f" - and _, and none of {', '.join(_TAKEN)}"
             )
-        parts = needed(stage)
+        try:
+            parts = needed(stage)
+        except ConfigError as error:
+            raise ConfigError(f"stage {name!r}: {error}") from error
         for part in parts:
             if part not in stage.init:
                 raise ConfigError(

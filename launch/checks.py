@@ -1,0 +1,149 @@
+"""A graph is checked whole before its first stage trains: a mistake costs seconds, not hours.
+
+Shapes are traced and manifests indexed: nothing is compiled and no audio is decoded.
+"""
+
+from collections.abc import Collection, Mapping
+import contextlib
+import dataclasses
+import functools
+
+from seedasr_jax import checkpoint as checkpoints
+from seedasr_jax import config
+from seedasr_jax.data_pipelines import loader
+from seedasr_jax.decode import methods
+from seedasr_jax.decode import recogniser as recognisers
+from seedasr_jax.errors import ConfigError, UserError
+from seedasr_jax.launch import probe, recipes, stage
+from seedasr_jax.parallel import sharding
+from seedasr_jax.text import normalize, prompts
+from seedasr_jax.train import build, graph, objectives
+
+_ANY = recognisers.Tokens(0, 0, 0)  # which ids they are changes no part
+
+
+def names(expanded: config.Graph):
+    """Imports the graph's modules; checks kinds, their options, and where each part comes from.
+
+    Raises:
+        ConfigError: names the stage and the key.
+    """
+    recipes.imported(expanded)
+
+    def needed(one):
+        objective = objectives.make(one, _ANY, 0)
+        return (*objective.parts, *objective.consults)
+
+    graph.check(expanded, needed)
+
+
+def parts(expanded: config.Graph, built: Mapping[str, build.Built]):
+    """Checks the parts of stages against the stages that hand them over, by shapes alone.
+
+    Args:
+        expanded: the graph.
+        built: of the stages to check; a parent that is not among them is left out.
+
+    Raises:
+        ConfigError: a part from nowhere, or one of another shape than its parent's.
+    """
+    for name, own in built.items():
+        with _of(name):
+            for part in checkpoints.parts(own.abstract.frozen):
+                if expanded.stages[name].init.get(part, "fresh") == "fresh":
+                    raise ConfigError(
+                        f"{part} is neither trained nor taken from anywhere: add it to trains, or"
+                        f" set init.{part} to a stage or checkpoint"
+                    )
+            for part, source in expanded.stages[name].init.items():
+                where, there = graph.origin(part, source)
+                wanted = checkpoints.select(_shapes(own), part)
+                if wanted and where in built:
+                    models = own.stage.model, built[where].stage.model
+                    found, key = _shapes(built[where]), f"init.{part}={source}"
+                    checkpoints.compare(key, part, wanted, found, there, *models)
+
+
+def stages(job: stage.Job, due: Collection[str]):
+    """Checks the stages that are due: all that can go wrong before a step.
+
+    Parts and optimiser, mesh and buckets, shapes against parents, decoding, development sets, and
+    what the data leaves.
+
+    Raises:
+        UserError: names the stage.
+    """
+    tokens = recognisers.special_tokens(job.vocab, spelled=True)
+    built = {}
+    for name in due:
+        with _of(name):
+            built[name] = build.build(job.graph.stages[name], tokens, job.vocab.size)
+    parts(job.graph, built)
+    data = functools.cache(functools.partial(_data, job.vocab))
+    for name, own in built.items():
+        with _of(name):
+            _outside(job, name, own, built)
+            _room(job.vocab, own)
+            methods.parse(own.stage.eval.decode)  # how the checkpoint decodes, scored here or not
+            normalize.normalize(own.stage.eval.normalizer, "")
+            stage.Evaluator(job, name, own, lambda: False)
+            one = dataclasses.replace(own.stage.data, cache_gib=0.0)
+            data(one, job.cache(own.stage), own.objective.prompted, sharding.share(own.mesh)[1])
+
+
+@contextlib.contextmanager
+def _of(name):
+    try:
+        yield
+    except UserError as error:
+        raise type(error)(f"stage {name!r}: {error}") from error
+
+
+def _shapes(built: build.Built) -> dict:
+    """{name: shape} of all parameters of a stage."""
+    abstract = built.abstract
+    return checkpoints.flat(abstract.params) | checkpoints.flat(abstract.frozen)
+
+
+def _outside(job, name, own, built):
+    """Parts from checkpoints that are there already, and the layer that a probe chose."""
+    for part, source in own.stage.init.items():
+        where, there = graph.origin(part, source)
+        if part in own.objective.consults:
+            _probe(job, source, where, built)
+        elif source != "fresh" and where not in built:
+            opened, model = stage.parent(job, where), own.stage.model
+            if not model.quantizer.layer:  # a probe will choose it: compared when the stage begins
+                model = dataclasses.replace(model, quantizer=opened.stage.model.quantizer)
+            more = dict(there=there, model=model, vocabulary=job.vocab.hash)
+            checkpoints.check_part(opened, part, _shapes(own), **more)
+
+
+def _probe(job, source, where, built):
+    own = built.get(where)
+    if source != "fresh" and own is None:
+        probe.best_layer(stage.parent(job, where))
+    elif source == "fresh" or "probe" not in own.objective.parts or not own.stage.eval.tasks:
+        raise ConfigError(
+            f"init.probe: expected a stage of kind 'probe' with eval.tasks, which scores its"
+            f" layers, found {source!r}; or set model.quantizer.layer to a number"
+        )
+
+
+def _room(vocab, own):
+    """Where positions are clocked: a context leaves the speech a position for each token."""
+    small, data = own.stage.model.small, own.stage.data
+    if not (own.objective.prompted and data.contexts.tokens and small.clocked):
+        return
+    prompt, tokens = len(vocab.encode(prompts.INSTRUCTION_WITH_CONTEXT)), data.buckets[-1][1]
+    begin = max(small.speech_position, prompt + data.contexts.tokens)
+    if begin + tokens >= small.transcript_position:
+        raise ConfigError(
+            f"data.contexts.tokens = {data.contexts.tokens}: speech begins behind {begin} positions"
+            f" and takes {tokens}: expected model.small.transcript_position above"
+            f" {begin + tokens}, found {small.transcript_position}"
+        )
+
+
+def _data(vocab, data, folder, prompted, processes):
+    loader.check(data, vocab, data_folder=folder, prompted=prompted, process_count=processes)

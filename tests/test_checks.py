@@ -1,0 +1,55 @@
+"""A mistake in any stage is found before the first one trains."""
+
+import json
+
+import pytest
+import recordings
+import tones
+
+from seedasr_jax.errors import UserError
+from seedasr_jax.launch import run
+
+MISTAKES = {  # in the last of three stages -> words of the line that says so
+    "trains=('encodr',)": ("trains 'encodr'", "Did you mean encoder"),
+    "trains=()": ("nothing is left to train",),
+    "trains=('encoder',)": ("is neither trained nor taken from anywhere",),
+    "init.converter=ctc": ("init.converter=ctc", "no part 'converter'"),
+    "init.encoder=lm": ("init.encoder=lm", "no part 'encoder'"),
+    "model.encoder.feedforward=64": ("init.encoder=ctc", "feedforward: 128 -> 64"),
+    "model.decoder.vocabulary=7": ("model.decoder.vocabulary: expected at least",),
+    "mesh.tensor=3": ("mesh", "takes 3 devices"),
+    "data.buckets=((0.8, 4, 6),)": ("6 utterances", "nearest that does is 8"),
+    "data.min_seconds=5.0": ("none of its utterances can be used", "shorter than 5 s"),
+    "data.normalizer=basik@1": ("basik@1", "basic@1"),
+    "data.contexts.tokens=2": ("no utterance of data.mixture has a context",),
+    "data.mixture=(('manifest:none.jsonl', 1.0),)": ("none.jsonl",),
+    "eval.decode=beem4": ("decode 'beem4'", "beam4"),
+    "eval.normalizer=basik@1": ("basik@1", "basic@1"),
+    "eval.tasks=('manifest:none.jsonl',)": ("none.jsonl",),
+    "objective.ctc_weight=-0.3": ("objective.ctc_weight: expected at least 0",),
+}
+
+
+def test_no_stage_trains_before_all_are_checked(tmp_path, monkeypatch):
+    monkeypatch.setattr(run.stage, "run", lambda *_: pytest.fail("trains"))
+    manifest = tones.write(tmp_path / "data", 40)
+    for mistake, words in MISTAKES.items():
+        key, _, value = mistake.partition("=")
+        change = {f"stages__sft__{key.replace('.', '__')}": value}
+        with pytest.raises(UserError) as raised:
+            run.train(tones.graph(manifest, **change), tmp_path)
+        text = str(raised.value)
+        where = () if key in ("data.normalizer", "data.mixture") else ("stage 'sft'",)
+        for word in (*words, *where):  # those two are read for the tokenizer, by no stage
+            assert word in text, f"{mistake}: {text}"
+        assert "\n" not in text
+        assert not (tmp_path / "lm").exists() and not (tmp_path / "config.json").exists()
+
+
+def test_a_context_has_room_before_clocked_speech(tmp_path):
+    manifest = tones.write(tmp_path, 40)
+    rows = [json.loads(line) | {"keywords": ["low"]} for line in manifest.open()]
+    recordings.manifest(manifest, rows)
+    changes = dict(stages__sft__data__contexts__tokens=400)
+    with pytest.raises(UserError, match=r"'sft': data\.contexts\.tokens = 400: .* above 413"):
+        run.train(tones.graph(manifest, **changes), tmp_path / "workdir")
