@@ -76,7 +76,7 @@ class Recogniser:
 
     def with_state(self, state: nnx.State) -> "Recogniser":
         """The same, compiled functions included, with other parameters."""
-        other = Recogniser.__new__(Recogniser)
+        other = type(self).__new__(type(self))
         other.__dict__ |= self.__dict__ | {"state": state}
         return other
 
