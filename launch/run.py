@@ -65,6 +65,7 @@ def train(expanded: config.Graph | None, workdir, *, only="", again="") -> int:
         ConfigError: a stale stage, a missing parent, a config that does not fit.
         UserError: the workdir is being written by someone else; data that cannot be used.
     """
+    runtime.compute_here()
     workdir = pathlib.Path(workdir).resolve()
     expanded = anchored(expanded) if expanded else recipes.stored(workdir)
     workdir.mkdir(parents=True, exist_ok=True)

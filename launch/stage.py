@@ -77,7 +77,6 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     """
     stage, folder = _resolved(job, name), job.folder(name)
     runtime.keep_programs(job.cache(stage))
-    runtime.compute_here()
     tokens = recognisers.special_tokens(job.vocab, spelled=True)
     built = build.build(stage, tokens, job.vocab.size)
     evaluator = Evaluator(job, name, built, stopping)

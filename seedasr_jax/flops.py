@@ -62,7 +62,7 @@ def forward(
 
     of = {
         "encoder": lambda: encoder(model, sizes.frames, rows),
-        "teacher": lambda: encoder(model, sizes.frames, rows),
+        "teacher": lambda: encoder(model, sizes.frames, rows, model.quantizer.layer),
         "quantizer": quantizer,
         "codebook": lambda: frames(codes),
         "ssl_head": lambda: frames(codes * model.small.labels),
@@ -75,8 +75,11 @@ def forward(
     return {part: of[part]() for part in parts}
 
 
-def encoder(model: config.Model, frames: int, utterances: int = 1) -> float:
-    """Of utterances of that many mel frames; what a distance is to a head, once for all of them."""
+def encoder(model: config.Model, frames: int, utterances: int = 1, lowest: int = 0) -> float:
+    """Of utterances of that many mel frames; what a distance is to a head, once for all of them.
+
+    `lowest`: so many layers run, the lowest; 0: all.
+    """
     e, time, bins = model.encoder, frames, model.features.width
     if e.front == "stack":
         time = -(-frames // e.subsampling)
@@ -92,9 +95,10 @@ def encoder(model: config.Model, frames: int, utterances: int = 1) -> float:
     convolution = (3 * e.width + e.kernel) * e.width
     projections = 4 * e.width * e.width
     scores = 3 * time * e.width  # by content, by distance, and the values
-    attending = e.attending or e.layers
+    layers = lowest or e.layers
+    attending = max(0, layers - (e.layers - (e.attending or e.layers)))
     distances = 0 if e.clip else 2 * time * e.width * e.width
-    total += e.layers * 2.0 * time * (feedforward + convolution)
+    total += layers * 2.0 * time * (feedforward + convolution)
     total += attending * 2.0 * time * (projections + scores)
     return utterances * total + attending * 2.0 * distances
 

@@ -47,7 +47,11 @@ def align(x: jax.Array, like: jax.Array) -> jax.Array:
     return x.reshape((1,) * (like.ndim - x.ndim) + x.shape)
 
 
+def align_left(x: jax.Array, like: jax.Array) -> jax.Array:
+    """`x` with trailing axes of size 1, as many axes as `like`."""
+    return x.reshape(x.shape + (1,) * (like.ndim - x.ndim))
+
+
 def zero_padding(x: jax.Array, length: jax.Array) -> jax.Array:
     """[B T ...] -> the same with zeros at padding, whatever stood there (NaN too)."""
-    mask = valid(length, x.shape[1])
-    return jnp.where(mask.reshape(mask.shape + (1,) * (x.ndim - 2)), x, 0)
+    return jnp.where(align_left(valid(length, x.shape[1]), x), x, 0)

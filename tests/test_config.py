@@ -212,10 +212,22 @@ def test_whole_numbers_are_floats_where_floats_are_due():
 
 
 def test_a_stage_overrides_the_graph_and_nothing_else():
-    graph = config.expand(recipe(seed=3, stages__two__seed=5, stages__two__run={"accum": 2}))
-    assert [graph.stages[name].seed for name in ("one", "two")] == [3, 5]
+    graph = config.expand(recipe(stages__two__run={"accum": 2}))
     assert [graph.stages[name].run.accum for name in ("one", "two")] == [1, 2]
     assert graph.stages["one"].run == dataclasses.replace(graph.stages["two"].run, accum=1)
+
+
+def test_stages_have_seeds_of_their_own():
+    """Under one seed of the graph: else each stage would meet the draws of the one before."""
+    seeds = {}
+    for seed in (3, 4):
+        graph = config.expand(recipe(seed=seed, stages__three=recipe()["stages"]["one"]))
+        seeds |= {(seed, name): graph.stages[name].seed for name in graph.stages}
+    assert len(set(seeds.values())) == 6
+    said = config.expand(recipe(seed=3, stages__two__seed=5)).stages
+    assert said["two"].seed == 5 and said["one"].seed == seeds[3, "one"]
+    again = config.expand(config.to_dict(config.expand(recipe(seed=3))))
+    assert again.stages["one"].seed == seeds[3, "one"]  # a stored config is expanded already
 
 
 def test_scale_steps_scales_lengths_and_intervals():

@@ -117,7 +117,7 @@ def test_nothing_is_dropped_where_all_choose_the_same(layer, x):
     found, wanted = run(same, with_one_mind, meshes.make(config.Mesh(1, 1, 1, 8)))
     assert_close(found[0], wanted[0])
     _, routed = same(with_one_mind, np.ones((8, 6), bool))
-    np.testing.assert_allclose(routed.load, [1 / 3] * 3 + [0] * 5, atol=1e-6)
+    np.testing.assert_allclose(routed.load, [[1 / 3] * 3 + [0] * 5] * 8, atol=1e-6)
 
 
 def test_rows_that_no_mesh_divides(layer, x):
@@ -167,17 +167,21 @@ def test_the_kernel_of_tpus_is_a_ragged_product(rows, sizes):
 
 
 def test_what_routers_report(layer, x):
+    """Each example's figures are those of its own tokens, computed here alone."""
     real = np.arange(6)[None] < np.array([6, 6, 4, 1, 0, 3, 2, 6])[:, None]
     spoiled = np.where(real[..., None], x, np.nan)
     _, routed = layer(spoiled, real)
-    logits = x[real].astype(np.float64) @ np.asarray(layer.router.kernel[...])
-    chances = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    chosen = np.argsort(-chances, -1)[:, :3]
-    load = np.bincount(chosen.reshape(-1), minlength=8) / chosen.size
-    np.testing.assert_allclose(routed.load, load, atol=1e-6)
-    np.testing.assert_allclose(routed.balance, 8 * (load * chances.mean(0)).sum(), rtol=1e-5)
-    wanted = (np.log(np.exp(logits).sum(-1)) ** 2).mean()
-    np.testing.assert_allclose(routed.z, wanted, rtol=1e-5)
+    assert np.isfinite(routed.balance).all() and routed.load[4].sum() == 0  # it has no token
+    for row in np.flatnonzero(real.any(1)):
+        logits = x[row][real[row]].astype(np.float64) @ np.asarray(layer.router.kernel[...])
+        chances = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+        chosen = np.argsort(-chances, -1)[:, :3]
+        load = np.bincount(chosen.reshape(-1), minlength=8) / chosen.size
+        balance = 8 * (load * chances.mean(0)).sum()
+        np.testing.assert_allclose(routed.load[row], load, atol=1e-6)
+        np.testing.assert_allclose(routed.balance[row], balance, rtol=1e-5)
+        wanted = (np.log(np.exp(logits).sum(-1)) ** 2).mean()
+        np.testing.assert_allclose(routed.z[row], wanted, rtol=1e-5)
 
 
 def test_even_routers_have_a_balance_of_one():
@@ -185,7 +189,7 @@ def test_even_routers_have_a_balance_of_one():
     chosen = (jnp.arange(8)[:, None] + jnp.arange(2)[None]) % 8
     routed = moe.routing(logits, logits + 1 / 8, chosen[None], jnp.ones((1, 8), bool))
     np.testing.assert_allclose(routed.balance, 1, rtol=1e-6)
-    np.testing.assert_allclose(routed.load, np.full(8, 1 / 8), rtol=1e-6)
+    np.testing.assert_allclose(routed.load, np.full((1, 8), 1 / 8), rtol=1e-6)
 
 
 def test_cached_steps_are_the_teacher_forced_pass():
@@ -195,7 +199,7 @@ def test_cached_steps_are_the_teacher_forced_pass():
     embedded = np.random.default_rng(1).normal(size=(2, 7, 16)).astype(np.float32)
     positions, real = np.broadcast_to(np.arange(7), (2, 7)), np.ones((2, 7), bool)
     wanted, routed = decoder(embedded, positions, real)
-    assert routed.load.shape == (2, 8) and routed.z.shape == (2,)
+    assert routed.load.shape == (2, 2, 8) and routed.z.shape == (2, 2)  # layers, examples
     cache = caches.empty(settings, 2, 7, jnp.float32)
     for part in (slice(0, 4), slice(4, 5), slice(5, 7)):
         y, cache = decoder.step(embedded[:, part], positions[:, part], real[:, part], cache)
@@ -241,13 +245,15 @@ def without_losses(stage):
     return dataclasses.replace(stage.model, decoder=decoder)
 
 
-def test_micro_batches_share_the_routers_losses(lm):
-    """Over micro-batches of equal examples they are what they are over one of them."""
+def test_accumulation_and_padding_rows_change_no_routers_loss(lm):
+    """Rows of weight 0, whatever tokens they hold, beside examples of different lengths."""
     stage, batch = lm
-    batch = jax.tree.map(lambda x: np.repeat(x[:1], len(x), 0), batch)
-    whole, _ = step(stage, batch, (1, 1, 1, 1))
+    weight = np.array([1, 1, 0, 1, 1, 1, 0, 1], np.float32)
+    whole, _ = step(stage, dataclasses.replace(batch, weight=weight), (1, 1, 1, 1))
+    ids = np.where(weight[:, None] > 0, batch.ids, batch.ids[:1])
+    other = dataclasses.replace(batch, weight=weight, ids=ids)
     run = dataclasses.replace(stage.run, accum=4)
-    parts, _ = step(dataclasses.replace(stage, run=run), batch, (1, 1, 1, 1))
+    parts, _ = step(dataclasses.replace(stage, run=run), other, (1, 1, 1, 1))
     assert_close(parts, whole)
 
 

@@ -148,3 +148,20 @@ def test_adafactors_state_lies_where_its_parameters_do(momentum):
     assert factored and all("tensor" in x.sharding.spec for x in factored)
     for one, other in zip(*map(jax.tree.leaves, results), strict=True):
         np.testing.assert_allclose(one, other, atol=2e-5)
+
+
+def test_layers_that_learn_apart_are_clipped_apart():
+    """A long gradient of one layer leaves the others as they are."""
+    rng = np.random.default_rng(0)
+    shapes = {"kernel": (3, 4, 5), "bias": (3, 5)}
+    scale = np.array([0.01, 1.0, 100.0])
+    grads = {
+        n: rng.normal(size=s) * scale.reshape(3, *[1] * (len(s) - 1)) for n, s in shapes.items()
+    }
+    tx = optim._clip_each_layer(1.0)
+    clipped, _ = tx.update(grads, tx.init(grads))
+    for layer in range(3):
+        norm = np.sqrt(sum((grads[name][layer] ** 2).sum() for name in shapes))
+        for name in shapes:
+            wanted = grads[name][layer] / max(norm, 1.0)
+            np.testing.assert_allclose(clipped[name][layer], wanted, rtol=1e-5)

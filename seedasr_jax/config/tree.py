@@ -75,8 +75,17 @@ def merge(base, over):
 def with_defaults(tree: dict) -> dict:
     """A recipe as nested dicts whose stages hold the graph's defaults, the keys beside `stages`."""
     defaults = {k: v for k, v in tree.items() if k not in _GRAPH_KEYS}
-    stages = {n: merge(copy.deepcopy(defaults), s) for n, s in tree["stages"].items()}
+    stages = {}
+    for name, stage in tree["stages"].items():
+        stages[name] = merge(copy.deepcopy(defaults), stage)
+        if "seed" in defaults and "seed" not in stage:
+            stages[name]["seed"] = _seed_of(name, defaults["seed"])
     return tree | {"stages": stages}
+
+
+def _seed_of(name, seed) -> int:
+    """A stage's seed under that of its graph: no stage repeats the draws of another."""
+    return int(digest([name, seed])[:7], 16)
 
 
 def expand(recipe) -> Graph:

@@ -10,7 +10,8 @@ _ENCODERS = {"luise": Luise}
 def register(name, make):
     """Adds an encoder: `make(config, mels, *, remat, dtype, rngs)`.
 
-    See Luise for its call, and for `every_layer`, which only `probe`, `kmeans` and `ssl2` need.
+    See Luise for its call, for `every_layer`, which `probe` and a clocked `ctc` need, and for
+    `layer`, which `kmeans` and `ssl2` need.
     """
     _ENCODERS[name] = make
 

@@ -155,7 +155,7 @@ class Stack(nnx.Module):
 
     A block maps (x, *shared, own) to (x, out). `own` is this layer's slice of a pytree [L ...]: a
     cache or dropout keys; `out` comes back stacked [L ...]: caches, losses. With `every`, each
-    layer's x comes back in its place.
+    layer's x comes back in its place; with `lowest`, only so many layers run.
     """
 
     def __init__(self, layers, make_block, *, remat, rngs):
@@ -168,10 +168,12 @@ class Stack(nnx.Module):
         for _, node in nnx.iter_graph(self.blocks):
             if isinstance(node, nnx.Param):
                 node.set_metadata(axes=("layers", *node.axes))
-        self.remat, self.unroll = remat, layers <= UNROLLED
+        self.layers, self.remat, self.unroll = layers, remat, layers <= UNROLLED
 
-    def __call__(self, x, *shared, own=None, every=False):
+    def __call__(self, x, *shared, own=None, every=False, lowest=None):
         graphdef, stacked = nnx.split(self.blocks)
+        if lowest is not None:
+            stacked, own = jax.tree.map(lambda leaf: leaf[:lowest], (stacked, own))
 
         def body(x, layer):
             params, own = layer

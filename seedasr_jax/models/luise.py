@@ -105,6 +105,14 @@ class Luise(nnx.Module):
         layers = jnp.concatenate(found)
         return jax.vmap(shapes.zero_padding, (0, None))(layers, length), length
 
+    def layer(self, mel, length, number):
+        """What layer `number` gives, 1 the lowest, as `every_layer`; none above it runs."""
+        x, length, _ = self._begin(mel, length, None)
+        for stack, _ in self._stacks(None):
+            x, _ = stack(x, length, lowest=min(number, stack.layers))
+            number = max(0, number - stack.layers)
+        return shapes.zero_padding(x, length), length
+
     def _stacks(self, own):
         """The stacks from the lowest, each with its layers' slice of `own`."""
         if self.local is None:

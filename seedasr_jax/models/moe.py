@@ -31,11 +31,15 @@ TALL = 512  # rows that Megablox takes at a time
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Routing:
-    """What a layer's router did with the real tokens; a Stack adds a leading axis of layers."""
+    """What a layer's router did with each example's valid tokens; a Stack adds an axis of layers.
 
-    load: jax.Array  # [X], of all choices the share of each expert; sums to 1
-    balance: jax.Array  # [], 1 where load and probabilities are even
-    z: jax.Array  # [], mean of the squared log of the softmax's denominator
+    Means over an example's own tokens: no example's router losses depend on its neighbours, and
+    they add up over micro-batches.
+    """
+
+    load: jax.Array  # [B X], of all choices the share of each expert; sums to 1
+    balance: jax.Array  # [B], 1 where load and probabilities are even
+    z: jax.Array  # [B], mean of the squared log of the softmax's denominator
 
 
 class Kernels(nnx.Module):
@@ -82,10 +86,11 @@ class MixtureFeedForward(nnx.Module):
 
 
 def routing(logits, chances, chosen, real) -> Routing:
-    """Load and losses over the real tokens.
+    """Load and losses over each example's valid tokens.
 
     Balance is equation 4 of Switch Transformers (arXiv 2101.03961), X sum_x load_x P_x, with load
-    over all K choices; z is equation 5 of ST-MoE (arXiv 2202.08906).
+    over all K choices, of each sequence as in DeepSeek-V3 (arXiv 2412.19437, equations 17 to 20);
+    z is equation 5 of ST-MoE (arXiv 2202.08906).
 
     Args:
         logits, chances: [B N X] of the router and their softmax.
@@ -93,15 +98,15 @@ def routing(logits, chances, chosen, real) -> Routing:
         real: [B N] bool.
     """
     experts, active = logits.shape[-1], chosen.shape[-1]
-    tokens = jnp.maximum(real.sum(), 1)
+    tokens = jnp.maximum(real.sum(1), 1)  # [B]
 
     def mean(x):
-        mask = real.reshape(real.shape + (1,) * (x.ndim - 2))
-        return jnp.where(mask, x, 0).sum((0, 1)) / tokens
+        total = jnp.where(shapes.align_left(real, x), x, 0).sum(1)
+        return total / shapes.align_left(tokens, total)
 
     picked = jax.nn.one_hot(chosen, experts, dtype=jnp.float32).sum(2)  # [B N X], 0 or 1
     load = mean(picked) / active
-    balance = experts * (load * mean(chances)).sum()
+    balance = experts * (load * mean(chances)).sum(-1)
     return Routing(load, balance, mean(jax.nn.logsumexp(logits, -1) ** 2))
 
 

@@ -52,9 +52,12 @@ class Built:
         return _state(params, frozen, self.tx, self.stage)
 
     def _model(self):
-        return self.make_model(
-            nnx.Rngs(params=jax.random.fold_in(jax.random.key(self.stage.seed), 1))
-        )
+        return self.make_model(nnx.Rngs(params=_keys(self.stage)[0]))
+
+
+def _keys(stage):
+    """Of the initialisation, and of the steps, each of which folds its number in."""
+    return jax.random.split(jax.random.key(stage.seed))
 
 
 def _split(model, own):
@@ -68,7 +71,7 @@ def _state(params, frozen, tx, stage):
     """What trains has float32 masters; matrices of the rest have the type they are used in."""
     frozen = optim.matrices(frozen, lambda x: x.astype(stage.model.dtype))
     zero = jnp.zeros((), jnp.int32)
-    return TrainState(zero, zero, params, frozen, tx.init(params), jax.random.key(stage.seed))
+    return TrainState(zero, zero, params, frozen, tx.init(params), _keys(stage)[1])
 
 
 def build(stage: config.Stage, tokens: Tokens, vocabulary: int, devices=None) -> Built:
@@ -109,7 +112,7 @@ def build(stage: config.Stage, tokens: Tokens, vocabulary: int, devices=None) ->
         parts = objective.parts
         return AcLLM(stage.model, tokens, vocabulary, parts, remat=stage.run.remat, rngs=rngs)
 
-    tx = optim.make(stage.optim, stage.steps)
+    tx = optim.make(stage.optim, stage.steps, apart=objective.apart)
     model = nnx.eval_shape(lambda: make_model(nnx.Rngs(0)))
     if not jax.tree.leaves(_split(model, stage.trains)[1]):
         raise ConfigError(f"trains {stage.trains}: nothing is left to train; name a part")

@@ -97,15 +97,38 @@ def _adam(optim):
 _SCALES = {"adamw": _adam, "adafactor": _adafactor}
 
 
-def make(optim: config.Optim, steps: int) -> optax.GradientTransformation:
-    """The optax chain of a stage."""
+def _clip_each_layer(limit):
+    """Clips each layer of stacked gradients [L ...] by its own norm, as if it were alone."""
+
+    def update(updates, state, params=None):
+        del params
+
+        def rest(x):
+            return tuple(range(1, x.ndim))
+
+        squares = sum(jnp.square(x).sum(rest(x)) for x in jax.tree.leaves(updates))
+        scale = limit / jnp.maximum(jnp.sqrt(squares), limit)  # [L]
+        return jax.tree.map(lambda x: x * jnp.expand_dims(scale, rest(x)), updates), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def make(optim: config.Optim, steps: int, *, apart=False) -> optax.GradientTransformation:
+    """The optax chain of a stage.
+
+    Args:
+        optim: its config.
+        steps: of the stage.
+        apart: whether layers, the first axis of every parameter, learn apart and are clipped so.
+    """
     if optim.name == "kmeans":
         return _fit_kmeans(optim.b1)
 
     def decayed(params):
         return by_part(params, lambda path, *_: _decays(path))
 
-    chain = [optax.clip_by_global_norm(optim.clip)] if optim.clip else []
+    clip = _clip_each_layer if apart else optax.clip_by_global_norm
+    chain = [clip(optim.clip)] if optim.clip else []
     chain += [
         *_SCALES[optim.name](optim),
         optax.add_decayed_weights(optim.weight_decay, decayed),

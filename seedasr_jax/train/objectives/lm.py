@@ -51,8 +51,9 @@ class Lm(Objective):
         self.alike = lists.alike(tokens.spelled) if options.copy else None
 
     def weigh(self, batch, rng):
-        """Tokens with the end token, by what they weigh."""
-        return {"text": count(self.importance(self.written(batch, rng)))}
+        """Utterances; tokens with the end token, by what they weigh."""
+        text = count(self.importance(self.written(batch, rng)))
+        return {"utterances": count(batch.weight), "text": text}
 
     def loss(self, model, batch, weights, rng):
         """Nats per token, each by its importance."""
@@ -63,8 +64,8 @@ class Lm(Objective):
             prefix = model.prefix(batch, self.slots(model, batch, rng))
         importance = self.importance(batch)
         nats, routing = text_loss(model, prefix, batch, importance)
-        text, share = nats / weights["text"], importance.sum() / weights["text"]
-        return with_routers(text, {"loss": text}, routing, self.stage, share)
+        text, shares = nats / weights["text"], batch.weight / weights["utterances"]
+        return with_routers(text, {"loss": text}, routing, self.stage, shares)
 
     def importance(self, batch):
         """[B L+1] what each token and the end token weigh; 0 at padding."""

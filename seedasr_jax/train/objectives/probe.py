@@ -5,6 +5,7 @@ Dims: L layers, B batch, T encoder frames, D encoder width, V vocabulary.
 
 import dataclasses
 
+from seedasr_jax.errors import ConfigError
 from seedasr_jax.train.objectives.registry import register
 from seedasr_jax.train.objectives.shared import Hearing, count
 
@@ -14,10 +15,19 @@ class Probe(Hearing):
     """A CTC head on every layer at once; the heads share nothing but the batch."""
 
     parts = ("encoder", "probe")
+    apart = True
 
     @dataclasses.dataclass(frozen=True)
     class Options:
         """None."""
+
+    def __init__(self, stage, tokens, vocabulary, options):
+        super().__init__(stage, tokens, vocabulary, options)
+        if stage.trains != ("probe",):
+            raise ConfigError(
+                f"stage kind 'probe' trains its heads alone: expected trains ('probe',), found"
+                f" {stage.trains}"
+            )
 
     def weigh(self, batch, rng):
         """Tokens of the examples whose frames have room."""

@@ -95,5 +95,5 @@ class Rl(Hearing):
         text = -(logprobs[:, 0] * batch.weight).sum() / weights["text"]
         total = errors + self.options.ce_weight * text
         terms = {"loss": total, "mwer": errors, "text": text, "risk": risk}
-        share = (batch.weight * (batch.ids_length + 1)).sum() / weights["text"]
-        return with_routers(total, terms, routing, self.stage, share)
+        shares = jnp.repeat(batch.weight / (number * weights["utterances"]), number)
+        return with_routers(total, terms, routing, self.stage, shares)

@@ -34,8 +34,11 @@ class Sft(Hearing):
         return ("encoder", *head, "converter", "decoder")
 
     def weigh(self, batch, rng):
-        """Transcript tokens with the end token; CTC's tokens."""
-        weights = {"text": count(batch.weight * (batch.ids_length + 1))}
+        """Utterances; transcript tokens with the end token; CTC's tokens."""
+        weights = {
+            "utterances": count(batch.weight),
+            "text": count(batch.weight * (batch.ids_length + 1)),
+        }
         if self.options.ctc_weight:
             weights["ctc"] = count(self.ctc_tokens(batch, rng) * batch.ids_length)
         return weights
@@ -53,7 +56,7 @@ class Sft(Hearing):
             aligned = self.ctc_loss(ctc_logits, frames, batch, weights, rng)
             total = text + self.options.ctc_weight * aligned
             terms = {"loss": total, "text": text, "ctc": aligned}
-        return with_routers(total, terms, routing, self.stage, wanted.sum() / weights["text"])
+        return with_routers(total, terms, routing, self.stage, batch.weight / weights["utterances"])
 
 
 @register("context_sft")

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from seedasr_jax import shapes
 from seedasr_jax.audio import logmel, masking, perturb
 from seedasr_jax.batch import Batch
 from seedasr_jax.losses.cross_entropy import weighted
@@ -34,19 +35,25 @@ def text_loss(model: AcLLM, prefix, batch: Batch, weights):
     return weighted(nats, weights), routing
 
 
-def with_routers(total, terms, routing, stage, share):
+def with_routers(total, terms, routing, stage, shares):
     """A loss and its terms with those of the decoder's routers, where it has experts.
 
-    A router's loss is no sum over tokens: it is taken of each micro-batch, times the `share` of the
-    batch's text tokens that stand there. A frozen decoder's routers are reported and not minimised.
+    A router's losses are means over an example's tokens, then over layers and, by `shares` [B] of
+    the global batch, over examples. A frozen decoder's routers are reported and not minimised.
     """
     if routing is None:
         return total, terms
     moe = stage.model.decoder.moe
-    balance, z = share * routing.balance.mean(), share * routing.z.mean()
+
+    def mean(x):
+        """[L B ...] -> [L ...] over the examples."""
+        shared = shapes.align_left(shares, x[0])[None]
+        return jnp.where(shared > 0, shared * x, 0).sum(1)
+
+    balance, z = mean(routing.balance).mean(), mean(routing.z).mean()
     if "decoder" in stage.trains:
         total = total + moe.balance * balance + moe.z * z
-    routers = {"balance": balance, "z": z, "load": share * routing.load}
+    routers = {"balance": balance, "z": z, "load": mean(routing.load)}
     return total, terms | {"loss": total, "experts": routers}
 
 
@@ -63,6 +70,7 @@ class Objective:
     reads = True  # whether transcripts are part of what it minimises
     timed = False  # whether it reads when things are said
     drawn = ()  # parts that never train: where fresh, they are drawn once and saved with the stage
+    apart = False  # whether the layers of what trains learn apart, see optim.make
     consults = ()  # keys of `init` that are no part: stages whose result is read
 
     def summary(self, terms: dict) -> dict:

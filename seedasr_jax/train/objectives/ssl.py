@@ -164,5 +164,4 @@ def probe_of(stage):
 
 def taught(model, mel, length):
     """The chosen layer of the teacher: [B T/R D], and [B] real frames."""
-    layers, length = model.teacher.every_layer(mel, length)
-    return layers[model.config.quantizer.layer - 1], length
+    return model.teacher.layer(mel, length, model.config.quantizer.layer)
