@@ -52,7 +52,7 @@ def a_stage(kind):
     c.model.encoder.update(front="stack", subsampling=4)
     c.model.decoder = common.qwen3(2, 512, heads=8, groups=4, head_width=64, feedforward=1_536)
     c.model.quantizer = dict(codes=1_024, width=16, layer=2)
-    s = c.stages.only = common.stage(kind, 10)
+    s = c.stages.only = common.stage(kind, 100)
     s.objective.update(OBJECTIVE.get(kind, {}))
     s.init, s.trains = dict.fromkeys(STAGES[kind], "fresh"), TRAINS[kind]
     s.optim = common.kmeans() if kind == "kmeans" else common.adamw(1e-3)
