@@ -204,6 +204,7 @@ def graph(name, **changes):
     )
     c.eval = dict(
         tasks=(),
+        buckets=(),
         every=0,
         decode="greedy",
         normalizer="basic@2",

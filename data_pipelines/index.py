@@ -34,6 +34,7 @@ class Fit:
     stretch: float = 1.0  # an utterance must fit with its seconds times this
     min_seconds: float = 0.0
     silence: bool = False  # whether recordings in which nothing is said are utterances
+    key: str = "data.buckets"  # what to change where an utterance does not fit
 
     def __post_init__(self):
         config.check_buckets(self.buckets)
@@ -105,7 +106,7 @@ class Index:
         if not any(self.sizes):
             raise DataError(
                 f"{self.name}: none of its utterances can be used: {self.misfits()}; enlarge"
-                " data.buckets or lower data.min_seconds"
+                f" {fit.key} or lower data.min_seconds"
             )
 
     def draw(self, bucket: int, number: int) -> Row:
@@ -146,10 +147,10 @@ class Index:
             found.append(f"the longest lasts {longest.seconds:.2f} s ({longest.id})")
         if rows and self.fit.reads:
             count, name = max((self._tokens(row.text), row.id) for row in rows)
-            found.append(f"the longest text has {count} tokens ({name})")
-        return (
-            f"{'; '.join(found)}; the largest of data.buckets takes {seconds:g} s, {tokens} tokens"
-        )
+            if count:  # none are counted for an evaluation
+                found.append(f"the longest text has {count} tokens ({name})")
+        largest = f"the largest of {self.fit.key} takes {seconds:g} s, {tokens} tokens"
+        return f"{'; '.join(found)}; {largest}"
 
 
 def fixed(source) -> tuple[Row, ...]:

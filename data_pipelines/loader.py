@@ -4,14 +4,13 @@ Dims: B utterances of the global batch, P prompt tokens.
 """
 
 import collections
-import itertools
 import math
 import threading
 
 from seedasr_jax import config
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import contexts, draws, manifest, tasks
-from seedasr_jax.data_pipelines.batching import Reading, collate
+from seedasr_jax.data_pipelines.batching import Fault, Reading, collate
 from seedasr_jax.data_pipelines.clock import PHONES_PER_SECOND, Clock
 from seedasr_jax.data_pipelines.feed import Feed
 from seedasr_jax.data_pipelines.index import Fit, Index
@@ -22,10 +21,21 @@ from seedasr_jax.errors import ConfigError, DataError
 from seedasr_jax.text import prompts
 from seedasr_jax.text.normalize import normalize
 
-__all__ = ["Clock", "Evaluation", "Info", "Stream", "check", "evaluation", "open_named", "training"]
+__all__ = [
+    "Clock",
+    "Evaluation",
+    "Info",
+    "Stream",
+    "check",
+    "evaluation",
+    "longer",
+    "open_named",
+    "training",
+]
 
 SPEECH_ALONE = "; a stage that learns from speech alone has 0 tokens in data.buckets"
 _WHOLE = "an evaluation leaves nothing out: mend the row or take it out of the manifest"
+LONGEST = 300.0  # seconds that are scored in one piece where no bucket is named
 _AHEAD = 4  # batches, of an evaluation
 _CONTEXT = 16  # an evaluation's room for contexts is a multiple of it: few shapes to compile
 # Apart from each other, under one seed.
@@ -199,16 +209,19 @@ def _batches(plan, feeds, names, fit, reading, clock, steps):
 class Evaluation:
     """Iterates over (Batch, rows): every utterance once, bucket by bucket; None for an empty row.
 
+    The Batch has this process's share of the rows, and room in `ids` for what may be decoded.
+
     Attributes:
         name: as results name the task: its own, or KIND:FILENAME?query#8 hex of the content.
         examples: the utterances in the manifest's order.
         context_tokens: room for contexts; 0 where no utterance has one.
     """
 
-    def __init__(self, name, index: Index, task, reading: Reading, cache):
+    def __init__(self, name, index: Index, task, reading: Reading, cache, share):
         self.name, self.examples = name, index.epoch(0).rows
         self.context_tokens = reading.context_tokens
         self._index, self._task, self._reading, self._cache = index, task, reading, cache
+        self._share = share
 
     @property
     def languages(self) -> list[str]:
@@ -228,23 +241,47 @@ class Evaluation:
         finally:
             batches.close()
 
-    def _batches(self):
-        fit, members = self._index.fit, self._index.epoch(0).buckets
-        rows = ((self.examples[n], (0, int(n))) for n in itertools.chain(*members))
-        feed = Feed(self._task, rows, fit, self._cache)
-        for bucket, chosen in zip(fit.buckets, members):
+    def _plan(self):
+        """Yields (bucket, numbers of its rows, those of this process), filled up with None."""
+        index, count = self._share
+        for bucket, members in zip(self._index.fit.buckets, self._index.epoch(0).buckets):
             size = bucket[2]
-            for first in range(0, len(chosen), size):
-                pairs = list(itertools.islice(feed, min(size, len(chosen) - first)))
-                padding = [None] * (size - len(pairs))
-                examples = [example for _, example in pairs] + padding
-                batch, faults = collate(examples, bucket, self._reading, 0, silence=True)
-                for (row, _), fault in zip(pairs, faults):
-                    if fault:
-                        raise DataError(
-                            f"{self.name}: {row.id}: {fault.reason}: {fault.detail}; {_WHOLE}"
-                        )
-                yield batch, [row for row, _ in pairs] + padding
+            for first in range(0, len(members), size):
+                chosen = members[first : first + size].tolist()
+                chosen += [None] * (size - len(chosen))
+                yield bucket, chosen, chosen[index * size // count : (index + 1) * size // count]
+
+    def _batches(self):
+        own = (
+            (self.examples[n], (0, n)) for _, _, own in self._plan() for n in own if n is not None
+        )
+        feed = Feed(self._task, own, self._index.fit, self._cache)
+        for bucket, chosen, own in self._plan():
+            examples = [None if n is None else _cut(next(feed)[1], bucket) for n in own]
+            batch, faults = collate(examples, bucket, self._reading, 0, silence=True)
+            for n, fault in zip(own, faults):
+                if fault:
+                    raise DataError(
+                        f"{self.name}: {self.examples[n].id}: {fault.reason}: {fault.detail};"
+                        f" {_WHOLE}"
+                    )
+            yield batch, [None if n is None else self.examples[n] for n in chosen]
+
+
+def _cut(example, bucket):
+    """The example; the tokens of its reference, which nothing reads, take no more than the room."""
+    if isinstance(example, Fault):
+        return example
+    return example | {"ids": example["ids"][: bucket[1]]}
+
+
+def longer(buckets):
+    """The buckets and, behind them, each twice as long as the one before, up to LONGEST seconds."""
+    buckets = list(buckets)
+    while 0 < buckets[-1][0] < LONGEST:
+        seconds, tokens, utterances = buckets[-1]
+        buckets.append((2 * seconds, 2 * tokens, max(1, utterances // 2)))
+    return tuple(buckets)
 
 
 def evaluation(
@@ -256,17 +293,22 @@ def evaluation(
     prompted: bool,
     normalizer: str,
     cache_gib: float = 0.0,
+    multiple: int = 1,
+    share: tuple[int, int] = (0, 1),
 ) -> Evaluation:
     """Opens a task or SPEC for evaluation; `tasks.members` gives those of a mixture.
 
     Args:
         name: task or SPEC.
         vocab: of text/vocab.py.
-        buckets: (seconds, tokens, utterances), ascending.
+        buckets: (seconds, tokens decoded at most, utterances), ascending.
         data_folder: keeps what sources make or convert.
         prompted: whether the instruction stands on every row, and the context that a row has.
         normalizer: NAME@VERSION, applied to the references before they are tokenised.
         cache_gib: decoded audio kept in memory, for an evaluation that is repeated.
+        multiple: of devices that share a batch, to which utterances are rounded up.
+        share: which of how many equal parts of a batch's rows are this process's; their number
+            divides `multiple`.
 
     Raises:
         ConfigError: a wrong name or bucket. DataError: an utterance is bad or fits no bucket: an
@@ -279,7 +321,10 @@ def evaluation(
             f" {', '.join(source.name for source, _, _ in resolved)}"
         )
     source, task, _ = resolved[0]
-    index = Index(source, Fit(tuple(buckets), silence=True), _counter(vocab, normalizer))
+    config.check_scored(buckets)
+    shapes = tuple((s, tokens, -(-rows // multiple) * multiple) for s, tokens, rows in buckets)
+    fit = Fit(shapes, silence=True, key="eval.buckets")
+    index = Index(source, fit, lambda text: 0)
     left = len(index.epoch(0).rows) - sum(index.sizes)
     if left:
         raise DataError(
@@ -292,7 +337,7 @@ def evaluation(
     texts = {prompts.normal_context(normalizer, row.context) for row in index.epoch(0).rows}
     told = max(len(vocab.encode(text)) if text else 0 for text in texts)
     reading = Reading(vocab, prompted=prompted, context_tokens=-(-told // _CONTEXT) * _CONTEXT)
-    return Evaluation(source.name, index, bound, reading, cache)
+    return Evaluation(source.name, index, bound, reading, cache, share)
 
 
 def _check_faults(index: Index, allowed: float, cure: str, silent: str):

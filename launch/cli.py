@@ -130,6 +130,12 @@ def parser() -> argparse.ArgumentParser:
     )
     c.add_argument("--unit", default="", help="word, char or mixed; default: by language")
     c.add_argument("--normalizer", default="", help="such as basic@2; default: by language")
+    c.add_argument(
+        "--buckets",
+        default="",
+        metavar="'((SECONDS,TOKENS,UTTERANCES),...)'",
+        help="of batches, tokens as many as are decoded; default: the recipe's, or up to 5 minutes",
+    )
     c.add_argument("--out", default="", metavar="DIR", help="default: CHECKPOINT/eval/HASH")
     c.add_argument("--json", action="store_true", help="a list of objects on stdout")
 

@@ -77,6 +77,7 @@ def do_eval(options):
         alpha=options.alpha,
         normalizer=options.normalizer,
         unit=options.unit,
+        buckets=evaluate.read_buckets(options.buckets) if options.buckets else (),
         out=options.out,
     )
     print(json.dumps(rows, indent=1) if options.json else table)

@@ -1,5 +1,7 @@
 """`seedasr eval`: opens a checkpoint and tasks, scores, writes results.jsonl."""
 
+import ast
+import operator
 import pathlib
 
 from seedasr_jax import checkpoint as checkpoints
@@ -12,11 +14,10 @@ from seedasr_jax.errors import ConfigError
 from seedasr_jax.evaluate import sweep, transcribe
 from seedasr_jax.launch import runtime
 from seedasr_jax.launch.progress import say
+from seedasr_jax.parallel import sharding
 
-# Shapes for scoring audio of any length up to 40 s: (seconds, tokens, utterances).
-BUCKETS = tuple(
-    (s, round(12 * s) + 4, max(1, round(64 / s))) for s in (1.0, 2.5, 5.0, 10.0, 20.0, 40.0)
-)
+# Shapes for scoring where none are named: (seconds, utterances).
+SHAPES = tuple((s, max(1, round(64 / s))) for s in (1.0, 2.5, 5.0, 10.0, 20.0, 40.0))
 
 
 def split_tasks(text: str) -> list[str]:
@@ -32,6 +33,27 @@ def split_tasks(text: str) -> list[str]:
         else:
             tasks.append(piece)
     return [task for task in tasks if task]
+
+
+def read_buckets(text: str):
+    """Reads `((SECONDS,TOKENS,UTTERANCES),...)`.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    try:
+        found = ast.literal_eval(text)
+        return tuple((float(s), operator.index(t), operator.index(n)) for s, t, n in found)
+    except (SyntaxError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"--buckets: expected '((SECONDS,TOKENS,UTTERANCES),...)', such as"
+            f" '((5.0,64,8),(300.0,2000,1))', found {text!r}"
+        ) from error
+
+
+def of_shapes(stage, shapes=SHAPES):
+    """Buckets of shapes, each of as many tokens as the stage decodes at most, and longer ones."""
+    return loader.longer((seconds, stage.eval.tokens, rows) for seconds, rows in shapes)
 
 
 def run(
@@ -61,7 +83,8 @@ def run(
         out: folder of results.jsonl and transcripts.jsonl; empty: CHECKPOINT/eval/HASH, by what is
             evaluated and how.
         cache: where made audio is kept; empty: beside the checkpoint's stage.
-        buckets: (seconds, tokens, utterances) of the shapes, ascending; empty: BUCKETS.
+        buckets: (seconds, tokens decoded at most, utterances) of the shapes, ascending; empty:
+            those that the stage names, else of SHAPES.
         kept: whether results of the same cells in `out` stand, instead of being made again.
 
     Returns:
@@ -94,10 +117,11 @@ def run(
         loader.evaluation(
             task,
             recogniser.vocab,
-            buckets=buckets or BUCKETS,
+            buckets=buckets or stage.eval.buckets or of_shapes(stage),
             data_folder=cache,
             prompted="decoder" in recogniser.parts,
             normalizer=stage.data.normalizer,
+            multiple=sharding.rows(1, recogniser.mesh),
         )
         for task in tasks
     ]

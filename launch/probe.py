@@ -48,7 +48,7 @@ class _LayerRecogniser(Recogniser):
         super().__init__(graphdef, None, vocab, model, ("encoder", "ctc_head"), mesh)
         self._ctc, self._layer = ctc, np.int32(layer)
 
-    def _found(self, batch, way, alpha, tokens):
+    def _found(self, batch, way, alpha):
         return self._ctc(self.state, batch, (self._layer,))
 
 

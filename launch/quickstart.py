@@ -17,7 +17,7 @@ from seedasr_jax.launch import evaluate, export, meter, recipes, report, run, su
 from seedasr_jax.launch.progress import say
 
 RECIPE = "commands"
-BUCKETS = evaluate.BUCKETS[1:]  # few are shorter: a program less to compile
+SHAPES = evaluate.SHAPES[1:]  # few are shorter: a program less to compile
 SAMPLES = 2  # of each language on the page
 PACKAGES = (
     *("seedasr_jax", "jax", "flax", "optax", "orbax-checkpoint", "numpy"),
@@ -73,7 +73,8 @@ def run_all(out: pathlib.Path, *, recipe=RECIPE, overrides=(), limit=0, install_
         found = {stage: {} for stage in graph.stages}
         for (stage, decode), tests in plan(recipe, graph.stages, limit).items():
             folder = out / stage / disk.EVAL / (decode or "own")
-            options = dict(decode=decode, out=folder, cache=out / disk.CACHE, buckets=BUCKETS)
+            options = dict(decode=decode, out=folder, cache=out / disk.CACHE)
+            options["buckets"] = evaluate.of_shapes(graph.stages[stage], SHAPES)
             evaluate.run(out / stage, list(tests.values()), kept=True, **options)
             found[stage] |= summary.read(folder, tests)
         say(export.bundle(out, out / "bundle"))

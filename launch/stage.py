@@ -308,10 +308,12 @@ class Evaluator:
             loader.evaluation(
                 task,
                 job.vocab,
-                buckets=built.stage.data.buckets,
+                buckets=evaluation.buckets or loader.longer(built.stage.scored),
                 data_folder=job.cache(built.stage),
                 prompted=built.objective.prompted,
                 normalizer=built.stage.data.normalizer,
+                multiple=sharding.rows(1, built.mesh),
+                share=sharding.share(built.mesh),
             )
             for task in evaluation.tasks
         ]

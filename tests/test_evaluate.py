@@ -100,7 +100,7 @@ def says(examples, hypotheses, **how):
     """The row and the utterances of a recogniser that says what it is told to."""
 
     class Says:
-        def decode(self, batch, method, tokens):
+        def decode(self, batch, method):
             return [recognisers.Hypothesis(text, (), ()) for text in batch]
 
     return sweep.evaluate(Says(), "c", "t", [(hypotheses, examples)], setting_of(**how))
@@ -108,7 +108,13 @@ def says(examples, hypotheses, **how):
 
 def setting_of(**how):
     own = config.Eval(
-        tasks=(), every=0, decode="greedy", normalizer="basic@2", unit="word", tokens=9
+        tasks=(),
+        buckets=(),
+        every=0,
+        decode="greedy",
+        normalizer="basic@2",
+        unit="word",
+        tokens=9,
     )
     return sweep.setting(own, **how)
 
@@ -319,12 +325,12 @@ def test_tasks_are_split_at_commas_outside_queries():
     assert evaluate.split_tasks("") == []
 
 
-def test_buckets_take_forty_seconds_and_fast_speech():
-    seconds, tokens, utterances = zip(*evaluate.BUCKETS)
-    assert list(seconds) == sorted(seconds)
-    assert max(seconds) == 40.0
-    assert all(t >= 12 * s for s, t in zip(seconds, tokens))
-    assert min(utterances) >= 1
+def test_buckets_are_read_or_refused():
+    read = evaluate.read_buckets
+    assert read("((5,64,8),(300.0,2000,1))") == ((5.0, 64, 8), (300.0, 2000, 1))
+    for text in ("5", "(5,64,8)", "((5,64),)", "((5,6.4,8),)", "((5,64,8)", "x"):
+        with pytest.raises(ConfigError, match=r"--buckets: expected '\(\(SECONDS"):
+            read(text)
 
 
 # A batch of N decodes to the tokens of N batches of one, in any bucket.
@@ -334,7 +340,7 @@ def batch(vocab, waves, seconds):
     """A Batch of that length; the last row is absent."""
     prompt = vocab.encode("Transcribe the speech into text:")
     rows = len(waves) + (len(waves) > 1)
-    found = batches.zeros(rows, round(seconds * files.RATE), len(prompt), 0, 0)
+    found = batches.zeros(rows, round(seconds * files.RATE), len(prompt), 0, 6)
     found.prompt[:], found.prompt_length[:] = prompt, len(prompt)
     for row, wave in enumerate(waves):
         found.wave[row, : len(wave)] = wave
@@ -364,12 +370,12 @@ def test_a_batch_of_many_is_many_batches_of_one(trained, method, change):
     waves = [files.to_float(tones.wave(text, 100 + n)) for n, text in enumerate(texts)]
     rng = np.random.default_rng(0)
     waves.append(rng.normal(0, 0.1, 9_000).astype(np.float32))  # no word at all
-    together = recogniser.decode(batch(vocab, waves, 0.8), method, 6)
+    together = recogniser.decode(batch(vocab, waves, 0.8), method)
     assert together.pop().tokens == ()  # of the absent row
     assert len({hypothesis.tokens for hypothesis in together}) >= 4
     for seconds in (0.8, 1.7):
         for wave, expected in zip(waves, together):
-            (found,) = recogniser.decode(batch(vocab, [wave], seconds), method, 6)
+            (found,) = recogniser.decode(batch(vocab, [wave], seconds), method)
             assert found.tokens == expected.tokens
             np.testing.assert_allclose(found.logprobs, expected.logprobs, rtol=0, atol=1e-4)
     for hypothesis in together:

@@ -437,6 +437,29 @@ def test_evaluation_has_every_utterance_once(path, tokenizer):
         assert sorted(seen) == [row.id for row in found.examples]
 
 
+def test_an_evaluation_has_shapes_of_its_own(path, tokenizer):
+    """Rows fill what shares a batch, processes have their parts, no reference is too long."""
+    options = dict(buckets=((0.5, 1, 3),), data_folder="unused", prompted=True, multiple=4)
+    options |= dict(normalizer="basic@1")
+    spec = f"manifest:{path}?limit=6"
+    whole = list(loader.evaluation(spec, tokenizer, **options))
+    assert [batch.weight.tolist() for batch, _ in whole] == [[1] * 4, [1, 1, 0, 0]]
+    assert {batch.ids.shape for batch, _ in whole} == {(4, 1)}
+    parts = [list(loader.evaluation(spec, tokenizer, **options, share=(n, 2))) for n in (0, 1)]
+    for (batch, rows), *shares in zip(whole, *parts, strict=True):
+        assert all(own == rows for _, own in shares)
+        together = np.concatenate([share.wave for share, _ in shares])
+        np.testing.assert_array_equal(together, batch.wave)
+    with pytest.raises(ConfigError, match=r"buckets: expected seconds and tokens above 0"):
+        evaluate(spec, tokenizer, ((0.5, 0, 3),))
+
+
+def test_buckets_go_on_to_five_minutes():
+    assert loader.longer(((40.0, 64, 3),))[1:] == ((80.0, 128, 1), (160.0, 256, 1), (320.0, 512, 1))
+    assert loader.longer(((400.0, 64, 3),)) == ((400.0, 64, 3),)
+    assert loader.longer(((0.0, 64, 3),)) == ((0.0, 64, 3),)
+
+
 def test_a_joined_evaluation_is_fixed(path, tokenizer):
     spec = f"manifest:{path}?join=3-6&seed=0"
     one, other = (evaluate(spec, tokenizer, ((4.0, 80, 4),)) for _ in range(2))

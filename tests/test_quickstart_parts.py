@@ -13,7 +13,7 @@ from seedasr_jax.launch import evaluate, export, quickstart, recipes, run
 from seedasr_jax.text.conventions import Convention, Conventions
 
 NAMES = ("ann", "bob", "eve", "joe", "kim", "lea")
-SETTING = sweep.Setting("greedy", Conventions(Convention("basic@2", "mixed")), 9)
+SETTING = sweep.Setting("greedy", Conventions(Convention("basic@2", "mixed")))
 
 
 def manifests(folder):
@@ -58,7 +58,7 @@ def stood_in(tmp_path, monkeypatch):
     class Says:
         """Knows what was said; writes the first of a list in the place of the second word."""
 
-        def decode(self, batch, method, tokens):
+        def decode(self, batch, method):
             heard = (
                 " ".join([row.text.split()[0], row.context.split(", ")[0], *row.text.split()[2:]])
                 if row.context

@@ -73,18 +73,16 @@ def test_every_stage_learned_within_the_memory(summary, out):
         ("rl", "split=homophones&context=right_3&limit=100"),
     ],
 )
-def test_a_batch_of_n_decodes_as_n_batches_of_one_in_any_bucket(
-    out, stage, query, monkeypatch, tmp_path
-):
+def test_a_batch_of_n_decodes_as_n_batches_of_one_in_any_bucket(out, stage, query, tmp_path):
     def transcripts(buckets, name):
-        monkeypatch.setattr(evaluate, "BUCKETS", buckets)
         folder = tmp_path / name
-        evaluate.run(out / stage, [f"synth:commands?{query}"], out=folder, cache=out / "cache")
+        options = dict(out=folder, cache=out / "cache", buckets=buckets)
+        evaluate.run(out / stage, [f"synth:commands?{query}"], **options)
         lines = (folder / "transcripts.jsonl").read_text().splitlines()
         return {row["id"]: row["hypothesis"] for row in map(json.loads, lines)}
 
-    together = transcripts(evaluate.BUCKETS, "together")
-    alone = transcripts(((8.0, 64, 1),), "alone")
-    longer = transcripts(((9.3, 64, 7),), "longer")
+    together = transcripts((), "together")
+    alone = transcripts(((8.0, 32, 1),), "alone")
+    longer = transcripts(((9.3, 32, 7),), "longer")
     assert len(together) == 100
     assert together == alone == longer

@@ -21,6 +21,7 @@ from seedasr_jax.config.schema import (
     Stage,
     Vocab,
     check_buckets,
+    check_scored,
 )
 from seedasr_jax.config.tree import (
     build,
@@ -58,6 +59,7 @@ __all__ = [
     "build",
     "check",
     "check_buckets",
+    "check_scored",
     "difference",
     "digest",
     "dump",

@@ -40,6 +40,17 @@ def check_buckets(buckets):
         require(ascend, "buckets", "ascending seconds and tokens", f"{small} before {large}")
 
 
+def check_scored(buckets):
+    """Checks (seconds, tokens decoded at most, utterances), ... of an evaluation.
+
+    Raises:
+        ConfigError: names what was found.
+    """
+    check_buckets(buckets)
+    known = all(0 < seconds < math.inf and tokens >= 1 for seconds, tokens, _ in buckets)
+    require(known, "buckets", "seconds and tokens above 0", tuple(buckets))
+
+
 @dataclasses.dataclass(frozen=True)
 class Features:
     """Log-mel filter bank: 25 ms windows every 10 ms."""
@@ -328,11 +339,18 @@ class Eval:
     """Scoring while training, on a development part."""
 
     tasks: tuple[str, ...]
+    # (seconds, tokens decoded at most, utterances), ascending; (): those of data, and longer ones
+    buckets: tuple[tuple[float, int, int], ...]
     every: int = at_least(0)  # steps; 0: at the end only
     decode: str  # a name of decode/methods.py: ctc, greedy, beam4, beam4,alpha=0.5
     normalizer: str  # of utterances that state no language: text/languages.py has those of others
     unit: str = one_of("word", "char", "mixed")  # likewise
-    tokens: int = at_least(1)  # at most, decoded
+    tokens: int = at_least(1)  # decoded at most, where `buckets` says nothing
+
+    def check(self):
+        """Its own buckets can be decoded in."""
+        if self.buckets:
+            check_scored(self.buckets)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -366,6 +384,13 @@ class Stage:
         least = f"at least {math.ceil(1e4 * least) / 1e4:g}"
         cure = f"{least} = 1 / (augment.tempo[0] * augment.speed[0]), or speech is cut off"
         require(room, "data.stretch", cure, stretch)
+
+    @property
+    def scored(self) -> tuple[tuple[float, int, int], ...]:
+        """Buckets of its evaluation: its own, or by default lengths and utterances of `data`."""
+        utterances = {seconds: number for seconds, _, number in self.data.buckets}
+        found = tuple((s, self.eval.tokens, number) for s, number in utterances.items())
+        return self.eval.buckets or found
 
 
 @dataclasses.dataclass(frozen=True)

@@ -40,20 +40,21 @@ def program(graphdef, mesh, decode):
     )
 
 
-def score(graphdef, mesh, instructions, kind, how, tokens):
+def score(graphdef, mesh, instructions, kind, how):
     """The program that gives each example its best transcript: inputs (alpha,).
 
     Args:
         graphdef, mesh: as of `program`.
         instructions: token ids of the two of text/prompts.py, which a beam takes.
         kind, how: of a decode/methods.py Method, its `kind` and `search`.
-        tokens: K, at most.
 
     Returns:
-        (state, batch, (alpha,)) -> greedy.Decoded. `alpha` is a scalar; None: no context is read.
+        (state, batch, (alpha,)) -> greedy.Decoded of at most as many tokens as the batch has for
+        transcripts. `alpha` is a scalar; None: no context is read.
     """
 
     def decode(model, batch, alpha):
+        tokens = batch.ids.shape[1]
         if kind == "ctc":
             return greedy.ctc(model, batch)
         if kind == "greedy":

@@ -98,42 +98,46 @@ class Recogniser:
             f"decode {method!r}: this model ({', '.join(self.parts)}) has no part for it{cure}"
         )
 
-    def decode(self, batch: Batch, method: str, tokens: int) -> list[Hypothesis]:
+    def decode(self, batch: Batch, method: str) -> list[Hypothesis]:
         """Decodes.
 
         Greedy decoding takes prompt and context as they stand in the batch. A beam brings its own
         instructions and reads the context only where the method has an alpha.
 
         Args:
-            batch: B examples, on the host; of any number, whatever the mesh. In a job of several
-                processes each calls with the same ones, puts its own share of them on its devices,
-                and gets all hypotheses.
+            batch: B examples, on the host; of any number, whatever the mesh. As many tokens as it
+                has for transcripts, K, are decoded at most by the LLM. In a job of several
+                processes each calls with its share of the examples, of equal size.
             method: a name of decode/methods.py.
-            tokens: K, at most, of the LLM.
 
         Returns:
-            B hypotheses; that of a row of weight 0 is empty.
+            B hypotheses, of all processes in their order; that of a row of weight 0 is empty.
 
         Raises:
             ConfigError: no such method, or the model has no part for it.
         """
         way = self.check(method)
         alpha = np.float32(way.alpha) if way.alpha else None
-        rows = sharding.rows(len(batch.weight), self.mesh)
-        spread = sharding.put_whole(batches.padded(batch, rows), self.mesh)
-        found = self._found(spread, way, alpha, tokens)
-        ids, length, logprobs = map(trees.to_host, (found.ids, found.length, found.logprobs))
+        own, (_, shares) = len(batch.weight), sharding.share(self.mesh)
+        rows = sharding.rows(own * shares, self.mesh) // shares
+        spread = sharding.put_batch(batches.padded(batch, rows), self.mesh)
+        found = self._found(spread, way, alpha)
+
+        def given(x):  # rows without those that were filled up
+            x = trees.to_host(x)
+            return x.reshape(shares, rows, *x.shape[1:])[:, :own].reshape(-1, *x.shape[1:])
+
         out = []
-        for row, weight in enumerate(batch.weight):
-            count = int(length[row]) if weight else 0
-            chosen = ids[row, :count].tolist()
-            scores = logprobs[row, :count].tolist()
+        columns = (spread.weight, found.length, found.ids, found.logprobs)
+        for weight, length, ids, logprobs in zip(*map(given, columns)):
+            count = int(length) if weight else 0
+            chosen, scores = ids[:count].tolist(), logprobs[:count].tolist()
             out.append(Hypothesis(self.vocab.decode(chosen), tuple(chosen), tuple(scores)))
         return out
 
-    def _found(self, batch, way, alpha, tokens):
+    def _found(self, batch, way, alpha):
         """What the program makes of a Batch on the devices."""
-        return self._program(way.kind, way.search, tokens)(self.state, batch, (alpha,))
+        return self._program(way.kind, way.search)(self.state, batch, (alpha,))
 
 
 def abstract(model: config.Model, vocab, parts):

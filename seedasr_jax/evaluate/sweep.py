@@ -26,7 +26,6 @@ class Setting:
 
     decode: str  # a name of decode/methods.py
     conventions: Conventions  # what is counted, by language
-    tokens: int  # at most
 
 
 def setting(how: config.Eval, decode="", normalizer="", unit="") -> Setting:
@@ -43,7 +42,7 @@ def setting(how: config.Eval, decode="", normalizer="", unit="") -> Setting:
     conventions = Conventions(
         Convention(how.normalizer, how.unit), normalizer or BY_LANGUAGE, unit or BY_LANGUAGE
     )
-    return Setting(decode or how.decode, conventions, how.tokens)
+    return Setting(decode or how.decode, conventions)
 
 
 def evaluate(
@@ -59,7 +58,8 @@ def evaluate(
         recogniser: what is scored.
         checkpoint: its label, STAGE@STEP#hash.
         task: its name.
-        batches: Batches, each with its examples, None in a row that is only filled up.
+        batches: Batches, with room in `ids` for as many tokens as are decoded at most; each with
+            its examples, None in a row that is only filled up.
         setting: see Setting.
 
     Returns:
@@ -69,7 +69,7 @@ def evaluate(
     """
     utterances = []
     for batch, examples in batches:
-        hypotheses = recogniser.decode(batch, setting.decode, setting.tokens)
+        hypotheses = recogniser.decode(batch, setting.decode)
         for example, hypothesis in zip(examples, hypotheses, strict=True):
             if example is not None:
                 about = {key: getattr(example, key) for key in ABOUT}

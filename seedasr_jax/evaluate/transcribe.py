@@ -137,8 +137,7 @@ class Transcriber:
             for start in range(0, len(numbers), BATCH):
                 chosen = numbers[start : start + BATCH]
                 batch = self._batch([waves[n] for n in chosen], seconds, text)
-                tokens = max(16, math.ceil(TOKENS_PER_SECOND * seconds))
-                for n, found in zip(chosen, self.recogniser.decode(batch, method, tokens)):
+                for n, found in zip(chosen, self.recogniser.decode(batch, method)):
                     segment = Segment(0.0, len(waves[n]) / files.RATE, found.text)
                     results[n] = Result(found.text, found.tokens, found.logprobs, (segment,))
         return results
@@ -166,7 +165,8 @@ class Transcriber:
         instruction = prompts.INSTRUCTION_WITH_CONTEXT if context else prompts.INSTRUCTION
         prompt, told = encode(instruction), encode(context) if context else []
         width = round(_size(len(told), SHORTEST_CONTEXT)) if told else 0
-        batch = batches.zeros(rows, round(seconds * files.RATE), len(prompt), width, 0)
+        tokens = max(16, math.ceil(TOKENS_PER_SECOND * seconds))
+        batch = batches.zeros(rows, round(seconds * files.RATE), len(prompt), width, tokens)
         for row, wave in enumerate(waves):
             batch.wave[row, : len(wave)] = wave
             batch.wave_length[row], batch.weight[row] = len(wave), 1.0

@@ -138,14 +138,6 @@ def put_batch(batch, mesh):
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(place, x), batch)
 
 
-def put_whole(batch, mesh):
-    """A numpy Batch that every process has whole to global arrays, B over rules.BATCH."""
-    place = of_batch(mesh)
-    return jax.tree.map(
-        lambda x: jax.make_array_from_callback(x.shape, place, lambda index: x[index]), batch
-    )
-
-
 def take_rows(x) -> np.ndarray:
     """Rows of this process of a global array [B ...] that lies as `of_batch` says."""
     by_start = {shard.index[0].start or 0: shard.data for shard in x.addressable_shards}
