@@ -13,6 +13,7 @@ _SHORTEST_SECONDS = 0.025  # one window of the features
 _FRAME_SECONDS = 0.04  # of the recipes' encoders; CTC needs one for each token
 _UNIT = re.compile(rf"[{CJK}]|[^\s{CJK}]+")  # a character or word: at least one token
 _MAY_BE_TEXT = re.compile("text|trans|sent|utter|word|label|phrase|target|prompt", re.IGNORECASE)
+_MAY_BE_TIME = re.compile("(start|begin|end|stop|onset|from|to|segment)(_|$)", re.IGNORECASE)
 _COLUMNS = (
     *("source", "utterances", "hours", "shortest", "mean", "longest", "speakers", "texts"),
     "unreadable",
@@ -61,10 +62,15 @@ def problems(name: str, data_folder) -> collections.abc.Iterator[str]:
     source = sources.open_named(name, data_folder)
     rows = list(source.rows())
     told = any(row.text for row in rows)
-    if not told:
-        for field in sorted({n for row in rows for n in row.unread if _MAY_BE_TEXT.search(n)}):
+    for field in sorted({name for row in rows for name in row.unread}):
+        if not told and _MAY_BE_TEXT.search(field):
             known = ", ".join(manifest.ALIASES["text"])
             yield f"{source.name}: no row has text, and nobody reads {field!r}; expected {known}"
+        if _MAY_BE_TIME.match(field):
+            yield (
+                f"{source.name}: nobody reads {field!r}: where it bounds a segment, write start and"
+                " end, in seconds; else choose another name"
+            )
     cache = files.WaveCache(0)
     uses = collections.Counter(row.audio for row in rows)
     seen: dict[str, int] = {}
@@ -127,5 +133,5 @@ def unread(name: str, data_folder) -> collections.abc.Iterator[str]:
     for field, count in sorted(rows.items()):
         yield (
             f"{source.name} line {first[field]}: nobody reads {field!r}, which {count} rows have."
-            f"{nearest(field, known)}"
+            f"{nearest(field, known, likeness=0.75)}"  # most are other things
         )

@@ -24,16 +24,21 @@ CONTEXT_KINDS = (
     "video_edit_history",
     "hotwords",
 )
-# Field of a line -> names that it goes by, ours first; the first that has a value counts.
+# Field of a line -> names that it goes by, ours first; the first that says something counts.
 ALIASES = {
     "id": ("id", "utt_id", "utt", "uttid", "utterance_id", "key", "audio/filename"),
     "audio": (
         *("audio", "audio_filepath", "audio_path", "audio_filename", "audio_file"),
         *("wav", "wav_path", "path", "file_name", "filename"),
     ),
-    "offset": ("offset", "start", "start_time", "begin", "begin_time"),
+    "offset": ("offset", "start", "start_time", "start_sec", "begin", "begin_time"),
     "seconds": ("seconds", "duration", "dur"),
-    "end": ("end", "end_time"),  # seconds into the file: another way to say `seconds`
+    "end": (
+        "end",
+        "end_time",
+        "end_sec",
+        "stop",
+    ),  # seconds into the file: another way to say `seconds`
     "text": ("text", "transcript", "transcription", "sentence", "txt"),
     "language": ("language", "lang", "locale"),
     "dialect": ("dialect",),
@@ -135,19 +140,19 @@ def _row(line, root, path, number) -> Row:
     values, used = {}, []
     for field, names, parse in _layout(tuple(fields)):
         given = [name for name in names if fields[name] is not None]
+        if field not in _TIMES:
+            given = [name for name in given if fields[name] != ""][:1] or given[:1]
         try:
-            found = [parse(fields[given[0]])] if given else []
-            if field in _TIMES:
-                found = [parse(fields[name]) for name in given]
-                if found and max(found) - min(found) > _AGREE_SECONDS:
-                    raise _Expected("one time by all its names: " + ", ".join(given))
+            found = [parse(fields[name]) for name in given]
+            if len(found) > 1 and max(found) - min(found) > _AGREE_SECONDS:
+                raise _Expected("one time by all its names: " + ", ".join(given))
         except _Expected as error:
             raise DataError(
                 f"{path}:{number}: {given[0]}: expected {error}, found {fields[given[0]]!r}"
             ) from error
         if found:
             values[field] = found[0]
-            used += given if field in _TIMES else given[:1]
+            used += given
     values["silent"] = values.get("text") == ""
     values["unread"] = _unread(tuple(fields), tuple(used))
     if (end := values.pop("end", None)) is not None:

@@ -19,7 +19,7 @@ class DataError(UserError):
     """Data that cannot be used: a manifest, a row, a recording."""
 
 
-def nearest(name: str, names) -> str:
+def nearest(name: str, names, likeness: float = 0.5) -> str:
     """Returns ' Did you mean a, b?' with the names nearest to `name`, or '' where none is near."""
-    found = difflib.get_close_matches(str(name), [str(n) for n in names], n=3, cutoff=0.5)
+    found = difflib.get_close_matches(str(name), [str(n) for n in names], n=3, cutoff=likeness)
     return f" Did you mean {', '.join(found)}?" if found else ""

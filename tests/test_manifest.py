@@ -51,6 +51,7 @@ def test_fields_by_their_own_names(tmp_path):
         ('{"text": "hi", "hotwords": ["x"]}', "keywords", ("x",)),
         ('{"text": "hi", "speaker": null}', "speaker", ""),
         ('{"text": null, "transcription": "hi"}', "text", "hi"),
+        ('{"text": "", "transcription": "hi"}', "text", "hi"),
         ('{"key": "a", "wav": "a.wav", "txt": "hi"}', "text", "hi"),
         ('{"key": "a", "source": "a.wav", "target": "hi"}', "text", "hi"),
         ('{"key": "a", "source": "a.wav", "target": "hi"}', "id", "a"),
