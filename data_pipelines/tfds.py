@@ -1,14 +1,11 @@
 """TensorFlow Datasets -> a manifest with FLAC files, written once. Dims: S samples."""
 
 import hashlib
-import json
-import os
 import pathlib
-import shutil
-import uuid
 
 import numpy as np
 
+from seedasr_jax import workdir as disk
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import manifest
 from seedasr_jax.data_pipelines.tf import tensorflow_datasets
@@ -47,23 +44,12 @@ def materialise(where: str, split: str, data_folder) -> pathlib.Path:
     builder.download_and_prepare()
     label = f"{info.full_name.replace('/', '-')}-{_digest(builder)}"
     target = pathlib.Path(data_folder) / label / split
-    if target.exists():
-        return target / "manifest.jsonl"
     if split not in info.splits:
         raise ConfigError(
             f"tfds:{where}: split: expected one of {', '.join(info.splits)}, found {split!r}."
             f"{nearest(split, info.splits)}"
         )
-    partial = target.with_name(f"{split}.{uuid.uuid4().hex}.partial")
-    try:
-        _write(builder, split, partial, f"tfds:{where}")
-        try:
-            os.rename(partial, target)
-        except OSError:
-            if not target.exists():  # else another process was faster with the same content
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    disk.make_once(target, lambda partial: _write(builder, split, partial, f"tfds:{where}"))
     return target / "manifest.jsonl"
 
 
@@ -87,21 +73,26 @@ def _write(builder, split, folder, where):
     rate = features[audio].sample_rate
     if fault := files.rate_fault(rate):
         raise DataError(f"{where}: {audio}: {fault}; state it: Audio(sample_rate=...)")
-    dataset = tensorflow_datasets.as_numpy(builder.as_dataset(split=split, shuffle_files=False))
-    folder.mkdir(parents=True)
-    with open(folder / "manifest.jsonl", "w", encoding="utf-8") as out:
-        for number, example in enumerate(dataset):
-            path = f"audio/{number // _PER_FOLDER:05}/{number:09}.flac"
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            wave = _int16(example[audio], f"{where}: example {number}")
-            files.write(folder / path, wave, rate)
-            fields = {n: labels[n].int2str(v) if n in labels else v for n, v in example.items()}
-            row = {n: _plain(v) for n, v in fields.items() if n != audio and np.ndim(v) == 0}
-            # The number keeps ids apart where names repeat.
-            name = row.get("id") or row.get("audio/filename") or split
-            row |= {"id": f"{name}-{number:09}", "audio": path, "duration": len(wave) / rate}
-            row["text"] = row[text]
-            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+    rows = folder / "manifest.jsonl"
+    done = len(disk.read_rows(rows)) // _PER_FOLDER * _PER_FOLDER  # by a process that was stopped
+    disk.write_rows(rows, disk.read_rows(rows)[:done])
+    dataset = builder.as_dataset(split=split, shuffle_files=False).skip(done)
+    made = []
+    for number, example in enumerate(tensorflow_datasets.as_numpy(dataset), done):
+        path = f"audio/{number // _PER_FOLDER:05}/{number:09}.flac"
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        wave = _int16(example[audio], f"{where}: example {number}")
+        files.write(folder / path, wave, rate)
+        fields = {n: labels[n].int2str(v) if n in labels else v for n, v in example.items()}
+        row = {n: _plain(v) for n, v in fields.items() if n != audio and np.ndim(v) == 0}
+        # The number keeps ids apart where names repeat.
+        name = row.get("id") or row.get("audio/filename") or split
+        row |= {"id": f"{name}-{number:09}", "audio": path, "duration": len(wave) / rate}
+        made.append(row | {"text": row[text]})
+        if len(made) == _PER_FOLDER:
+            disk.append(rows, made)
+            made = []
+    disk.append(rows, made)
 
 
 def _int16(wave, where) -> np.ndarray:

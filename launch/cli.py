@@ -8,7 +8,7 @@ import sys
 
 from seedasr_jax import __version__
 from seedasr_jax.errors import ConfigError, UserError
-from seedasr_jax.launch import commands, memory
+from seedasr_jax.launch import commands, exits, memory
 
 _OVERRIDE = re.compile(r"--config\.([\w.-]+)=(.*)", re.DOTALL)
 
@@ -29,14 +29,14 @@ def main(arguments=None) -> int:
         options.overrides = overrides
         memory.keep()
         return options.run(options) or 0
-    except UserError as error:
-        print(f"seedasr: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output is gone
-        return 1
+        return exits.FAILED
+    except (UserError, OSError, KeyboardInterrupt) as error:
+        code = exits.code(error)
+        if code is None:
+            raise
+        return code
 
 
 def parser() -> argparse.ArgumentParser:

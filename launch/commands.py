@@ -5,6 +5,7 @@ import os
 import pathlib
 import sys
 
+from seedasr_jax import workdir as disk
 from seedasr_jax.errors import ConfigError, DataError
 
 # Flags that `launch local` gives `train`.
@@ -155,6 +156,7 @@ def do_data_validate(options):
 
 def do_data_vocab(options):
     """Trains a tokenizer and prints its size and hash."""
+    disk.try_place(options.out, "--out")
     from seedasr_jax.data_pipelines import sources
     from seedasr_jax.text import vocab
 

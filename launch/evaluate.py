@@ -3,6 +3,7 @@
 import ast
 import operator
 import pathlib
+import re
 
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import config
@@ -20,15 +21,18 @@ from seedasr_jax.parallel import sharding
 SHAPES = tuple((s, max(1, round(64 / s))) for s in (1.0, 2.5, 5.0, 10.0, 20.0, 40.0))
 
 
-def split_tasks(text: str) -> list[str]:
-    """Splits `A,B` at the commas that stand before a task, not inside a query.
+_UNENDED = re.compile(r".*\?.*|manifest:(?!.*\.jsonl?$).*", re.DOTALL)
 
-    `manifest:a.jsonl?speaker=x,y,manifest:b.jsonl` is two: a piece without a colon belongs to the
-    query before it, where there is one.
+
+def split_tasks(text: str) -> list[str]:
+    """Splits `A,B` at the commas that stand before a task, not inside a query or a file's name.
+
+    `manifest:a,b.jsonl?speaker=x,y,manifest:c.jsonl` is two: a piece without a colon belongs to the
+    query before it, where there is one, or to the manifest whose name has not ended.
     """
     tasks: list[str] = []
     for piece in text.split(","):
-        if tasks and ":" not in piece and "?" in tasks[-1]:
+        if tasks and ":" not in piece and _UNENDED.fullmatch(tasks[-1]):
             tasks[-1] += "," + piece
         else:
             tasks.append(piece)
@@ -98,6 +102,7 @@ def run(
     if not tasks:
         raise ConfigError("--tasks is empty: name a task, a mixture or a SPEC")
     opened = checkpoints.open_checkpoint(checkpoint)
+    disk.try_place(out or opened.folder / disk.EVAL, "--out")
     say(f"checkpoint {opened.label}")
     recogniser = transcribe.open_recogniser(opened)
     stage = opened.stage

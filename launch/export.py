@@ -42,6 +42,8 @@ def bundle(checkpoint, out: pathlib.Path) -> str:
         UserError: the artefact disagrees with the original, or `out` holds something else.
     """
     opened = checkpoints.open_checkpoint(checkpoint)
+    if not out.exists():
+        disk.try_place(out, "--out")
     rng = np.random.default_rng(0)
     waves = [rng.normal(0, 0.1, round(s * files.RATE)).astype(np.float32) for s in SECONDS]
     if "encoder" in opened.parts() and not recognisers.methods(opened.parts()):

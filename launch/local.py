@@ -24,11 +24,11 @@ from seedasr_jax import config
 from seedasr_jax import workdir as disk
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.launch import recipes
+from seedasr_jax.launch.exits import FAILED, HUNG, INTERRUPTED, PREEMPTED
 from seedasr_jax.launch.progress import say
 from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.parallel import sharding
 
-FAILED, PREEMPTED, HUNG, INTERRUPTED = 1, 75, 76, 130
 _FREE = (PREEMPTED, HUNG)  # tried again as often as it takes; see --restart for FAILED
 _IN_ORDER = (0, PREEMPTED, INTERRUPTED)  # left by all: each gets the time it needs
 _LOOK = 0.05  # seconds between looks at the processes
@@ -52,6 +52,7 @@ def run(graph: config.Graph | None, options) -> int:
             raise ConfigError(f"--{flag}: expected at least {least}, found {found}")
     workdir = pathlib.Path(options.workdir)
     check(graph or recipes.stored(workdir), options.processes, options.devices)
+    disk.try_place(workdir, "--workdir")
     (workdir / disk.LOGS).mkdir(parents=True, exist_ok=True)
     again = [f"--from={options.again}"] if options.again else []
     failures = 0
@@ -87,7 +88,7 @@ def check(graph: config.Graph, processes: int, devices: int):
 
 def _command(options):
     """`seedasr train` with what `launch local` was given of it."""
-    command = [sys.executable, "-m", "seedasr_jax.launch.cli", "train"]
+    command = [sys.executable, "-P", "-m", "seedasr_jax.launch.cli", "train"]
     command.append(f"--workdir={options.workdir}")
     command += [f"--config={options.config}"] if options.config else []
     command += [f"--stage={options.stage}"] if options.stage else []

@@ -65,6 +65,7 @@ def run_all(out: pathlib.Path, *, recipe=RECIPE, overrides=(), limit=0, install_
     Returns:
         The exit code.
     """
+    disk.try_place(out, "--out")
     out.mkdir(parents=True, exist_ok=True)
     with meter.Meter(out / disk.SPENT, install_seconds) as spent:
         graph = recipes.expand(recipe, list(overrides))

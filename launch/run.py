@@ -15,7 +15,7 @@ from seedasr_jax import config
 from seedasr_jax import workdir as disk
 from seedasr_jax.data_pipelines import loader, sources
 from seedasr_jax.errors import ConfigError, DataError, UserError, nearest
-from seedasr_jax.launch import checks, recipes, runtime, stage
+from seedasr_jax.launch import checks, exits, recipes, runtime, stage
 from seedasr_jax.launch.progress import say
 from seedasr_jax.launch.stage import Job
 from seedasr_jax.text import prompts, vocab
@@ -23,10 +23,15 @@ from seedasr_jax.train import graph, loop
 
 
 class Stop:
-    """Ctrl-C and SIGTERM ask the loop to save and stop; a second Ctrl-C ends at once."""
+    """Ctrl-C and SIGTERM ask the loop to save and stop; a second Ctrl-C ends at once.
+
+    Before a stage's loop asks for the first time, while data are made or programs compiled, they
+    end the process: nothing is there to save, and what was made stays.
+    """
 
     def __init__(self):
         self.exit_code, self._wanted = 0, 0  # of all processes; of this one
+        self._asks = False
         self._agreed = runtime.Agreed(lambda: self._wanted)
 
     def __enter__(self):
@@ -39,12 +44,20 @@ class Stop:
 
     def _ask(self, number, _):
         if self._wanted and number == signal.SIGINT:
-            os._exit(130)
-        self._wanted = 130 if number == signal.SIGINT else 75
+            os._exit(exits.INTERRUPTED)
+        self._wanted = exits.INTERRUPTED if number == signal.SIGINT else exits.PREEMPTED
+        if not self._asks:
+            raise SystemExit(self._wanted)
         os.write(2, b"saving, then stopping\n")  # print may not be interrupted by itself
+
+    def before_stage(self) -> bool:
+        """`asked`, by what will not ask again until the stage's loop does."""
+        stopping, self._asks = self.asked(), False
+        return stopping
 
     def asked(self) -> bool:
         """Whether a signal came, to whichever process; all hear of it at the same call."""
+        self._asks = True
         self.exit_code = self._agreed()
         return self.exit_code != 0
 
@@ -68,6 +81,8 @@ def train(expanded: config.Graph | None, workdir, *, only="", again="") -> int:
     runtime.compute_here()
     workdir = pathlib.Path(workdir).resolve()
     expanded = anchored(expanded) if expanded else recipes.stored(workdir)
+    if runtime.is_first():
+        disk.try_place(workdir, "--workdir")
     workdir.mkdir(parents=True, exist_ok=True)
     with disk.hold(workdir) if runtime.is_first() else contextlib.nullcontext(), Stop() as stop:
         with runtime.first_alone("prepare"):
@@ -80,7 +95,7 @@ def train(expanded: config.Graph | None, workdir, *, only="", again="") -> int:
                 _set_aside(job, redone)
                 disk.write_json(workdir / disk.CONFIG, config.to_dict(expanded))
         for name in _chosen(job, only):
-            if stop.asked():
+            if stop.before_stage():
                 return stop.exit_code
             if job.done(name):
                 say(f"{name}: finished")

@@ -1,6 +1,7 @@
 """What a process sets up before it computes, and how the processes of a job act as one."""
 
 from collections.abc import Callable
+import concurrent.futures
 import contextlib
 import ctypes
 import hashlib
@@ -17,7 +18,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 import numpy as np
 from orbax.checkpoint import multihost
 
-from seedasr_jax.errors import UserError
+from seedasr_jax.launch import exits
 from seedasr_jax.launch.progress import say
 
 _PATIENCE = 24 * 3600  # seconds: the first process may be making hours of speech
@@ -84,13 +85,13 @@ def member(coordinator: str, process: int, processes: int, devices: int, parent:
         for index, (pid, count) in enumerate(pids.tolist()):
             say(f"process_index {index} of {processes}: process {pid}, {count} devices")
         yield
-    except UserError as error:
-        print(f"seedasr: {error}", file=sys.stderr, flush=True)
-        os._exit(error.exit_code)
-    except BaseException:  # an interrupt too: whatever it is, nobody above may wait for the others
-        traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(1)
+    except BaseException as error:  # an interrupt too: nothing above may wait for the others
+        code = exits.code(error)
+        if code is None:
+            traceback.print_exc()
+            sys.stderr.flush()
+            code = exits.FAILED
+        os._exit(code)
 
 
 def _die_with(parent):
@@ -107,7 +108,8 @@ def is_first() -> bool:
 def wait_for_all(what: str):
     """Returns when every process is here; `what` differs each time."""
     wait = multihost.get_barrier_sync_fn()  # of the coordinator: a collective would time out
-    wait(key=what, timeout_ms=_PATIENCE * 1000)
+    thread = concurrent.futures.ThreadPoolExecutor(1)  # for this one hears signals meanwhile
+    thread.submit(wait, key=what, timeout_ms=_PATIENCE * 1000).result()
 
 
 @contextlib.contextmanager

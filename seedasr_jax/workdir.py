@@ -11,13 +11,15 @@ A file is replaced at once: after a crash it is whole or as it was. JSON Lines o
 crash costs at most the last line.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import pathlib
 import sys
+import tempfile
 
 from seedasr_jax.errors import ConfigError, UserError
 
@@ -29,6 +31,27 @@ RESULTS, TRANSCRIPTS = "results.jsonl", "transcripts.jsonl"
 PARITY, CARD = "parity.json", "CARD.md"
 SUMMARY, SPENT, SAMPLES = "summary.json", "spent.json", "samples.jsonl"  # of the quickstart
 _LOCK = ".lock"
+_FREE = "free some space there, then start it again: what is saved stays"
+_ALLOW = "allow it to this user, or name another place"
+_NAMED = "check the name and the folders above it"
+_CURES = {  # by errno; what a ConfigError says is not worth another try
+    errno.ENOSPC: (UserError, _FREE),
+    errno.EDQUOT: (UserError, _FREE),
+    errno.EFBIG: (UserError, _FREE),
+    errno.EIO: (UserError, "look at the disk, then start it again"),
+    errno.ESTALE: (UserError, "mount it again, then start it again"),
+    errno.EMFILE: (UserError, "raise `ulimit -n`"),
+    errno.EACCES: (ConfigError, _ALLOW),
+    errno.EPERM: (ConfigError, _ALLOW),
+    errno.EROFS: (ConfigError, _ALLOW),
+    errno.ENOENT: (ConfigError, _NAMED),
+    errno.ENOTDIR: (ConfigError, _NAMED),
+    errno.EISDIR: (ConfigError, _NAMED),
+    errno.EEXIST: (ConfigError, _NAMED),
+    errno.ENOTEMPTY: (ConfigError, _NAMED),
+    errno.ELOOP: (ConfigError, _NAMED),
+    errno.ENAMETOOLONG: (ConfigError, "choose a shorter one"),
+}
 _UTF8 = dict(encoding="utf-8", errors="backslashreplace")  # a lone surrogate as JSON escapes it
 
 
@@ -41,11 +64,15 @@ def replacing(path):
     path = pathlib.Path(path)
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     with _naming(path):
-        yield partial
-        with open(partial, "rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-        _force(path.parent)
+        try:
+            yield partial
+            with open(partial, "rb") as file:
+                os.fsync(file.fileno())
+            partial.replace(path)
+            _force(path.parent)
+        finally:
+            with contextlib.suppress(OSError):  # not there; or the folder is the trouble
+                partial.unlink()
 
 
 def write_text(path, text: str) -> None:
@@ -135,22 +162,82 @@ def rewind(path, step: int) -> list[dict]:
     return rows
 
 
+def try_place(folder, flag: str) -> None:
+    """Makes sure that files can be written to a folder, before the work; leaves nothing behind.
+
+    Raises:
+        ConfigError: they cannot; names the flag that says another place, and why.
+    """
+    folder, made = pathlib.Path(folder), []
+    try:
+        for path in (*reversed(folder.parents), folder):
+            if not path.exists():
+                path.mkdir()
+                made.append(path)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"{flag}: nothing can be written to {folder}: {_why(error)}; name another place with"
+            f" {flag}"
+        ) from error
+    finally:
+        for path in reversed(made):
+            path.rmdir()
+
+
+def told(error: OSError) -> UserError | None:
+    """An error of the file system as a line with place and cure; None for one of another kind."""
+    if error.errno not in _CURES:
+        return None
+    kind, cure = _CURES[error.errno]
+    place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+    return kind(f"{place}{_why(error)}; {cure}")
+
+
+def _why(error):
+    return os.strerror(error.errno)[:1].lower() + os.strerror(error.errno)[1:]
+
+
+def make_once(target, make: Callable[[pathlib.Path], None]) -> None:
+    """Makes a folder, unless it is there; it appears when it is whole.
+
+    One process makes it and others wait. `make` fills the folder that it is given, and finds there
+    what an earlier process made before it was stopped.
+    """
+    target = pathlib.Path(target)
+    if target.is_dir():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with hold(target.parent, wait=True):
+        if not target.is_dir():
+            partial = target.with_name(f".{target.name}.partial")
+            partial.mkdir(exist_ok=True)
+            try:
+                make(partial)
+                partial.rename(target)
+            finally:
+                with contextlib.suppress(OSError):  # it holds something, or is in its place
+                    partial.rmdir()
+
+
 @contextlib.contextmanager
-def hold(folder):
+def hold(folder, *, wait=False):
     """Holds a folder's lock; the kernel drops it with the process, so none is ever stale.
 
     Raises:
-        ConfigError: another process holds it; names its number.
+        ConfigError: another process holds it, and there is no `wait`; names its number.
     """
     with open(pathlib.Path(folder, _LOCK), "a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            holder = file.read().strip() or "unknown"
-            raise ConfigError(
-                f"{folder} is being written by process {holder}; wait for it, or stop it first"
-            ) from None
+            holder = f"{folder} is being written by process {file.read().strip() or 'unknown'}"
+            if not wait:
+                raise ConfigError(f"{holder}; wait for it, or stop it first") from None
+            print(f"{holder}; waiting for it", file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

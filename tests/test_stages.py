@@ -210,6 +210,7 @@ def test_a_stop_at_the_end_of_a_stage_starts_no_other(trained, tmp_path, monkeyp
 
     def finish(job, name, stopping):
         ran.append(name)
+        assert not stopping()  # from here on a signal is an answer to this question
         os.kill(os.getpid(), signal.SIGINT)
         assert stopping()
 
@@ -218,6 +219,20 @@ def test_a_stop_at_the_end_of_a_stage_starts_no_other(trained, tmp_path, monkeyp
     assert run.train(trained.graph(), tmp_path) == 130
     assert ran == ["lm"]
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_signal_while_data_are_made_ends_it(trained, tmp_path, monkeypatch):
+    reached = []
+
+    def asked(number):
+        monkeypatch.setattr(run.stage, "run", lambda *_: os.kill(os.getpid(), number))
+        with pytest.raises(SystemExit) as ended:
+            run.train(trained.graph(), tmp_path)
+        reached.append(ended.value.code)
+
+    asked(signal.SIGTERM)
+    asked(signal.SIGINT)
+    assert reached == [75, 130]
 
 
 # Checkpoints that do not fit.

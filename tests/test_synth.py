@@ -5,7 +5,6 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import sys
 import threading
 import time
@@ -82,7 +81,7 @@ def test_a_whole_corpus_is_found_and_another_size_is_another_corpus(corpus, monk
         digits.prepare(folder, **(SIZES | {"dev": 0}))
 
 
-def test_a_failed_build_leaves_nothing(tmp_path, monkeypatch):
+def test_what_was_made_before_a_stop_stays(corpus, tmp_path, monkeypatch):
     original, calls = espeak.speak, []
 
     def third_time_fails(utterances):
@@ -93,18 +92,18 @@ def test_a_failed_build_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(espeak, "speak", third_time_fails)
     with pytest.raises(errors.UserError, match="no more"):
-        digits.prepare(tmp_path, **SIZES)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_two_builders_at_once_agree_on_one_corpus(corpus, tmp_path, monkeypatch):
-    finished = corpus["train"].parent
-    monkeypatch.setattr(
-        corpora, "_make", lambda *_: shutil.copytree(finished, tmp_path / finished.name)
-    )
+        digits.prepare(tmp_path, **SIZES, workers=1)
+    assert [path for path in tmp_path.iterdir() if not path.name.startswith(".")] == []
     found = digits.prepare(tmp_path, **SIZES)
-    assert [path.name for path in tmp_path.iterdir()] == [finished.name]
-    assert found["dev"].read_bytes() == corpus["dev"].read_bytes()
+    shards = len(list(found["train"].parent.rglob("*.flac")))
+    assert len(calls) == shards + 1  # the one that failed is the only one twice
+    for split in SIZES:
+        assert found[split].read_bytes() == corpus[split].read_bytes()
+    made, whole = (sorted(p.parent.rglob("*.flac")) for p in (found["dev"], corpus["dev"]))
+    assert [path.read_bytes() for path in made] == [path.read_bytes() for path in whole]
+    assert sorted(p.name for p in found["dev"].parent.iterdir()) == sorted(
+        p.name for p in corpus["dev"].parent.iterdir()
+    )
 
 
 def test_no_variant_and_no_near_sibling_is_in_two_splits():

@@ -8,6 +8,7 @@ import recordings
 
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import sources
+from seedasr_jax.data_pipelines import tfds as tfds_source
 from seedasr_jax.data_pipelines.tf import tensorflow_datasets as tfds
 from seedasr_jax.errors import ConfigError, DataError
 
@@ -120,7 +121,28 @@ def test_errors(home, tmp_path):
         sources.open_source(f"tfds:rateless_test@{home}", tmp_path)
     with pytest.raises(DataError, match="expected values of int16, found up to 1022976"):
         sources.open_source(f"tfds:wide_test@{home}", tmp_path)
-    assert not list(tmp_path.rglob("*.partial"))
+    assert not list(tmp_path.rglob("train"))
+
+
+def test_examples_made_before_a_stop_stay(home, tmp_path, monkeypatch):
+    monkeypatch.setattr(tfds_source, "_PER_FOLDER", 2)
+    written, write = [], files.write
+
+    def stopped(path, wave, rate):
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        written.append(path)
+        write(path, wave, rate)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            sources.open_source(f"tfds:spoken_test@{home}", tmp_path / "a")
+    written.append("the third, of a folder that was not full, again")
+    monkeypatch.setattr(files, "write", lambda *wave: (written.append(wave[0]), write(*wave)))
+    one = sources.open_source(f"tfds:spoken_test@{home}", tmp_path / "a")
+    assert len(written) == 4 + 3
+    assert one.name == sources.open_source(f"tfds:spoken_test@{home}", tmp_path / "b").name
 
 
 def test_other_rows_by_the_same_name(home, tmp_path, monkeypatch):

@@ -3,6 +3,9 @@
 import errno
 import json
 import os
+import tempfile
+import threading
+import time
 
 import pytest
 
@@ -74,6 +77,52 @@ def test_a_file_is_whole_or_as_it_was(tmp_path, monkeypatch):
             write(path if write is disk.write_json else tmp_path / "b.jsonl", [{}])
         assert caught.value.filename.startswith(str(tmp_path))
     assert disk.read_json(path) == {"a": 1}
+
+
+def test_one_makes_a_folder_and_others_wait(tmp_path, capfd):
+    calls, begun = [], threading.Event()
+
+    def make(folder):
+        calls.append(folder)
+        begun.set()
+        time.sleep(0.1)
+        (folder / "a").touch()
+
+    first = threading.Thread(target=disk.make_once, args=(tmp_path / "made", make))
+    first.start()
+    begun.wait()
+    disk.make_once(tmp_path / "made", make)
+    assert len(calls) == 1 and os.listdir(tmp_path / "made") == ["a"]
+    assert f"written by process {os.getpid()}; waiting for it" in capfd.readouterr().err
+    first.join()
+
+
+def test_a_place_is_tried_and_left_as_it_was(tmp_path, monkeypatch):
+    disk.try_place(tmp_path / "a/b", "--out")
+    (tmp_path / "file").touch()
+    for place, why in (
+        (tmp_path / "file", "not a directory"),
+        (tmp_path / "file/below", "not a directory"),
+        (tmp_path / ("x" * 300) / "y", "file name too long"),
+        ("/proc/nowhere", "no such file"),
+    ):
+        with pytest.raises(ConfigError, match=f"^--out: nothing can be .*: {why}.*with --out$"):
+            disk.try_place(place, "--out")
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(ConfigError, match="read-only file system; name another place"):
+        disk.try_place(tmp_path / "a/b", "--out")
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_errors_of_the_file_system_have_a_place_and_a_cure():
+    full = disk.told(OSError(errno.ENOSPC, "", "runs/a"))
+    assert str(full).startswith("runs/a: no space left on device; free") and full.exit_code == 1
+    assert disk.told(PermissionError(errno.EACCES, "", b"a")).exit_code == 2
+    assert disk.told(ConnectionRefusedError(errno.ECONNREFUSED, "")) is None
 
 
 def test_a_folder_has_one_holder(tmp_path):

@@ -3,7 +3,8 @@
     made = corpus.make(folder, "digits", clips, version=1)   # {"train": ".../train.jsonl", ...}
 
 A corpus is a folder whose name carries a hash of everything that shapes it; it appears by a rename
-when it is whole. Equal hashes hold equal bytes.
+when it is whole. Equal hashes hold equal bytes. Whoever makes it anew goes on from the shards that
+are there.
 
 Dims: S samples.
 """
@@ -15,11 +16,11 @@ import json
 import os
 import pathlib
 import shutil
-import uuid
 
 import numpy as np
 
 from seedasr_jax import errors
+from seedasr_jax import workdir as disk
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines.synth import espeak
 
@@ -38,6 +39,7 @@ LEFT_OUT = (
 )
 
 CLIPS_PER_SHARD = 250
+_SHARDS = "shards"  # folder, while a corpus is made: what its manifests will say of each shard
 GAP = files.RATE // 10  # samples of silence between the clips of a shard
 TRIM_DB, TRIM_MARGIN = -35.0, files.RATE // 100  # below the clip's peak; samples kept beside it
 LEVELS_DBFS = (-38.0, -17.0)  # RMS of a speaker
@@ -91,8 +93,7 @@ def make(folder, name: str, clips, *, version: int, workers: int = 0, describe=N
         ConfigError: espeakng-loader is missing, or lacks a voice.
     """
     target = pathlib.Path(folder, f"{name}-{_hash(clips, version)}")
-    if not target.is_dir():
-        _make_whole(target, name, clips, workers, describe, check)
+    disk.make_once(target, lambda part: _make(part, name, clips, workers, describe, check))
     return _manifests(target, clips)
 
 
@@ -111,24 +112,9 @@ def _manifests(folder, clips):
     return {split: folder / f"{split}.jsonl" for split in clips}
 
 
-def _make_whole(target, name, clips, workers, describe, check):
-    scratch = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    try:
-        for split in clips:
-            (scratch / split).mkdir(parents=True)
-        _make(scratch, name, clips, workers, describe)
-        if check:
-            check(_manifests(scratch, clips))
-        try:
-            scratch.rename(target)
-        except OSError:
-            if not target.is_dir():  # else another process was faster, and made the same
-                raise
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _make(folder, name, clips, workers, describe):
+def _make(folder, name, clips, workers, describe, check):
+    for subfolder in (_SHARDS, *clips):
+        (folder / subfolder).mkdir(exist_ok=True)
     shards = [
         (folder, split, start // CLIPS_PER_SHARD, own[start : start + CLIPS_PER_SHARD], describe)
         for split, own in clips.items()
@@ -143,20 +129,26 @@ def _make(folder, name, clips, workers, describe):
                 assert heard.setdefault(digest, split) == split, (
                     "two splits hold the same waveform, though none shares voice and text"
                 )
-    for split, path in _manifests(folder, clips).items():
-        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows[split])
-        path.write_text("".join(lines), encoding="utf-8")
+    manifests = _manifests(folder, clips)
+    for split, path in manifests.items():
+        disk.write_rows(path, rows[split])
+    if check:
+        check(manifests)
+    shutil.rmtree(folder / _SHARDS)
 
 
 def _make_shard(shard):
-    """Makes one audio file; returns its manifest rows, and digests of the waves as spoken."""
+    """One audio file, unless it is made: its manifest rows, and digests of the waves as spoken."""
     folder, split, number, clips, describe = shard
+    record = folder / _SHARDS / f"{split}-{number:03}.json"
+    if record.exists():
+        return disk.read_json(record).values()
     spoken = espeak.speak([clip.utterance for clip in clips])
     name = os.path.join(split, f"{number:03}.flac")
     rows, waves, start, digests = [], [], 0, set()
     for clip, speech in zip(clips, spoken, strict=True):
         wave, trimmed = shape(speech.wave, clip.level)
-        digests.add(hashlib.sha256(speech.wave).digest())
+        digests.add(hashlib.sha256(speech.wave).hexdigest())
         seconds = len(wave) / files.RATE
         row = dict(id=clip.id, audio=name, offset=start / files.RATE, duration=seconds)
         row |= clip.fields
@@ -165,7 +157,9 @@ def _make_shard(shard):
         rows.append(row)
         waves += [wave, np.zeros(GAP, np.int16)]
         start += len(wave) + GAP
-    files.write(folder / name, np.concatenate(waves), files.RATE)
+    with disk.replacing(folder / name) as partial:
+        files.write(partial, np.concatenate(waves), files.RATE)
+    disk.write_json(record, {"rows": rows, "digests": sorted(digests)})
     return rows, digests
 
 

@@ -169,6 +169,7 @@ def _run(task, utterances, folder):
             capture_output=True,
             timeout=TIMEOUT_SECONDS,
             env=os.environ | {"LC_ALL": "C.UTF-8"},
+            start_new_session=True,  # a terminal's Ctrl-C ends the maker: this shard is made whole
         )
     except subprocess.TimeoutExpired as error:
         raise errors.UserError(

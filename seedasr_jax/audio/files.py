@@ -5,6 +5,7 @@ Dims: S samples, C channels.
 
 import collections
 import contextlib
+import io
 import os
 import pathlib
 import threading
@@ -207,7 +208,9 @@ def write(path, wave: np.ndarray, rate: int) -> None:
         raise errors.DataError(f"{path}: expected a name ending in .wav or .flac")
     if wave.dtype != np.int16 or wave.ndim != 1:
         raise errors.DataError(f"{path}: expected int16 [S], found {wave.dtype} {wave.shape}")
-    soundfile.write(path, wave, rate, subtype="PCM_16", format=suffix[1:].upper())
+    content = io.BytesIO()  # of libsndfile's own files, an error says nothing
+    soundfile.write(content, wave, rate, subtype="PCM_16", format=suffix[1:].upper())
+    pathlib.Path(path).write_bytes(content.getbuffer())
 
 
 class WaveCache:

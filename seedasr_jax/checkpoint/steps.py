@@ -4,6 +4,9 @@ A step holds step, skipped, params, opt_state and rng by name. `frozen` is not i
 refers to the parent stage. It is whole once it has its inventory.
 """
 
+import contextlib
+import os
+import re
 import threading
 
 import jax
@@ -74,7 +77,7 @@ class Writer:
         # In the background, a folder that cannot be made leaves threads that wait for it.
         context.asynchronous.create_directories_asynchronously = False
         context.array.saving.min_slice_bytes_for_replica_parallel = _SLICE
-        with context:
+        with context, _os_errors(self._folder):
             self._response = ocp.save_async(
                 self._folder / str(step), trees.nest(leaves), custom_metadata=note or {}
             )
@@ -98,7 +101,8 @@ class Writer:
         if self._response is not None:
             response, self._response = self._response, None
             step, self._started = self._started, self._durable  # a save that fails may be repeated
-            response.result()
+            with _os_errors(self._folder):
+                response.result()
             self._seal(step)
             self._started = step
         if jax.process_index() == 0:
@@ -202,9 +206,22 @@ def _steps(folder) -> list[int]:
     ]
 
 
+@contextlib.contextmanager
+def _os_errors(path):
+    """TensorStore's errors of the file system, a ValueError each, as Python's."""
+    try:
+        yield
+    except ValueError as error:
+        found = re.search(r"os_error_code='(\d+)'", str(error))
+        if found is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
+
+
 def _load(path, leaves):
     try:
-        return ocp.load(path, trees.nest(leaves))
+        with _os_errors(path):
+            return ocp.load(path, trees.nest(leaves))
     except ValueError as error:  # names and shapes were compared: the files are damaged
         line = str(error).strip().splitlines()[0]
         raise UserError(

@@ -17,6 +17,7 @@ import sentencepiece
 import tokenizers
 
 from seedasr_jax import errors
+from seedasr_jax import workdir as disk
 from seedasr_jax.text import prompts
 
 KINDS = ("word", "bpe", "unigram", "char")
@@ -293,6 +294,5 @@ def _write(folder, files: dict[str, bytes]) -> None:
             raise errors.ConfigError(
                 f"{path} exists and holds another vocabulary: choose another folder or remove it"
             )
-        partial = folder / f"{name}.partial"
-        partial.write_bytes(content)
-        partial.replace(path)  # whole or not there
+        with disk.replacing(path) as partial:
+            partial.write_bytes(content)
