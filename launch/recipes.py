@@ -1,6 +1,5 @@
 """Recipes by name or file, with overrides. Imports neither JAX nor TensorFlow."""
 
-import ast
 import importlib
 import importlib.util
 import inspect
@@ -12,6 +11,7 @@ from ml_collections import ConfigDict
 from seedasr_jax import config, configs
 from seedasr_jax import workdir as disk
 from seedasr_jax.errors import ConfigError, nearest
+from seedasr_jax.launch import overrides
 
 HELPERS = ("common", "pods")  # modules of configs/ that are no recipe
 
@@ -69,51 +69,10 @@ def load(spec: str) -> ConfigDict:
         raise ConfigError(f"--config={spec}: {error}") from error
 
 
-def override(recipe: ConfigDict, path: str, text: str):
-    """Sets `a.b.c` to a value written as Python (text that is no literal is a string).
-
-    A key of a stage that the stage leaves to the graph (`stages.ctc.mesh.tensor`) becomes its own.
-
-    Raises:
-        ConfigError: an unknown key, with the nearest; a value of another type.
-    """
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        value = {"true": True, "false": False}.get(text.lower(), text)
-    keys, known = path.split("."), config.with_defaults(recipe.to_dict())
-    for depth, key in enumerate(keys):
-        valid = known if isinstance(known, dict) else ()
-        if key not in valid:
-            where = ".".join(["config", *keys[:depth]])
-            raise ConfigError(f"--config.{path}: {where} has no key {key!r}.{nearest(key, valid)}")
-        known = known[key]
-    if isinstance(known, float) and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if isinstance(known, str) and not isinstance(value, str):
-        value = text
-    if isinstance(known, dict):
-        raise ConfigError(
-            f"--config.{path} is a group of keys: {', '.join(known)}; set one of them"
-        )
-    if type(value) is not type(known):
-        raise ConfigError(
-            f"--config.{path}: expected {type(known).__name__} such as {known!r}, found {text!r}"
-        )
-    holder = recipe
-    for key in keys[:-1]:
-        if key not in holder:
-            holder[key] = ConfigDict(sort_keys=False)
-        holder = holder[key]
-    holder[keys[-1]] = value
-
-
-def expand(spec: str, overrides: list[tuple[str, str]]) -> config.Graph:
-    """A recipe with overrides, expanded and checked."""
+def expand(spec: str, given: list[tuple[str, str]]) -> config.Graph:
+    """A recipe with overrides, (key, text) each, expanded and checked."""
     recipe = load(spec)
-    with recipe.unlocked():
-        for path, text in overrides:
-            override(recipe, path, text)
+    overrides.apply(recipe, given)
     return config.expand(recipe)
 
 

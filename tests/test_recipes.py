@@ -62,6 +62,9 @@ def test_an_override_may_name_a_default_for_one_stage():
     [
         ("stages.ctc.optim.lr=1", 1.0),
         ("stages.ctc.trains=('encoder',)", ("encoder",)),
+        ("stages.ctc.trains=['encoder']", ("encoder",)),
+        ("stages.ctc.data.buckets=[[2.4, 8, 4]]", ((2.4, 8, 4),)),
+        ("stages.ctc.eval.tasks=[]", ()),
         ("stages.ctc.eval.decode=greedy", "greedy"),
         ("run.tensorboard=false", False),
         ("run.cache=7", "7"),
@@ -76,6 +79,30 @@ def test_values_are_written_as_in_python(text, value):
     assert type(found) is type(value)
 
 
+def test_groups_by_part_take_new_parts():
+    assert stage("stages.ctc.optim.rates.encoder=0.1").optim.rates == {"encoder": 0.1}
+    assert stage("stages.ctc.optim.rates={'encoder': 1}").optim.rates == {"encoder": 1.0}
+    assert stage("stages.ctc.init.lora=fresh").init["lora"] == "fresh"
+    assert stage("stages.ctc.init={'encoder': 'a/b'}").init == {"encoder": "a/b"}  # replaced
+    changed = stage("mesh={'tensor': 2}").mesh
+    assert (changed.tensor, changed.data) == (2, stage().mesh.data)  # its other keys stay
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("augment.noise=0.5", "ctc, sft, context_sft"),
+        ("model.small.labels=2", "ssl2"),
+        ("eval.decode=beam2", "probe, ctc, context_sft, rl"),
+    ],
+)
+def test_a_default_that_reaches_some_says_which_not(text, kept, capsys):
+    recipes.expand("commands", [text.split("=")])
+    assert f"does not reach {kept}, which" in capsys.readouterr().err
+    recipes.expand("commands", [("run.accum", "2"), ("seed", "5")])
+    assert not capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -87,7 +114,20 @@ def test_values_are_written_as_in_python(text, value):
         ("stages.ctc.name=x", ("config.stages.ctc", "name")),
         ("stages.ctc.steps=many", ("int", "many", "3000")),
         ("stages.ctc.steps=1.5", ("int", "1.5")),
-        ("stages.ctc.trains=['encoder']", ("tuple",)),
+        ("stages.ctc.trains=encoder", ("tuple", "('encoder', 'ctc_head')")),
+        ("stages.lm.eval.tasks=a", ("tuple", "('TEXT',)")),
+        ("stages.ctc.data.buckets=((2.0, 8),)", ("3 values", "((2.4, 8, 16)")),
+        ("stages.ctc.optim.rates=3", ("group of keys", "{'KEY': VALUE}")),
+        ("stages.ctc.optim.rates.encoder=x", ("float", "1.0")),
+        ("stages.ctc.augment={'nois': 0.1}", ("noise",)),
+        ("stages.sft.objective.ctc_wait=1", ("ctc_weight",)),
+        ("optim.lr=1.0", ("--config.stages.lm.optim.lr",)),
+        ("run.cache=None", ("str", "None", "'TEXT'")),
+        ("stages.ctc.steps=None", ("int", "None", "3000")),
+        ("augment.noise=0.0", ("changes nothing", "ctc, sft", "--config.stages.ctc.augment.noise")),
+        ("augment={'noise': 0.0}", ("augment.noise changes nothing",)),
+        ("eval.every=3", ("changes nothing", "ctc, sft")),
+        ("eval.tasks=('synth:digits',)", ("changes nothing",)),
         ("stages.ctc.optim=3", ("group of keys", "warmup")),
     ],
 )

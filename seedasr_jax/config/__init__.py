@@ -24,18 +24,24 @@ from seedasr_jax.config.schema import (
     check_scored,
 )
 from seedasr_jax.config.tree import (
+    GRAPH_KEYS,
     build,
+    by_part,
     difference,
     digest,
     dump,
     expand,
     flatten,
+    form,
+    is_group,
+    kind_at,
     merge,
     to_dict,
     with_defaults,
 )
 
 __all__ = [
+    "GRAPH_KEYS",
     "Augment",
     "Contexts",
     "Converter",
@@ -57,6 +63,7 @@ __all__ = [
     "above",
     "at_least",
     "build",
+    "by_part",
     "check",
     "check_buckets",
     "check_scored",
@@ -65,6 +72,9 @@ __all__ = [
     "dump",
     "expand",
     "flatten",
+    "form",
+    "is_group",
+    "kind_at",
     "merge",
     "one_of",
     "to_dict",

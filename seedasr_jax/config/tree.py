@@ -15,7 +15,9 @@ from seedasr_jax.config.schema import Graph, Stage
 from seedasr_jax.errors import ConfigError, nearest
 
 # Keys beside `stages` that are no stage's: the rest are defaults of every stage.
-_GRAPH_KEYS = ("name", "imports", "scale_steps", "stages")
+GRAPH_KEYS = ("name", "imports", "scale_steps", "stages")
+
+_LEAVES = (str, float)  # of groups by part: where it comes from, a factor of its rate
 
 
 def build(tree, kind, where="config"):
@@ -63,6 +65,45 @@ def build(tree, kind, where="config"):
     return tree
 
 
+def kind_at(path: str):
+    """The type that the schema has at a key of a recipe; None where it has no such key."""
+    first, *keys = path.split(".")
+    whole = {"name": str, "imports": tuple[str, ...], "scale_steps": float}
+    kind = whole.get(first, collections.abc.Mapping[str, Stage])
+    if first not in GRAPH_KEYS:
+        kind, keys = Stage, [first, *keys]
+    for key in keys:
+        if dataclasses.is_dataclass(kind):
+            kind = {field.name: field.type for field in dataclasses.fields(kind)}.get(key)
+        else:
+            kind = (*typing.get_args(kind), None)[1] if is_group(kind) else None
+    return kind
+
+
+def is_group(kind) -> bool:
+    """Whether a type of the schema holds keys."""
+    return dataclasses.is_dataclass(kind) or typing.get_origin(kind) is collections.abc.Mapping
+
+
+def by_part(path: str) -> bool:
+    """Whether the schema has a group there whose keys are names of parts."""
+    kind = kind_at(path) if path else None
+    return not dataclasses.is_dataclass(kind) and is_group(kind) and kind_at(f"{path}.x") in _LEAVES
+
+
+def form(kind, known=None) -> str:
+    """How a value of a type is written, such as the one that is there."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if is_group(kind):
+        return "{'KEY': VALUE}"
+    if known not in (None, "", ()):
+        return repr(known)
+    if origin is tuple:
+        listed = [form(one) for one in arguments if one is not Ellipsis]
+        return f"({', '.join(listed)}{',' * (len(listed) == 1)})"
+    return {str: "'TEXT'", int: "1", float: "1.0", bool: "True"}[kind]
+
+
 def merge(base, over):
     """Nested dicts: `over` on top of `base`."""
     out = dict(base)
@@ -74,7 +115,7 @@ def merge(base, over):
 
 def with_defaults(tree: dict) -> dict:
     """A recipe as nested dicts whose stages hold the graph's defaults, the keys beside `stages`."""
-    defaults = {k: v for k, v in tree.items() if k not in _GRAPH_KEYS}
+    defaults = {k: v for k, v in tree.items() if k not in GRAPH_KEYS}
     stages = {}
     for name, stage in tree["stages"].items():
         stages[name] = merge(copy.deepcopy(defaults), stage)
