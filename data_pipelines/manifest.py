@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import math
 import os
 import pathlib
 import re
@@ -52,7 +51,9 @@ ALIASES = {
     "alignment": ("alignment",),
 }
 _PAIR = {"audio": "source", "text": "target"}  # FunASR; other tools mean other things by one alone
+_LONGEST_SECONDS = 1e9
 _AGREE_SECONDS = 0.02  # two ways to say a time may differ by this: they are rounded
+_STRINGS = ("text", "language", "dialect", "domain", "speaker", "split", "context")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -137,24 +138,22 @@ def _row(line, root, path, number) -> Row:
         raise DataError(
             f"{path}:{number}: expected one JSON object in UTF-8, found {error}"
         ) from error
-    values, used = {}, []
-    for field, names, parse in _layout(tuple(fields)):
-        given = [name for name in names if fields[name] is not None]
-        if field not in _TIMES:
-            given = [name for name in given if fields[name] != ""][:1] or given[:1]
+    values, passed = {}, ()  # passed over, for another name of the same field
+    layout, unknown = _layout(tuple(fields))
+    for field, aliases, parse in layout:
+        name = aliases[0]
         try:
-            found = [parse(fields[name]) for name in given]
-            if len(found) > 1 and max(found) - min(found) > _AGREE_SECONDS:
-                raise _Expected("one time by all its names: " + ", ".join(given))
+            if len(aliases) > 1:
+                name, more = _first(fields, field, aliases, parse)
+                passed += more
+            if fields[name] is not None:
+                values[field] = parse(fields[name])
         except _Expected as error:
             raise DataError(
-                f"{path}:{number}: {given[0]}: expected {error}, found {fields[given[0]]!r}"
+                f"{path}:{number}: {name}: expected {error}, found {fields[name]!r}"
             ) from error
-        if found:
-            values[field] = found[0]
-            used += given
+    values["unread"] = unknown + passed
     values["silent"] = values.get("text") == ""
-    values["unread"] = _unread(tuple(fields), tuple(used))
     if (end := values.pop("end", None)) is not None:
         values["seconds"] = _until(end, values, f"{path}:{number}")
     audio = values.setdefault("audio", "")
@@ -182,7 +181,7 @@ def _until(end, values, where) -> float:
 
 def _clean(values):
     """Replaces halves of surrogate pairs, which no encoding has: a row with one is bad."""
-    for field in ("id", "text", "language", "dialect", "domain", "speaker", "split", "context"):
+    for field in (*_STRINGS, "id", "audio"):
         found = values.get(field, "")
         values[field] = _SURROGATE.sub("\ufffd", found)
         if values[field] != found:
@@ -217,7 +216,7 @@ def _label(value) -> str:
 
 
 def _seconds(value) -> float:
-    if type(value) not in (int, float) or not 0 <= value < math.inf:
+    if type(value) not in (int, float) or not 0 <= value < _LONGEST_SECONDS:
         raise _Expected("seconds, a number of at least 0")
     return float(value)
 
@@ -264,9 +263,12 @@ _TIMES = ("offset", "seconds", "end")
 
 
 @functools.lru_cache(maxsize=256)
-def _layout(names) -> tuple:
-    """(field, its names, parser) of a line with these names: manifests repeat themselves."""
-    found = []
+def _layout(names) -> tuple[tuple, tuple[str, ...]]:
+    """Of a line with these names: [(field, its names, parser)], and the names that are no field's.
+
+    Manifests repeat themselves.
+    """
+    found, unknown = [], dict.fromkeys(names)
     paired = set(_PAIR.values()) <= set(names)
     for field, aliases in ALIASES.items():
         if paired and field in _PAIR:
@@ -274,12 +276,21 @@ def _layout(names) -> tuple:
         there = tuple(alias for alias in aliases if alias in names)
         if there:
             found.append((field, there, _PARSERS.get(field, _text)))
-    return tuple(found)
+            for name in there:
+                del unknown[name]
+    return tuple(found), tuple(unknown)
 
 
-@functools.lru_cache(maxsize=256)
-def _unread(names, used) -> tuple[str, ...]:
-    return tuple(name for name in names if name not in used)
+def _first(fields, field, aliases, parse) -> tuple[str, tuple[str, ...]]:
+    """The first name that says something, and those that it passes over; times must agree."""
+    given = [name for name in aliases if fields[name] is not None]
+    if field in _TIMES:
+        times = [parse(fields[name]) for name in given]
+        if given and max(times) - min(times) > _AGREE_SECONDS:
+            raise _Expected(f"one time by all its names: {', '.join(given)}")
+        return (given or aliases)[0], ()
+    given = [name for name in given if fields[name] != ""] or given
+    return (given or aliases)[0], tuple(given[1:])
 
 
 def _name(audio, offset, number) -> str:

@@ -91,6 +91,7 @@ def test_blank_lines_count_but_are_no_rows(tmp_path):
         ('{"text": 5}', r"m\.jsonl:2: text: expected text, found 5"),
         ('{"duration": -1}', r"m\.jsonl:2: duration: expected seconds.* found -1"),
         ('{"duration": NaN}', r"m\.jsonl:2: duration: expected seconds.* found nan"),
+        ('{"duration": 1%s}' % ("0" * 400), r"m\.jsonl:2: duration: expected seconds"),
         ('{"duration": true}', r"m\.jsonl:2: duration: expected seconds.* found True"),
         ('{"offset": "1"}', r"m\.jsonl:2: offset: expected seconds.* found '1'"),
         ('{"start": 1, "end": 1}', r"m\.jsonl:2: expected an end behind the start"),
@@ -156,19 +157,19 @@ def test_content_hash_is_of_the_bytes(tmp_path):
 
 def test_names_that_nobody_reads_are_kept(tmp_path):
     cut = {"id": "c", "start": 0, "duration": 1, "channel": 0, "supervisions": [], "recording": {}}
-    lines = ({"wav": "a.wav", "txt": "hi", "text": "ho", "note": 1}, cut)
+    lines = ({"wav": "a.wav", "txt": "hi", "text": "ho", "note": 1, "spk": None}, cut)
     first, second = read(tmp_path, *map(json.dumps, lines))
-    assert first.unread == ("txt", "note") and first.text == "ho"
+    assert first.unread == ("note", "txt") and first.text == "ho"
     assert second.unread == ("channel", "supervisions", "recording")
     found = manifest.hint(second, "audio")
     assert "audio_filepath" in found and "'recording'" in found
 
 
-@pytest.mark.parametrize("field", ["text", "id", "context", "speaker"])
+@pytest.mark.parametrize("field", ["text", "id", "context", "audio"])
 def test_half_a_surrogate_pair_makes_a_bad_row(tmp_path, field):
     fields = {"id": "a", "audio": "a.wav", "text": "zero", field: "zero \ud83d"}
     (row,) = read(tmp_path, json.dumps(fields))
     assert row.fault == "text that is no Unicode" and row.line == 1
-    assert getattr(row, field) == "zero \ufffd"
+    assert getattr(row, field).removeprefix(f"{tmp_path}/") == "zero \ufffd"
     (row,) = read(tmp_path, '{"text": "zero \\ud83d\\ude00 \\u00e9"}')  # a whole pair
     assert (row.fault, row.text) == ("", "zero \U0001f600 é")
