@@ -87,10 +87,12 @@ def training(
     cache = files.WaveCache(round(data.cache_gib * 2**30))
     feeds = [Feed(task, plan.rows(number), fit, cache) for number, (_, task) in enumerate(entries)]
     left_out = {index.name: dict(index.epoch(0).left_out) for index in indexes}
+    languages = {index.name: [row.language for row in index.epoch(0).rows] for index in indexes}
     recordings = sum(index.recordings for index in indexes)
     reading = Reading(vocab, prompted=prompted, context_tokens=data.contexts.tokens)
     batches = _batches(plan, feeds, names, fit, reading, clock, steps)
-    return Stream(batches, names, left_out, BadRows(data.max_bad_fraction, recordings))
+    bad_rows = BadRows(data.max_bad_fraction, recordings)
+    return Stream(batches, names, left_out, languages, bad_rows)
 
 
 def check(data: config.Data, vocab, *, data_folder, prompted: bool, process_count: int):

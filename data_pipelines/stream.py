@@ -35,10 +35,11 @@ class Stream:
         skipped: dicts step, position, id, recording, reason, detail: this process's bad rows.
         heard: task -> samples at 16 kHz in the global batches, by the manifests.
         left_out: task -> reason -> utterances of its (first) pass that no batch will hold.
+        languages: task -> those of the utterances of that pass.
     """
 
-    def __init__(self, batches, names, left_out, bad_rows: "BadRows"):
-        self.skipped, self.left_out = [], left_out
+    def __init__(self, batches, names, left_out, languages, bad_rows: "BadRows"):
+        self.skipped, self.left_out, self.languages = [], left_out, languages
         self.heard = dict.fromkeys(names, 0)
         self._bad_rows = bad_rows
         self._batches = Prefetch(batches, _AHEAD)

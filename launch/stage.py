@@ -115,6 +115,9 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     for task, reasons in stream.left_out.items():
         for reason, count in reasons.items():
             say(f"{name}: {task}: {count} utterances are left out: {reason}")
+    for task, tags in stream.languages.items() if built.objective.conventions else ():
+        if warning := built.objective.conventions.warning(tags):
+            say(f"{name}: {task}: {warning}")
     folder.mkdir(parents=True, exist_ok=True)
     keeper = Keeper(folder, record, stage.run.keep, stream)
     metrics = Metrics(

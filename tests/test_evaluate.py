@@ -149,6 +149,15 @@ def test_each_utterance_is_counted_by_its_language():
     assert (row["normalizer"], row["unit"]) == ("language", "char")
 
 
+def test_what_states_no_language_is_told():
+    warning = "2 of 3 utterances state no language of text/languages.py (sr): counted by "
+    assert setting_of().conventions.warning(["zh", "", "sr"]) == warning + "word, basic@2"
+    half = setting_of(unit="char").conventions
+    assert half.warning(["zh", "", "sr"]) == warning + "char, basic@2"
+    both = setting_of(unit="mixed", normalizer="basic@1").conventions
+    assert setting_of().conventions.warning(["zh"]) == both.warning(["", "sr"]) == ""
+
+
 @pytest.mark.parametrize("how", [dict(unit="words"), dict(normalizer="basik@1")])
 def test_names_of_conventions_are_checked(how):
     with pytest.raises(ConfigError, match=r"Did you mean (word|basic@)"):

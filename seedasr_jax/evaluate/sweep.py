@@ -135,13 +135,15 @@ def compare(utterances: list[dict], conventions: Conventions) -> Compared:
         cluster = "speaker"
     else:
         cluster = "recording" if any(u["parts"] for u in utterances) else "utterance"
-    clusters = [_stretches(u, by, cluster == "speaker") for u, by in zip(utterances, own)]
+    clusters = [
+        _stretches(utterance, by, len(score.units(reference, by.unit)), cluster == "speaker")
+        for utterance, by, reference in zip(utterances, own, references)
+    ]
     return Compared(references, hypotheses, [by.unit for by in own], clusters, cluster)
 
 
-def _stretches(utterance, convention, by_speaker):
+def _stretches(utterance, convention, length, by_speaker):
     """(cluster, reference units) of an utterance: of each of its recordings, or of its speaker."""
-    length = len(convention.units(utterance["reference"]))
     if by_speaker and utterance["speaker"]:
         return [(("speaker", utterance["speaker"]), length)]
     parts = utterance["parts"] or [[utterance["id"], ""]]

@@ -49,11 +49,15 @@ class Rl(Hearing):
         head = ("ctc_head",) if self.stage.model.small.needs_ctc else ()
         return ("encoder", *head, "converter", "decoder")
 
+    @property
+    def conventions(self):
+        """Each row by its language; see `Options.unit`."""
+        return Conventions(Convention(self.stage.data.normalizer, self.options.unit))
+
     def rollout(self, graphdef, mesh, vocab):
         """(state, Batch, rows) -> the Batch with hypotheses."""
         options = self.options
-        conventions = Conventions(Convention(self.stage.data.normalizer, options.unit))
-        risk = rollout.weighted_risk(conventions, options.keyword_weight)
+        risk = rollout.weighted_risk(self.conventions, options.keyword_weight)
         return rollout.Rollout(
             graphdef,
             mesh,

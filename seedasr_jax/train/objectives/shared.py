@@ -69,6 +69,7 @@ class Objective:
     prompted = False
     reads = True  # whether transcripts are part of what it minimises
     timed = False  # whether it reads when things are said
+    conventions = None  # of the languages whose errors it counts
     drawn = ()  # parts that never train: where fresh, they are drawn once and saved with the stage
     apart = False  # whether the layers of what trains learn apart, see optim.make
     consults = ()  # keys of `init` that are no part: stages whose result is read
