@@ -133,8 +133,10 @@ def test_mp3_without_its_length_or_with_another_behind_it(tmp_path):
         assert b"Xing" in data[first:second]
         frames = 576 * (len(rest) + 1)
         assert agreed(tmp_path, data[second:]) == frames >= len(sound)
-        assert agreed(tmp_path, data + data) >= 2 * len(sound)
-        assert agreed(tmp_path, data + b"TAG" + bytes(125)) == len(sound)
+        tag = b"TAG" + bytes(125)
+        assert agreed(tmp_path, data + tag) == len(sound)
+        for together in (data + data, data + tag + data):
+            assert agreed(tmp_path, together) >= 2 * len(sound)
         with pytest.raises(DataError, match="cut off"):
             files.read(put(tmp_path, data[: len(data) // 2]))
 

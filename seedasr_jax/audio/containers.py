@@ -1,4 +1,4 @@
-"""Audio containers: what a header states about the sound behind it, held against the file.
+"""Audio containers: an open file with what it states about its sound.
 
 libsndfile believes a header, or silently cuts it down to the file. A sound is therefore opened with
 what its container states beside it, and decoded to its end where nothing reliable is stated: FLAC
@@ -11,14 +11,14 @@ import dataclasses
 import io
 import os
 import re
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import soundfile
 
 from seedasr_jax import errors
+from seedasr_jax.audio import headers
 
 _ENDLESS = 1 << 40  # bytes, of a view that claims to be far longer than its file
-_HEAD = 4096  # bytes that are looked at
 _BLOCK = 1 << 16  # frames
 
 
@@ -63,24 +63,6 @@ class Sound:
             collections.deque(self.blocks(_BLOCK, "int16", frames), maxlen=0)
 
 
-class _Header(NamedTuple):
-    """What a container's own bytes say, where libsndfile's word is not enough.
-
-    Attributes:
-        stated: whether the container states its frames, so that the number can be believed.
-        frames: the number, where `changes` hides it from libsndfile.
-        fault: see Sound.
-        changes: (place, bytes) that libsndfile must see in place of the file's.
-        endless: whether the file must claim to be longer than it is.
-    """
-
-    stated: bool = True
-    frames: int | None = None
-    fault: str = ""
-    changes: tuple[tuple[int, bytes], ...] = ()
-    endless: bool = False
-
-
 @contextlib.contextmanager
 def opened(source: str | os.PathLike | BinaryIO, name: str):
     """Opens a path, or a binary file that can seek; `name` is for messages.
@@ -95,8 +77,8 @@ def opened(source: str | os.PathLike | BinaryIO, name: str):
         raw = source
         if isinstance(source, str | os.PathLike):
             raw = stack.enter_context(open(source, "rb", buffering=0))
-        found = _header(raw)
-        header = found or _Header()
+        found = headers.header(raw)
+        header = found or headers.Header()
         if raw is source or header.changes or header.endless:
             source = _View(raw, header.changes, header.endless)
         try:
@@ -123,7 +105,7 @@ class _View(io.RawIOBase):
 
     def __init__(self, raw: BinaryIO, changes, endless: bool):
         self._raw, self._changes = raw, changes
-        self._size, self._at = _size(raw), 0
+        self._size, self._at = headers.size_of(raw), 0
         self._end = _ENDLESS if endless else self._size
 
     def seek(self, offset, whence=os.SEEK_SET):
@@ -147,174 +129,6 @@ class _View(io.RawIOBase):
                 out[low - start : high - start] = new[low - place : high - place]
         self._at += count
         return count
-
-
-def _size(raw) -> int:
-    return raw.seek(0, os.SEEK_END)
-
-
-def _at(raw, place, count) -> bytes:
-    raw.seek(place)
-    return raw.read(count)
-
-
-def _header(raw) -> _Header | None:
-    """None: a container that is not looked into."""
-    head = _at(raw, 0, _HEAD)
-    magic = head[:4]
-    if magic in _CHUNKED:
-        return _chunked(raw, _CHUNKED[magic])
-    if magic in (b".snd", b"dns."):
-        order = "big" if magic == b".snd" else "little"
-        place, size = (int.from_bytes(head[at : at + 4], order) for at in (4, 8))
-        return _data(raw, place, size, (8, 4, order), None)
-    if magic == b"NIST":
-        return _sphere(raw, head)
-    if magic == b"OggS":
-        return _ogg(raw)
-    start = 0
-    if magic[:3] == b"ID3" and len(head) > 10:
-        start = 10 + sum(byte << 7 * (3 - place) for place, byte in enumerate(head[6:10]))
-        head = _at(raw, start, _HEAD)
-    if head[:4] == b"fLaC":
-        return _flac(head, start)
-    return _mpeg(raw, head, start) if _is_frame(head) or start else None
-
-
-class _Chunks(NamedTuple):
-    """How RIFF or a relative of it writes its chunks: name, size, body."""
-
-    order: str
-    first: int  # byte of the first chunk
-    name: int  # bytes of a name, of which four are read
-    size: int  # bytes of a size
-    align: int  # chunks begin at multiples of it
-    counted: int  # bytes of its name and size that a size counts
-
-
-_CHUNKED = {
-    b"RIFF": _Chunks("little", 12, 4, 4, 2, 0),
-    b"RIFX": _Chunks("big", 12, 4, 4, 2, 0),
-    b"RF64": _Chunks("little", 12, 4, 4, 2, 0),
-    b"FORM": _Chunks("big", 12, 4, 4, 2, 0),  # AIFF
-    b"caff": _Chunks("big", 8, 4, 8, 1, 0),
-    b"riff": _Chunks("little", 40, 16, 8, 8, 24),  # W64
-}
-
-
-def _chunked(raw, layout) -> _Header | None:
-    place, total, in_64_bits = layout.first, _size(raw), None
-    while place + layout.name + layout.size <= total:
-        name, size = _chunk(raw, place, layout)
-        field = place + layout.name, layout.size, layout.order
-        body = place + layout.name + layout.size
-        if name == b"ds64":
-            size_64 = int.from_bytes(_at(raw, body + 8, 8), "little")
-            in_64_bits = size_64, (body + 8, 8, "little")
-        if name in (b"data", b"SSND"):
-            if in_64_bits and size == 0xFFFFFFFF:
-                size, field = in_64_bits
-            return _data(raw, body, size, field, layout)
-        if size < 0 or not _NAME.match(name):
-            break
-        place = body + size + -(body + size) % layout.align
-    return None
-
-
-def _chunk(raw, place, layout) -> tuple[bytes, int]:
-    """Name and size of the chunk at a place."""
-    head = _at(raw, place, layout.name + layout.size)
-    return head[:4], int.from_bytes(head[layout.name :], layout.order) - layout.counted
-
-
-def _data(raw, place, size, field, layout) -> _Header:
-    """Of sound in the bytes from `place` on: `size` of them, as `field` states.
-
-    `field` is its place, width and order. A header written before its sound may state nothing (0,
-    all ones, half of that), which the rest of the file then is.
-    """
-    where, width, order = field
-    rest, top = max(_size(raw) - place, 0), 1 << 8 * width
-    behind = place + size
-    if layout:
-        behind += -behind % layout.align
-    empty = layout and _chunk(raw, place, layout)
-    nothing = size <= 0 < rest and not (
-        empty and _NAME.match(empty[0]) and 0 <= empty[1] <= rest - layout.name - layout.size
-    )
-    about = any(abs(size - mark) <= 1 << 14 for mark in (top // 2, top))
-    if nothing or (about and size > rest):
-        counted = layout.counted if layout else 0
-        return _Header(changes=((where, min(rest + counted, top - 1).to_bytes(width, order)),))
-    if size > rest + 1:  # the last byte alone may be missing
-        return _Header(fault=f"cut off: {size:,} bytes of sound are stated, {rest:,} are there")
-    more = _at(raw, behind, _HEAD)
-    if more.strip(b"\0") and not _NAME.match(more) and not _NAME.match(_at(raw, place + size, 4)):
-        return _Header(
-            fault=f"{size:,} bytes of sound are stated, and {rest - size:,} stand behind them"
-            " that are no chunk"
-        )
-    return _Header()
-
-
-_NAME = re.compile(rb"(?!RIFF|FORM|riff|caff)[ -~]{4}")
-
-
-def _sphere(raw, head) -> _Header:
-    found = dict(re.findall(rb"^(sample_count|channel_count|sample_n_bytes) -i (\d+)", head, re.M))
-    size = int(head[8:16]) if head[8:16].strip().isdigit() else 1024
-    wanted = 1
-    for key in (b"sample_count", b"channel_count", b"sample_n_bytes"):
-        wanted *= int(found.get(key, 1))
-    return _data(raw, size, wanted, (0, 8, "big"), None) if wanted and found else _Header()
-
-
-def _ogg(raw) -> _Header:
-    """The last page is marked as such, and nothing stands behind it."""
-    place, total, ended = 0, _size(raw), False
-    while place < total and not ended:
-        page = _at(raw, place, 27 + 255)
-        if page[:4] != b"OggS" or len(page) < 27:
-            return _Header(fault=f"damaged: expected a page of Ogg at byte {place:,}")
-        place += 27 + page[26] + sum(page[27 : 27 + page[26]])
-        ended = bool(page[5] & 4)
-    if place > total or not ended:
-        return _Header(fault="cut off: its last page of Ogg is incomplete or not marked as last")
-    if place < total:
-        return _Header(fault=f"another stream begins at byte {place:,}; part the two")
-    return _Header()
-
-
-def _flac(head, start) -> _Header:
-    """The length is hidden from libFLAC, which then decodes what there is, be it more or less."""
-    place, length = start + 18, (1 << 36) - 1
-    field = int.from_bytes(head[18:26], "big")
-    hidden = (field & ~length).to_bytes(8, "big")
-    frames = field & length
-    return _Header(stated=frames > 0, frames=frames, changes=((place, hidden),))
-
-
-def _is_frame(data) -> bool:
-    """Whether a frame of MPEG audio may begin here."""
-    return len(data) > 1 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0
-
-
-def _mpeg(raw, head, start) -> _Header:
-    """A frame of its own, Xing, Info or VBRI, states frames and bytes; without it nothing does."""
-    tag = re.search(rb"Xing|Info|VBRI", head[:40])
-    if not tag:
-        return _Header(stated=False, endless=True)
-    frames, size = tag.end() + 4, tag.end() + 8
-    if tag[0] == b"VBRI":
-        frames, size = tag.start() + 14, tag.start() + 10
-    elif int.from_bytes(head[tag.end() : frames], "big") & 3 != 3:
-        return _Header(stated=False, endless=True)
-    stated = int.from_bytes(head[size : size + 4], "big")
-    behind = _at(raw, start + stated, _HEAD) if _size(raw) > start + stated + _HEAD else b""
-    more = behind[:3] == b"ID3" or any(_is_frame(behind[at:]) for at in range(len(behind)))
-    if not more and any(head[frames : frames + 4]):
-        return _Header()
-    return _Header(stated=False, endless=True, changes=((start + frames, bytes(4)),))
 
 
 def _logged(file) -> str:
