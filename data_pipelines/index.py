@@ -104,9 +104,10 @@ class Index:
         faults = ((row, fit.fault(row)) for row in self._rows)
         self.faults = [(row, fault) for row, fault in faults if fault]
         if not any(self.sizes):
+            lower = " or lower data.min_seconds" if fit.min_seconds else ""
             raise DataError(
                 f"{self.name}: none of its utterances can be used: {self.misfits()}; enlarge"
-                f" {fit.key} or lower data.min_seconds"
+                f" {fit.key}{lower}"
             )
 
     def draw(self, bucket: int, number: int) -> Row:

@@ -325,7 +325,7 @@ def evaluation(
     source, task, _ = resolved[0]
     config.check_scored(buckets)
     shapes = tuple((s, tokens, -(-rows // multiple) * multiple) for s, tokens, rows in buckets)
-    fit = Fit(shapes, silence=True, key="eval.buckets")
+    fit = Fit(shapes, silence=True, key="eval.buckets (eval: --buckets)")
     index = Index(source, fit, lambda text: 0)
     left = len(index.epoch(0).rows) - sum(index.sizes)
     if left:
