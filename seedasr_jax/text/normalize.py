@@ -47,7 +47,7 @@ _SEPARATE = re.compile(
 )
 _BREAK = "\u200b"  # zero-width space: dropped, but between two digits a space
 _BETWEEN_DIGITS = re.compile(rf"(?<=\d)[{_BREAK}\ufe0f\u20e3\u2061-\u2064]+(?=[\d\u2212])")
-_MINUS = "-\u2010\u2011\u2212"
+_MINUS = "-\u2010-\u2013\u2212"  # hyphens, figure and en dash, minus
 # A sign precedes a digit and follows white space; U+2212, which is nothing else, Chinese too.
 _DASH = re.compile(rf"((?<!\S)[{_MINUS}](?=\d)|(?<=[{CJK}])\u2212(?=\d))|[{_MINUS}]")
 # Hebrew writes abbreviations with gershayim before the last letter, typed in many ways.
@@ -90,7 +90,7 @@ class _Cleaned2(_Cleaned):
         char = chr(code)
         if unicodedata.category(char) == "Nd":
             kept = str(unicodedata.decimal(char))
-        elif char in _MINUS:
+        elif _DASH.fullmatch(char):
             kept = char
         elif char in "\u055a\u05f3":  # the apostrophes of Armenian and Hebrew
             kept = "'"
