@@ -14,7 +14,7 @@ from seedasr_jax.data_pipelines import loader
 from seedasr_jax.decode import methods
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import ConfigError, UserError
-from seedasr_jax.launch import probe, recipes, stage
+from seedasr_jax.launch import parents, probe, recipes, stage
 from seedasr_jax.parallel import sharding
 from seedasr_jax.text import normalize, prompts
 from seedasr_jax.train import build, graph, objectives
@@ -57,10 +57,11 @@ def parts(expanded: config.Graph, built: Mapping[str, build.Built]):
                     )
             for part, source in expanded.stages[name].init.items():
                 where, there = graph.origin(part, source)
+                parent, _ = graph.stage_of(expanded.stages, where)
                 wanted = checkpoints.select(_shapes(own), part)
-                if wanted and where in built:
-                    models = own.stage.model, built[where].stage.model
-                    found, key = _shapes(built[where]), f"init.{part}={source}"
+                if wanted and parent in built:
+                    models = own.stage.model, built[parent].stage.model
+                    found, key = _shapes(built[parent]), f"init.{part}={source}"
                     checkpoints.compare(key, part, wanted, found, there, *models)
 
 
@@ -108,21 +109,20 @@ def _shapes(built: build.Built) -> dict:
 def _outside(job, name, own, built):
     """Parts from checkpoints that are there already, and the layer that a probe chose."""
     for part, source in own.stage.init.items():
-        where, there = graph.origin(part, source)
+        where, _ = graph.stage_of(job.graph.stages, graph.origin(part, source)[0])
         if part in own.objective.consults:
-            _probe(job, source, where, built)
-        elif source != "fresh" and where not in built:
-            opened, model = stage.parent(job, where), own.stage.model
+            _probe(job, name, source, built.get(where))
+        elif source != "fresh" and where not in built and not parents.is_saved(job, name, part):
+            (opened, there), model = parents.opened(job, name, part), own.stage.model
             if not model.quantizer.layer:  # a probe will choose it: compared when the stage begins
                 model = dataclasses.replace(model, quantizer=opened.stage.model.quantizer)
             more = dict(there=there, model=model, vocabulary=job.vocab.hash)
             checkpoints.check_part(opened, part, _shapes(own), **more)
 
 
-def _probe(job, source, where, built):
-    own = built.get(where)
+def _probe(job, name, source, own):
     if source != "fresh" and own is None:
-        probe.best_layer(stage.parent(job, where))
+        probe.best_layer(parents.opened(job, name, "probe")[0])
     elif source == "fresh" or "probe" not in own.objective.parts or not own.stage.eval.tasks:
         raise ConfigError(
             f"init.probe: expected a stage of kind 'probe' with eval.tasks, which scores its"

@@ -85,11 +85,16 @@ def parser() -> argparse.ArgumentParser:
     c = add(
         "status",
         commands.do_status,
-        "the stages of a workdir: state, step, speed, last checkpoint, hours heard",
+        "the stages of a workdir: state, step, speed, checkpoint, hours heard, where they start",
         "seedasr status runs/digits",
     )
     c.add_argument("workdir", metavar="WORKDIR")
     c.add_argument("--json", action="store_true", help="a list of objects on stdout")
+    c.add_argument(
+        "--verify",
+        action="store_true",
+        help="read all parameters and compare their hashes; exits 3 if any differs or is missing",
+    )
 
     c = add(
         "plan",

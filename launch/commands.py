@@ -48,11 +48,16 @@ def do_quickstart(options):
 
 
 def do_status(options):
-    """Prints the stages of a workdir."""
+    """Prints the stages of a workdir; with --verify exit code 3 if bytes are not as recorded."""
     from seedasr_jax.launch import status
 
     rows = status.rows(pathlib.Path(options.workdir))
+    if options.verify:
+        from seedasr_jax.launch import verify
+
+        rows = verify.verified(rows)
     print(json.dumps(rows, indent=1) if options.json else status.table(rows))
+    return 3 if options.verify and any("problems" in row for row in rows) else 0
 
 
 def do_plan(options):

@@ -15,7 +15,7 @@ from seedasr_jax import config
 from seedasr_jax import workdir as disk
 from seedasr_jax.data_pipelines import loader, sources
 from seedasr_jax.errors import ConfigError, DataError, UserError, nearest
-from seedasr_jax.launch import checks, exits, recipes, runtime, stage
+from seedasr_jax.launch import checks, exits, parents, recipes, runtime, stage
 from seedasr_jax.launch.progress import say
 from seedasr_jax.launch.stage import Job
 from seedasr_jax.text import prompts, vocab
@@ -99,6 +99,7 @@ def train(expanded: config.Graph | None, workdir, *, only="", again="") -> int:
                 return stop.exit_code
             if job.done(name):
                 say(f"{name}: finished")
+                parents.settle(job, name)
                 continue
             try:
                 stage.run(job, name, stop.asked)
@@ -117,7 +118,9 @@ def anchored(expanded: config.Graph) -> config.Graph:
         return re.sub(r"(?<=\bmanifest:)[^?#]*", lambda found: path(found[0]), text)
 
     def source(text):
-        return path(text) if text not in expanded.stages and graph.path_like(text) else text
+        where, _ = graph.origin("", text)
+        ours, _ = graph.stage_of(expanded.stages, where)
+        return path(text) if graph.path_like(where) and not ours else text
 
     def stage(old: config.Stage):
         return dataclasses.replace(
@@ -140,23 +143,20 @@ def prepare(expanded: config.Graph, workdir: pathlib.Path) -> Job:
     checks.names(expanded)
     tokenizer = _tokenizer(expanded, workdir)
     read = functools.cache(_content)
+    job = Job(workdir, expanded, tokenizer, {})
+    records = [record for name in expanded.stages if (record := job.record(name))]
     hashed = graph.recipes(
         expanded,
         tokenizer.hash,
         content=lambda spec, stage: read(spec, stage.run.cache or workdir / disk.CACHE),
-        outside=_outside,
+        outside=parents.outside(records),
     )
-    return Job(workdir, expanded, tokenizer, hashed)
+    return dataclasses.replace(job, recipes=hashed)
 
 
 def _content(spec, cache):
     """What a SPEC stands for: a manifest by its content and query, wherever it lies."""
     return checkpoints.placeless(loader.open_named(spec, cache).name)
-
-
-def _outside(path):
-    source = checkpoints.open_checkpoint(path)
-    return f"{source.record.recipe_hash}@{source.step}"
 
 
 def _tokenizer(expanded, workdir):

@@ -17,7 +17,7 @@ from seedasr_jax.data_pipelines import loader
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.evaluate import sweep
-from seedasr_jax.launch import probe, runtime
+from seedasr_jax.launch import parents, probe, runtime
 from seedasr_jax.launch.progress import Progress, say
 from seedasr_jax.parallel import processes, sharding
 from seedasr_jax.text import vocab
@@ -81,13 +81,13 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     built = build.build(stage, tokens, job.vocab.size)
     evaluator = Evaluator(job, name, built, stopping)
     latest = _newest(job, name)
-    state, parents = _begin(job, name, built, latest is not None)
+    state, origins = parents.begin(job, name, built)
     known = (*built.objective.parts, "lora")
     record = checkpoints.begin(
         job.graph.stages[name],
         job.recipes[name].hash,
-        parents=parents,
-        frozen={p: parents[p] for p in parents if p in known and p not in stage.trains},
+        parents=origins,
+        frozen={p: origins[p] for p in origins if p in known and p not in stage.trains},
         vocabulary=job.vocab.hash,
         reads=job.recipes[name].tree["reads"],
     )
@@ -119,7 +119,8 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
         if warning := built.objective.conventions.warning(tags):
             say(f"{name}: {task}: {warning}")
     folder.mkdir(parents=True, exist_ok=True)
-    keeper = Keeper(folder, record, stage.run.keep, stream)
+    pinned = graph.named_steps(job.graph, name)
+    keeper = Keeper(folder, record, stage.run.keep, stream, pinned)
     metrics = Metrics(
         folder, int(state.step), tensorboard=stage.run.tensorboard, writes=runtime.is_first()
     )
@@ -159,56 +160,15 @@ def _clock(stage, vocabulary):
     return loader.Clock(vocabulary, stage.data.normalizer, phones=stage.model.small.phones)
 
 
-def _source(job, part, source):
-    """The checkpoint behind an `init`, a stage of this graph or a path, and the part there."""
-    where, there = graph.origin(part, source)
-    return parent(job, where), there
-
-
-def parent(job: Job, where: str) -> checkpoints.Checkpoint:
-    """The checkpoint of a stage of this graph, or of a path."""
-    return checkpoints.open_checkpoint(job.folder(where) if where in job.graph.stages else where)
-
-
 def _resolved(job, name) -> config.Stage:
     """A stage's config; with the layer that its probe found best, where it leaves that open."""
     stage = job.graph.stages[name]
     if "probe" not in objectives.make(stage, recognisers.Tokens(0, 0, 0), 0).consults:
         return stage
-    source, _ = _source(job, "probe", stage.init["probe"])
+    source, _ = parents.opened(job, name, "probe")
     stage = probe.at_best_layer(stage, source)
     say(f"{name}: layer {stage.model.quantizer.layer}, the best of {source.label}")
     return stage
-
-
-def _begin(job: Job, name: str, built: build.Built, resuming: bool):
-    """The state that a stage starts from, and references to where its parts came from.
-
-    A stage that resumes has what it trains in its own checkpoint: only the rest is loaded.
-    """
-    state, stage = built.fresh(), job.graph.stages[name]
-    parents = {}
-    for part, wanted in job.recipes[name].parents.items():
-        source, there = _source(job, part, wanted)
-        parents[part] = source.reference(there, job.workdir, part)
-        if part in stage.trains and resuming:
-            continue
-        for holder in ("params", "frozen"):
-            tree, places = getattr(state, holder), getattr(built.sharding, holder)
-            if not checkpoints.select(tree, part):
-                continue
-            leaves = checkpoints.hand_over(
-                source,
-                part,
-                tree,
-                places,
-                there="" if there == part else there,
-                model=stage.model,
-                vocabulary=job.vocab.hash,
-            )
-            state = state.replace(**{holder: checkpoints.fill(tree, leaves)})
-            say(f"{name}: {part} from {source.label}")
-    return state, parents
 
 
 class Keeper:
@@ -218,10 +178,12 @@ class Keeper:
     each bad row once.
     """
 
-    def __init__(self, folder, record, keep, stream):
-        """Args: `folder`, of the stage; `record`, as it begins; `keep`, checkpoints; `stream`."""
+    def __init__(self, folder, record, keep, stream, pinned=()):
+        """Args: `folder`, of the stage; `record`, as it begins; `keep`, checkpoints; `stream`;
+        `pinned`, steps that others start from.
+        """
         self.folder, self.record, self.stream = folder, record, stream
-        self.writer = checkpoints.Writer(folder, keep)
+        self.writer = checkpoints.Writer(folder, keep, pinned)
         # In samples, which add up exactly: a stage that resumes hears what one never killed does.
         self.heard = {task: round(hours * _HOUR) for task, hours in record.hours.items()}
         self.spent = dict(record.spent)

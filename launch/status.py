@@ -50,12 +50,15 @@ def _row(folder, steps):
         "checkpoint": f"{folder}@{kept}" if kept else None,
         "hours": round(sum(found.get("hours", {}).values()), 3),
         "chip_hours": round(found.get("spent", {}).get("chip_seconds", 0.0) / 3600, 4),
+        "parents": {p: r["checkpoint"] for p, r in found.get("parents", {}).items()},
+        "frozen": list(found.get("frozen", {})),
     } | ({"problems": problems} if problems else {})
 
 
 def table(rows: list[dict]) -> str:
     """The rows for a person."""
     head = ("stage", "state", "step", "steps/s", "hours heard", "chip-hours", "checkpoint")
+    head = (*head, "starts from")
     lines = [head] + [
         (
             r["stage"],
@@ -65,6 +68,7 @@ def table(rows: list[dict]) -> str:
             str(r["hours"]),
             str(r["chip_hours"]),
             r["checkpoint"] or "",
+            _origins(r),
         )
         for r in rows
     ]
@@ -72,3 +76,11 @@ def table(rows: list[dict]) -> str:
     text = ["  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in lines]
     problems = [f"{row['stage']}: {line}" for row in rows for line in row.get("problems", ())]
     return "\n".join(text + problems)
+
+
+def _origins(row) -> str:
+    """What a stage came from; what is frozen is read there whenever the stage is."""
+    marks = dict.fromkeys(row["frozen"], ", frozen")
+    return "; ".join(
+        f"{where} ({part}{marks.get(part, '')})" for part, where in row["parents"].items()
+    )

@@ -82,7 +82,8 @@ def test_bundle_stands_alone_and_may_start_a_stage(source, tmp_path):
     tree = checkpoint.hand_over(found, "encoder", workdirs.params())
     assert workdirs.bits(tree) == workdirs.bits(found.load("encoder"))
     reference = found.reference("encoder", tmp_path)
-    assert reference == {"checkpoint": str(out), "hash": checkpoint.parameters_hash(tree)}
+    content = {"hash": checkpoint.parameters_hash(tree), "recipe": source.recipe}
+    assert reference == {"checkpoint": "out"} | content
     again = bundle.export_bundle(found, tmp_path / "again", passes)
     assert whole(checkpoint.open_checkpoint(again)) == expected
 
@@ -186,8 +187,8 @@ def test_flipped_bit_in_a_bundle_is_noticed(source, tmp_path):
     path.write_bytes(content)
     found = checkpoint.open_checkpoint(out)
     with pytest.raises(UserError, match=r"encoder has hash .* damaged"):
-        found.load("encoder")
-    assert found.load("decoder")
+        found.verify("encoder", found.content_hash("encoder"))
+    found.verify("decoder", found.content_hash("decoder"))
 
 
 def test_existing_output(source, tmp_path):

@@ -90,6 +90,27 @@ def test_another_part_of_a_stage_makes_it_a_parent():
     assert "'ctcc:encoder'" in fails(wrong) and "Did you mean ctc" in fails(wrong)
 
 
+def test_a_step_of_a_stage_is_a_parent_that_is_kept():
+    def started(source, **changes):
+        later = {"encoder": source, "converter": "fresh", "decoder": "fresh"}
+        fresh = {"encoder": "fresh", "ctc_head": "fresh"}
+        return make(sft=("sft", later), ctc=("ctc", fresh, {"run.save_every": 10} | changes))
+
+    made = started("ctc@10:encoder")
+    graph.check(made, needed)
+    assert graph.order(made) == ["ctc", "sft"]
+    assert graph.named_steps(made, "ctc") == {10}
+    assert graph.named_steps(started("ctc"), "ctc") == graph.named_steps(made, "sft") == set()
+    found = {hashes(started(source))["sft"] for source in ("ctc", "ctc@10", "ctc@20")}
+    assert len(found) == 3
+    assert hashes(made)["sft"] == hashes(started("ctc@10"))["sft"]
+    graph.check(started("ctc@40"), needed)  # its last
+    for step, near in ((12, 10), (3, 10), (44, 40), (0, 10)):
+        text = fails(started(f"ctc@{step}"))
+        assert f"init.encoder = 'ctc@{step}'" in text and f"nearest of them is ctc@{near}" in text
+    assert graph.stage_of(made.stages, "../ctc@10") == ("", None)
+
+
 def test_descendants():
     assert graph.descendants(chain(), "ctc") == ["ctc", "sft"]
     assert graph.descendants(chain(), "sft") == ["sft"]

@@ -122,4 +122,4 @@ def test_damage_that_samples_miss_is_one_line_too(tmp_path):
     data = max(step.rglob("d/*"), key=lambda path: path.stat().st_size)
     data.write_bytes(bytes(data.stat().st_size))
     with pytest.raises(UserError, match=r"checkpoints/3 is damaged: .*; move it away"):
-        checkpoint.steps.read(step, list(checkpoint.steps.shapes(step)), None)
+        checkpoint.steps.read(step, checkpoint.steps.shapes(step))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 from flax import nnx
 import jax
@@ -27,7 +28,8 @@ def workdir(tmp_path):
         json.dumps({"name": "x", "imports": ["our.own"], "stages": {n: {} for n in names}})
     )
     whole = workdirs.params(seed=1)
-    workdirs.finish(tmp_path, "lm", nnx.State({"decoder": whole["decoder"]}), step=40)
+    reads = {"manifest:none.jsonl": "synth:x"}
+    workdirs.finish(tmp_path, "lm", nnx.State({"decoder": whole["decoder"]}), step=40, reads=reads)
     decoder = checkpoint.open_checkpoint(tmp_path / "lm").reference("decoder", tmp_path)
     workdirs.finish(
         tmp_path,
@@ -108,23 +110,48 @@ def test_relative_paths(workdir, monkeypatch):
     assert str(record.absolute("gs://bucket/run")) == "gs://bucket/run"
 
 
-def test_a_parent_that_changed_is_noticed(workdir):
-    other = nnx.State({"decoder": workdirs.params(seed=9)["decoder"]})
-    (workdir / "lm").rename(workdir / "lm.old-1")
+def test_a_parent_that_is_gone_or_changed_is_named_with_a_cure(workdir):
+    moved = (workdir / "lm").rename(workdir / "lm.old-1")
     opened = checkpoint.open_checkpoint(workdir)
-    with pytest.raises(UserError, match=r"/lm: no such checkpoint"):
-        opened.load("decoder")
+    whose = r"^sft@5#\w{8}: its frozen decoder \(hash \w{8}\) is no longer in \S*/lm@40"
+    cure = r" `seedasr train --workdir=\S+ --from=lm`$"
+    for ask in (opened.load, opened.shapes, opened.content_hash):
+        with pytest.raises(UserError, match=rf"{whose} \(.*/lm: no such checkpoint.*{cure}"):
+            ask("decoder")
     assert opened.lineage()[0]["parents"]["decoder"].startswith("lm@40 (hash ")
+    other = nnx.State({"decoder": workdirs.params(seed=9)["decoder"]})
     workdirs.finish(workdir, "lm", other, step=40)
-    with pytest.raises(UserError, match=r"decoder has hash \w{8}, its record says \w{8}"):
+    with pytest.raises(UserError, match=rf"{whose}, trained again since \(hash \w{{8}}\).*{cure}"):
         opened.load("decoder")
+    frozen = {"decoder": dict(opened.record.frozen["decoder"], checkpoint=f"{moved}@41")}
+    elsewhere = dataclasses.replace(
+        opened, record=dataclasses.replace(opened.record, frozen=frozen)
+    )
+    place = r"no checkpoint of step 41; found: 40.*--config\.stages\.sft\.init\.decoder=PLACE`$"
+    with pytest.raises(UserError, match=place):
+        elsewhere.load("decoder")
+
+
+def test_content_is_trusted_until_it_is_compared(workdir):
+    """Bytes that are not those of the record: reading goes on, `verify` says whose they are."""
+    record = checkpoint.read(workdir / "lm")
+    shutil.rmtree(workdir / "lm")
+    other = nnx.State({"decoder": workdirs.params(seed=9)["decoder"]})
+    workdirs.finish(workdir, "lm", other, step=40, hashes=record.hashes)
+    opened = checkpoint.open_checkpoint(workdir)
+    assert workdirs.bits(opened.load("decoder")) == workdirs.bits({"decoder": other["decoder"]})
+    with pytest.raises(
+        UserError, match=r"decoder has hash \w{8}, its record says \w{8}: it is dama"
+    ):
+        opened.verify("decoder", opened.content_hash("decoder"))
+    opened.verify("encoder", opened.content_hash("encoder"))
 
 
 def test_lineage(workdir):
     first, second = checkpoint.open_checkpoint(workdir).lineage()
     assert first["parents"] == {"decoder": second["checkpoint"]}
     assert second["checkpoint"].startswith("lm@40#")
-    assert second["hours"] == {"synth:x": 1.5}
+    assert second["hours"] == {"manifest:none.jsonl": 1.5}
 
 
 def test_hand_over(workdir):
@@ -145,7 +172,7 @@ def test_hand_over(workdir):
 
 def test_hand_over_compares_before_it_loads(workdir, monkeypatch):
     source = checkpoint.open_checkpoint(workdir)
-    monkeypatch.setattr(checkpoint.Checkpoint, "load", None)
+    monkeypatch.setattr(checkpoint.Checkpoint, "read", None)
 
     def refuses(part, message, tree=None, **options):
         tree = workdirs.params() if tree is None else tree

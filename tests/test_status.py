@@ -3,14 +3,18 @@
 import json
 import shutil
 
+from flax import nnx
 import pytest
+import workdirs
 
-from seedasr_jax import config
+from seedasr_jax import checkpoint, config, inventory
 from seedasr_jax import workdir as disk
 from seedasr_jax.errors import UserError
 from seedasr_jax.launch import cli, status
 
 KEYS = ["stage", "state", "step", "steps", "steps_per_second", "checkpoint", "hours", "chip_hours"]
+KEYS += ["parents", "frozen"]
+STAGE = {"steps": 40}
 
 
 def test_a_finished_workdir(trained, capsys):
@@ -29,6 +33,9 @@ def test_a_finished_workdir(trained, capsys):
     assert all(row["steps_per_second"] > 0 for row in rows)
     assert [row["hours"] > 0 for row in rows] == [False, True, True]
     assert all(row["chip_hours"] > 0 for row in rows)
+    assert [row["parents"] for row in rows[:2]] == [{}, {}]
+    assert rows[2]["parents"] == dict(encoder="ctc@40", ctc_head="ctc@40", decoder="lm@60")
+    assert [row["frozen"] for row in rows] == [[], [], ["decoder"]]
 
 
 def test_a_workdir_on_its_way(trained, tmp_path):
@@ -41,6 +48,7 @@ def test_a_workdir_on_its_way(trained, tmp_path):
     assert (under_way["state"], under_way["step"]) == ("running", 20)
     assert under_way["checkpoint"] == f"{workdir}/ctc@20"
     nothing = dict(steps_per_second=None, checkpoint=None, hours=0, chip_hours=0)
+    nothing |= dict(parents={}, frozen=[])
     expected = dict(stage="sft", state="waiting", step=0, steps=60) | nothing
     assert waiting == expected
 
@@ -59,6 +67,46 @@ def test_the_table_is_for_people(trained, capsys):
         ["ctc", "finished", "40/40"],
         ["sft", "finished", "60/60"],
     ]
+
+
+def test_verify_names_what_differs_or_is_missing(tmp_path, capsys):
+    """lm -> sft, which is frozen there; bytes, records and steps are changed by hand."""
+    (tmp_path / disk.CONFIG).write_text(json.dumps({"stages": dict.fromkeys(("lm", "sft"), STAGE)}))
+    whole = workdirs.params(seed=1)
+    workdirs.finish(tmp_path, "lm", nnx.State({"decoder": whole["decoder"]}), step=40)
+    decoder = checkpoint.open_checkpoint(tmp_path / "lm").reference("decoder", tmp_path)
+    parents = {"decoder": decoder}
+    encoder = nnx.State({"encoder": whole["encoder"]})
+    workdirs.finish(tmp_path, "sft", encoder, parents=parents, frozen=parents)
+
+    def verify(code):
+        assert cli.main(["status", str(tmp_path), "--verify", "--json"]) == code
+        lm, sft = json.loads(capsys.readouterr().out)
+        return "\n".join(lm.get("problems", ())), "\n".join(sft.get("problems", ()))
+
+    assert verify(0) == ("", "")
+    step = tmp_path / "lm/checkpoints/40"
+    shutil.copytree(tmp_path / "lm", tmp_path / "whole")
+    data = max(step.rglob("d/*"), key=lambda path: path.stat().st_size)
+    content = data.read_bytes()
+    data.write_bytes(content[:-500] + bytes([content[-500] ^ 1]) + content[-499:])
+    inventory.write(step)  # which samples a large file, and may miss it
+    for lines in verify(3):
+        assert "decoder" in lines and f"{tmp_path}/lm" in lines
+    data.write_bytes(content[:100])
+    own, child = verify(3)
+    assert "has 100 bytes" in own and "its frozen decoder (hash" in child and "--from=lm" in child
+
+    shutil.rmtree(tmp_path / "lm")
+    changed = nnx.State({"decoder": workdirs.params(seed=9)["decoder"]})
+    workdirs.finish(tmp_path, "lm", changed, step=40)
+    own, child = verify(3)
+    assert own == "" and "trained again since" in child
+    shutil.rmtree(tmp_path / "lm")
+    own, child = verify(3)
+    assert own == "" and "no such checkpoint" in child
+    (tmp_path / "whole").rename(tmp_path / "lm")
+    assert verify(0) == ("", "")
 
 
 def test_a_folder_that_is_no_workdir(tmp_path):

@@ -124,4 +124,4 @@ def finish(workdir, name, tree, *, step=5, parents=(), frozen=(), **changes):
 def everything(folder) -> dict:
     """{name: bytes} of all leaves of a stage's newest checkpoint: moments, step and key too."""
     path = steps.find(folder, steps.latest(folder))
-    return bits(trees.nest(steps.read(path, steps.shapes(path), None)))
+    return bits(trees.nest(steps.read(path, steps.shapes(path))))

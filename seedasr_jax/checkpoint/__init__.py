@@ -9,7 +9,7 @@ from seedasr_jax.checkpoint.hashes import parameters_hash
 from seedasr_jax.checkpoint.opened import Checkpoint, open_checkpoint
 from seedasr_jax.checkpoint.record import StageRecord, begin, parse, placeless, read, write
 from seedasr_jax.checkpoint.steps import Writer, latest, note, restore
-from seedasr_jax.checkpoint.trees import fill, flat, nest, part_of, parts, select
+from seedasr_jax.checkpoint.trees import fill, flat, nest, part_of, parts, renamed, select
 
 __all__ = [
     "Checkpoint",
@@ -31,6 +31,7 @@ __all__ = [
     "parts",
     "placeless",
     "read",
+    "renamed",
     "restore",
     "select",
     "write",

@@ -1,5 +1,7 @@
 """Hand-over: a part of one stage to the next, compared before it is loaded."""
 
+import jax
+
 from seedasr_jax import config
 from seedasr_jax.checkpoint import opened, trees
 from seedasr_jax.errors import ConfigError
@@ -29,7 +31,8 @@ def hand_over(
         vocabulary: hash of the stage's tokenizer, which the part must share if it knows pieces.
 
     Returns:
-        Nested dicts {MODULE: {...}} in the stage's types, for `fill`.
+        Nested dicts {MODULE: {...}} in the stage's types, for `fill`. Each device's share is read
+        in its type: no device and no host holds more.
 
     Raises:
         ConfigError: a parameter is missing, left over or of another shape; nothing was loaded then.
@@ -37,13 +40,15 @@ def hand_over(
     there = there or part
     check_part(source, part, abstract, there=there, model=model, vocabulary=vocabulary)
     wanted = trees.select(abstract, part)
-    places = None
-    if shardings is not None:
-        ours = trees.select(shardings, part)
-        places = {trees.renamed(name, part, there): place for name, place in ours.items()}
-    leaves = trees.flat(source.load(there, places))
-    leaves = {trees.renamed(name, there, part): x for name, x in leaves.items()}
-    return trees.nest({name: x.astype(wanted[name].dtype) for name, x in leaves.items()})
+    places = {} if shardings is None else trees.select(shardings, part)
+    like = {
+        trees.renamed(name, part, there): jax.ShapeDtypeStruct(
+            leaf.shape, leaf.dtype, sharding=places.get(name)
+        )
+        for name, leaf in wanted.items()
+    }
+    leaves = source.read(there, like)
+    return trees.nest({trees.renamed(name, there, part): x for name, x in leaves.items()})
 
 
 def check_part(source, part: str, abstract, *, there="", model=None, vocabulary=None):

@@ -1,6 +1,7 @@
 """One idea of a checkpoint C: a workdir, a stage directory, DIR@STEP or an exported bundle."""
 
 import dataclasses
+import os
 import sys
 
 from etils import epath
@@ -13,6 +14,7 @@ from seedasr_jax.checkpoint import record as records
 from seedasr_jax.errors import UserError, nearest
 
 BUNDLE_FORMAT = "seedasr_jax.bundle"  # `format` in a bundle's config.json
+_AT_ONCE = 2 << 30  # bytes
 _PARAMS = "params."  # where a step holds its parameters
 
 
@@ -38,6 +40,17 @@ class Checkpoint:
         """STAGE@STEP#8 hex of the recipe's hash (with its parents'): as results.jsonl names it."""
         return f"{self.name}@{self.step}#{self.record.recipe_hash[:8]}"
 
+    @property
+    def recipe(self) -> str:
+        """What its parameters follow from: the recipe's hash (with its parents'), and the step."""
+        return f"{self.record.recipe_hash}@{self.step}"
+
+    @property
+    def lasts(self) -> bool:
+        """Whether no training of its own removes it: a bundle, or what a stage ended with."""
+        ended = self.record.state == "finished" and self.step == self.record.step
+        return self.bundle is not None or ended
+
     def parts(self) -> tuple[str, ...]:
         """Names of its parts, frozen ones included; `lora` where there are adapters."""
         return tuple(dict.fromkeys([*trees.parts(self._own()), *self.record.frozen]))
@@ -61,40 +74,61 @@ class Checkpoint:
     def load(self, part: str, shardings=None) -> dict:
         """Nested dicts of a part's arrays, {MODULE: {...}}, in the stored type; follows references.
 
+        The content is trusted; `content_hash` reads it to compare.
+
         Args:
             part: one of `parts()`.
             shardings: a tree that has the part's parameters (others too); None: NumPy arrays.
 
         Raises:
-            UserError: it is not there, or its content is not what stage.json says.
+            UserError: it is not there, or a frozen one's stage was run again.
         """
-        places = None if shardings is None else trees.flat(shardings)
-        leaves = self.read(part, self.shapes(part), places)
-        first = self._first_name(part)
-        named = {trees.renamed(name, part, first): leaf for name, leaf in leaves.items()}
-        self.verify(part, hashes.parameters_hash(named))
-        return trees.nest(leaves)
+        return trees.nest(self.read(part, _placed(self.shapes(part), shardings)))
 
-    def read(self, part: str, names, places: dict | None = None) -> dict:
-        """{name: array} of some of `shapes(part)`; the content is not verified."""
+    def read(self, part: str, wanted: dict) -> dict:
+        """{name: array} of some of `shapes(part)`, each device's share read straight onto it.
+
+        Args:
+            part: one of `parts()`.
+            wanted: {name: ShapeDtypeStruct} says types and shardings; without one: NumPy.
+        """
         if part in self.record.frozen:
             holder, there = self._holder(part)
-            theirs = {trees.renamed(name, part, there): name for name in names}
-            moved = None if places is None else {n: places[ours] for n, ours in theirs.items()}
-            return {theirs[n]: x for n, x in holder.read(there, theirs, moved).items()}
+            theirs = {trees.renamed(name, part, there): x for name, x in wanted.items()}
+            found = holder.read(there, theirs)
+            return {ours: found[theirs] for ours, theirs in zip(wanted, theirs)}
         if self.bundle is None:
-            where = None if places is None else {_PARAMS + name: places[name] for name in names}
             path = steps.find(self.folder, self.step)
-            found = steps.read(path, [_PARAMS + name for name in names], where)
+            found = steps.read(path, {_PARAMS + name: x for name, x in wanted.items()})
             return {name.removeprefix(_PARAMS): leaf for name, leaf in found.items()}
         index = tensors.index(self.folder)
-        leaves = {name: index[name].read() for name in names}
-        if places is None:
-            return leaves
-        return {
-            name: jax.make_array_from_callback(leaf.shape, places[name], leaf.__getitem__)
-            for name, leaf in leaves.items()
-        }
+        return {name: index[name].read(like) for name, like in wanted.items()}
+
+    def recorded(self, part: str) -> str | None:
+        """Content hash of a part as its record has it: of frozen parts and of a finished stage."""
+        if part in self.record.frozen:
+            return self.record.frozen[part]["hash"]
+        return self.record.hashes.get(part) if self.step == self.record.step else None
+
+    def content_hash(self, part: str, shardings=None) -> str:
+        """Content hash of a part, of its bytes; at most `_AT_ONCE` of them (or one array) are held.
+
+        Args:
+            part: one of `parts()`.
+            shardings: a tree that has the part's parameters, to read shares only; None: NumPy.
+        """
+        hasher, first = hashes.Hasher(), self.holder(part)[2]
+        for group in trees.groups(self.shapes(part), _AT_ONCE):
+            for name, leaf in self.read(part, _placed(group, shardings)).items():
+                hasher.add(trees.renamed(name, part, first), leaf)
+        return hasher.hexdigest()
+
+    def holder(self, part: str) -> tuple[str, int, str]:
+        """(folder, step, name) of where the bytes of a part are; follows references."""
+        if part not in self.record.frozen:
+            return str(self.folder), self.step, part
+        holder, there = self._holder(part)
+        return holder.holder(there)
 
     def verify(self, part: str, content: str) -> None:
         """Compares a part's hash with the record's, where that has one for this step.
@@ -102,33 +136,32 @@ class Checkpoint:
         Raises:
             UserError: they differ.
         """
-        known = self.record.frozen.get(part, {}).get("hash")
-        if part not in self.record.frozen and self.step == self.record.step:
-            known = self.record.hashes.get(part)
+        known = self.recorded(part)
         if known is not None and known != content:
             raise UserError(
                 f"{self.label}: {part} has hash {content[:8]}, its record says {known[:8]}: it is"
-                " damaged or its stage was run again; `seedasr train --from=STAGE` makes it anew"
+                f" damaged in {self.holder(part)[0]}: copy it there again, or make it anew with"
+                " `seedasr train --from=STAGE`"
             )
 
-    def part_hash(self, part: str) -> str:
+    def part_hash(self, part: str, shardings=None) -> str:
         """Content hash of a part: as recorded, else computed."""
-        if part in self.record.frozen:
-            return self.record.frozen[part]["hash"]
-        if part in self.record.hashes and self.step == self.record.step:
-            return self.record.hashes[part]
-        return hashes.parameters_hash(self.load(part))
+        return self.recorded(part) or self.content_hash(part, shardings)
 
-    def reference(self, part: str, workdir, name: str | None = None) -> dict[str, str]:
-        """{"checkpoint", "hash"} for a child's stage.json; relative if it lies in `workdir`.
+    def reference(
+        self, part: str, workdir, name: str | None = None, shardings=None
+    ) -> dict[str, str]:
+        """{"checkpoint", "hash", "recipe"} for a child's stage.json; relative inside `workdir`.
 
-        "part" stands beside them where the child calls it by another `name`.
+        "part" stands beside them where the child calls it by another `name`; `shardings` as in
+        `content_hash`, which is needed where no hash is recorded.
         """
         other = {} if name in (None, part) else {"part": part}
         where = self.folder if self.bundle else f"{self.folder}@{self.step}"
-        if self.bundle is None and self.folder.parent == records.absolute(workdir):
-            where = f"{self.name}@{self.step}"
-        return {"checkpoint": str(where), "hash": self.part_hash(part)} | other
+        if self.folder.is_relative_to(records.absolute(workdir)):
+            where = os.path.relpath(where, records.absolute(workdir))
+        content = {"checkpoint": str(where), "hash": self.part_hash(part, shardings)}
+        return content | {"recipe": self.recipe} | other
 
     def lineage(self) -> list[dict]:
         """What it came from, itself first, each once.
@@ -175,17 +208,34 @@ class Checkpoint:
         return {n.removeprefix(_PARAMS): x for n, x in found.items() if n.startswith(_PARAMS)}
 
     def _holder(self, part) -> tuple["Checkpoint", str]:
-        """The checkpoint that a frozen part is in, and its name there."""
-        reference = self.record.frozen[part]
-        holder = open_checkpoint(_resolve(self.folder.parent, reference["checkpoint"]))
-        return holder, reference.get("part", part)
+        """The checkpoint that a frozen part is in, and its name there.
 
-    def _first_name(self, part) -> str:
-        """The name of a part where it was trained, under which its hash was taken."""
-        if part not in self.record.frozen:
-            return part
-        holder, there = self._holder(part)
-        return holder._first_name(there)
+        Raises:
+            UserError: it is not there any more, or another's; says whose it is and what helps.
+        """
+        reference = self.record.frozen[part]
+        where = _resolve(self.folder.parent, reference["checkpoint"])
+        there, known = reference.get("part", part), reference["hash"]
+        text = f"{self.label}: its frozen {part} (hash {known[:8]}) is no longer in {where}"
+        train = f"`seedasr train --workdir={self.folder.parent}"
+        if where == reference["checkpoint"]:
+            cure = (
+                f"name its place now with {train} --config=RECIPE"
+                f" --config.stages.{self.name}.init.{part}=PLACE`"
+            )
+        else:  # in this workdir
+            stage = reference["checkpoint"].partition("@")[0].partition("/")[0]
+            cure = f"make it anew with all that starts from it, by {train} --from={stage}`"
+        try:
+            holder = open_checkpoint(where)
+        except UserError as error:
+            raise UserError(f"{text} ({error}): put it back, or {cure}") from error
+        found = holder.recorded(there)
+        if found not in (None, known):
+            raise UserError(
+                f"{text}, trained again since (hash {found[:8]}): put back what it was, or {cure}"
+            )
+        return holder, there
 
 
 def open_checkpoint(path) -> Checkpoint:
@@ -267,6 +317,17 @@ def _last_finished(workdir, settings):
     )
 
 
-def _resolve(workdir, where):
+def _resolve(workdir, where) -> str:
     """A reference's path; what is not absolute stands under the workdir."""
-    return where if "://" in where else workdir / where
+    return where if "://" in where else os.path.join(workdir, where)
+
+
+def _placed(shapes, shardings):
+    """{name: ShapeDtypeStruct} with where each lies, by a tree of shardings or None."""
+    if shardings is None:
+        return shapes
+    places = trees.flat(shardings)
+    return {
+        name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=places[name])
+        for name, x in shapes.items()
+    }

@@ -31,13 +31,15 @@ class Writer:
     At most one save is under way; `save` waits for the one before it.
     """
 
-    def __init__(self, folder, keep: int):
-        """Args: `folder`, of the stage; `keep`, steps that stay on disk (at least 1).
+    def __init__(self, folder, keep: int, pinned=()):
+        """Args: `folder`, of the stage; `keep`, newest steps that stay on disk (at least 1);
+        `pinned`, steps that stay too.
 
         Removes what an earlier process left unfinished, and sets damaged steps aside.
         """
         assert keep >= 1, keep
-        self._folder, self._keep = absolute(folder) / disk.CHECKPOINTS, keep
+        self._folder = absolute(folder) / disk.CHECKPOINTS
+        self._keep, self._pinned = keep, set(pinned)
         self._response, self._durable = None, latest(folder)
         self._started, self._sealing = self._durable, threading.Lock()
         if jax.process_index() == 0:
@@ -106,7 +108,7 @@ class Writer:
             self._seal(step)
             self._started = step
         if jax.process_index() == 0:
-            for step in _steps(self._folder)[: -self._keep]:
+            for step in set(_steps(self._folder)[: -self._keep]) - self._pinned:
                 gone = self._folder / f"{step}{_REMOVED}"
                 (self._folder / str(step)).rename(gone)
                 gone.rmtree()
@@ -171,30 +173,24 @@ def shapes(path) -> dict:
     return {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in saved.items()}
 
 
-def read(path, names, places: dict | None) -> dict:
+def read(path, wanted: dict) -> dict:
     """Some leaves of a step's folder.
 
     Args:
         path: of the step.
-        names: of the leaves, from `shapes`.
-        places: {name: sharding}, or None for NumPy arrays on the host.
+        wanted: {name: ShapeDtypeStruct}, names of `shapes`: the type to read it as, and where it
+            lies; without a sharding: NumPy on the host.
 
     Returns:
         {name: array}.
     """
     known = shapes(path)
-    wanted = {name: known[name] for name in names}  # Orbax would say nothing of a name it lacks
-    if places is None:
-        abstract = {
-            name: np.broadcast_to(np.zeros((), x.dtype), x.shape) for name, x in wanted.items()
-        }
-    else:
-        abstract = {
-            name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=places[name])
-            for name, x in wanted.items()
-        }
+    abstract = {
+        name: x if x.sharding else np.broadcast_to(np.zeros((), x.dtype), known[name].shape)
+        for name, x in wanted.items()
+    }
     context = ocp.Context()
-    context.pytree.loading.partial_load = True
+    context.pytree.loading.partial_load = True  # which says nothing of a name that it lacks
     with context:
         return trees.flat(_load(path, abstract))
 

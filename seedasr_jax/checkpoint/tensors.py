@@ -45,12 +45,19 @@ class Tensor:
         """Its shape and type."""
         return jax.ShapeDtypeStruct(self.shape, self.dtype)
 
-    def read(self) -> np.ndarray:
-        """Its content; not writable."""
-        with self.path.open("rb") as file:
-            file.seek(self.begin)
-            content = file.read(self.struct.size * self.dtype.itemsize)
-        return np.ndarray(self.shape, self.dtype, content)
+    def read(self, like: jax.ShapeDtypeStruct | None = None):
+        """Its content as `like` says (type, sharding), read by share; default NumPy, not writable.
+
+        A local file is mapped: what no device asks for is not read.
+        """
+        like, path = like or self.struct, str(self.path)
+        file = self.path.read_bytes() if "://" in path else np.memmap(path, np.uint8, mode="r")
+        content = np.ndarray(self.shape, self.dtype, file, self.begin)
+        if like.sharding is None:
+            return content.astype(like.dtype, copy=False)
+        return jax.make_array_from_callback(
+            self.shape, like.sharding, lambda at: content[at].astype(like.dtype)
+        )
 
 
 def index(folder) -> dict[str, Tensor]:

@@ -60,6 +60,19 @@ def renamed(name: str, old: str, new: str) -> str:
     return new + name.removeprefix(old) if name.startswith(f"{old}.") else name
 
 
+def groups(shapes: dict, limit: int) -> list[dict]:
+    """Splits {name: shape}, sorted by name, into runs of at most `limit` bytes."""
+    groups, room = [], 0
+    for name in sorted(shapes):
+        size = shapes[name].size * shapes[name].dtype.itemsize
+        if not groups or size > room:
+            groups.append({})
+            room = limit
+        groups[-1][name] = shapes[name]
+        room -= size
+    return groups
+
+
 def to_host(leaf) -> np.ndarray:
     """An array as NumPy, gathered from other processes where it has to be."""
     if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):

@@ -37,7 +37,7 @@ stage.init.encoder = "./THIS_FOLDER"
 def export_bundle(
     checkpoint: Checkpoint,
     out,
-    check: collections.abc.Callable[[epath.Path], dict],
+    check: collections.abc.Callable[[epath.Path], dict] | None = None,
     *,
     parts: collections.abc.Sequence[str] = (),
     results: collections.abc.Sequence[dict] = (),
@@ -49,7 +49,7 @@ def export_bundle(
         checkpoint: what to export.
         out: a folder that does not exist, or an earlier export of the same.
         check: runs the artefact in the given folder and returns what parity.json shall hold; it
-            raises if they do not agree.
+            raises if they do not agree. None: a copy for our own use, without parity.json.
         parts: what goes into it; none: all.
         results: rows as in results.jsonl, for the card.
         licences: of the data, by task.
@@ -86,7 +86,8 @@ def export_bundle(
     vocabulary.save(partial)
     hashes = safetensors.write_shards(partial, checkpoint, parts=parts)
     disk.write_json(partial / disk.CONFIG, settings | {"hashes": hashes})
-    disk.write_json(partial / disk.PARITY, check(partial))
+    if check is not None:
+        disk.write_json(partial / disk.PARITY, check(partial))
     card = _card(opened.open_checkpoint(partial), results, licences or {})
     disk.write_text(partial / disk.CARD, card)
     partial.rename(out)

@@ -9,7 +9,7 @@ import struct
 from etils import epath
 import numpy as np
 
-from seedasr_jax.checkpoint import hashes, tensors
+from seedasr_jax.checkpoint import hashes, tensors, trees
 
 SHARD_BYTES = 2 << 30  # at most, but for a tensor that alone is larger
 
@@ -31,7 +31,7 @@ def write_shards(folder, checkpoint, *, parts=(), shard_bytes: int = SHARD_BYTES
     plan = [
         (part, group)
         for part in parts or checkpoint.parts()
-        for group in _groups(checkpoint.shapes(part), shard_bytes)
+        for group in trees.groups(checkpoint.shapes(part), shard_bytes)
     ]
     hashers = {part: hashes.Hasher() for part, _ in plan}
     for number, (part, group) in enumerate(plan, 1):
@@ -43,19 +43,6 @@ def write_shards(folder, checkpoint, *, parts=(), shard_bytes: int = SHARD_BYTES
     for part, content in found.items():
         checkpoint.verify(part, content)
     return found
-
-
-def _groups(shapes, limit):
-    """Splits {name: shape}, sorted by name, into runs of at most `limit` bytes."""
-    groups, room = [], 0
-    for name in sorted(shapes):
-        size = shapes[name].size * shapes[name].dtype.itemsize
-        if not groups or size > room:
-            groups.append({})
-            room = limit
-        groups[-1][name] = shapes[name]
-        room -= size
-    return groups
 
 
 def _shard_name(number, count):

@@ -29,10 +29,32 @@ def origin(part: str, source: str) -> tuple[str, str]:
     return (found[1], found[2]) if found else (source, part)
 
 
+def stage_of(stages, where: str) -> tuple[str, int | None]:
+    """The stage of a graph that `ctc` or `ctc@10` names, and the step (None: its last).
+
+    ("", None) where `where` is anything else: `fresh`, a path.
+    """
+    name, at, step = where.partition("@")
+    if name not in stages or (at and not step.isdigit()):
+        return "", None
+    return name, int(step) if at else None
+
+
+def _sources(graph, name):
+    """(stage, step) of each `init` of a stage; see `stage_of`."""
+    init = graph.stages[name].init.items()
+    return [stage_of(graph.stages, origin(*item)[0]) for item in init]
+
+
 def parents(graph: config.Graph, name: str) -> list[str]:
     """The stages of the graph that a stage starts from."""
-    sources = [origin(*item)[0] for item in graph.stages[name].init.items()]
-    return [source for source in dict.fromkeys(sources) if source in graph.stages]
+    return [source for source in dict.fromkeys(s for s, _ in _sources(graph, name)) if source]
+
+
+def named_steps(graph: config.Graph, name: str) -> set[int]:
+    """Steps of a stage that others start from by number: they are kept."""
+    found = (source for other in graph.stages for source in _sources(graph, other))
+    return {step for stage, step in found if stage == name and step is not None}
 
 
 def order(graph: config.Graph) -> list[str]:
@@ -91,11 +113,25 @@ def check(graph: config.Graph, needed: Callable[[config.Stage], tuple[str, ...]]
                     f"{nearest(part, parts)}"
                 )
             where, _ = origin(part, source)
-            if source != "fresh" and where not in graph.stages and not path_like(where):
+            stage_named, step = stage_of(graph.stages, where)
+            if step is not None:
+                _check_saved(f"stage {name!r}: init.{part} = {source!r}", graph, stage_named, step)
+            if source != "fresh" and not stage_named and not path_like(where):
                 raise ConfigError(
                     f"stage {name!r}: init.{part} = {source!r} is no stage, no path and not"
                     f" 'fresh'.{nearest(where, [*graph.stages, 'fresh'])}"
                 )
+
+
+def _check_saved(text, graph, name, step):
+    stage = graph.stages[name]
+    every, last = stage.run.save_every, stage.steps
+    if step != last and (step % every or not 0 < step < last):
+        near = min(max(round(step / every), 1) * every, last)
+        raise ConfigError(
+            f"{text}: {name} saves every {every} steps and at its end, {last} (run.save_every,"
+            f" steps); the nearest of them is {name}@{near}"
+        )
 
 
 def path_like(source: str) -> bool:
@@ -136,7 +172,9 @@ def recipes(
 def _stands_for(part, source, known, outside):
     """What a source stands for: the recipe behind it, and the part there if that differs."""
     where, there = origin(part, source)
-    content = known[where].hash if where in known else outside(where)
+    name, step = stage_of(known, where)
+    content = known[name].hash if name else outside(where)
+    content += f"@{step}" if step is not None else ""
     return content if there == part else f"{content}:{there}"
 
 

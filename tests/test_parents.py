@@ -1,0 +1,118 @@
+"""A stage keeps what it needs: steps by number, copies of what will be removed, moved parents."""
+
+import json
+import pathlib
+import shutil
+import types
+
+from flax import nnx
+import pytest
+import tones
+import workdirs
+
+from seedasr_jax import checkpoint, config
+from seedasr_jax.errors import UserError
+from seedasr_jax.launch import parents, run, stage
+from seedasr_jax.train.graph import Recipe
+
+
+def test_a_child_outlives_the_workdir_that_it_started_from(trained, tmp_path, capsys):
+    other = pathlib.Path(shutil.copytree(trained.workdir, tmp_path / "other"))
+    changes = dict(run__save_every=3, stages__ctc__steps=6, stages__sft__steps=4)
+    changes |= dict(stages__ctc__eval__tasks="()", stages__ctc__run__keep=1)
+    changes |= dict(stages__sft__init__encoder="ctc@3", stages__sft__optim__warmup=2)
+
+    def graph(where):
+        moved = changes | dict(stages__sft__init__decoder=f"{where}/lm@40")
+        tree = config.to_dict(tones.graph(trained.manifest, **moved))
+        del tree["stages"]["lm"]
+        return config.build(tree, config.Graph)
+
+    workdir = tmp_path / "workdir"
+    assert run.train(graph(other), workdir) == 0
+    assert f"{other}/lm will remove its step 40" in capsys.readouterr().err
+    assert {p.name for p in (workdir / "ctc/checkpoints").iterdir()} == {"3", "6"}  # 3 is named
+    record = checkpoint.read(workdir / "sft")
+    assert record.parents["encoder"]["checkpoint"] == "ctc@3"
+    assert record.frozen["decoder"]["checkpoint"] == "sft/frozen/decoder"
+    expected = checkpoint.open_checkpoint(f"{trained.workdir}/lm@40").load("decoder")
+    state = workdirs.everything(workdir / "sft")
+
+    shutil.rmtree(other)
+    found = checkpoint.open_checkpoint(workdir).load("decoder")
+    assert workdirs.bits(found) == workdirs.bits(expected)
+    assert run.train(None, workdir) == 0
+    assert "sft: finished\n" in capsys.readouterr().err
+
+    shutil.rmtree(workdir / "sft/checkpoints/4")  # as if killed behind step 3
+    begun = json.loads((workdir / "sft/stage.json").read_text()) | {"state": "running", "step": 3}
+    (workdir / "sft/stage.json").write_text(json.dumps(begun))
+    assert run.train(None, workdir) == 0
+    assert "sft: resumed at step 3" in capsys.readouterr().err
+    assert workdirs.everything(workdir / "sft") == state
+
+    assert run.train(graph(trained.workdir), workdir) == 0  # it lies elsewhere now
+    assert checkpoint.read(workdir / "sft").frozen == record.frozen
+    assert f"{trained.workdir}/lm@40" in checkpoint.read(workdir / "sft").recipe["init"].values()
+
+
+@pytest.fixture
+def job(tmp_path):
+    """A finished sft whose frozen decoder is what another workdir ended with."""
+    lm = nnx.State({"decoder": workdirs.params(seed=1)["decoder"]})
+    workdirs.finish(tmp_path / "other", "lm", lm, step=40)
+    workdir, where = tmp_path / "workdir", f"{tmp_path}/other/lm"
+    opened = checkpoint.open_checkpoint(where)
+    reference = {"decoder": opened.reference("decoder", workdir)}
+    assert reference["decoder"]["checkpoint"] == f"{where}@40"
+    encoder = nnx.State({"encoder": workdirs.params(seed=2)["encoder"]})
+    made = workdirs.finish(workdir, "sft", encoder, parents=reference, frozen=reference)
+    record = json.loads((workdir / "sft/stage.json").read_text())
+    record["recipe"]["init"] = {"decoder": where}
+    (workdir / "sft/stage.json").write_text(json.dumps(record))
+    return _job(workdir, made, where)
+
+
+def _job(workdir, record, where):
+    changed = config.merge(config.to_dict(record.stage), {"init": {"decoder": where}})
+    stages = types.MappingProxyType({"sft": config.build(changed, config.Stage)})
+    recipe = Recipe({}, {"decoder": where}, record.recipe_hash)
+    return stage.Job(workdir, config.Graph("x", (), stages), None, {"sft": recipe})
+
+
+def test_a_finished_stage_follows_a_neighbour_that_moved(job, capsys):
+    other = job.workdir.parent / "other"
+    known = parents.outside([job.record("sft")])
+    recipe = known(f"{other}/lm")
+    moved = other.rename(job.workdir.parent / "moved")
+    with pytest.raises(UserError, match=r"name its place now .*init\.decoder=PLACE"):
+        checkpoint.open_checkpoint(job.workdir / "sft").load("decoder")
+    parents.settle(job, "sft")  # nothing is left to train: said, and no error
+    assert "sft@5" in (said := capsys.readouterr().err) and "no such checkpoint" in said
+    assert known(f"{other}/lm") == recipe  # so that the stage is not stale either
+    with pytest.raises(UserError, match="no such checkpoint"):
+        known(f"{other}/ml")
+
+    elsewhere = _job(job.workdir, job.record("sft"), f"{moved}/lm")
+    assert parents.outside([])(f"{moved}/lm") == recipe
+    parents.settle(elsewhere, "sft")
+    assert job.record("sft").frozen["decoder"]["checkpoint"] == f"{moved}/lm@40"
+    assert checkpoint.open_checkpoint(job.workdir / "sft").load("decoder")
+    before = (job.workdir / "sft/stage.json").read_bytes()
+    parents.settle(elsewhere, "sft")
+    assert (job.workdir / "sft/stage.json").read_bytes() == before
+
+
+def test_another_content_in_its_place_is_refused(job):
+    lm = nnx.State({"decoder": workdirs.params(seed=9)["decoder"]})
+    workdirs.finish(job.workdir.parent / "third", "lm", lm, step=40)
+    elsewhere = _job(job.workdir, job.record("sft"), f"{job.workdir.parent}/third/lm")
+    with pytest.raises(UserError, match=r"decoder of hash \w{8}, found \w{8} in \S*/third/lm@40"):
+        parents.settle(elsewhere, "sft")
+
+
+def test_what_a_stage_removes_lasts_no_longer_than_it_trains(tmp_path):
+    workdirs.finish(tmp_path, "lm", workdirs.params(), step=40)
+    assert checkpoint.open_checkpoint(tmp_path / "lm").lasts
+    workdirs.finish(tmp_path, "ctc", workdirs.params(), step=40, state="running")
+    assert not checkpoint.open_checkpoint(f"{tmp_path}/ctc@40").lasts
