@@ -16,7 +16,8 @@ def _rates(rate):
     return {
         "error_rate": rates,
         "error_rate_ci": {"all": [rate - 0.8, rate + 0.9]}
-        | {k: {t: [v - 2.0, v + 2.5] for t, v in own.items()} for k, own in by.items()},
+        | {k: {t: [v - 2.0, v + 2.5] for t, v in own.items()} for k, own in by.items()}
+        | {"by_dialect": {t: [None, None] for t in DIALECTS}},
         "utterances": {"all": 700} | {k: dict.fromkeys(own, 140) for k, own in by.items()},
     }
 
@@ -58,6 +59,7 @@ def summary() -> dict:
     }
     paired = {"test": {"difference": -0.5, "ci": [-0.9, -0.1]}}
     paired["none"] = {"difference": 0.25, "ci": [-0.75, 1.25]}
+    paired["unseen_none"] = {"difference": 2.0, "ci": [None, None]}  # of too few
     rl = _trained(100, context=after, paired=paired, **_rates(4.75))
     rl |= {"keyword_recall_before": 62.0, "keyword_recall_after": 63.5}
     rl |= {"expected_errors": [[n, 0.3 / n] for n in range(10, 101, 10)]}

@@ -240,9 +240,10 @@ def test_another_tokenizer_is_noticed(source, tmp_path):
 def test_card(source, tmp_path):
     row = dict(task="dev|other", decode="greedy", utterances=50, ref_len=400)
     row |= dict(error_rate=12.345, ci_low=11.0, ci_high=13.5, checkpoint=source.label)
+    few = row | dict(task="few", ci_low=None, ci_high=None)
     task = source.stage.data.mixture[0][0]
     out = bundle.export_bundle(
-        source, tmp_path / "out", passes, results=[row], licences={task: "CC-BY-4.0"}
+        source, tmp_path / "out", passes, results=[row, few], licences={task: "CC-BY-4.0"}
     )
     card = (out / "CARD.md").read_text()
     lm = source.lineage()[1]["checkpoint"]
@@ -251,6 +252,7 @@ def test_card(source, tmp_path):
     assert f"| {lm} | ctc | nothing |" in card
     assert f"| sft | {task} | 1 | not stated | CC-BY-4.0 |" in card
     assert "| dev\\|other | greedy | 50 | 12.35 | 11.00 to 13.50 |" in card
+    assert "| few | greedy | 50 | 12.35 | none |" in card
     assert "| encoder | 680 |" in card  # 2 x 9 x 16 + 3 x 16 x 8 + 8
     none = bundle.export_bundle(source, tmp_path / "none", passes)
     assert "None were measured" in (none / "CARD.md").read_text()

@@ -404,7 +404,9 @@ def test_methods_follow_from_the_parts():
 
 
 def test_the_table_has_a_line_per_row(scored):
-    head, line = sweep.table([scored[0]]).splitlines()
+    few = scored[0] | {"ci_low": None, "ci_high": None}
+    head, line, short = sweep.table([scored[0], few]).splitlines()
+    assert short.split()[-1] == "none"
     assert head.split()[:3] == ["checkpoint", "task", "decode"]
     assert line.split()[0] == scored[0]["checkpoint"]
     assert f"{scored[0]['error_rate']:.2f}" in line
