@@ -52,16 +52,20 @@ class _LayerRecogniser(Recogniser):
         return self._ctc(self.state, batch, (self._layer,))
 
 
-def recognisers(graphdef, vocab, model, parts, mesh) -> list[Recogniser]:
-    """One for each layer, the lowest first; none where there is no probe."""
-    if "probe" not in parts:
-        return []
+def score(graphdef, mesh):
+    """The program that decodes by the head of one layer, inputs (layer,): decode/program.py."""
 
     def decode(whole, batch, layer):
         return greedy.ctc(_AtLayer(whole, layer), batch)
 
-    ctc = program.program(graphdef, mesh, decode)
-    make = functools.partial(_LayerRecogniser, graphdef, vocab, model, mesh, ctc)
+    return program.program(graphdef, mesh, decode)
+
+
+def recognisers(graphdef, vocab, model, parts, mesh) -> list[Recogniser]:
+    """One for each layer, the lowest first; none where there is no probe."""
+    if "probe" not in parts:
+        return []
+    make = functools.partial(_LayerRecogniser, graphdef, vocab, model, mesh, score(graphdef, mesh))
     return [make(layer) for layer in range(model.encoder.layers)]
 
 

@@ -14,7 +14,6 @@ import tiny
 from seedasr_jax import shapes
 from seedasr_jax.audio import logmel
 from seedasr_jax.models import acllm
-from seedasr_jax.models import cache as caches
 
 DEVICES = {
     "frames": dict(speech_positions="frames"),
@@ -53,17 +52,15 @@ def forced(model, batch):
 def cached(model, batch):
     """The same by prefill and cached steps, as decoding goes."""
     prefix, decoder = prefix_of(model, batch), model.decoder
-    rows, tokens = batch.ids.shape
-    slots = prefix.x.shape[1] + tokens + 3
-    cache = caches.empty(decoder.config, rows, slots, decoder.dtype)
-    _, cache = decoder.step(prefix.x, prefix.positions, prefix.real, cache)
+    tokens = batch.ids.shape[1]
+    cache = decoder.prefill(prefix.x, prefix.positions, prefix.real, 1, tokens + 3)
     given = jnp.pad(batch.ids, ((0, 0), (1, 0)), constant_values=model.tokens.start)
 
     def advance(cache, n):
         before = jnp.where(n > 0, given[:, n - 1], -1)[:, None]
         x = decoder.embed_tokens(given[:, n][:, None], before=before)
         position = (prefix.next + n)[:, None]
-        hidden, cache = decoder.step(x, position, jnp.ones((rows, 1), bool), cache)
+        hidden, cache = decoder.step(x, position, cache)
         return cache, decoder.logits(hidden[:, 0])
 
     _, logits = jax.lax.scan(advance, cache, jnp.arange(tokens + 1))

@@ -39,7 +39,7 @@ def test_what_is_planned_decodes_as_one_device_does(built, held):
         lambda rngs: AcLLM(built.stage.model, fitting.TOKENS, size, PARTS, remat="none", rngs=rngs)
     )
     batch = tiny.batch(held.utterances, SECONDS, held.prompt, held.context, 0)
-    last = np.full(held.utterances, 1, np.int32)
+    last = np.full((held.utterances, 1), 1, np.int32)
     speech = prefill.hear(model, batch)
     stream = prefill.begin(model, batch, speech, held.tokens + 1)
     expected, after = prefill.follow(model, stream, last)
@@ -62,8 +62,8 @@ def test_what_is_planned_decodes_as_one_device_does(built, held):
 def test_a_cache_is_shared_by_examples_and_heads(built, held):
     _, begin, follow = programs.decoding(built, held, SECONDS)
     _, stream, _ = follow.arguments
-    slots = stream.cache.k.shape[2]
-    assert slots == stream.prefix + held.tokens + 1
+    slots = stream.cache.valid.shape[1] + held.tokens + 1
+    assert stream.cache.k.shape[2:4] == (1, held.tokens + 1)
     whole = 2 * 2 * held.utterances * slots * 2 * 8 * 4  # k and v, layers, ..., float32
     assert begin.bytes["kv"] == follow.bytes["kv"] == whole // 8
     assert follow.runs == held.tokens + 1
@@ -72,7 +72,7 @@ def test_a_cache_is_shared_by_examples_and_heads(built, held):
 def test_useful_work_of_decoding_is_that_of_a_pass_over_all_of_it(built, held):
     """Prefill and all steps, together: one causal pass over prefix and transcript."""
     _, begin, follow = programs.decoding(built, held, SECONDS)
-    model, prefix = built.stage.model.decoder, follow.arguments[1].prefix
+    model, prefix = built.stage.model.decoder, follow.arguments[1].cache.valid.shape[1]
     steps = [
         flops.decoder(model, prefix + n + 1) - flops.decoder(model, prefix + n)
         for n in range(held.tokens + 1)

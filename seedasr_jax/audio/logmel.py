@@ -5,11 +5,14 @@ Dims: B batch, S samples, T frames, R bins of the spectrum, F mel bins.
 The channel of audio/perturb.py acts on energies between filter bank and logarithm.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from seedasr_jax import config, shapes
+from seedasr_jax.parallel import layout
 
 RATE = 16_000  # samples per second
 WINDOW = RATE * 25 // 1000  # samples: 400
@@ -83,7 +86,9 @@ def spectrum(wave, length, tempo=None):
     hann = np.hanning(WINDOW + 1)[:-1].astype(np.float32)  # periodic
     # TPU's compiler takes two minutes for an FFT; products are what the chip is made for.
     energies = jax.lax.platform_dependent(
-        windows * hann[None, None], tpu=by_products, default=by_fft
+        windows * hann[None, None],
+        tpu=by_products,
+        default=functools.partial(layout.by_rows, by_fft),  # XLA would gather what it transforms
     )
     return shapes.zero_padding(energies, count), count
 

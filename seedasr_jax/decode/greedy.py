@@ -1,8 +1,9 @@
 """Greedy decoding under fixed shapes: CTC by frames, the LLM by prefill and cached steps.
 
-Dims: B batch, T encoder frames, K tokens at most, V vocabulary.
+Dims: B batch, W hypotheses, T encoder frames, K tokens at most, V vocabulary.
 """
 
+from collections.abc import Callable
 import dataclasses
 
 import jax
@@ -12,18 +13,9 @@ from seedasr_jax import shapes
 from seedasr_jax.audio import logmel
 from seedasr_jax.batch import Batch
 from seedasr_jax.decode import prefill
+from seedasr_jax.decode.hypotheses import NEVER, Hypotheses, empty
 from seedasr_jax.models.acllm import AcLLM
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Decoded:
-    """Tokens by example, the end token not included."""
-
-    ids: jax.Array  # [B K] int32, padding behind length
-    length: jax.Array  # [B] int32
-    logprobs: jax.Array  # [B K] float32, of each token
-    ended: jax.Array  # [B] bool: false where K tokens did not suffice
+from seedasr_jax.parallel import layout
 
 
 def _left(ids, values, keep, pad):
@@ -35,8 +27,11 @@ def _left(ids, values, keep, pad):
     return ids, jnp.where(real, jnp.take_along_axis(values, order, 1), 0.0), length
 
 
-def ctc(model: AcLLM, batch: Batch) -> Decoded:
-    """Best path: the likeliest piece of each frame, repeats merged, blanks dropped."""
+def ctc(model: AcLLM, batch: Batch) -> Hypotheses:
+    """Best path: the likeliest piece of each frame, repeats merged, blanks dropped; W = 1, K = T.
+
+    `score` sums the tokens' frames alone.
+    """
     features = model.config.features
     mel, count = logmel.log_mel(batch.wave, batch.wave_length, features)
     x, length = model.encoder(mel, count)
@@ -47,41 +42,59 @@ def ctc(model: AcLLM, batch: Batch) -> Decoded:
     ids, logprobs, length = _left(
         best.astype(jnp.int32), logprobs.max(-1), (best != blank) & (best != before), blank
     )
-    return Decoded(ids, length, logprobs, jnp.ones_like(length, bool))
+    found = Hypotheses(ids, length, logprobs.sum(-1), logprobs, jnp.ones_like(length, bool))
+    return jax.tree.map(lambda x: x[:, None], found)
 
 
-def llm(model: AcLLM, batch: Batch, tokens: int) -> Decoded:
-    """The likeliest next token until the end token or `tokens` of them.
+def llm(model: AcLLM, batch: Batch, tokens: int) -> Hypotheses:
+    """The likeliest next token until the end token or `tokens` of them: W = 1."""
+    return write(model, batch, tokens, 1, lambda logits, step: jnp.argmax(logits, -1))
+
+
+def write(
+    model: AcLLM, batch: Batch, tokens: int, count: int, choose: Callable[..., jax.Array]
+) -> Hypotheses:
+    """Writes `count` hypotheses of each example, token after token; none reads of another.
 
     One prefill fills the cache with instruction, context and speech; each further token is one
-    cached step. The loop ends when every example has: nothing depends on who is beside whom.
+    cached step. The loop ends when every hypothesis has; those of padding rows start as ended.
+
+    Args:
+        model: with a decoder.
+        batch: B examples; prompt and context as they stand there.
+        tokens: K.
+        count: W.
+        choose: (float32 logits [B W V], step from 0) -> tokens [B W].
     """
-    special, rows = model.tokens, len(batch.weight)
-    stream = prefill.begin(model, batch, prefill.hear(model, batch), tokens + 1)
+    rows, special = len(batch.weight), model.tokens
+    stream = prefill.begin(model, batch, prefill.hear(model, batch), tokens + 1, count)
+    absent = jnp.broadcast_to((batch.weight == 0)[:, None], (rows, count))
 
     def going(carry):
-        step, *_, ended = carry
-        return (step < tokens + 1) & ~ended.all()
+        step, *_, done = carry
+        return (step < tokens + 1) & ~done.all()
 
     def advance(carry):
-        step, stream, last, ids, logprobs, length, ended = carry
-        scores, stream = prefill.follow(model, stream, last)
-        chosen = jnp.argmax(scores, -1).astype(jnp.int32)
-        ended = ended | (chosen == special.eos)
-        kept = ~ended & (step < tokens)
+        step, stream, last, found, done = carry
+        logits, stream = prefill.follow(model, stream, last)
+        chosen = choose(logits, step).astype(jnp.int32)
+        gain = jnp.take_along_axis(logits, chosen[..., None], -1)[..., 0]
+        gain = gain - jax.nn.logsumexp(logits, -1)
+        ends = ~done & (chosen == special.eos)
+        kept = ~done & ~ends & (step < tokens)
         at = jnp.minimum(step, tokens - 1)
-        ids = ids.at[:, at].set(jnp.where(kept, chosen, ids[:, at]))
-        logprobs = logprobs.at[:, at].set(jnp.where(kept, scores.max(-1), logprobs[:, at]))
-        return step + 1, stream, chosen, ids, logprobs, length + kept, ended
+        found = Hypotheses(
+            ids=found.ids.at[..., at].set(jnp.where(kept, chosen, found.ids[..., at])),
+            length=found.length + kept,
+            score=found.score + jnp.where(kept | ends, gain, 0),
+            logprobs=found.logprobs.at[..., at].set(jnp.where(kept, gain, found.logprobs[..., at])),
+            ended=found.ended | ends,
+        )
+        return step + 1, stream, *layout.rows((chosen, found, ~kept))
 
-    carry = (
-        jnp.zeros((), jnp.int32),
-        stream,
-        jnp.full(rows, special.start, jnp.int32),
-        jnp.full((rows, tokens), special.pad, jnp.int32),
-        jnp.zeros((rows, tokens)),
-        jnp.zeros(rows, jnp.int32),
-        batch.weight == 0,  # an absent row has nothing to say and keeps nobody waiting
-    )
-    *_, ids, logprobs, length, ended = jax.lax.while_loop(going, advance, carry)
-    return Decoded(ids, length, logprobs, ended)
+    found = empty(rows, count, tokens, special.pad)
+    found = dataclasses.replace(found, score=jnp.where(absent, NEVER, 0.0))
+    start = jnp.full((rows, count), special.start, jnp.int32)
+    carry = (jnp.zeros((), jnp.int32), stream, *layout.rows((start, found, absent)))
+    *_, found, _ = jax.lax.while_loop(going, advance, carry)
+    return found

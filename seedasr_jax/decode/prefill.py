@@ -2,7 +2,7 @@
 
 Greedy decoding, search and sampling share it.
 
-Dims: B batch, U speech tokens, N prefix slots, V vocabulary, E LLM width.
+Dims: B batch, W hypotheses, U speech tokens, V vocabulary.
 """
 
 import dataclasses
@@ -14,17 +14,17 @@ from seedasr_jax.audio import logmel
 from seedasr_jax.batch import Batch
 from seedasr_jax.models import cache as caches
 from seedasr_jax.models.acllm import AcLLM, Speech
+from seedasr_jax.parallel import layout
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Stream:
-    """A cache, and where it goes on: one per row and per prefix that is followed."""
+    """A cache of W hypotheses per row, and where they go on."""
 
     cache: caches.KVCache
-    next: jax.Array  # [B] int32, position of the next token
-    before: jax.Array  # [B] int32, the token that was followed last; -1: none yet
-    prefix: int = dataclasses.field(metadata=dict(static=True))  # N
+    start: jax.Array  # [B] int32, position of the start token
+    before: jax.Array  # [B W] int32, the token that was followed last; -1: none yet
 
 
 def hear(model: AcLLM, batch: Batch) -> Speech:
@@ -33,46 +33,32 @@ def hear(model: AcLLM, batch: Batch) -> Speech:
     return model.listen(mel, count)
 
 
-def begin(model: AcLLM, batch: Batch, speech: Speech, room: int) -> Stream:
+def begin(model: AcLLM, batch: Batch, speech: Speech, room: int, count: int = 1) -> Stream:
     """Fills a cache with the batch's instruction and context and with the speech.
 
     Args:
         model: with a decoder.
         batch: its prompt and context are read.
         speech: of `hear`.
-        room: slots left for tokens, the start token one of them.
+        room: slots for tokens, the start token one of them.
+        count: W; the prefix is kept once for all of a row.
     """
-    prefix, decoder = model.prefix(batch, speech), model.decoder
-    rows, slots = prefix.real.shape
-    cache = caches.empty(decoder.config, rows, slots + room, decoder.dtype)
-    _, cache = decoder.step(prefix.x, prefix.positions, prefix.real, cache)
-    return Stream(cache, prefix.next, jnp.full(rows, -1, jnp.int32), slots)
+    prefix = model.prefix(batch, speech)
+    cache = model.decoder.prefill(prefix.x, prefix.positions, prefix.real, count, room)
+    return Stream(cache, prefix.next, jnp.full((len(batch.weight), count), -1, jnp.int32))
 
 
 def follow(model: AcLLM, stream: Stream, last) -> tuple[jax.Array, Stream]:
-    """Goes on by one token each, `last` [B]: log-probabilities [B V] of the next one."""
+    """Goes on by one token each, `last` [B W]: float32 logits [B W V] of the next one."""
     decoder = model.decoder
-    x = decoder.embed_tokens(last[:, None], before=stream.before[:, None])
-    real = jnp.ones((len(last), 1), bool)
-    hidden, cache = decoder.step(x, stream.next[:, None], real, stream.cache)
-    logits = decoder.logits(hidden[:, 0])[:, : decoder.vocabulary]
-    return jax.nn.log_softmax(logits, -1), dataclasses.replace(
-        stream, cache=cache, next=stream.next + 1, before=last
-    )
+    x = decoder.embed_tokens(last, before=stream.before)
+    positions = jnp.broadcast_to(stream.start[:, None] + stream.cache.slot, last.shape)
+    hidden, cache = decoder.step(x, positions, stream.cache)
+    logits = layout.wide(decoder.logits(hidden)[..., : decoder.vocabulary])
+    return logits, dataclasses.replace(stream, cache=cache, before=last)
 
 
-def spread(stream: Stream, count: int) -> Stream:
-    """Each row `count` times, side by side: [B] -> [B * count]."""
-    rows = jnp.repeat(jnp.arange(len(stream.next)), count)
-    cache = caches.reorder(stream.cache, rows)
-    return dataclasses.replace(
-        stream, cache=cache, next=stream.next[rows], before=stream.before[rows]
-    )
-
-
-def reorder(stream: Stream, rows) -> Stream:
-    """Row n goes on from row rows[n], which has the same prefix: only what follows it moves."""
-    cache = caches.reorder(stream.cache, rows, since=stream.prefix)
-    return dataclasses.replace(
-        stream, cache=cache, next=stream.next[rows], before=stream.before[rows]
-    )
+def reorder(stream: Stream, parent) -> Stream:
+    """Hypothesis w of row b goes on from parent[b, w] [B W]; the prefix stays where it is."""
+    before = jnp.take_along_axis(stream.before, parent, 1)
+    return dataclasses.replace(stream, cache=caches.reorder(stream.cache, parent), before=before)

@@ -41,7 +41,7 @@ def program(graphdef, mesh, decode):
 
 
 def score(graphdef, mesh, instructions, kind, how):
-    """The program that gives each example its best transcript: inputs (alpha,).
+    """The program that transcribes: inputs (alpha,).
 
     Args:
         graphdef, mesh: as of `program`.
@@ -49,8 +49,9 @@ def score(graphdef, mesh, instructions, kind, how):
         kind, how: of a decode/methods.py Method, its `kind` and `search`.
 
     Returns:
-        (state, batch, (alpha,)) -> greedy.Decoded of at most as many tokens as the batch has for
-        transcripts. `alpha` is a scalar; None: no context is read.
+        (state, batch, (alpha,)) -> Hypotheses, the best first; W is the beam, 1 without one. They
+        have at most as many tokens as the batch has for transcripts; of CTC as it has frames.
+        `alpha` is a scalar; None: no context is read.
     """
 
     def decode(model, batch, alpha):
@@ -60,9 +61,7 @@ def score(graphdef, mesh, instructions, kind, how):
         if kind == "greedy":
             return greedy.llm(model, batch, tokens)
         options = dict(instructions=instructions, alpha=alpha)
-        found = searching.search(model, batch, tokens, how, **options)
-        best = jax.tree.map(lambda x: x[:, 0], found)
-        return greedy.Decoded(best.ids, best.length, best.logprobs, best.ended)
+        return searching.search(model, batch, tokens, how, **options)
 
     return program(graphdef, mesh, decode)
 
@@ -77,8 +76,8 @@ def rollout(graphdef, mesh, hypotheses, temperature, stream):
         stream: of the step's rng.
 
     Returns:
-        (state, batch, (rng, step)) -> search.Hypotheses of at most as many tokens as the batch has
-        for transcripts.
+        (state, batch, (rng, step)) -> Hypotheses of at most as many tokens as the batch has for
+        transcripts.
     """
 
     def decode(model, batch, rng, step):

@@ -128,8 +128,8 @@ class Recogniser:
             return x.reshape(shares, rows, *x.shape[1:])[:, :own].reshape(-1, *x.shape[1:])
 
         out = []
-        columns = (spread.weight, found.length, found.ids, found.logprobs)
-        for weight, length, ids, logprobs in zip(*map(given, columns)):
+        best = (given(x)[:, 0] for x in (found.length, found.ids, found.logprobs))
+        for weight, length, ids, logprobs in zip(given(spread.weight), *best):
             count = int(length) if weight else 0
             chosen, scores = ids[:count].tolist(), logprobs[:count].tolist()
             out.append(Hypothesis(self.vocab.decode(chosen), tuple(chosen), tuple(scores)))

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from seedasr_jax.batch import Batch
-from seedasr_jax.decode import prefill
-from seedasr_jax.decode.search import NEVER, Hypotheses
+from seedasr_jax.decode import greedy
+from seedasr_jax.decode.hypotheses import Hypotheses
 from seedasr_jax.models.acllm import AcLLM
 
 
@@ -33,45 +33,13 @@ def sample(
         N hypotheses per example in the order drawn. `score` and `logprobs` are the model's own, at
         temperature 1. Where K tokens did not suffice there is no end token in `score`.
     """
-    rows, special = len(batch.weight), model.tokens
-    stream = prefill.begin(model, batch, prefill.hear(model, batch), tokens + 1)
-    stream, size = prefill.spread(stream, samples), rows * samples
-    fold = jax.vmap(jax.random.fold_in)
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.repeat(batch.position, samples))
-    keys = fold(keys, jnp.tile(jnp.arange(samples), rows))
-    absent = jnp.repeat(batch.weight == 0, samples)
 
-    def going(carry):
-        step, *_, done = carry
-        return (step < tokens + 1) & ~done.all()
+    def draw(key, logits, step):
+        return jax.random.categorical(jax.random.fold_in(key, step), logits / temperature)
 
-    def advance(carry):
-        step, stream, last, found, done = carry
-        scores, stream = prefill.follow(model, stream, last)
-        drawn = jax.vmap(jax.random.categorical)(
-            fold(keys, jnp.full(size, step)), scores / temperature
-        ).astype(jnp.int32)
-        ends = drawn == special.eos
-        kept = ~done & ~ends & (step < tokens)
-        gain = jnp.take_along_axis(scores, drawn[:, None], 1)[:, 0]
-        at = jnp.minimum(step, tokens - 1)
-        found = Hypotheses(
-            ids=found.ids.at[:, at].set(jnp.where(kept, drawn, found.ids[:, at])),
-            length=found.length + kept,
-            score=found.score + jnp.where(kept | (~done & ends), gain, 0),
-            logprobs=found.logprobs.at[:, at].set(jnp.where(kept, gain, found.logprobs[:, at])),
-            ended=found.ended | (~done & ends),
-        )
-        return step + 1, stream, drawn, found, ~kept
+    def choose(logits, step):
+        return jax.vmap(jax.vmap(draw, (0, 0, None)), (0, 0, None))(keys, logits, step)
 
-    found = Hypotheses(
-        ids=jnp.full((size, tokens), special.pad, jnp.int32),
-        length=jnp.zeros(size, jnp.int32),
-        score=jnp.where(absent, NEVER, 0.0),
-        logprobs=jnp.zeros((size, tokens)),
-        ended=jnp.zeros(size, bool),
-    )
-    start = jnp.full(size, special.start, jnp.int32)
-    carry = (jnp.zeros((), jnp.int32), stream, start, found, absent)
-    *_, found, _ = jax.lax.while_loop(going, advance, carry)
-    return jax.tree.map(lambda x: x.reshape(rows, samples, *x.shape[1:]), found)
+    fold = jax.vmap(jax.random.fold_in, (None, 0))
+    keys = jax.vmap(fold, (0, None))(fold(rng, batch.position), jnp.arange(samples))  # [B N]
+    return greedy.write(model, batch, tokens, samples, choose)

@@ -7,8 +7,11 @@ instruction, context, speech). Tokens that A finds implausible are cut before B 
 the context that was not spoken has no chance. The paper states neither beam nor alpha nor what is
 cut: the numbers below are ours.
 
+W live hypotheses, all of as many tokens, go on; the W best that have ended are kept apart. A row is
+done as soon as no live one can be among those any more, whatever follows.
+
 Dims: B batch, W beam (also the hypotheses that come back), K tokens at most, P prompt tokens,
-V vocabulary.
+C candidates of a hypothesis, V vocabulary.
 """
 
 import dataclasses
@@ -19,10 +22,12 @@ import jax.numpy as jnp
 from seedasr_jax import shapes
 from seedasr_jax.batch import Batch
 from seedasr_jax.decode import prefill
+from seedasr_jax.decode.hypotheses import NEVER, Hypotheses, empty
 from seedasr_jax.models.acllm import AcLLM
+from seedasr_jax.parallel import layout
 
 DOMAINS = ("linear", "log")
-NEVER = -jnp.inf  # score of a hypothesis that there is not
+KEPT = 128  # plausible tokens at most that B is asked about, the end token aside
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,24 +44,24 @@ class Search:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Hypotheses:
-    """The W best of each example, the best first; the end token is in `score` alone."""
+class _Live:
+    """Hypotheses on the way, the best first."""
 
-    ids: jax.Array  # [B W K] int32, padding behind length
-    length: jax.Array  # [B W] int32
-    score: jax.Array  # [B W] float32, sum over tokens and end; -inf: no such hypothesis
-    logprobs: jax.Array  # [B W K] float32, what each token added
-    ended: jax.Array  # [B W] bool: false where K tokens did not suffice
+    ids: jax.Array  # [B W K] int32
+    logprobs: jax.Array  # [B W K] float32
+    score: jax.Array  # [B W] float32; -inf: no such hypothesis
+    last: jax.Array  # [B W] int32, the token to go on with
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class _Beams:
-    """Hypotheses on the way; those that are done stay and compete."""
+class _Next:
+    """What each live hypothesis may go on with, and what that adds."""
 
-    found: Hypotheses
-    last: jax.Array  # [B W] int32, the token to go on with
-    done: jax.Array  # [B W] bool: ended, or no hypothesis at all
+    token: jax.Array  # [B W C] int32, its C best but for the end token, the best first
+    gain: jax.Array  # [B W C] float32; -inf: cut
+    end: jax.Array  # [B W] float32, what the end token adds
+    may_end: jax.Array  # [B W] bool: the end token is not cut
 
 
 def joint(acoustic, informed, alpha, domain):
@@ -74,19 +79,24 @@ def joint(acoustic, informed, alpha, domain):
     return jnp.logaddexp(with_context + informed, without + acoustic)
 
 
-def plausible(acoustic, top, delta):
-    """What stays, by the log-probabilities without the context [... V]: bool [... V].
+def least_plausible(acoustic, top, delta):
+    """The log-probability from which a token stays: it is one of the `top` likeliest, or within
+    `delta` nats of the likeliest.
 
-    The `top` likeliest, and all within `delta` nats of the likeliest; so too the end token.
+    Args:
+        acoustic: [... V] log-probabilities without the context.
+
+    Returns:
+        [... 1].
     """
     best = jax.lax.top_k(acoustic, min(top, acoustic.shape[-1]))[0]
-    return (acoustic >= best[..., -1:]) | (acoustic >= best[..., :1] - delta)
+    return jnp.minimum(best[..., -1:], best[..., :1] - delta)
 
 
 def search(
     model: AcLLM, batch: Batch, tokens: int, how: Search, *, instructions=None, alpha=None
 ) -> Hypotheses:
-    """Searches for the W best transcripts of at most `tokens` tokens.
+    """Searches for the W best transcripts of at most `tokens` tokens, the best first.
 
     An example without a context (context_length 0) gets what it would get without alpha. A
     hypothesis of `tokens` tokens ends there: its end token counts, plausible or not.
@@ -101,89 +111,127 @@ def search(
         alpha: scalar, may be traced; None: the context is not read.
     """
     rows, beam, special = len(batch.weight), how.beam, model.tokens
+    vocabulary = model.decoder.vocabulary
     speech = prefill.hear(model, batch)
     prefixes = [batch] if instructions is None else [_instructed(batch, instructions[0], False)]
-    if instructions is not None and alpha is not None and batch.context.shape[1]:
+    told = instructions is not None and alpha is not None and batch.context.shape[1] > 0
+    if told:
         prefixes.append(_instructed(batch, instructions[1], True))
-    streams = [
-        prefill.spread(prefill.begin(model, prefix, speech, tokens + 1), beam)
-        for prefix in prefixes
-    ]
+    streams = [prefill.begin(model, prefix, speech, tokens + 1, beam) for prefix in prefixes]
     plain = (batch.context_length == 0)[:, None, None]  # [B 1 1]
+    # Without a context A alone decides: W candidates, and one more, for one may be the end token.
+    count = beam + 1
+    if told:
+        count = max(count, how.top, KEPT) if how.prune else vocabulary
+    whole = count >= vocabulary
 
-    def score(streams, last):
-        """What each token would add [B W V], and which may be added."""
-        followed = [prefill.follow(model, stream, last.reshape(-1)) for stream in streams]
-        streams = [stream for _, stream in followed]
-        acoustic, *informed = (x.reshape(rows, beam, -1) for x, _ in followed)
-        if not informed:
-            return streams, acoustic, jnp.ones_like(acoustic, bool)
-        added = jnp.where(plain, acoustic, joint(acoustic, informed[0], alpha, how.domain))
-        allowed = plain | ~jnp.bool_(how.prune) | plausible(acoustic, how.top, how.delta)
-        return streams, added, allowed
+    def candidates(logits, plain, alpha):
+        """_Next by the logits [B W V] of each prefix."""
+        ids = jnp.broadcast_to(jnp.arange(vocabulary)[None, None], logits[0].shape)
+        if not whole:
+            _, ids = jax.lax.top_k(logits[0], count)
+
+        def logprobs(logits):
+            """[B W count+1] of `ids` and the end token; all tokens are in their sum."""
+            kept = logits if whole else jnp.take_along_axis(logits, ids, -1)
+            kept = jnp.concatenate([kept, logits[..., special.eos, None]], -1)
+            return kept - jax.nn.logsumexp(logits, -1, keepdims=True)
+
+        gain, allowed = logprobs(logits[0]), True
+        if told:
+            if how.prune:
+                allowed = plain | (gain >= least_plausible(gain[..., :-1], how.top, how.delta))
+            both = joint(gain, logprobs(logits[1]), alpha, how.domain)
+            gain = jnp.where(plain, gain, both)
+        cut = jnp.where(allowed, gain, NEVER)
+        others = jnp.where(ids == special.eos, NEVER, cut[..., :-1])
+        best, index = jax.lax.top_k(others, min(beam, others.shape[-1]))
+        token = jnp.take_along_axis(ids, index, -1).astype(jnp.int32)
+        return _Next(token, best, gain[..., -1], cut[..., -1] > NEVER)
+
+    def choose(live, found, logits, plain, alpha, step):
+        """The next live ones, those that have ended, and whom each live one goes on from [B W]."""
+        following = candidates(logits, plain, alpha)
+        found = _ended(live, following, found, step, how.length)
+        live, parent = _longer(live, following, step)
+        # A score only falls; what it is divided by grows up to that of K tokens.
+        best = _rank(live.score[:, :1], tokens, how.length)
+        hopeless = best <= _rank(found.score, found.length, how.length)[:, -1:]
+        live = dataclasses.replace(live, score=jnp.where(hopeless, NEVER, live.score))
+        return live, found, parent
 
     def going(carry):
-        step, _, beams = carry
-        return (step < tokens + 1) & ~beams.done.all()
+        step, _, live, _ = carry
+        return (step < tokens + 1) & (live.score > NEVER).any()
 
     def advance(carry):
-        step, streams, beams = carry
-        streams, added, allowed = score(streams, beams.last)
-        beams, parent = _choose(beams, added, allowed, step, special.eos, how.length)
-        moved = (jnp.arange(rows)[:, None] * beam + parent).reshape(-1)
-        return step + 1, [prefill.reorder(stream, moved) for stream in streams], beams
+        step, streams, live, found = carry
+        logits, streams = zip(*(prefill.follow(model, one, live.last) for one in streams))
+        given = (live, found, logits, plain, alpha, step)
+        live, found, parent = layout.by_rows(choose, *given)
+        streams = tuple(prefill.reorder(stream, parent) for stream in streams)
+        return step + 1, streams, live, found
 
-    # An absent row has nothing to say and keeps nobody waiting.
-    alive = (batch.weight > 0)[:, None] & (jnp.arange(beam) == 0)[None]
-    found = Hypotheses(
-        ids=jnp.full((rows, beam, tokens), special.pad, jnp.int32),
-        length=jnp.zeros((rows, beam), jnp.int32),
-        score=jnp.where(alive, 0.0, NEVER),
-        logprobs=jnp.zeros((rows, beam, tokens)),
-        ended=jnp.zeros((rows, beam), bool),
+    found = empty(rows, beam, tokens, special.pad)
+    # Padding rows start as done, so they never extend the loop.
+    first = (batch.weight > 0)[:, None] & (jnp.arange(beam) == 0)[None]
+    score = jnp.where(first, 0.0, NEVER)
+    last = jnp.full((rows, beam), special.start, jnp.int32)
+    live = _Live(found.ids, found.logprobs, score, last)
+    carry = (jnp.zeros((), jnp.int32), tuple(streams), *layout.rows((live, found)))
+    return jax.lax.while_loop(going, advance, carry)[-1]
+
+
+def _rank(score, length, power):
+    """What hypotheses compete by, [B W] each: `length` tokens and the end."""
+    return score / (length + 1.0) ** power if power else score
+
+
+def _pick(tree, index):
+    """Arrays [B W ...] -> [B W' ...] by [B W'] int32, inside of each row."""
+
+    def one(x):
+        return jnp.take_along_axis(x, index.reshape(index.shape + (1,) * (x.ndim - 2)), 1)
+
+    return jax.tree.map(one, tree)
+
+
+def _ended(live: _Live, following: _Next, found: Hypotheses, step, power) -> Hypotheses:
+    """The W best of those that had ended and of the live ones that end now.
+
+    One ends where its end token is among the W best continuations of all, or at the last step.
+    """
+    final = step == live.ids.shape[-1]
+    ends = live.score + following.end
+    others = live.score[..., None] + following.gain
+    flat = jnp.concatenate([others.reshape(len(ends), -1), ends], 1)
+    least = jax.lax.top_k(flat, ends.shape[1])[0][:, -1:]
+    new = Hypotheses(
+        ids=live.ids,
+        length=jnp.full_like(found.length, step),
+        score=jnp.where(final | (following.may_end & (ends >= least)), ends, NEVER),
+        logprobs=live.logprobs,
+        ended=~final | (following.may_end & (following.end >= following.gain[..., 0])),
     )
-    beams = _Beams(found, jnp.full((rows, beam), special.start, jnp.int32), ~alive)
-    _, _, beams = jax.lax.while_loop(going, advance, (jnp.zeros((), jnp.int32), streams, beams))
-    return beams.found
+    both = jax.tree.map(lambda *x: jnp.concatenate(x, 1), found, new)
+    rank = _rank(both.score, both.length, power)
+    return _pick(both, jax.lax.top_k(rank, ends.shape[1])[1])
 
 
-def _choose(beams: _Beams, added, allowed, step, eos, length):
-    """The W best of all continuations [B W V]; returns them and which each goes on from [B W]."""
-    dims = shapes.check(added, "B W V")
-    old, tokens = beams.found, beams.found.ids.shape[-1]
-    end = (jnp.arange(dims["V"]) == eos)[None, None]
-    last = step == tokens
-    willing = jnp.argmax(jnp.where(allowed, added, NEVER), -1) == eos  # [B W]
-    total = jnp.where(jnp.where(last, end, allowed), old.score[..., None] + added, NEVER)
-    stay = jnp.where(end, old.score[..., None], NEVER)  # what is done ends once more, for nothing
-    total = jnp.where(beams.done[..., None], stay, total)
-    rank = total
-    if length:
-        rank = total / (old.length[..., None] + 1.0) ** length
+def _longer(live: _Live, following: _Next, step):
+    """The W best live hypotheses with one token more, and which each goes on from [B W]."""
+    dims = shapes.check(following.gain, "B W C", shapes.check(live.ids, "B W K"))
 
     def flat(x):
         return x.reshape(dims["B"], -1)
 
-    _, index = jax.lax.top_k(flat(rank), dims["W"])
-    parent, token = index // dims["V"], (index % dims["V"]).astype(jnp.int32)
-
-    def pick(x):
-        return jnp.take_along_axis(x, parent.reshape(parent.shape + (1,) * (x.ndim - 2)), 1)
-
-    score = jnp.take_along_axis(flat(total), index, 1)
-    gain = jnp.take_along_axis(flat(added), index, 1)
-    going = ~pick(beams.done) & (score > NEVER)
-    kept = going & (token != eos)
-    at = jnp.minimum(step, tokens - 1)
-    ids, logprobs = pick(old.ids), pick(old.logprobs)
-    found = Hypotheses(
-        ids=ids.at[..., at].set(jnp.where(kept, token, ids[..., at])),
-        length=jnp.where(score > NEVER, pick(old.length) + kept, 0),
-        score=score,
-        logprobs=logprobs.at[..., at].set(jnp.where(kept, gain, logprobs[..., at])),
-        ended=pick(old.ended) | (going & (token == eos) & (~last | pick(willing))),
-    )
-    return _Beams(found, token, ~kept), parent
+    total = jnp.where(step == dims["K"], NEVER, live.score[..., None] + following.gain)
+    score, index = jax.lax.top_k(flat(total), dims["W"])
+    parent, at = index // dims["C"], jnp.minimum(step, dims["K"] - 1)
+    last, gain = _pick((flat(following.token), flat(following.gain)), index)
+    old = _pick((live.ids, live.logprobs), parent)
+    ids, logprobs = old[0].at[..., at].set(last), old[1].at[..., at].set(gain)
+    return _Live(ids, logprobs, score, last), parent
 
 
 def _instructed(batch: Batch, instruction, with_context: bool) -> Batch:

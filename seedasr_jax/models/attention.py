@@ -109,17 +109,19 @@ class GroupedAttention(nnx.Module):
             self.query_norm = RMSNorm(self.size, dtype=dtype, epsilon=config.norm_eps)
             self.key_norm = RMSNorm(self.size, dtype=dtype, epsilon=config.norm_eps)
 
-    def __call__(self, x, positions, seen, slot, cache):
-        """Attends over x itself, or over a cache that x is written into.
+    def __call__(self, x, positions, valid, slot, cache):
+        """Attends over x itself, or over a cache and, for each of its hypotheses, one token more.
 
         Args:
-            x: [B N E]; positions: [B N].
-            seen: bool; without a cache [B N], the real positions; with one [B N M], what each sees.
-            slot: scalar, where in the cache x's first key goes; None without a cache.
-            cache: (k, v) of this layer, each [B M G K], or None.
+            x: [B N E]; with a cache N is W, the hypotheses.
+            positions: [B N] int32.
+            valid: bool, the positions that are no padding: [B N], with a cache those of its prefix.
+            slot: None: keys and values are not kept; else they come back. With a cache a scalar,
+                the token slot of x.
+            cache: of this layer, (k, v) of the prefix and (k, v) of the tokens; or None.
 
         Returns:
-            [B N E] and the new (k, v), or None.
+            [B N E] and (k, v), each [B N G K], or None.
         """
         dims = shapes.check(x, "B N E")
 
@@ -131,11 +133,14 @@ class GroupedAttention(nnx.Module):
         if self.query_norm is not None:
             q, k = self.query_norm(q), self.key_norm(k)
         q, k = rope(q, positions, self.theta), rope(k, positions, self.theta)
-        if cache is not None:
-            at = (0, slot, 0, 0)
-            k = jax.lax.dynamic_update_slice(cache[0], k.astype(cache[0].dtype), at)
-            v = jax.lax.dynamic_update_slice(cache[1], v.astype(cache[1].dtype), at)
-            cache = (k, v)
-        y = kernels.causal(q, k, v, seen) if cache is None else kernels.attend(q, k, v, seen)
-        y = layout.heads(y)
-        return self.out(y.reshape(dims["B"], dims["N"], self.heads * self.size)), cache
+        if cache is None:
+            y = kernels.causal(q, k, v, valid)
+        else:
+            prefix, tokens = cache
+            tokens = [
+                jax.lax.dynamic_update_index_in_dim(old, new, slot, 2)
+                for old, new in zip(tokens, (k, v))
+            ]
+            y = kernels.attend_cached(q, prefix, valid, tokens, slot)
+        y = layout.heads(y).reshape(dims["B"], dims["N"], self.heads * self.size)
+        return self.out(y), None if slot is None else (k, v)

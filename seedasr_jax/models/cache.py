@@ -1,6 +1,7 @@
-"""KV cache: keys and values of all layers, which slots are real, and where the next one goes.
+"""KV cache: keys and values of a prefix, once per row, and of the tokens of each hypothesis.
 
-Dims: L layers, B batch, M slots, G key-value heads, K head width.
+Dims: L layers, B batch, W hypotheses, N prefix slots, S token slots, G key-value heads, K head
+width.
 """
 
 import dataclasses
@@ -8,57 +9,70 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from seedasr_jax import shapes
+from seedasr_jax.parallel import layout, rules
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class KVCache:
-    """Slots are filled in order for the whole batch; padding slots stay, unseen."""
+    """The W hypotheses of a row read one prefix; each has token slots of its own, filled in order.
 
-    k: jax.Array  # [L B M G K]
-    v: jax.Array  # [L B M G K]
-    valid: jax.Array  # [B M] bool
-    slot: jax.Array  # scalar int32, the next free slot
-
-
-def empty(config, batch: int, slots: int, dtype) -> KVCache:
-    """A cache for a decoder config."""
-    shape = (config.layers, batch, slots, config.groups, config.head_width)
-    return KVCache(
-        k=jnp.zeros(shape, dtype),
-        v=jnp.zeros(shape, dtype),
-        valid=jnp.zeros((batch, slots), bool),
-        slot=jnp.zeros((), jnp.int32),
-    )
-
-
-def extend(cache: KVCache, real: jax.Array) -> tuple[KVCache, jax.Array]:
-    """Claims the next slots for `real` [B N] bool.
-
-    Returns:
-        The cache with them marked and counted, and the mask [B N M] of what each may see: real
-        slots up to its own. k and v are the decoder's to fill.
+    All arrays are sharded over examples and, where they divide, over heads.
     """
-    size, slots = real.shape[1], cache.valid.shape[1]
-    valid = jax.lax.dynamic_update_slice(cache.valid, real, (0, cache.slot))
-    own = cache.slot + jnp.arange(size)
-    mask = valid[:, None] & (jnp.arange(slots)[None] <= own[:, None])[None]
-    return dataclasses.replace(cache, valid=valid, slot=cache.slot + size), mask
+
+    prefix: tuple[jax.Array, jax.Array]  # keys and values, each [L B N G K]
+    valid: jax.Array  # [B N] bool, prefix slots that are no padding
+    k: jax.Array  # [L B W S G K]
+    v: jax.Array  # [L B W S G K]
+    slot: jax.Array  # scalar int32, the next free token slot
 
 
-def reorder(cache: KVCache, rows: jax.Array, since: int = 0) -> KVCache:
-    """The cache whose row n goes on from row rows[n].
+def begin(k, v, valid, count: int, room: int) -> KVCache:
+    """A cache of `count` hypotheses with `room` free token slots each.
 
     Args:
-        cache: of B rows.
-        rows: [B'] int32; B' may differ from B where `since` is 0: so a row is spread over beams.
-        since: slots before it are equal in rows that replace each other and stay where they are.
+        k, v: [L B N G K] of the prefix.
+        valid: [B N] bool.
     """
+    dims = shapes.check(k, "L B N G K")
+    shapes.check(valid, "B N", dims)
+    prefix = tuple(layout.keep(x, None, rules.BATCH, None, "tensor", None) for x in (k, v))
+    empty = _kept(jnp.zeros((dims["L"], dims["B"], count, room, dims["G"], dims["K"]), k.dtype))
+    return KVCache(prefix, valid, empty, empty, jnp.zeros((), jnp.int32))
 
-    def pick(x, axis, slots):
-        moved = jnp.take(jax.lax.slice_in_dim(x, since, None, axis=slots), rows, axis)
-        kept = jax.lax.slice_in_dim(x, 0, since, axis=slots)
-        return jnp.concatenate([kept, moved], slots) if since else moved
 
-    return dataclasses.replace(
-        cache, k=pick(cache.k, 1, 2), v=pick(cache.v, 1, 2), valid=pick(cache.valid, 0, 1)
-    )
+def add(cache: KVCache, k, v) -> KVCache:
+    """The cache with one more token of each hypothesis: keys and values [L B W G K]."""
+
+    def put(into, x):
+        return _kept(jax.lax.dynamic_update_index_in_dim(into, x, cache.slot, 3))
+
+    return dataclasses.replace(cache, k=put(cache.k, k), v=put(cache.v, v), slot=cache.slot + 1)
+
+
+def reorder(cache: KVCache, parent: jax.Array) -> KVCache:
+    """The cache whose hypothesis w of row b continues hypothesis parent[b, w] of that row.
+
+    The prefix does not move, and nothing leaves its row, hence its device. Layer after layer, in
+    place: only one layer's tokens exist twice at a time.
+
+    Args:
+        cache: of W hypotheses.
+        parent: [B W] int32.
+    """
+    parent = parent[:, :, None, None, None]
+
+    def one(layer, both):
+        def pick(x):
+            moved = jnp.take_along_axis(x[layer], parent, 1, mode="promise_in_bounds")
+            return _kept(jax.lax.dynamic_update_index_in_dim(x, moved, layer, 0))
+
+        return tuple(map(pick, both))
+
+    k, v = jax.lax.fori_loop(0, len(cache.k), one, (cache.k, cache.v))
+    return dataclasses.replace(cache, k=k, v=v)
+
+
+def _kept(x):
+    return layout.keep(x, None, rules.BATCH, None, None, "tensor", None)

@@ -1,9 +1,7 @@
 """Decoder of Qwen3, dense or with experts (arXiv 2505.09388), and Llama (arXiv 2407.21783) shape.
 
-Dims: L layers, B batch, N positions, M cache slots, E width, V vocabulary.
+Dims: L layers, B batch, N positions, W hypotheses, E width, V vocabulary.
 """
-
-import dataclasses
 
 from flax import nnx
 import jax
@@ -52,14 +50,14 @@ class DecoderBlock(nnx.Module):
         kind = MixtureFeedForward if config.moe.experts else GatedFeedForward
         self.feedforward = kind(config, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x, positions, seen, slot, cache):
-        y, cache = self.attention(
-            layout.whole(self.attention_norm(x)), positions, seen, slot, cache
+    def __call__(self, x, positions, valid, slot, cache):
+        y, kept = self.attention(
+            layout.whole(self.attention_norm(x)), positions, valid, slot, cache
         )
         x = x + layout.residual(y)
-        real = seen if cache is None else None
+        real = valid if slot is None else None
         y, routing = self.feedforward(layout.whole(self.feedforward_norm(x)), real)
-        return x + layout.residual(y), (cache, routing)
+        return x + layout.residual(y), (kept, routing)
 
 
 class Decoder(nnx.Module):
@@ -134,17 +132,30 @@ class Decoder(nnx.Module):
         x, (_, routing) = self.blocks(layout.residual(x), positions, real, None)
         return self.norm(x), routing
 
-    def step(self, x, positions, real, cache: caches.KVCache):
-        """The same with a cache: prefill (N = prefix) and one token (N = 1) alike.
+    def prefill(self, x, positions, valid, count: int, room: int) -> caches.KVCache:
+        """The cache of a prefix, for `count` hypotheses of `room` tokens each.
+
+        Args:
+            x: [B N E] embeddings; positions: [B N] int32; valid: [B N] bool, as of a call.
+        """
+        x = jnp.where(valid[..., None], x, 0)
+        _, ((k, v), _) = self.blocks(layout.residual(x), positions, valid, 0)
+        return caches.begin(k, v, valid, count, room)
+
+    def step(self, x, positions, cache: caches.KVCache):
+        """One token more of each hypothesis.
+
+        Args:
+            x: [B W E] embeddings; positions: [B W] int32.
+            cache: of W hypotheses.
 
         Returns:
-            [B N E] and the new cache.
+            [B W E] after the last norm, and the new cache.
         """
-        x = jnp.where(real[..., None], x, 0)
-        slot = cache.slot
-        cache, mask = caches.extend(cache, real)
-        x, ((k, v), _) = self.blocks(x, positions, mask, slot, own=(cache.k, cache.v))
-        return self.norm(x), dataclasses.replace(cache, k=k, v=v)
+        own = cache.prefix, (cache.k, cache.v)
+        x = layout.residual(x)
+        x, ((k, v), _) = self.blocks(x, positions, cache.valid, cache.slot, own=own)
+        return layout.whole(self.norm(x)), caches.add(cache, k, v)
 
     def logits(self, x):
         """[... E] -> [... V] float32; padding rows get layers.NEVER."""

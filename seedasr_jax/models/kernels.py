@@ -1,6 +1,7 @@
-"""Attention kernels: what each platform does best, behind three functions.
+"""Attention kernels: what each platform does best, behind four functions.
 
-Dims: B batch, N queries, M keys, H heads, G key-value heads, K head width, T frames, R distances.
+Dims: B batch, N queries, M keys, H heads, G key-value heads, K head width, T frames, R distances;
+in grouped attention R = H / G, W hypotheses, S token slots.
 """
 
 import functools
@@ -34,16 +35,57 @@ def attend(q, k, v, mask, bias=None):
     """
     dims = shapes.check(k, "B M G K", shapes.check(q, "B N H K"))
     shapes.check(v, "B M G K", dims)
-    group = dims["H"] // dims["G"]
-    k, v = jnp.repeat(k, group, 2), jnp.repeat(v, group, 2)
-    scores = jnp.einsum("BNHK,BMHK->BHNM", q, k, preferred_element_type=jnp.float32)
+    q = _by_group(q, dims["G"])
+    scores = jnp.einsum("BNGRK,BMGK->BGRNM", q, k, preferred_element_type=jnp.float32)
     scores = scores * dims["K"] ** -0.5
     if bias is not None:
-        scores = scores + bias
-    mask = mask[:, None]  # [B 1 N M]
+        scores = scores + bias.reshape(scores.shape)
+    weights = _softmax(scores, mask[:, None, None]).astype(v.dtype)
+    return jnp.einsum("BGRNM,BMGK->BNGRK", weights, v).reshape(dims["B"], dims["N"], dims["H"], -1)
+
+
+def attend_cached(q, prefix, valid, tokens, slot):
+    """`attend` of one token of each of W hypotheses, which read one prefix and tokens of their own.
+
+    Args:
+        q: [B W H K].
+        prefix: keys and values, each [B N G K].
+        valid: [B N] bool, prefix slots that are no padding.
+        tokens: keys and values, each [B W S G K], those of q's own token among them.
+        slot: scalar; token slots behind it are not read.
+
+    Returns:
+        [B W H K] in q's type; the softmax is float32.
+    """
+    dims = shapes.check(tokens[0], "B W S G K", shapes.check(q, "B W H K"))
+    dims = shapes.check(prefix[0], "B N G K", dims)
+    own = jnp.broadcast_to((jnp.arange(dims["S"]) <= slot)[None], (dims["B"], dims["S"]))
+    mask = jnp.concatenate([valid, own], 1)[:, None, None, None]  # [B 1 1 1 N+S]
+
+    def product(form, x, y):
+        return jnp.einsum(form, x, y, preferred_element_type=jnp.float32)
+
+    heads = _by_group(q, dims["G"])
+    scores = [
+        product("BWGRK,BNGK->BGRWN", heads, prefix[0]),
+        product("BWGRK,BWSGK->BGRWS", heads, tokens[0]),
+    ]
+    weights = _softmax(jnp.concatenate(scores, -1) * dims["K"] ** -0.5, mask).astype(q.dtype)
+    given, said = jnp.split(weights, [dims["N"]], -1)
+    y = product("BGRWN,BNGK->BWGRK", given, prefix[1])
+    y = y + product("BGRWS,BWSGK->BWGRK", said, tokens[1])
+    return y.astype(q.dtype).reshape(q.shape)
+
+
+def _by_group(q, groups):
+    """[B N H K] -> [B N G R K]: R = H / G query heads read each key-value head, unrepeated."""
+    return q.reshape(*q.shape[:2], groups, -1, q.shape[-1])
+
+
+def _softmax(scores, mask):
+    """[... M] over the keys of `mask`; zeros where there is none."""
     scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
-    weights = jnp.where(mask.any(-1, keepdims=True), jax.nn.softmax(scores, -1), 0)
-    return jnp.einsum("BHNM,BMHK->BNHK", weights.astype(v.dtype), v)
+    return jnp.where(mask.any(-1, keepdims=True), jax.nn.softmax(scores, -1), 0)
 
 
 def causal(q, k, v, real):

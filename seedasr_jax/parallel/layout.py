@@ -59,6 +59,26 @@ def keep(x, *places):
     return jax.lax.with_sharding_constraint(x, NamedSharding(mesh(), spec))
 
 
+def rows(tree):
+    """A tree of arrays [B ...], sharded over examples alone."""
+    return jax.tree.map(lambda x: keep(x, rules.BATCH, *(None,) * (x.ndim - 1)), tree)
+
+
+def by_rows(function, *trees):
+    """`function` of trees of arrays [B ...] and scalars, which gives a tree of arrays [B ...].
+
+    Each device runs it on its own examples: for what XLA would gather them, such as `top_k`.
+    """
+    if mesh() is None:
+        return function(*trees)
+    size = next(x.shape[0] for x in jax.tree.leaves(trees) if x.ndim)
+    spec = PartitionSpec(dividing(rules.BATCH, size))
+    specs = jax.tree.map(lambda x: spec if x.ndim else PartitionSpec(), trees)
+    return jax.shard_map(function, mesh=mesh(), in_specs=specs, out_specs=spec, check_vma=False)(
+        *trees
+    )
+
+
 def dividing(place, size):
     """`place`, or None where its devices do not divide an axis of `size`."""
     return place if size % parts(place) == 0 else None

@@ -79,7 +79,7 @@ def decoding(built: build.Built, held: flops.Sizes, seconds: float) -> list[Prog
     )
     state = sharding.placed(shapes, sharding.of_params(shapes, mesh))
     batch = _batch(built, held, seconds, (held.prompt, held.context, 0, 0))
-    last = jax.ShapeDtypeStruct((held.utterances,), np.int32, sharding=sharding.of_batch(mesh))
+    last = jax.ShapeDtypeStruct((held.utterances, 1), np.int32, sharding=sharding.of_batch(mesh))
 
     def hear(state, batch):
         with layout.over(mesh):
@@ -100,8 +100,8 @@ def decoding(built: build.Built, held: flops.Sizes, seconds: float) -> list[Prog
     stream = placed(jax.eval_shape(begin, state, batch, speech))
     scores = placed(jax.eval_shape(follow, state, stream, last)[0])
     own = {"params": bytes_of(state), "opt": 0, "kv": 0}
-    filled = own | {"kv": bytes_of((stream.cache.k, stream.cache.v))}
-    rows, before = held.utterances, stream.prefix
+    filled = own | {"kv": bytes_of((stream.cache.prefix, stream.cache.k, stream.cache.v))}
+    rows, before = held.utterances, stream.cache.valid.shape[1]
     heard = flops.forward(model, stage.vocab.size, set(parts) - {"decoder"}, held)
     of_one = flops.decoder(model.decoder, before + held.tokens + 1)
     of_one += flops.logits(model.decoder, stage.vocab.size)
@@ -149,10 +149,10 @@ def _batch(built, held, seconds, sizes):
 
 
 def _place(x, mesh):
-    """Where an array of decoding lies: keys and values [L B M G K], scalars, [B ...]."""
-    if x.ndim == 5:
-        groups = "tensor" if x.shape[3] % mesh.shape["tensor"] == 0 else None
-        spec = PartitionSpec(None, rules.BATCH, None, groups, None)
+    """Where an array of decoding lies: keys and values [L B ... G K], scalars, [B ...]."""
+    if x.ndim >= 5:
+        groups = "tensor" if x.shape[-2] % mesh.shape["tensor"] == 0 else None
+        spec = PartitionSpec(None, rules.BATCH, *(None,) * (x.ndim - 4), groups, None)
     else:
         spec = PartitionSpec(*[rules.BATCH] * bool(x.ndim))
     return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, spec))

@@ -13,7 +13,8 @@ from flax import nnx
 import numpy as np
 
 from seedasr_jax.batch import Batch
-from seedasr_jax.decode import program, search
+from seedasr_jax.decode import program
+from seedasr_jax.decode.hypotheses import NEVER
 from seedasr_jax.parallel import sharding
 from seedasr_jax.text.conventions import Conventions
 from seedasr_jax.text.weighted import weighted_errors
@@ -65,7 +66,7 @@ class Rollout:
         over = sharding.put_batch(batch, self.mesh)
         found = self._program(model, over, (state.rng, state.step))
         hyp, length, score = map(sharding.take_rows, (found.ids, found.length, found.score))
-        there = score > search.NEVER  # where there are fewer, the first stands there again
+        there = score > NEVER  # where there are fewer, the first stands there again
         hyp = np.where(there[..., None], hyp, hyp[:, :1])
         length = np.where(there, length, length[:, :1])
         risk = np.zeros(length.shape, np.float32)

@@ -1,0 +1,34 @@
+"""Hypotheses: what every way to decode gives.
+
+Dims: B batch, W hypotheses, K tokens at most.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+NEVER = -jnp.inf  # score of a hypothesis that there is not
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Hypotheses:
+    """W of each example; the end token is in `score` alone."""
+
+    ids: jax.Array  # [B W K] int32, padding behind length
+    length: jax.Array  # [B W] int32
+    score: jax.Array  # [B W] float32, sum over tokens and end; -inf: no such hypothesis
+    logprobs: jax.Array  # [B W K] float32, what each token added
+    ended: jax.Array  # [B W] bool: false where K tokens did not suffice
+
+
+def empty(rows: int, count: int, tokens: int, pad: int) -> Hypotheses:
+    """None yet: [B W] of length 0 and score -inf."""
+    return Hypotheses(
+        ids=jnp.full((rows, count, tokens), pad, jnp.int32),
+        length=jnp.zeros((rows, count), jnp.int32),
+        score=jnp.full((rows, count), NEVER),
+        logprobs=jnp.zeros((rows, count, tokens)),
+        ended=jnp.zeros((rows, count), bool),
+    )

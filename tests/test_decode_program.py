@@ -1,0 +1,195 @@
+"""The program that decodes: on eight devices as on one, nothing gathered, full size for a TPU.
+
+Dims: B batch, W hypotheses, N prefix slots.
+"""
+
+import dataclasses
+
+from flax import nnx
+import jax
+import numpy as np
+import pytest
+import tiny
+
+from seedasr_jax import batch as batches
+from seedasr_jax import config
+from seedasr_jax.audio import files
+from seedasr_jax.decode import methods, program, search
+from seedasr_jax.decode.recogniser import Recogniser
+from seedasr_jax.launch import probe, recipes
+from seedasr_jax.models.acllm import AcLLM
+from seedasr_jax.parallel import layout, sharding
+from seedasr_jax.parallel import mesh as meshes
+from seedasr_jax.plan import fitting, hlo
+from seedasr_jax.train import build
+
+PARTS = ("encoder", "ctc_head", "converter", "decoder")
+INSTRUCTIONS = (np.array([4, 5, 4], np.int32), np.array([5, 5, 4, 5], np.int32))
+
+
+# All recipes of real size, for a TPU.
+
+
+def lowered(jitted, built, batch, *inputs):
+    """Lowers a program for TPU; Pallas kernels that no `shard_map` places are refused there."""
+    state = nnx.merge_state(built.abstract.params, built.abstract.frozen)
+    state = sharding.placed(state, sharding.of_params(state, built.mesh))
+    return jitted.trace(state, batch, inputs).lower(lowering_platforms=("tpu",)).as_text()
+
+
+def full_size(name, kind, fsdp, expert):
+    """A stage of a recipe over eight fake devices."""
+    found = recipes.expand(name, []).stages[kind]
+    mesh = config.Mesh(data=1, fsdp=fsdp, tensor=1, expert=expert)
+    stage = dataclasses.replace(fitting.known_layer(found), mesh=mesh)
+    return build.build(stage, fitting.TOKENS, stage.vocab.size)
+
+
+def abstract(built, seconds, context=0, tokens=0):
+    shapes = batches.abstract(16, round(seconds * files.RATE), fitting.PROMPT, context, tokens)
+    return sharding.placed(shapes, jax.tree.map(lambda _: sharding.of_batch(built.mesh), shapes))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "fsdp", "expert"), [("seed_asr_ml:8b", 8, 1), ("seed_asr_ml:30b_a3b", 2, 4)]
+)
+def test_full_recipes_score_and_roll_out_on_tpus(monkeypatch, recipe, fsdp, expert):
+    monkeypatch.setattr(layout, "platform", lambda: "tpu")
+    built = full_size(recipe, "rl", fsdp, expert)
+    own, options = built.stage.eval.decode, built.stage.objective
+    over = (built.graphdef, built.mesh)
+    for seconds, name in ((15.36, own), (30.72, methods.WITH_CONTEXT)):
+        batch, way = abstract(built, seconds, 256, 120), methods.parse(name)
+        score = program.score(*over, INSTRUCTIONS, way.kind, way.search)
+        text = lowered(score, built, batch, np.float32(way.alpha) if way.alpha else None)
+        assert "relative_shift" in text and "splash" in text
+        roll = program.rollout(*over, options["hypotheses"], options["temperature"], 0)
+        lowered(roll, built, batch, jax.random.key(0), np.int32(0))
+
+
+@pytest.mark.parametrize("size", ["8b", "30b_a3b"])
+def test_both_full_recipes_decode_one_model(size):
+    one, other = (
+        recipes.expand(f"{name}:{size}", []).stages["rl"] for name in ("seed_asr_cn", "seed_asr_ml")
+    )
+    for key in ("hypotheses", "temperature"):
+        assert one.objective[key] == other.objective[key]
+    assert one.model == other.model
+    assert one.eval.decode == other.eval.decode and one.data.buckets == other.data.buckets
+
+
+def test_the_probe_of_full_size_scores_on_tpus(monkeypatch):
+    monkeypatch.setattr(layout, "platform", lambda: "tpu")
+    built = full_size("luise_ssl:2b", "probe", 8, 1)
+    for seconds in (15.36, 30.72):
+        score = probe.score(built.graphdef, built.mesh)
+        assert "relative_shift" in lowered(score, built, abstract(built, seconds), np.int32(3))
+
+
+# Tiny ones, for CPUs.
+
+ROWS = 56  # 7 of each of eight devices
+TOKENS = 6
+MESHES = {"one": (1, 1, 1, 1), "fsdp": (1, 8, 1, 1), "all": (2, 2, 1, 2)}
+PROGRAMS = {
+    "greedy": lambda over: program.score(*over, INSTRUCTIONS, "greedy", None),
+    "joint": lambda over: program.score(*over, INSTRUCTIONS, "beam", search.Search(3)),
+    "rollout": lambda over: program.rollout(*over, 3, 0.0, 0),
+}
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """compiled(program, mesh): what it finds in a batch, and the compiled program."""
+    graphdef, state = nnx.split(tiny.model(PARTS))
+    batch, known = tiny.batch(ROWS, context=5, tokens=TOKENS), {}
+    batch.weight[9] = 0
+
+    def call(name, over):
+        if (name, over) not in known:
+            sizes = MESHES[over]
+            mesh = meshes.make(config.Mesh(*sizes), jax.devices()[: int(np.prod(sizes))])
+            given = jax.device_put(state, sharding.of_params(state, mesh))
+            inputs = (np.float32(0.5) if name == "joint" else None,)
+            inputs = (jax.random.key(0), np.int32(0)) if name == "rollout" else inputs
+            arguments = (given, sharding.put_batch(batch, mesh), inputs)
+            made = PROGRAMS[name]((graphdef, mesh)).lower(*arguments).compile()
+            known[name, over] = jax.tree.map(np.asarray, made(*arguments)), made
+        return known[name, over]
+
+    return call
+
+
+CASES = [("greedy", "all"), ("joint", "all"), ("joint", "fsdp"), ("rollout", "all")]
+
+
+@pytest.mark.parametrize(("name", "over"), CASES)
+def test_eight_devices_find_what_one_finds(compiled, name, over):
+    one, eight = compiled(name, "one")[0], compiled(name, over)[0]
+    for field in ("ids", "length", "ended"):
+        np.testing.assert_array_equal(getattr(eight, field), getattr(one, field))
+    np.testing.assert_allclose(eight.score, one.score, atol=1e-4)
+    assert not one.length[9].any() and len(np.unique(one.ids[:, 0], axis=0)) > 10
+
+
+@pytest.mark.parametrize(("name", "over"), CASES)
+def test_no_device_holds_rows_of_another(compiled, name, over):
+    """Weights are gathered, and the ids of tokens whose embeddings others hold: no cache."""
+    own, moved = ROWS // 8, 0
+    for computation in hlo.Program(compiled(name, over)[1].as_text()).computations.values():
+        for one in computation.values():
+            if one.opcode.startswith(("all-", "collective-", "reduce-scatter")):
+                moved += 1
+                for shape in one.shapes:
+                    rows = [size for size in shape.dims if size % own == 0 and size > own]
+                    assert not rows or shape.dtype == "s32", (one.opcode, shape)
+    assert moved
+
+
+@pytest.mark.parametrize(("name", "over"), CASES)
+def test_a_device_of_eight_needs_an_eighth(compiled, name, over):
+    def held(over):
+        found = compiled(name, over)[1].memory_analysis()
+        return found.temp_size_in_bytes + found.output_size_in_bytes
+
+    assert held(over) < held("one") / 6  # layers' weights are whole while they are used
+
+
+def test_a_cache_is_filled_and_reordered_in_place():
+    """Of twelve layers the tokens exist once, but for one layer at a time."""
+    settings = tiny.stage(
+        "sft", PARTS, PARTS, objective=dict(ctc_weight=0.3), **{"model.decoder.layers": 12}
+    ).model
+
+    def make():
+        return AcLLM(settings, tiny.TOKENS, 20, PARTS, remat="none", rngs=nnx.Rngs(0))
+
+    graphdef, state = nnx.split(nnx.eval_shape(make))
+    mesh = meshes.make(config.Mesh(*MESHES["one"]), jax.devices()[:1])
+    made = program.score(graphdef, mesh, INSTRUCTIONS, "beam", search.Search(3))
+    found = made.lower(state, tiny.batch(16, tokens=400), (None,)).compile().memory_analysis()
+    cache = 2 * 12 * 16 * 3 * 401 * 2 * 8 * 4  # k and v, layers, rows, beam, tokens, ..., float32
+    assert cache < found.temp_size_in_bytes < 1.3 * cache
+
+
+def test_a_recogniser_fills_up_rows_that_its_devices_do_not_share_evenly():
+    model = tiny.model(PARTS)
+    graphdef, state = nnx.split(model)
+    batch, found = tiny.batch(5), {}
+    for name in ("one", "all"):
+        sizes = MESHES[name]
+        mesh = meshes.make(config.Mesh(*sizes), jax.devices()[: int(np.prod(sizes))])
+        made = Recogniser(graphdef, state, Words(), model.config, PARTS, mesh)
+        found[name] = made.decode(batch, "ctc")
+    assert [one.tokens for one in found["all"]] == [one.tokens for one in found["one"]]
+    assert len(found["all"]) == 5 and any(one.tokens for one in found["all"])
+
+
+class Words:
+    """A tokenizer of tiny.VOCABULARY pieces."""
+
+    def encode(self, text):
+        return [4, 5, len(text) % 4]
+
+    def decode(self, ids):
+        return " ".join(map(str, ids))
