@@ -302,6 +302,10 @@ def _name(audio, offset, number) -> str:
 
 def _inside(audio, root, path, number) -> str:
     """The absolute path of `audio`, which may not leave `root`; links are the owner's."""
+    if "://" in audio:
+        raise DataError(
+            f"{path}:{number}: audio: expected a local file, found {audio!r}: fetch it first"
+        )
     if audio[0] != "/" and ".." not in audio and "\0" not in audio:
         return f"{root}/{audio}"
     inside = os.path.normpath(os.path.join(root, audio))

@@ -137,6 +137,8 @@ def hear(row: Row, cache: files.WaveCache) -> np.ndarray:
 
 
 def _manifest(parsed, data_folder):
+    if "://" in parsed.where:
+        raise ConfigError(f"manifest:{parsed.where}: expected a local file: fetch it first")
     if not parsed.where.endswith((".jsonl", ".json")):
         raise ConfigError(f"manifest:{parsed.where}: expected manifest:PATH.jsonl")
     return pathlib.Path(os.path.expanduser(parsed.where))  # no shell does behind manifest:

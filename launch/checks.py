@@ -3,66 +3,19 @@
 Shapes are traced and manifests indexed: nothing is compiled and no audio is decoded.
 """
 
-from collections.abc import Collection, Mapping
-import contextlib
+from collections.abc import Collection
 import dataclasses
 import functools
 
 from seedasr_jax import checkpoint as checkpoints
-from seedasr_jax import config
 from seedasr_jax.data_pipelines import loader
 from seedasr_jax.decode import methods
 from seedasr_jax.decode import recogniser as recognisers
-from seedasr_jax.errors import ConfigError, UserError
-from seedasr_jax.launch import parents, probe, recipes, stage
+from seedasr_jax.errors import ConfigError
+from seedasr_jax.launch import parents, probe, stage
 from seedasr_jax.parallel import sharding
 from seedasr_jax.text import normalize, prompts
-from seedasr_jax.train import build, graph, objectives
-
-_ANY = recognisers.Tokens(0, 0, 0)  # which ids they are changes no part
-
-
-def names(expanded: config.Graph):
-    """Imports the graph's modules; checks kinds, their options, and where each part comes from.
-
-    Raises:
-        ConfigError: names the stage and the key.
-    """
-    recipes.imported(expanded)
-
-    def needed(one):
-        objective = objectives.make(one, _ANY, 0)
-        return (*objective.parts, *objective.consults)
-
-    graph.check(expanded, needed)
-
-
-def parts(expanded: config.Graph, built: Mapping[str, build.Built]):
-    """Checks the parts of stages against the stages that hand them over, by shapes alone.
-
-    Args:
-        expanded: the graph.
-        built: of the stages to check; a parent that is not among them is left out.
-
-    Raises:
-        ConfigError: a part from nowhere, or one of another shape than its parent's.
-    """
-    for name, own in built.items():
-        with _of(name):
-            for part in checkpoints.parts(own.abstract.frozen):
-                if expanded.stages[name].init.get(part, "fresh") == "fresh":
-                    raise ConfigError(
-                        f"{part} is neither trained nor taken from anywhere: add it to trains, or"
-                        f" set init.{part} to a stage or checkpoint"
-                    )
-            for part, source in expanded.stages[name].init.items():
-                where, there = graph.origin(part, source)
-                parent, _ = graph.stage_of(expanded.stages, where)
-                wanted = checkpoints.select(_shapes(own), part)
-                if wanted and parent in built:
-                    models = own.stage.model, built[parent].stage.model
-                    found, key = _shapes(built[parent]), f"init.{part}={source}"
-                    checkpoints.compare(key, part, wanted, found, there, *models)
+from seedasr_jax.train import build, graph, handed
 
 
 def stages(job: stage.Job, due: Collection[str]):
@@ -77,12 +30,12 @@ def stages(job: stage.Job, due: Collection[str]):
     tokens = recognisers.special_tokens(job.vocab, spelled=True)
     built = {}
     for name in due:
-        with _of(name):
+        with handed.of_stage(name):
             built[name] = build.build(job.graph.stages[name], tokens, job.vocab.size)
-    parts(job.graph, built)
+    handed.parts(job.graph, built)
     data = functools.cache(functools.partial(_data, job.vocab))
     for name, own in built.items():
-        with _of(name):
+        with handed.of_stage(name):
             _outside(job, name, own, built)
             _room(job.vocab, own)
             methods.parse(own.stage.eval.decode)  # how the checkpoint decodes, scored here or not
@@ -90,20 +43,6 @@ def stages(job: stage.Job, due: Collection[str]):
             stage.Evaluator(job, name, own, lambda: False)
             one = dataclasses.replace(own.stage.data, cache_gib=0.0)
             data(one, job.cache(own.stage), own.objective.prompted, sharding.share(own.mesh)[1])
-
-
-@contextlib.contextmanager
-def _of(name):
-    try:
-        yield
-    except UserError as error:
-        raise type(error)(f"stage {name!r}: {error}") from error
-
-
-def _shapes(built: build.Built) -> dict:
-    """{name: shape} of all parameters of a stage."""
-    abstract = built.abstract
-    return checkpoints.flat(abstract.params) | checkpoints.flat(abstract.frozen)
 
 
 def _outside(job, name, own, built):
@@ -117,7 +56,7 @@ def _outside(job, name, own, built):
             if not model.quantizer.layer:  # a probe will choose it: compared when the stage begins
                 model = dataclasses.replace(model, quantizer=opened.stage.model.quantizer)
             more = dict(there=there, model=model, vocabulary=job.vocab.hash)
-            checkpoints.check_part(opened, part, _shapes(own), **more)
+            checkpoints.check_part(opened, part, handed.shapes(own), **more)
 
 
 def _probe(job, name, source, own):

@@ -7,6 +7,7 @@ import re
 import sys
 
 from seedasr_jax import __version__
+from seedasr_jax import workdir as disk
 from seedasr_jax.errors import ConfigError, UserError
 from seedasr_jax.launch import commands, exits, memory
 
@@ -26,6 +27,8 @@ def main(arguments=None) -> int:
             raise ConfigError(
                 f"--config.{overrides[0][0]}: `seedasr {options.command}` has no config"
             )
+        for place in ("workdir", "out", "cache", "copy"):
+            disk.check_local(getattr(options, place, ""), f"--{place}")
         options.overrides = overrides
         memory.keep()
         return options.run(options) or 0

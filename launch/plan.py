@@ -5,10 +5,12 @@ import json
 import sys
 
 from seedasr_jax.errors import ConfigError
+from seedasr_jax.launch import recipes
 from seedasr_jax.launch.progress import say
 from seedasr_jax.parallel import mesh
 from seedasr_jax.plan import compile as compiling
 from seedasr_jax.plan import rows, topologies
+from seedasr_jax.train import handed
 
 MISFIT = 3  # exit code
 
@@ -28,6 +30,8 @@ def run(graph, options) -> int:
             raise ConfigError(f"--{flag}: expected at least 0, found {given}")
     if options.scaling and options.bucket:
         raise ConfigError("--scaling takes each stage's largest bucket: leave --bucket out")
+    recipes.imported(graph)
+    handed.names(graph)
     topology = topologies.parse(options.topology, options.slices)
     pods = topologies.ladder(topology.chip) if options.scaling else [topology]
     axes = {path.rpartition(".")[2] for path, _ in options.overrides if ".mesh." in f".{path}"}

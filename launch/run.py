@@ -19,7 +19,7 @@ from seedasr_jax.launch import checks, exits, parents, recipes, runtime, stage
 from seedasr_jax.launch.progress import say
 from seedasr_jax.launch.stage import Job
 from seedasr_jax.text import prompts, vocab
-from seedasr_jax.train import graph, loop
+from seedasr_jax.train import graph, handed, loop
 
 
 class Stop:
@@ -140,7 +140,8 @@ def anchored(expanded: config.Graph) -> config.Graph:
 
 def prepare(expanded: config.Graph, workdir: pathlib.Path) -> Job:
     """Checks a graph, makes its tokenizer, and hashes its recipes."""
-    checks.names(expanded)
+    recipes.imported(expanded)
+    handed.names(expanded)
     tokenizer = _tokenizer(expanded, workdir)
     read = functools.cache(_content)
     job = Job(workdir, expanded, tokenizer, {})
@@ -170,7 +171,7 @@ def _tokenizer(expanded, workdir):
         return vocab.open_vocabulary(folder)
     shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
     if setting.path:
-        vocab.open_vocabulary(setting.path).save(partial)
+        vocab.open_vocabulary(_place(setting.path)).save(partial)
     else:
         texts = _texts(expanded, workdir)
         vocab.train_sentencepiece(texts, partial, size=setting.size, kind=setting.kind)
@@ -185,6 +186,15 @@ def _tokenizer(expanded, workdir):
         return found
     partial.rename(folder)
     return vocab.open_vocabulary(folder)
+
+
+def _place(path):
+    """Where a tokenizer is: `vocab.path`, or beside the checkpoint that it names."""
+    marks = (pathlib.Path(path, name) for name in (disk.CONFIG, disk.STAGE))
+    step = re.search(r"@\d+$", path) and not os.path.exists(path)
+    if vocab.holds(path) or not (step or any(mark.exists() for mark in marks)):
+        return path
+    return checkpoints.open_checkpoint(path).vocab
 
 
 def _begun_with(workdir):

@@ -162,12 +162,23 @@ def rewind(path, step: int) -> list[dict]:
     return rows
 
 
+def check_local(path, flag: str) -> None:
+    """Refuses gs://, s3:// and the like, which are not written yet.
+
+    Raises:
+        ConfigError: names the flag.
+    """
+    if any(part.endswith(":") for part in pathlib.Path(path).parts):
+        raise ConfigError(f"{flag}: expected a local path, found {path}: write there and copy it")
+
+
 def try_place(folder, flag: str) -> None:
     """Makes sure that files can be written to a folder, before the work; leaves nothing behind.
 
     Raises:
         ConfigError: they cannot; names the flag that says another place, and why.
     """
+    check_local(folder, flag)
     folder, made = pathlib.Path(folder), []
     try:
         for path in (*reversed(folder.parents), folder):

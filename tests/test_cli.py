@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import re
 import shlex
 import signal
@@ -260,3 +261,40 @@ def test_a_second_interrupt_ends_at_once(tmp_path):
     process.join()
     assert process.exitcode == 130
     assert time.monotonic() - begun < 55
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train --config=digits --workdir=gs://bucket/run",
+        "train --workdir=s3://bucket/run",
+        "launch local --processes=1 --config=digits --workdir=gs://bucket/run",
+        "quickstart --out=gs://bucket/run",
+        "eval --checkpoint=x --tasks=y --out=gs://bucket/run",
+        "export --checkpoint=x --out=gs://bucket/run",
+        "configs digits --copy=gs://bucket/mine.py",
+        "data stats --source=manifest:a.jsonl --cache=gs://bucket/cache",
+        "data vocab --source=manifest:a.jsonl --size=9 --out=gs://bucket/run",
+        "train --config=digits:gs://bucket/a.jsonl --workdir=here",
+        "train --config=digits --workdir=here --config.run.cache=gs://bucket/cache",
+    ],
+)
+def test_buckets_are_refused_until_they_work(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(command.split()) == 2
+    text = capsys.readouterr().err
+    assert text.count("\n") == 1 and "expected a local" in text
+    assert not [path for path in tmp_path.iterdir() if path.name.endswith(":")]
+
+
+def test_errors_name_commands_that_exist():
+    root = pathlib.Path(cli.__file__).resolve().parent.parent
+    (known,) = (a.choices for a in cli.parser()._actions if a.dest == "command")
+    found = {
+        (path.name, named)
+        for folder in ("seedasr_jax", "launch", "data_pipelines", "configs")
+        for path in (root / folder).rglob("*.py")
+        for named in re.findall(r"`seedasr ([a-z]+)", path.read_text())
+    }
+    assert len(found) > 10
+    assert not [each for each in found if each[1] not in known]

@@ -132,6 +132,12 @@ def test_a_folder_whose_name_begins_alike_is_outside(tmp_path):
         read(folder, '{"audio": "../corpus2/a.flac"}')
 
 
+@pytest.mark.parametrize("url", ["gs://bucket/a.flac", "s3://b/a.wav", "https://x.org/a.wav"])
+def test_audio_is_local(tmp_path, url):
+    with pytest.raises(DataError, match=r":1: audio: expected a local file, found '.*://"):
+        read(tmp_path, json.dumps({"audio": url}))
+
+
 def test_paths_that_stay_inside(tmp_path):
     rows = read(tmp_path, '{"audio": "x/../a.flac"}', json.dumps({"audio": f"{tmp_path}/b.flac"}))
     assert [row.audio for row in rows] == [f"{tmp_path}/a.flac", f"{tmp_path}/b.flac"]

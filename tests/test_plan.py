@@ -113,6 +113,12 @@ def test_every_bucket_has_equal_hours():
         (["--topology=v5q:4x4x8"], "v5p"),
         (["--topology=v5p:4x4x8", "--stage=sft"], "ssl1"),
         (["--topology=v5p:4x4x8", "--config.mesh.tensor=5"], "tensor"),
+        (
+            ["--topology=v5p:4x4x8", "--config.imports=('nowhere_own',)"],
+            "config.imports: No module",
+        ),
+        (["--topology=v5p:4x4x8", "--config.stages.ssl1.objective.span=0"], "objective.span"),
+        (["--topology=v5p:4x4x8", "--config.stages.ssl2.init.teacher=sl1"], "mean ssl1"),
     ],
 )
 def test_bad_input_is_named(arguments, told, capsys, monkeypatch):

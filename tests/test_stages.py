@@ -161,6 +161,17 @@ def test_another_tokenizer_needs_another_workdir(trained, workdir, tmp_path):
     assert run.train(trained.graph(vocab__path=copied), workdir) == 0
 
 
+def test_a_checkpoint_is_a_tokenizer_too(trained, tmp_path):
+    expected = (trained.workdir / "vocab/spm.model").read_bytes()
+    names = (trained.workdir, trained.workdir / "lm", f"{trained.workdir}/lm@60")
+    for number, place in enumerate(names):
+        run.prepare(trained.graph(vocab__path=place), tmp_path / str(number))
+        assert (tmp_path / str(number) / "vocab/spm.model").read_bytes() == expected
+    fails(UserError, trained.graph(vocab__path=f"{trained.workdir}/lm@7"), tmp_path / "other")
+    text = fails(ConfigError, trained.graph(vocab__path=tmp_path / "none"), tmp_path / "other")
+    assert "no vocabulary at" in text
+
+
 def test_a_tokenizer_that_a_kill_left_half_made_is_made_again(trained, tmp_path):
     (tmp_path / "vocab.partial").mkdir()
     (tmp_path / "vocab.partial/spm.model.partial").write_bytes(b"half")

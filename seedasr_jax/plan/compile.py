@@ -17,7 +17,7 @@ from seedasr_jax.parallel import compiler
 from seedasr_jax.plan import fitting, programs, rows
 from seedasr_jax.plan.topologies import Topology
 from seedasr_jax.quiet import quiet
-from seedasr_jax.train import build
+from seedasr_jax.train import build, handed
 
 
 def devices(topology: Topology):
@@ -80,25 +80,30 @@ def plan(
     if only and only not in graph.stages:
         raise ConfigError(f"--stage={only}: the recipe has {', '.join(graph.stages)}")
     there, known = devices(topology), {}
+    built = {}
     for name in [only] if only else graph.stages:
         stage = fitting.known_layer(graph.stages[name])
         if given is not None:
             stage = fitting.stretched(stage, topology.chips, given.chips)
         stage = fitting.fit(stage, topology, pinned)
-        built = build.build(stage, fitting.TOKENS, stage.vocab.size, devices=there)
+        with handed.of_stage(name):
+            built[name] = build.build(stage, fitting.TOKENS, stage.vocab.size, devices=there)
+    handed.parts(graph, built)
+    for name, own in built.items():
+        stage = own.stage
         for one in fitting.buckets(stage, bucket):
-            held = fitting.sizes(stage, built.objective, one)
+            held = fitting.sizes(stage, own.objective, one)
             options = dict(stage=name, bucket=tuple(one))
-            program = programs.train(built, held, one[0])
-            yield compiled(program, held, built.mesh, topology, **options)
+            program = programs.train(own, held, one[0])
+            yield compiled(program, held, own.mesh, topology, **options)
             if given is not None:
                 continue
             # The same model decodes alike after each stage that trained it.
-            key = (stage.model, dataclasses.replace(held, hypotheses=0), built.mesh)
+            key = (stage.model, dataclasses.replace(held, hypotheses=0), own.mesh)
             if key not in known:
                 known[key] = [
-                    compiled(program, held, built.mesh, topology, **options)
-                    for program in programs.decoding(built, held, one[0])
+                    compiled(program, held, own.mesh, topology, **options)
+                    for program in programs.decoding(own, held, one[0])
                 ]
             yield from (dataclasses.replace(row, **options) for row in known[key])
 

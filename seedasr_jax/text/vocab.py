@@ -26,7 +26,7 @@ _SPECIALS = {"pad_id": 0, "unk_id": 1, "bos_id": 2, "eos_id": 3}
 _SPACE = "\u2581"  # how SentencePiece writes a space
 _SPM_FILE = "spm.model"
 _HF_FILE, _HF_CONFIG = "tokenizer.json", "tokenizer_config.json"
-_HOW_TO_MAKE = "make one with `seedasr data vocab` or `seedasr import`"
+_HOW_TO_MAKE = "make one with `seedasr data vocab`"
 
 
 class Vocabulary(Protocol):
@@ -148,6 +148,12 @@ class HuggingFaceVocabulary:
     def save(self, folder) -> None:
         """Writes tokenizer.json and tokenizer_config.json."""
         _write(folder, self._files)
+
+
+def holds(path) -> bool:
+    """Whether a path is a tokenizer's file, or a folder with one."""
+    path = epath.Path(path)
+    return path.is_file() or any((path / name).exists() for name in (_SPM_FILE, _HF_FILE))
 
 
 def open_vocabulary(path) -> Vocabulary:

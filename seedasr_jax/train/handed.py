@@ -1,0 +1,67 @@
+"""A graph's stages against each other, before any of them trains: names, then shapes of parts."""
+
+from collections.abc import Mapping
+import contextlib
+
+from seedasr_jax import checkpoint as checkpoints
+from seedasr_jax import config
+from seedasr_jax.errors import ConfigError, UserError
+from seedasr_jax.models.acllm import Tokens
+from seedasr_jax.train import build, graph, objectives
+
+
+def names(expanded: config.Graph):
+    """Checks kinds, their options, and that each part has a source.
+
+    Raises:
+        ConfigError: names the stage and the key.
+    """
+
+    def needed(stage):
+        objective = objectives.make(stage, Tokens(0, 0, 0), 0)  # no part depends on the ids
+        return (*objective.parts, *objective.consults)
+
+    graph.check(expanded, needed)
+
+
+def parts(expanded: config.Graph, built: Mapping[str, build.Built]):
+    """Checks the parts of stages against the stages that hand them over, by shapes alone.
+
+    Args:
+        expanded: the graph.
+        built: of the stages to check; a parent that is not among them is left out.
+
+    Raises:
+        ConfigError: a part from nowhere, or one of another shape than its parent's.
+    """
+    for name, own in built.items():
+        with of_stage(name):
+            for part in checkpoints.parts(own.abstract.frozen):
+                if expanded.stages[name].init.get(part, "fresh") == "fresh":
+                    raise ConfigError(
+                        f"{part} is neither trained nor taken from anywhere: add it to trains, or"
+                        f" set init.{part} to a stage or checkpoint"
+                    )
+            for part, source in expanded.stages[name].init.items():
+                where, there = graph.origin(part, source)
+                parent, _ = graph.stage_of(expanded.stages, where)
+                wanted = checkpoints.select(shapes(own), part)
+                if wanted and parent in built:
+                    models = own.stage.model, built[parent].stage.model
+                    found, key = shapes(built[parent]), f"init.{part}={source}"
+                    checkpoints.compare(key, part, wanted, found, there, *models)
+
+
+@contextlib.contextmanager
+def of_stage(name: str):
+    """Names the stage in what is raised inside."""
+    try:
+        yield
+    except UserError as error:
+        raise type(error)(f"stage {name!r}: {error}") from error
+
+
+def shapes(built: build.Built) -> dict:
+    """{name: shape} of all parameters of a stage."""
+    abstract = built.abstract
+    return checkpoints.flat(abstract.params) | checkpoints.flat(abstract.frozen)
