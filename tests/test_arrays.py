@@ -82,7 +82,7 @@ def test_rates(rate):
         (np.append(FLOAT, np.nan), 16_000, "not numbers"),
         (np.append(FLOAT, np.inf), 16_000, "not numbers"),
         (SPEECH.astype(np.float32), 16_000, "divided by 32768"),
-        (40 * FLOAT / np.abs(FLOAT).max(), 16_000, "from -1 to 1, found 40"),
+        (40 * FLOAT / np.abs(FLOAT).max(), 16_000, "from -1 to 1, found many beyond, up to 40"),
         (1e29 * FLOAT, 16_000, "from -1 to 1"),
     ],
 )
@@ -96,10 +96,12 @@ def test_a_file_of_floats_is_what_the_array_is(tmp_path):
     path = tmp_path / "x.wav"
     glitch = FLOAT.copy()
     glitch[1_000] = 1e29
-    for wave in (FLOAT, 1.5 * FLOAT / np.abs(FLOAT).max(), glitch):
+    for wave in (FLOAT, 1.5 * FLOAT / np.abs(FLOAT).max(), 6 * FLOAT, glitch):
         soundfile.write(path, wave, files.RATE, subtype="FLOAT")
         found, expected = files.read(path), arrays.to_wave(wave, files.RATE)
         np.testing.assert_array_equal(found, files.to_int16(expected))
+        if wave is not glitch:
+            np.testing.assert_allclose(expected / expected.max(), FLOAT / FLOAT.max(), atol=1e-6)
     for wave in (SPEECH.astype(np.float32), 40 * FLOAT / np.abs(FLOAT).max()):
         soundfile.write(path, wave, files.RATE, subtype="FLOAT")
         with pytest.raises(DataError, match="from -1 to 1"):

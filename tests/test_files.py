@@ -81,7 +81,7 @@ def test_channels_are_averaged_then_resampled(tmp_path):
 
 
 def test_other_sample_formats_are_rounded_and_clipped(tmp_path):
-    wave = np.array([0.0, 0.25, -0.25, 2.0, -1e29, 1 / 65536 * 3] + [0.5] * 40)
+    wave = np.array([0.0, 0.25, -0.25, 2.0, -1e29, 1 / 65536 * 3] + [0.5] * 400)
     for subtype in ("FLOAT", "DOUBLE"):
         soundfile.write(tmp_path / "x.wav", wave, files.RATE, subtype=subtype)
         expected = [0, 8192, -8192, 32767, -32768, 2]  # 1.5 goes to the even neighbour

@@ -23,8 +23,9 @@ LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000  # Hz, of any recording
 # much before its row says.
 SLACK_SECONDS = 0.1
 _FULL_SCALE = 32_768  # int16 of 1.0
-_QUIET, _OVER = 0.01, 2.0  # -40 dB and +6 dB of full scale
-_CLIPPED = 0.05  # of what is louder than _QUIET, as much may be louder than _OVER: peaks, glitches
+_QUIET = 0.01  # -40 dB of full scale; of samples that are louder
+_CLIPPED = 0.01  # so many may lie beyond full scale, and are clipped: glitches, single peaks
+_HOTTEST = 8.0  # +18 dB: the loudest peak of a recording that is scaled down instead
 _CANCELLED = 0.05  # power of averaged channels, by that of the loudest
 _BLOCK = 1 << 20  # frames decoded at a time: more than most utterances have
 
@@ -130,10 +131,11 @@ def _short(name, sound, frames, offset, duration):
 
 
 def checked(wave: np.ndarray, name: str) -> np.ndarray:
-    """float of any shape, made sure of -> the same, clipped to full scale.
+    """float of any shape, made sure of -> the same within full scale.
 
     Args:
-        wave: float, expected in [-1, 1]; a few peaks beyond do no harm.
+        wave: float, expected in [-1, 1]. A few samples beyond are clipped; with more of them a wave
+            is scaled down to its peak.
         name: of the wave, for messages.
 
     Raises:
@@ -142,14 +144,15 @@ def checked(wave: np.ndarray, name: str) -> np.ndarray:
     if not np.isfinite(wave).all():
         raise errors.DataError(f"{name}: holds samples that are not numbers (NaN or infinite)")
     level = np.abs(wave)
-    over, sound = np.count_nonzero(level > _OVER), np.count_nonzero(level > _QUIET)
-    if over > _CLIPPED * sound:
-        raise errors.DataError(
-            f"{name}: expected samples from -1 to 1, found {level.max():g}, and"
-            f" {100 * over / sound:.0f} % of the sound beyond {_OVER:g}; scale it first: values of"
-            f" int16, for one, are divided by {_FULL_SCALE}"
-        )
-    return np.clip(wave, -1.0, 1.0)
+    peak, sound = level.max(initial=0.0), np.count_nonzero(level > _QUIET)
+    if np.count_nonzero(level > 1) <= _CLIPPED * sound:
+        return np.clip(wave, -1.0, 1.0)
+    if peak <= _HOTTEST:
+        return wave / peak
+    raise errors.DataError(
+        f"{name}: expected samples from -1 to 1, found many beyond, up to {peak:g}; scale it first:"
+        f" values of int16, for one, are divided by {_FULL_SCALE}"
+    )
 
 
 def rate_fault(rate) -> str:
