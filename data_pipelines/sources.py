@@ -82,7 +82,7 @@ def texts(names, data_folder, normalizer: str) -> collections.abc.Iterator[str]:
     """Normalised transcripts of several SPECs, tasks or mixtures, to train a tokenizer on."""
     for name in names:
         for row in open_named(name, data_folder).rows():
-            if row.text:
+            if row.text and not row.fault:
                 yield normalize(normalizer, row.text)
 
 

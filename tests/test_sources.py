@@ -126,9 +126,10 @@ def test_hear_joins_with_silence(corpus):
     np.testing.assert_array_equal(heard, expected)
 
 
-def test_texts_are_normalised(corpus):
-    found = list(sources.texts([f"manifest:{corpus}?limit=2"], "unused", "basic@1"))
-    assert found == ["zero zero", "one"]
+def test_texts_are_normalised(corpus, tmp_path):
+    bad = recordings.manifest(tmp_path / "m.jsonl", [{"text": "\ud83d"}, {"text": "Two."}])
+    names = [f"manifest:{corpus}?limit=2", f"manifest:{bad}"]
+    assert list(sources.texts(names, "unused", "basic@1")) == ["zero zero", "one", "two"]
 
 
 def test_order_needs_no_tensorflow():
