@@ -1,44 +1,19 @@
 """The probe's answer: each layer decoded by its own head, and which layer errs least.
 
-Dims: L layers, B batch, T encoder frames, D encoder width.
+Dims: L layers.
 """
 
 import dataclasses
 import functools
 
-import jax
 import numpy as np
 
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import config
 from seedasr_jax import workdir as disk
-from seedasr_jax.decode import greedy, program
+from seedasr_jax.decode import program
 from seedasr_jax.decode.recogniser import Recogniser
 from seedasr_jax.errors import ConfigError
-from seedasr_jax.models.acllm import AcLLM
-
-
-@dataclasses.dataclass(frozen=True)
-class _AtLayer:
-    """What CTC decoding sees of a probe: encoder and head of one layer."""
-
-    whole: AcLLM
-    layer: jax.Array  # counted from 0
-
-    @property
-    def config(self):
-        return self.whole.config
-
-    @property
-    def tokens(self):
-        return self.whole.tokens
-
-    def encoder(self, mel, count):
-        layers, length = self.whole.encoder.every_layer(mel, count)
-        return layers[self.layer], length
-
-    def ctc_head(self, x):
-        return self.whole.probe.head(self.layer)(x)
 
 
 class _LayerRecogniser(Recogniser):
@@ -52,20 +27,12 @@ class _LayerRecogniser(Recogniser):
         return self._ctc(self.state, batch, (self._layer,))
 
 
-def score(graphdef, mesh):
-    """The program that decodes by the head of one layer, inputs (layer,): decode/program.py."""
-
-    def decode(whole, batch, layer):
-        return greedy.ctc(_AtLayer(whole, layer), batch)
-
-    return program.program(graphdef, mesh, decode)
-
-
 def recognisers(graphdef, vocab, model, parts, mesh) -> list[Recogniser]:
     """One for each layer, the lowest first; none where there is no probe."""
     if "probe" not in parts:
         return []
-    make = functools.partial(_LayerRecogniser, graphdef, vocab, model, mesh, score(graphdef, mesh))
+    ctc = program.probe(graphdef, mesh)
+    make = functools.partial(_LayerRecogniser, graphdef, vocab, model, mesh, ctc)
     return [make(layer) for layer in range(model.encoder.layers)]
 
 

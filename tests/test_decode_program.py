@@ -16,7 +16,7 @@ from seedasr_jax import config
 from seedasr_jax.audio import files
 from seedasr_jax.decode import methods, program, search
 from seedasr_jax.decode.recogniser import Recogniser
-from seedasr_jax.launch import probe, recipes
+from seedasr_jax.launch import recipes
 from seedasr_jax.models.acllm import AcLLM
 from seedasr_jax.parallel import layout, sharding
 from seedasr_jax.parallel import mesh as meshes
@@ -82,7 +82,7 @@ def test_the_probe_of_full_size_scores_on_tpus(monkeypatch):
     monkeypatch.setattr(layout, "platform", lambda: "tpu")
     built = full_size("luise_ssl:2b", "probe", 8, 1)
     for seconds in (15.36, 30.72):
-        score = probe.score(built.graphdef, built.mesh)
+        score = program.probe(built.graphdef, built.mesh)
         assert "relative_shift" in lowered(score, built, abstract(built, seconds), np.int32(3))
 
 

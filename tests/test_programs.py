@@ -10,7 +10,8 @@ from seedasr_jax import flops
 from seedasr_jax.decode import prefill
 from seedasr_jax.models.acllm import AcLLM
 from seedasr_jax.parallel import sharding
-from seedasr_jax.plan import fitting, programs
+from seedasr_jax.plan import compile as compiling
+from seedasr_jax.plan import fitting, programs, topologies
 from seedasr_jax.train import build
 
 SECONDS = 0.4
@@ -86,7 +87,33 @@ def test_useful_work_of_decoding_is_that_of_a_pass_over_all_of_it(built, held):
 def test_a_stage_that_transcribes_nothing_has_no_decoding(held):
     text = tiny.stage("lm", PARTS[2:], PARTS[2:])
     alone = build.build(text, fitting.TOKENS, text.vocab.size)
-    assert programs.decoding(alone, held, 0.0) == []
+    for found in (programs.decoding, programs.score, programs.rollout):
+        assert found(alone, held, 0.0) == []
+
+
+def test_scores_and_rollouts_of_a_stage_have_rows():
+    """What the devices hold beside them is counted, and their loops run to the last token."""
+    lists = dict(ce_weight=0.01, hypotheses=2, temperature=0.0, keyword_weight=2.0, unit="word")
+    changes = {"mesh.data": 4, "mesh.fsdp": 2, "eval.tasks": ("dev",), "eval.decode": "greedy"}
+    rl = tiny.stage("rl", PARTS, PARTS[:2], objective=lists, **changes)
+    built = build.build(rl, fitting.TOKENS, rl.vocab.size)
+    (bucket,), pod = fitting.scored(rl, built.mesh), topologies.parse("v5e:2x4")
+    assert bucket == (SECONDS, 64, 8)
+    for make, one, width in (
+        (programs.score, bucket, 1),
+        (programs.rollout, rl.data.buckets[0], 2),
+    ):
+        held = fitting.sizes(rl, built.objective, one)
+        (program,) = make(built, held, SECONDS)
+        row = compiling.compiled(program, held, built.mesh, pod, stage="only", bucket=one)
+        train = programs.train(built, held, SECONDS)
+        assert row.program == make.__name__ and row.fits
+        for part in ("params", "opt"):
+            assert row.hbm_bytes[part] == train.bytes[part] > 0
+        slots = held.prompt + 5 + width * (held.tokens + 1)  # 0.4 s are 5 speech tokens
+        assert row.hbm_bytes["kv"] == 2 * 2 * 1 * slots * 2 * 8 * 4  # k and v, layers, rows, ...
+        assert row.hbm_bytes["act"] > 0 and abs(row.hbm_bytes["other"]) < 100_000
+        assert 0 < row.flops < row.seconds["compute"] * pod.chips * pod.chip.flops
 
 
 def test_arguments_lie_where_training_has_them(built, held):

@@ -3,6 +3,7 @@
 Dims: B batch; `...` stands for the other axes of an array.
 """
 
+import dataclasses
 import functools
 
 from flax import nnx
@@ -10,6 +11,7 @@ import jax
 
 from seedasr_jax.decode import greedy, sample
 from seedasr_jax.decode import search as searching
+from seedasr_jax.models.acllm import AcLLM
 from seedasr_jax.parallel import compiler, layout, sharding
 
 
@@ -64,6 +66,45 @@ def score(graphdef, mesh, instructions, kind, how):
         return searching.search(model, batch, tokens, how, **options)
 
     return program(graphdef, mesh, decode)
+
+
+def probe(graphdef, mesh):
+    """The program that transcribes by the head of one layer of a probe: inputs (layer,), from 0.
+
+    Args:
+        graphdef, mesh: as of `program`.
+
+    Returns:
+        (state, batch, (layer,)) -> what `greedy.ctc` gives.
+    """
+
+    def decode(model, batch, layer):
+        return greedy.ctc(_AtLayer(model, layer), batch)
+
+    return program(graphdef, mesh, decode)
+
+
+@dataclasses.dataclass(frozen=True)
+class _AtLayer:
+    """What CTC decoding reads of a probe: encoder and head of one layer."""
+
+    whole: AcLLM
+    layer: jax.Array  # counted from 0
+
+    @property
+    def config(self):
+        return self.whole.config
+
+    @property
+    def tokens(self):
+        return self.whole.tokens
+
+    def encoder(self, mel, count):
+        layers, length = self.whole.encoder.every_layer(mel, count)
+        return layers[self.layer], length
+
+    def ctc_head(self, x):
+        return self.whole.probe.head(self.layer)(x)
 
 
 def rollout(graphdef, mesh, hypotheses, temperature, stream):

@@ -1,6 +1,7 @@
 """What a stage compiles on a topology: its mesh, its buckets, what a batch of them holds."""
 
 import dataclasses
+import types
 
 from flax import nnx
 import jax
@@ -9,12 +10,13 @@ import numpy as np
 from seedasr_jax import config, flops
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.models.acllm import Tokens
-from seedasr_jax.parallel import rules
+from seedasr_jax.parallel import rules, sharding
 from seedasr_jax.plan.topologies import Topology
 from seedasr_jax.train import build, objectives
 
 PROMPT = 16  # tokens of an instruction
 TOKENS = Tokens(0, 1, 2)  # which ids they are changes nothing
+NO_VOCABULARY = types.SimpleNamespace(decode=None)  # nothing is read
 # Of fsdp x expert, where memory does not ask for more. With 128 libtpu gathers weights by
 # all-reduces of shards among zeros: 18.7 GB a step of 6 + 4 layers of the 8B decoder and the 2B
 # encoder, with 32 8.5 GB, most by all-gathers.
@@ -77,6 +79,16 @@ def known_layer(stage: config.Stage) -> config.Stage:
     quantizer = dataclasses.replace(stage.model.quantizer, layer=layer)
     model = dataclasses.replace(stage.model, quantizer=quantizer)
     return dataclasses.replace(stage, model=model)
+
+
+def scored(stage: config.Stage, mesh, wanted: str = ""):
+    """As `buckets` of the stage's evaluation, utterances as many as the devices share; none where
+    it has none of that length.
+    """
+    found = tuple((s, tokens, sharding.rows(n, mesh)) for s, tokens, n in stage.scored)
+    if not wanted:
+        return found[-1:]
+    return tuple(bucket for bucket in found if wanted in ("all", f"{bucket[0]:g}"))
 
 
 def buckets(stage: config.Stage, wanted: str = ""):

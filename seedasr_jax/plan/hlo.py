@@ -60,7 +60,9 @@ class Program:
         entry: name of the computation that runs.
     """
 
-    def __init__(self, text: str):
+    def __init__(self, text: str, most: int = 0):
+        """Reads a program; `most`: how often a loop is taken to run whose end the data decides."""
+        self._most = most
         self.computations, self.entry = {}, ""
         current = None
         for line in text.splitlines():
@@ -99,15 +101,18 @@ class Program:
         """How often the body of a `while` in computation `where` runs.
 
         Raises:
-            ValueError: its condition is not a comparison of a counter with a constant.
+            ValueError: its condition is not a comparison of a counter with a constant, and no
+                `most` is known.
         """
         condition = self.computations[called(loop, "condition")[0]]
         body = self.computations[called(loop, "body")[0]]
         root = next(one for one in condition.values() if one.root)
         if root.opcode == "fusion":
             root, condition = self._inside(root, condition)
-        left, right = (condition.get(name) for name in root.operands)
+        left, right = ([condition.get(name) for name in root.operands] + [None, None])[:2]
         if root.opcode != "compare" or right is None or right.opcode != "constant":
+            if self._most:
+                return self._most
             raise ValueError(f"{loop.name}: its condition {root.name} counts to no constant")
         index = int(re.search(r"index=(\d+)", left.attributes)[1])
         end = int(right.text)

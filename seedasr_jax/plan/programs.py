@@ -1,4 +1,5 @@
-"""What a stage runs on a pod: its training step, and encoder, prefill and a step of decoding.
+"""What a stage runs on a pod: its training step, scores and rollouts; and for those who serve its
+model encoder, prefill and a step of decoding.
 
 Dims: B utterances, U speech tokens, L layers, M cache slots, G key-value heads, K head width.
 """
@@ -8,13 +9,14 @@ import dataclasses
 
 from flax import nnx
 import jax
+import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 import numpy as np
 
 from seedasr_jax import batch as batches
 from seedasr_jax import flops
 from seedasr_jax.audio import files
-from seedasr_jax.decode import prefill, recogniser
+from seedasr_jax.decode import methods, prefill, program, recogniser
 from seedasr_jax.models.acllm import AcLLM
 from seedasr_jax.parallel import compiler, layout, rules, sharding
 from seedasr_jax.plan import fitting
@@ -28,9 +30,12 @@ class Program:
     name: str
     function: collections.abc.Callable
     arguments: tuple
-    bytes: dict[str, int]  # of a device: params, opt, kv
+    bytes: dict[str, int]  # of a device while it runs: params, opt, kv
     flops: float  # useful, of one run
     runs: int = 1  # that a batch takes
+    beside: int = 0  # of `bytes`, what is no argument
+    inside: int = 0  # of `bytes`, what stands among the temporaries
+    most: int = 0  # runs of a loop whose end the data decides
 
 
 def train(built: build.Built, held: flops.Sizes, seconds: float) -> Program:
@@ -45,13 +50,93 @@ def train(built: build.Built, held: flops.Sizes, seconds: float) -> Program:
     state = sharding.placed(built.abstract, built.sharding)
     sizes = (held.prompt, held.context, held.tokens, held.hypotheses)
     useful = flops.train(stage, stage.vocab.size, built.objective.parts, held)
-    own = {
-        "params": bytes_of(state.params) + bytes_of(state.frozen),
-        "opt": bytes_of(state.opt_state),
-        "kv": 0,
-    }
     arguments = (state, _batch(built, held, seconds, sizes))
+    own = _held(state, 0)
     return Program("train", built.train_step(), arguments, own, sum(useful.values()))
+
+
+def score(built: build.Built, held: flops.Sizes, seconds: float) -> list[Program]:
+    """`score`: a batch of a development set is transcribed while the stage trains, as `eval.decode`
+    says and to the last token; none where the stage has no development set.
+
+    Args:
+        built, held, seconds: as of `train`; `held.tokens` are decoded at most.
+    """
+    stage, parts, mesh = built.stage, built.objective.parts, built.mesh
+    if not stage.eval.tasks:
+        return []
+    how = methods.parse(stage.eval.decode)
+    if "probe" in parts:
+        function, inputs = program.probe(built.graphdef, mesh), (np.int32,)
+    else:
+        instructions = (np.zeros(fitting.PROMPT, np.int32),) * 2
+        function = program.score(built.graphdef, mesh, instructions, how.kind, how.search)
+        inputs = (np.float32 if how.alpha else None,)
+    contexts, width = {
+        "ctc": ((), 0),
+        "greedy": ((held.context,), 1),
+        "beam": ((0, held.context) if how.alpha else (0,), how.search and how.search.beam),
+    }[how.kind]
+    inputs = tuple(kind and jax.ShapeDtypeStruct((), kind) for kind in inputs)
+    return [_decoded("score", built, held, seconds, function, inputs, contexts, width)]
+
+
+def rollout(built: build.Built, held: flops.Sizes, seconds: float) -> list[Program]:
+    """`rollout`: a training batch gets its hypotheses, to the last token; none in most stages.
+
+    Args:
+        built, held, seconds: as of `train`.
+    """
+    hook = built.objective.rollout(built.graphdef, built.mesh, fitting.NO_VOCABULARY)
+    function = getattr(hook, "program", None)
+    if function is None:
+        return []
+    state = sharding.placed(built.abstract, built.sharding)
+    more = (function, (state.rng, state.step), (held.context,), held.hypotheses)
+    return [_decoded("rollout", built, held, seconds, *more)]
+
+
+def _decoded(name, built, held, seconds, function, inputs, contexts, width):
+    """A program that decodes in training, beside the optimiser's state.
+
+    Args:
+        contexts: tokens of the context in each prefix that is read; () where no LLM decodes.
+        width: hypotheses of each row.
+    """
+    stage, mesh = built.stage, built.mesh
+    model, decoder = stage.model, stage.model.decoder
+    state = sharding.placed(built.abstract, built.sharding)
+    batch = _batch(built, held, seconds, (held.prompt, held.context, held.tokens, 0))
+    parts = set(built.objective.parts) - {"decoder"} if contexts else ("encoder", "ctc_head")
+    useful = sum(flops.forward(model, stage.vocab.size, parts, held).values())
+    heard = -(-held.frames // model.encoder.subsampling)
+    steps, slots = held.tokens + 1, 0
+    for context in contexts:
+        before = held.prompt + context - (-heard // model.converter.splice)
+        follow = flops.decoder(decoder, before + steps) - flops.decoder(decoder, before)
+        follow += steps * flops.logits(decoder, stage.vocab.size)
+        useful += held.utterances * (flops.decoder(decoder, before) + width * follow)
+        slots += before + width * steps
+    cache = jax.ShapeDtypeStruct(
+        (2 * decoder.layers, held.utterances, slots, decoder.groups, decoder.head_width),
+        jnp.dtype(model.dtype),
+    )
+    cached = bytes_of(_place(cache, mesh))
+    return Program(
+        name,
+        function,
+        (nnx.merge_state(state.params, state.frozen), batch, inputs),
+        _held(state, cached),
+        useful,
+        beside=bytes_of(state.opt_state),
+        inside=cached,
+        most=steps,
+    )
+
+
+def _held(state, cached):
+    params = bytes_of(state.params) + bytes_of(state.frozen)
+    return {"params": params, "opt": bytes_of(state.opt_state), "kv": cached}
 
 
 def decoding(built: build.Built, held: flops.Sizes, seconds: float) -> list[Program]:

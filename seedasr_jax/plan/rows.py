@@ -62,11 +62,12 @@ def row(compiled, program: Program, held: flops.Sizes, mesh, topology: Topology,
         return Row(
             hbm_bytes=hbm, fits=False, collectives=[], bound_by="hbm", **none, **common, **more
         )
-    memory, text = compiled.memory_analysis(), hlo.Program(compiled.as_text())
-    hbm = program.bytes | {"act": memory.temp_size_in_bytes}
+    memory = compiled.memory_analysis()
+    text = hlo.Program(compiled.as_text(), program.most)
+    hbm = program.bytes | {"act": memory.temp_size_in_bytes - program.inside}
     beside = memory.output_size_in_bytes - memory.alias_size_in_bytes
     held_by = memory.argument_size_in_bytes + beside + memory.generated_code_size_in_bytes
-    hbm["other"] = held_by - own
+    hbm["other"] = held_by - (own - program.beside - program.inside)
     hbm["headroom"] = capacity - sum(hbm.values())
     bound = roofline.bound(text, axes, topology)
     heard = held.utterances * held.frames / 100  # seconds

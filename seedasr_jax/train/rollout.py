@@ -52,7 +52,7 @@ class Rollout:
             stream: of the step's rng.
         """
         self.mesh, self.decode, self.risk = mesh, decode, risk
-        self._program = program.rollout(graphdef, mesh, hypotheses, temperature, stream)
+        self.program = program.rollout(graphdef, mesh, hypotheses, temperature, stream)
 
     def __call__(self, state: TrainState, batch: Batch, rows: Sequence[Any]) -> Batch:
         """Decodes on the devices, counts errors on the host.
@@ -64,7 +64,7 @@ class Rollout:
         """
         model = nnx.merge_state(state.params, state.frozen)
         over = sharding.put_batch(batch, self.mesh)
-        found = self._program(model, over, (state.rng, state.step))
+        found = self.program(model, over, (state.rng, state.step))
         hyp, length, score = map(sharding.take_rows, (found.ids, found.length, found.score))
         there = score > NEVER  # where there are fewer, the first stands there again
         hyp = np.where(there[..., None], hyp, hyp[:, :1])
