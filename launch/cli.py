@@ -136,6 +136,9 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument(
         "--alpha", type=float, metavar="X", help="what an utterance's context weighs in the beam"
     )
+    c.add_argument(
+        "--language", default="row", metavar="TAG", help="of all utterances; default: as rows say"
+    )
     c.add_argument("--unit", default="", help="word, char or mixed; default: by language")
     c.add_argument("--normalizer", default="", help="such as basic@2; default: by language")
     c.add_argument(

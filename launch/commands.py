@@ -83,6 +83,7 @@ def do_eval(options):
         alpha=options.alpha,
         normalizer=options.normalizer,
         unit=options.unit,
+        language=options.language,
         buckets=evaluate.read_buckets(options.buckets) if options.buckets else (),
         out=options.out,
     )

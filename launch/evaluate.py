@@ -69,6 +69,7 @@ def run(
     alpha=None,
     normalizer="",
     unit="",
+    language="row",
     out="",
     cache="",
     buckets=(),
@@ -84,6 +85,7 @@ def run(
         alpha: what the context of each utterance weighs in it; None: it is not read.
         normalizer, unit: of all utterances; empty: of each by its language (text/languages.py),
             and the recipe's where a row states none.
+        language: of all utterances; "row": as each states it.
         out: folder of results.jsonl and transcripts.jsonl; empty: CHECKPOINT/eval/HASH, by what is
             evaluated and how.
         cache: where made audio is kept; empty: beside the checkpoint's stage.
@@ -114,7 +116,7 @@ def run(
     own = recognisers.own_method(stage.eval.decode, recogniser.parts)
     method = methods.chosen(decode, beam, alpha, own)
     recogniser.check(method.name)
-    setting = sweep.setting(stage.eval, method.name, normalizer, unit)
+    setting = sweep.setting(stage.eval, method.name, normalizer, unit, language)
     cache = cache or stage.run.cache or pathlib.Path(opened.folder).parent / disk.CACHE
     if pathlib.Path(cache).is_dir():  # a workdir's; beside a bundle nothing is left
         runtime.keep_programs(cache)
@@ -136,7 +138,7 @@ def run(
         if method.alpha and not evaluation.context_tokens:
             say(f"{evaluation.name}: no utterance has a context: alpha changes nothing")
         if warning := setting.conventions.warning(evaluation.languages):
-            say(f"{evaluation.name}: {warning}; see --unit and --normalizer")
+            say(f"{evaluation.name}: {warning}; see --language, --unit, --normalizer")
     cells = [
         (opened.label, e.name, setting.decode, *setting.conventions.used(e.languages))
         for e in evaluations

@@ -158,9 +158,18 @@ def test_what_states_no_language_is_told():
     assert setting_of().conventions.warning(["zh"]) == both.warning(["", "sr"]) == ""
 
 
-@pytest.mark.parametrize("how", [dict(unit="words"), dict(normalizer="basik@1")])
+def test_all_utterances_may_be_of_one_language():
+    examples = [Row("a", text="今天天气非常好啊"), Row("b", text="好", language="en")]
+    row, _ = says(examples, ["今天天气非常好呀", "好"], language="zh_CN")
+    assert (row["normalizer"], row["unit"], row["ref_len"]) == ("zh@2", "char", 9)
+    assert row["error_rate"] == pytest.approx(100 / 9, abs=1e-4) and "unstated" not in row
+
+
+@pytest.mark.parametrize(
+    "how", [dict(unit="words"), dict(normalizer="basik@1"), dict(language="engl")]
+)
 def test_names_of_conventions_are_checked(how):
-    with pytest.raises(ConfigError, match=r"Did you mean (word|basic@)"):
+    with pytest.raises(ConfigError, match=r"Did you mean (word|basic@|en)"):
         setting_of(**how)
 
 

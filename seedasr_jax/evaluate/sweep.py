@@ -28,19 +28,23 @@ class Setting:
     conventions: Conventions  # what is counted, by language
 
 
-def setting(how: config.Eval, decode="", normalizer="", unit="") -> Setting:
+def setting(how: config.Eval, decode="", normalizer="", unit="", language="row") -> Setting:
     """How a stage is scored: by language, and as `how` says where none is stated.
 
     Args:
         how: of the stage.
         decode: instead of its own.
         normalizer, unit: for all utterances, whatever their language.
+        language: of all utterances; "row": as each states it.
 
     Raises:
-        ConfigError: an unknown normaliser or unit.
+        ConfigError: an unknown normaliser, unit or language.
     """
     conventions = Conventions(
-        Convention(how.normalizer, how.unit), normalizer or BY_LANGUAGE, unit or BY_LANGUAGE
+        Convention(how.normalizer, how.unit),
+        normalizer or BY_LANGUAGE,
+        unit or BY_LANGUAGE,
+        "" if language == "row" else language,
     )
     return Setting(decode or how.decode, conventions)
 

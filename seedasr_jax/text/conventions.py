@@ -34,20 +34,24 @@ class Conventions:
     Attributes:
         unstated: of texts whose language is not stated, or not in text/languages.py.
         normalizer, unit: BY_LANGUAGE, or the name that all take.
+        language: of all texts; "": as each states it.
     """
 
     unstated: Convention
     normalizer: str = BY_LANGUAGE
     unit: str = BY_LANGUAGE
+    language: str = ""
 
     def __post_init__(self):
-        """Raises ConfigError where a name is unknown."""
+        """Raises ConfigError where a name or the language is unknown."""
+        if self.language:
+            languages.lookup(self.language)
         for convention in (self.unstated, self.of("")):
             convention.units("")
 
     def of(self, language: str) -> Convention:
         """The convention of a language's texts; "": not stated."""
-        own = _known(language) or self.unstated
+        own = _known(self.language or language) or self.unstated
         return Convention(
             own.normalizer if self.normalizer == BY_LANGUAGE else self.normalizer,
             own.unit if self.unit == BY_LANGUAGE else self.unit,
@@ -55,12 +59,12 @@ class Conventions:
 
     def used(self, tags: Iterable[str]) -> tuple[str, str]:
         """Normaliser and unit of texts in these languages: what all take, or BY_LANGUAGE."""
-        own = self if any(map(_known, tags)) else self.of("")
+        own = self if any(map(_known, tags)) and not self.language else self.of("")
         return own.normalizer, own.unit
 
     def undecided(self, tags: Iterable[str]) -> list[str]:
         """Those of the tags that say too little: their texts are counted as `unstated`."""
-        if BY_LANGUAGE not in (self.normalizer, self.unit):
+        if self.language or BY_LANGUAGE not in (self.normalizer, self.unit):
             return []
         return [tag for tag in tags if not _known(tag)]
 
