@@ -97,7 +97,7 @@ def get_config(labels="clock"):
     init = dict.fromkeys(init, "context_sft")
     s = stage("rl", 100, init, trains, common.adamw(1e-4))
     s.objective = dict(
-        ce_weight=0.01, hypotheses=4, temperature=1.0, keyword_weight=2.0, unit="mixed"
+        ce_weight=0.01, hypotheses=4, temperature=0.0, keyword_weight=2.0, unit="mixed"
     )
     s.data.contexts = dict(tokens=TOLD, plain=0.5, irrelevant=0.2, distractors=3)
     s.eval = dict(decode=JOINT)

@@ -11,6 +11,7 @@ import pytest
 import tiny
 
 from seedasr_jax import config
+from seedasr_jax.losses import cross_entropy
 from seedasr_jax.models import cache as caches
 from seedasr_jax.models.decoder import Decoder
 
@@ -125,3 +126,23 @@ def test_embeddings_are_scaled(decoder):
     ids = jnp.array([[4, 5]])
     scaled = make(embed_scale=3.0)
     np.testing.assert_allclose(scaled.embed_tokens(ids), 3 * decoder.embed_tokens(ids), rtol=1e-6)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_logits_in_bfloat16_are_summed_in_float32(tied, monkeypatch):
+    """And the loss by parts of the vocabulary, as `rl` has it, agrees with what is decoded."""
+    options = dict(lora=NO_LORA, remat="none", dtype=jnp.bfloat16)
+    head = tiny.drawn(lambda rngs: Decoder(tiny.decoder(tied=tied), 120, **options, rngs=rngs))
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 50, 16)), jnp.bfloat16)
+    kernel = head.embed.table[...].T if tied else head.head.kernel[...]
+    exact = np.float64(x) @ np.float64(kernel.astype(jnp.bfloat16))
+    logits = np.asarray(head.logits(x))[..., :120]
+    np.testing.assert_allclose(logits, exact[..., :120], atol=1e-5)
+    best, second = np.sort(logits, -1)[..., -1], np.sort(logits, -1)[..., -2]
+    rounded = np.sort(np.float32(jnp.asarray(logits, jnp.bfloat16)), -1)
+    assert (best > second).all() and (rounded[..., -1] == rounded[..., -2]).any()
+    targets, real = jnp.asarray(logits.argmax(-1)), jnp.ones((4, 50), bool)
+    chosen = jax.nn.log_softmax(logits, -1).max(-1)
+    np.testing.assert_allclose(head.nats(x, targets, real), -chosen, atol=1e-5)
+    monkeypatch.setattr(cross_entropy, "PART", 64)
+    np.testing.assert_allclose(head.nats(x, targets, real), -chosen, atol=1e-5)

@@ -11,6 +11,9 @@ import pytest
 import tiny
 
 from seedasr_jax.models import layers
+from seedasr_jax.models.ctc_head import CtcHead
+from seedasr_jax.models.pretraining import SslHead
+from seedasr_jax.models.small import PhoneHead
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(1, 2, (2, 3, 8)).astype(np.float32)
@@ -116,3 +119,14 @@ def test_embeddings_have_padded_rows():
     assert embed.table.shape == (128, 8) and embed.table.get_metadata("axes") == ("vocab", "embed")
     np.testing.assert_array_equal(embed(jnp.array([[3, 99]]))[0, 1], embed.table[99])
     np.testing.assert_allclose(embed.table[...].std(), 8**-0.5, rtol=0.1)
+
+
+@pytest.mark.parametrize("kind", [CtcHead, SslHead, PhoneHead])
+def test_heads_in_bfloat16_give_sums_in_float32(kind):
+    head = tiny.drawn(lambda rngs: kind(16, 120, dtype=jnp.bfloat16, rngs=rngs))
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 16)), jnp.bfloat16)
+    kernel = np.float64(head.project.kernel[...].astype(jnp.bfloat16))
+    exact = np.float64(x) @ kernel + np.float64(head.project.bias[...])
+    logits = np.asarray(head(x))
+    exact = exact.reshape(logits.shape)[..., :120]
+    np.testing.assert_allclose(logits[..., :120], exact, atol=1e-5)

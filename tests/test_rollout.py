@@ -200,6 +200,8 @@ def test_the_loss_is_equation_2(forced, loss, rolled):
     live = batch.weight > 0
     nats = -forced(batch, batch.ids, batch.ids_length)[live].sum()
     text = nats / (batch.ids_length + 1)[live].sum()
+    flat = sum(len(set(batch.risk[row, kept[row]].tolist())) == 1 for row in (0, 2, 3))
+    np.testing.assert_allclose(terms["no_gradient"], flat / 3, rtol=1e-6)
     assert weights["utterances"] == 3 and not kept[3, 2]
     np.testing.assert_allclose(terms["mwer"], errors, atol=1e-5)
     np.testing.assert_allclose(terms["risk"], risk, rtol=1e-4)
@@ -216,3 +218,23 @@ def test_rows_of_weight_0_and_padding_count_nothing(loss, rolled):
     spoiled = dataclasses.replace(spoiled, hyp=np.where(behind, 13, batch.hyp).astype(np.int32))
     again, same = loss(spoiled)
     assert again == terms and same == weights
+
+
+def test_lists_without_a_gradient_are_counted_and_said_once(loss, rolled, capsys):
+    """Equal risks, or one hypothesis twice; a row of weight 0 counts nothing."""
+    batch = jax.tree.map(np.copy, rolled[3])
+    batch.hyp[:], batch.hyp_length[:], batch.risk[:] = (
+        np.arange(18).reshape(1, 3, 6),
+        6,
+        [[0, 0, 1]],
+    )
+    assert loss(batch)[0]["no_gradient"] == 0
+    batch.risk[0], batch.risk[1] = 0.5, 0.5
+    batch.hyp[3], batch.risk[3] = 7, [0, 1, 1]
+    terms, weights = loss(batch)
+    np.testing.assert_allclose(terms["no_gradient"], 2 / 3, rtol=1e-6)
+    objective = built_for().objective
+    for _ in range(12):
+        objective.summary(terms | {"weights": weights})
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and "67 % of 33 lists" in said[0] and "temperature=0" in said[0]

@@ -65,6 +65,16 @@ def mwer(logprobs, risk, listed, weights):
     return (losses * weights).sum()
 
 
+def without_gradient(risk, listed, weights):
+    """Sum of weights of the lists that teach nothing: all of a list have the same risk.
+
+    A list of one is one of them.
+    """
+    most = jnp.where(listed, risk, -jnp.inf).max(-1)
+    least = jnp.where(listed, risk, jnp.inf).min(-1)
+    return jnp.where((weights > 0) & (most == least), weights, 0).sum()
+
+
 def expected_risk(logprobs, risk, listed, weights):
     """Sum of weights * sum_i P_i W_i: the errors to expect, which `mwer` lowers."""
     listed = listed & (weights > 0)[:, None]

@@ -4,6 +4,7 @@ Dims: B batch, T frames, D encoder width, V vocabulary.
 """
 
 from flax import nnx
+import jax.numpy as jnp
 
 from seedasr_jax import shapes
 from seedasr_jax.models.layers import Dense, mask_surplus, padded_vocabulary
@@ -15,7 +16,8 @@ class CtcHead(nnx.Module):
     def __init__(self, width, vocabulary, *, dtype, rngs):
         self.vocabulary = vocabulary
         rows = padded_vocabulary(vocabulary)
-        self.project = Dense(width, rows, ("width", "vocab"), bias=True, dtype=dtype, rngs=rngs)
+        options = dict(bias=True, dtype=dtype, rngs=rngs, out=jnp.float32)
+        self.project = Dense(width, rows, ("width", "vocab"), **options)
 
     def __call__(self, x):
         shapes.check(x, "B T D")

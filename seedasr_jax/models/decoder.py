@@ -83,7 +83,8 @@ class Decoder(nnx.Module):
         self.head = nnx.data(None)
         if not config.tied:
             rows = padded_vocabulary(self.vocabulary)
-            self.head = Dense(config.width, rows, ("embed", "vocab"), dtype=dtype, rngs=rngs)
+            options = dict(dtype=dtype, rngs=rngs, out=jnp.float32)
+            self.head = Dense(config.width, rows, ("embed", "vocab"), **options)
         self.reader = nnx.data(None)
         if small is not None and (small.mix or small.flag):
             options = dict(scale=config.embed_scale, dtype=dtype, rngs=rngs)
@@ -161,7 +162,8 @@ class Decoder(nnx.Module):
         """[... E] -> [... V] float32; padding rows get layers.NEVER."""
         if self.head is not None:
             return mask_surplus(self.head(x), self.vocabulary)
-        return mask_surplus(matmul(x, self.embed.table[...].astype(self.dtype).T), self.vocabulary)
+        table = self.embed.table[...].astype(self.dtype)
+        return mask_surplus(matmul(x, table.T, jnp.float32), self.vocabulary)
 
     def nats(self, x, targets, real):
         """[B N E], [B N] int32 -> [B N] float32, -log P of the targets where `real` [B N] is true.

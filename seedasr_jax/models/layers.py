@@ -53,24 +53,40 @@ def padded_vocabulary(size: int) -> int:
     return -(-size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
 
 
-def matmul(x, kernel):
-    """[... I] @ [I O], leading axes flattened: XLA:CPU transposes less in the kernel's gradient."""
-    return jnp.dot(x.reshape(-1, x.shape[-1]), kernel).reshape(*x.shape[:-1], kernel.shape[1])
+def matmul(x, kernel, out=None):
+    """[... I] @ [I O] -> `out` (a type; None: theirs), in which it is summed.
+
+    Leading axes are flattened: XLA:CPU transposes less in the kernel's gradient.
+    """
+    y = jnp.dot(x.reshape(-1, x.shape[-1]), kernel, preferred_element_type=out)
+    return y.reshape(*x.shape[:-1], kernel.shape[1])
 
 
 class Dense(nnx.Module):
     """y = x @ kernel (+ bias), plus a low-rank adapter where `lora` is above 0 (arXiv 2106.09685).
 
-    `axes` names the kernel's logical axes; parallel/rules.py maps them to the mesh.
+    `axes` names the kernel's logical axes; parallel/rules.py maps them to the mesh. `out` is the
+    type of y, float32 in heads: of logits in bfloat16 many are equal; None: `dtype`.
     """
 
     def __init__(
-        self, inputs, outputs, axes, *, dtype, rngs, bias=False, lora=0, alpha=16.0, scale=1.0
+        self,
+        inputs,
+        outputs,
+        axes,
+        *,
+        dtype,
+        rngs,
+        bias=False,
+        lora=0,
+        alpha=16.0,
+        scale=1.0,
+        out=None,
     ):
         init = nnx.initializers.variance_scaling(scale, "fan_in", "truncated_normal")
         self.kernel = nnx.Param(init(rngs.params(), (inputs, outputs), jnp.float32), axes=axes)
         self.bias = nnx.data(nnx.Param(jnp.zeros(outputs), axes=(axes[1],)) if bias else None)
-        self.dtype = dtype
+        self.dtype, self.out = dtype, out
         self.scattered = rules.RULES.get(axes[0]) == "tensor"
         self.lora_scale = alpha / lora if lora else 0.0
         self.lora_a = self.lora_b = nnx.data(None)
@@ -84,11 +100,11 @@ class Dense(nnx.Module):
         # A sum over `tensor` is shared along positions (layout.residual); one axis of examples and
         # positions could not be, and what remat keeps of it would be whole on every device.
         scattered = self.scattered and layout.parts("tensor") > 1
-        y = jnp.dot(x, kernel) if scattered else matmul(x, kernel)
+        y = jnp.dot(x, kernel) if scattered else matmul(x, kernel, self.out)
         if self.lora_a is not None:
             low = matmul(x, self.lora_a[...].astype(self.dtype))
             y = y + self.lora_scale * matmul(low, self.lora_b[...].astype(self.dtype))
-        return y if self.bias is None else y + shapes.align(self.bias[...].astype(self.dtype), y)
+        return y if self.bias is None else y + shapes.align(self.bias[...].astype(y.dtype), y)
 
 
 class LayerNorm(nnx.Module):

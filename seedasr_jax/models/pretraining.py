@@ -41,7 +41,8 @@ class SslHead(nnx.Module):
     def __init__(self, width, codes, *, each=1, dtype, rngs):
         self.codes, self.each = codes, each
         rows = each * padded_vocabulary(codes)
-        self.project = Dense(width, rows, ("width", "vocab"), bias=True, dtype=dtype, rngs=rngs)
+        options = dict(bias=True, dtype=dtype, rngs=rngs, out=jnp.float32)
+        self.project = Dense(width, rows, ("width", "vocab"), **options)
 
     def __call__(self, x):
         dims = shapes.check(x, "B T D")

@@ -87,7 +87,8 @@ class PhoneHead(nnx.Module):
     def __init__(self, width, phones, *, dtype, rngs):
         self.phones = phones
         rows = 2 * padded_vocabulary(phones)
-        self.project = Dense(width, rows, ("width", "vocab"), bias=True, dtype=dtype, rngs=rngs)
+        options = dict(bias=True, dtype=dtype, rngs=rngs, out=jnp.float32)
+        self.project = Dense(width, rows, ("width", "vocab"), **options)
 
     def __call__(self, x):
         dims = shapes.check(x, "B T D")

@@ -4,6 +4,7 @@ Dims: B batch, N hypotheses, L tokens.
 """
 
 import dataclasses
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,9 @@ from seedasr_jax.train import rollout
 from seedasr_jax.train.objectives.registry import register
 from seedasr_jax.train.objectives.shared import ROLLOUT, Hearing, count, with_routers
 
+JUDGED = 32  # lists at least, before it is said that
+MOST = 0.5  # of them, or more, have no gradient
+
 
 @register("rl")
 class Rl(Hearing):
@@ -26,6 +30,8 @@ class Rl(Hearing):
     """
 
     prompted = True
+    # Of the steps that were logged: lists without a gradient, all lists, and whether it was said.
+    flat, lists, warned = 0.0, 0.0, False
 
     @dataclasses.dataclass(frozen=True)
     class Options:
@@ -76,8 +82,26 @@ class Rl(Hearing):
             "text": count(batch.weight * (batch.ids_length + 1)),
         }
 
+    def summary(self, terms):
+        """The terms; once, a line on stderr where most lists teach nothing."""
+        count = float(terms["weights"]["utterances"])
+        self.flat += float(terms["no_gradient"]) * count
+        self.lists += count
+        many = self.lists >= JUDGED and self.flat > MOST * self.lists
+        if many and not self.warned and jax.process_index() == 0:
+            self.warned = True
+            print(
+                f"rl: {100 * self.flat / self.lists:.0f} % of {self.lists:.0f} lists of hypotheses"
+                " have no gradient, for all of a list have the same errors: set"
+                " objective.temperature=0 for the N best of a beam, or more objective.hypotheses",
+                file=sys.stderr,
+            )
+        return super().summary(terms)
+
     def loss(self, model, batch, weights, rng):
-        """Errors per utterance and nats per token; `risk` are the errors to expect."""
+        """Errors per utterance and nats per token; `risk` is the expected risk, `no_gradient` the
+        share of lists that teach nothing.
+        """
         dims = shapes.check(batch.hyp, "B N L", shapes.check(batch.ids, "B L"))
         x, frames = self.encode(model, batch, rng)
         ctc_logits = None if model.ctc_head is None else model.ctc_head(x)
@@ -96,8 +120,9 @@ class Rl(Hearing):
         terms = (logprobs[:, 1:], batch.risk, listed, batch.weight)
         errors = mwer.mwer(*terms) / weights["utterances"]
         risk = mwer.expected_risk(*terms) / weights["utterances"]
+        flat = mwer.without_gradient(*terms[1:]) / weights["utterances"]
         text = -(logprobs[:, 0] * batch.weight).sum() / weights["text"]
         total = errors + self.options.ce_weight * text
-        terms = {"loss": total, "mwer": errors, "text": text, "risk": risk}
+        terms = {"loss": total, "mwer": errors, "text": text, "risk": risk, "no_gradient": flat}
         shares = jnp.repeat(batch.weight / (number * weights["utterances"]), number)
         return with_routers(total, terms, routing, self.stage, shares)
