@@ -14,7 +14,7 @@ import pytest
 import tiny
 
 from seedasr_jax.audio import logmel
-from seedasr_jax.decode import greedy, search
+from seedasr_jax.decode import greedy, prefill, search
 from seedasr_jax.decode.search import Search
 from seedasr_jax.models import acllm
 
@@ -192,6 +192,46 @@ def test_a_narrow_beam_sums_what_its_tokens_add(models, found):
         each = hypotheses.logprobs[0, place]
         assert (each[: len(transcript)] < 0).all() and not each[len(transcript) :].any()
         assert score < each.sum()  # the end costs too
+
+
+@pytest.mark.parametrize("length", [0.0, 1.0])
+def test_a_beam_keeps_the_best_that_ended_as_a_search_by_hand_does(models, found, length):
+    """By hand nothing ends early: that no live hypothesis could enter the list any more is true."""
+    batch, how = batch_of(seed=5), Search(3, prune=False, length=length)
+    ours = found(batch, how, 0.5)
+    acoustic, informed = enumerated(models, batch, "frames")
+    for row in (0, 2):
+        mixed = np.log(0.5 / 1.5 * np.exp(informed[row]) + 1 / 1.5 * np.exp(acoustic[row]))
+        table = {t[:n]: mixed[at, n] for at, t in enumerate(TRANSCRIPTS) for n in range(len(t) + 1)}
+        live, ended = [((), 0.0)], []
+        for step in range(LONGEST + 1):
+            pieces = range(PIECES) if step < LONGEST else [tiny.TOKENS.eos]
+            longer = [(said, s + table[said][v], v) for said, s in live for v in pieces]
+            longer.sort(key=lambda one: -one[1])
+            ended += [one[:2] for one in longer[:3] if one[2] == tiny.TOKENS.eos]
+            live = [((*t, v), s) for t, s, v in longer if v != tiny.TOKENS.eos][:3]
+        ended.sort(key=lambda one: -one[1] / (len(one[0]) + 1) ** length)
+        for n, (transcript, score) in enumerate(ended[:3]):
+            assert tuple(ours.ids[row, n, : ours.length[row, n]]) == transcript
+            np.testing.assert_allclose(ours.score[row, n], score, atol=1e-4)
+
+
+def test_a_search_ends_when_nothing_can_enter_its_list(models, monkeypatch):
+    graphdef, state = models["frames"]
+    follow, steps = prefill.follow, []
+
+    def counted(model, stream, last):
+        jax.debug.callback(lambda: steps.append(1))
+        logits, stream = follow(model, stream, last)
+        return logits.at[..., tiny.TOKENS.eos].add(2.0), stream
+
+    monkeypatch.setattr(prefill, "follow", counted)
+    batch = batch_of()
+    batch.weight[1:] = 0
+    ours = jitted(graphdef, 40, Search(3), False)(state, batch, None)
+    jax.effects_barrier()
+    assert np.isfinite(ours.score[0]).all() and ours.ended[0].all()
+    assert ours.length[0].max() < len(steps) < 12  # of 41
 
 
 def test_scores_may_compete_by_length(models, found):
