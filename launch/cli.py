@@ -147,6 +147,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="'((SECONDS,TOKENS,UTTERANCES),...)'",
         help="of batches, tokens as many as are decoded; default: the recipe's, or up to 5 minutes",
     )
+    _mesh(c)
     c.add_argument("--out", default="", metavar="DIR", help="default: CHECKPOINT/eval/HASH")
     c.add_argument("--json", action="store_true", help="a list of objects on stdout")
 
@@ -165,6 +166,7 @@ def parser() -> argparse.ArgumentParser:
         "--hotwords", default="", metavar="A,B or @FILE", help="names that may be said; one a line"
     )
     c.add_argument("--format", default="text", choices=("text", "json"))
+    _mesh(c)
 
     c = add(
         "export",
@@ -175,6 +177,7 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument("--checkpoint", required=True, metavar="C", help="workdir, stage or DIR@STEP")
     c.add_argument("--format", default="bundle", choices=("bundle",))
     c.add_argument("--out", required=True, metavar="DIR")
+    _mesh(c)
 
     c = add(
         "configs",
@@ -214,6 +217,13 @@ def _training(command):
     command.add_argument(
         "--from", default="", dest="again", metavar="STAGE", help="run it and its descendants again"
     )
+
+
+def _mesh(command):
+    """Over which devices the parameters and the examples are sharded."""
+    for axis in commands.MESH:
+        text = "devices along this axis; default: all accelerators here, one device of a CPU"
+        command.add_argument(f"--mesh.{axis}", type=int, metavar="N", help=text)
 
 
 def _places(places):

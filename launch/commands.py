@@ -8,6 +8,7 @@ import sys
 from seedasr_jax import workdir as disk
 from seedasr_jax.errors import ConfigError, DataError
 
+MESH = ("data", "fsdp", "tensor", "expert")  # axes; parallel/mesh.py imports JAX
 # Flags that `launch local` gives `train`.
 MEMBER = ("process", "processes", "devices", "parent")
 
@@ -85,6 +86,7 @@ def do_eval(options):
         unit=options.unit,
         language=options.language,
         buckets=evaluate.read_buckets(options.buckets) if options.buckets else (),
+        mesh=_mesh(options),
         out=options.out,
     )
     print(json.dumps(rows, indent=1) if options.json else table)
@@ -96,7 +98,7 @@ def do_transcribe(options):
     from seedasr_jax.text import prompts
 
     hotwords = prompts.read_hotwords(options.hotwords)
-    transcriber = transcribe.load(options.checkpoint)
+    transcriber = transcribe.load(options.checkpoint, _mesh(options))
     print(f"checkpoint {transcriber.label}", file=sys.stderr)
     found = transcriber.stream_files(options.files, context=options.context, hotwords=hotwords)
     failed = False
@@ -116,7 +118,13 @@ def do_export(options):
     """Writes a bundle and prints its place."""
     from seedasr_jax.launch import export
 
-    print(export.bundle(options.checkpoint, pathlib.Path(options.out)))
+    print(export.bundle(options.checkpoint, pathlib.Path(options.out), _mesh(options)))
+
+
+def _mesh(options) -> dict[str, int] | None:
+    """Sizes by axis, of those that were given."""
+    given = {axis: getattr(options, f"mesh.{axis}") for axis in MESH}
+    return {axis: size for axis, size in given.items() if size is not None} or None
 
 
 def do_configs(options):

@@ -12,7 +12,7 @@ from seedasr_jax.data_pipelines import loader
 from seedasr_jax.decode import methods
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import ConfigError
-from seedasr_jax.evaluate import sweep, transcribe
+from seedasr_jax.evaluate import opening, sweep
 from seedasr_jax.launch import runtime
 from seedasr_jax.launch.progress import say
 from seedasr_jax.parallel import sharding
@@ -73,6 +73,7 @@ def run(
     out="",
     cache="",
     buckets=(),
+    mesh=None,
     kept=False,
 ):
     """Scores a checkpoint on tasks.
@@ -91,6 +92,7 @@ def run(
         cache: where made audio is kept; empty: beside the checkpoint's stage.
         buckets: (seconds, tokens decoded at most, utterances) of the shapes, ascending; empty:
             those that the stage names, else of SHAPES.
+        mesh: as of evaluate/opening.py.
         kept: whether results of the same cells in `out` stand, instead of being made again.
 
     Returns:
@@ -106,7 +108,7 @@ def run(
     opened = checkpoints.open_checkpoint(checkpoint)
     disk.try_place(out or opened.folder / disk.EVAL, "--out")
     say(f"checkpoint {opened.label}")
-    recogniser = transcribe.open_recogniser(opened)
+    recogniser = opening.open_recogniser(opened, mesh)
     stage = opened.stage
     if not recognisers.methods(recogniser.parts):
         raise ConfigError(

@@ -3,28 +3,26 @@
 Dims: B waves, S samples, T encoder frames, D encoder width.
 """
 
-import functools
-import importlib
 import pathlib
 
-from flax import nnx
-import jax
 import numpy as np
 
+from seedasr_jax import batch as batches
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import workdir as disk
 from seedasr_jax.audio import files, logmel
 from seedasr_jax.convert.bundle import export_bundle
+from seedasr_jax.decode import program
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import UserError
-from seedasr_jax.evaluate import transcribe
-from seedasr_jax.text.vocab import open_vocabulary
+from seedasr_jax.evaluate import opening, transcribe
+from seedasr_jax.parallel import sharding
 
 SECONDS = (0.7, 1.5, 2.4)  # of the sounds that original and artefact are compared on
 LARGEST = 1e-5  # difference that is allowed
 
 
-def bundle(checkpoint, out: pathlib.Path) -> str:
+def bundle(checkpoint, out: pathlib.Path, mesh=None) -> str:
     """Exports a checkpoint as a bundle.
 
     The bundle is opened from disk and must give the tokens of the original, and their
@@ -34,6 +32,7 @@ def bundle(checkpoint, out: pathlib.Path) -> str:
     Args:
         checkpoint: C.
         out: a folder that does not exist.
+        mesh: what original and artefact run on, one after the other; as of evaluate/opening.py.
 
     Returns:
         A line for a person.
@@ -47,14 +46,12 @@ def bundle(checkpoint, out: pathlib.Path) -> str:
     rng = np.random.default_rng(0)
     waves = [rng.normal(0, 0.1, round(s * files.RATE)).astype(np.float32) for s in SECONDS]
     if "encoder" in opened.parts() and not recognisers.methods(opened.parts()):
-        written = export_bundle(opened, out, _same_frames(opened, waves), parts=("encoder",))
+        written = export_bundle(opened, out, _same_frames(opened, waves, mesh), parts=("encoder",))
         return f"{written}: bundle of the encoder of {opened.label}, which recognises nothing yet"
-    recogniser = transcribe.open_recogniser(opened)
-    original = transcribe.Transcriber(recogniser, opened.label, opened.stage)
-    expected = original.transcribe_many(waves)
+    expected = transcribe.load(checkpoint, mesh).transcribe_many(waves)
 
     def check(folder):
-        found = transcribe.load(folder).transcribe_many(waves)
+        found = transcribe.load(folder, mesh).transcribe_many(waves)
         worst = 0.0
         for one, other in zip(expected, found, strict=True):
             if one.tokens != other.tokens:
@@ -72,12 +69,12 @@ def bundle(checkpoint, out: pathlib.Path) -> str:
     return f"{written}: bundle of {opened.label}"
 
 
-def _same_frames(original, waves):
+def _same_frames(original, waves, mesh):
     """A check that a bundle's encoder hears what the original's does."""
-    expected = _frames(original, waves)
+    expected = _frames(original, waves, mesh)
 
     def check(folder):
-        found = _frames(checkpoints.open_checkpoint(folder), waves)
+        found = _frames(checkpoints.open_checkpoint(folder), waves, mesh)
         worst = float(np.abs(found - expected).max())
         if not worst <= LARGEST:
             raise UserError(f"{folder}: encoder frames are off by {worst:.1e}, at most {LARGEST:g}")
@@ -86,22 +83,19 @@ def _same_frames(original, waves):
     return check
 
 
-def _frames(checkpoint, waves):
+def _frames(checkpoint, waves, mesh):
     """[B T D] that a checkpoint's encoder makes of waves [S]."""
-    for module in checkpoint.imports:
-        importlib.import_module(module)  # registers what the config names
-    model, tokenizer = checkpoint.stage.model, open_vocabulary(checkpoint.vocab)
-    graphdef, state = recognisers.abstract(model, tokenizer, ("encoder",))
-    state = checkpoints.fill(state, checkpoint.load("encoder"))
-    length = np.array([len(wave) for wave in waves], np.int32)
-    padded = np.stack([np.pad(wave, (0, length.max() - len(wave))) for wave in waves])
-    return np.asarray(_encode(graphdef, state, padded, length))
+    graphdef, state, _, mesh = opening.open_model(checkpoint, mesh, ("encoder",))
+    rows, samples = sharding.rows(len(waves), mesh), max(map(len, waves))
+    batch = batches.zeros(rows, samples, 0, 0, 0)
+    for row, wave in enumerate(waves):
+        batch.wave[row, : len(wave)], batch.wave_length[row] = wave, len(wave)
+    encode = program.program(graphdef, mesh, _encode)
+    return np.asarray(encode(state, sharding.put_whole(batch, mesh), ()))[: len(waves)]
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _encode(graphdef, state, wave, length):
-    model = nnx.merge(graphdef, state)
-    return model.encoder(*logmel.log_mel(wave, length, model.config.features))[0]
+def _encode(model, batch):
+    return model.encoder(*logmel.log_mel(batch.wave, batch.wave_length, model.config.features))[0]
 
 
 def _results(folder, label):

@@ -5,10 +5,7 @@ Dims: B batch, S samples, C context tokens.
 
 from collections.abc import Iterator
 import dataclasses
-import importlib
 import math
-
-import jax
 
 from seedasr_jax import batch as batches
 from seedasr_jax import checkpoint as checkpoints
@@ -20,8 +17,8 @@ from seedasr_jax.decode import methods
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.decode.recogniser import Recogniser
 from seedasr_jax.errors import ConfigError, DataError, UserError
-from seedasr_jax.parallel import mesh as meshes
-from seedasr_jax.text import prompts, vocab
+from seedasr_jax.evaluate import opening
+from seedasr_jax.text import prompts
 
 BATCH = 8  # utterances decoded at a time
 FILES_HELD, SECONDS_HELD = 4 * BATCH, 600.0  # at most, of files: then they are decoded
@@ -180,28 +177,20 @@ def _size(wanted, shortest):
     return shortest * 2 ** max(0, math.ceil(math.log2(wanted / shortest)))
 
 
-def open_recogniser(checkpoint: checkpoints.Checkpoint) -> Recogniser:
-    """Loads all parts of a checkpoint."""
-    for module in checkpoint.imports:
-        importlib.import_module(module)  # registers what the config names
-    tokenizer, found = vocab.open_vocabulary(checkpoint.vocab), checkpoint.parts()
-    parts = [part for part in found if part != "lora"]  # which stands inside the decoder
-    model = checkpoint.stage.model
-    graphdef, state = recognisers.abstract(model, tokenizer, parts)
-    for part in found:
-        state = checkpoints.fill(state, checkpoint.load(part))
-    mesh = meshes.make(config.Mesh(1, 1, 1, 1), jax.local_devices()[:1])
-    return Recogniser(graphdef, jax.device_put(state), tokenizer, model, parts, mesh)
-
-
-def load(path) -> Transcriber:
+def load(path, mesh=None) -> Transcriber:
     """Opens a checkpoint for transcription: a workdir, a stage, DIR@STEP or a bundle.
+
+    Args:
+        path: of the checkpoint.
+        mesh: devices by axis, such as dict(tensor=4, fsdp=2), or a jax.sharding.Mesh; default: all
+            accelerators here, or one device of a CPU.
 
     Raises:
         UserError: there is no such checkpoint, or it cannot transcribe.
+        ConfigError: a mesh that does not fit.
     """
     opened = checkpoints.open_checkpoint(path)
-    return Transcriber(open_recogniser(opened), opened.label, opened.stage)
+    return Transcriber(opening.open_recogniser(opened, mesh), opened.label, opened.stage)
 
 
 def to_dict(result: Result) -> dict:

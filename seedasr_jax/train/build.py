@@ -67,9 +67,14 @@ def _split(model, own):
     return nnx.split(model, kept, ...)
 
 
+def as_used(frozen, dtype):
+    """Parameters that no step changes: matrices have the type that they are used in."""
+    return optim.matrices(frozen, lambda x: x.astype(dtype))
+
+
 def _state(params, frozen, tx, stage):
-    """What trains has float32 masters; matrices of the rest have the type they are used in."""
-    frozen = optim.matrices(frozen, lambda x: x.astype(stage.model.dtype))
+    """What trains has float32 masters."""
+    frozen = as_used(frozen, stage.model.dtype)
     zero = jnp.zeros((), jnp.int32)
     return TrainState(zero, zero, params, frozen, tx.init(params), _keys(stage)[1])
 

@@ -1,0 +1,100 @@
+"""A checkpoint's model on devices: on which, and each device's share of it read straight there."""
+
+from collections.abc import Mapping, Sequence
+import functools
+import importlib
+import math
+
+from flax import nnx
+import jax
+
+from seedasr_jax import checkpoint as checkpoints
+from seedasr_jax import config
+from seedasr_jax.decode import recogniser as recognisers
+from seedasr_jax.decode.recogniser import Recogniser
+from seedasr_jax.errors import ConfigError, nearest
+from seedasr_jax.parallel import mesh as meshes
+from seedasr_jax.parallel import sharding
+from seedasr_jax.text import vocab
+from seedasr_jax.train import build
+
+Axes = Mapping[str, int]  # mesh axis -> size, one of which may be -1; others are 1
+
+
+def open_recogniser(
+    checkpoint: checkpoints.Checkpoint, mesh: Axes | jax.sharding.Mesh | None = None
+) -> Recogniser:
+    """Reads all parts of a checkpoint; see `open_model`."""
+    found = checkpoint.parts()
+    parts = [part for part in found if part != "lora"]  # which stands inside the decoder
+    graphdef, state, tokenizer, mesh = open_model(checkpoint, mesh, parts, found)
+    return Recogniser(graphdef, state, tokenizer, checkpoint.stage.model, parts, mesh)
+
+
+def open_model(checkpoint, mesh, modules: Sequence[str], parts: Sequence[str] = ()):
+    """Reads parts of a checkpoint onto a mesh, matrices in the type that they are used in.
+
+    No device and no host holds more than its share, nor that in another type.
+
+    Args:
+        checkpoint: opened.
+        mesh: sizes by axis, over devices of this process; None: all of them, of a CPU one, as the
+            parameters divide. Or a jax.sharding.Mesh with the axes of parallel/mesh.py.
+        modules: of the model.
+        parts: what is read; default the modules.
+
+    Returns:
+        (graphdef, state, tokenizer, mesh).
+
+    Raises:
+        ConfigError: a mesh that does not fit the devices or the parameters.
+    """
+    for module in checkpoint.imports:
+        importlib.import_module(module)  # registers what the config names
+    tokenizer, model = vocab.open_vocabulary(checkpoint.vocab), checkpoint.stage.model
+    graphdef, params = recognisers.abstract(model, tokenizer, modules)
+    if mesh is None:
+        here = jax.local_devices()
+        mesh = _fitting(params, here[:1] if here[0].platform == "cpu" else here)
+    elif not isinstance(mesh, jax.sharding.Mesh):
+        mesh = _of_sizes(mesh)
+    as_used = functools.partial(build.as_used, dtype=model.dtype)
+    state, places = jax.eval_shape(as_used, params), sharding.of_params(params, mesh)
+    for part in parts or modules:
+        state = checkpoints.fill(state, checkpoints.hand_over(checkpoint, part, state, places))
+    return graphdef, state, tokenizer, mesh
+
+
+def _of_sizes(given: Axes) -> jax.sharding.Mesh:
+    for axis in given:
+        if axis not in meshes.AXES:
+            known = ", ".join(meshes.AXES)
+            raise ConfigError(f"mesh.{axis}: the axes are {known}.{nearest(axis, meshes.AXES)}")
+    sizes = config.Mesh(**{axis: given.get(axis, 1) for axis in meshes.AXES})
+    config.check(sizes, "mesh")
+    wanted, devices = math.prod(given.values()), jax.local_devices()
+    if wanted > len(devices):
+        raise ConfigError(
+            f"mesh {dict(given)} takes {wanted} devices, found {len(devices)} of kind"
+            f" {devices[0].platform}: choose sizes whose product is at most that"
+        )
+    return meshes.make(sizes, devices if wanted < 0 else devices[:wanted])
+
+
+def _fitting(params: nnx.State, devices) -> jax.sharding.Mesh:
+    """As many devices as divide the parameters over tensor, which gathers no weights, then over
+    fsdp; the rest share examples alone.
+    """
+    for tensor in _divisors(len(devices)):
+        for fsdp in _divisors(len(devices) // tensor):
+            mesh = meshes.make(config.Mesh(-1, fsdp, tensor, 1), devices)
+            try:
+                sharding.of_params(params, mesh)
+            except ConfigError:
+                continue
+            return mesh
+    raise AssertionError("a mesh of data alone divides everything")
+
+
+def _divisors(number):
+    return [n for n in range(number, 0, -1) if number % n == 0]

@@ -1,0 +1,92 @@
+"""A checkpoint on a mesh: each device holds its share, in the type it is used in, and no more."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+import tones
+import workdirs
+
+import seedasr_jax
+from seedasr_jax import checkpoint, config
+from seedasr_jax.audio import files
+from seedasr_jax.checkpoint import steps
+from seedasr_jax.errors import ConfigError
+from seedasr_jax.evaluate import opening
+from seedasr_jax.launch import cli, commands
+from seedasr_jax.parallel import mesh as meshes
+from seedasr_jax.train import optim
+
+
+@pytest.fixture
+def half(trained, tmp_path):
+    """The trained sft, which computes in bfloat16."""
+    workdir = shutil.copytree(trained.workdir, tmp_path / "workdir")
+    for name in ("lm", "ctc", "sft"):
+        path = workdir / name / "stage.json"
+        record = json.loads(path.read_text())
+        record["recipe"]["model"]["dtype"] = "bfloat16"
+        path.write_text(json.dumps(record))
+    return checkpoint.open_checkpoint(workdir)
+
+
+def test_each_device_reads_its_share_and_nothing_is_whole_in_float32(half, monkeypatch):
+    asked, read = [], steps.read
+    monkeypatch.setattr(
+        steps, "read", lambda path, wanted: asked.append(wanted) or read(path, wanted)
+    )
+    recogniser = opening.open_recogniser(half, dict(data=2, fsdp=4))
+    assert all(like.sharding is not None for wanted in asked for like in wanted.values())
+    expected, held = dict.fromkeys(jax.devices(), 0), dict.fromkeys(jax.devices(), 0)
+    for name, leaf in checkpoint.flat(recogniser.state).items():
+        matrix = any(key in optim.DECAYED for key in name.split("."))
+        assert leaf.dtype == ("bfloat16" if matrix else "float32"), name
+        parts = 4 if "fsdp" in str(leaf.sharding.spec) else 1
+        assert parts == 4 or leaf.size <= 512, (name, leaf.shape)
+        for shard in leaf.addressable_shards:
+            held[shard.device] += shard.data.nbytes
+            expected[shard.device] += leaf.nbytes // parts
+    assert held == expected and len(set(held.values())) == 1
+    stored = sum(x.size * 4 for part in half.parts() for x in half.shapes(part).values())
+    assert held[jax.devices()[0]] < stored / 6  # an eighth, and vectors
+
+
+def test_on_eight_devices_the_same_is_heard(trained):
+    wave = tones.wave("low mid", 7)
+    one = seedasr_jax.load(trained.workdir / "ctc").transcribe(wave, files.RATE)
+    eight = seedasr_jax.load(trained.workdir / "ctc", mesh=dict(data=2, fsdp=4))
+    assert eight.recogniser.mesh.size == 8
+    found = eight.transcribe(wave, files.RATE)
+    assert found.tokens == one.tokens and found.text == "low mid"
+    np.testing.assert_allclose(found.logprobs, one.logprobs, rtol=0, atol=1e-5)
+
+
+def test_the_mesh_is_chosen_by_flags_or_by_python(trained, capsys):
+    assert commands.MESH == meshes.AXES
+    opened = checkpoint.open_checkpoint(trained.workdir / "ctc")
+    given = meshes.make(config.Mesh(1, 2, 1, 1), jax.devices()[:2])
+    for mesh, sizes in (
+        (None, (1, 1, 1, 1)),  # of a CPU one
+        (given, (1, 2, 1, 1)),
+        (dict(fsdp=2, data=2), (2, 2, 1, 1)),
+        (dict(fsdp=4, data=-1), (2, 4, 1, 1)),
+    ):
+        assert tuple(opening.open_recogniser(opened, mesh).mesh.shape.values()) == sizes
+    command = ["transcribe", f"--checkpoint={trained.workdir}/ctc", "none.wav"]
+    for flags, words in (
+        (["--mesh.tensor=16"], "takes 16 devices, found 8 of kind cpu"),
+        (["--mesh.fsdp=3"], "does not divide by"),
+        (["--mesh.fsdp=0"], "mesh.fsdp: expected a size above 0"),
+    ):
+        assert cli.main([*command, *flags]) == 2
+        assert words in (said := capsys.readouterr().err) and said.count("\n") == 1
+    with pytest.raises(ConfigError, match=r"mesh\.tensr: the axes are data.*Did you mean tensor"):
+        opening.open_recogniser(opened, dict(tensr=2))
+
+
+def test_accelerators_share_what_divides():
+    params = workdirs.params()  # tensor divides 8 and 128, fsdp 16
+    for count, sizes in ((8, (1, 1, 8, 1)), (6, (3, 1, 2, 1)), (1, (1, 1, 1, 1))):
+        assert tuple(opening._fitting(params, jax.devices()[:count]).shape.values()) == sizes
