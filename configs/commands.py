@@ -2,6 +2,7 @@
 
     seedasr train --config=commands --workdir=runs/commands
     seedasr train --config=commands:none --workdir=runs/unlabelled  # no clock: transcripts alone
+    seedasr train --config=commands:plain_lm --workdir=runs/plain_lm  # no lists before context_sft
 
 ssl1 -> probe -> kmeans -> ssl2, where the probe alone reads transcripts and from which nothing
 starts; ctc and lm, fresh; then sft -> context_sft -> rl. All is chosen on `dev`, voices and
@@ -23,9 +24,17 @@ TOLD = 36  # tokens of a list of names
 JOINT = "beam4,alpha=6,prune=off"  # cut by what is heard, a name never heard has no chance
 
 
-def get_config(labels="clock"):
-    """`labels`: of the frames of `ctc`, by the synthesiser's own clock; or "none"."""
-    clocked = common.pick({"clock": True, "none": False}, labels)
+ARMS = {  # labels of the frames of `ctc`, and whether `lm` trains on lists of names
+    "clock": ("clock", True),
+    "none": ("none", True),
+    "plain_lm": ("clock", False),
+}
+
+
+def get_config(arm="clock"):
+    """`arm`: one of ARMS."""
+    labels, listed = common.pick(ARMS, arm)
+    clocked = labels == "clock"
     c = common.graph("commands", vocab=dict(path="", kind="bpe", size=1800))
     c.model.features.update(floor=1e-3)
     c.model.encoder = common.conformer(4, 144, feedforward=144, clip=24, attending=1)
@@ -82,13 +91,14 @@ def get_config(labels="clock"):
 
     s = stage("lm", 8500, dict(decoder="fresh"), ("decoder",), common.adamw(1.3e-3), TEXT)
     s.objective.update(copy=True, tail=6, sustained=clocked)
-    s.data.contexts = dict(tokens=TOLD, plain=0.15, irrelevant=0.25, distractors=4)
+    if listed:
+        s.data.contexts = dict(tokens=TOLD, plain=0.15, irrelevant=0.25, distractors=4)
 
     trains, adamw = ("encoder", "ctc_head", "converter"), common.adamw(5e-5)
     init = dict(encoder="ctc", ctc_head="ctc", converter="fresh", decoder="lm")
     s = stage("sft", 300, init, trains, adamw, ctc_weight=0.3)
     s.data.stretch, s.augment = 1.15, c.stages.ctc.augment
-    s.eval = dict(tasks=DEV, every=0)
+    s.eval = dict(tasks=DEV, decode=JOINT, every=0)
     init = dict.fromkeys(("encoder", "ctc_head", "converter", "decoder"), "sft")
     s = stage("context_sft", 300, init, trains, adamw, ctc_weight=0.3)
     s.data.stretch, s.augment = 1.15, c.stages.ctc.augment

@@ -70,7 +70,7 @@ def test_every_stage_says_what_it_was(summary):
     assert stages["context_sft"]["context"]["matcher"]["right_3"]["recall"] >= 0
 
 
-@pytest.mark.parametrize("stage", ["context_sft", "rl"])
+@pytest.mark.parametrize("stage", ["sft", "context_sft", "rl"])
 def test_every_list_of_names_is_scored(summary, stage):
     told = summary["stages"][stage]["context"]
     for kind in ("none", "right_3", "distractors_3", "wrong"):
@@ -85,7 +85,7 @@ def test_the_corpus_is_as_hard_as_it_is_meant_to_be(summary):
 
 
 def test_lists_are_read_as_the_recipe_says(out):
-    for stage in ("context_sft", "rl"):
+    for stage in ("sft", "context_sft", "rl"):
         rows = (out / stage / "eval/own/results.jsonl").read_text().splitlines()
         assert {json.loads(row)["decode"] for row in rows} == {"beam4,alpha=6,prune=off"}
 

@@ -92,7 +92,7 @@ def stood_in(tmp_path, monkeypatch):
 def test_the_summary_holds_what_others_read(stood_in, tmp_path, capsys):
     out = tmp_path / "out"
     assert quickstart.run_all(out, recipe="commands", install_seconds=7.0) == 0
-    assert len(set(stood_in)) == len(stood_in) == 7 + 1 + 2 * 11  # ctc, sft, both that read lists
+    assert len(set(stood_in)) == len(stood_in) == 7 + 3 * 11  # ctc, and those that read lists
     made = json.loads((out / "summary.json").read_text())
     graph = recipes.expand("commands", [])
     assert list(made["stages"]) == list(graph.stages)
@@ -105,6 +105,7 @@ def test_the_summary_holds_what_others_read(stood_in, tmp_path, capsys):
     assert last["keyword_recall_after"] == last["context"]["right_3"]["recall"]
     assert last["expected_errors"] == [[1, 0.2], [2, 0.2]]
     told = made["stages"]["context_sft"]["context"]
+    assert made["stages"]["sft"]["context"].keys() == told.keys() - {"matcher"}
     assert told["none"]["recall"] == 100.0 and told["wrong"]["recall"] < 100.0
     assert told["distractors_3"]["false_insertions"] == 100.0  # names of another split
     assert told["pruning"]["off"]["false_insertions"] == 100.0

@@ -36,6 +36,21 @@ def test_every_shipped_recipe_has_a_golden_text_and_a_description():
         assert recipes.describe(name).splitlines()[0].endswith(".")
 
 
+@pytest.mark.parametrize(
+    ("arm", "about"),
+    [
+        ("none", ("ctc.init", "ctc.objective", "ctc.trains", "lm.objective")),
+        ("plain_lm", ("lm.data.contexts",)),
+    ],
+)
+def test_an_arm_of_commands_differs_in_what_it_is_about(arm, about):
+    whole, own = (config.dump(recipes.expand(spec, [])) for spec in ("commands", f"commands:{arm}"))
+    changed = {line.partition(" =")[0] for line in set(whole.split("\n")) ^ set(own.split("\n"))}
+    groups = tuple(f"stages.{group}" for group in about)
+    assert changed and all(key.startswith(groups) for key in changed), changed
+    assert all(any(key.startswith(group) for key in changed) for group in groups)
+
+
 def stage(*overrides, name="ctc"):
     return recipes.expand("digits", [o.split("=", 1) for o in overrides]).stages[name]
 
@@ -93,7 +108,7 @@ def test_groups_by_part_take_new_parts():
     [
         ("augment.noise=0.5", "ctc, sft, context_sft"),
         ("model.small.labels=2", "ssl2"),
-        ("eval.decode=beam2", "probe, ctc, context_sft, rl"),
+        ("eval.decode=beam2", "probe, ctc, sft, context_sft, rl"),
     ],
 )
 def test_a_default_that_reaches_some_says_which_not(text, kept, capsys):
