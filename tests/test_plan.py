@@ -222,6 +222,24 @@ def plan_of(monkeypatch, *arguments):
     return cli.main(command), asked
 
 
+def test_a_stage_has_a_row_for_all_that_it_runs(monkeypatch):
+    """And for those who serve its model, by length; no compiler is asked."""
+    monkeypatch.setattr(compiling, "devices", lambda topology: jax.devices())
+    monkeypatch.setattr(
+        compiling,
+        "compiled",
+        lambda program, held, mesh, topology, **more: a_row(program=program.name, **more),
+    )
+    graph, pod = recipes.expand("seed_asr_ml:8b", []), topologies.parse("v5p:2x2x2")
+    served = ["encode", "prefill", "decode"]
+    for bucket, rows_of in (("", (240, 1024)), ("7.68", (240, 4096))):
+        found = list(compiling.plan(graph, pod, only="rl", bucket=bucket))
+        assert [row.program for row in found] == ["train", "rollout", *served, "score"]
+        assert found[-1].bucket[1:] == rows_of and {row.stage for row in found} == {"rl"}
+    found = compiling.plan(graph, pod, only="rl", given=pod)
+    assert [row.program for row in found] == ["train"]
+
+
 def test_prices_stand_behind_training(monkeypatch, capsys):
     code, asked = plan_of(monkeypatch, "--price=2.5")
     train, *told, decode = capsys.readouterr().out.splitlines()[:5]

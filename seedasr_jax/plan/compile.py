@@ -98,8 +98,8 @@ def plan(
             yield compiled(program, held, own.mesh, topology, **options)
             if given is not None:
                 continue
-            for program in programs.rollout(built, held, one[0]):
-                yield compiled(program, held, built.mesh, topology, **options)
+            for program in programs.rollout(own, held, one[0]):
+                yield compiled(program, held, own.mesh, topology, **options)
             # The same model decodes alike after each stage that trained it.
             key = (stage.model, dataclasses.replace(held, hypotheses=0), own.mesh)
             if key not in known:
@@ -108,11 +108,11 @@ def plan(
                     for program in programs.decoding(own, held, one[0])
                 ]
             yield from (dataclasses.replace(row, **options) for row in known[key])
-        for one in fitting.scored(stage, built.mesh, bucket) if given is None else ():
-            held = fitting.sizes(stage, built.objective, one)
-            for program in programs.score(built, held, one[0]):
+        for one in fitting.scored(stage, own.mesh, bucket) if given is None else ():
+            held = fitting.sizes(stage, own.objective, one)
+            for program in programs.score(own, held, one[0]):
                 options = dict(stage=name, bucket=tuple(one))
-                yield compiled(program, held, built.mesh, topology, **options)
+                yield compiled(program, held, own.mesh, topology, **options)
 
 
 def compiled(program: programs.Program, held: flops.Sizes, mesh, topology: Topology, **more):
