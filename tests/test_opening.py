@@ -1,8 +1,10 @@
 """A checkpoint on a mesh: each device holds its share, in the type it is used in, and no more."""
 
 import json
+import math
 import shutil
 
+from flax import nnx
 import jax
 import numpy as np
 import pytest
@@ -15,7 +17,8 @@ from seedasr_jax.audio import files
 from seedasr_jax.checkpoint import steps
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.evaluate import opening
-from seedasr_jax.launch import cli, commands
+from seedasr_jax.launch import cli, commands, recipes
+from seedasr_jax.models.acllm import AcLLM, Tokens
 from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.train import optim
 
@@ -84,6 +87,22 @@ def test_the_mesh_is_chosen_by_flags_or_by_python(trained, capsys):
         assert words in (said := capsys.readouterr().err) and said.count("\n") == 1
     with pytest.raises(ConfigError, match=r"mesh\.tensr: the axes are data.*Did you mean tensor"):
         opening.open_recogniser(opened, dict(tensr=2))
+
+
+def test_the_largest_model_is_shared_by_eight_devices():
+    stage = recipes.expand("seed_asr_ml:30b_a3b", []).stages["sft"]
+    parts, tokens = ("encoder", "converter", "decoder"), Tokens(0, 1, 2)
+
+    def make():
+        size = stage.vocab.size
+        return AcLLM(stage.model, tokens, size, parts, remat="none", rngs=nnx.Rngs(0))
+
+    params = nnx.split(nnx.eval_shape(make))[1]
+    shapes, places = opening.as_placed(params, "bfloat16", opening._fitting(params, jax.devices()))
+    pairs = list(zip(jax.tree.leaves(shapes), jax.tree.leaves(places)))
+    whole = sum(x.size * 4 for x, _ in pairs)
+    share = sum(math.prod(p.shard_shape(x.shape)) * x.dtype.itemsize for x, p in pairs)
+    assert whole > 129e9 and share < 8.2e9  # in float32; of a device
 
 
 def test_accelerators_share_what_divides():

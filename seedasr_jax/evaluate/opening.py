@@ -58,11 +58,16 @@ def open_model(checkpoint, mesh, modules: Sequence[str], parts: Sequence[str] = 
         mesh = _fitting(params, here[:1] if here[0].platform == "cpu" else here)
     elif not isinstance(mesh, jax.sharding.Mesh):
         mesh = _of_sizes(mesh)
-    as_used = functools.partial(build.as_used, dtype=model.dtype)
-    state, places = jax.eval_shape(as_used, params), sharding.of_params(params, mesh)
+    state, places = as_placed(params, model.dtype, mesh)
     for part in parts or modules:
         state = checkpoints.fill(state, checkpoints.hand_over(checkpoint, part, state, places))
     return graphdef, state, tokenizer, mesh
+
+
+def as_placed(params: nnx.State, dtype, mesh):
+    """(shapes in the types that parameters are used in, where each lies)."""
+    as_used = functools.partial(build.as_used, dtype=dtype)
+    return jax.eval_shape(as_used, params), sharding.of_params(params, mesh)
 
 
 def _of_sizes(given: Axes) -> jax.sharding.Mesh:
