@@ -17,7 +17,6 @@ from seedasr_jax.models import acllm
 
 DEVICES = {
     "frames": dict(speech_positions="frames"),
-    "ctc_onsets": dict(speech_positions="ctc_onsets", transcript_position=9),
     "all": dict(
         speech_positions="ctc_onsets",
         transcript_position=9,

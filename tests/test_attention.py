@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import tiny
 
-from seedasr_jax import shapes
 from seedasr_jax.models import attention, kernels, shift
 
 RNG = np.random.default_rng(0)
@@ -22,24 +21,32 @@ def test_relative_attention_matches_the_reference(name, clip):
     arrays, parameters = tiny.golden(f"attention_{name}")
     layer = tiny.make(attention.RelativeAttention, 8, 2, clip=clip, bias=True)
     layer = tiny.filled(layer, parameters)
-    out = layer(jnp.asarray(arrays["x"]), shapes.valid(arrays["length"], 7))
+    real = np.arange(7)[None] < arrays["length"][:, None]
+    out = jax.jit(lambda x, real: layer(x, real))(arrays["x"], real)
     for b, length in enumerate(arrays["length"]):
         np.testing.assert_allclose(out[b, :length], arrays["out"][b, :length], atol=1e-5)
 
 
-@pytest.mark.parametrize("more", [0, 3])  # columns that no key asks for
-@pytest.mark.parametrize(("rows", "keys"), [(5, 5), (6, 6), (1, 4), (16, 9), (12, 30)])
+@pytest.mark.parametrize(  # `more`: columns that no key asks for
+    ("rows", "keys", "more"), [(5, 5, 0), (6, 6, 3), (1, 4, 0), (16, 9, 0), (12, 30, 3)]
+)
 def test_relative_shift_reads_distance_t_minus_s(rows, keys, more):
     x = RNG.normal(size=(2, 3, rows, rows + keys - 1 + more))
     pull = RNG.normal(size=(2, 3, rows, keys))
     at = rows - 1 - np.arange(rows)[:, None] + np.arange(keys)[None]  # the column of each key
     own = functools.partial(shift.relative_shift, keys=keys)
-    shifted, back = jax.vjp(own, jnp.asarray(x, jnp.float32))
+
+    @jax.jit
+    def both(x, pull):
+        shifted, back = jax.vjp(own, x)
+        return shifted, back(pull)[0]
+
+    shifted, found = both(np.float32(x), np.float32(pull))
     lines = np.arange(rows)[:, None]
     np.testing.assert_allclose(shifted, x[:, :, lines, at], atol=1e-6)
     gradient = np.zeros_like(x)
     gradient[:, :, lines, at] = pull
-    np.testing.assert_allclose(back(jnp.asarray(pull, jnp.float32))[0], gradient, atol=1e-6)
+    np.testing.assert_allclose(found, gradient, atol=1e-6)
 
 
 @pytest.mark.parametrize(("rows", "keys"), [(64, 128), (256, 384)])
@@ -67,7 +74,7 @@ def test_attend_matches_loops():
         weights = np.exp(scores) / np.exp(scores).sum()
         wanted[b, n, h] = sum((w * v[b, m, h // 2] for w, m in zip(weights, seen)), np.zeros(size))
     single = [jnp.asarray(x, jnp.float32) for x in (q, k, v)]
-    out = kernels.attend(*single, jnp.asarray(mask), jnp.asarray(bias, jnp.float32))
+    out = jax.jit(kernels.attend)(*single, mask, np.float32(bias))
     np.testing.assert_allclose(out, wanted, atol=1e-5)
     assert not out[1, 2].any()
 

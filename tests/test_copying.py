@@ -15,6 +15,7 @@ RNG = np.random.default_rng(0)
 LENGTH = RNG.integers(1, TOKENS + 1, ROWS).astype(np.int32)
 IDS = RNG.integers(4, VOCABULARY, (ROWS, TOKENS)).astype(np.int32)
 KEYS = jax.random.split(jax.random.key(0), ROWS)
+copy = jax.jit(copying.copy_slots, static_argnums=(4, 5, 6))
 
 
 def test_random_targets_replace_half():
@@ -39,7 +40,6 @@ def test_some_random_targets_use_few_symbols():
 
 
 def copied(table, tail=0, sustained=False):
-    copy = jax.jit(copying.copy_slots, static_argnums=(4, 5, 6))
     return copy(IDS, LENGTH, KEYS, table, BLANK, tail, sustained)
 
 
@@ -78,7 +78,7 @@ def test_what_mixes_into_a_gap_are_the_tokens_that_meet_there():
     ids = np.tile(np.arange(1, tokens + 1), (rows, 1)).astype(np.int32)
     length, keys = np.full(rows, tokens), jax.random.split(jax.random.key(5), rows)
     eye = jnp.eye(tokens + 1)
-    made = copying.copy_slots(ids, length, keys, eye, BLANK, 4, True)
+    made = copy(ids, length, keys, eye, BLANK, 4, True)
     slots, count, clock = (np.asarray(x) for x in made)
     beside = far = 0
     for row, n, now in zip(slots, count, clock):
@@ -94,7 +94,6 @@ def test_sustained_slots_have_gaps_and_runs_by_example():
     rows = 300
     ids, length = np.tile(np.arange(2, 12), (rows, 1)), np.full(rows, 10)
     keys = jax.random.split(jax.random.key(1), rows)
-    copy = jax.jit(copying.copy_slots, static_argnums=(4, 5, 6))
     made = copy(ids, length, keys, jnp.eye(13), BLANK, 0, True)
     slots, size, clock = (np.asarray(x) for x in made)
     assert (size <= copying.SLOTS * 10).all() and (clock.max(1) == 10).all()

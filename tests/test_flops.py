@@ -1,4 +1,7 @@
-"""Analytic FLOPs against what XLA counts of the real step, its two layers unrolled."""
+"""Analytic FLOPs against what XLA counts of the real step, its two layers unrolled.
+
+Of the step as it is lowered: nothing is compiled.
+"""
 
 import dataclasses
 
@@ -69,7 +72,7 @@ def test_a_step_is_what_xla_counts(kind):
     samples = 0 if kind == "lm" else round(SECONDS * 16_000)
     prompt = 16 if kind in ("sft", "rl") else 0
     batch = batches.abstract(ROWS, samples, prompt, 0, tokens(kind), hypotheses)
-    counted = built.train_step().lower(built.abstract, batch).compile().cost_analysis()["flops"]
+    counted = built.train_step().lower(built.abstract, batch).cost_analysis()["flops"]
     sizes = flops.Sizes(ROWS, samples // 160, prompt, 0, tokens(kind), hypotheses)
     of = flops.train(stage, VOCABULARY, STAGES[kind], sizes)
     assert sorted(of) == sorted(STAGES[kind])

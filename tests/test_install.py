@@ -89,8 +89,8 @@ def test_the_command_works_from_an_empty_folder(installed, tmp_path):
 
 def test_all_folders_import_from_where_they_are_installed(installed, tmp_path):
     code = (
-        "import seedasr_jax, seedasr_jax.configs.common, seedasr_jax.launch.run\n"
-        "import seedasr_jax.data_pipelines.loader\n"
+        "import seedasr_jax, seedasr_jax.configs.common, seedasr_jax.launch.cli\n"
+        "import seedasr_jax.data_pipelines.manifest\n"
         "from importlib.metadata import version\n"
         "print(seedasr_jax.__file__, seedasr_jax.configs.__file__, seedasr_jax.launch.__file__,"
         " seedasr_jax.data_pipelines.__file__, version('seedasr_jax') == seedasr_jax.__version__)"

@@ -22,8 +22,9 @@ def arrays(*shapes):
     return [jnp.asarray(RNG.normal(size=shape), jnp.float32) for shape in shapes]
 
 
-@pytest.mark.parametrize("time", [7, 8, 9, 16, 21])
-@pytest.mark.parametrize("shared", [False, True], ids=["keys_by_head", "keys_shared"])
+@pytest.mark.parametrize(
+    ("time", "shared"), [(7, False), (8, False), (9, True)], ids=["less", "even", "more_shared"]
+)
 def test_blocks_of_queries_are_the_whole(time, shared, monkeypatch):
     q, k, v, moved = arrays(*[(2, time, 3, 4)] * 4)
     (keys,) = arrays((2 * time - 1, 4) if shared else (2 * time - 1, 3, 4))
@@ -33,10 +34,13 @@ def test_blocks_of_queries_are_the_whole(time, shared, monkeypatch):
         y = kernels.relative(q, k, v, moved, keys, mask)
         return jnp.sin(y).sum(), y
 
-    both = jax.value_and_grad(total, argnums=(0, 1, 2, 3, 4), has_aux=True)
-    (_, whole), gradients = both(q, k, v, moved, keys)
+    def both():  # traced anew with other QUERIES
+        gradient = jax.value_and_grad(total, argnums=(0, 1, 2, 3, 4), has_aux=True)
+        return jax.jit(lambda *x: gradient(*x))(q, k, v, moved, keys)
+
+    (_, whole), gradients = both()
     monkeypatch.setattr(kernels, "QUERIES", 4)
-    (_, blocks), others = both(q, k, v, moved, keys)
+    (_, blocks), others = both()
     np.testing.assert_allclose(blocks, whole, atol=1e-5)
     for one, other in zip(gradients, others):
         np.testing.assert_allclose(other, one, atol=1e-4)
@@ -65,14 +69,12 @@ SPLASH = functools.partial(kernels._splash, interpret=True)
 CUDNN = functools.partial(kernels._cudnn, implementation="xla")  # what cuDNN is asked for
 
 
-@pytest.mark.parametrize(
-    ("kernel", "size"), [(SPLASH, 128), (SPLASH, 200), (SPLASH, 384), (CUDNN, 60)]
-)
+@pytest.mark.parametrize(("kernel", "size"), [(SPLASH, 200), (CUDNN, 60)])
 def test_kernels_of_accelerators_are_plain_attention(kernel, size):
     q, k, v = arrays((2, size, 4, 64), (2, size, 2, 64), (2, size, 2, 64))
     real = jnp.arange(size)[None] < jnp.array([[size], [size - 37]])
-    wanted = kernels.causal(q, k, v, real)
-    found = kernel(q, k, v, real)
+    wanted = jax.jit(kernels.causal)(q, k, v, real)
+    found = jax.jit(kernel)(q, k, v, real)
     at = real[..., None, None]
     np.testing.assert_allclose(jnp.where(at, found, 0), jnp.where(at, wanted, 0), atol=2e-5)
     assert np.isfinite(found).all()

@@ -24,7 +24,7 @@ from seedasr_jax.train import build, objectives
 
 MOE = dict(experts=8, active=3, balance=0.01, z=0.001)
 LM = {"model.decoder.moe": MOE, "model.decoder.feedforward": 12}
-MESHES = [(1, 1, 1, 8), (1, 2, 2, 2), (2, 1, 2, 2), (1, 4, 1, 2), (2, 2, 2, 1)]
+MESHES = [(1, 1, 1, 8), (1, 2, 2, 2), (2, 2, 2, 1)]
 
 
 @pytest.fixture(scope="module")
@@ -258,7 +258,7 @@ def test_accumulation_and_padding_rows_change_no_routers_loss(lm):
 
 def test_a_frozen_decoders_routers_are_reported_and_not_minimised():
     parts = ("encoder", "converter", "decoder")
-    stage = tiny.stage("sft", parts, parts[:2], objective=dict(ctc_weight=0.0), **LM)
+    stage = tiny.stage("sft", parts, parts[1:2], objective=dict(ctc_weight=0.0), **LM)
     batch = tiny.batch()
     (terms, _), _ = step(stage, batch, (1, 1, 1, 1))
     quiet = dataclasses.replace(stage, model=without_losses(stage))

@@ -17,6 +17,14 @@ MEL = RNG.normal(3, 2, (3, 10, 8)).astype(np.float32)
 LENGTH = np.array([10, 7, 3], np.int32)
 
 
+advance, centroids = jax.jit(kmeans.advance), jax.jit(kmeans.centroids)
+
+
+@jax.jit
+def called(quantizer, x, length):
+    return quantizer(x, length)
+
+
 def projection(codes=32, width=5, size=4):
     """With random parameters; the codes of any length."""
 
@@ -29,7 +37,7 @@ def projection(codes=32, width=5, size=4):
 def test_labels_follow_the_formula():
     """z = argmin | c / |c| - A x / |A x| |, x normalised over the real frames, stacks of 4."""
     quantizer = projection()
-    ids, length = quantizer(jnp.asarray(MEL), jnp.asarray(LENGTH))
+    ids, length = called(quantizer, MEL, LENGTH)
     a = np.asarray(quantizer.project[...], np.float64)
     codes = np.asarray(quantizer.codebook[...], np.float64)
     codes = codes / np.sqrt((codes**2).sum(1, keepdims=True))
@@ -46,22 +54,22 @@ def test_labels_follow_the_formula():
 
 def test_labels_do_not_know_the_level_of_a_bin():
     quantizer = projection()
-    ids, _ = quantizer(jnp.asarray(MEL), jnp.asarray(LENGTH))
+    ids, _ = called(quantizer, MEL, LENGTH)
     scaled = MEL * np.float32([1, 2, 3, 4, 5, 6, 7, 8]) - np.float32(20)
-    np.testing.assert_array_equal(quantizer(jnp.asarray(scaled), jnp.asarray(LENGTH))[0], ids)
+    np.testing.assert_array_equal(called(quantizer, scaled, LENGTH)[0], ids)
 
 
 def test_noise_meets_many_codes():
     """The failure that the normalisation prevents is a collapse: few codes for all frames."""
     quantizer = projection(codes=64, width=16)
     loud = RNG.normal(30, 1, (4, 400, 8)).astype(np.float32)  # far from 0: one direction
-    ids, _ = quantizer(jnp.asarray(loud), jnp.full(4, 400))
+    ids, _ = called(quantizer, loud, np.full(4, 400))
     counts = np.bincount(np.asarray(ids).reshape(-1), minlength=64)
     assert (counts > 0).mean() > 0.7 and counts.max() < 0.2 * counts.sum()
 
 
 def test_a_silent_or_empty_utterance_gives_labels_too():
-    ids, length = projection()(jnp.zeros((2, 8, 8)), jnp.array([8, 0]))
+    ids, length = called(projection(), np.zeros((2, 8, 8), np.float32), np.array([8, 0]))
     assert (ids[0] == ids[0, 0]).all() and not ids[1].any() and length[1] == 0
 
 
@@ -73,7 +81,7 @@ def stored(x, ids, codes):
 
 
 def as_arrays(sums):
-    return {k: jnp.asarray(v, jnp.float32) for k, v in sums.items()}
+    return {k: np.asarray(v, np.float32) for k, v in sums.items()}
 
 
 def module(sums, width, codes):
@@ -103,7 +111,7 @@ def test_one_update_matches_float64():
     quantizer = module(old, 3, 4)
     frames = jnp.asarray(x.reshape(3, 20, 3), jnp.float32)
     np.testing.assert_allclose(quantizer.distances(frames).reshape(60, 4), squares, rtol=1e-3)
-    found, length = quantizer(frames, jnp.array([20, 20, 0]))
+    found, length = called(quantizer, frames, np.array([20, 20, 0]))
     np.testing.assert_array_equal(found.reshape(60)[:40], ids[:40])
     assert not found[2].any() and length[2] == 0
 
@@ -112,11 +120,11 @@ def test_one_update_matches_float64():
         batch = kmeans.gather(frames, labels, jnp.ones((3, 20)), 4)
         return kmeans.surrogate(now, batch)
 
-    gradient = jax.grad(loss)(quantizer.statistics())
-    batch = jax.tree.map(jnp.negative, gradient)
+    gradient = jax.jit(jax.grad(loss))(quantizer.statistics())
+    batch = jax.tree.map(np.negative, gradient)
     for name, value in new.items():
         np.testing.assert_allclose(batch[name], value, rtol=1e-5, err_msg=name)
-    after = kmeans.advance(as_arrays(old), batch, 0.75, jax.random.key(0))
+    after = advance(as_arrays(old), batch, 0.75, jax.random.key(0))
     for name, value in wanted.items():
         np.testing.assert_allclose(after[name], value, rtol=1e-5, err_msg=name)
 
@@ -126,7 +134,8 @@ def test_frames_without_weight_are_in_no_sum():
     ids = jnp.asarray(RNG.integers(0, 4, (2, 6)))
     weights = jnp.asarray(RNG.integers(0, 2, (2, 6)), jnp.float32)
     on = np.asarray(weights) > 0
-    found = kmeans.gather(jnp.asarray(np.where(on[..., None], x, np.nan)), ids, weights, 4)
+    gather = jax.jit(kmeans.gather, static_argnums=3)
+    found = gather(np.where(on[..., None], x, np.nan), ids, weights, 4)
     for name, value in stored(x[on], np.asarray(ids)[on], 4).items():
         np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
 
@@ -135,25 +144,25 @@ def test_an_empty_code_takes_half_of_the_most_used():
     x = RNG.normal(0, 1, (100, 2))
     ids = np.r_[np.zeros(60, int), np.full(38, 2), np.full(2, 3)]
     old = as_arrays(stored(x, ids, 6))
-    none = jax.tree.map(jnp.zeros_like, old)
-    after = kmeans.advance(old, none, 1.0, jax.random.key(3))
+    none = jax.tree.map(np.zeros_like, old)
+    after = advance(old, none, 1.0, jax.random.key(3))
     np.testing.assert_allclose(after["counts"], [30, 30, 19, 1, 19, 1])
     pairs = {1: 0, 4: 2, 5: 3}  # the most used to the first empty
-    centres, before = kmeans.centroids(after), kmeans.centroids(old)
+    centres, before = centroids(after), centroids(old)
     _, deviation = kmeans.moments(old)
     for taker, donor in pairs.items():
         np.testing.assert_allclose((centres[taker] + centres[donor]) / 2, before[donor], atol=1e-5)
         apart = np.abs(centres[taker] - centres[donor]) / deviation
         assert 1e-3 < apart.max() < 0.5
-    again = kmeans.advance(old, none, 1.0, jax.random.key(3))
+    again = advance(old, none, 1.0, jax.random.key(3))
     np.testing.assert_array_equal(again["sums"], after["sums"])
-    other = kmeans.advance(old, none, 1.0, jax.random.key(4))
+    other = advance(old, none, 1.0, jax.random.key(4))
     assert (other["sums"] != after["sums"]).any()
 
 
 def test_no_frames_change_nothing():
     empty = as_arrays(stored(np.zeros((0, 2)), np.zeros(0, int), 3))
-    after = kmeans.advance(empty, empty, 0.9, jax.random.key(0))
+    after = advance(empty, empty, 0.9, jax.random.key(0))
     assert not any(x.any() for x in jax.tree.leaves(after))
 
 
@@ -171,7 +180,7 @@ def lloyd(x, codes, seed):
     while len(centres) < codes:
         squares = ((x[:, None] - centres[None]) ** 2).sum(-1).min(1)
         centres = np.vstack([centres, x[rng.choice(len(x), p=squares / squares.sum())]])
-    for _ in range(50):
+    for _ in range(20):
         ids = ((x[:, None] - centres[None]) ** 2).sum(-1).argmin(1)
         centres = np.stack(
             [x[ids == k].mean(0) if (ids == k).any() else c for k, c in enumerate(centres)]
@@ -188,20 +197,20 @@ def fitted(now, frames, step):
     return kmeans.advance(now, batch, 0.9, jax.random.fold_in(jax.random.key(0), step))
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_the_fit_finds_blobs_like_lloyd(seed):
     """Batches of 200 frames of 20 blobs: as good as the best of five runs of Lloyd on them all."""
     rng = np.random.default_rng(seed)
     codes, width = 20, 6
     blobs = rng.normal(0, 3, (codes, width)) * [1, 1, 1, 5, 5, 0.2] + 10
     spread = np.array([1, 1, 1, 5, 5, 0.2]) * 0.4
-    x = blobs[rng.integers(0, codes, 6_000)] + rng.normal(0, 1, (6_000, width)) * spread
+    x = blobs[rng.integers(0, codes, 2_000)] + rng.normal(0, 1, (2_000, width)) * spread
     standard = (x - x.mean(0)) / x.std(0)
     best = min(lloyd(standard, codes, n) for n in range(5))
 
     now = kmeans.KMeans(width, codes=codes).statistics()
     for step in range(150):
-        frames = x[rng.choice(6_000, 200)].astype(np.float32)
+        frames = x[rng.choice(2_000, 200)].astype(np.float32)
         now = fitted(now, jnp.asarray(frames)[None], step)
     squares = module(now, width, codes).distances(jnp.asarray(x, jnp.float32)[None]).min(-1)
     assert (np.asarray(now["counts"]) > 0).all()

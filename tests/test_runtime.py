@@ -62,7 +62,7 @@ from seedasr_jax.launch import memory, runtime
 if sys.argv[1] == "kept":
     memory.keep()
     runtime.compute_here()
-program, x = jax.jit(lambda x: jnp.sin(x[:, None] * x[None]) @ x), jnp.ones(7_000)  # 187 MiB
+program, x = jax.jit(lambda x: jnp.sin(x[:, None] * x[None]) @ x), jnp.ones(4_200)  # 67 MiB
 for _ in range(3):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     program(x).block_until_ready()
@@ -73,5 +73,5 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left alone")
 def test_large_temporaries_of_a_program_are_kept():
     # In a process now and then a small block takes the place of a large one before it comes again.
-    kept = min(faults(TEMPORARY, "kept") for _ in range(4))
-    assert 2 * kept < faults(TEMPORARY, "left")
+    left = faults(TEMPORARY, "left")
+    assert any(2 * faults(TEMPORARY, "kept") < left for _ in range(4))

@@ -50,23 +50,27 @@ def test_only_masked_frames_and_their_noise_differ_from_what_is_heard(each):
     several = {"model.small.labels": each}
     masked, batch, rng = objective("ssl1", **several), tiny.batch(3), jax.random.key(0)
     model = tiny.model(PARTS["ssl1"], **LABELS, **several)
-    mel, length = masked.mel(batch, rng)
-    hidden = np.repeat(np.asarray(masked.hidden(batch, rng)), 4, axis=1)  # whole encoder frames
-    seen, frames = [], -(-length // 4)
-    model.encoder = lambda x, n, keys: (seen.append(x), (jnp.zeros((3, 10, 16)), frames))[1]
+    seen = []
+    model.encoder = lambda x, n, keys: (seen.append(x), (jnp.zeros((3, 10, 16)), -(-n // 4)))[1]
     model.ssl_head = lambda x: jnp.zeros((3, each * 10, 12))
-    weights = masked.weigh(batch, rng)
-    loss, terms = masked.loss(model, batch, weights, rng)
-    heard = np.asarray(seen[0])
-    np.testing.assert_array_equal(heard[~hidden], np.asarray(mel)[~hidden])
+
+    @jax.jit
+    def run(batch):
+        mel, length = masked.mel(batch, rng)
+        loss, terms = masked.loss(model, batch, masked.weigh(batch, rng), rng)
+        where = masked.hidden(batch, rng), masked.predicted(batch, rng)
+        return loss, terms, mel, seen[-1], *where, *model.quantizer(mel, length)
+
+    loss, terms, *arrays = run(batch)
+    mel, heard, hidden, predicted, labels, real = map(np.asarray, arrays)
+    hidden = np.repeat(hidden, 4, axis=1)  # whole encoder frames
+    np.testing.assert_array_equal(heard[~hidden], mel[~hidden])
     assert np.abs(heard[hidden]).max() < 0.6 and heard[hidden].std() == pytest.approx(0.1, rel=0.2)
     np.testing.assert_allclose(loss, np.log(12), rtol=1e-5)  # nats per masked frame
-    labels, real = model.quantizer(mel, length)
-    predicted = np.asarray(masked.predicted(batch, rng))
     size = 4 // each
-    hidden &= np.arange(40)[None] < size * np.asarray(real)[:, None]
+    hidden &= np.arange(40)[None] < size * real[:, None]
     np.testing.assert_array_equal(predicted, hidden[:, ::size])
-    wanted = np.bincount(np.asarray(labels)[predicted > 0], minlength=12)
+    wanted = np.bincount(labels[predicted > 0], minlength=12)
     np.testing.assert_array_equal(terms["codes"], wanted)
     np.testing.assert_allclose(terms["accuracy"], wanted[0] / wanted.sum(), rtol=1e-6)
 
@@ -76,12 +80,16 @@ def test_the_second_iteration_takes_labels_of_the_chosen_layer():
     for layer in (1, 2):
         settings = LABELS | {"model.quantizer.layer": layer}
         masked, model = objective("ssl2", **settings), tiny.model(PARTS["ssl2"], **settings)
-        mel, length = masked.mel(batch, rng)
-        layers, frames = jax.jit(lambda model: model.teacher.every_layer(mel, length))(model)
-        wanted, _ = model.codebook(layers[layer - 1], frames)
-        labels = jax.jit(lambda model: masked.labels(model, mel, length))(model)
+
+        @jax.jit
+        def run(model):
+            mel, length = masked.mel(batch, rng)
+            layers, frames = model.teacher.every_layer(mel, length)
+            wanted, _ = model.codebook(layers[layer - 1], frames)
+            return layers, wanted, masked.labels(model, mel, length), model.teacher(mel, length)[0]
+
+        layers, wanted, labels, top = run(model)
         np.testing.assert_array_equal(labels, wanted)
-    top, _ = jax.jit(lambda model: model.teacher(mel, length))(model)
     np.testing.assert_allclose(layers[1], top, atol=1e-6)  # the last layer is the encoder's output
     assert np.abs(layers[0] - layers[1]).max() > 0.1
 
@@ -175,7 +183,7 @@ def test_an_encoder_overfits_one_batch_of_labels():
     state = jax.device_put(state.replace(rng=jax.random.key(0)), jax.devices()[0])
     quantizer = [np.array(x) for x in jax.tree.leaves(state.params["quantizer"])]
     found = []
-    for _ in range(350):
+    for _ in range(200):
         state, terms = step(state, batch)
         found.append(built.objective.summary({k: terms[k] for k in ("loss", "accuracy", "codes")}))
     last = {key: np.mean([float(row[key]) for row in found[-40:]]) for key in found[0]}

@@ -20,6 +20,7 @@ from seedasr_jax.train import build
 HEARS = ("encoder", "ctc_head", "converter", "decoder")
 DRAWS = {f"augment.{k}": v for k, v in tiny.ALL_DRAWS.items()}
 DRAWS |= {"model.encoder.dropout": 0.1, "stages.only.data.stretch": 1.2}
+ONE_LAYER = {"model.encoder.layers": 1, "model.decoder.layers": 1}
 CLOCK = {"model.small.speech_positions": "ctc_onsets", "model.small.transcript_position": 9}
 LABELS = {"model.quantizer.codes": 12, "model.quantizer.layer": 1}
 HIDE = dict(start=0.1, span=8, noise=0.1)
@@ -30,7 +31,7 @@ KINDS = {
         parts=("decoder",),
         trains=("decoder",),
         objective=dict(copy=True, tail=2, sustained=True),
-        **CLOCK,
+        **(CLOCK | ONE_LAYER),
     ),
     "ctc": dict(
         kind="ctc",
@@ -44,7 +45,7 @@ KINDS = {
         parts=HEARS,
         trains=(*HEARS[:3], "lora"),
         objective=dict(ctc_weight=0.3),
-        **CLOCK,
+        **(CLOCK | ONE_LAYER),
         **{"model.lora.rank": 2, "optim.rates": dict(lora=3.0), "model.encoder.dropout": 0.1},
     ),
     "rl": dict(
@@ -54,13 +55,14 @@ KINDS = {
         objective=dict(
             ce_weight=0.5, hypotheses=3, temperature=1.0, keyword_weight=3.0, unit="word"
         ),
+        **ONE_LAYER,
     ),
     "ssl1": dict(
         kind="ssl1",
         parts=("encoder", "ssl_head", "quantizer"),
         trains=("encoder", "ssl_head"),
         objective=HIDE,
-        **LABELS,
+        **(LABELS | ONE_LAYER),
     ),
     "ssl2": dict(
         kind="ssl2",
@@ -74,7 +76,7 @@ KINDS = {
         parts=("teacher", "codebook"),
         trains=("codebook",),
         optim=common.kmeans(keep=0.8),
-        **LABELS,
+        **(LABELS | ONE_LAYER),
     ),
     "probe": dict(kind="probe", parts=("encoder", "probe"), trains=("probe",)),
 }
