@@ -141,11 +141,3 @@ def trained(once, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("trained") / "workdir"
     shutil.copytree(shared.workdir, workdir)
     return dataclasses.replace(shared, workdir=workdir)
-
-
-@pytest.fixture(scope="session")
-def run_never_killed(once):
-    """The reference of the fault harness (faults.py); read only."""
-    import faults
-
-    return once(faults.run_never_killed)

@@ -190,9 +190,3 @@ def test_a_layer_that_nobody_chose(workdir, manifest, tmp_path):
     init["probe"] = f"{workdir}/ssl1"  # a stage that scored no layers
     with pytest.raises(ConfigError, match=r"init\.probe=ssl1@15.*eval\.tasks"):
         run.train(run.config.build(tree, run.config.Graph), tmp_path / "two")
-
-
-def test_a_collapsed_codebook_stops_the_stage(manifest, tmp_path):
-    with pytest.raises(UserError, match=r"labels collapsed: 100 %.*of 1 codes"):
-        run.train(graph(manifest, model__quantizer__codes=1), tmp_path, only="ssl1")
-    assert record(tmp_path, "ssl1")["state"] == "running"

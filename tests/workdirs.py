@@ -121,7 +121,10 @@ def finish(workdir, name, tree, *, step=5, parents=(), frozen=(), **changes):
     return ended
 
 
-def everything(folder) -> dict:
-    """{name: bytes} of all leaves of a stage's newest checkpoint: moments, step and key too."""
-    path = steps.find(folder, steps.latest(folder))
+def everything(folder, step=None) -> dict:
+    """{name: bytes} of all leaves of a stage's checkpoint: moments, step and key too.
+
+    `step`: default its newest.
+    """
+    path = steps.find(folder, steps.latest(folder) if step is None else step)
     return bits(trees.nest(steps.read(path, steps.shapes(path))))
