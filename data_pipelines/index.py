@@ -139,6 +139,12 @@ class Index:
         members = tuple(np.flatnonzero(placed == k) for k in range(len(self.fit.buckets)))
         return Epoch(rows, members, left_out + failed)
 
+    @property
+    def placed(self) -> list[Row]:
+        """The utterances of the first pass that fit a bucket."""
+        epoch = self.epoch(0)
+        return [epoch.rows[n] for members in epoch.buckets for n in members]
+
     def misfits(self) -> str:
         """What the first pass leaves out and why, and how long the longest utterances are."""
         rows, (seconds, tokens, _) = self.epoch(0).rows, self.fit.buckets[-1]

@@ -4,6 +4,7 @@ Dims: B utterances of the global batch, P prompt tokens.
 """
 
 import collections
+import dataclasses
 import math
 import threading
 
@@ -87,12 +88,12 @@ def training(
     cache = files.WaveCache(round(data.cache_gib * 2**30))
     feeds = [Feed(task, plan.rows(number), fit, cache) for number, (_, task) in enumerate(entries)]
     left_out = {index.name: dict(index.epoch(0).left_out) for index in indexes}
-    languages = {index.name: [row.language for row in index.epoch(0).rows] for index in indexes}
+    placed = {index.name: index.placed for index in indexes}
     recordings = sum(index.recordings for index in indexes)
     reading = Reading(vocab, prompted=prompted, context_tokens=data.contexts.tokens)
     batches = _batches(plan, feeds, names, fit, reading, clock, steps)
     bad_rows = BadRows(data.max_bad_fraction, recordings)
-    return Stream(batches, names, left_out, languages, bad_rows)
+    return Stream(batches, names, left_out, placed, bad_rows)
 
 
 def check(data: config.Data, vocab, *, data_folder, prompted: bool, process_count: int):
@@ -216,11 +217,14 @@ class Evaluation:
     Attributes:
         name: as results name the task: its own, or KIND:FILENAME?query#8 hex of the content.
         examples: the utterances in the manifest's order.
-        context_tokens: room for contexts; 0 where no utterance has one.
+        context_tokens: room for contexts; 0 where no utterance has one that is read.
+        contexts_cut: utterances whose context is read in part; contexts_unused: not at all.
     """
 
-    def __init__(self, name, index: Index, task, reading: Reading, cache, share):
-        self.name, self.examples = name, index.epoch(0).rows
+    def __init__(self, name, index: Index, examples, task, reading: Reading, cache, share):
+        self.name, self.examples = name, examples
+        unread = collections.Counter(bool(e.context) for e in examples if e.context_unread)
+        self.contexts_cut, self.contexts_unused = unread[True], unread[False]
         self.context_tokens = reading.context_tokens
         self._index, self._task, self._reading, self._cache = index, task, reading, cache
         self._share = share
@@ -294,6 +298,7 @@ def evaluation(
     data_folder,
     prompted: bool,
     normalizer: str,
+    context_tokens: float = math.inf,
     cache_gib: float = 0.0,
     multiple: int = 1,
     share: tuple[int, int] = (0, 1),
@@ -307,6 +312,7 @@ def evaluation(
         data_folder: keeps what sources make or convert.
         prompted: whether the instruction stands on every row, and the context that a row has.
         normalizer: NAME@VERSION, applied to the references before they are tokenised.
+        context_tokens: of a context that is read; longer ones are cut, see `prompts.cut`.
         cache_gib: decoded audio kept in memory, for an evaluation that is repeated.
         multiple: of devices that share a batch, to which utterances are rounded up.
         share: which of how many equal parts of a batch's rows are this process's; their number
@@ -336,10 +342,13 @@ def evaluation(
     _check_faults(index, 0.0, f"; {_WHOLE}", '; where nothing is said, write "text": ""')
     bound = tasks.bind(task, vocab, normalizer)
     cache = files.WaveCache(round(cache_gib * 2**30))
-    texts = {prompts.normal_context(normalizer, row.context) for row in index.epoch(0).rows}
-    told = max(len(vocab.encode(text)) if text else 0 for text in texts)
+    texts = {row.context: "" for row in index.epoch(0).rows}
+    texts = {text: prompts.normal_context(normalizer, text) for text in texts}
+    cut = {t: prompts.cut(t, lambda t: _tokens(vocab, t) <= context_tokens) for t in texts.values()}
+    examples = tuple(_told(row, *cut[texts[row.context]]) for row in index.epoch(0).rows)
+    told = max(_tokens(vocab, text) for _, text in cut.values())
     reading = Reading(vocab, prompted=prompted, context_tokens=-(-told // _CONTEXT) * _CONTEXT)
-    return Evaluation(source.name, index, bound, reading, cache, share)
+    return Evaluation(source.name, index, examples, bound, reading, cache, share)
 
 
 def _check_faults(index: Index, allowed: float, cure: str, silent: str):
@@ -356,6 +365,17 @@ def _check_faults(index: Index, allowed: float, cure: str, silent: str):
             f"{index.name}: line {row.line} ({row.id}): {reason}{hint}; {len(index.faults)} of"
             f" {index.recordings} rows have such a fault{cure}{silent if lacking == 'text' else ''}"
         )
+
+
+def _tokens(vocab, text):
+    return len(vocab.encode(text)) if text else 0
+
+
+def _told(row, unread, text):
+    """The row with what is read of its context, where that is not all."""
+    if not unread:
+        return row
+    return dataclasses.replace(row, context=text, context_unread=unread)
 
 
 def _counter(vocab, normalizer):

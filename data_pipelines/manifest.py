@@ -85,6 +85,9 @@ class Row:
     split: str = ""
     context: str = ""
     context_kind: str = ""
+    context_unread: str = (
+        ""  # its front, where the model of an evaluation takes no more than the rest
+    )
     keywords: tuple[str, ...] = ()  # names that the text holds
     siblings: tuple[str, ...] = ()  # other spellings of their sound
     alignment: Alignment | None = None

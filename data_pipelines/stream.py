@@ -8,6 +8,7 @@ import concurrent.futures
 import dataclasses
 import math
 
+from seedasr_jax.audio import files
 from seedasr_jax.batch import Batch
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.errors import DataError
@@ -36,10 +37,16 @@ class Stream:
         heard: task -> samples at 16 kHz in the global batches, by the manifests.
         left_out: task -> reason -> utterances of its (first) pass that no batch will hold.
         languages: task -> those of the utterances of that pass.
+        longest, pause: seconds of the longest utterance of that pass, and of the longest pause
+            between joined recordings.
     """
 
-    def __init__(self, batches, names, left_out, languages, bad_rows: "BadRows"):
-        self.skipped, self.left_out, self.languages = [], left_out, languages
+    def __init__(self, batches, names, left_out, rows, bad_rows: "BadRows"):
+        self.skipped, self.left_out = [], left_out
+        self.languages = {name: [row.language for row in own] for name, own in rows.items()}
+        every = [row for own in rows.values() for row in own]
+        self.longest = max((row.seconds for row in every), default=0.0)
+        self.pause = max((n for row in every for n in row.pauses), default=0) / files.RATE
         self.heard = dict.fromkeys(names, 0)
         self._bad_rows = bad_rows
         self._batches = Prefetch(batches, _AHEAD)

@@ -106,7 +106,10 @@ def do_transcribe(options):
         if isinstance(result, DataError):
             print(f"seedasr: {result}", file=sys.stderr)
             failed = True
-        elif options.format == "json":
+            continue
+        if result.cut:
+            print(f"{path}: the transcript stops at {len(result.tokens)} tokens", file=sys.stderr)
+        if options.format == "json":
             row = {"audio": path, **transcribe.to_dict(result)}
             print(json.dumps(row, ensure_ascii=False), flush=True)
         else:

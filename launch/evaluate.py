@@ -130,6 +130,7 @@ def run(
             data_folder=cache,
             prompted="decoder" in recogniser.parts,
             normalizer=stage.data.normalizer,
+            context_tokens=opened.limits.context_tokens if method.reads else 0,
             multiple=sharding.rows(1, recogniser.mesh),
         )
         for task in tasks
@@ -137,7 +138,8 @@ def run(
     room = max(evaluation.context_tokens for evaluation in evaluations)
     for evaluation in evaluations:
         evaluation.make_room(room)
-        if method.alpha and not evaluation.context_tokens:
+        unused = evaluation.contexts_unused  # which is said with the scores
+        if method.alpha and not evaluation.context_tokens and not unused:
             say(f"{evaluation.name}: no utterance has a context: alpha changes nothing")
         if warning := setting.conventions.warning(evaluation.languages):
             say(f"{evaluation.name}: {warning}; see --language, --unit, --normalizer")
@@ -156,6 +158,8 @@ def run(
             recogniser, opened.label, evaluation.name, evaluation, setting
         )
         say(f"{evaluation.name}  {setting.decode}  {row['error_rate']:.2f} %")
+        if met := sweep.met(row):
+            say(f"{evaluation.name}: {met}")
         rows.append(row)
         said[evaluation.name] = utterances
     sweep.write(folder, rows, said)

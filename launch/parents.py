@@ -39,6 +39,27 @@ def opened(job, name: str, part: str) -> tuple[checkpoints.Checkpoint, str]:
     return found, before.get("part", part)
 
 
+def limits(job, name: str, **data) -> checkpoints.Limits:
+    """What a stage can take: as recorded where it began, else by its config and its parents'.
+
+    Args:
+        job: the stage.Job.
+        name: the stage's.
+        data: what is known of its data, as `checkpoint.derive` takes it.
+    """
+    record, stage = job.record(name), job.graph.stages[name]
+    if record is not None and record.limits is not None:
+        return record.limits
+    found = {}
+    for part, source in stage.init.items():
+        parent, _ = graph.stage_of(job.graph.stages, graph.origin(part, source)[0])
+        if parent:
+            found[part] = limits(job, parent)
+        elif source != "fresh":
+            found[part] = opened(job, name, part)[0].limits
+    return checkpoints.derive(stage, found, **data)
+
+
 def began_with(job, name: str, part: str) -> collections.abc.Mapping[str, str] | None:
     """The reference to a part in a stage's stage.json."""
     record = job.record(name)

@@ -14,6 +14,7 @@ from seedasr_jax import config, inventory
 from seedasr_jax import workdir as disk
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import loader
+from seedasr_jax.decode import methods
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.evaluate import sweep
@@ -112,6 +113,9 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
         process_index=share,
         process_count=shares,
     )
+    tags = (tag for own in stream.languages.values() for tag in own)
+    known = dict(seconds=stream.longest, pause=stream.pause, languages=tags)
+    record = dataclasses.replace(record, limits=parents.limits(job, name, **known))
     for task, reasons in stream.left_out.items():
         for reason, count in reasons.items():
             say(f"{name}: {task}: {count} utterances are left out: {reason}")
@@ -264,6 +268,7 @@ class Evaluator:
         self.name, self.stopping, evaluation = name, stopping, built.stage.eval
         self.setting = sweep.setting(evaluation)
         model, parts = built.stage.model, built.objective.parts
+        reads = methods.parse(self.setting.decode).reads
         options = (job.vocab, model, parts, built.mesh)
         self.layers = probe.recognisers(built.graphdef, *options)
         self.recogniser = recognisers.Recogniser(built.graphdef, None, *options)
@@ -277,6 +282,7 @@ class Evaluator:
                 data_folder=job.cache(built.stage),
                 prompted=built.objective.prompted,
                 normalizer=built.stage.data.normalizer,
+                context_tokens=parents.limits(job, name).context_tokens if reads else 0,
                 multiple=sharding.rows(1, built.mesh),
                 share=sharding.share(built.mesh),
             )
@@ -314,6 +320,8 @@ class Evaluator:
             row, _ = sweep.evaluate(recogniser, label, task.name, batches, self.setting)
             rates[task.name] = row["error_rate"]
             say(f"{label}: {task.name}  {self.setting.decode}  {row['error_rate']:.2f} %")
+            if met := sweep.met(row):
+                say(f"{label}: {task.name}: {met}")
         return rates
 
     def _until_stopped(self, batches):

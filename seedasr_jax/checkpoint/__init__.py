@@ -6,6 +6,7 @@ Files hold no other structure, so they outlive changes of flax and optax.
 
 from seedasr_jax.checkpoint.handover import check_part, compare, hand_over
 from seedasr_jax.checkpoint.hashes import parameters_hash
+from seedasr_jax.checkpoint.limits import Limits, derive
 from seedasr_jax.checkpoint.opened import Checkpoint, open_checkpoint
 from seedasr_jax.checkpoint.record import StageRecord, begin, parse, placeless, read, write
 from seedasr_jax.checkpoint.steps import Writer, latest, note, restore
@@ -13,11 +14,13 @@ from seedasr_jax.checkpoint.trees import fill, flat, nest, part_of, parts, renam
 
 __all__ = [
     "Checkpoint",
+    "Limits",
     "StageRecord",
     "Writer",
     "begin",
     "check_part",
     "compare",
+    "derive",
     "fill",
     "flat",
     "hand_over",

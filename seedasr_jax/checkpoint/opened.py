@@ -10,6 +10,7 @@ import jax
 from seedasr_jax import config, inventory
 from seedasr_jax import workdir as disk
 from seedasr_jax.checkpoint import hashes, steps, tensors, trees
+from seedasr_jax.checkpoint import limits as limiting
 from seedasr_jax.checkpoint import record as records
 from seedasr_jax.errors import UserError, nearest
 
@@ -163,6 +164,14 @@ class Checkpoint:
         content = {"checkpoint": str(where), "hash": self.part_hash(part, shardings)}
         return content | {"recipe": self.recipe} | other
 
+    @property
+    def limits(self) -> limiting.Limits:
+        """What it can take: as recorded or, in an older record, by the parents that are there."""
+        if self.record.limits is not None:
+            return self.record.limits
+        parents = self._parents()
+        return limiting.derive(self.stage, {p: c.limits for p, (c, _) in parents.items() if c})
+
     def lineage(self) -> list[dict]:
         """What it came from, itself first, each once.
 
@@ -172,15 +181,9 @@ class Checkpoint:
         if self.bundle is not None:
             return self.bundle["lineage"]
         labels, older = {}, []
-        for part, reference in sorted(self.record.parents.items()):
-            where = reference["checkpoint"]
-            try:
-                parent = open_checkpoint(_resolve(self.folder.parent, where))
-            except UserError:
-                labels[part] = f"{where} (hash {reference['hash'][:8]})"
-                continue
-            labels[part] = parent.label
-            older += parent.lineage()
+        for part, (parent, named) in self._parents().items():
+            labels[part] = named
+            older += parent.lineage() if parent else []
         entry = {
             "checkpoint": self.label,
             "kind": self.record.kind,
@@ -190,6 +193,19 @@ class Checkpoint:
             "parents": labels,
         }
         return list({e["checkpoint"]: e for e in [entry, *older]}.values())
+
+    def _parents(self) -> dict[str, tuple["Checkpoint | None", str]]:
+        """Part -> the checkpoint that it came from, None if that is gone, and its label."""
+        found = {}
+        for part, reference in sorted(self.record.parents.items()):
+            where = reference["checkpoint"]
+            try:
+                parent = open_checkpoint(_resolve(self.folder.parent, where))
+            except UserError:
+                found[part] = None, f"{where} (hash {reference['hash'][:8]})"
+            else:
+                found[part] = parent, parent.label
+        return found
 
     def _hours(self) -> dict[str, float]:
         """Hours by task of the mixture, as the recipe names it; the record has them by content."""

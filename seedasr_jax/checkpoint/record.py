@@ -12,6 +12,7 @@ from etils import epath
 
 from seedasr_jax import config
 from seedasr_jax import workdir as disk
+from seedasr_jax.checkpoint.limits import Limits
 from seedasr_jax.errors import UserError
 
 FORMAT_VERSION = 2  # 2: content hashes by blocks, see hashes.py
@@ -41,6 +42,7 @@ class StageRecord:
     position: int  # steps of data consumed: batches are a function of seed and step
     hours: collections.abc.Mapping[str, float]  # of audio consumed, by task
     spent: collections.abc.Mapping[str, float]  # seconds, cpu_seconds, chip_seconds
+    limits: Limits | None  # None in records from before there were any
     hashes: collections.abc.Mapping[str, str]  # of its own parts once it is finished
     versions: collections.abc.Mapping[str, str]  # of packages
 
@@ -51,7 +53,7 @@ class StageRecord:
 
 
 def begin(stage: config.Stage, recipe_hash, *, parents, frozen, vocabulary, reads) -> StageRecord:
-    """The record of a stage that starts: running, at step 0.
+    """The record of a stage that starts: running, at step 0; its limits follow with its data.
 
     Args:
         stage: its config.
@@ -76,6 +78,7 @@ def begin(stage: config.Stage, recipe_hash, *, parents, frozen, vocabulary, read
         position=0,
         hours={},
         spent={},
+        limits=None,
         hashes={},
         versions=versions(),
     )
@@ -119,7 +122,8 @@ def parse(tree, path) -> StageRecord:
             " wrote it, or train in a new --workdir"
         )
     names = {field.name for field in dataclasses.fields(StageRecord)}
-    return config.build({k: v for k, v in tree.items() if k in names}, StageRecord, str(path))
+    found = {"limits": None} | {k: v for k, v in tree.items() if k in names}
+    return config.build(found, StageRecord, str(path))
 
 
 def placeless(name: str) -> str:

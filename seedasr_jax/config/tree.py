@@ -41,6 +41,8 @@ def build(tree, kind, where="config"):
             )
         return kind(**{n: build(tree[n], t, f"{where}.{n}") for n, t in fields.items()})
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType:  # KIND | None
+        return None if tree is None else build(tree, arguments[0], where)
     if origin is collections.abc.Mapping:
         if not isinstance(tree, collections.abc.Mapping):
             raise ConfigError(f"{where}: expected a group of keys, found {tree!r}")

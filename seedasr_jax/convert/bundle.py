@@ -96,9 +96,8 @@ def export_bundle(
 
 def _standing_alone(checkpoint):
     """The record that a bundle carries: frozen parts are inside; hashes come once known."""
-    return dataclasses.replace(
-        checkpoint.record, state="finished", step=checkpoint.step, frozen={}, hashes={}
-    )
+    changes = dict(state="finished", step=checkpoint.step, frozen={}, hashes={})
+    return dataclasses.replace(checkpoint.record, limits=checkpoint.limits, **changes)
 
 
 def _check_same(folder, settings, cure):

@@ -25,6 +25,11 @@ class Method:
     alpha: float = 0.0  # what the context weighs in a beam; 0: it is not read
 
     @property
+    def reads(self) -> bool:
+        """Whether the context of an utterance is read."""
+        return self.kind == "greedy" or self.alpha > 0
+
+    @property
     def name(self) -> str:
         """As it is written: the same method, the same name."""
         if self.search is None:

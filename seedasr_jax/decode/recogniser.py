@@ -28,6 +28,7 @@ class Hypothesis:
     text: str
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]  # natural, one per token
+    cut: bool = False  # whether it stopped at the most tokens that are decoded, without an end
 
 
 def special_tokens(vocab, *, spelled=False) -> Tokens:
@@ -128,11 +129,13 @@ class Recogniser:
             return x.reshape(shares, rows, *x.shape[1:])[:, :own].reshape(-1, *x.shape[1:])
 
         out = []
-        best = (given(x)[:, 0] for x in (found.length, found.ids, found.logprobs))
-        for weight, length, ids, logprobs in zip(given(spread.weight), *best):
+        best = (found.length, found.ids, found.logprobs, found.ended)
+        best = (given(x)[:, 0] for x in best)
+        for weight, length, ids, logprobs, ended in zip(given(spread.weight), *best):
             count = int(length) if weight else 0
             chosen, scores = ids[:count].tolist(), logprobs[:count].tolist()
-            out.append(Hypothesis(self.vocab.decode(chosen), tuple(chosen), tuple(scores)))
+            text, cut = self.vocab.decode(chosen), bool(weight) and not ended
+            out.append(Hypothesis(text, tuple(chosen), tuple(scores), cut))
         return out
 
     def _found(self, batch, way, alpha):

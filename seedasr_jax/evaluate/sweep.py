@@ -14,7 +14,7 @@ from seedasr_jax.text.conventions import BY_LANGUAGE, Convention, Conventions
 # What an example says about itself, and stays with its transcript.
 ABOUT = (
     *("id", "seconds", "language", "dialect", "domain", "speaker"),
-    *("context", "context_kind", "keywords", "siblings"),
+    *("context", "context_unread", "context_kind", "keywords", "siblings"),
 )
 # Keys of a row that say what it measures.
 CELL = ("checkpoint", "task", "decode", "normalizer", "unit")
@@ -79,6 +79,7 @@ def evaluate(
                 about = {key: getattr(example, key) for key in ABOUT}
                 parts = [[part.id, part.text] for part in example.parts]
                 said = {"reference": example.text, "hypothesis": hypothesis.text}
+                said["cut"] = hypothesis.cut
                 utterances.append(about | {"parts": parts} | said)
     languages = [utterance["language"] for utterance in utterances]
     used = setting.conventions.used(languages)
@@ -100,12 +101,14 @@ def evaluate(
 def measure(utterances: list[dict], conventions: Conventions) -> dict:
     """The figures of utterances as `evaluate` returns them.
 
-    Counts and error rate. Where they name `keywords`, how those came through; where they have a
-    `context`, how often a name was written that was told but not said; where they have `siblings`,
-    how often one of those was written that was not said.
+    Counts and error rate. Where a limit of the model was met, `cut` counts transcripts that stopped
+    at the most tokens, `contexts_cut` and `contexts_unused` those whose context was read in part
+    and not at all; a key of 0 is left out. Where they name `keywords`, how those came through;
+    where they have a `context`, how often a name was written that was told but not said; where they
+    have `siblings`, how often one of those was written that was not said.
     """
     compared = compare(utterances, conventions)
-    return _count(compared) | _names(utterances, compared, conventions)
+    return _count(compared) | _limits(utterances) | _names(utterances, compared, conventions)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,6 +176,24 @@ def _count(compared: Compared) -> dict:
         number = f"{found.clusters} {compared.cluster}{'s' * (found.clusters > 1)}"
         figures["ci_reason"] = f"{number}: an interval needs {score.FEWEST}"
     return figures
+
+
+def _limits(utterances) -> dict:
+    unread = [u for u in utterances if u.get("context_unread")]
+    used = sum(bool(u["context"]) for u in unread)
+    counts = {"cut": sum(u.get("cut", False) for u in utterances)}
+    counts |= {"contexts_cut": used, "contexts_unused": len(unread) - used}
+    return {key: count for key, count in counts.items() if count}
+
+
+def met(row: dict) -> str:
+    """The limits that a row of results met, for people; "" where it met none."""
+    names = {
+        "cut": "transcripts stop at the most tokens (eval.tokens; eval: --buckets)",
+        "contexts_cut": "contexts are longer than any in training: cut from the left",
+        "contexts_unused": "contexts are not used: the decoding or the model reads none",
+    }
+    return "; ".join(f"{row[key]} {text}" for key, text in names.items() if key in row)
 
 
 def rounded(bound: float | None) -> float | None:

@@ -6,10 +6,10 @@ Dims: B batch, S samples, C context tokens.
 from collections.abc import Iterator
 import dataclasses
 import math
+import sys
 
 from seedasr_jax import batch as batches
 from seedasr_jax import checkpoint as checkpoints
-from seedasr_jax import config
 from seedasr_jax.audio import arrays, files
 from seedasr_jax.audio import paths as audio_paths
 from seedasr_jax.batch import Batch
@@ -44,21 +44,24 @@ class Result:
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]  # natural, one per token
     segments: tuple[Segment, ...]
+    cut: bool  # whether the transcript stopped at the most tokens that are decoded
+    context_unread: str  # the front of the context, or all of it, that the model cannot take
 
 
 class Transcriber:
     """A recogniser that takes waves; shapes are padded to few sizes, so that few are compiled."""
 
-    def __init__(self, recogniser: Recogniser, label: str, stage: config.Stage):
-        """`label`: of the checkpoint, for people; `stage`: how it decodes, and the normaliser of
-        the text that it was trained on, which a context goes through too.
+    def __init__(self, recogniser: Recogniser, checkpoint: checkpoints.Checkpoint):
+        """`checkpoint`: whose the recogniser is. It says how to decode, the normaliser of the text
+        that it was trained on, which a context goes through too, and how much context it takes.
         """
-        self.recogniser, self.label = recogniser, label
-        self.normalizer = stage.data.normalizer
+        self.recogniser, self.label = recogniser, checkpoint.label
+        self.limits, stage = checkpoint.limits, checkpoint.stage
+        self.normalizer, self._said = stage.data.normalizer, set()
         if not recognisers.methods(recogniser.parts):
             raise UserError(
-                f"{label}: its parts ({', '.join(recogniser.parts)}) transcribe nothing; take a"
-                " stage that has an encoder and a CTC head or a decoder"
+                f"{self.label}: its parts ({', '.join(recogniser.parts)}) transcribe nothing; take"
+                " a stage that has an encoder and a CTC head or a decoder"
             )
         self.method = recognisers.own_method(stage.eval.decode, recogniser.parts)
 
@@ -69,7 +72,9 @@ class Transcriber:
             wave: as `arrays.to_wave` takes it: [S], or with up to 8 channels on either axis; floats
                 in [-1, 1] or integers on the scale of their type.
             rate: samples per second.
-            context: text that helps: what was said before, who takes part, what it is about.
+            context: text that helps: what was said before, who takes part, what it is about. Of a
+                context longer than any in training the end is read, of whole names or words;
+                nothing where the model learned none. The result and a line on stderr say so.
             hotwords: words and names that may be said, as `prompts.context` takes them.
             decode: a name of decode/methods.py. Empty: the checkpoint's own way; with a context, if
                 that is no search that reads one, the joint beam search `methods.WITH_CONTEXT`.
@@ -125,6 +130,8 @@ class Transcriber:
         told = prompts.context(context, hotwords)
         text = prompts.normal_context(self.normalizer, told)
         method = self._method(text, decode)
+        unread, text = self._cut(text)
+        method = method if text else decode or self.method
         waves = [arrays.to_wave(w, files.RATE, f"wave {n}") for n, w in enumerate(waves)]
         results: list[Result | None] = [None] * len(waves)
         by_size: dict[float, list[int]] = {}
@@ -136,7 +143,8 @@ class Transcriber:
                 batch = self._batch([waves[n] for n in chosen], seconds, text)
                 for n, found in zip(chosen, self.recogniser.decode(batch, method)):
                     segment = Segment(0.0, len(waves[n]) / files.RATE, found.text)
-                    results[n] = Result(found.text, found.tokens, found.logprobs, (segment,))
+                    said = found.text, found.tokens, found.logprobs, (segment,), found.cut, unread
+                    results[n] = Result(*said)
         return results
 
     def _method(self, context, decode) -> str:
@@ -155,6 +163,17 @@ class Transcriber:
                 f" {methods.WITH_CONTEXT}, or leave context and hotwords out"
             )
         return method
+
+    def _cut(self, context) -> tuple[str, str]:
+        """What is not read of a context, which is said once, and what is."""
+        most, encode = self.limits.context_tokens, self.recogniser.vocab.encode
+        unread, text = prompts.cut(context, lambda text: not text or len(encode(text)) <= most)
+        if unread and unread not in self._said:
+            self._said.add(unread)
+            taken = f"{self.label} learned contexts of at most {most} tokens"
+            found = f"cut from the left to {text!r}" if text else "the context is not used"
+            print(f"{taken}: {found}", file=sys.stderr)
+        return unread, text
 
     def _batch(self, waves, seconds, context) -> Batch:
         rows = 1 if len(waves) == 1 else BATCH
@@ -190,7 +209,7 @@ def load(path, mesh=None) -> Transcriber:
         ConfigError: a mesh that does not fit.
     """
     opened = checkpoints.open_checkpoint(path)
-    return Transcriber(opening.open_recogniser(opened, mesh), opened.label, opened.stage)
+    return Transcriber(opening.open_recogniser(opened, mesh), opened)
 
 
 def to_dict(result: Result) -> dict:

@@ -1,6 +1,7 @@
 """What the language model reads before the speech: instruction (Seed-ASR, figure 2) and context."""
 
-from collections.abc import Sequence
+import bisect
+from collections.abc import Callable, Sequence
 import pathlib
 import re
 
@@ -58,6 +59,26 @@ def context(text: str | None = "", hotwords: str | Sequence[str] | None = ()) ->
     for name in names:
         once.setdefault(normalize(_SAME, name), " ".join(split(name)))
     return SEPARATOR.join(filter(None, once.values()))
+
+
+def cut(context: str, fits: Callable[[str], bool]) -> tuple[str, str]:
+    """Cuts a context from the left, by whole names or, where none of them fits, by whole words.
+
+    Args:
+        context: as `normal_context` gives it.
+        fits: whether a text is short enough; what is shorter fits too.
+
+    Returns:
+        What is cut off and what is left; either may be "".
+    """
+    for between in (SEPARATOR, " "):
+        pieces = context.split(between)
+        first = bisect.bisect_left(
+            range(len(pieces)), True, key=lambda n: fits(between.join(pieces[n:]))
+        )
+        if first < len(pieces):
+            return between.join(pieces[:first]), between.join(pieces[first:])
+    return context, ""
 
 
 def read_hotwords(text: str) -> tuple[str, ...]:

@@ -1,0 +1,58 @@
+"""What a checkpoint can take: what it and the stages behind it were trained on, and no more."""
+
+from collections.abc import Iterable, Mapping
+import dataclasses
+
+from seedasr_jax import config
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """The group `limits` of stage.json and of a bundle's config.json."""
+
+    seconds: float  # longest training utterance with a transcript; 0: none was heard
+    pause: float  # seconds, longest between joined recordings; 0: none were joined
+    context_tokens: int  # longest context that is read; 0: no context was learned
+    transcript_tokens: int  # longest transcript
+    languages: tuple[str, ...]  # stated by training utterances with a transcript, sorted
+
+
+def derive(
+    stage: config.Stage,
+    parents: Mapping[str, Limits],
+    *,
+    seconds: float | None = None,
+    pause: float = 0.0,
+    languages: Iterable[str] = (),
+) -> Limits:
+    """The limits of a stage, from its config and the stages that its parts come from.
+
+    A context is read by a decoder that was trained with contexts, beside speech or, in a stage `lm`
+    with `copy`, beside slots. Everything else follows from the stages that trained what turns
+    speech into text, the converter or else the CTC head.
+
+    Args:
+        stage: its config.
+        parents: part -> limits of where it comes from; parts that start fresh are left out.
+        seconds: of the longest utterance, where the data are known; None: what the buckets take.
+        pause: of the data, if known.
+        languages: of the data, if known.
+    """
+    data, converts = stage.data, "converter" in stage.init
+    before = parents.get("converter" if converts else "ctc_head")
+    learns = data.hears and data.reads
+    if seconds is None:
+        seconds = data.buckets[-1][0] / data.stretch
+    known = [] if before is None else [before]
+    if learns:
+        tokens, spoken = data.buckets[-1][1], tuple(tag for tag in languages if tag)
+        known.append(Limits(seconds, pause, 0, tokens, spoken))
+    reads = "decoder" in stage.init and (converts or stage.objective.get("copy", False))
+    contexts = [one.context_tokens for one in parents.values()] + [data.contexts.tokens * reads]
+    return Limits(
+        seconds=max((one.seconds for one in known), default=0.0),
+        pause=max((one.pause for one in known), default=0.0),
+        context_tokens=max(contexts),
+        transcript_tokens=max((one.transcript_tokens for one in known), default=0),
+        languages=tuple(sorted({tag for one in known for tag in one.languages})),
+    )

@@ -1,0 +1,121 @@
+"""What a checkpoint can take, and what is said where an input is more."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+import recordings
+import tones
+
+import seedasr_jax
+from seedasr_jax import checkpoint, config
+from seedasr_jax.checkpoint import Limits
+from seedasr_jax.configs import commands
+from seedasr_jax.launch import evaluate
+from seedasr_jax.text import prompts
+
+
+def test_a_context_is_cut_from_the_left_by_names_then_by_words():
+    def cut(text, letters):
+        return prompts.cut(text, lambda rest: len(rest) <= letters)
+
+    assert cut("ann, bob, eve b", 99) == ("", "ann, bob, eve b")
+    assert cut("ann, bob, eve b", 12) == ("ann", "bob, eve b")
+    assert cut("ann, bob, eve b", 11) == ("ann", "bob, eve b")
+    assert cut("ann, bob, eve b", 5) == ("ann, bob", "eve b")
+    assert cut("ann, bob, eve b", 4) == ("ann, bob, eve", "b")
+    assert cut("ann", 2) == ("ann", "")
+    assert cut("", 0) == ("", "")
+    names = [f"n{n}" for n in range(5_000)]
+    unread, rest = cut(", ".join(names), 100)
+    assert [*unread.split(", "), *rest.split(", ")] == names and 90 < len(rest) <= 100
+
+
+def test_limits_follow_from_the_lineage():
+    stages = config.expand(commands.get_config()).stages
+    found = {}
+    for name in ("ssl1", "ctc", "lm", "sft", "context_sft", "rl"):
+        sources = {part: found.get(source) for part, source in stages[name].init.items()}
+        known = {part: limits for part, limits in sources.items() if limits}
+        found[name] = checkpoint.derive(stages[name], known)
+    heard = round(5.6 / 1.15, 9)
+    assert found["ssl1"] == Limits(0.0, 0.0, 0, 0, ())
+    assert dataclasses.replace(found["ctc"], seconds=heard) == Limits(heard, 0.0, 0, 20, ())
+    assert found["lm"] == Limits(0.0, 0.0, 36, 0, ())
+    assert found["sft"].context_tokens == 36  # its decoder learned lists
+    # rl hears no other tempo: its buckets take whole what theirs stretch
+    assert [round(found[n].seconds, 2) for n in ("ctc", "sft", "rl")] == [4.87, 4.87, 5.6]
+    plain = dataclasses.replace(stages["lm"], objective={"copy": False})
+    assert checkpoint.derive(plain, {}).context_tokens == 0
+    data = dict(seconds=3.0, pause=0.1, languages=["fr", "", "de", "fr"])
+    known = {"converter": Limits(4.0, 0.05, 0, 9, ("ar",))}
+    assert checkpoint.derive(stages["sft"], known, **data) == Limits(
+        4.0, 0.1, 0, 20, ("ar", "de", "fr")
+    )
+
+
+def test_a_stage_records_what_it_can_take(trained):
+    record = checkpoint.read(trained.workdir / "sft")
+    rows = [json.loads(line) for line in trained.manifest.open()]
+    longest = max(row["duration"] for row in rows)
+    assert record.limits == Limits(pytest.approx(longest), 0.0, 16, 4, ("en",))
+    assert checkpoint.read(trained.workdir / "lm").limits.context_tokens == 0
+
+
+def test_an_older_record_has_limits_by_its_config(trained, tmp_path):
+    workdir = shutil.copytree(trained.workdir, tmp_path / "w")
+    for name in ("sft", "lm", "ctc"):
+        path = workdir / name / "stage.json"
+        tree = json.loads(path.read_text())
+        del tree["limits"]
+        path.write_text(json.dumps(tree))
+    assert checkpoint.open_checkpoint(workdir).limits == Limits(0.8, 0.0, 0, 4, ())
+
+
+def test_a_context_that_is_too_long_is_cut_and_said(trained, tmp_path, capsys):
+    wave = tones.wave("low mid", 7)
+    transcriber = seedasr_jax.load(trained.workdir)
+    names = [*("low", "mid", "high", "top") * 4, "mid", "top"]
+    context = " ".join(names)  # with commas they would be one unknown piece
+    size = lambda text: len(transcriber.recogniser.vocab.encode(text))  # noqa: E731
+    unread, rest = prompts.cut(context, lambda text: size(text) <= 16)
+    assert size(rest) <= 16 < size(context) and unread
+    found = transcriber.transcribe(wave, 16_000, context=context)
+    short = transcriber.transcribe(wave, 16_000, context=rest)
+    assert found.context_unread == unread and not short.context_unread
+    assert dataclasses.replace(found, context_unread="") == short
+    assert capsys.readouterr().err.count("at most 16 tokens: cut from the left") == 1
+
+    transcriber.limits = dataclasses.replace(transcriber.limits, context_tokens=0)
+    found = transcriber.transcribe(wave, 16_000, context=context)
+    assert found.context_unread == context
+    assert dataclasses.replace(found, context_unread="") == transcriber.transcribe(wave, 16_000)
+    assert "the context is not used" in capsys.readouterr().err
+
+    # The same from rows: greedy decoding, which nobody asked to read a context, with and without.
+    rows = [json.loads(line) for line in trained.test.read_text().splitlines()[:4]]
+    plain = recordings.manifest(trained.test.parent / "plain.jsonl", rows)
+    told = [row | {"context": text} for row, text in zip(rows, ("top", context, "", "low"))]
+    told = recordings.manifest(trained.test.parent / "told.jsonl", told)
+    workdir = shutil.copytree(trained.workdir, tmp_path / "w")
+    scores = {}
+    for tokens, path in ((16, told), (0, told), (0, plain)):
+        tones.told(workdir / "sft", tokens)
+        out = tmp_path / f"{tokens}{path.stem}"
+        options = dict(decode="greedy", buckets=((2.0, 2, 4),), out=out)
+        (row,), _ = evaluate.run(workdir, [f"manifest:{path}"], **options)
+        said = [json.loads(line) for line in (out / "transcripts.jsonl").open()]
+        scores[tokens, path.stem] = row, said
+        capsys.readouterr()
+    row, said = scores[16, "told"]
+    assert row["contexts_cut"] == 1 and "contexts_unused" not in row
+    assert [u["context_unread"] for u in said if u["context_unread"]] == [unread]
+    row, said = scores[0, "told"]
+    assert row["contexts_unused"] == 3 and "contexts_cut" not in row and "context" not in row
+    assert [u["hypothesis"] for u in said] == [u["hypothesis"] for u in scores[0, "plain"][1]]
+    assert not {"contexts_unused", "contexts_cut"} & set(scores[0, "plain"][0])
+    # two tokens are decoded at most
+    stopped = [u["cut"] for u in said]
+    assert row.get("cut", 0) == sum(stopped) > 0
+    assert all(len(u["hypothesis"].split()) == 2 for u in said if u["cut"])
