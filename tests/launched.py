@@ -8,13 +8,18 @@ import time
 
 import faults
 
-COMMAND = [sys.executable, "-m", "seedasr_jax.launch.cli", "launch", "local"]
+COMMAND = [sys.executable, "-P", "-m", "seedasr_jax.launch.cli", "launch", "local"]
 _PATIENCE = 300  # seconds, on a busy machine
 
 
 def start(folder, processes, devices, *arguments) -> subprocess.Popen:
-    """Starts a job in `folder`; what its terminal shows goes to `log(folder)`."""
+    """Starts a job in `folder`; what its terminal shows goes to `log(folder)`.
+
+    Files there are named as modules that a process needs: none may be taken for one.
+    """
     pathlib.Path(folder).mkdir(exist_ok=True)
+    for name in ("queue.py", "jax.py"):
+        pathlib.Path(folder, name).write_text("raise RuntimeError('of the current folder')")
     command = [*COMMAND, f"--processes={processes}", f"--devices={devices}", *arguments]
     with log(folder).open("a") as file:
         env = faults.environment()

@@ -137,6 +137,35 @@ def test_mistakes_are_one_line_with_a_code(arguments, code, words, capsys, tmp_p
     assert not list(tmp_path.iterdir())
 
 
+def test_places_are_tried_before_the_work(trained, capsys, tmp_path, monkeypatch):
+    def worked(*_, **__):
+        raise AssertionError("before the place was tried")
+
+    for module, name in (("evaluate", "opening.open_recogniser"), ("run", "prepare")):
+        monkeypatch.setattr(f"seedasr_jax.launch.{module}.{name}", worked)
+    (tmp_path / "file").touch()
+    ctc, recipe = f"--checkpoint={trained.workdir}/ctc", f"--config={tones.RECIPE}:x.jsonl"
+    source = f"--source=manifest:{trained.manifest}"
+    long = "x" * 300
+    for place in ("file", "file/below", long):
+        for command in (
+            f"train {recipe} --workdir={place}",
+            f"launch local --processes=1 {recipe} --workdir={place}",
+            f"eval {ctc} --tasks=manifest:x.jsonl --out={place}",
+            f"export {ctc} --out={place}/below",
+            f"quickstart --out={place}",
+            f"data vocab {source} --size=30 --out={place}",
+            f"configs digits --copy={place}/below.py",
+        ):
+            with monkeypatch.context() as patch:
+                patch.chdir(tmp_path)
+                assert cli.main(shlex.split(command)) == 2, command
+            (line,) = capsys.readouterr().err.splitlines()
+            assert "not a directory" in line or "file name too long" in line, command
+            assert place[:20] in line, command
+    assert os.listdir(tmp_path) == ["file"]
+
+
 def test_a_stale_recipe_exits_2(trained, capsys):
     changed = [f"--config.{k.replace('__', '.')}={v}" for k, v in trained.changes.items()]
     config = f"--config={tones.RECIPE}:{trained.manifest}"

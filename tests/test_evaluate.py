@@ -340,6 +340,11 @@ def test_tasks_are_split_at_commas_outside_queries():
     assert evaluate.split_tasks("manifest:a.jsonl?speaker=x,y&seed=1") == [
         "manifest:a.jsonl?speaker=x,y&seed=1"
     ]
+    assert evaluate.split_tasks("manifest:a,b.jsonl,manifest:c,d.json?limit=1,e,task:f") == [
+        "manifest:a,b.jsonl",
+        "manifest:c,d.json?limit=1,e",
+        "task:f",
+    ]
     assert evaluate.split_tasks("") == []
 
 

@@ -5,6 +5,7 @@ refers to the parent stage. It is whole once it has its inventory.
 """
 
 import contextlib
+import logging
 import os
 import re
 import threading
@@ -38,6 +39,7 @@ class Writer:
         Removes what an earlier process left unfinished, and sets damaged steps aside.
         """
         assert keep >= 1, keep
+        logging.getLogger("absl").addFilter(_is_not_raised)
         self._folder = absolute(folder) / disk.CHECKPOINTS
         self._keep, self._pinned = keep, set(pinned)
         self._response, self._durable = None, latest(folder)
@@ -223,6 +225,11 @@ def _load(path, leaves):
         raise UserError(
             f"{path} is damaged: {line}; move it away, and the step before it is taken"
         ) from error
+
+
+def _is_not_raised(record) -> bool:
+    """Whether a line of the log is none about an error of a save, which `wait` raises too."""
+    return "_SignalingThread.run() raised an exception" not in record.getMessage()
 
 
 def _saved(state) -> dict:
