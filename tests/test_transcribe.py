@@ -31,6 +31,12 @@ def transcriber(trained):
 
 
 @pytest.fixture(scope="module")
+def loaded(trained, transcriber):
+    """The stages that hear, by name."""
+    return {"sft": transcriber, "ctc": seedasr_jax.load(trained.workdir / "ctc")}
+
+
+@pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
     """Three files of the known words."""
     folder = tmp_path_factory.mktemp("recorded")
@@ -141,10 +147,9 @@ def test_a_context_may_be_read_greedily(transcriber):
         ("sft", dict(decode="beem4"), ["'beem4'", "beam4"]),
     ],
 )
-def test_a_context_that_nothing_would_read(trained, name, options, words):
-    transcriber = seedasr_jax.load(trained.workdir / name)
+def test_a_context_that_nothing_would_read(loaded, name, options, words):
     with pytest.raises(ConfigError) as raised:
-        transcriber.transcribe(tones.wave("low", 1), files.RATE, **options)
+        loaded[name].transcribe(tones.wave("low", 1), files.RATE, **options)
     for word in words:
         assert word in str(raised.value)
 
