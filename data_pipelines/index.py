@@ -12,7 +12,7 @@ import numpy as np
 
 from seedasr_jax import config
 from seedasr_jax.audio import files
-from seedasr_jax.data_pipelines import draws, sources
+from seedasr_jax.data_pipelines import draws, manifest, sources
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.errors import DataError
 from seedasr_jax.text import prompts
@@ -158,6 +158,22 @@ class Index:
                 found.append(f"the longest text has {count} tokens ({name})")
         largest = f"the largest of {self.fit.key} takes {seconds:g} s, {tokens} tokens"
         return f"{'; '.join(found)}; {largest}"
+
+
+def check_faults(index: Index, allowed: float, cure: str, silent: str):
+    """Raises where rows alone, before any audio is read, are worse than the allowed fraction.
+
+    `cure`: what to do about it; `silent`: what more, where a row has no text.
+    """
+    if len(index.faults) > allowed * index.recordings:
+        row, reason = index.faults[0]
+        lacking = reason.removeprefix("no ")
+        named = lacking not in manifest.ALIASES or row.silent
+        hint = "" if named else f", {manifest.hint(row, lacking)}"
+        raise DataError(
+            f"{index.name}: line {row.line} ({row.id}): {reason}{hint}; {len(index.faults)} of"
+            f" {index.recordings} rows have such a fault{cure}{silent if lacking == 'text' else ''}"
+        )
 
 
 def fixed(source) -> tuple[Row, ...]:
