@@ -22,6 +22,7 @@ from seedasr_jax.workdir import read_rows as read
 
 EVERY = pathlib.Path(__file__).parent / "every_kind_recipe.py"
 LAYOUTS = ((1, 8), (2, 4), (4, 2))
+SCORED = {"probe", "ctc", "sft", "context_sft", "rl"}  # three of them by the LLM
 KINDS = {"ssl1", "probe", "kmeans", "ssl2", "ctc", "lm", "sft", "context_sft", "rl"}
 
 
@@ -45,6 +46,8 @@ def test_parameters_are_the_same_bits_on_any_processes(every, kind):
     state, rows = workdirs.everything(one), faults.rows(one / "metrics.jsonl")
     assert any(name.startswith("params.") for name in state)
     assert [row["step"] for row in rows] == [1, 2, 3]
+    scores = [any(key.startswith("eval/") for key in row) for row in rows]
+    assert scores == [False, False, kind in SCORED]
     for other in others:
         assert workdirs.everything(other) == state
         assert faults.rows(other / "metrics.jsonl") == rows
