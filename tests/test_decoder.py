@@ -71,14 +71,20 @@ def test_cached_steps_are_the_teacher_forced_pass(decoder, sequence):
     other[:, 5:] = x[::-1, 5:]
     wanted = np.stack([forward(decoder, each, positions, real) for each in (x, other)], 1)
     both = np.stack([x, other], 1)  # [B W N E]
-    cache = decoder.prefill(x[:, :5], positions[:, :5], real[:, :5], 2, 6)
-    step = jax.jit(lambda d, *a: d.step(*a))
+    prefill = jax.jit(lambda d, *x: d.prefill(*x, 2, 6))
+    cache = prefill(decoder, x[:, :5], positions[:, :5], real[:, :5])
+
+    @jax.jit
+    def step(decoder, *arguments):
+        hidden, cache = decoder.step(*arguments)
+        return decoder.logits(hidden), cache
+
     order = np.array([[0, 1], [0, 1]], np.int32)
     for n in range(5, 9):
         rows = np.arange(2)[:, None]
         at = np.broadcast_to(positions[:, n, None], (2, 2))
-        hidden, cache = step(decoder, both[rows, order, n], at, cache)
-        np.testing.assert_allclose(decoder.logits(hidden), wanted[rows, order, n], atol=1e-5)
+        logits, cache = step(decoder, both[rows, order, n], at, cache)
+        np.testing.assert_allclose(logits, wanted[rows, order, n], atol=1e-5)
         parent = np.array([[1, 0], [n % 2, n % 2]], np.int32)  # row 1 goes on with one alone
         cache = caches.reorder(cache, parent)
         order = np.take_along_axis(order, parent, 1)
