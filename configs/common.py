@@ -225,7 +225,7 @@ def data(mixture, buckets, **changes):
         min_seconds=0.1,
         max_bad_fraction=0.01,
         normalizer="basic@2",
-        contexts=dict(tokens=0, plain=1.0, irrelevant=0.0, distractors=0),
+        contexts=dict(tokens=0, plain=1.0, irrelevant=0.0, distractors=0, kinds=dict()),
         cache_gib=1.0,
     ) | dict(changes)
 

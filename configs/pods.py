@@ -58,9 +58,10 @@ def seed_asr(name, tags, size, *, normalizer, unit):
     told = dict(tokens=256, plain=0.5, irrelevant=0.15, distractors=20)
     init = dict.fromkeys(init, "sft")
     s = stage("context_sft", 20_000, 5e-5, init, ctc_weight=0.0)
-    s.data.contexts, s.augment, s.run = told, c.stages.sft.augment, c.stages.sft.run
+    s.data.contexts.update(told)
+    s.augment, s.run = c.stages.sft.augment, c.stages.sft.run
     init = dict.fromkeys(init, "context_sft")
     mwer = dict(ce_weight=0.01, hypotheses=4, temperature=0.0, keyword_weight=3.0, unit=unit)
     s = stage("rl", 2_000, 1e-5, init, **mwer)
-    s.data.contexts = told
+    s.data.contexts.update(told)
     return c.lock()

@@ -2,7 +2,9 @@
 
 An utterance's own context is the text that its manifest gives. Where it has none but names, its
 `keywords`, the context is a list of names: those that are said, and distractors that are not, drawn
-from all names of its language. Training draws by (seed, step, position); a test fixes a condition:
+from all names of its language. An irrelevant context is of the same kind: the text of another
+utterance, or a list of distractors. Training draws by (seed, step, position); a test fixes a
+condition:
 
     manifest:test.jsonl?context=right_3         the right names and three others
     manifest:test.jsonl?context=distractors_3   three others only
@@ -25,7 +27,9 @@ from seedasr_jax.errors import ConfigError, DataError, nearest
 from seedasr_jax.text import prompts
 
 CONDITIONS = ("own", "none", "right_N", "distractors_N", "wrong_N")
-_KIND, _COUNT, _OTHERS, _ORDER = range(4)  # draws of one utterance
+HOTWORDS = "hotwords"  # the kind of a context that is a list
+# Draws of one utterance.
+_SHARE, _COUNT, _OTHERS, _ORDER, _KIND, _KEPT, _TEXT = range(7)
 
 
 class Names:
@@ -34,37 +38,118 @@ class Names:
     def __init__(self, rows):
         found = collections.defaultdict(set)
         for row in rows:
-            found[row.language].update(row.keywords)
+            found[row.language].update(row.keywords, _listed_in(row))
         self._names = {language: tuple(sorted(names)) for language, names in found.items()}
 
     def others(self, row: Row, count: int, *key: int) -> list[str]:
         """Up to `count` names of the row's language, none of which could be meant."""
-        names, meant = self._names.get(row.language, ()), {*row.keywords, *row.siblings}
-        drawn = (names[draws.permute(n, len(names), *key)] for n in range(len(names)))
-        free = (name for name in drawn if name not in meant)
+        meant = {*row.keywords, *row.siblings, *_listed_in(row)}
+        free = (
+            name for name in _drawn(self._names.get(row.language, ()), *key) if name not in meant
+        )
         return [name for name, _ in zip(free, range(count))]
 
 
-def draw(row: Row, names: Names, options: config.Contexts, *key: int) -> Row:
-    """The row with the context of one draw, or with none.
+class Texts:
+    """All contexts of some rows that are texts, by language and kind."""
 
-    Args:
-        row: its own context is used where it has one.
-        names: for distractors.
-        options: shares of the kinds.
-        key: of the draw: seed, step and position.
+    def __init__(self, rows):
+        found = collections.defaultdict(set)
+        for row in rows:
+            if row.context and row.context_kind != HOTWORDS:
+                found[row.language, row.context_kind].add(row.context)
+        self._texts = {group: tuple(sorted(texts)) for group, texts in found.items()}
+
+    def other(self, row: Row, kind: str, *key: int) -> str:
+        """The context of another utterance of the row's language; "" where there is none."""
+        drawn = _drawn(self._texts.get((row.language, kind), ()), *key)
+        return next((text for text in drawn if text != row.context), "")
+
+
+class Training:
+    """Draws the contexts of a stage's utterances.
+
+    With `options.kinds`, kinds that the data have too often are told more seldom, until those that
+    are told stand in these shares: their utterances are plain. What is relevant and what is not are
+    of the same kinds, so that no kind gives it away.
     """
-    share = draws.word(*key, _KIND) / 2**64
-    relevant = bool(row.context or row.keywords)
-    if share < options.plain or not (relevant or names.others(row, 1, 0)):
-        return dataclasses.replace(row, context="")
-    count = draws.word(*key, _COUNT) % (options.distractors + 1)
-    if share < options.plain + options.irrelevant or not relevant:
-        count = max(count, 1)
-        return _listed(row, names.others(row, count, *key, _OTHERS), *key)
-    if row.context:
-        return row
-    return _listed(row, [*row.keywords, *names.others(row, count, *key, _OTHERS)], *key)
+
+    def __init__(self, sources, options: config.Contexts):
+        """Args: `sources`, (rows, rate) each; `options`, the shares."""
+        self._options = options
+        self._names = [Names(rows) for rows, _ in sources]
+        self._texts = [Texts(rows) for rows, _ in sources]
+        found = collections.Counter()  # kind -> share of utterances that can be told it
+        for rows, rate in sources:
+            for row in rows if rate else ():
+                for kind, share in self._shares(row).items():
+                    found[kind] += rate * share / len(rows)
+        self._of_all = dict(options.kinds) or found
+        kept = {kind: self._of_all[kind] / found[kind] for kind in found}
+        most = max(kept.values(), default=1.0)
+        self._kept = {kind: ratio / most for kind, ratio in kept.items()}
+
+    def _shares(self, row) -> dict[str, float]:
+        """The kinds of context that an utterance itself gives, with shares that add up to 1."""
+        own, wanted = kinds(row), self._options.kinds
+        if not wanted:
+            return dict.fromkeys(own[:1], 1.0)
+        shares = {kind: wanted[kind] for kind in own if wanted.get(kind)}
+        return {kind: share / sum(shares.values()) for kind, share in shares.items()}
+
+    def draw(self, source: int, row: Row, *key: int) -> Row:
+        """The row with the context of one draw, or with none; `key`: seed, step and position."""
+        options, share = self._options, _fraction(*key, _SHARE)
+        own = kinds(row)  # none: another's is all that it can be told
+        kind = _chosen(self._shares(row) if own else self._of_all, *key, _KIND)
+        kept = not own or _fraction(*key, _KEPT) < self._kept.get(kind, 1.0)
+        if share < options.plain or kind is None or not kept:
+            return without(row)
+        if share < options.plain + options.irrelevant or not own:
+            return self._irrelevant(source, row, kind, *key)
+        if row.context and row.context_kind == kind:
+            return row
+        count = draws.word(*key, _COUNT) % (options.distractors + 1)
+        others = self._names[source].others(row, count, *key, _OTHERS)
+        return _listed(row, [*row.keywords, *others], *key)
+
+    def _irrelevant(self, source, row, kind, *key):
+        if kind == HOTWORDS:
+            count = max(draws.word(*key, _COUNT) % (self._options.distractors + 1), 1)
+            others = self._names[source].others(row, count, *key, _OTHERS)
+            return _listed(row, others, *key) if others else without(row)
+        text = self._texts[source].other(row, kind, *key, _TEXT)
+        return dataclasses.replace(row, context=text, context_kind=kind if text else "")
+
+
+def kinds(row: Row) -> tuple[str, ...]:
+    """The kinds of context that an utterance itself gives: its own, "" if unnamed, and a list."""
+    own = (row.context_kind,) if row.context else ()
+    return own + (HOTWORDS,) * bool(row.keywords and HOTWORDS not in own)
+
+
+def without(row: Row) -> Row:
+    """The row without a context."""
+    return dataclasses.replace(row, context="", context_kind="")
+
+
+def require(rows, options: config.Contexts):
+    """Raises a DataError where a stage asks for contexts that none of its utterances gives."""
+    if options.plain == 1:
+        return
+    found = {kind for row in rows for kind in kinds(row)}
+    if not found:
+        raise DataError(
+            f"data.contexts.tokens = {options.tokens}, but no utterance of data.mixture has a"
+            " context or keywords: give rows such a field, or set it to 0"
+        )
+    if lacking := [kind for kind, share in options.kinds.items() if share and kind not in found]:
+        named = ", ".join(sorted(found - {""})) or "none that is named"
+        raise DataError(
+            f"data.contexts.kinds: expected kinds that utterances of data.mixture have ({named}),"
+            f" found {', '.join(lacking)}: give rows a context with such a context_kind, or leave"
+            " it out"
+        )
 
 
 def check(text: str, condition: str) -> tuple[str, int]:
@@ -100,7 +185,7 @@ def fixed(rows, condition: tuple[str, int], text: str, names: Names) -> tuple[Ro
     """
     kind, count = condition
     if kind == "none":
-        return tuple(dataclasses.replace(row, context="") for row in rows)
+        return tuple(map(without, rows))
     lacking = {
         "own": lambda row: not row.context and "context",
         "right": lambda row: not row.keywords and "keywords",
@@ -128,5 +213,29 @@ def _listed(row, chosen, *key):
     return dataclasses.replace(
         row,
         context=prompts.context(hotwords=[chosen[place] for place in order]),
-        context_kind="hotwords",
+        context_kind=HOTWORDS,
     )
+
+
+def _listed_in(row):
+    """The names of a row's own context, where that is a list."""
+    return prompts.split(row.context) if row.context_kind == HOTWORDS else ()
+
+
+def _drawn(choices, *key):
+    """Yields the choices in an order that belongs to the key."""
+    return (choices[draws.permute(n, len(choices), *key)] for n in range(len(choices)))
+
+
+def _fraction(*key):
+    return draws.word(*key) / 2**64
+
+
+def _chosen(shares, *key):
+    """A choice in proportion to its share; None where there is none."""
+    left = _fraction(*key) * sum(shares.values())
+    for choice, share in shares.items():
+        if left < share:
+            return choice
+        left -= share
+    return None

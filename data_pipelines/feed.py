@@ -15,7 +15,7 @@ from seedasr_jax.data_pipelines.batching import Fault
 from seedasr_jax.data_pipelines.tf import tf
 from seedasr_jax.errors import ConfigError, DataError, UserError
 
-_NEEDED = ("context_ids", "draw", "ids", "wave")
+_NEEDED = ("context", "context_cut", "context_ids", "draw", "ids", "wave")
 _AHEAD = 1_000  # rows that preprocessors may swallow at a stretch before we give up on them
 _SILENCE = np.zeros(0, np.int16)
 

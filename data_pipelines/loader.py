@@ -4,24 +4,26 @@ Dims: B utterances of the global batch, P prompt tokens.
 """
 
 import collections
+import dataclasses
 import math
 import threading
 
 from seedasr_jax import config
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import contexts, draws, tasks
-from seedasr_jax.data_pipelines.batching import Reading, collate
+from seedasr_jax.data_pipelines.batching import Fault, Reading, collate
 from seedasr_jax.data_pipelines.clock import PHONES_PER_SECOND, Clock
 from seedasr_jax.data_pipelines.evaluation import Evaluation, evaluation, longer
 from seedasr_jax.data_pipelines.feed import Feed
 from seedasr_jax.data_pipelines.index import Fit, Index, check_faults
 from seedasr_jax.data_pipelines.sampler import Sampler
 from seedasr_jax.data_pipelines.sources import open_named, samples
-from seedasr_jax.data_pipelines.stream import BadRows, Info, Stream
-from seedasr_jax.errors import ConfigError, DataError
+from seedasr_jax.data_pipelines.stream import CONTEXT_CUT, BadRows, Info, Stream, merged
+from seedasr_jax.errors import ConfigError
 from seedasr_jax.text.normalize import normalize
 
 __all__ = [
+    "CONTEXT_CUT",
     "Clock",
     "Evaluation",
     "Info",
@@ -29,6 +31,7 @@ __all__ = [
     "check",
     "evaluation",
     "longer",
+    "merged",
     "open_named",
     "training",
 ]
@@ -79,16 +82,19 @@ def training(
         [utterances for _, _, utterances in data.buckets],
         draws.word(seed, _KEY_SAMPLER),
     )
-    plan = _Plan(sampler, indexes, start, seed, data.contexts, process_index, process_count)
+    told, placed = None, [index.placed for index in indexes]
+    if prompted and data.contexts.tokens:
+        told = contexts.Training(list(zip(placed, rates)), data.contexts)
+    plan = _Plan(sampler, indexes, start, seed, told, process_index, process_count)
     cache = files.WaveCache(round(data.cache_gib * 2**30))
     feeds = [Feed(task, plan.rows(number), fit, cache) for number, (_, task) in enumerate(entries)]
     left_out = {index.name: dict(index.epoch(0).left_out) for index in indexes}
-    placed = {index.name: index.placed for index in indexes}
+    placed = {index.name: rows for index, rows in zip(indexes, placed)}
     recordings = sum(index.recordings for index in indexes)
     reading = Reading(vocab, prompted=prompted, context_tokens=data.contexts.tokens)
     batches = _batches(plan, feeds, names, fit, reading, clock, steps)
-    bad_rows = BadRows(data.max_bad_fraction, recordings)
-    return Stream(batches, names, left_out, placed, bad_rows)
+    bad_rows = BadRows(data.max_bad_fraction, recordings, sampler.drawn(start))
+    return Stream(batches, names, left_out, placed, bad_rows, whole=process_count == 1)
 
 
 def check(data: config.Data, vocab, *, data_folder, prompted: bool, process_count: int):
@@ -97,12 +103,9 @@ def check(data: config.Data, vocab, *, data_folder, prompted: bool, process_coun
     Args and errors: as of `training`.
     """
     _, opened = _opened(data, vocab, 0, data_folder, process_count)
-    rows = (row for _, _, index in opened for row in index.epoch(0).rows)
-    if prompted and data.contexts.tokens and not any(row.context or row.keywords for row in rows):
-        raise DataError(
-            f"data.contexts.tokens = {data.contexts.tokens}, but no utterance of data.mixture has a"
-            " context or keywords: give rows such a field, or set it to 0"
-        )
+    if prompted and data.contexts.tokens:
+        rows = [row for _, rate, index in opened if rate for row in index.placed]
+        contexts.require(rows, data.contexts)
 
 
 def _opened(data, vocab, seed, data_folder, process_count):
@@ -121,7 +124,8 @@ def _opened(data, vocab, seed, data_folder, process_count):
             allowed = data.max_bad_fraction
             cure = f", more than data.max_bad_fraction = {allowed:g} allows: mend them or raise it"
             check_faults(index, allowed, cure, SPEECH_ALONE)
-            bound = tasks.bind(task, vocab, data.normalizer)
+            room = data.contexts.tokens or math.inf  # without contexts none is told
+            bound = tasks.bind(task, vocab, data.normalizer, room)
             opened.append(((source.name, bound), rate * share, index))
     return fit, opened
 
@@ -131,7 +135,6 @@ class _Plan:
 
     def __init__(self, sampler, indexes, start, seed, told, process_index, process_count):
         self._sampler, self._indexes, self._seed, self._told = sampler, indexes, seed, told
-        self._names = [contexts.Names(index.epoch(0).rows) for index in indexes]
         self._process = process_index, process_count
         self._next = start
         self._steps = collections.deque()
@@ -169,10 +172,9 @@ class _Plan:
             self._steps.append((step, bucket, rows, share))
 
     def _tell(self, source, row, step, position):
-        if not self._told.tokens:
-            return row
-        key = (self._seed, _KEY_CONTEXT, step, position)
-        return contexts.draw(row, self._names[source], self._told, *key)
+        if self._told is None:
+            return contexts.without(row) if row.context else row
+        return self._told.draw(source, row, self._seed, _KEY_CONTEXT, step, position)
 
 
 def _batches(plan, feeds, names, fit, reading, clock, steps):
@@ -181,7 +183,7 @@ def _batches(plan, feeds, names, fit, reading, clock, steps):
         examples = [next(feeds[source])[1] for source, _ in rows[share]]
         room = math.ceil(PHONES_PER_SECOND * fit.buckets[bucket][0]) if clock else 0
         batch, faults = collate(examples, fit.buckets[bucket], reading, share.start, room)
-        own = tuple(row for _, row in rows[share])
+        own = tuple(_as_read(row, one) for (_, row), one in zip(rows[share], examples))
         batch.progress[:] = step / steps if steps else 0
         if clock:
             clock.fill(batch.times, own, batch.weight)
@@ -197,11 +199,25 @@ def _batches(plan, feeds, names, fit, reading, clock, steps):
             for place, (row, fault) in enumerate(zip(own, faults))
             if fault
         ]
+        if cut := sum(_is_cut(example) for example in examples):
+            place = {"step": step, "position": share.start}
+            skipped.append(place | {"reason": CONTEXT_CUT, "utterances": cut})
         heard = collections.Counter()
         if fit.hears:
             for source, row in rows:
                 heard[names[source]] += samples(row)
-        yield batch, Info(step, bucket, own), skipped, heard
+        yield batch, Info(step, bucket, own, len(rows)), skipped, heard
+
+
+def _is_cut(example):
+    return not isinstance(example, Fault) and bool(example["context_cut"])
+
+
+def _as_read(row, example):
+    """The row with what is read of its context."""
+    if not _is_cut(example):
+        return row
+    return dataclasses.replace(row, context=example["context"].decode())
 
 
 def _counter(vocab, normalizer):

@@ -12,17 +12,9 @@ import pathlib
 import re
 from typing import NamedTuple
 
+from seedasr_jax.config import CONTEXT_KINDS
 from seedasr_jax.errors import DataError, nearest
 
-CONTEXT_KINDS = (
-    "dialogue_history",
-    "agent_name",
-    "agent_description",
-    "edit_history",
-    "participants",
-    "video_edit_history",
-    "hotwords",
-)
 # Field of a line -> names that it goes by, ours first; the first that says something counts.
 ALIASES = {
     "id": ("id", "utt_id", "utt", "uttid", "utterance_id", "key", "audio/filename"),

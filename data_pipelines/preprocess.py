@@ -49,10 +49,11 @@ def _strings(row: Row):
     return np.array([getattr(row, name).encode() for name in STRINGS], object)
 
 
-def tokenize(vocabulary, normalizer: str):
+def tokenize(vocabulary, normalizer: str, context_tokens: float):
     """`text` -> the same, normalised, and `ids` [L] int32; `context` -> `context_ids` [C] int32.
 
-    See `prompts.normal_context` for what happens to a context.
+    See `prompts.normal_context` for what happens to a context. Of one that is longer than
+    `context_tokens` its end stays, by `prompts.cut`, and `context_cut` is true.
     """
 
     def ids_of(text):
@@ -61,17 +62,17 @@ def tokenize(vocabulary, normalizer: str):
     def encode(text, context):
         text = normalize(normalizer, text.decode())
         told = prompts.normal_context(normalizer, context.decode())
-        return text.encode(), ids_of(text), ids_of(told)
+        unread, told = prompts.cut(told, lambda told: len(ids_of(told)) <= context_tokens)
+        return text.encode(), ids_of(text), told.encode(), ids_of(told), bool(unread)
 
     def apply(example):
         if "context" not in example:
             return example  # an earlier preprocessor lost it: the feed says so
-        text, ids, context_ids = tf.numpy_function(
-            encode, [example["text"], example["context"]], (tf.string, tf.int32, tf.int32)
-        )
-        text.set_shape(())
-        ids.set_shape((None,))
-        context_ids.set_shape((None,))
-        return example | {"text": text, "ids": ids, "context_ids": context_ids}
+        types = (tf.string, tf.int32, tf.string, tf.int32, tf.bool)
+        made = tf.numpy_function(encode, [example["text"], example["context"]], types)
+        for tensor, shape in zip(made, ((), (None,), (), (None,), ())):
+            tensor.set_shape(shape)
+        keys = ("text", "ids", "context", "context_ids", "context_cut")
+        return example | dict(zip(keys, made))
 
     return lambda dataset: dataset.map(apply)

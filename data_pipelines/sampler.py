@@ -41,6 +41,12 @@ class Quota:
         choice = int(order[place])
         return choice, cycle * int(self.counts[choice]) + int(before[place])
 
+    def before(self, n: int) -> np.ndarray:
+        """How often each choice is among the first n."""
+        cycle, place = divmod(n, self.period)
+        order, _ = self._cycle(cycle)
+        return cycle * self.counts + np.bincount(order[:place], minlength=len(self.counts))
+
     def _shuffle(self, cycle):
         shuffle = draws.shuffled(self.period, *self._key, cycle)
         order = np.repeat(np.arange(len(self.counts)), self.counts)[shuffle]
@@ -70,6 +76,10 @@ class Sampler:
             Quota(weight, seed, 1, bucket) if weight.any() else None
             for bucket, weight in enumerate(weights.T)
         ]
+
+    def drawn(self, step: int) -> int:
+        """Rows of all batches before a step."""
+        return int(self._buckets.before(step) @ np.array(self.utterances))
 
     def at(self, step: int) -> tuple[int, list[tuple[int, int]]]:
         """Returns the step's bucket and, per row, (source, number of its draw in the bucket)."""

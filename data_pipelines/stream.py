@@ -17,6 +17,9 @@ _AHEAD = 4  # batches
 _ENOUGH_ROWS = 100  # before a fraction of bad ones says anything
 _SIGMAS = 4  # beyond chance, before a pass over the data is done
 
+# A reason of `skipped` that makes no row bad: counted by step, in `utterances`.
+CONTEXT_CUT = "context cut from the left"
+
 _END = object()  # of an iterator
 
 
@@ -27,13 +30,15 @@ class Info:
     step: int
     bucket: int  # its number in data.buckets
     rows: tuple[Row, ...]  # of this process, in order; bad ones too
+    utterances: int  # of all processes
 
 
 class Stream:
     """Iterates over (Batch, Info); the rows of the batch are this process's share.
 
     Attributes, all up to the batch that was given out last:
-        skipped: dicts step, position, id, recording, reason, detail: this process's bad rows.
+        skipped: dicts step, position, id, recording, reason, detail: this process's bad rows; and
+            step, position, reason CONTEXT_CUT, utterances.
         heard: task -> samples at 16 kHz in the global batches, by the manifests.
         left_out: task -> reason -> utterances of its (first) pass that no batch will hold.
         languages: task -> those of the utterances of that pass.
@@ -41,14 +46,15 @@ class Stream:
             between joined recordings.
     """
 
-    def __init__(self, batches, names, left_out, rows, bad_rows: "BadRows"):
+    def __init__(self, batches, names, left_out, rows, bad_rows: "BadRows", whole: bool):
+        """`whole`: this process has all rows of a batch, so that bad ones are judged at once."""
         self.skipped, self.left_out = [], left_out
         self.languages = {name: [row.language for row in own] for name, own in rows.items()}
         every = [row for own in rows.values() for row in own]
         self.longest = max((row.seconds for row in every), default=0.0)
         self.pause = max((n for row in every for n in row.pauses), default=0) / files.RATE
         self.heard = dict.fromkeys(names, 0)
-        self._bad_rows = bad_rows
+        self._bad_rows, self._whole = bad_rows, whole
         self._batches = Prefetch(batches, _AHEAD)
 
     def __iter__(self):
@@ -58,14 +64,25 @@ class Stream:
         """The next step's batch.
 
         Raises:
-            DataError: more rows were bad than data.max_bad_fraction allows.
+            DataError: see `judge`.
         """
         batch, info, skipped, heard = next(self._batches)
         self.skipped += skipped
         for name, more in heard.items():
             self.heard[name] += more
-        self._bad_rows.count(len(info.rows), self.skipped, skipped)
+        self._bad_rows.drawn += info.utterances
+        if self._whole:
+            self.judge(skipped)
         return batch, info
+
+    def judge(self, skipped):
+        """Takes rows that any process skipped, each as often as may be.
+
+        Raises:
+            DataError: more rows were bad than data.max_bad_fraction allows.
+        """
+        self._bad_rows.add(row for row in skipped if row["reason"] != CONTEXT_CUT)
+        self._bad_rows.check()
 
     def close(self):
         """Ends the thread behind the stream."""
@@ -78,41 +95,59 @@ class Stream:
         self.close()
 
 
+def merged(skipped) -> list[dict]:
+    """What all processes skipped, in order: bad rows once each, cut contexts by step."""
+    # Processes that share a row (its width lies over them) all skip it.
+    once = {(row["step"], row["position"], row["reason"]): row for row in skipped}
+    cut, rows = collections.Counter(), []
+    for _, row in sorted(once.items()):
+        if row["reason"] == CONTEXT_CUT:
+            cut[row["step"]] += row["utterances"]
+        else:
+            rows.append(row)
+    rows += [{"step": n, "reason": CONTEXT_CUT, "utterances": cut[n]} for n in cut]
+    return sorted(rows, key=lambda row: row["step"])
+
+
 class BadRows:
     """Decides when bad rows are too many.
 
     That is when more than the allowed fraction of all recordings has turned out bad, or of the rows
     drawn so far, by so much that it is no chance.
+
+    Attributes:
+        drawn: rows of all batches from the first step on, of all processes.
     """
 
-    def __init__(self, allowed: float, recordings: int):
+    def __init__(self, allowed: float, recordings: int, drawn: int = 0):
         """Takes the fraction that is allowed, and how many recordings the sources hold."""
-        self._allowed, self._recordings = allowed, recordings
-        self._seen, self._bad = 0, set()
+        self._allowed, self._recordings, self.drawn = allowed, recordings, drawn
+        self._rows, self._bad = {}, set()
 
-    def count(self, rows: int, skipped, more):
-        """Counts a batch of `rows`; `skipped` are all bad rows so far, `more` this batch's.
+    def add(self, rows):
+        """Adds bad rows; one that is known counts once."""
+        for row in rows:
+            self._rows[row["step"], row["position"]] = row
+            self._bad |= {row["recording"]} - {""}
 
-        Raises:
-            DataError: too many; says what most had.
-        """
-        self._seen += rows
-        self._bad |= {row["recording"] for row in more} - {""}
-        expected = self._allowed * self._seen
+    def check(self):
+        """Raises a DataError where they are too many, which says what most had."""
+        expected = self._allowed * self.drawn
         by_chance = expected + _SIGMAS * math.sqrt(expected)
-        early = self._seen < min(_ENOUGH_ROWS, self._recordings) and self._allowed > 0
+        early = self.drawn < min(_ENOUGH_ROWS, self._recordings) and self._allowed > 0
         if len(self._bad) > self._allowed * self._recordings or (
-            len(skipped) > by_chance and not early
+            len(self._rows) > by_chance and not early
         ):
-            raise DataError(self._say(skipped))
+            raise DataError(self._say())
 
-    def _say(self, skipped):
-        counts = collections.Counter(row["reason"] for row in skipped)
+    def _say(self):
+        rows = [self._rows[place] for place in sorted(self._rows)]
+        counts = collections.Counter(row["reason"] for row in rows)
         reason, _ = counts.most_common(1)[0]
-        first = next(row for row in skipped if row["reason"] == reason)
+        first = next(row for row in rows if row["reason"] == reason)
         found = ", ".join(f"{count} x {reason}" for reason, count in counts.most_common())
         return (
-            f"{len(skipped)} of {self._seen} utterances drawn so far are bad ({len(self._bad)} of"
+            f"{len(rows)} of {self.drawn} utterances drawn so far are bad ({len(self._bad)} of"
             f" {self._recordings} recordings), more than data.max_bad_fraction ="
             f" {self._allowed:g} allows: {found}; the first with"
             f" {reason!r}: {first['recording'] or first['id']}: {first['detail']}; mend the rows or"

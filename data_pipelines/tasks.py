@@ -4,6 +4,7 @@ A task of your own joins through `config.imports`: its source has a method `rows
 `manifest.Row`s, and its preprocessors work on the examples of preprocess.py.
 """
 
+import math
 import re
 
 from seedasr_jax.audio import files
@@ -73,11 +74,14 @@ def register(source: sources.Source) -> seqio.Task:
     )
 
 
-def bind(task: seqio.Task, vocab, normalizer: str) -> seqio.Task:
-    """The task with its texts normalised and tokenised, registered under all three names."""
+def bind(task: seqio.Task, vocab, normalizer: str, context_tokens=math.inf) -> seqio.Task:
+    """The task with its texts normalised and tokenised, registered under all three names.
+
+    `context_tokens`: of a context, at most; see `preprocess.tokenize`.
+    """
     bound = task.replace(
         name=_task_name(f"{task.name}:{normalizer}:{vocab.hash[:8]}"),
-        preprocessors=(*task.preprocessors, preprocess.tokenize(vocab, normalizer)),
+        preprocessors=(*task.preprocessors, preprocess.tokenize(vocab, normalizer, context_tokens)),
         output_features={
             "wave": _WAVE,
             "ids": seqio.Feature(Vocabulary(vocab), add_eos=False, dtype=tf.int32),

@@ -5,7 +5,6 @@ Shapes are traced and manifests indexed: nothing is compiled and no audio is dec
 
 from collections.abc import Collection
 import dataclasses
-import functools
 
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax.data_pipelines import loader
@@ -33,7 +32,7 @@ def stages(job: stage.Job, due: Collection[str]):
         with handed.of_stage(name):
             built[name] = build.build(job.graph.stages[name], tokens, job.vocab.size)
     handed.parts(job.graph, built)
-    data = functools.cache(functools.partial(_data, job.vocab))
+    read = set()  # what several stages share is read once
     for name, own in built.items():
         with handed.of_stage(name):
             _outside(job, name, own, built)
@@ -42,7 +41,11 @@ def stages(job: stage.Job, due: Collection[str]):
             normalize.normalize(own.stage.eval.normalizer, "")
             stage.Evaluator(job, name, own, lambda: False)
             one = dataclasses.replace(own.stage.data, cache_gib=0.0)
-            data(one, job.cache(own.stage), own.objective.prompted, sharding.share(own.mesh)[1])
+            how = dict(data_folder=job.cache(own.stage), prompted=own.objective.prompted)
+            how |= dict(process_count=sharding.share(own.mesh)[1])
+            if repr((one, how)) not in read:
+                loader.check(one, job.vocab, **how)
+                read.add(repr((one, how)))
 
 
 def _outside(job, name, own, built):
@@ -82,7 +85,3 @@ def _room(vocab, own):
             f" and takes {tokens}: expected model.small.transcript_position above"
             f" {begin + tokens}, found {small.transcript_position}"
         )
-
-
-def _data(vocab, data, folder, prompted, processes):
-    loader.check(data, vocab, data_folder=folder, prompted=prompted, process_count=processes)

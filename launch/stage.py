@@ -138,6 +138,9 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     with stream, metrics, keeper:
         state = loop.run(built.train_step(), state, batches, metrics, stage, *where)
     keeper.finish(state.params)
+    if keeper.cut:
+        room = f"data.contexts.tokens = {stage.data.contexts.tokens}"
+        say(f"{name}: {keeper.cut} contexts were longer than {room}: cut from the left")
     runtime.wait_for_all(f"{name} is finished")  # the next stage reads what process 0 wrote
     say(f"{name}: finished in {keeper.record.spent['seconds']:.0f} s")
 
@@ -195,7 +198,11 @@ class Keeper:
         self.clock, self.cpu = time.monotonic(), time.process_time()
         if runtime.is_first():
             disk.rewind(folder / disk.SKIPPED, record.step)
+        before = disk.read_rows(folder / disk.SKIPPED, "step", "reason")
+        before = [row for row in before if row["step"] < record.step]
+        self.cut = _contexts_cut(before)
         self.settle()
+        self.stream.judge(before)
 
     def __enter__(self):
         return self
@@ -208,8 +215,12 @@ class Keeper:
         self.settle()
 
     def save(self, step, state, row):
-        """Starts a save, the step's row in its note; stage.json follows when it is durable."""
-        self.list_skipped()
+        """Starts a save, the step's row in its note; stage.json follows when it is durable.
+
+        Raises:
+            DataError: too many rows are bad, by those of all processes: every process raises it.
+        """
+        self.stream.judge(self.list_skipped())
         heard = {task: self.heard.get(task, 0) + n for task, n in self.stream.heard.items()}
         seconds = time.monotonic() - self.clock
         spent = {"seconds": seconds, "cpu_seconds": time.process_time() - self.cpu}
@@ -232,14 +243,15 @@ class Keeper:
         if runtime.is_first():
             checkpoints.write(self.folder, self.record)
 
-    def list_skipped(self):
-        """Adds what all processes skipped since the last call to skipped.jsonl, in order."""
+    def list_skipped(self) -> list[dict]:
+        """Adds what all processes skipped since the last call to skipped.jsonl, and returns it."""
         own = self.stream.skipped[self.listed :]
         self.listed += len(own)
-        # Processes that share a row (its width lies over them) all skip it.
-        rows = {(row["step"], row["position"]): row for row in processes.gathered(own)}
+        rows = loader.merged(processes.gathered(own))
+        self.cut += _contexts_cut(rows)
         if rows and runtime.is_first():
-            disk.append(self.folder / disk.SKIPPED, [rows[place] for place in sorted(rows)])
+            disk.append(self.folder / disk.SKIPPED, rows)
+        return rows
 
     def finish(self, params):
         """Declares the stage finished; all is saved."""
@@ -248,6 +260,10 @@ class Keeper:
             for part in checkpoints.parts(params)
         }
         self.settle(hashes=hashes, state="finished")
+
+
+def _contexts_cut(rows) -> int:
+    return sum(row["utterances"] for row in rows if row["reason"] == loader.CONTEXT_CUT)
 
 
 class Evaluator:

@@ -40,7 +40,7 @@ def get_config(manifest):
         s.data, s.optim = common.copy(c.stages.ctc.data), c.stages.ctc.optim
     c.stages.sft.trains = ("encoder", "converter")
     for name in ("context_sft", "rl"):
-        c.stages[name].data.contexts = dict(tokens=4, plain=0.3, irrelevant=0.3, distractors=1)
+        c.stages[name].data.contexts.update(tokens=4, plain=0.3, irrelevant=0.3, distractors=1)
     c.stages.rl.objective = dict(
         ce_weight=0.01, hypotheses=2, temperature=0.0, keyword_weight=2.0, unit="word"
     )

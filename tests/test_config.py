@@ -138,6 +138,7 @@ OUTSIDE = {  # key of a stage -> values that mean nothing
     "data.contexts.plain": (1.5,),
     "data.contexts.irrelevant": (0.5,),  # beside plain = 1
     "data.contexts.tokens": (-1,),
+    "data.contexts.kinds": ({"hotword": 1.0}, {"hotwords": 0.0}, {"hotwords": -1.0}),
     "mesh.data": (0, -2),
     "mesh.tensor": (0, -1),  # beside fsdp = -1
     "run.accum": (0,),

@@ -20,7 +20,11 @@ ROWS = [
 ]
 OTHER = Row("zh0", text="打给张伟", language="zh", keywords=("张伟",))
 NAMES = contexts.Names([*ROWS, OTHER])
-MIX = config.Contexts(tokens=40, plain=0.5, irrelevant=0.2, distractors=3)
+MIX = config.Contexts(tokens=40, plain=0.5, irrelevant=0.2, distractors=3, kinds={})
+
+
+def training(rows=(*ROWS, OTHER), **changes):
+    return contexts.Training([(rows, 1.0)], dataclasses.replace(MIX, **changes))
 
 
 def named(row):
@@ -28,20 +32,20 @@ def named(row):
 
 
 def test_shares_are_the_kinds_that_were_asked_for():
-    counts = collections.Counter()
+    counts, told = collections.Counter(), training()
     for step in range(3_000):
         row = ROWS[step % len(ROWS)]
-        found = named(contexts.draw(row, NAMES, MIX, 0, step, 1))
+        found = named(told.draw(0, row, 0, step, 1))
         counts["plain" if not found else "right" if row.keywords[0] in found else "wrong"] += 1
     shares = {kind: n / 3_000 for kind, n in counts.items()}
     assert shares == pytest.approx({"plain": 0.5, "right": 0.3, "wrong": 0.2}, abs=0.03)
 
 
 def test_distractors_are_names_of_the_language_that_could_not_be_meant():
-    sizes = set()
+    sizes, told = set(), training(plain=0.0)
     for step in range(300):
         row = ROWS[step % len(ROWS)]
-        found = named(contexts.draw(row, NAMES, dataclasses.replace(MIX, plain=0.0), 7, step, 0))
+        found = named(told.draw(0, row, 7, step, 0))
         assert len(set(found)) == len(found) and set(found) <= set(PEOPLE)
         sizes.add(len(found) - (row.keywords[0] in found))
     assert sizes == {0, 1, 2, 3}
@@ -51,9 +55,10 @@ def test_distractors_are_names_of_the_language_that_could_not_be_meant():
 
 
 def test_a_draw_belongs_to_its_key_and_order_says_nothing():
-    one = [contexts.draw(ROWS[0], NAMES, MIX, 5, step, 2).context for step in range(50)]
-    assert one == [contexts.draw(ROWS[0], NAMES, MIX, 5, step, 2).context for step in range(50)]
-    assert one != [contexts.draw(ROWS[0], NAMES, MIX, 5, step, 3).context for step in range(50)]
+    told = training()
+    one = [told.draw(0, ROWS[0], 5, step, 2).context for step in range(50)]
+    assert one == [told.draw(0, ROWS[0], 5, step, 2).context for step in range(50)]
+    assert one != [told.draw(0, ROWS[0], 5, step, 3).context for step in range(50)]
     places = collections.Counter()
     for row in contexts.fixed(ROWS * 40, ("right", 3), "s", NAMES):
         places[named(row).index(row.keywords[0])] += 1
@@ -62,10 +67,79 @@ def test_a_draw_belongs_to_its_key_and_order_says_nothing():
 
 def test_an_own_context_is_told_as_it_stands():
     row = Row("a", language="en", context="A talk about tea.", context_kind="agent_description")
-    told = contexts.draw(row, NAMES, dataclasses.replace(MIX, plain=0.0, irrelevant=0.0), 0)
-    assert told == row
+    assert training([row], plain=0.0, irrelevant=0.0).draw(0, row, 0) == row
     alone = Row("a", language="fr", text="bonjour")  # nothing to tell, and nobody to tell of
-    assert contexts.draw(alone, NAMES, dataclasses.replace(MIX, plain=0.0), 0).context == ""
+    assert training(plain=0.0).draw(0, alone, 0).context == ""
+
+
+SAID = [  # a kind each, of which there are 6, 3, 1 and 2
+    *(Row(f"h{n}", language="en", context=f"turn {n}") for n in range(6)),
+    *(Row(f"p{n}", language="en", context=f"people {n}") for n in range(3)),
+    Row("e0", language="en", context="edit 0"),
+    *(Row(f"n{n}", language="en", context=f"x{n}, y{n}") for n in range(2)),
+]
+SAID_KINDS = dict(h="dialogue_history", p="participants", e="edit_history", n="hotwords")
+SAID = [dataclasses.replace(row, context_kind=SAID_KINDS[row.id[0]]) for row in SAID]
+
+
+def test_an_irrelevant_context_is_of_the_kind_of_the_row_and_says_so():
+    told, texts = training(SAID, plain=0.0, irrelevant=1.0), {row.context for row in SAID}
+    for step in range(60):
+        row = SAID[step % len(SAID)]
+        found = told.draw(0, row, step)
+        if row.id == "e0":  # no other has such a context
+            assert (found.context, found.context_kind) == ("", "")
+            continue
+        assert found.context_kind == row.context_kind
+        if row.context_kind == "hotwords":
+            assert found.context and set(named(found)) <= {"x0", "y0", "x1", "y1"} - set(named(row))
+        else:
+            assert found.context in texts - {row.context}
+            assert found.context.split()[0] == row.context.split()[0]
+    plain = training(SAID, plain=1.0).draw(0, SAID[0], 0)
+    assert (plain.context, plain.context_kind) == ("", "")
+
+
+def test_kinds_stand_in_the_shares_that_were_asked_for():
+    """Relevant and not alike; the rarest for its share is never left out."""
+    wanted = dict(dialogue_history=1.0, participants=1.0, hotwords=2.0)
+    told = training(SAID, plain=0.0, irrelevant=0.4, kinds=wanted)
+    counts = collections.Counter()
+    for step in range(12_000):
+        row = SAID[step % len(SAID)]
+        found = told.draw(0, row, step)
+        counts[found.context_kind, found.context == row.context] += 1
+    kinds = {kind: counts[kind, True] + counts[kind, False] for kind in wanted}
+    assert kinds["hotwords"] == 2_000  # all of them
+    assert kinds == pytest.approx({k: 1_000 * share for k, share in wanted.items()}, rel=0.1)
+    for kind in wanted:
+        assert counts[kind, False] / kinds[kind] == pytest.approx(0.4, abs=0.05)
+    assert counts["edit_history", True] == counts["edit_history", False] == 0
+
+
+def test_an_utterance_with_a_text_and_names_is_told_both_by_their_shares():
+    rows = [
+        dataclasses.replace(row, context=f"about {row.id}", context_kind="agent_name")
+        for row in ROWS
+    ]
+    wanted = dict(agent_name=3.0, hotwords=1.0)
+    told = training(rows, plain=0.0, irrelevant=0.0, kinds=wanted)
+    found = [told.draw(0, rows[step % 8], step) for step in range(2_000)]
+    counts = collections.Counter(row.context_kind for row in found)
+    assert counts["agent_name"] / 2_000 == pytest.approx(0.75, abs=0.04)
+    assert counts["agent_name"] + counts["hotwords"] == 2_000
+    assert all(row.keywords[0] in named(row) for row in found if row.context_kind == "hotwords")
+
+
+def test_a_stage_whose_data_has_no_contexts_is_refused():
+    options = dataclasses.replace(MIX, plain=0.5)
+    contexts.require(ROWS, options)
+    contexts.require([Row("a")], dataclasses.replace(MIX, plain=1.0))  # asks for none
+    with pytest.raises(DataError, match="= 40, but no utterance"):
+        contexts.require([Row("a")], options)
+    wanted = dataclasses.replace(options, kinds=dict(hotwords=1.0, agent_name=0.1, participants=0))
+    with pytest.raises(DataError, match=r"have \(hotwords\), found agent_name: give"):
+        contexts.require(ROWS, wanted)
 
 
 def test_conditions_of_a_test():
@@ -175,6 +249,39 @@ def test_a_context_without_room_is_a_fault(corpus):
     )
     assert fine is None and fault.reason == "context too long" and "= 4" in fault.detail
     assert batch.weight.tolist() == [1, 0] and not batch.context[1].any()
+
+
+def test_a_long_context_is_cut_from_the_left_and_counted(tmp_path, corpus):
+    _, tokenizer = corpus
+    rows = [
+        r | {"text": "ann", "context": f"bob eve joe {n}"} for n, r in enumerate(recordings.rows(8))
+    ]
+    rows[0]["context"] = "bob"
+    path = recordings.write(tmp_path, rows)
+    room = len(tokenizer.encode("eve joe 0"))
+    data = config.Data(
+        mixture=((f"manifest:{path}", 1.0),),
+        buckets=((2.0, 40, 4),),
+        stretch=1.0,
+        min_seconds=0.0,
+        max_bad_fraction=0.0,
+        normalizer="basic@1",
+        contexts=dataclasses.replace(MIX, tokens=room, plain=0.0, irrelevant=0.0),
+        cache_gib=0.01,
+    )
+    options = dict(seed=0, start=0, data_folder="unused", prompted=True)
+    with loader.training(data, tokenizer, **options) as stream:
+        batch, info = next(stream)
+    cut = 0
+    for place, row in enumerate(info.rows):
+        expected = "bob" if row.id == rows[0]["id"] else "eve joe " + str(int(row.id[1:]))
+        cut += expected != "bob"
+        assert row.context == expected
+        read = batch.context[place, : batch.context_length[place]].tolist()
+        assert read == tokenizer.encode(expected)
+    assert batch.weight.tolist() == [1.0] * 4
+    reason = loader.CONTEXT_CUT
+    assert stream.skipped == [{"step": 0, "position": 0, "reason": reason, "utterances": cut}]
 
 
 def test_joined_utterances_know_their_names(corpus):

@@ -68,10 +68,17 @@ def test_names_contexts_and_languages_have_figures_of_their_own():
     def example(number, text, **more):
         return Row(f"u{number}", text=text, seconds=1.5, **more)
 
+    listed = {"context_kind": "hotwords"}
     examples = [
-        example(0, "call ann", language="en", keywords=("Ann",), context="Bob, ann"),
+        example(0, "call ann", language="en", keywords=("Ann",), context="Bob, ann", **listed),
         example(
-            1, "call bob", language="en", keywords=("bob",), siblings=("Ann",), context="ann, bob"
+            1,
+            "call bob",
+            language="en",
+            keywords=("bob",),
+            siblings=("Ann",),
+            context="ann, bob",
+            context_kind="participants",
         ),
         example(2, "打开灯", language="zh"),
     ]
@@ -86,6 +93,11 @@ def test_names_contexts_and_languages_have_figures_of_their_own():
     assert row["keywords"]["recall"] == 50.0 and row["keywords"]["precision"] == 100.0
     assert row["context"] == {"insertions": 1, "leaking": pytest.approx(100 / 3, abs=1e-4)}
     assert row["siblings"] == row["context"]
+    by = row["by_context_kind"]
+    assert {kind: found["error_rate"] for kind, found in by.items()} == {
+        "hotwords": 0.0,
+        "participants": 50.0,
+    }
     english = row["by_language"]["en"]
     assert english["keywords"]["recall"] == 50.0 and english["context"]["leaking"] == 50.0
     assert "keywords" not in row["by_language"]["zh"] and "by_dialect" not in row

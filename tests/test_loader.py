@@ -18,7 +18,7 @@ from seedasr_jax import config
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import batching, loader, manifest, preprocess
 from seedasr_jax.data_pipelines.manifest import Row
-from seedasr_jax.data_pipelines.stream import BadRows, Prefetch
+from seedasr_jax.data_pipelines.stream import CONTEXT_CUT, BadRows, Prefetch, merged
 from seedasr_jax.data_pipelines.tf import seqio, tf
 from seedasr_jax.errors import ConfigError, DataError
 from seedasr_jax.text import prompts, vocab
@@ -51,7 +51,7 @@ def opened(tokenizer):
             "min_seconds": 0.05,
             "max_bad_fraction": 0.0,
             "normalizer": "basic@1",
-            "contexts": config.Contexts(0, 1.0, 0.0, 0),
+            "contexts": config.Contexts(0, 1.0, 0.0, 0, {}),
             "cache_gib": 0.01,
         }
         streams.append(
@@ -248,15 +248,55 @@ def test_rows_without_text_end_it_before_it_starts(opened, tmp_path):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_as_many_bad_rows_as_allowed_go_on(seed):
-    limit, rng, skipped = BadRows(0.05, 10_000), np.random.default_rng(seed), []
-    for _ in range(2_000):
-        more = [
-            {"recording": f"{n}", "id": "", "reason": "", "detail": ""}
-            for n in rng.integers(10_000, size=8)
+    limit, rng = BadRows(0.05, 10_000), np.random.default_rng(seed)
+    for step in range(2_000):
+        limit.drawn += 8
+        limit.add(
+            {"step": step, "position": place, "recording": f"{n}"}
+            for place, n in enumerate(rng.integers(10_000, size=8))
             if n < 500
-        ]
-        skipped += more
-        limit.count(8, skipped, more)
+        )
+        limit.check()
+
+
+def test_bad_rows_are_judged_as_those_of_the_job(path, opened, tmp_path):
+    """Killed at any step or in two processes: the same error, at the same row."""
+    rows = recordings.rows(COUNT)
+    for row in rows[:4]:
+        row["audio"] = "gone.wav"
+    spec = f"manifest:{recordings.manifest(path.with_name('four.jsonl'), rows)}"
+
+    def error(take_from):
+        with pytest.raises(DataError) as raised:
+            take_from()
+        return str(raised.value)
+
+    whole = opened(spec, max_bad_fraction=0.06)
+    expected = error(lambda: take(whole, 40))
+    seen = merged(whole.skipped)
+    last = seen[-1]["step"]
+    resumed = opened(spec, max_bad_fraction=0.06, start=last)
+    resumed.judge(row for row in seen if row["step"] < last)
+    assert error(lambda: take(resumed, 1)) == expected
+    assert take(opened(spec, max_bad_fraction=0.06, start=last), 1)  # of its own, too few
+
+    shares = [opened(spec, max_bad_fraction=0.06, process=(p, 2)) for p in range(2)]
+    for share in shares:
+        assert len(take(share, last + 1)) == last + 1  # neither ends before the other
+    both = merged(shares[0].skipped + shares[1].skipped + shares[1].skipped)
+    assert both == seen
+    assert {error(lambda: share.judge(both)) for share in shares} == {expected}
+
+
+def test_cut_contexts_are_counted_by_step():
+    cut = {"reason": CONTEXT_CUT, "utterances": 2}
+    bad = {"step": 1, "position": 3, "reason": "no text"}
+    found = [cut | {"step": step, "position": place} for step in (2, 1) for place in (0, 4)]
+    assert merged([*found, bad, found[0]]) == [
+        bad,
+        {"step": 1, "reason": CONTEXT_CUT, "utterances": 4},
+        {"step": 2, "reason": CONTEXT_CUT, "utterances": 4},
+    ]
 
 
 def test_text_only(opened, tmp_path, tokenizer):

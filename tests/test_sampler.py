@@ -50,6 +50,8 @@ def sampler(seed=0, rates=(3.0, 1.0)):
 def test_a_step_needs_no_steps_before_it():
     one, other = sampler(), sampler()
     ascending = [one.at(step) for step in range(40)]
+    for step in range(40):
+        assert one.drawn(step) == sum(len(rows) for _, rows in ascending[:step])
     assert [other.at(step) for step in reversed(range(40))] == ascending[::-1]
     assert ascending != [sampler(seed=1).at(step) for step in range(40)]
     begun = time.perf_counter()

@@ -426,11 +426,14 @@ class Stream:
     """Stands for a stream that has given out some batches."""
 
     def __init__(self):
-        self.skipped, self.heard = [], {"task": 0}
+        self.skipped, self.heard, self.judged = [], {"task": 0}, []
 
     def see(self, step):
-        self.skipped.append({"step": step, "position": 0, "id": f"bad-{step}"})
+        self.skipped.append({"step": step, "position": 0, "reason": "bad"})
         self.heard["task"] += 16_000
+
+    def judge(self, rows):
+        self.judged += [row["step"] for row in rows]
 
 
 def test_skipped_rows_are_listed_once_whatever_was_killed(tmp_path):
@@ -448,6 +451,7 @@ def test_skipped_rows_are_listed_once_whatever_was_killed(tmp_path):
     after = config.build({**record(tmp_path, "ctc"), "step": 2}, checkpoint.StageRecord)
     stream = Stream()
     with stage.Keeper(folder, after, 1, stream):
+        assert stream.judged == [0, 1]  # as they were, killed or not
         stream.see(2)
         stream.see(3)
     assert [row["step"] for row in read(folder / "skipped.jsonl")] == [0, 1, 2, 3]

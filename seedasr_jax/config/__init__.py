@@ -2,6 +2,7 @@
 
 from seedasr_jax.config.bounds import above, at_least, check, one_of, within
 from seedasr_jax.config.schema import (
+    CONTEXT_KINDS,
     Augment,
     Contexts,
     Converter,
@@ -41,6 +42,7 @@ from seedasr_jax.config.tree import (
 )
 
 __all__ = [
+    "CONTEXT_KINDS",
     "GRAPH_KEYS",
     "Augment",
     "Contexts",

@@ -217,19 +217,36 @@ class Vocab:
     size: int = at_least(1)
 
 
+CONTEXT_KINDS = (
+    "dialogue_history",
+    "agent_name",
+    "agent_description",
+    "edit_history",
+    "participants",
+    "video_edit_history",
+    "hotwords",
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Contexts:
     """What the model is told beside the speech; shares are of utterances, the rest is relevant."""
 
     tokens: int = at_least(0)  # at most; 0: there are no contexts
     plain: float = within(0, 1)  # no context
-    irrelevant: float = within(0, 1)  # names that are not said
+    irrelevant: float = within(0, 1)  # another utterance's text, or names that are not said
     distractors: int = at_least(0)  # names that are not said beside those that are, at most
+    # relative shares of CONTEXT_KINDS, absent: none; empty: kinds as often as the data has them
+    kinds: collections.abc.Mapping[str, float] = at_least(0)
 
     def check(self):
-        """Shares add up to 1 at most."""
+        """Shares add up to 1 at most; kinds are known, and one of them has a share."""
         left = 1 - self.plain
         require(self.irrelevant <= left + SLACK, "irrelevant", f"0 to {left:g}", self.irrelevant)
+        unknown = [kind for kind in self.kinds if kind not in CONTEXT_KINDS]
+        require(not unknown, "kinds", f"shares of {', '.join(CONTEXT_KINDS)}", unknown)
+        shared = not self.kinds or any(self.kinds.values())
+        require(shared, "kinds", "a share above 0", dict(self.kinds))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -68,8 +68,8 @@ def evaluate(
 
     Returns:
         The row of results.jsonl, and one dict per utterance: what the example said about itself,
-        reference and hypothesis. Beside the figures of `measure` the row has those of each language
-        and dialect, where the examples differ in it.
+        reference and hypothesis. Beside the figures of `measure` the row has those of each
+        language, dialect and kind of context, where the examples differ in it.
     """
     utterances = []
     for batch, examples in batches:
@@ -88,7 +88,7 @@ def evaluate(
     if BY_LANGUAGE in used and (undecided := setting.conventions.undecided(languages)):
         taken = dataclasses.asdict(setting.conventions.of(""))
         row["unstated"] = {"utterances": len(undecided)} | taken
-    for key in ("language", "dialect"):
+    for key in ("language", "dialect", "context_kind"):
         tags = sorted({utterance[key] for utterance in utterances} - {""})
         if len(tags) > 1:
             row[f"by_{key}"] = {
