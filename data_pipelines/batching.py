@@ -3,7 +3,9 @@
 Dims: B utterances, S samples, P prompt tokens, C context tokens, L transcript tokens.
 """
 
+from collections.abc import Callable
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -37,7 +39,13 @@ class Reading:
 
 
 def collate(
-    examples, bucket, reading: Reading, first: int, phones: int = 0, silence: bool = False
+    examples,
+    bucket,
+    reading: Reading,
+    first: int,
+    phones: int = 0,
+    silence: bool = False,
+    frames: Callable[[int], int] | None = None,
 ) -> tuple[batches.Batch, list[Fault | None]]:
     """Fills a batch.
 
@@ -49,6 +57,7 @@ def collate(
         first: `position` of the first row.
         phones: room for the phones of an utterance; 0 where nobody asks when things are said.
         silence: whether a text may be empty.
+        frames: samples -> frames that CTC has at most; None where no CTC is learned.
 
     Returns:
         The Batch (numpy), and the fault of each row, which then is empty and weighs 0.
@@ -62,7 +71,11 @@ def collate(
     out.prompt_length[:] = len(reading.plain)
     faults = []
     for row, example in enumerate(examples):
-        fault = example if isinstance(example, Fault) else _fault(example, bucket, reading, silence)
+        fault = (
+            example
+            if isinstance(example, Fault)
+            else _fault(example, bucket, reading, silence, frames)
+        )
         faults.append(fault)
         if example is None or fault is not None:
             continue
@@ -82,7 +95,7 @@ def collate(
     return out, faults
 
 
-def _fault(example, bucket, reading, silence) -> Fault | None:
+def _fault(example, bucket, reading, silence, frames) -> Fault | None:
     if example is None:
         return None
     seconds, tokens, _ = bucket
@@ -93,6 +106,14 @@ def _fault(example, bucket, reading, silence) -> Fault | None:
         return Fault("no text", "nothing is left of its text after normalisation")
     if tokens and len(example["ids"]) > tokens:
         return Fault("too many tokens", f"{len(example['ids'])}, its bucket takes {tokens}")
+    if frames is not None:  # the rule of losses/ctc.py: a blank parts equal neighbours
+        ids, most = example["ids"].tolist(), frames(len(example["wave"]))
+        needed = len(ids) + sum(one == other for one, other in itertools.pairwise(ids))
+        if needed > most:
+            detail = (
+                f"CTC needs {needed} frames for its {len(ids)} tokens, {heard:.2f} s give {most}"
+            )
+            return Fault("more tokens than frames", detail)
     told, room = len(example["context_ids"]), reading.context_tokens
     if room and told > room:
         return Fault("context too long", f"{told} tokens, data.contexts.tokens = {room}")

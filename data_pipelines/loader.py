@@ -4,7 +4,9 @@ Dims: B utterances of the global batch, P prompt tokens.
 """
 
 import collections
+from collections.abc import Callable
 import dataclasses
+import functools
 import math
 import threading
 
@@ -20,6 +22,7 @@ from seedasr_jax.data_pipelines.sampler import Sampler
 from seedasr_jax.data_pipelines.sources import open_named, samples
 from seedasr_jax.data_pipelines.stream import CONTEXT_CUT, BadRows, Info, Stream, merged
 from seedasr_jax.errors import ConfigError
+from seedasr_jax.text.counted import Counted
 from seedasr_jax.text.normalize import normalize
 
 __all__ = [
@@ -50,6 +53,7 @@ def training(
     data_folder,
     prompted: bool,
     clock: Clock | None = None,
+    frames: Callable[[int], int] | None = None,
     steps: int = 0,
     process_index: int = 0,
     process_count: int = 1,
@@ -66,6 +70,7 @@ def training(
         data_folder: keeps what sources make or convert.
         prompted: whether the instruction and, by data.contexts, a context stand on the rows.
         clock: fills in when things are said; None where nobody asks.
+        frames: samples -> frames that CTC has at most; None where no CTC is learned.
         steps: of the stage, for each batch's progress; 0: it stays 0.
         process_index: p.
         process_count: n.
@@ -73,7 +78,8 @@ def training(
     Raises:
         ConfigError: a wrong name, SPEC or bucket. DataError: data that cannot be used.
     """
-    fit, opened = _opened(data, vocab, seed, data_folder, process_count)
+    tokens = _counter(vocab, data.normalizer)
+    fit, opened = _opened(data, vocab, tokens, seed, data_folder, process_count)
     entries, rates, indexes = zip(*opened)
     names = [name for name, _ in entries]
     sampler = Sampler(
@@ -92,9 +98,10 @@ def training(
     placed = {index.name: rows for index, rows in zip(indexes, placed)}
     recordings = sum(index.recordings for index in indexes)
     reading = Reading(vocab, prompted=prompted, context_tokens=data.contexts.tokens)
-    batches = _batches(plan, feeds, names, fit, reading, clock, steps)
+    batches = _batches(plan, feeds, names, fit, reading, clock, frames, steps)
     bad_rows = BadRows(data.max_bad_fraction, recordings, sampler.drawn(start))
-    return Stream(batches, names, left_out, placed, bad_rows, whole=process_count == 1)
+    said = tokens.warning
+    return Stream(batches, names, left_out, placed, bad_rows, said, whole=process_count == 1)
 
 
 def check(data: config.Data, vocab, *, data_folder, prompted: bool, process_count: int):
@@ -102,13 +109,14 @@ def check(data: config.Data, vocab, *, data_folder, prompted: bool, process_coun
 
     Args and errors: as of `training`.
     """
-    _, opened = _opened(data, vocab, 0, data_folder, process_count)
+    tokens = _counter(vocab, data.normalizer)
+    _, opened = _opened(data, vocab, tokens, 0, data_folder, process_count)
     if prompted and data.contexts.tokens:
         rows = [row for _, rate, index in opened if rate for row in index.placed]
         contexts.require(rows, data.contexts)
 
 
-def _opened(data, vocab, seed, data_folder, process_count):
+def _opened(data, vocab, tokens, seed, data_folder, process_count):
     """The Fit, and of each source (name, bound task), its rate and its Index."""
     fit = Fit(data.buckets, data.stretch, data.min_seconds)
     for bucket in data.buckets:
@@ -117,7 +125,7 @@ def _opened(data, vocab, seed, data_folder, process_count):
                 f"data.buckets: {bucket[2]} utterances in {bucket} cannot be shared by"
                 f" {process_count} processes; take {-(-bucket[2] // process_count) * process_count}"
             )
-    tokens, opened = _counter(vocab, data.normalizer), []
+    opened = []
     for name, rate in data.mixture:
         for source, task, share in tasks.resolve(name, data_folder):
             index = Index(source, fit, tokens, seed, _KEY_INDEX, len(opened))
@@ -177,12 +185,13 @@ class _Plan:
         return self._told.draw(source, row, self._seed, _KEY_CONTEXT, step, position)
 
 
-def _batches(plan, feeds, names, fit, reading, clock, steps):
+def _batches(plan, feeds, names, fit, reading, clock, frames, steps):
     """Yields (Batch, Info, skipped rows, samples by task)."""
     for step, bucket, rows, share in plan.steps():
         examples = [next(feeds[source])[1] for source, _ in rows[share]]
         room = math.ceil(PHONES_PER_SECOND * fit.buckets[bucket][0]) if clock else 0
-        batch, faults = collate(examples, fit.buckets[bucket], reading, share.start, room)
+        shape = fit.buckets[bucket], reading, share.start, room
+        batch, faults = collate(examples, *shape, frames=frames)
         own = tuple(_as_read(row, one) for (_, row), one in zip(rows[share], examples))
         batch.progress[:] = step / steps if steps else 0
         if clock:
@@ -222,4 +231,4 @@ def _as_read(row, example):
 
 def _counter(vocab, normalizer):
     """text -> number of tokens after normalisation."""
-    return lambda text: len(vocab.encode(normalize(normalizer, text)))
+    return Counted(vocab, functools.partial(normalize, normalizer))

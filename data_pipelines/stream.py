@@ -42,13 +42,14 @@ class Stream:
         heard: task -> samples at 16 kHz in the global batches, by the manifests.
         left_out: task -> reason -> utterances of its (first) pass that no batch will hold.
         languages: task -> those of the utterances of that pass.
+        unknown: what to say of the tokens of its texts that are unknown; "" where they are few.
         longest, pause: seconds of the longest utterance of that pass, and of the longest pause
             between joined recordings.
     """
 
-    def __init__(self, batches, names, left_out, rows, bad_rows: "BadRows", whole: bool):
+    def __init__(self, batches, names, left_out, rows, bad_rows: "BadRows", unknown, whole: bool):
         """`whole`: this process has all rows of a batch, so that bad ones are judged at once."""
-        self.skipped, self.left_out = [], left_out
+        self.skipped, self.left_out, self.unknown = [], left_out, unknown
         self.languages = {name: [row.language for row in own] for name, own in rows.items()}
         every = [row for own in rows.values() for row in own]
         self.longest = max((row.seconds for row in every), default=0.0)

@@ -175,8 +175,14 @@ def do_data_vocab(options):
     """Trains a tokenizer and prints its size and hash."""
     disk.try_place(options.out, "--out")
     from seedasr_jax.data_pipelines import sources
-    from seedasr_jax.text import vocab
+    from seedasr_jax.text import counted, vocab
 
-    texts = sources.texts(options.source, options.cache, options.normalizer)
+    source = options.source, options.cache, options.normalizer
+    texts = sources.texts(*source)
     made = vocab.train_sentencepiece(texts, options.out, size=options.size, kind=options.kind)
     print(f"{options.out}: {made.size} pieces, hash {made.hash}")
+    tokens = counted.Counted(made)
+    for text in sources.texts(*source):
+        tokens(text)
+    if tokens.warning:
+        print(f"{options.out}: {tokens.warning}", file=sys.stderr)

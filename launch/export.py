@@ -91,7 +91,7 @@ def _frames(checkpoint, waves, mesh):
     for row, wave in enumerate(waves):
         batch.wave[row, : len(wave)], batch.wave_length[row] = wave, len(wave)
     encode = program.program(graphdef, mesh, _encode)
-    return np.asarray(encode(state, sharding.put_whole(batch, mesh), ()))[: len(waves)]
+    return np.asarray(encode(state, sharding.put_batch(batch, mesh), ()))[: len(waves)]
 
 
 def _encode(model, batch):

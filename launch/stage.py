@@ -109,6 +109,7 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
         data_folder=job.cache(stage),
         prompted=built.objective.prompted,
         clock=_clock(stage, job.vocab) if built.objective.timed else None,
+        frames=built.objective.most_frames if built.objective.aligned else None,
         steps=stage.steps,
         process_index=share,
         process_count=shares,
@@ -119,6 +120,8 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     for task, reasons in stream.left_out.items():
         for reason, count in reasons.items():
             say(f"{name}: {task}: {count} utterances are left out: {reason}")
+    if stream.unknown:
+        say(f"{name}: {stream.unknown}")
     for task, tags in stream.languages.items() if built.objective.conventions else ():
         if warning := built.objective.conventions.warning(tags):
             say(f"{name}: {task}: {warning}")

@@ -4,16 +4,22 @@ import dataclasses
 import json
 import shutil
 
+import numpy as np
 import pytest
 import recordings
+import tiny
 import tones
 
 import seedasr_jax
 from seedasr_jax import checkpoint, config
+from seedasr_jax.audio import logmel
 from seedasr_jax.checkpoint import Limits
-from seedasr_jax.configs import commands
-from seedasr_jax.launch import evaluate
-from seedasr_jax.text import prompts
+from seedasr_jax.configs import commands, common
+from seedasr_jax.data_pipelines import batching, loader
+from seedasr_jax.launch import cli, evaluate
+from seedasr_jax.losses import ctc
+from seedasr_jax.text import counted, prompts, vocab
+from seedasr_jax.train import objectives
 
 
 def test_a_context_is_cut_from_the_left_by_names_then_by_words():
@@ -119,3 +125,68 @@ def test_a_context_that_is_too_long_is_cut_and_said(trained, tmp_path, capsys):
     stopped = [u["cut"] for u in said]
     assert row.get("cut", 0) == sum(stopped) > 0
     assert all(len(u["hypothesis"].split()) == 2 for u in said if u["cut"])
+
+
+def test_rows_that_ctc_cannot_align_weigh_nothing_and_are_named():
+    """By the rule of the loss, with the encoder's frames at the slowest tempo."""
+    rng, rows = np.random.default_rng(0), 64
+    stage = tiny.stage("ctc", ("encoder", "ctc_head"), ("encoder", "ctc_head"))
+    stage = dataclasses.replace(stage, augment=tiny.augment(tempo=(0.8, 1.0)))
+    objective = objectives.make(stage, tiny.TOKENS, tiny.VOCABULARY)
+    nothing = np.zeros(0, np.int32)
+    examples = [
+        dict(
+            wave=np.ones(rng.integers(200, 6_000), np.int16),
+            ids=rng.integers(4, 7, rng.integers(1, 11)).astype(np.int32),
+            context_ids=nothing,
+        )
+        for _ in range(rows)
+    ]
+    reading = batching.Reading(None, prompted=False)
+    shape = (1.0, 12, rows), reading, 0
+    batch, faults = batching.collate(examples, *shape, frames=objective.most_frames)
+    whole, none = batching.collate(examples, *shape)
+    assert not any(none)
+    frames = -(-logmel.num_frames(whole.wave_length, 0.8) // 4)
+    wanted = ctc.feasible(whole.ids, whole.ids_length, frames)
+    np.testing.assert_array_equal(batch.weight, wanted)
+    assert 0 < batch.weight.sum() < rows
+    assert {fault.reason for fault in faults if fault} == {"more tokens than frames"}
+    assert objective.aligned
+    for weight in (0.0, 0.3):
+        own = tiny.stage("sft", (), (), objective=dict(ctc_weight=weight))
+        assert objectives.make(own, tiny.TOKENS, tiny.VOCABULARY).aligned == (weight > 0)
+
+
+def test_unknown_tokens_are_counted_and_said(tmp_path, capsys):
+    manifest = tones.write(tmp_path, 30)
+    rows = [json.loads(line) for line in manifest.open()]
+    rows = [row | {"text": f"{row['text']} word{n:03}"} for n, row in enumerate(rows)]
+    recordings.manifest(manifest, rows)
+    command = [
+        "data",
+        "vocab",
+        f"--source=manifest:{manifest}",
+        f"--cache={tmp_path}",
+        "--kind=word",
+    ]
+    for size, said in ((22, True), (60, False)):
+        assert cli.main([*command, f"--out={tmp_path}/{size}", f"--size={size}"]) == 0
+        err = capsys.readouterr().err
+        assert ("% of the tokens are unknown" in err) == said
+    tokenizer = vocab.open_vocabulary(tmp_path / "22")
+    counts = counted.Counted(tokenizer)
+    for row in rows:
+        assert counts(row["text"]) == len(row["text"].split())
+    words = [row["text"].split()[-1] for row in rows]
+    lost = [word for word in words if tokenizer.decode(tokenizer.encode(word)) != word]
+    assert counts.unknown == len(lost) > 20
+    with loader.training(
+        config.build(common.data(((f"manifest:{manifest}", 1.0),), ((2.0, 8, 4),)), config.Data),
+        tokenizer,
+        seed=0,
+        start=0,
+        data_folder=tmp_path,
+        prompted=False,
+    ) as stream:
+        assert stream.unknown == counts.warning

@@ -29,6 +29,7 @@ class Ctc(Hearing):
     """
 
     prompted = False
+    aligned = True
 
     @dataclasses.dataclass(frozen=True)
     class Options:

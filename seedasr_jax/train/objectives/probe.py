@@ -15,7 +15,7 @@ class Probe(Hearing):
     """A CTC head on every layer at once; the heads share nothing but the batch."""
 
     parts = ("encoder", "probe")
-    apart = True
+    apart = aligned = True
 
     @dataclasses.dataclass(frozen=True)
     class Options:

@@ -27,6 +27,11 @@ class Sft(Hearing):
         ctc_weight: float = config.at_least(0)
 
     @property
+    def aligned(self):
+        """Whether it learns by CTC too."""
+        return self.options.ctc_weight > 0
+
+    @property
     def parts(self):
         """The CTC head only where it has a loss or the LLM's input depends on it."""
         needed = self.stage.model.small.needs_ctc or self.options.ctc_weight

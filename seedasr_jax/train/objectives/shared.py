@@ -3,6 +3,8 @@
 Dims: B batch, T frames, L tokens, V vocabulary.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -68,6 +70,7 @@ class Objective:
 
     prompted = False
     reads = True  # whether transcripts are part of what it minimises
+    aligned = False  # whether it learns by CTC
     timed = False  # whether it reads when things are said
     conventions = None  # of the languages whose errors it counts
     drawn = ()  # parts that never train: where fresh, they are drawn once and saved with the stage
@@ -131,6 +134,11 @@ class Hearing(Objective):
         tempo = 1.0 if channel is None else channel.tempo
         size = batch.wave.shape[1] // logmel.HOP
         return jnp.minimum(logmel.num_frames(batch.wave_length, tempo), size)
+
+    def most_frames(self, samples: int) -> int:
+        """Encoder frames of a wave at the slowest tempo that may be drawn."""
+        frames = math.ceil(samples / (logmel.HOP * self.stage.augment.slowest))
+        return -(-frames // self.stage.model.encoder.subsampling)
 
     def ctc_tokens(self, batch: Batch, rng):
         """[B] weight of each example's CTC: 0 where its frames have no room for its tokens."""

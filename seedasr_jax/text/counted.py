@@ -1,0 +1,37 @@
+"""Tokens of texts, counted, and how many of them the tokenizer does not know."""
+
+from seedasr_jax.text.vocab import Vocabulary
+
+NOTABLE = 0.01  # share of unknown tokens from which on it is said
+
+
+class Counted:
+    """text -> number of its tokens; counts them all.
+
+    Attributes:
+        tokens, unknown: of all texts so far. A run of unknown words may be one token.
+    """
+
+    def __init__(self, vocab: Vocabulary, normal=str):
+        """Args: `vocab`, the tokenizer; `normal`, text -> the text that is tokenised."""
+        self._vocab, self._normal = vocab, normal
+        self.tokens = self.unknown = 0
+
+    def __call__(self, text: str) -> int:
+        """Counts the tokens of a text."""
+        ids = self._vocab.encode(self._normal(text))
+        self.tokens += len(ids)
+        if self._vocab.unk_id != self._vocab.pad_id:  # else no token is unknown
+            self.unknown += ids.count(self._vocab.unk_id)
+        return len(ids)
+
+    @property
+    def warning(self) -> str:
+        """What to say of the unknown ones; "" where they are few."""
+        if self.unknown <= NOTABLE * self.tokens:
+            return ""
+        share = 100 * self.unknown / self.tokens
+        return (
+            f"{share:.1f} % of the tokens are unknown to the tokenizer, which writes each as one"
+            " mark: raise vocab.size, or take vocab.kind='bpe' (data vocab: --size, --kind)"
+        )
