@@ -153,6 +153,19 @@ def test_what_was_killed_ends_with_the_same_bits(one, killed):
         assert faults.rows(one / name) == faults.rows(other / name) != []
 
 
+def test_too_many_bad_rows_end_all_processes_with_one_error(manifest, tmp_path):
+    """One of them has the bad row; the job started again ends as it did before."""
+    strict = "--config.stages.ctc.data.max_bad_fraction=0.0"
+    logs, ended = [tmp_path / f"workdir/logs/process-{n}.log" for n in range(2)], []
+    for _ in range(2):
+        job = launched.start(tmp_path, 2, 1, *flags(manifest), strict)
+        assert job.wait() == 1
+        lines = [line for log in logs for line in log.read_text().splitlines()]
+        ended.append({line for line in lines if "data.max_bad_fraction = 0 allows" in line})
+    assert len(ended[0]) == 1 and ended[0] == ended[1]
+    assert len(read(tmp_path / "workdir/ctc/skipped.jsonl")) == 1
+
+
 def cut(source, folder, step):
     """A copy of a finished job as it was when `step` was its newest checkpoint."""
     shutil.copytree(source, folder)
