@@ -71,6 +71,8 @@ def cut(context: str, fits: Callable[[str], bool]) -> tuple[str, str]:
     Returns:
         What is cut off and what is left; either may be "".
     """
+    if fits(context):  # most do
+        return "", context
     for between in (SEPARATOR, " "):
         pieces = context.split(between)
         first = bisect.bisect_left(
