@@ -15,6 +15,7 @@ import workdirs
 from seedasr_jax import checkpoint, config
 from seedasr_jax import workdir as disk
 from seedasr_jax.audio import files
+from seedasr_jax.data_pipelines import loader
 from seedasr_jax.errors import ConfigError, DataError, UserError
 from seedasr_jax.launch import recipes, run, stage
 from seedasr_jax.workdir import read_rows as read
@@ -430,6 +431,9 @@ class Stream:
 
     def see(self, step):
         self.skipped.append({"step": step, "position": 0, "reason": "bad"})
+        if step % 2:
+            cut = {"reason": loader.CONTEXT_CUT, "utterances": step}
+            self.skipped.append({"step": step, "position": 0} | cut)
         self.heard["task"] += 16_000
 
     def judge(self, rows):
@@ -450,8 +454,9 @@ def test_skipped_rows_are_listed_once_whatever_was_killed(tmp_path):
     keeper.list_skipped()  # and killed: only step 2 is on disk
     after = config.build({**record(tmp_path, "ctc"), "step": 2}, checkpoint.StageRecord)
     stream = Stream()
-    with stage.Keeper(folder, after, 1, stream):
-        assert stream.judged == [0, 1]  # as they were, killed or not
+    with stage.Keeper(folder, after, 1, stream) as keeper:
+        assert stream.judged == [0, 1, 1]  # as they were, killed or not
         stream.see(2)
         stream.see(3)
-    assert [row["step"] for row in read(folder / "skipped.jsonl")] == [0, 1, 2, 3]
+    assert [row["step"] for row in read(folder / "skipped.jsonl")] == [0, 1, 1, 2, 3, 3]
+    assert keeper.cut == 1 + 3
