@@ -13,8 +13,6 @@ from seedasr_jax import batch as batches
 from seedasr_jax.audio import files
 from seedasr_jax.text import prompts
 
-_CUT_SECONDS = 0.01  # more than this beyond the bucket is a lie of the manifest, less is rounding
-
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
@@ -100,7 +98,7 @@ def _fault(example, bucket, reading, silence, frames) -> Fault | None:
         return None
     seconds, tokens, _ = bucket
     heard = len(example["wave"]) / files.RATE
-    if seconds and heard > seconds + _CUT_SECONDS:
+    if seconds and heard > seconds + files.ROUNDING_SECONDS:
         return Fault("too long", f"{heard:.2f} s, its bucket takes {seconds:g} s")
     if tokens and not silence and not len(example["ids"]):
         return Fault("no text", "nothing is left of its text after normalisation")

@@ -5,10 +5,14 @@ Dims: B utterances of the global batch.
 
 import collections
 import dataclasses
+import functools
+import itertools
 import math
+from typing import NamedTuple
 
 from seedasr_jax import config
-from seedasr_jax.audio import files
+from seedasr_jax.audio import files, pauses
+from seedasr_jax.batch import CONTINUED
 from seedasr_jax.data_pipelines import tasks
 from seedasr_jax.data_pipelines.batching import Fault, Reading, collate
 from seedasr_jax.data_pipelines.feed import Feed
@@ -19,6 +23,7 @@ from seedasr_jax.text import prompts
 
 LONGEST = 300.0  # seconds that are scored in one piece where no bucket is named
 _WHOLE = "an evaluation leaves nothing out: mend the row or take it out of the manifest"
+_WHOLE_WAVE = (0, None)
 _AHEAD = 4  # batches
 _CONTEXT = 16  # room for contexts is a multiple of it: few shapes to compile
 
@@ -26,7 +31,9 @@ _CONTEXT = 16  # room for contexts is a multiple of it: few shapes to compile
 class Evaluation:
     """Iterates over (Batch, rows): every utterance once, bucket by bucket; None for an empty row.
 
-    The Batch has this process's share of the rows, and room in `ids` for what may be decoded.
+    The Batch has this process's share of the rows, and room in `ids` for what may be decoded. An
+    utterance that is cut takes several rows, one after another: CONTINUED stands for the later
+    ones. One in which nothing sounds takes a row of weight 0.
 
     Attributes:
         name: as results name the task: its own, or KIND:FILENAME?query#8 hex of the content.
@@ -35,13 +42,15 @@ class Evaluation:
         contexts_cut: utterances whose context is read in part; contexts_unused: not at all.
     """
 
-    def __init__(self, name, index: Index, examples, task, reading: Reading, cache, share):
+    def __init__(
+        self, name, index: Index, examples, task, reading: Reading, cache, shapes, share, limit
+    ):
         self.name, self.examples = name, examples
         unread = collections.Counter(bool(e.context) for e in examples if e.context_unread)
         self.contexts_cut, self.contexts_unused = unread[True], unread[False]
         self.context_tokens = reading.context_tokens
         self._index, self._task, self._reading, self._cache = index, task, reading, cache
-        self._share = share
+        self._shapes, self._share, self._limit = shapes, share, limit
 
     @property
     def languages(self) -> list[str]:
@@ -61,38 +70,88 @@ class Evaluation:
         finally:
             batches.close()
 
+    @functools.cached_property
+    def _pieces(self) -> list[list[tuple[int, int]]]:
+        """Of each utterance the stretches (first sample, end) that are decoded."""
+        if self._limit is None:
+            return [[_WHOLE_WAVE] for _ in self.examples]
+        seconds, pause = self._limit
+        seconds = min(seconds, self._shapes[-1][0])
+        examples = self._read(range(len(self.examples)))
+        return [pauses.pieces(example["wave"], seconds, pause) for _, example in examples]
+
     def _plan(self):
-        """Yields (bucket, numbers of its rows, those of this process), filled up with None."""
+        """Yields (shape, its rows, those of this process); None is no row.
+
+        Pieces of an utterance stand in one shape, one after another.
+        """
+        members = [[] for _ in self._shapes]
+        for n, (example, pieces) in enumerate(zip(self.examples, self._pieces)):
+            sizes = [
+                example.seconds if end is None else (end - a) / files.RATE for a, end in pieces
+            ]
+            longest = max(sizes, default=0.0) - files.ROUNDING_SECONDS
+            place = next(k for k, (seconds, _, _) in enumerate(self._shapes) if longest <= seconds)
+            members[place] += [_Piece(n, *piece) for piece in enumerate(pieces or [None])]
         index, count = self._share
-        for bucket, members in zip(self._index.fit.buckets, self._index.epoch(0).buckets):
-            size = bucket[2]
-            for first in range(0, len(members), size):
-                chosen = members[first : first + size].tolist()
-                chosen += [None] * (size - len(chosen))
-                yield bucket, chosen, chosen[index * size // count : (index + 1) * size // count]
+        for shape, own in zip(self._shapes, members):
+            size = shape[2]
+            for first in range(0, len(own), size):
+                rows = own[first : first + size]
+                rows += [None] * (size - len(rows))
+                yield shape, rows, rows[index * size // count : (index + 1) * size // count]
 
     def _batches(self):
-        own = (
-            (self.examples[n], (0, n)) for _, _, own in self._plan() for n in own if n is not None
+        sounding = (
+            piece.utterance for _, _, own in self._plan() for piece in own if _sounds(piece)
         )
-        feed = Feed(self._task, own, self._index.fit, self._cache)
-        for bucket, chosen, own in self._plan():
-            examples = [None if n is None else _cut(next(feed)[1], bucket) for n in own]
-            batch, faults = collate(examples, bucket, self._reading, 0, silence=True)
-            for n, fault in zip(own, faults):
+        examples = self._read(n for n, _ in itertools.groupby(sounding))
+        at, example = None, None
+        for shape, rows, own in self._plan():
+            filled = []
+            for piece in own:
+                if _sounds(piece) and piece.utterance != at:
+                    at, example = next(examples)
+                filled.append(_part(example, piece, shape[1]) if _sounds(piece) else None)
+            batch, faults = collate(filled, shape, self._reading, 0, silence=True)
+            for piece, fault in zip(own, faults):
                 if fault:
-                    raise DataError(
-                        f"{self.name}: {self.examples[n].id}: {fault.reason}: {fault.detail};"
-                        f" {_WHOLE}"
-                    )
-            yield batch, [None if n is None else self.examples[n] for n in chosen]
+                    raise self._error(piece.utterance, fault)
+            yield batch, [self._example(piece) for piece in rows]
+
+    def _example(self, piece):
+        if piece is None:
+            return None
+        return CONTINUED if piece.number else self.examples[piece.utterance]
+
+    def _read(self, numbers):
+        """Yields (number, example) of utterances."""
+        here, there = itertools.tee(numbers)
+        rows = ((self.examples[n], (0, n)) for n in here)
+        for n, (_, example) in zip(there, Feed(self._task, rows, self._index.fit, self._cache)):
+            if isinstance(example, Fault):
+                raise self._error(n, example)
+            yield n, example
+
+    def _error(self, n, fault):
+        return DataError(
+            f"{self.name}: {self.examples[n].id}: {fault.reason}: {fault.detail}; {_WHOLE}"
+        )
 
 
-def _cut(example, bucket):
-    """The example; the tokens of its reference, which nothing reads, take no more than the room."""
-    if isinstance(example, Fault):
-        return example
-    return example | {"ids": example["ids"][: bucket[1]]}
+class _Piece(NamedTuple):
+    utterance: int
+    number: int  # of the piece, within the utterance
+    span: tuple[int, int | None] | None  # first sample, end; None: nothing sounds
+
+
+def _sounds(piece):
+    return piece is not None and piece.span is not None
+
+
+def _part(example, piece, tokens):
+    """The example with a stretch of its wave. Its reference, which nothing reads, fits the room."""
+    return example | {"wave": example["wave"][slice(*piece.span)], "ids": example["ids"][:tokens]}
 
 
 def longer(buckets):
@@ -116,6 +175,7 @@ def evaluation(
     cache_gib: float = 0.0,
     multiple: int = 1,
     share: tuple[int, int] = (0, 1),
+    pieces: tuple[float, float] | None = None,
 ) -> Evaluation:
     """Opens a task or SPEC for evaluation; `tasks.members` gives those of a mixture.
 
@@ -131,10 +191,12 @@ def evaluation(
         multiple: of devices that share a batch, to which utterances are rounded up.
         share: which of how many equal parts of a batch's rows are this process's; their number
             divides `multiple`.
+        pieces: seconds of the longest piece that is decoded and of the longest pause in it: beyond
+            them utterances are cut, see audio/pauses.py. None: none is cut.
 
     Raises:
-        ConfigError: a wrong name or bucket. DataError: an utterance is bad or fits no bucket: an
-            evaluation never shrinks silently.
+        ConfigError: a wrong name or bucket. DataError: an utterance is bad or, where none is cut,
+            fits no bucket: an evaluation never shrinks silently.
     """
     resolved = tasks.resolve(name, data_folder)
     if len(resolved) != 1:
@@ -145,7 +207,8 @@ def evaluation(
     source, task, _ = resolved[0]
     config.check_scored(buckets)
     shapes = tuple((s, tokens, -(-rows // multiple) * multiple) for s, tokens, rows in buckets)
-    fit = Fit(shapes, silence=True, key="eval.buckets (eval: --buckets)")
+    room = shapes if pieces is None else ((math.inf, shapes[-1][1], 1),)
+    fit = Fit(room, silence=True, key="eval.buckets (eval: --buckets)")
     index = Index(source, fit, lambda text: 0)
     left = len(index.epoch(0).rows) - sum(index.sizes)
     if left:
@@ -162,7 +225,7 @@ def evaluation(
     examples = tuple(_told(row, *cut[texts[row.context]]) for row in index.epoch(0).rows)
     told = max(_tokens(vocab, text) for _, text in cut.values())
     reading = Reading(vocab, prompted=prompted, context_tokens=-(-told // _CONTEXT) * _CONTEXT)
-    return Evaluation(source.name, index, examples, bound, reading, cache, share)
+    return Evaluation(source.name, index, examples, bound, reading, cache, shapes, share, pieces)
 
 
 def _tokens(vocab, text):

@@ -19,7 +19,7 @@ from seedasr_jax.data_pipelines.evaluation import Evaluation, evaluation, longer
 from seedasr_jax.data_pipelines.feed import Feed
 from seedasr_jax.data_pipelines.index import Fit, Index, check_faults
 from seedasr_jax.data_pipelines.sampler import Sampler
-from seedasr_jax.data_pipelines.sources import open_named, samples
+from seedasr_jax.data_pipelines.sources import open_named, samples, usual_pause
 from seedasr_jax.data_pipelines.stream import CONTEXT_CUT, BadRows, Info, Stream, merged
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.text.counted import Counted
@@ -100,8 +100,10 @@ def training(
     reading = Reading(vocab, prompted=prompted, context_tokens=data.contexts.tokens)
     batches = _batches(plan, feeds, names, fit, reading, clock, frames, steps)
     bad_rows = BadRows(data.max_bad_fraction, recordings, sampler.drawn(start))
+    pause = usual_pause([row for own in placed.values() for row in own]) if fit.hears else 0.0
     said = tokens.warning
-    return Stream(batches, names, left_out, placed, bad_rows, said, whole=process_count == 1)
+    whole = process_count == 1
+    return Stream(batches, names, left_out, placed, pause, bad_rows, said, whole)
 
 
 def check(data: config.Data, vocab, *, data_folder, prompted: bool, process_count: int):

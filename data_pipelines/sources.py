@@ -13,12 +13,13 @@ import pathlib
 
 import numpy as np
 
-from seedasr_jax.audio import files
+from seedasr_jax.audio import files, pauses
 from seedasr_jax.data_pipelines import contexts, manifest, spec
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.errors import ConfigError, DataError, nearest
 from seedasr_jax.text.normalize import normalize
 
+_LISTENED = 100  # utterances at most, to know how they pause
 _DEV_SHARE = 20  # part=dev: one utterance in so many
 
 
@@ -134,6 +135,17 @@ def joined(waves, pauses) -> np.ndarray:
 def hear(row: Row, cache: files.WaveCache) -> np.ndarray:
     """[S] int16 of any row; raises as `recording` does."""
     return joined([recording(part, cache) for part in row.parts or (row,)], row.pauses)
+
+
+def usual_pause(rows) -> float:
+    """Seconds, see `pauses.usual`, of utterances evenly taken from all that can be read."""
+    found = []
+    for row in rows[:: max(1, -(-len(rows) // _LISTENED))]:
+        try:
+            found.append(pauses.longest(hear(row, files.WaveCache(0))))
+        except DataError:
+            continue
+    return pauses.usual(found)
 
 
 def _manifest(parsed, data_folder):

@@ -8,7 +8,6 @@ import concurrent.futures
 import dataclasses
 import math
 
-from seedasr_jax.audio import files
 from seedasr_jax.batch import Batch
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.errors import DataError
@@ -43,17 +42,19 @@ class Stream:
         left_out: task -> reason -> utterances of its (first) pass that no batch will hold.
         languages: task -> those of the utterances of that pass.
         unknown: what to say of the tokens of its texts that are unknown; "" where they are few.
-        longest, pause: seconds of the longest utterance of that pass, and of the longest pause
-            between joined recordings.
+        longest, pause: seconds of the longest utterance of that pass, and of the longest pause that
+            is usual in them (`pauses.usual`); 0: not known.
     """
 
-    def __init__(self, batches, names, left_out, rows, bad_rows: "BadRows", unknown, whole: bool):
+    def __init__(
+        self, batches, names, left_out, rows, pause, bad_rows: "BadRows", unknown, whole: bool
+    ):
         """`whole`: this process has all rows of a batch, so that bad ones are judged at once."""
         self.skipped, self.left_out, self.unknown = [], left_out, unknown
         self.languages = {name: [row.language for row in own] for name, own in rows.items()}
         every = [row for own in rows.values() for row in own]
         self.longest = max((row.seconds for row in every), default=0.0)
-        self.pause = max((n for row in every for n in row.pauses), default=0) / files.RATE
+        self.pause = pause
         self.heard = dict.fromkeys(names, 0)
         self._bad_rows, self._whole = bad_rows, whole
         self._batches = Prefetch(batches, _AHEAD)

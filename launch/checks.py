@@ -39,7 +39,7 @@ def stages(job: stage.Job, due: Collection[str]):
             _room(job.vocab, own)
             methods.parse(own.stage.eval.decode)  # how the checkpoint decodes, scored here or not
             normalize.normalize(own.stage.eval.normalizer, "")
-            stage.Evaluator(job, name, own, lambda: False)
+            stage.Evaluator(job, name, own, lambda: False, parents.limits(job, name))
             one = dataclasses.replace(own.stage.data, cache_gib=0.0)
             how = dict(data_folder=job.cache(own.stage), prompted=own.objective.prompted)
             how |= dict(process_count=sharding.share(own.mesh)[1])

@@ -130,7 +130,9 @@ def parser() -> argparse.ArgumentParser:
     )
     c.add_argument("--tasks", required=True, metavar="A,B", help="tasks, mixtures or SPECs")
     c.add_argument(
-        "--decode", default="", help="ctc, greedy or beam4,alpha=0.5,prune=off; default: its own"
+        "--decode",
+        default="",
+        help="ctc, greedy or beam4,alpha=0.5; behind it long=direct; default: its own",
     )
     c.add_argument("--beam", type=int, default=0, metavar="N", help="beam search: hypotheses kept")
     c.add_argument(

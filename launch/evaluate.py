@@ -132,6 +132,7 @@ def run(
             normalizer=stage.data.normalizer,
             context_tokens=opened.limits.context_tokens if method.reads else 0,
             multiple=sharding.rows(1, recogniser.mesh),
+            pieces=None if method.long == "direct" else opened.limits.piece,
         )
         for task in tasks
     ]

@@ -80,7 +80,6 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     runtime.keep_programs(job.cache(stage))
     tokens = recognisers.special_tokens(job.vocab, spelled=True)
     built = build.build(stage, tokens, job.vocab.size)
-    evaluator = Evaluator(job, name, built, stopping)
     latest = _newest(job, name)
     state, origins = parents.begin(job, name, built)
     known = (*built.objective.parts, "lora")
@@ -117,6 +116,7 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     tags = (tag for own in stream.languages.values() for tag in own)
     known = dict(seconds=stream.longest, pause=stream.pause, languages=tags)
     record = dataclasses.replace(record, limits=parents.limits(job, name, **known))
+    evaluator = Evaluator(job, name, built, stopping, record.limits)
     for task, reasons in stream.left_out.items():
         for reason, count in reasons.items():
             say(f"{name}: {task}: {count} utterances are left out: {reason}")
@@ -278,8 +278,9 @@ class Evaluator:
         name: str,
         built: build.Built,
         stopping: collections.abc.Callable[[], bool],
+        limits: checkpoints.Limits,
     ):
-        """Opens the tasks.
+        """Opens the tasks; `limits` of the stage are what one decoding takes.
 
         Raises:
             ConfigError: a decoding that the model cannot do, a task or a unit that does not exist.
@@ -287,7 +288,7 @@ class Evaluator:
         self.name, self.stopping, evaluation = name, stopping, built.stage.eval
         self.setting = sweep.setting(evaluation)
         model, parts = built.stage.model, built.objective.parts
-        reads = methods.parse(self.setting.decode).reads
+        method = methods.parse(self.setting.decode)
         options = (job.vocab, model, parts, built.mesh)
         self.layers = probe.recognisers(built.graphdef, *options)
         self.recogniser = recognisers.Recogniser(built.graphdef, None, *options)
@@ -301,9 +302,10 @@ class Evaluator:
                 data_folder=job.cache(built.stage),
                 prompted=built.objective.prompted,
                 normalizer=built.stage.data.normalizer,
-                context_tokens=parents.limits(job, name).context_tokens if reads else 0,
+                context_tokens=limits.context_tokens if method.reads else 0,
                 multiple=sharding.rows(1, built.mesh),
                 share=sharding.share(built.mesh),
+                pieces=None if method.long == "direct" else limits.piece,
             )
             for task in evaluation.tasks
         ]

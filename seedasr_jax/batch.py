@@ -9,6 +9,9 @@ import dataclasses
 import jax
 import numpy as np
 
+# Among the examples of an evaluation: the row holds more of the utterance of the row before.
+CONTINUED = "continued"
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)

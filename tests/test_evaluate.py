@@ -334,6 +334,31 @@ def test_recordings_in_which_nothing_is_said_are_scored(trained, tmp_path):
     assert "max_bad_fraction" not in str(error.value)
 
 
+def test_long_audio_is_cut_as_for_transcription_and_counts_once(trained, tmp_path):
+    texts = ["low mid", "top", "high high low", "mid"]
+    quiet = np.zeros(files.RATE // 2, np.int16)
+    wave = np.concatenate([x for n, t in enumerate(texts) for x in (tones.wave(t, n), quiet)])
+    files.write(tmp_path / "long.wav", wave, files.RATE)
+    files.write(tmp_path / "silent.wav", quiet, files.RATE)
+    files.write(tmp_path / "short.wav", tones.wave("top low", 9), files.RATE)
+    said = {"long": " ".join(texts), "silent": "", "short": "top low"}
+    rows = [{"id": n, "audio": f"{n}.wav", "text": t, "lang": "en"} for n, t in said.items()]
+    spec = f"manifest:{recordings.manifest(tmp_path / 'long.jsonl', rows)}"
+    small = dict(buckets=((0.8, 6, 3),))
+    evaluate.run(trained.workdir / "ctc", [spec], out=tmp_path / "cut", **small)
+    heard = [json.loads(line) for line in (tmp_path / "cut/transcripts.jsonl").open()]
+    assert {u["id"]: u["hypothesis"] for u in heard} == said
+    (row,) = [json.loads(line) for line in (tmp_path / "cut/results.jsonl").open()]
+    assert (row["utterances"], row["error_rate"], row["ref_len"]) == (3, 0.0, 9)
+    transcriber = transcribe.load(trained.workdir / "ctc")
+    assert transcriber.transcribe(wave, files.RATE).text == said["long"]
+    direct = dict(decode="ctc,long=direct", out=tmp_path / "direct")
+    with pytest.raises(DataError, match=r"1 longer than 0.8 s"):
+        evaluate.run(trained.workdir / "ctc", [spec], **direct, **small)
+    ((row,), _) = evaluate.run(trained.workdir / "ctc", [spec], **direct, buckets=((8.0, 9, 1),))
+    assert (row["decode"], row["utterances"]) == ("ctc,long=direct", 3)
+
+
 def test_an_evaluation_never_shrinks_silently(trained, tmp_path):
     rows = [json.loads(line) for line in trained.test.read_text().splitlines()[:4]]
     manifest = recordings.manifest(tmp_path / "bad.jsonl", rows)  # its audio is not there

@@ -70,9 +70,7 @@ def test_folders_beside_the_core(folder):
         for package, name in imports(path):
             assert package in OUTSIDE[folder], f"{path}: {name}"
             if package == "audio":
-                assert (
-                    name.startswith("seedasr_jax.audio.files") or name == "seedasr_jax.audio.files"
-                )
+                assert name.startswith(("seedasr_jax.audio.files", "seedasr_jax.audio.pauses"))
 
 
 def test_nobody_imports_launch():

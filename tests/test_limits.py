@@ -65,7 +65,7 @@ def test_a_stage_records_what_it_can_take(trained):
     record = checkpoint.read(trained.workdir / "sft")
     rows = [json.loads(line) for line in trained.manifest.open()]
     longest = max(row["duration"] for row in rows)
-    assert record.limits == Limits(pytest.approx(longest), 0.0, 16, 4, ("en",))
+    assert record.limits == Limits(pytest.approx(longest), 0.2, 16, 4, ("en",))
     assert checkpoint.read(trained.workdir / "lm").limits.context_tokens == 0
 
 

@@ -13,9 +13,11 @@ import jax
 import numpy as np
 import pytest
 import recordings
+import tones
 
 from seedasr_jax import config
 from seedasr_jax.audio import files
+from seedasr_jax.batch import CONTINUED
 from seedasr_jax.data_pipelines import batching, loader, manifest, preprocess
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.data_pipelines.stream import CONTEXT_CUT, BadRows, Prefetch, merged
@@ -492,6 +494,28 @@ def test_an_evaluation_has_shapes_of_its_own(path, tokenizer):
         np.testing.assert_array_equal(together, batch.wave)
     with pytest.raises(ConfigError, match=r"buckets: expected seconds and tokens above 0"):
         evaluate(spec, tokenizer, ((0.5, 0, 3),))
+
+
+def test_processes_share_the_pieces_of_a_long_utterance(tokenizer, tmp_path):
+    waves = {"a": tones.wave("low", 0), "long": np.tile(tones.wave("top", 1), 9)}
+    waves |= {"silent": np.zeros(8_000, np.int16), "b": tones.wave("mid", 2)}
+    rows = [{"id": name, "audio": f"{name}.wav", "text": "one"} for name in waves]
+    for name, wave in waves.items():
+        files.write(tmp_path / f"{name}.wav", wave, files.RATE)
+    spec = f"manifest:{recordings.manifest(tmp_path / 'four.jsonl', rows)}"
+    options = dict(buckets=((0.8, 6, 4),), data_folder="", normalizer="basic@1", prompted=False)
+    options |= dict(pieces=(0.8, 0.2))
+    whole = list(loader.evaluation(spec, tokenizer, **options))
+    named = [getattr(row, "id", row) for _, examples in whole for row in examples]
+    assert named == ["a", "long", *[CONTINUED] * 4, "silent", "b"]
+    assert [w for batch, _ in whole for w in batch.weight] == [1] * 6 + [0, 1]
+    pieces = [w[:n] for batch, _ in whole for w, n in zip(batch.wave, batch.wave_length)]
+    np.testing.assert_array_equal(np.concatenate(pieces[1:6]), files.to_float(waves["long"]))
+    parts = [loader.evaluation(spec, tokenizer, **options, share=(n, 2)) for n in (0, 1)]
+    for (batch, examples), *shares in zip(whole, *parts, strict=True):
+        assert all(own == examples for _, own in shares)
+        together = np.concatenate([share.wave for share, _ in shares])
+        np.testing.assert_array_equal(together, batch.wave)
 
 
 def test_buckets_go_on_to_five_minutes():

@@ -22,6 +22,13 @@ from seedasr_jax.errors import ConfigError
             methods.Method("beam", Search(2, "log", False), 3.0),
             "beam2,alpha=3,domain=log,prune=off",
         ),
+        ("greedy,long=direct", methods.Method("greedy", long="direct"), "greedy,long=direct"),
+        (
+            "beam4,long=direct,alpha=0.5",
+            methods.Method("beam", Search(4), 0.5, "direct"),
+            "beam4,alpha=0.5,long=direct",
+        ),
+        ("ctc,long=cut", methods.Method("ctc"), "ctc"),
         ("beam2,length=on", methods.Method("beam", Search(2, length=1.0)), "beam2,length=on"),
     ],
 )
@@ -44,6 +51,7 @@ def test_a_name_is_a_method_and_back(text, method, name):
         ("beam4,alpha=much", ["alpha", "'much'"]),
         ("beam4,domain=loq", ["linear or log"]),
         ("beam4,prune=no", ["on or off"]),
+        ("ctc,long=whole", ["cut or direct", "'whole'"]),
     ],
 )
 def test_names_that_are_none(text, words):

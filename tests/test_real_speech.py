@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from seedasr_jax import config
-from seedasr_jax.audio import files, logmel
+from seedasr_jax.audio import files, logmel, pauses
 from seedasr_jax.configs import digits
 from seedasr_jax.data_pipelines import inspect, loader, sources
 from seedasr_jax.text import vocab
@@ -93,3 +93,29 @@ def test_features_of_quiet_and_loud_speakers_are_alike():
     assert len(spread) == 2
     quiet, loud = (np.mean(values, 0) for values in spread.values())  # 15 dB apart
     assert abs(quiet - loud).max() < 0.7
+
+
+@pytest.mark.parametrize("level", [1.0, 0.1])
+def test_long_audio_is_cut_between_recordings(level):
+    """Energy that is lost, by noise over all, and words that are cut in two."""
+    rows = [json.loads(line) for line in (SPEECH / "fsdd/test.jsonl").open()]
+    rng = np.random.default_rng(0)
+    waves = [files.read(SPEECH / "fsdd" / rows[n]["audio"]) for n in rng.integers(0, len(rows), 60)]
+    noise = files.read(SPEECH / "noise/audio/washing_machine.flac").astype(np.float64)
+    silence = np.zeros(files.RATE // 2, np.int16)
+    speech = np.concatenate([silence, *(x for wave in waves for x in (wave, silence))])
+    ends = np.cumsum([len(wave) + len(silence) for wave in waves])
+    noise = np.resize(noise, len(speech))
+    noise *= np.sqrt(np.square(speech.astype(np.float64)).mean() / np.square(noise).mean())
+    for share, lost in ((0.0, 1e-4), (0.1, 1e-3), (0.3, 1e-2)):
+        wave = np.clip(level * (speech + share * noise), -32_768, 32_767).astype(np.int16)
+        found = pauses.pieces(wave, 3.0, 0.3)
+        kept = np.zeros(len(wave), bool)
+        for start, end in found:
+            kept[start:end] = True
+            assert end - start <= 3.0 * files.RATE
+        power = np.square(speech.astype(np.float64))
+        assert power[~kept].sum() < lost * power.sum(), share
+        middles = np.array([ends - len(wave) // 2 for wave, ends in zip(waves, ends)])
+        inside = sum(any(abs(edge - at) < 800 for at in middles) for p in found for edge in p)
+        assert inside <= 2 and len(found) <= len(waves) + 6, share

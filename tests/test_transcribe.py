@@ -87,7 +87,7 @@ def test_results_come_in_the_order_asked_whatever_their_lengths(transcriber):
     rng = np.random.default_rng(0)
     waves = [rng.normal(0, 0.05, n).astype(np.float32) for n in (20_000, 1_600, 15_000, 17_000)]
     found = transcriber.transcribe_many(waves)
-    assert [result.segments[0].end for result in found] == [len(w) / files.RATE for w in waves]
+    assert [result.segments[-1].end for result in found] == [len(w) / files.RATE for w in waves]
 
 
 def test_what_is_no_sound_is_refused(transcriber, tmp_path):
@@ -271,3 +271,22 @@ def test_a_context_is_read_by_the_checkpoints_own_search(transcriber):
     told = own.transcribe(wave, files.RATE, context="mid, mid")
     assert told == transcriber.transcribe(wave, files.RATE, context="mid, mid", decode=own.method)
     assert told != transcriber.transcribe(wave, files.RATE, context="mid, mid")
+
+
+def test_long_audio_is_transcribed_piece_by_piece(trained):
+    transcriber = seedasr_jax.load(trained.workdir / "ctc")
+    texts = [*TEXTS, "mid mid", "top"] * 2
+    quiet = lambda seconds: np.zeros(round(seconds * files.RATE), np.int16)  # noqa: E731
+    waves = [tones.wave(text, 7) for text in texts]
+    pauses = [2.0, *[0.4, 0.3, 0.4] * 3]
+    wave = np.concatenate([x for pair in zip(map(quiet, pauses), waves) for x in pair] + [quiet(2)])
+    starts = np.cumsum(pauses) + np.cumsum([0, *map(len, waves)])[:-1] / files.RATE
+    found = transcriber.transcribe(wave, files.RATE)
+    assert [segment.text for segment in found.segments] == texts
+    assert found.text == " ".join(texts)
+    assert [segment.start for segment in found.segments] == pytest.approx(starts, abs=0.15)
+    assert len(found.tokens) == len(found.logprobs) == sum(len(t.split()) for t in texts)
+    (whole,) = transcriber.transcribe(wave, files.RATE, decode="ctc,long=direct").segments
+    assert (whole.start, whole.end) == (0.0, len(wave) / files.RATE)
+    silent = transcriber.transcribe(quiet(5), files.RATE)
+    assert (silent.text, silent.segments, silent.cut) == ("", (), False)

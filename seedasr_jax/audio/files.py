@@ -22,6 +22,7 @@ LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000  # Hz, of any recording
 # Manifests round their durations, to frames of MPEG audio for one (26 to 72 ms): a file may end so
 # much before its row says.
 SLACK_SECONDS = 0.1
+ROUNDING_SECONDS = 0.01  # what a wave may last beyond the room that its row's seconds asked for
 _FULL_SCALE = 32_768  # int16 of 1.0
 _QUIET = 0.01  # -40 dB of full scale; of samples that are louder
 _CLIPPED = 0.01  # so many may lie beyond full scale, and are clipped: glitches, single peaks

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 import dataclasses
 
 from seedasr_jax import config
+from seedasr_jax.audio import pauses
 
 
 @dataclasses.dataclass(frozen=True)
@@ -11,10 +12,15 @@ class Limits:
     """The group `limits` of stage.json and of a bundle's config.json."""
 
     seconds: float  # longest training utterance with a transcript; 0: none was heard
-    pause: float  # seconds, longest between joined recordings; 0: none were joined
+    pause: float  # seconds, longest that is usual in them (audio/pauses.py); 0: not known
     context_tokens: int  # longest context that is read; 0: no context was learned
     transcript_tokens: int  # longest transcript
     languages: tuple[str, ...]  # stated by training utterances with a transcript, sorted
+
+    @property
+    def piece(self) -> tuple[float, float]:
+        """Seconds of the longest piece of audio that is decoded, and of the longest pause in it."""
+        return self.seconds, self.pause or pauses.PAUSE_SECONDS
 
 
 def derive(

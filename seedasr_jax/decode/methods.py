@@ -1,6 +1,6 @@
 """Ways to decode by name, read in this one place: as results.jsonl, configs and flags write them.
 
-ctc    greedy    beam4    beam4,alpha=0.5    beam4,alpha=0.5,domain=log,prune=off
+ctc    greedy    greedy,long=direct    beam4    beam4,alpha=0.5,domain=log,prune=off
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ from seedasr_jax.errors import ConfigError, nearest
 WITH_CONTEXT = "beam4,alpha=0.5"  # where a context is given and nothing said; ours, the paper: none
 _BEAM = re.compile(r"beam(\d+)")
 _SWITCH = {"on": True, "off": False}
+LONG = ("cut", "direct")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Method:
     kind: str  # ctc, greedy or beam
     search: Search | None = None  # of a beam
     alpha: float = 0.0  # what the context weighs in a beam; 0: it is not read
+    long: str = "cut"  # audio longer than any in training: cut at pauses, or direct: in one piece
 
     @property
     def reads(self) -> bool:
@@ -32,48 +34,46 @@ class Method:
     @property
     def name(self) -> str:
         """As it is written: the same method, the same name."""
-        if self.search is None:
-            return self.kind
-        words = [f"beam{self.search.beam}"]
+        words = [self.kind if self.search is None else f"beam{self.search.beam}"]
         if self.alpha:
             words.append(f"alpha={self.alpha:g}")
             words += ["domain=log"] if self.search.domain == "log" else []
             words += [] if self.search.prune else ["prune=off"]
-        return ",".join(words + (["length=on"] if self.search.length else []))
+        words += ["length=on"] if self.search is not None and self.search.length else []
+        return ",".join(words + (["long=direct"] if self.long == "direct" else []))
 
 
 @functools.cache
 def parse(text: str) -> Method:
-    """Reads a name: ctc, greedy or beamN, behind a beam what it weighs and how.
+    """Reads a name: ctc, greedy or beamN, and options.
 
-    alpha=X (0 or more, also inf: the context's probability alone), domain=linear or log,
-    prune=on or off, length=on or off (hypotheses compete by the mean of their tokens).
+    Behind each: long=cut or direct. Behind a beam: alpha=X (0 or more, also inf: the context's
+    probability alone), domain=linear or log, prune=on or off, length=on or off (hypotheses compete
+    by the mean of their tokens).
 
     Raises:
         ConfigError: no such method, option or value.
     """
     head, *rest = text.split(",")
-    if head in ("ctc", "greedy") and not rest:
-        return Method(head)
     beam = _BEAM.fullmatch(head)
-    if head in ("ctc", "greedy"):
-        raise ConfigError(
-            f"decode {text!r}: {rest[0]!r} is an option of a beam search: write beam4,{rest[0]}"
-        )
-    if beam is None:
+    if beam is None and head not in ("ctc", "greedy"):
         raise ConfigError(
             f"decode {text!r}: expected ctc, greedy or beamN, such as beam4 or beam4,alpha=0.5."
             f"{nearest(head, ('ctc', 'greedy', 'beam4'))}"
         )
-    if int(beam[1]) < 1:
+    if beam and int(beam[1]) < 1:
         raise ConfigError(f"decode {text!r}: expected a beam of 1 or more hypotheses")
-    options = {"alpha": "0", "domain": "linear", "prune": "on", "length": "off"}
+    options = {"alpha": "0", "domain": "linear", "prune": "on", "length": "off", "long": "cut"}
     for word in rest:
         key, _, value = word.partition("=")
         if key not in options:
             raise ConfigError(
                 f"decode {text!r}: no option {word!r}; expected {'=, '.join(options)}=."
                 f"{nearest(key, options)}"
+            )
+        if beam is None and key != "long":
+            raise ConfigError(
+                f"decode {text!r}: {word!r} is an option of a beam search: write beam4,{word}"
             )
         options[key] = value
 
@@ -84,13 +84,16 @@ def parse(text: str) -> Method:
             )
         return options[key]
 
+    long = choice("long", LONG)
+    if beam is None:
+        return Method(head, long=long)
     how = Search(
         beam=int(beam[1]),
         domain=choice("domain", DOMAINS),
         prune=_SWITCH[choice("prune", _SWITCH)],
         length=float(_SWITCH[choice("length", _SWITCH)]),
     )
-    return Method("beam", how, _alpha(options["alpha"], text))
+    return Method("beam", how, _alpha(options["alpha"], text), long)
 
 
 def chosen(decode: str, beam: int, alpha: float | None, default: str) -> Method:
@@ -108,6 +111,14 @@ def chosen(decode: str, beam: int, alpha: float | None, default: str) -> Method:
     if beam:
         return parse(f"beam{beam}" if alpha is None else f"beam{beam},alpha={alpha:g}")
     return parse(decode or default)
+
+
+def with_context(own: str) -> str:
+    """What a checkpoint whose own way is `own` decodes with where a context is given."""
+    method = parse(own)
+    if method.alpha:
+        return own
+    return dataclasses.replace(parse(WITH_CONTEXT), long=method.long).name
 
 
 def _alpha(value, text) -> float:

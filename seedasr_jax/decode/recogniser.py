@@ -3,6 +3,7 @@
 Dims: B batch, K tokens at most.
 """
 
+from collections.abc import Sequence
 import dataclasses
 import functools
 
@@ -18,7 +19,7 @@ from seedasr_jax.decode import program
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.models.acllm import AcLLM, Tokens
 from seedasr_jax.parallel import sharding
-from seedasr_jax.text import prompts
+from seedasr_jax.text import joining, prompts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,18 @@ class Hypothesis:
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]  # natural, one per token
     cut: bool = False  # whether it stopped at the most tokens that are decoded, without an end
+
+
+def joined(pieces: Sequence[Hypothesis]) -> Hypothesis:
+    """What was heard in the consecutive pieces of an utterance; one alone comes back as it is."""
+    if len(pieces) == 1:
+        return pieces[0]
+    return Hypothesis(
+        joining.join(piece.text for piece in pieces),
+        tuple(token for piece in pieces for token in piece.tokens),
+        tuple(logprob for piece in pieces for logprob in piece.logprobs),
+        any(piece.cut for piece in pieces),
+    )
 
 
 def special_tokens(vocab, *, spelled=False) -> Tokens:

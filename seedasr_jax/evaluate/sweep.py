@@ -6,8 +6,8 @@ import pathlib
 
 from seedasr_jax import config
 from seedasr_jax import workdir as disk
-from seedasr_jax.batch import Batch
-from seedasr_jax.decode.recogniser import Recogniser
+from seedasr_jax.batch import CONTINUED, Batch
+from seedasr_jax.decode.recogniser import Recogniser, joined
 from seedasr_jax.text import prompts, score, weighted
 from seedasr_jax.text.conventions import BY_LANGUAGE, Convention, Conventions
 
@@ -63,7 +63,8 @@ def evaluate(
         checkpoint: its label, STAGE@STEP#hash.
         task: its name.
         batches: Batches, with room in `ids` for as many tokens as are decoded at most; each with
-            its examples, None in a row that is only filled up.
+            its examples, None in a row that is only filled up, CONTINUED in one that holds more of
+            the example before.
         setting: see Setting.
 
     Returns:
@@ -71,16 +72,21 @@ def evaluate(
         reference and hypothesis. Beside the figures of `measure` the row has those of each
         language, dialect and kind of context, where the examples differ in it.
     """
-    utterances = []
+    heard: list[tuple] = []  # (example, hypotheses of its pieces)
     for batch, examples in batches:
         hypotheses = recogniser.decode(batch, setting.decode)
         for example, hypothesis in zip(examples, hypotheses, strict=True):
-            if example is not None:
-                about = {key: getattr(example, key) for key in ABOUT}
-                parts = [[part.id, part.text] for part in example.parts]
-                said = {"reference": example.text, "hypothesis": hypothesis.text}
-                said["cut"] = hypothesis.cut
-                utterances.append(about | {"parts": parts} | said)
+            if example is CONTINUED:
+                heard[-1][1].append(hypothesis)
+            elif example is not None:
+                heard.append((example, [hypothesis]))
+    utterances = []
+    for example, hypotheses in heard:
+        about = {key: getattr(example, key) for key in ABOUT}
+        parts = [[part.id, part.text] for part in example.parts]
+        whole = joined(hypotheses)
+        said = {"reference": example.text, "hypothesis": whole.text, "cut": whole.cut}
+        utterances.append(about | {"parts": parts} | said)
     languages = [utterance["language"] for utterance in utterances]
     used = setting.conventions.used(languages)
     cell = dict(zip(CELL, (checkpoint, task, setting.decode, *used), strict=True))

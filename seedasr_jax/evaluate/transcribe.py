@@ -3,14 +3,14 @@
 Dims: B batch, S samples, C context tokens.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 import dataclasses
 import math
 import sys
 
 from seedasr_jax import batch as batches
 from seedasr_jax import checkpoint as checkpoints
-from seedasr_jax.audio import arrays, files
+from seedasr_jax.audio import arrays, files, pauses
 from seedasr_jax.audio import paths as audio_paths
 from seedasr_jax.batch import Batch
 from seedasr_jax.decode import methods
@@ -66,7 +66,11 @@ class Transcriber:
         self.method = recognisers.own_method(stage.eval.decode, recogniser.parts)
 
     def transcribe(self, wave, rate: int, *, context="", hotwords=(), decode="") -> Result:
-        """Transcribes one wave.
+        """Transcribes one wave, of any length.
+
+        Audio longer than any in training, or with longer pauses, is cut at pauses and decoded
+        piece by piece, each with the context; `segments` are the pieces. With `long=direct` in
+        `decode` it is one piece.
 
         Args:
             wave: as `arrays.to_wave` takes it: [S], or with up to 8 channels on either axis; floats
@@ -133,23 +137,34 @@ class Transcriber:
         unread, text = self._cut(text)
         method = method if text else decode or self.method
         waves = [arrays.to_wave(w, files.RATE, f"wave {n}") for n, w in enumerate(waves)]
-        results: list[Result | None] = [None] * len(waves)
-        by_size: dict[float, list[int]] = {}
-        for number, wave in enumerate(waves):
-            by_size.setdefault(_size(len(wave) / files.RATE, SHORTEST), []).append(number)
-        for seconds, numbers in sorted(by_size.items()):
-            for start in range(0, len(numbers), BATCH):
-                chosen = numbers[start : start + BATCH]
-                batch = self._batch([waves[n] for n in chosen], seconds, text)
-                for n, found in zip(chosen, self.recogniser.decode(batch, method)):
-                    segment = Segment(0.0, len(waves[n]) / files.RATE, found.text)
-                    said = found.text, found.tokens, found.logprobs, (segment,), found.cut, unread
-                    results[n] = Result(*said)
-        return results
+        heard = [dict.fromkeys(self._spans(wave, method)) for wave in waves]
+        by_size: dict[float, list[tuple]] = {}
+        for number, spans in enumerate(heard):
+            for start, end in spans:
+                seconds = self._room((end - start) / files.RATE)
+                by_size.setdefault(seconds, []).append((number, (start, end)))
+        for seconds, pieces in sorted(by_size.items()):
+            for start in range(0, len(pieces), BATCH):
+                chosen = pieces[start : start + BATCH]
+                batch = self._batch([waves[n][slice(*span)] for n, span in chosen], seconds, text)
+                for (n, span), found in zip(chosen, self.recogniser.decode(batch, method)):
+                    heard[n][span] = found
+        return [_result(spans, unread) for spans in heard]
+
+    def _spans(self, wave, method) -> list[tuple[int, int]]:
+        """The stretches (first sample, end) that are decoded, each by itself."""
+        if methods.parse(method).long == "direct":
+            return [(0, len(wave))]
+        return pauses.pieces(wave, *self.limits.piece)
+
+    def _room(self, seconds) -> float:
+        """Seconds of the shape for so many; of what is cut, none is longer than training had."""
+        size, longest = _size(seconds, SHORTEST), self.limits.seconds + files.ROUNDING_SECONDS
+        return size if seconds > longest else min(size, longest)
 
     def _method(self, context, decode) -> str:
         """What to decode with, where all that was asked for can be done."""
-        own = self.method if methods.parse(self.method).alpha else methods.WITH_CONTEXT
+        own = methods.with_context(self.method)
         method = decode or (own if context else self.method)
         if context and "decoder" not in self.recogniser.parts:
             raise ConfigError(
@@ -189,6 +204,16 @@ class Transcriber:
         batch.prompt[:], batch.prompt_length[:] = prompt, len(prompt)
         batch.context[:, : len(told)], batch.context_length[:] = told, len(told)
         return batch
+
+
+def _result(heard: Mapping[tuple[int, int], recognisers.Hypothesis], unread: str) -> Result:
+    """Of an utterance's pieces: (first sample, end) -> what was heard, in order."""
+    whole = recognisers.joined(list(heard.values()))
+    segments = tuple(
+        Segment(start / files.RATE, end / files.RATE, found.text)
+        for (start, end), found in heard.items()
+    )
+    return Result(whole.text, whole.tokens, whole.logprobs, segments, whole.cut, unread)
 
 
 def _size(wanted, shortest):
