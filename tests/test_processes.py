@@ -3,20 +3,28 @@
 N processes x D devices, over which every stage's mesh lies.
 """
 
+import ast
 import json
 import os
 import pathlib
 import shutil
 import signal
+import socket
+import subprocess
+import sys
 
 import faults
+import jax
 import launched
+import numpy as np
 import pytest
 import recordings
+import tiny
 import tones
 import workdirs
 
 from seedasr_jax import checkpoint
+from seedasr_jax.decode import greedy
 from seedasr_jax.launch import run
 from seedasr_jax.workdir import read_rows as read
 
@@ -53,6 +61,31 @@ def test_parameters_are_the_same_bits_on_any_processes(every, kind):
         assert faults.rows(other / "metrics.jsonl") == rows
         assert checkpoint.read(other).hashes == checkpoint.read(one).hashes
         assert checkpoint.read(other).parents == checkpoint.read(one).parents
+
+
+def test_hypotheses_stand_beside_their_own_utterances():
+    """Processes whose rows interleave in the global batch, as the devices of a pod's hosts do."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    script = str(pathlib.Path(__file__).with_name("interleaved.py"))
+    started = [
+        subprocess.Popen(
+            [sys.executable, script, address, str(index)],
+            env=faults.environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    printed = [process.communicate(timeout=300)[0].splitlines()[-1] for process in started]
+    parts = ("encoder", "ctc_head")
+    model = tiny.model(parts)
+    found = jax.jit(greedy.ctc)(model, tiny.batch(8))
+    ids, length = np.asarray(found.ids)[:, 0], np.asarray(found.length)[:, 0]
+    wanted = [tuple(row[:count].tolist()) for row, count in zip(ids, length)]
+    assert len(set(wanted)) > 4
+    assert [ast.literal_eval(line) for line in printed] == [wanted, wanted]
 
 
 def test_stages_are_of_every_kind(every):

@@ -13,12 +13,11 @@ import numpy as np
 from seedasr_jax import batch as batches
 from seedasr_jax import config
 from seedasr_jax.batch import Batch
-from seedasr_jax.checkpoint import trees
 from seedasr_jax.decode import methods as named
 from seedasr_jax.decode import program
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.models.acllm import AcLLM, Tokens
-from seedasr_jax.parallel import sharding
+from seedasr_jax.parallel import processes, sharding
 from seedasr_jax.text import joining, prompts
 
 
@@ -80,7 +79,7 @@ class Recogniser:
             mesh: of the devices that share the examples of a batch; one device is a mesh too.
         """
         self.state, self.vocab, self.model, self.parts = state, vocab, model, tuple(parts)
-        self.mesh = mesh
+        self.mesh, self.holders = mesh, sharding.holders(mesh)
         instructions = tuple(
             np.array(vocab.encode(text), np.int32)
             for text in (prompts.INSTRUCTION, prompts.INSTRUCTION_WITH_CONTEXT)
@@ -132,19 +131,17 @@ class Recogniser:
         """
         way = self.check(method)
         alpha = np.float32(way.alpha) if way.alpha else None
-        own, (_, shares) = len(batch.weight), sharding.share(self.mesh)
+        own, shares = len(batch.weight), len(self.holders)
         rows = sharding.rows(own * shares, self.mesh) // shares
         spread = sharding.put_batch(batches.padded(batch, rows), self.mesh)
         found = self._found(spread, way, alpha)
-
-        def given(x):  # rows without those that were filled up
-            x = trees.to_host(x)
-            return x.reshape(shares, rows, *x.shape[1:])[:, :own].reshape(-1, *x.shape[1:])
-
-        out = []
         best = (found.length, found.ids, found.logprobs, found.ended)
-        best = (given(x)[:, 0] for x in best)
-        for weight, length, ids, logprobs, ended in zip(given(spread.weight), *best):
+        # A process's rows need not be neighbours in the global batch: each hands over its own.
+        best = (sharding.take_rows(x)[:own, 0] for x in best)
+        columns = processes.stacked((batch.weight, *best))
+        columns = (x[self.holders].reshape(-1, *x.shape[2:]) for x in columns)
+        out = []
+        for weight, length, ids, logprobs, ended in zip(*columns):
             count = int(length) if weight else 0
             chosen, scores = ids[:count].tolist(), logprobs[:count].tolist()
             text, cut = self.vocab.decode(chosen), bool(weight) and not ended

@@ -12,6 +12,13 @@ import numpy as np
 _BLOCK = 4096  # bytes: few sizes are few programs
 
 
+def stacked(arrays: tuple) -> tuple:
+    """NumPy arrays [...], of equal shapes on every process, as [P ...]; every process calls it."""
+    if jax.process_count() == 1:
+        return tuple(x[None] for x in arrays)
+    return multihost_utils.process_allgather(arrays)
+
+
 def gathered(rows: list) -> list:
     """The lists of all processes (JSON), joined in their order; every process calls it."""
     if jax.process_count() == 1:

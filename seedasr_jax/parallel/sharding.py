@@ -103,8 +103,17 @@ def share(mesh) -> tuple[int, int]:
     Raises:
         ConfigError: see `shares`.
     """
-    owners = np.vectorize(lambda device: device.process_index)(mesh.devices)
-    return shares(owners)[jax.process_index()]
+    return shares(_owners(mesh))[jax.process_index()]
+
+
+def holders(mesh) -> list[int]:
+    """A process that holds each share of a batch's rows, in the order of the shares."""
+    found = {place: process for process, (place, _) in shares(_owners(mesh)).items()}
+    return [found[place] for place in sorted(found)]
+
+
+def _owners(mesh):
+    return np.vectorize(lambda device: device.process_index)(mesh.devices)
 
 
 def shares(owners: np.ndarray) -> dict[int, tuple[int, int]]:
