@@ -152,7 +152,10 @@ class _Plan:
         self._lock = threading.Lock()
 
     def steps(self):
-        """Yields (step, bucket, [(source, Row)] of the global batch, slice of this process)."""
+        """Yields (step, bucket, [(source, Row)] of the global batch, slice of this process).
+
+        Only this process's rows have the contexts that they are told.
+        """
         while True:
             while not self._steps:
                 self._advance()
@@ -169,15 +172,14 @@ class _Plan:
         with self._lock:
             step, self._next = self._next, self._next + 1
             bucket, chosen = self._sampler.at(step)
-            rows = [
-                (source, self._tell(source, self._indexes[source].draw(bucket, n), step, position))
-                for position, (source, n) in enumerate(chosen)
-            ]
+            rows = [(source, self._indexes[source].draw(bucket, n)) for source, n in chosen]
             index, count = self._process
             share = slice(index * len(rows) // count, (index + 1) * len(rows) // count)
             drawn = draws.word(self._seed, _KEY_DRAW, step) >> 1  # fits int64
             for position in range(len(rows))[share]:
                 source, row = rows[position]
+                row = self._tell(source, row, step, position)
+                rows[position] = source, row
                 self._queues[source].append((row, (drawn, position)))
             self._steps.append((step, bucket, rows, share))
 

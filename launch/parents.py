@@ -9,6 +9,8 @@ its part is copied into the folder of the stage that needs it.
 import collections.abc
 import dataclasses
 
+import jax
+
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import config
 from seedasr_jax.convert import bundle
@@ -175,15 +177,24 @@ def settle(job, name: str):
 
 
 def _lasting(job, name, part, found, there):
-    """A checkpoint that stays: itself, or a copy of the part if training will remove it."""
+    """A checkpoint that stays: itself, or a copy of the part if training will remove it.
+
+    Raises:
+        UserError: it will go, and several processes cannot copy it.
+    """
     where, _ = graph.origin(part, job.graph.stages[name].init[part])
     if found.lasts or graph.stage_of(job.graph.stages, where)[0]:
         return found
     folder = job.folder(name) / COPIES / part
-    with runtime.first_alone(f"{name}: {part}"):
-        if runtime.is_first():
-            say(f"{name}: {part} is copied: {found.folder} will remove its step {found.step}")
-            bundle.export_bundle(found, folder, parts=(there,))
+    if not folder.exists():
+        if jax.process_count() > 1:  # reading a checkpoint is a matter of all
+            raise UserError(
+                f"stage {name!r}: {found.folder} will remove its step {found.step}, which {part} is"
+                f" taken from: run `seedasr export --checkpoint={found.folder}@{found.step}"
+                f" --format=bundle --out=BUNDLE`, and set init.{part} to BUNDLE"
+            )
+        say(f"{name}: {part} is copied: {found.folder} will remove its step {found.step}")
+    bundle.export_bundle(found, folder, parts=(there,))
     return checkpoints.open_checkpoint(folder)
 
 

@@ -133,7 +133,13 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     )
     objective, progress = built.objective, Progress(name, stage.steps)
     prepare = objective.rollout(built.graphdef, built.mesh, job.vocab)
-    hooks = loop.Hooks(keeper.save, evaluator, stopping, progress, objective.summary, prepare)
+
+    def scores(step, state):
+        if evaluator.tasks:
+            keeper.wait()  # what ends the scoring early takes nothing that was trained
+        return evaluator(step, state)
+
+    hooks = loop.Hooks(keeper.save, scores, stopping, progress, objective.summary, prepare)
     batches = ((batch, info.rows) for batch, info in stream)
     if any(processes.gathered([metrics.written])):
         unwritten = None
@@ -214,8 +220,7 @@ class Keeper:
         if kind is not None and kind is not loop.Stopped and jax.process_count() > 1:
             return  # the others are still in a step and will not come along
         self.list_skipped()
-        self.writer.close()
-        self.settle()
+        self.wait()
 
     def save(self, step, state, row):
         """Starts a save, the step's row in its note; stage.json follows when it is durable.
@@ -237,6 +242,11 @@ class Keeper:
             spent=spent,
         )
         self.writer.save(step, state, {ROW: row, RECORD: config.to_dict(self.records[step])})
+        self.settle()
+
+    def wait(self):
+        """Returns when the step that was saved last is durable, and stage.json says so."""
+        self.writer.wait()
         self.settle()
 
     def settle(self, **changes):

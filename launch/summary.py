@@ -178,7 +178,7 @@ def matched(found: Mapping[str, Result], conventions: Conventions) -> dict:
     said: the largest that writes one of them into MATCHER_COST percent at most.
     """
     thresholds = {}
-    for tag, own in _by_language(found["dev_distractors_3"].utterances).items():
+    for tag, own in _by_language(_with_lists(found["dev_distractors_3"])).items():
         lists = [_listed(conventions, utterance) for utterance in own]
         options = dict(most=MATCHER_COST, unit=conventions.of(tag).unit)
         texts = sweep.compare(own, conventions).texts
@@ -187,7 +187,7 @@ def matched(found: Mapping[str, Result], conventions: Conventions) -> dict:
     def figured(test):
         utterances = [
             utterance | {"hypothesis": _match(conventions, utterance, thresholds)}
-            for utterance in found[test].utterances
+            for utterance in _with_lists(found[test])
         ]
         by = {tag: sweep.measure(own, conventions) for tag, own in _by_language(utterances).items()}
         return figures(sweep.measure(utterances, conventions) | {"by_language": by})
@@ -202,6 +202,14 @@ def matched(found: Mapping[str, Result], conventions: Conventions) -> dict:
         "unseen_names": of["unseen_right_3"]
         | {"false_insertions": of["unseen_distractors_3"]["false_insertions"]},
     }
+
+
+def _with_lists(result):
+    """Utterances whose context is all that was given, though CTC reads none of it."""
+    return [
+        u | {"context": prompts.SEPARATOR.join(filter(None, (u["context_unread"], u["context"])))}
+        for u in result.utterances
+    ]
 
 
 def _by_language(utterances):

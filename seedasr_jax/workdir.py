@@ -194,7 +194,8 @@ def try_place(folder, flag: str) -> None:
         ) from error
     finally:
         for path in reversed(made):
-            path.rmdir()
+            with contextlib.suppress(OSError):  # another process writes there
+                path.rmdir()
 
 
 def told(error: OSError) -> UserError | None:

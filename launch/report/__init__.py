@@ -55,8 +55,8 @@ def write(out: pathlib.Path) -> pathlib.Path:
 
 RATES = (
     "Percent of words, of characters for Chinese, on voices and sentences never heard, with 95 %"
-    " bootstrap intervals over speakers, or over utterances where few speakers are known. All is"
-    " spoken by a synthesiser: real speech is harder."
+    " bootstrap intervals over speakers, where few are known over recordings or utterances. All"
+    " is spoken by a synthesiser: real speech is harder."
 )
 CLOCK = " `{}` was told by the synthesiser's clock when each sound begins: no recording says it."
 RL = (

@@ -100,7 +100,8 @@ class Dense(nnx.Module):
         # A sum over `tensor` is shared along positions (layout.residual); one axis of examples and
         # positions could not be, and what remat keeps of it would be whole on every device.
         scattered = self.scattered and layout.parts("tensor") > 1
-        y = jnp.dot(x, kernel) if scattered else matmul(x, kernel, self.out)
+        product = functools.partial(jnp.dot, preferred_element_type=self.out)
+        y = product(x, kernel) if scattered else matmul(x, kernel, self.out)
         if self.lora_a is not None:
             low = matmul(x, self.lora_a[...].astype(self.dtype))
             y = y + self.lora_scale * matmul(low, self.lora_b[...].astype(self.dtype))
