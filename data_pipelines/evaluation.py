@@ -3,6 +3,7 @@
 Dims: B utterances of the global batch.
 """
 
+import bisect
 import collections
 import dataclasses
 import functools
@@ -90,8 +91,9 @@ class Evaluation:
             sizes = [
                 example.seconds if end is None else (end - a) / files.RATE for a, end in pieces
             ]
-            longest = max(sizes, default=0.0) - files.ROUNDING_SECONDS
-            place = next(k for k, (seconds, _, _) in enumerate(self._shapes) if longest <= seconds)
+            longest, rooms = max(sizes, default=0.0), [seconds for seconds, _, _ in self._shapes]
+            # What rounding adds to the longest has a place too; see `pauses.pieces`.
+            place = min(bisect.bisect_left(rooms, longest), len(rooms) - 1)
             members[place] += [_Piece(n, *piece) for piece in enumerate(pieces or [None])]
         index, count = self._share
         for shape, own in zip(self._shapes, members):

@@ -109,10 +109,11 @@ def test_self_supervised_stages_at_2b(kind):
     c = common.graph("full")
     c.model.encoder, c.model.dtype = common.luise("2b"), "bfloat16"
     c.model.quantizer.layer = 25
-    s = c.stages.only = common.stage(kind, 10)
+    s = c.stages.only = common.stage(kind, 100)
     s.objective = common.best_rq() if kind.startswith("ssl") else {}
     s.optim = common.kmeans() if kind == "kmeans" else common.adamw(1e-3)
-    s.init, s.trains, s.data = {}, (), common.data((), ())
+    s.init, s.trains = {}, ("probe",) if kind == "probe" else ()
+    s.data = common.data((("manifest:none.jsonl", 1.0),), ((30.72, 1, 8),))
     stage, tokens = config.expand(c).stages["only"], Tokens(pad=0, start=1, eos=2)
     objective = objectives.make(stage, tokens, 5_000)
 

@@ -53,8 +53,8 @@ def hand_over(
 
 def check_part(source, part: str, abstract, *, there="", model=None, vocabulary=None):
     """Checks that a part of a checkpoint fits; arguments and errors as of `hand_over`."""
-    where = f"init.{part}={source.label}" + (f":{there}" if there else "")
     there = there or part
+    where = f"init.{part}={source.label}" + (f":{there}" if there != part else "")
     if vocabulary is not None and part in _SPEAK and source.record.vocabulary != vocabulary:
         raise ConfigError(
             f"{where}: the vocabulary differs (hash {source.record.vocabulary}, this stage's is"
