@@ -7,11 +7,10 @@ import re
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import manifest, sources
 from seedasr_jax.errors import DataError, nearest
-from seedasr_jax.text.normalize import CJK
+from seedasr_jax.text import score
 
 _SHORTEST_SECONDS = 0.025  # one window of the features
 _FRAME_SECONDS = 0.04  # of the recipes' encoders; CTC needs one for each token
-_UNIT = re.compile(rf"[{CJK}]|[^\s{CJK}]+")  # a character or word: at least one token
 _MAY_BE_TEXT = re.compile("text|trans|sent|utter|word|label|phrase|target|prompt", re.IGNORECASE)
 _MAY_BE_TIME = re.compile("(start|begin|end|stop|onset|from|to|segment)(_|$)", re.IGNORECASE)
 _COLUMNS = (
@@ -65,11 +64,11 @@ def problems(name: str, data_folder) -> collections.abc.Iterator[str]:
     for field in sorted({name for row in rows for name in row.unread}):
         if not told and _MAY_BE_TEXT.search(field):
             known = ", ".join(manifest.ALIASES["text"])
-            yield f"{source.name}: no row has text, and nobody reads {field!r}; expected {known}"
+            yield f"{source.name}: no row has text; {field!r} is no known field, expected {known}"
         if _MAY_BE_TIME.match(field):
             yield (
-                f"{source.name}: nobody reads {field!r}: where it bounds a segment, write start and"
-                " end, in seconds; else choose another name"
+                f"{source.name}: {field!r} is no known field: where it bounds a segment, write"
+                " start and end, in seconds; else choose another name"
             )
     cache = files.WaveCache(0)
     uses = collections.Counter(row.audio for row in rows)
@@ -109,7 +108,7 @@ def _row_problems(row, told, cache):
     except DataError as error:
         yield str(error)
         return
-    seconds, units = len(wave) / files.RATE, len(_UNIT.findall(row.text))
+    seconds, units = len(wave) / files.RATE, len(score.units(row.text, "mixed"))
     if not wave.any():
         yield f"expected sound, found {seconds:.2f} s of digital silence"
     if seconds < _SHORTEST_SECONDS:
@@ -122,7 +121,7 @@ def _row_problems(row, told, cache):
 
 
 def unread(name: str, data_folder) -> collections.abc.Iterator[str]:
-    """A line for each name in a source's manifest that nobody reads."""
+    """A line for each field of a source's manifest that is ignored."""
     source = sources.open_named(name, data_folder)
     rows, first = collections.Counter(), {}
     for row in source.rows():
@@ -132,6 +131,6 @@ def unread(name: str, data_folder) -> collections.abc.Iterator[str]:
     known = [alias for aliases in manifest.ALIASES.values() for alias in aliases]
     for field, count in sorted(rows.items()):
         yield (
-            f"{source.name} line {first[field]}: nobody reads {field!r}, which {count} rows have."
+            f"{source.name} line {first[field]}: {field!r}, which {count} rows have, is ignored."
             f"{nearest(field, known, likeness=0.75)}"  # most are other things
         )

@@ -190,7 +190,7 @@ def _clean(values):
 
 def hint(row: Row, field: str) -> str:
     """What a field that a row lacks is called, and the names on its line that are not known."""
-    there = f"; nobody reads its {', '.join(map(repr, row.unread))}" if row.unread else ""
+    there = f"; ignored are its {', '.join(map(repr, row.unread))}" if row.unread else ""
     return f"expected one of {', '.join(ALIASES[field])}{there}"
 
 

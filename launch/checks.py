@@ -8,12 +8,11 @@ import dataclasses
 
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax.data_pipelines import loader
-from seedasr_jax.decode import methods
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.launch import parents, probe, stage
 from seedasr_jax.parallel import sharding
-from seedasr_jax.text import normalize, prompts
+from seedasr_jax.text import prompts
 from seedasr_jax.train import build, graph, handed
 
 
@@ -37,8 +36,6 @@ def stages(job: stage.Job, due: Collection[str]):
         with handed.of_stage(name):
             _outside(job, name, own, built)
             _room(job.vocab, own)
-            methods.parse(own.stage.eval.decode)  # how the checkpoint decodes, scored here or not
-            normalize.normalize(own.stage.eval.normalizer, "")
             stage.Evaluator(job, name, own, lambda: False, parents.limits(job, name))
             one = dataclasses.replace(own.stage.data, cache_gib=0.0)
             how = dict(data_folder=job.cache(own.stage), prompted=own.objective.prompted)

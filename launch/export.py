@@ -48,7 +48,10 @@ def bundle(checkpoint, out: pathlib.Path, mesh=None) -> str:
     if "encoder" in opened.parts() and not recognisers.methods(opened.parts()):
         written = export_bundle(opened, out, _same_frames(opened, waves, mesh), parts=("encoder",))
         return f"{written}: bundle of the encoder of {opened.label}, which recognises nothing yet"
-    expected = transcribe.load(checkpoint, mesh).transcribe_many(waves)
+    # Its parameters are gone from the devices before those of the bundle come.
+    expected = transcribe.Transcriber(
+        opening.open_recogniser(opened, mesh), opened
+    ).transcribe_many(waves)
 
     def check(folder):
         found = transcribe.load(folder, mesh).transcribe_many(waves)

@@ -117,6 +117,7 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     known = dict(seconds=stream.longest, pause=stream.pause, languages=tags)
     record = dataclasses.replace(record, limits=parents.limits(job, name, **known))
     evaluator = Evaluator(job, name, built, stopping, record.limits)
+    evaluator.warn()
     for task, reasons in stream.left_out.items():
         for reason, count in reasons.items():
             say(f"{name}: {task}: {count} utterances are left out: {reason}")
@@ -319,9 +320,12 @@ class Evaluator:
             )
             for task in evaluation.tasks
         ]
+
+    def warn(self):
+        """Says how utterances are counted that state no language."""
         for task in self.tasks:
             if warning := self.setting.conventions.warning(task.languages):
-                say(f"{name}: {task.name}: {warning}")
+                say(f"{self.name}: {task.name}: {warning}")
 
     def __call__(self, step: int, state) -> dict:
         """{"eval": {task: error rate}} of the state; of a probe, of each layer.

@@ -97,7 +97,7 @@ def test_texts_that_cannot_be_those_of_their_sound(manifest, tmp_path):
         assert f"line {number} " in line and word in line
 
 
-def test_fields_that_nobody_reads_are_named(manifest, tmp_path, capsys):
+def test_unknown_fields_are_named(manifest, tmp_path, capsys):
     rows = [json.loads(line) for line in (tmp_path / "good.jsonl").read_text().splitlines()]
     path = tmp_path / "fields.jsonl"
     lines = [row | {"speeker": row.pop("speaker"), "transcripts": row.pop("text")} for row in rows]
@@ -106,12 +106,12 @@ def test_fields_that_nobody_reads_are_named(manifest, tmp_path, capsys):
     assert cli.main(["data", "validate", f"--source=manifest:{path}", f"--cache={tmp_path}"]) == 3
     out = capsys.readouterr().out.splitlines()
     words = (
-        *("line 2: nobody reads 'note', which 1 rows have.", "speeker'", "'start_ms'"),
+        *("line 2: 'note', which 1 rows have, is ignored.", "speeker'", "'start_ms'"),
         *("Did you mean transcript", "write start and end", "no row has text"),
     )
     for line, word in zip(out, words, strict=True):
         assert word in line
-    assert out[0].endswith("have.") and "Did you mean speaker" in out[1]
+    assert out[0].endswith("ignored.") and "Did you mean speaker" in out[1]
 
 
 def test_commands(manifest, tmp_path, capsys):
