@@ -140,7 +140,11 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
             keeper.wait()  # what ends the scoring early takes nothing that was trained
         return evaluator(step, state)
 
-    hooks = loop.Hooks(keeper.save, scores, stopping, progress, objective.summary, prepare)
+    def logged(*figures):
+        progress(*figures)
+        keeper.judge()  # a disk that is gone ends a job before the next save
+
+    hooks = loop.Hooks(keeper.save, scores, stopping, logged, objective.summary, prepare)
     batches = ((batch, info.rows) for batch, info in stream)
     if any(processes.gathered([metrics.written])):
         unwritten = None
@@ -224,12 +228,8 @@ class Keeper:
         self.wait()
 
     def save(self, step, state, row):
-        """Starts a save, the step's row in its note; stage.json follows when it is durable.
-
-        Raises:
-            DataError: too many rows are bad, by those of all processes: every process raises it.
-        """
-        self.stream.judge(self.list_skipped())
+        """Starts a save, the step's row in its note; stage.json follows when it is durable."""
+        self.judge()
         heard = {task: self.heard.get(task, 0) + n for task, n in self.stream.heard.items()}
         seconds = time.monotonic() - self.clock
         spent = {"seconds": seconds, "cpu_seconds": time.process_time() - self.cpu}
@@ -244,6 +244,14 @@ class Keeper:
         )
         self.writer.save(step, state, {ROW: row, RECORD: config.to_dict(self.records[step])})
         self.settle()
+
+    def judge(self):
+        """Lists what was skipped.
+
+        Raises:
+            DataError: too many rows are bad, by those of all processes: every process raises it.
+        """
+        self.stream.judge(self.list_skipped())
 
     def wait(self):
         """Returns when the step that was saved last is durable, and stage.json says so."""
