@@ -21,14 +21,13 @@ QUERIES = 256  # of the encoder whose scores exist at a time
 ATTENDED = "attended"  # what attention gives, to a policy of rematerialisation
 
 
-def attend(q, k, v, mask, bias=None):
+def attend(q, k, v, mask):
     """Scaled dot-product attention with grouped key-value heads.
 
     Args:
         q: [B N H K] queries.
         k, v: [B M G K]; head h reads group h // (H / G).
         mask: bool, [B N M] or [B 1 M]; a query that may see no key gets zeros.
-        bias: [B H N M] added to the scaled scores, or None.
 
     Returns:
         [B N H K] in q's type; the softmax is float32.
@@ -37,10 +36,7 @@ def attend(q, k, v, mask, bias=None):
     shapes.check(v, "B M G K", dims)
     q = _by_group(q, dims["G"])
     scores = jnp.einsum("BNGRK,BMGK->BGRNM", q, k, preferred_element_type=jnp.float32)
-    scores = scores * dims["K"] ** -0.5
-    if bias is not None:
-        scores = scores + bias.reshape(scores.shape)
-    weights = _softmax(scores, mask[:, None, None]).astype(v.dtype)
+    weights = _softmax(scores * dims["K"] ** -0.5, mask[:, None, None]).astype(v.dtype)
     return jnp.einsum("BGRNM,BMGK->BNGRK", weights, v).reshape(dims["B"], dims["N"], dims["H"], -1)
 
 
@@ -201,4 +197,8 @@ def _relative_block(q, k, v, moved, keys, mask):
     heads = "RHK" if keys.ndim == 3 else "RK"
     by_distance = jnp.einsum(f"BTHK,{heads}->BHTR", moved, keys, preferred_element_type=jnp.float32)
     bias = shift.relative_shift(by_distance, k.shape[1]) * q.shape[-1] ** -0.5
-    return attend(q, k, v, mask[:, None], bias)
+    # An axis more, of one query head of each key-value head, would cost a TPU copies of the scores.
+    scores = jnp.einsum("BNHK,BMHK->BHNM", q, k, preferred_element_type=jnp.float32)
+    scores = scores * q.shape[-1] ** -0.5 + bias
+    weights = _softmax(scores, mask[:, None, None]).astype(v.dtype)
+    return jnp.einsum("BHNM,BMHK->BNHK", weights, v)
