@@ -41,12 +41,6 @@ def test_one_sound_in_many_forms(array, step):
     np.testing.assert_allclose(found, FLOAT, rtol=0, atol=step + 1e-7)
 
 
-def test_tensors():
-    torch = pytest.importorskip("torch")
-    for array in (torch.tensor(FLOAT), torch.tensor(FLOAT[None], requires_grad=True)):
-        np.testing.assert_array_equal(arrays.to_wave(array, files.RATE), FLOAT)
-
-
 @pytest.mark.parametrize("rate", [files.RATE, 16_000.0, np.int64(16_000)])
 def test_rates(rate):
     assert len(arrays.to_wave(FLOAT, rate)) == len(FLOAT)

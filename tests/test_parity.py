@@ -16,6 +16,7 @@ import torch
 import transformers
 
 from seedasr_jax import config
+from seedasr_jax.audio import arrays, files
 from seedasr_jax.models.decoder import Decoder
 from seedasr_jax.models.moe import MixtureFeedForward
 
@@ -132,3 +133,9 @@ def test_the_frozen_vectors_are_what_their_script_makes(tmp_path, monkeypatch):
         assert old.keys() == new.keys()
         for key in old:
             np.testing.assert_allclose(new[key], old[key], rtol=1e-5, atol=1e-6)
+
+
+def test_a_tensor_is_a_wave():
+    wave = np.random.default_rng(0).uniform(-0.5, 0.5, 1_600).astype(np.float32)
+    for tensor in (torch.tensor(wave), torch.tensor(wave[None], requires_grad=True)):
+        np.testing.assert_array_equal(arrays.to_wave(tensor, files.RATE), wave)
