@@ -23,6 +23,20 @@ NAMES = contexts.Names([*ROWS, OTHER])
 MIX = config.Contexts(tokens=40, plain=0.5, irrelevant=0.2, distractors=3, kinds={})
 
 
+def reads(path, contexts):
+    """The data of a stage that reads a manifest with contexts."""
+    return config.Data(
+        mixture=((f"manifest:{path}", 1.0),),
+        buckets=((2.0, 40, 4),),
+        stretch=1.0,
+        min_seconds=0.0,
+        max_bad_fraction=0.0,
+        normalizer="basic@1",
+        contexts=contexts,
+        cache_gib=0.01,
+    )
+
+
 def training(rows=(*ROWS, OTHER), **changes):
     return contexts.Training([(rows, 1.0)], dataclasses.replace(MIX, **changes))
 
@@ -199,16 +213,7 @@ def test_the_instruction_follows_the_context(corpus):
             seen.add(bool(row.context))
         return seen
 
-    data = config.Data(
-        mixture=((f"manifest:{path}", 1.0),),
-        buckets=((2.0, 40, 4),),
-        stretch=1.0,
-        min_seconds=0.0,
-        max_bad_fraction=0.0,
-        normalizer="basic@1",
-        contexts=MIX,
-        cache_gib=0.01,
-    )
+    data = reads(path, MIX)
     options = dict(seed=0, start=0, data_folder="unused")
     with loader.training(data, tokenizer, prompted=True, **options) as stream:
         seen = set()
@@ -259,16 +264,7 @@ def test_a_long_context_is_cut_from_the_left_and_counted(tmp_path, corpus):
     rows[0]["context"] = "bob"
     path = recordings.write(tmp_path, rows)
     room = len(tokenizer.encode("eve joe 0"))
-    data = config.Data(
-        mixture=((f"manifest:{path}", 1.0),),
-        buckets=((2.0, 40, 4),),
-        stretch=1.0,
-        min_seconds=0.0,
-        max_bad_fraction=0.0,
-        normalizer="basic@1",
-        contexts=dataclasses.replace(MIX, tokens=room, plain=0.0, irrelevant=0.0),
-        cache_gib=0.01,
-    )
+    data = reads(path, dataclasses.replace(MIX, tokens=room, plain=0.0, irrelevant=0.0))
     options = dict(seed=0, start=0, data_folder="unused", prompted=True)
     with loader.training(data, tokenizer, **options) as stream:
         batch, info = next(stream)
