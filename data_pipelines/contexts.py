@@ -20,14 +20,16 @@ import dataclasses
 import hashlib
 import re
 
+import numpy as np
+
 from seedasr_jax import config
-from seedasr_jax.data_pipelines import draws
+from seedasr_jax.data_pipelines import columns, draws, table
+from seedasr_jax.data_pipelines.columns import HOTWORDS
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.errors import ConfigError, DataError, nearest
 from seedasr_jax.text import prompts
 
 CONDITIONS = ("own", "none", "right_N", "distractors_N", "wrong_N")
-HOTWORDS = "hotwords"  # the kind of a context that is a list
 # Draws of one utterance.
 _SHARE, _COUNT, _OTHERS, _ORDER, _KIND, _KEPT, _TEXT = range(7)
 
@@ -36,14 +38,11 @@ class Names:
     """All names that the utterances of some rows hold, by language: where distractors come from."""
 
     def __init__(self, rows):
-        found = collections.defaultdict(set)
-        for row in rows:
-            found[row.language].update(row.keywords, _listed_in(row))
-        self._names = {language: tuple(sorted(names)) for language, names in found.items()}
+        self._names = table.of(rows).names()
 
     def others(self, row: Row, count: int, *key: int) -> list[str]:
         """Up to `count` names of the row's language, none of which could be meant."""
-        meant = {*row.keywords, *row.siblings, *_listed_in(row)}
+        meant = {*row.keywords, *row.siblings, *columns.listed(row)}
         free = (
             name for name in _drawn(self._names.get(row.language, ()), *key) if name not in meant
         )
@@ -54,16 +53,12 @@ class Texts:
     """All contexts of some rows that are texts, by language and kind."""
 
     def __init__(self, rows):
-        found = collections.defaultdict(set)
-        for row in rows:
-            if row.context and row.context_kind != HOTWORDS:
-                found[row.language, row.context_kind].add(row.context)
-        self._texts = {group: tuple(sorted(texts)) for group, texts in found.items()}
+        self._rows = table.of(rows).texts()
 
     def other(self, row: Row, kind: str, *key: int) -> str:
         """The context of another utterance of the row's language; "" where there is none."""
-        drawn = _drawn(self._texts.get((row.language, kind), ()), *key)
-        return next((text for text in drawn if text != row.context), "")
+        drawn = _drawn(self._rows.get((row.language, kind), ()), *key)
+        return next((other.context for other in drawn if other.context != row.context), "")
 
 
 class Training:
@@ -75,23 +70,23 @@ class Training:
     """
 
     def __init__(self, sources, options: config.Contexts):
-        """Args: `sources`, (rows, rate) each; `options`, the shares."""
+        """Args: `sources`, (rows, rate) each, best tables; `options`, the shares."""
         self._options = options
         self._names = [Names(rows) for rows, _ in sources]
         self._texts = [Texts(rows) for rows, _ in sources]
         found = collections.Counter()  # kind -> share of utterances that can be told it
         for rows, rate in sources:
-            for row in rows if rate else ():
-                for kind, share in self._shares(row).items():
-                    found[kind] += rate * share / len(rows)
+            for own, count in _counted(rows).items() if rate else ():
+                for kind, share in self._shares(own).items():
+                    found[kind] += rate * share * count / len(rows)
         self._of_all = dict(options.kinds) or found
         kept = {kind: self._of_all[kind] / found[kind] for kind in found}
         most = max(kept.values(), default=1.0)
         self._kept = {kind: ratio / most for kind, ratio in kept.items()}
 
-    def _shares(self, row) -> dict[str, float]:
-        """The kinds of context that an utterance itself gives, with shares that add up to 1."""
-        own, wanted = kinds(row), self._options.kinds
+    def _shares(self, own) -> dict[str, float]:
+        """The `kinds` of an utterance, with shares that add up to 1."""
+        wanted = self._options.kinds
         if not wanted:
             return dict.fromkeys(own[:1], 1.0)
         shares = {kind: wanted[kind] for kind in own if wanted.get(kind)}
@@ -101,7 +96,7 @@ class Training:
         """The row with the context of one draw, or with none; `key`: seed, step and position."""
         options, share = self._options, _fraction(*key, _SHARE)
         own = kinds(row)  # none: another's is all that it can be told
-        kind = _chosen(self._shares(row) if own else self._of_all, *key, _KIND)
+        kind = _chosen(self._shares(own) if own else self._of_all, *key, _KIND)
         kept = not own or _fraction(*key, _KEPT) < self._kept.get(kind, 1.0)
         if share < options.plain or kind is None or not kept:
             return without(row)
@@ -124,8 +119,24 @@ class Training:
 
 def kinds(row: Row) -> tuple[str, ...]:
     """The kinds of context that an utterance itself gives: its own, "" if unnamed, and a list."""
-    own = (row.context_kind,) if row.context else ()
-    return own + (HOTWORDS,) * bool(row.keywords and HOTWORDS not in own)
+    return _kinds(row.context_kind if row.context else None, bool(row.keywords))
+
+
+def _kinds(own: str | None, keywords: bool) -> tuple[str, ...]:
+    given = () if own is None else (own,)
+    return given + (HOTWORDS,) * (keywords and HOTWORDS not in given)
+
+
+def _counted(rows) -> dict[tuple[str, ...], int]:
+    """`kinds` -> rows that give them, in the order of the first of each."""
+    rows = table.of(rows)
+    both = rows.column("kind") * np.uint32(2) + rows.has(columns.KEYWORDS)
+    found = collections.Counter()
+    pairs, firsts, counts = np.unique(both, return_index=True, return_counts=True)
+    for place in np.argsort(firsts).tolist():
+        kind, keywords = divmod(int(pairs[place]), 2)
+        found[_kinds(rows.values("kind")[kind], bool(keywords))] += int(counts[place])
+    return found
 
 
 def without(row: Row) -> Row:
@@ -133,11 +144,11 @@ def without(row: Row) -> Row:
     return dataclasses.replace(row, context="", context_kind="")
 
 
-def require(rows, options: config.Contexts):
-    """Raises a DataError where a stage asks for contexts that none of its utterances gives."""
+def require(sources, options: config.Contexts):
+    """Raises a DataError where a stage asks for contexts that none of its `sources`' rows gives."""
     if options.plain == 1:
         return
-    found = {kind for row in rows for kind in kinds(row)}
+    found = {kind for rows in sources for own in _counted(rows) for kind in own}
     if not found:
         raise DataError(
             f"data.contexts.tokens = {options.tokens}, but no utterance of data.mixture has a"
@@ -215,11 +226,6 @@ def _listed(row, chosen, *key):
         context=prompts.context(hotwords=[chosen[place] for place in order]),
         context_kind=HOTWORDS,
     )
-
-
-def _listed_in(row):
-    """The names of a row's own context, where that is a list."""
-    return prompts.split(row.context) if row.context_kind == HOTWORDS else ()
 
 
 def _drawn(choices, *key):

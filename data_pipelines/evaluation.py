@@ -211,7 +211,7 @@ def evaluation(
     shapes = tuple((s, tokens, -(-rows // multiple) * multiple) for s, tokens, rows in buckets)
     room = shapes if pieces is None else ((math.inf, shapes[-1][1], 1),)
     fit = Fit(room, silence=True, key="eval.buckets (eval: --buckets)")
-    index = Index(source, fit, lambda text: 0)
+    index = Index(source, fit, None)
     left = len(index.epoch(0).rows) - sum(index.sizes)
     if left:
         raise DataError(
@@ -221,10 +221,11 @@ def evaluation(
     check_faults(index, 0.0, f"; {_WHOLE}", '; where nothing is said, write "text": ""')
     bound = tasks.bind(task, vocab, normalizer)
     cache = files.WaveCache(round(cache_gib * 2**30))
-    texts = {row.context: "" for row in index.epoch(0).rows}
+    rows = tuple(index.epoch(0).rows)
+    texts = {row.context: "" for row in rows}
     texts = {text: prompts.normal_context(normalizer, text) for text in texts}
     cut = {t: prompts.cut(t, lambda t: _tokens(vocab, t) <= context_tokens) for t in texts.values()}
-    examples = tuple(_told(row, *cut[texts[row.context]]) for row in index.epoch(0).rows)
+    examples = tuple(_told(row, *cut[texts[row.context]]) for row in rows)
     told = max(_tokens(vocab, text) for _, text in cut.values())
     reading = Reading(vocab, prompted=prompted, context_tokens=-(-told // _CONTEXT) * _CONTEXT)
     return Evaluation(source.name, index, examples, bound, reading, cache, shapes, share, pieces)

@@ -5,6 +5,7 @@ Dims: N utterances, K buckets.
 """
 
 import collections
+from collections.abc import Sequence
 import dataclasses
 import functools
 
@@ -12,14 +13,19 @@ import numpy as np
 
 from seedasr_jax import config
 from seedasr_jax.audio import files
-from seedasr_jax.data_pipelines import draws, manifest, sources
+from seedasr_jax.data_pipelines import draws, manifest, sources, table
+from seedasr_jax.data_pipelines.columns import AUDIO, SILENT, TEXT
 from seedasr_jax.data_pipelines.manifest import Row
+from seedasr_jax.data_pipelines.table import Table
 from seedasr_jax.errors import DataError
 from seedasr_jax.text import prompts
+from seedasr_jax.text.counted import Counted
 
 PAUSE_SECONDS = (0.02, 0.12)  # between joined recordings
 STRINGS = 500  # at least, of a joined evaluation
 _EPOCHS_KEPT = 4
+_AT_ONCE = 1 << 20  # rows, to need room for no more
+_NONE = np.zeros(0, np.uint32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,33 +67,44 @@ class Fit:
             return "no audio"
         return ""
 
+    def faulty(self, rows: Table) -> np.ndarray:
+        """[N] bool: where `fault` finds one, in recordings."""
+        found = rows.column("fault") > 0
+        if self.reads:
+            found |= ~(rows.has(TEXT) | rows.has(SILENT) if self.silence else rows.has(TEXT))
+        return found | ~rows.has(AUDIO) if self.hears else found
+
 
 @dataclasses.dataclass(frozen=True)
 class Epoch:
     """The utterances of one pass over a source."""
 
-    rows: tuple[Row, ...]
-    buckets: tuple[np.ndarray, ...]  # K times [N_k], the rows in each bucket
+    rows: Table
+    tokens: np.ndarray  # [N] of their texts
+    unknown: np.ndarray  # [N] those of them that the tokenizer does not know
+    buckets: tuple[np.ndarray, ...]  # K times [N_k] uint32, the rows in each bucket
     left_out: collections.Counter  # reason -> utterances
 
 
 class Index:
-    """The utterances of one source by bucket.
+    """The utterances of one source by bucket; 4 bytes for each, beside its table.
+
+    Recordings are held in memory where they are joined.
 
     Attributes:
-        recordings: number of rows of the source.
+        rows: the recordings, a `table.Table`.
         sizes: [K] utterances of the first pass in each bucket. A later pass over joined utterances
             has other ones, of about that number; draws run over them in step with the first.
-        faults: (row, reason) of rows that are bad before any audio is read.
+        faults: [F] places of the recordings that are bad before any audio is read.
     """
 
-    def __init__(self, source, fit: Fit, tokens, *key: int):
+    def __init__(self, source, fit: Fit, counted: Counted | None, *key: int):
         """Measures and places the utterances.
 
         Args:
             source: a `sources.Source`, or anything with `name`, `rows()`, `join` and `seed`.
             fit: buckets and limits.
-            tokens: text -> number of tokens; each distinct text is counted once.
+            counted: counts the tokens of texts, each once; None: none are.
             key: of the draws, the seed first; none gives the fixed pass of an evaluation.
 
         Raises:
@@ -95,14 +112,13 @@ class Index:
         """
         self.name, self.fit, self._join = source.name, fit, source.join
         self._tell = getattr(source, "tell", tuple)
-        self._tokens, self._fixed, self._key = tokens, not key, (*key, source.seed)
-        rows = source.rows()
-        self._rows = tuple(map(sources.measured, rows)) if fit.hears else tuple(rows)
-        self.recordings = len(rows)
+        self._counted, self._fixed, self._key = counted, not key, (*key, source.seed)
+        rows = table.of(source.rows())
+        self.rows = rows.measured(sources.measured) if fit.hears else rows
+        self._recordings = tuple(self.rows) if self._join else ()
         self.epoch = functools.lru_cache(maxsize=_EPOCHS_KEPT)(self._epoch)
         self.sizes = [len(members) for members in self.epoch(0).buckets]
-        faults = ((row, fit.fault(row)) for row in self._rows)
-        self.faults = [(row, fault) for row, fault in faults if fault]
+        self.faults = np.flatnonzero(fit.faulty(self.rows))
         if not any(self.sizes):
             lower = " or lower data.min_seconds" if fit.min_seconds else ""
             raise DataError(
@@ -112,6 +128,11 @@ class Index:
 
     def draw(self, bucket: int, number: int) -> Row:
         """The utterance of one draw: each of a bucket's once, in another order in every pass."""
+        rows, place = self.find(bucket, number)
+        return rows[place]
+
+    def find(self, bucket: int, number: int) -> tuple[Table, int]:
+        """The utterances of the pass that a draw is of, and the place of its own among them."""
         number, place = divmod(number, self.sizes[bucket])
         epoch = self.epoch(number if self._join else 0)
         members = epoch.buckets[bucket]
@@ -119,43 +140,42 @@ class Index:
             epoch = self.epoch(0)
             members = epoch.buckets[bucket]
         size = len(members)
-        return epoch.rows[members[draws.permute(place % size, size, *self._key, 0, bucket, number)]]
+        drawn = draws.permute(place % size, size, *self._key, 0, bucket, number)
+        return epoch.rows, int(members[drawn])
 
     def _epoch(self, number):
-        rows = self._rows
-        left_out = collections.Counter()
+        rows, left_out = self.rows, collections.Counter()
         if self._join:
+            own = self._recordings
             if self._fixed:
-                rows, left_out = _strings(rows, self._join, *self._key)
+                joined, left_out = _strings(own, self._join, *self._key)
             else:
-                rows, left_out = _join(rows, self._join, *self._key, 1, number)
-            rows = self._tell(rows)
-        seconds = np.array([row.seconds for row in rows]) if self.fit.hears else np.zeros(len(rows))
-        counts = {}
-        if self.fit.reads:
-            counts = {text: self._tokens(text) for text in {row.text for row in rows}}
-        tokens = np.array([counts.get(row.text, 0) for row in rows], np.int64)
-        placed, failed = _place(seconds, tokens, self.fit)
-        members = tuple(np.flatnonzero(placed == k) for k in range(len(self.fit.buckets)))
-        return Epoch(rows, members, left_out + failed)
+                joined, left_out = _join(own, self._join, *self._key, 1, number)
+            rows = table.of(self._tell(joined))
+        tokens = unknown = np.broadcast_to(np.int32(0), len(rows))
+        if self.fit.reads and self._counted:
+            tokens, unknown = rows.tokens(self._counted)
+        seconds = rows.column("seconds") if self.fit.hears else np.broadcast_to(0.0, len(rows))
+        members, failed = _place(seconds, tokens, self.fit)
+        return Epoch(rows, tokens, unknown, members, left_out + failed)
 
     @property
-    def placed(self) -> list[Row]:
+    def placed(self) -> Table:
         """The utterances of the first pass that fit a bucket."""
         epoch = self.epoch(0)
-        return [epoch.rows[n] for members in epoch.buckets for n in members]
+        return epoch.rows.take(np.concatenate(epoch.buckets))
 
     def misfits(self) -> str:
         """What the first pass leaves out and why, and how long the longest utterances are."""
-        rows, (seconds, tokens, _) = self.epoch(0).rows, self.fit.buckets[-1]
-        found = [f"{n} {reason}" for reason, n in self.epoch(0).left_out.most_common()]
-        if rows and self.fit.hears:
-            longest = max(rows, key=lambda row: row.seconds)
+        epoch, (seconds, tokens, _) = self.epoch(0), self.fit.buckets[-1]
+        found = [f"{n} {reason}" for reason, n in epoch.left_out.most_common()]
+        if len(epoch.rows) and self.fit.hears:
+            longest = epoch.rows[int(np.argmax(epoch.rows.column("seconds")))]
             found.append(f"the longest lasts {longest.seconds:.2f} s ({longest.id})")
-        if rows and self.fit.reads:
-            count, name = max((self._tokens(row.text), row.id) for row in rows)
-            if count:  # none are counted for an evaluation
-                found.append(f"the longest text has {count} tokens ({name})")
+        if epoch.tokens.any():  # none are counted for an evaluation
+            longest = int(np.argmax(epoch.tokens))
+            name = epoch.rows[longest].id
+            found.append(f"the longest text has {epoch.tokens[longest]} tokens ({name})")
         largest = f"the largest of {self.fit.key} takes {seconds:g} s, {tokens} tokens"
         return f"{'; '.join(found)}; {largest}"
 
@@ -165,48 +185,54 @@ def check_faults(index: Index, allowed: float, cure: str, silent: str):
 
     `cure`: what to do about it; `silent`: what more, where a row has no text.
     """
-    if len(index.faults) > allowed * index.recordings:
-        row, reason = index.faults[0]
+    if len(index.faults) > allowed * len(index.rows):
+        row = index.rows[int(index.faults[0])]
+        reason = index.fit.fault(row)
         lacking = reason.removeprefix("no ")
         named = lacking not in manifest.ALIASES or row.silent
         hint = "" if named else f", {manifest.hint(row, lacking)}"
         raise DataError(
             f"{index.name}: line {row.line} ({row.id}): {reason}{hint}; {len(index.faults)} of"
-            f" {index.recordings} rows have such a fault{cure}{silent if lacking == 'text' else ''}"
+            f" {len(index.rows)} rows have such a fault{cure}{silent if lacking == 'text' else ''}"
         )
 
 
-def fixed(source) -> tuple[Row, ...]:
+def fixed(source) -> Sequence[Row]:
     """The utterances of a source as an evaluation has them; joined ones see `_strings`."""
     if not source.join:
-        return tuple(source.rows())
+        return source.rows()
     rows = tuple(map(sources.measured, source.rows()))
     return source.tell(_strings(rows, source.join, source.seed)[0])
 
 
 def _place(seconds, tokens, fit):
-    """[N] seconds, [N] tokens -> [N] the first bucket that fits, or -1; and why not, counted.
+    """[N] seconds, [N] tokens -> the rows that each bucket is the first to fit; why not, counted.
 
     Without a length (0 s: no file, or none that opens) a row waits in the first bucket for its turn
     to be counted as bad.
     """
-    placed = np.full(len(seconds), -1)
-    for k in reversed(range(len(fit.buckets))):
-        limit, most, _ = fit.buckets[k]
-        placed[(seconds * fit.stretch <= limit) & (tokens <= most)] = k
-    short = (seconds < fit.min_seconds) & (seconds > 0)
-    placed[short] = -1
+    members, counts = [[] for _ in fit.buckets], collections.Counter()
     limit, most, _ = fit.buckets[-1]
-    long, wordy = seconds * fit.stretch > limit, tokens > most
-    out = placed < 0
-    failed = {
-        f"shorter than {fit.min_seconds:g} s": short,
-        f"longer than {limit / fit.stretch:g} s": out & long,
-        f"more than {most} tokens": out & wordy & ~long,
-        "no bucket for both its seconds and its tokens": out & ~long & ~wordy & ~short,
-    }
-    counts = {reason: int(np.count_nonzero(rows)) for reason, rows in failed.items()}
-    return placed, collections.Counter({reason: n for reason, n in counts.items() if n})
+    for first in range(0, len(seconds), _AT_ONCE):
+        own = slice(first, first + _AT_ONCE)
+        lasts, counted = seconds[own] * fit.stretch, tokens[own]
+        placed = np.full(len(lasts), -1)
+        for k in reversed(range(len(fit.buckets))):
+            placed[(lasts <= fit.buckets[k][0]) & (counted <= fit.buckets[k][1])] = k
+        short = (seconds[own] < fit.min_seconds) & (seconds[own] > 0)
+        placed[short] = -1
+        long, wordy, out = lasts > limit, counted > most, placed < 0
+        failed = {
+            f"shorter than {fit.min_seconds:g} s": short,
+            f"longer than {limit / fit.stretch:g} s": out & long,
+            f"more than {most} tokens": out & wordy & ~long,
+            "no bucket for both its seconds and its tokens": out & ~long & ~wordy & ~short,
+        }
+        for reason, rows in failed.items():
+            counts[reason] += int(np.count_nonzero(rows))
+        for k, found in enumerate(members):
+            found.append((first + np.flatnonzero(placed == k)).astype(np.uint32))
+    return tuple(np.concatenate(found or [_NONE]) for found in members), +counts
 
 
 def _join(rows, join, *key):

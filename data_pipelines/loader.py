@@ -19,8 +19,8 @@ from seedasr_jax.data_pipelines.evaluation import Evaluation, evaluation, longer
 from seedasr_jax.data_pipelines.feed import Feed
 from seedasr_jax.data_pipelines.index import Fit, Index, check_faults
 from seedasr_jax.data_pipelines.sampler import Sampler
-from seedasr_jax.data_pipelines.sources import open_named, samples, usual_pause
-from seedasr_jax.data_pipelines.stream import CONTEXT_CUT, BadRows, Info, Stream, merged
+from seedasr_jax.data_pipelines.sources import open_named, usual_pause
+from seedasr_jax.data_pipelines.stream import CONTEXT_CUT, BadRows, Info, Known, Stream, merged
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.text.counted import Counted
 from seedasr_jax.text.normalize import normalize
@@ -78,8 +78,8 @@ def training(
     Raises:
         ConfigError: a wrong name, SPEC or bucket. DataError: data that cannot be used.
     """
-    tokens = _counter(vocab, data.normalizer)
-    fit, opened = _opened(data, vocab, tokens, seed, data_folder, process_count)
+    counted = _counter(vocab, data.normalizer)
+    fit, opened = _opened(data, vocab, counted, seed, data_folder, process_count)
     entries, rates, indexes = zip(*opened)
     names = [name for name, _ in entries]
     sampler = Sampler(
@@ -94,16 +94,18 @@ def training(
     plan = _Plan(sampler, indexes, start, seed, told, process_index, process_count)
     cache = files.WaveCache(round(data.cache_gib * 2**30))
     feeds = [Feed(task, plan.rows(number), fit, cache) for number, (_, task) in enumerate(entries)]
-    left_out = {index.name: dict(index.epoch(0).left_out) for index in indexes}
-    placed = {index.name: rows for index, rows in zip(indexes, placed)}
-    recordings = sum(index.recordings for index in indexes)
+    recordings = sum(len(index.rows) for index in indexes)
     reading = Reading(vocab, prompted=prompted, context_tokens=data.contexts.tokens)
     batches = _batches(plan, feeds, names, fit, reading, clock, frames, steps)
     bad_rows = BadRows(data.max_bad_fraction, recordings, sampler.drawn(start))
-    pause = usual_pause([row for own in placed.values() for row in own]) if fit.hears else 0.0
-    said = tokens.warning
-    whole = process_count == 1
-    return Stream(batches, names, left_out, placed, pause, bad_rows, said, whole)
+    known = Known(
+        {index.name: dict(index.epoch(0).left_out) for index in indexes},
+        {index.name: rows.counts("language") for index, rows in zip(indexes, placed)},
+        counted.warning,
+        max((float(rows.column("seconds").max(initial=0.0)) for rows in placed), default=0.0),
+        functools.partial(usual_pause, placed) if fit.hears else float,
+    )
+    return Stream(batches, names, known, bad_rows, whole=process_count == 1)
 
 
 def check(data: config.Data, vocab, *, data_folder, prompted: bool, process_count: int):
@@ -111,14 +113,13 @@ def check(data: config.Data, vocab, *, data_folder, prompted: bool, process_coun
 
     Args and errors: as of `training`.
     """
-    tokens = _counter(vocab, data.normalizer)
-    _, opened = _opened(data, vocab, tokens, 0, data_folder, process_count)
+    counted = _counter(vocab, data.normalizer)
+    _, opened = _opened(data, vocab, counted, 0, data_folder, process_count)
     if prompted and data.contexts.tokens:
-        rows = [row for _, rate, index in opened if rate for row in index.placed]
-        contexts.require(rows, data.contexts)
+        contexts.require([index.placed for _, rate, index in opened if rate], data.contexts)
 
 
-def _opened(data, vocab, tokens, seed, data_folder, process_count):
+def _opened(data, vocab, counted, seed, data_folder, process_count):
     """The Fit, and of each source (name, bound task), its rate and its Index."""
     fit = Fit(data.buckets, data.stretch, data.min_seconds)
     for bucket in data.buckets:
@@ -130,7 +131,8 @@ def _opened(data, vocab, tokens, seed, data_folder, process_count):
     opened = []
     for name, rate in data.mixture:
         for source, task, share in tasks.resolve(name, data_folder):
-            index = Index(source, fit, tokens, seed, _KEY_INDEX, len(opened))
+            index = Index(source, fit, counted, seed, _KEY_INDEX, len(opened))
+            counted.add(int(index.epoch(0).tokens.sum()), int(index.epoch(0).unknown.sum()))
             allowed = data.max_bad_fraction
             cure = f", more than data.max_bad_fraction = {allowed:g} allows: mend them or raise it"
             check_faults(index, allowed, cure, SPEECH_ALONE)
@@ -152,10 +154,7 @@ class _Plan:
         self._lock = threading.Lock()
 
     def steps(self):
-        """Yields (step, bucket, [(source, Row)] of the global batch, slice of this process).
-
-        Only this process's rows have the contexts that they are told.
-        """
+        """Yields (step, bucket, [(source, samples)] of the batch, [Row] of ours, their slice)."""
         while True:
             while not self._steps:
                 self._advance()
@@ -172,16 +171,16 @@ class _Plan:
         with self._lock:
             step, self._next = self._next, self._next + 1
             bucket, chosen = self._sampler.at(step)
-            rows = [(source, self._indexes[source].draw(bucket, n)) for source, n in chosen]
+            found = [(source, *self._indexes[source].find(bucket, n)) for source, n in chosen]
+            seconds = ((source, rows.cell("seconds", place)) for source, rows, place in found)
+            sizes = [(source, round(float(lasts) * files.RATE)) for source, lasts in seconds]
             index, count = self._process
-            share = slice(index * len(rows) // count, (index + 1) * len(rows) // count)
-            drawn = draws.word(self._seed, _KEY_DRAW, step) >> 1  # fits int64
-            for position in range(len(rows))[share]:
-                source, row = rows[position]
-                row = self._tell(source, row, step, position)
-                rows[position] = source, row
-                self._queues[source].append((row, (drawn, position)))
-            self._steps.append((step, bucket, rows, share))
+            share = slice(index * len(found) // count, (index + 1) * len(found) // count)
+            drawn, own = draws.word(self._seed, _KEY_DRAW, step) >> 1, []  # fits int64
+            for position, (source, rows, place) in enumerate(found[share], share.start):
+                own.append(self._tell(source, rows[place], step, position))
+                self._queues[source].append((own[-1], (drawn, position)))
+            self._steps.append((step, bucket, sizes, own, share))
 
     def _tell(self, source, row, step, position):
         if self._told is None:
@@ -191,12 +190,12 @@ class _Plan:
 
 def _batches(plan, feeds, names, fit, reading, clock, frames, steps):
     """Yields (Batch, Info, skipped rows, samples by task)."""
-    for step, bucket, rows, share in plan.steps():
-        examples = [next(feeds[source])[1] for source, _ in rows[share]]
+    for step, bucket, sizes, rows, share in plan.steps():
+        examples = [next(feeds[source])[1] for source, _ in sizes[share]]
         room = math.ceil(PHONES_PER_SECOND * fit.buckets[bucket][0]) if clock else 0
         shape = fit.buckets[bucket], reading, share.start, room
         batch, faults = collate(examples, *shape, frames=frames)
-        own = tuple(_as_read(row, one) for (_, row), one in zip(rows[share], examples))
+        own = tuple(map(_as_read, rows, examples))
         batch.progress[:] = step / steps if steps else 0
         if clock:
             clock.fill(batch.times, own, batch.weight)
@@ -217,9 +216,9 @@ def _batches(plan, feeds, names, fit, reading, clock, frames, steps):
             skipped.append(place | {"reason": CONTEXT_CUT, "utterances": cut})
         heard = collections.Counter()
         if fit.hears:
-            for source, row in rows:
-                heard[names[source]] += samples(row)
-        yield batch, Info(step, bucket, own, len(rows)), skipped, heard
+            for source, size in sizes:
+                heard[names[source]] += size
+        yield batch, Info(step, bucket, own, len(sizes)), skipped, heard
 
 
 def _is_cut(example):
@@ -235,4 +234,4 @@ def _as_read(row, example):
 
 def _counter(vocab, normalizer):
     """text -> number of tokens after normalisation."""
-    return Counted(vocab, functools.partial(normalize, normalizer))
+    return Counted(vocab, functools.partial(normalize, normalizer), f"{normalizer}-{vocab.hash}")

@@ -3,9 +3,11 @@
 Other tools' names of fields are known here alone.
 """
 
+from collections.abc import Iterator
 import dataclasses
 import functools
 import hashlib
+import io
 import json
 import os
 import pathlib
@@ -100,22 +102,38 @@ def read(path) -> list[Row]:
         DataError: no such file, no rows, or a line that is no row; names file and line, what was
             expected and what was found.
     """
+    return [row for row, _, _ in scan(path)]
+
+
+def scan(path, content: bytes | None = None) -> Iterator[tuple[Row, int, bytes]]:
+    """Yields each row of a manifest, the byte where its line begins, and the line.
+
+    `content` is that of the file where it was read before.
+
+    Raises:
+        DataError: as `read`.
+    """
     path = pathlib.Path(path)
     if not path.is_file():
         beside = path.parent.glob("*.jsonl") if path.parent.is_dir() else ()
         raise DataError(f"{path}: no such manifest.{nearest(path.name, [p.name for p in beside])}")
-    root = os.path.abspath(path.parent).rstrip("/")
-    rows = []
-    with path.open("rb") as file:
+    root, begin, empty = folder(path), 0, True
+    with path.open("rb") if content is None else io.BytesIO(content) as file:
         for number, line in enumerate(file, 1):
             if not line.isspace():
-                rows.append(_row(line, root, path, number))
-    if not rows:
+                empty = False
+                yield parse(line, root, path, number), begin, line
+            begin += len(line)
+    if empty:
         raise DataError(
             f"{path}: holds no rows; expected one JSON object per line, such as"
             ' {"id": "a1", "audio": "a1.flac", "duration": 1.2, "text": "hello"}'
         )
-    return rows
+
+
+def folder(path) -> str:
+    """The folder that a manifest's audio paths are relative to, absolute."""
+    return os.path.abspath(pathlib.Path(path).parent).rstrip("/")
 
 
 def content_hash(path) -> str:
@@ -124,7 +142,8 @@ def content_hash(path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _row(line, root, path, number) -> Row:
+def parse(line: bytes, root: str, path, number: int) -> Row:
+    """The row of a line; `root` is the folder of its audio, `path` and `number` name the line."""
     try:
         fields = json.loads(line)
         if not isinstance(fields, dict):

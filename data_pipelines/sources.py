@@ -3,24 +3,30 @@
 Dims: S samples.
 """
 
+import bisect
 import collections
-import collections.abc
+from collections.abc import Callable, Iterator, Sequence
 import dataclasses
 import functools
 import hashlib
+import itertools
 import os
 import pathlib
 
 import numpy as np
 
 from seedasr_jax.audio import files, pauses
-from seedasr_jax.data_pipelines import contexts, manifest, spec
+from seedasr_jax.data_pipelines import columns, contexts, lines, spec
 from seedasr_jax.data_pipelines.manifest import Row
+from seedasr_jax.data_pipelines.table import Table
 from seedasr_jax.errors import ConfigError, DataError, nearest
 from seedasr_jax.text.normalize import normalize
 
 _LISTENED = 100  # utterances at most, to know how they pause
-_DEV_SHARE = 20  # part=dev: one utterance in so many
+
+
+def _as_they_are(rows):
+    return rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,12 +34,12 @@ class Source:
     """The utterances behind a SPEC, in order, and how they are joined."""
 
     name: str  # KIND:FILENAME?query#8 hex of the content
-    utterances: tuple[Row, ...]
+    utterances: Sequence[Row]  # a table.Table; those with a context that a SPEC asks for are held
     join: tuple[int, int] | None = None
     seed: int = 0
-    tell: collections.abc.Callable = tuple  # rows -> rows with the contexts that the SPEC asks for
+    tell: Callable = _as_they_are  # rows -> rows with the contexts that the SPEC asks for
 
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> Sequence[Row]:
         """The recordings, before joining. A source of your own needs this method and no other."""
         return self.utterances
 
@@ -51,13 +57,13 @@ def open_source(text: str, data_folder) -> Source:
     parsed = spec.parse(text)
     rows, digest = _read(parsed, data_folder, text)
     rows = _select(rows, parsed, text)
-    tell = tuple
+    tell = _as_they_are
     if parsed.context:
-        named = ()
+        named = rows
         if parsed.names:
             named, more = _read(dataclasses.replace(parsed, split=parsed.names), data_folder, text)
             digest = hashlib.sha256(f"{digest} {more}".encode()).hexdigest()
-        others = contexts.Names(named or rows)
+        others = contexts.Names(named)
         tell = functools.partial(contexts.fixed, condition=parsed.context, text=text, names=others)
     name = spec.task_name(parsed, digest)
     return Source(name, tell(rows), parsed.join, parsed.seed, tell)
@@ -76,10 +82,27 @@ def open_named(name: str, data_folder) -> Source:
     if len(found) == 1:
         return found[0][0]
     label = "+".join(f"{rate:.6g}*{source.name}" for source, rate in found)
-    return Source(label, tuple(row for source, _ in found for row in source.rows()))
+    return Source(label, _Chain([source.rows() for source, _ in found]))
 
 
-def texts(names, data_folder, normalizer: str) -> collections.abc.Iterator[str]:
+class _Chain(Sequence):
+    """The rows of several sources, one source after another."""
+
+    def __init__(self, sources):
+        self._sources, self._ends = sources, list(itertools.accumulate(map(len, sources)))
+
+    def __len__(self):
+        return self._ends[-1]
+
+    def __getitem__(self, place):
+        number = bisect.bisect_right(self._ends, place)
+        return self._sources[number][place - self._ends[number]]
+
+    def __iter__(self):
+        return itertools.chain.from_iterable(self._sources)
+
+
+def texts(names, data_folder, normalizer: str) -> Iterator[str]:
     """Normalised transcripts of several SPECs, tasks or mixtures, to train a tokenizer on."""
     for name in names:
         for row in open_named(name, data_folder).rows():
@@ -137,10 +160,11 @@ def hear(row: Row, cache: files.WaveCache) -> np.ndarray:
     return joined([recording(part, cache) for part in row.parts or (row,)], row.pauses)
 
 
-def usual_pause(rows) -> float:
+def usual_pause(tables: Sequence[Sequence[Row]]) -> float:
     """Seconds, see `pauses.usual`, of utterances evenly taken from all that can be read."""
-    found = []
-    for row in rows[:: max(1, -(-len(rows) // _LISTENED))]:
+    found, rows = [], _Chain(tables)
+    for place in range(0, len(rows), max(1, -(-len(rows) // _LISTENED))):
+        row = rows[place]
         try:
             found.append(pauses.longest(hear(row, files.WaveCache(0))))
         except DataError:
@@ -157,12 +181,12 @@ def _manifest(parsed, data_folder):
 
 
 def _read(parsed, data_folder, text):
-    """All rows of a split, and the hash of their manifest."""
+    """The table of a split, and the hash of its manifest."""
     path = _OPENERS[parsed.kind](parsed, pathlib.Path(data_folder))
-    rows = manifest.read(path)
+    rows, digest = lines.table(path, data_folder)
     if parsed.kind == "manifest" and parsed.split:
         rows = _only(rows, "split", (parsed.split,), text)
-    return rows, manifest.content_hash(path)
+    return rows, digest
 
 
 def synthesised(name: str, data_folder) -> dict[str, pathlib.Path]:
@@ -205,58 +229,65 @@ def _tfds(parsed, data_folder):
 _OPENERS = {"manifest": _manifest, "synth": _synth, "tfds": _tfds}
 
 
-def _select(rows, parsed, text):
+def _select(rows: Table, parsed, text) -> Table:
     """The rows of a split that a query asks for, in their order."""
     if parsed.speaker:
         rows = _only(rows, "speaker", parsed.speaker, text)
     if parsed.without:
         _only(rows, "speaker", parsed.without, text)
-        rows = [row for row in rows if row.speaker not in parsed.without]
+        rows = rows.where(~_having(rows, "speaker", parsed.without))
     if parsed.language:
         rows = _only(rows, "language", parsed.language, text)
     if parsed.part:
-        rows = [row for row in rows if is_dev(row.id) == (parsed.part == "dev")]
+        rows = rows.where(rows.has(columns.DEV) == (parsed.part == "dev"))
     if parsed.minutes:
-        rows = _drawn(rows, parsed.minutes, parsed.seed)
-    rows = rows[: parsed.limit]
-    if not rows:
+        name = repr(dataclasses.replace(parsed, where="", query="", limit=None, context=None))
+        minutes, seed = parsed.minutes, parsed.seed
+        rows = rows.drawn(name, functools.partial(_drawn, rows, minutes, seed))
+    if parsed.limit:
+        rows = rows[: parsed.limit]
+    if not len(rows):
         raise DataError(f"{text}: its query leaves no utterance; drop a key of it")
     return rows
 
 
-def _drawn(rows, minutes, seed):
-    """Up to so many minutes of the rows, in their order, drawn by a hash of seed and id.
+def _drawn(rows: Table, minutes, seed) -> np.ndarray:
+    """Places of up to so many minutes of the rows, in their order, drawn by a hash of seed and id.
 
     Speakers take turns, so that a few minutes are of as many voices as can be.
     """
-
-    def drawn(number):
-        return hashlib.sha256(f"{seed}:{rows[number].id}".encode()).digest()
-
-    heard, turns = collections.Counter(), []
-    for number in sorted(range(len(rows)), key=drawn):
-        turns.append((heard[rows[number].speaker], len(turns), number))
-        heard[rows[number].speaker] += 1
-    chosen, left = set(), 60.0 * minutes
-    for _, _, number in sorted(turns):
-        left -= measured(rows[number]).seconds
+    hashes = (hashlib.sha256(f"{seed}:{row.id}".encode()).digest()[:8] for row in rows)
+    order = np.argsort(np.fromiter((int.from_bytes(h, "big") for h in hashes), np.uint64))
+    turns, taken = collections.Counter(), np.empty(len(order), np.uint32)
+    for number, speaker in enumerate(rows.column("speaker")[order].tolist()):
+        taken[number] = turns[speaker]
+        turns[speaker] += 1
+    chosen, left = [], 60.0 * minutes
+    for place in order[np.argsort(taken, kind="stable")].tolist():
+        left -= measured(rows[place]).seconds
         if left < 0:
             break
-        chosen.add(number)
-    return [row for number, row in enumerate(rows) if number in chosen]
+        chosen.append(place)
+    return np.sort(np.array(chosen, np.uint32))
 
 
-def is_dev(utterance_id: str) -> bool:
-    """True for the twentieth of all utterances that is held out by `part=dev`."""
-    return int(hashlib.sha256(utterance_id.encode()).hexdigest(), 16) % _DEV_SHARE == 0
-
-
-def _only(rows, field, names, text):
-    held = {getattr(row, field) for row in rows}
+def _only(rows: Table, field, names, text):
+    """The rows that have one of some values in a field; each value must be there."""
+    found = rows.where(_having(rows, field, names))
+    held = {getattr(found[int(place)], field) for place in found.firsts(field)}
     for name in names:
         if name not in held:
+            every = {getattr(rows[int(place)], field) for place in rows.firsts(field)}
             raise DataError(
                 f"{text}: no utterance has the {field} {name!r}; it holds"
-                f" {', '.join(sorted(held)[:20]) or 'none'}.{nearest(name, held)}"
+                f" {', '.join(sorted(every)[:20]) or 'none'}.{nearest(name, every)}"
             )
-    return [row for row in rows if getattr(row, field) in names]
+    return found
+
+
+def _having(rows: Table, field, names) -> np.ndarray:
+    """[N] bool: where a field has one of some values."""
+    if field == "speaker":  # too many to list
+        return np.isin(rows.column(field), np.array([*map(columns.hashed, names)], np.uint64))
+    known = rows.values(field)
+    return np.isin(rows.column(field), [known.index(name) for name in names if name in known])

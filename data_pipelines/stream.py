@@ -4,6 +4,7 @@ Dims: B utterances.
 """
 
 import collections
+from collections.abc import Callable, Mapping
 import concurrent.futures
 import dataclasses
 import math
@@ -32,6 +33,17 @@ class Info:
     utterances: int  # of all processes
 
 
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """What is known of all utterances of a stream's first pass before any is read."""
+
+    left_out: Mapping[str, Mapping[str, int]]  # task -> reason -> those that no batch will hold
+    languages: Mapping[str, Mapping[str, int]]  # task -> language -> those that batches hold
+    unknown: str  # what to say of the tokens that are unknown; "" where they are few
+    longest: float  # seconds; 0: not known
+    pause: Callable[[], float]  # seconds of the longest that is usual (`pauses.usual`): reads some
+
+
 class Stream:
     """Iterates over (Batch, Info); the rows of the batch are this process's share.
 
@@ -39,22 +51,12 @@ class Stream:
         skipped: dicts step, position, id, recording, reason, detail: this process's bad rows; and
             step, position, reason CONTEXT_CUT, utterances.
         heard: task -> samples at 16 kHz in the global batches, by the manifests.
-        left_out: task -> reason -> utterances of its (first) pass that no batch will hold.
-        languages: task -> those of the utterances of that pass.
-        unknown: what to say of the tokens of its texts that are unknown; "" where they are few.
-        longest, pause: seconds of the longest utterance of that pass, and of the longest pause that
-            is usual in them (`pauses.usual`); 0: not known.
+        known: of all utterances; see Known.
     """
 
-    def __init__(
-        self, batches, names, left_out, rows, pause, bad_rows: "BadRows", unknown, whole: bool
-    ):
+    def __init__(self, batches, names, known: Known, bad_rows: "BadRows", whole: bool):
         """`whole`: this process has all rows of a batch, so that bad ones are judged at once."""
-        self.skipped, self.left_out, self.unknown = [], left_out, unknown
-        self.languages = {name: [row.language for row in own] for name, own in rows.items()}
-        every = [row for own in rows.values() for row in own]
-        self.longest = max((row.seconds for row in every), default=0.0)
-        self.pause = pause
+        self.skipped, self.known = [], known
         self.heard = dict.fromkeys(names, 0)
         self._bad_rows, self._whole = bad_rows, whole
         self._batches = Prefetch(batches, _AHEAD)

@@ -8,7 +8,7 @@ import math
 import re
 
 from seedasr_jax.audio import files
-from seedasr_jax.data_pipelines import index, preprocess, sources, spec
+from seedasr_jax.data_pipelines import index, preprocess, sources, spec, table
 from seedasr_jax.data_pipelines.tf import seqio, tf
 from seedasr_jax.data_pipelines.vocabulary import Vocabulary
 from seedasr_jax.errors import ConfigError, nearest
@@ -133,7 +133,7 @@ def _source(task) -> sources.Source:
             f"task {task.name}: its source {type(task.source).__name__} has no rows(); expected a"
             " method that returns manifest.Row objects, since their order is ours to choose"
         )
-    return sources.Source(task.name, tuple(task.source.rows()))
+    return sources.Source(task.name, table.of(task.source.rows()))
 
 
 def _task_name(name: str) -> str:

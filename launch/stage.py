@@ -113,17 +113,19 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
         process_index=share,
         process_count=shares,
     )
-    tags = (tag for own in stream.languages.values() for tag in own)
-    known = dict(seconds=stream.longest, pause=stream.pause, languages=tags)
+    found, known, before = stream.known, {}, job.record(name)
+    if before is None or before.limits is None:  # a stage that goes on takes what it took
+        tags = [tag for own in found.languages.values() for tag in own]
+        known = dict(seconds=found.longest, pause=found.pause(), languages=tags)
     record = dataclasses.replace(record, limits=parents.limits(job, name, **known))
     evaluator = Evaluator(job, name, built, stopping, record.limits)
     evaluator.warn()
-    for task, reasons in stream.left_out.items():
+    for task, reasons in found.left_out.items():
         for reason, count in reasons.items():
             say(f"{name}: {task}: {count} utterances are left out: {reason}")
-    if stream.unknown:
-        say(f"{name}: {stream.unknown}")
-    for task, tags in stream.languages.items() if built.objective.conventions else ():
+    if found.unknown:
+        say(f"{name}: {found.unknown}")
+    for task, tags in found.languages.items() if built.objective.conventions else ():
         if warning := built.objective.conventions.warning(tags):
             say(f"{name}: {task}: {warning}")
     folder.mkdir(parents=True, exist_ok=True)

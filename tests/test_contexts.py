@@ -147,13 +147,13 @@ def test_an_utterance_with_a_text_and_names_is_told_both_by_their_shares():
 
 def test_a_stage_whose_data_has_no_contexts_is_refused():
     options = dataclasses.replace(MIX, plain=0.5)
-    contexts.require(ROWS, options)
-    contexts.require([Row("a")], dataclasses.replace(MIX, plain=1.0))  # asks for none
+    contexts.require([ROWS], options)
+    contexts.require([[Row("a")]], dataclasses.replace(MIX, plain=1.0))  # asks for none
     with pytest.raises(DataError, match="= 40, but no utterance"):
-        contexts.require([Row("a")], options)
+        contexts.require([[Row("a")]], options)
     wanted = dataclasses.replace(options, kinds=dict(hotwords=1.0, agent_name=0.1, participants=0))
     with pytest.raises(DataError, match=r"have \(hotwords\), found agent_name: give"):
-        contexts.require(ROWS, wanted)
+        contexts.require([ROWS], wanted)
 
 
 def test_conditions_of_a_test():
@@ -301,7 +301,7 @@ def test_joined_utterances_have_the_context_of_the_condition(tmp_path, condition
     kind, count = contexts.check("s", condition)
     source = sources.open_source(f"manifest:{path}?context={condition}&join=2&seed=0", "unused")
     fit = index.Fit(((9.0, 99, 4),))
-    for row in (*index.fixed(source)[:20], *index.Index(source, fit, len).epoch(0).rows[:20]):
+    for row in (*index.fixed(source)[:20], *index.Index(source, fit, None).epoch(0).rows[:20]):
         told = row.context.split(", ")
         own = {"right": row.keywords, "wrong": row.siblings, "distractors": ()}[kind]
         others = set(told) - set(own)

@@ -189,4 +189,4 @@ def test_unknown_tokens_are_counted_and_said(tmp_path, capsys):
         data_folder=tmp_path,
         prompted=False,
     ) as stream:
-        assert stream.unknown == counts.warning
+        assert stream.known.unknown == counts.warning

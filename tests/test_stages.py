@@ -192,7 +192,7 @@ def test_from_sets_aside_a_stage_and_its_descendants(trained, workdir):
     (workdir / "sft").mkdir()
     assert run.train(graph, workdir, again="lm", only="ctc") == 0
     names = {p.name for p in workdir.iterdir() if p.is_dir()}
-    assert names == {"vocab", "ctc", "lm.old-1", "sft.old-1", "sft.old-2"}
+    assert names == {"cache", "vocab", "ctc", "lm.old-1", "sft.old-1", "sft.old-2"}
     assert (workdir / "sft.old-1/stage.json").exists()
     text = fails(ConfigError, graph, workdir, only="sft")
     assert "'lm'" in text

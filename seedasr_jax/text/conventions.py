@@ -1,6 +1,7 @@
 """How texts are compared: each by the convention of its language, or all by one."""
 
-from collections.abc import Iterable
+import collections
+from collections.abc import Iterable, Mapping
 import dataclasses
 import functools
 
@@ -68,15 +69,19 @@ class Conventions:
             return []
         return [tag for tag in tags if not _known(tag)]
 
-    def warning(self, tags: Iterable[str]) -> str:
-        """A line about those of N texts whose language says too little; "" where there is none."""
-        tags = list(tags)
-        found = self.undecided(tags)
+    def warning(self, tags: Iterable[str] | Mapping[str, int]) -> str:
+        """A line about those of N texts whose language says too little; "" where there is none.
+
+        `tags`: their languages, or language -> texts.
+        """
+        counts = collections.Counter(tags)
+        found = self.undecided(counts)
         if not found:
             return ""
         named, taken = ", ".join(sorted(set(found) - {""})), self.of("")
+        few = sum(counts[tag] for tag in found)
         return (
-            f"{len(found)} of {len(tags)} utterances state no language of text/languages.py"
+            f"{few} of {counts.total()} utterances state no language of text/languages.py"
             f"{f' ({named})' if named else ''}: counted by {taken.unit}, {taken.normalizer}"
         )
 

@@ -9,21 +9,32 @@ class Counted:
     """text -> number of its tokens; counts them all.
 
     Attributes:
+        key: what tells its counts from those of another tokenizer or normaliser.
         tokens, unknown: of all texts so far. A run of unknown words may be one token.
     """
 
-    def __init__(self, vocab: Vocabulary, normal=str):
+    def __init__(self, vocab: Vocabulary, normal=str, key: str = ""):
         """Args: `vocab`, the tokenizer; `normal`, text -> the text that is tokenised."""
-        self._vocab, self._normal = vocab, normal
+        self._vocab, self._normal, self.key = vocab, normal, key
         self.tokens = self.unknown = 0
 
     def __call__(self, text: str) -> int:
         """Counts the tokens of a text."""
+        tokens, unknown = self.count(text)
+        self.add(tokens, unknown)
+        return tokens
+
+    def add(self, tokens: int, unknown: int):
+        """Adds what was counted elsewhere."""
+        self.tokens += tokens
+        self.unknown += unknown
+
+    def count(self, text: str) -> tuple[int, int]:
+        """Tokens of a text, and those that are unknown; adds nothing."""
         ids = self._vocab.encode(self._normal(text))
-        self.tokens += len(ids)
-        if self._vocab.unk_id != self._vocab.pad_id:  # else no token is unknown
-            self.unknown += ids.count(self._vocab.unk_id)
-        return len(ids)
+        if self._vocab.unk_id == self._vocab.pad_id:  # no token is unknown
+            return len(ids), 0
+        return len(ids), ids.count(self._vocab.unk_id)
 
     @property
     def warning(self) -> str:
