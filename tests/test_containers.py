@@ -111,6 +111,69 @@ def test_flac_of_another_length_than_stated(tmp_path, total):
             files.read(put(tmp_path, data), duration=duration)
 
 
+ID3 = b"ID3\x04\0\0\0\0\x02\0" + bytes(256)  # 256 bytes, written in sevens of bits
+TAG = b"TAG" + bytes(125)
+
+
+@pytest.mark.parametrize(
+    ("container", "subtype"),
+    [("WAV", "GSM610"), ("WAV", "G721_32"), ("AIFF", "PCM_16"), ("OGG", "OPUS"), ("MP3", None)],
+)
+def test_a_tag_in_front_hides_nothing(tmp_path, container, subtype):
+    data = encoded(container, subtype, rate=8_000)
+    assert agreed(tmp_path, ID3 + data) == agreed(tmp_path, data)
+    with pytest.raises(DataError):
+        files.read(io.BytesIO(ID3 + data[: len(data) // 2]))
+
+
+@pytest.mark.parametrize("container", ["FLAC", "OGG", "MP3", "W64", "NIST"])
+@pytest.mark.parametrize("more", [bytes(9_000), TAG], ids=["padding", "tag"])
+def test_what_stands_behind_the_sound_is_none_of_it(tmp_path, container, more):
+    data = encoded(container, None)
+    if container == "W64":
+        more = b"abcd" + bytes(12) + (8 + len(more) + 16).to_bytes(8, "little") + more
+    if container == "NIST":
+        more = bytes(9_000)
+    assert agreed(tmp_path, data + more) == agreed(tmp_path, data)
+
+
+def test_what_a_file_is_called_says_nothing(tmp_path):
+    for name in ("x.au", "x.mp3", "x.gsm", "x.vox", "x.ul"):
+        (tmp_path / name).write_bytes(bytes(range(256)) * 40)
+        with pytest.raises(DataError, match="not a readable audio file"):
+            files.seconds(tmp_path / name)
+
+
+def test_mp3_that_ends_before_its_sound_is_refused():  # libsndfile would end the process
+    data = encoded("MP3", None)
+    for end in (12, 24, 287, 300):
+        with pytest.raises(DataError):
+            files.read(io.BytesIO(data[:end]))
+
+
+def chunk(name, body) -> bytes:
+    return name + len(body).to_bytes(4, "little") + body + bytes(len(body) % 2)
+
+
+def test_mpeg_audio_in_wav(tmp_path):
+    data = encoded("MP3", None)
+    form = b"\x55\0\1\0" + RATE.to_bytes(4, "little") + (8_000).to_bytes(4, "little") + b"\1\0\0\0"
+    body = b"WAVE" + chunk(b"fmt ", form + bytes(14)) + chunk(b"data", data)
+    wav = chunk(b"RIFF", body + chunk(b"LIST", b"INFO"))
+    assert agreed(tmp_path, wav) == agreed(tmp_path, data)
+    with pytest.raises(DataError, match="cut off"):
+        files.read(io.BytesIO(wav[: len(wav) // 2]))
+
+
+def test_contradictions_of_a_header(tmp_path):
+    with pytest.raises(DataError, match="5 channels of 16 bit"):
+        files.read(io.BytesIO(replaced(encoded("WAV", "PCM_16"), 22, b"\5")))
+    with pytest.raises(DataError, match="first frame states"):
+        files.read(io.BytesIO(replaced(encoded("MP3", None, rate=44_100), 6, b"\xa6")))
+    with pytest.raises(DataError, match="last byte of its ALAC"):
+        files.read(io.BytesIO(encoded("CAF", "ALAC_16")[:-1]))
+
+
 def _frames(data):
     """Starts of the MPEG frames (MPEG-2 layer III at 16 kHz) of a file."""
     rates = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)

@@ -20,6 +20,9 @@ from seedasr_jax.audio import headers
 
 _ENDLESS = 1 << 40  # bytes, of a view that claims to be far longer than its file
 _BLOCK = 1 << 16  # frames
+_LAYERS = 4  # at most, of files inside of files
+_BY_SAMPLE = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # without a codec
+_MPEG_DELAY = 10_000  # samples at most that encoder and decoder put around the sound of an MP3
 
 
 class _Forward(soundfile.SoundFile):
@@ -55,6 +58,13 @@ class Sound:
             yield block
             left = left - wanted if len(block) == wanted else 0
 
+    def more(self) -> bool:
+        """Whether anything is left that can be decoded."""
+        try:
+            return len(self.file.read(1)) > 0
+        except soundfile.LibsndfileError:  # a tag, or padding
+            return False
+
     def skip(self, frames: int):
         """Goes forward by so many frames, or to the end."""
         if self.frames is not None and soundfile.SoundFile.seekable(self.file):
@@ -77,12 +87,19 @@ def opened(source: str | os.PathLike | BinaryIO, name: str):
         raw = source
         if isinstance(source, str | os.PathLike):
             raw = stack.enter_context(open(source, "rb", buffering=0))
-        found = headers.header(raw)
-        header = found or headers.Header()
-        if raw is source or header.changes or header.endless:
-            source = _View(raw, header.changes, header.endless)
+        header = headers.header(raw)
+        for _ in range(_LAYERS):
+            if header and header.inside:
+                raw = _View(raw, *header.inside)
+                header = headers.header(raw)
+        known, header = header is not None, header or headers.Header()
+        # Never a path: by its ending alone libsndfile takes bytes for headerless audio.
+        view = _View(raw, 0, headers.size_of(raw), header.changes)
         try:
-            file = stack.enter_context(_Forward(source))
+            file = stack.enter_context(_Forward(view))
+            if header.endless:  # tried as it is first: without any sound libsndfile would crash
+                view.extend()
+                file = stack.enter_context(_Forward(view))
         except soundfile.LibsndfileError as error:
             fault = header.fault or (
                 f"not a readable audio file: {error.error_string} Expected WAV, FLAC, Ogg, MP3 or"
@@ -90,23 +107,25 @@ def opened(source: str | os.PathLike | BinaryIO, name: str):
             )
             raise errors.DataError(f"{name}: {fault}") from error
         frames = file.frames if header.frames is None else header.frames
-        fault = header.fault if found else _logged(file)
-        if file.subtype.startswith("MPEG") and file.format != "MP3":
-            fault = f"MPEG audio inside of {file.format} states no length; convert it"
+        fault = _fault(file, header) if known else _logged(file)
         yield Sound(file, frames if header.stated else None, fault)
 
 
 class _View(io.RawIOBase):
-    """The bytes of a file, some of them changed.
+    """A stretch of the bytes of a file, some of them changed.
 
     libsndfile estimates the length of an MP3 by the size of its file and decodes no further: an
     endless view has it decode what there is.
     """
 
-    def __init__(self, raw: BinaryIO, changes, endless: bool):
-        self._raw, self._changes = raw, changes
-        self._size, self._at = headers.size_of(raw), 0
-        self._end = _ENDLESS if endless else self._size
+    def __init__(self, raw: BinaryIO, start: int, end: int, changes=()):
+        self._raw, self._changes, self._start = raw, changes, start
+        self._size = self._end = max(end - start, 0)
+        self._at = 0
+
+    def extend(self):
+        """Makes it endless, and goes to its start."""
+        self._end, self._at = _ENDLESS, 0
 
     def seek(self, offset, whence=os.SEEK_SET):
         self._at = offset + (0, self._at, self._end)[whence]
@@ -118,17 +137,33 @@ class _View(io.RawIOBase):
     def readinto(self, out):
         out, start = memoryview(out), self._at
         if start > self._size:
-            count = len(out)
-            out[:] = bytes(count)  # tags are looked for before the end
+            count = len(out) if self._end > self._size else 0
+            out[:count] = bytes(count)  # tags are looked for before the end
         else:
-            self._raw.seek(start)
-            count = self._raw.readinto(out)
+            self._raw.seek(self._start + start)
+            count = self._raw.readinto(out[: self._size - start])
         for place, new in self._changes:
             low, high = max(place, start), min(place + len(new), start + count)
             if low < high:
                 out[low - start : high - start] = new[low - place : high - place]
         self._at += count
         return count
+
+
+def _fault(file, header) -> str:
+    """What is wrong with a container by its header, and by what libsndfile makes of it."""
+    if header.fault:
+        return header.fault
+    if header.odd and not file.subtype.startswith(_BY_SAMPLE):
+        return f"cut off: the last byte of its {file.subtype} is missing"
+    if header.about and abs(file.frames - header.about) > _MPEG_DELAY:
+        return (
+            f"damaged: its first frame states {header.about:,} samples, the decoder finds"
+            f" {file.frames:,}"
+        )
+    if file.subtype.startswith("MPEG") and file.format != "MP3":
+        return f"MPEG audio inside of {file.format} states no length; convert it"
+    return ""
 
 
 def _logged(file) -> str:

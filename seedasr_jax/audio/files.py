@@ -104,13 +104,12 @@ def _stretch(name, sound, offset, duration):
     exact = rate == RATE and sound.file.channels == 1 and sound.file.subtype == "PCM_16"
     if start:
         sound.skip(start)
-    if whole:  # one more than is stated: nothing may follow
-        count = None if left is None else left + 1
-    else:
-        count = wanted if left is None else min(wanted, left)
+    count = wanted
+    if left is not None:
+        count = left if whole else min(wanted, left)
     dtype = "int16" if exact else "float32"
     wave = np.concatenate([*sound.blocks(_BLOCK, dtype, count)])
-    if whole and left is not None and len(wave) != left:
+    if whole and left is not None and (len(wave) < left or sound.more()):
         found = f"{len(wave) / rate:.3f} s" if len(wave) < left else "more"
         raise errors.DataError(
             f"{name}: damaged or cut off: its header promises {left / rate:.3f} s from"

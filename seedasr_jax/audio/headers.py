@@ -6,6 +6,7 @@ not tell is found here.
 
 import os
 import re
+import struct
 from typing import BinaryIO, NamedTuple
 
 _HEAD = 4096  # bytes that are looked at
@@ -20,6 +21,10 @@ class Header(NamedTuple):
         fault: see Sound.
         changes: (place, bytes) that libsndfile must see in place of the file's.
         endless: whether the file must claim to be longer than it is.
+        inside: (first byte, end) of a file of another container that is all of the sound; () where
+            there is none. It has a header of its own.
+        odd: whether the last byte is missing.
+        about: samples that an MP3 states, to which encoder and decoder add a little; 0: none.
     """
 
     stated: bool = True
@@ -27,6 +32,9 @@ class Header(NamedTuple):
     fault: str = ""
     changes: tuple[tuple[int, bytes], ...] = ()
     endless: bool = False
+    inside: tuple[int, ...] = ()
+    odd: bool = False
+    about: int = 0
 
 
 def size_of(raw: BinaryIO) -> int:
@@ -43,6 +51,9 @@ def header(raw) -> Header | None:
     """Looks at a file that can seek; None: a container that is not looked into."""
     head = _at(raw, 0, _HEAD)
     magic = head[:4]
+    if magic[:3] == b"ID3" and len(head) > 10:  # before any container: libsndfile may hang there
+        size = sum(byte << 7 * (3 - place) for place, byte in enumerate(head[6:10]))
+        return Header(inside=(10 + size + 10 * (head[5] >> 4 & 1), size_of(raw)))
     if magic in _CHUNKED:
         return _chunked(raw, _CHUNKED[magic])
     if magic in (b".snd", b"dns."):
@@ -53,13 +64,14 @@ def header(raw) -> Header | None:
         return _sphere(raw, head)
     if magic == b"OggS":
         return _ogg(raw)
-    start = 0
-    if magic[:3] == b"ID3" and len(head) > 10:
-        start = 10 + sum(byte << 7 * (3 - place) for place, byte in enumerate(head[6:10]))
-        head = _at(raw, start, _HEAD)
-    if head[:4] == b"fLaC":
-        return _flac(head, start)
-    return _mpeg(raw, head, start) if _is_frame(head) or start else None
+    if magic == b"fLaC":
+        return _flac(head)
+    rest = head.lstrip(b"\0")  # a tag may be padded
+    if not _is_frame(rest):
+        return None
+    if len(rest) < len(head):
+        return Header(inside=(len(head) - len(rest), size_of(raw)))
+    return _mpeg(raw, head)
 
 
 class _Chunks(NamedTuple):
@@ -81,10 +93,12 @@ _CHUNKED = {
     b"caff": _Chunks("big", 8, 4, 8, 1, 0),
     b"riff": _Chunks("little", 40, 16, 8, 8, 24),  # W64
 }
+# Of WAVE: PCM, float, A-law and mu-law; MPEG audio of layers I and II, of layer III.
+_PLAIN_TAGS, _MPEG_TAGS = (1, 3, 6, 7), (0x50, 0x55)
 
 
 def _chunked(raw, layout) -> Header | None:
-    place, total, in_64_bits = layout.first, size_of(raw), None
+    place, total, in_64_bits, mpeg, fault = layout.first, size_of(raw), None, False, ""
     while place + layout.name + layout.size <= total:
         name, size = _chunk(raw, place, layout)
         field = place + layout.name, layout.size, layout.order
@@ -92,14 +106,32 @@ def _chunked(raw, layout) -> Header | None:
         if name == b"ds64":
             size_64 = int.from_bytes(_at(raw, body + 8, 8), "little")
             in_64_bits = size_64, (body + 8, 8, "little")
-        if name in (b"data", b"SSND"):
+        if name == b"fmt ":
+            mpeg, fault = _format(_at(raw, body, 16), layout.order)
+        if name in (b"data", b"SSND", b"BODY"):
             if in_64_bits and size == 0xFFFFFFFF:
                 size, field = in_64_bits
-            return _data(raw, body, size, field, layout)
+            found = _data(raw, body, size, field, layout)
+            if fault:
+                return Header(fault=fault)
+            if mpeg and not found.fault:
+                size = size if not found.changes else total - body
+                return Header(inside=(body, min(body + size, total)))
+            return found
         if size < 0 or not _NAME.match(name):
             break
         place = body + size + -(body + size) % layout.align
     return None
+
+
+def _format(chunk, order) -> tuple[bool, str]:
+    """What RIFF states about its samples: whether they are MPEG audio, and what contradicts."""
+    if len(chunk) < 16:
+        return False, "cut off in its header"
+    tag, channels, _, _, align, bits = struct.unpack(f"{'<>'[order == 'big']}HHIIHH", chunk)
+    if tag in _PLAIN_TAGS and bits in (8, 16, 32, 64) and 8 * align != channels * bits:
+        return False, f"damaged: {channels} channels of {bits} bit are stated, in {align} bytes"
+    return tag in _MPEG_TAGS, ""
 
 
 def _chunk(raw, place, layout) -> tuple[bytes, int]:
@@ -135,7 +167,9 @@ def _data(raw, place, size, field, layout) -> Header:
             fault=f"{size:,} bytes of sound are stated, and {rest - size:,} stand behind them"
             " that are no chunk"
         )
-    return Header()
+    if more and layout in (None, _CHUNKED[b"riff"]):
+        return Header(inside=(0, place + size))  # libsndfile takes all for sound
+    return Header(odd=size > rest)
 
 
 _NAME = re.compile(rb"(?!RIFF|FORM|riff|caff)[ -~]{4}")
@@ -151,7 +185,7 @@ def _sphere(raw, head) -> Header:
 
 
 def _ogg(raw) -> Header:
-    """The last page is marked as such, and nothing stands behind it."""
+    """The last page is marked as such, and no other stands behind it."""
     place, total, ended = 0, size_of(raw), False
     while place < total and not ended:
         page = _at(raw, place, 27 + 255)
@@ -161,18 +195,20 @@ def _ogg(raw) -> Header:
         ended = bool(page[5] & 4)
     if place > total or not ended:
         return Header(fault="cut off: its last page of Ogg is incomplete or not marked as last")
-    if place < total:
+    if place == total:
+        return Header()
+    if b"OggS" in _at(raw, place, 1 << 16):
         return Header(fault=f"another stream begins at byte {place:,}; part the two")
-    return Header()
+    return Header(inside=(0, place))  # a tag, or padding
 
 
-def _flac(head, start) -> Header:
+def _flac(head) -> Header:
     """The length is hidden from libFLAC, which then decodes what there is, be it more or less."""
-    place, length = start + 18, (1 << 36) - 1
+    length = (1 << 36) - 1
     field = int.from_bytes(head[18:26], "big")
     hidden = (field & ~length).to_bytes(8, "big")
     frames = field & length
-    return Header(stated=frames > 0, frames=frames, changes=((place, hidden),))
+    return Header(stated=frames > 0, frames=frames, changes=((18, hidden),))
 
 
 def _is_frame(data) -> bool:
@@ -180,7 +216,7 @@ def _is_frame(data) -> bool:
     return len(data) > 1 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0
 
 
-def _mpeg(raw, head, start) -> Header:
+def _mpeg(raw, head) -> Header:
     """A frame of its own, Xing, Info or VBRI, states frames and bytes; without it nothing does."""
     tag = re.search(rb"Xing|Info|VBRI", head[:40])
     if not tag:
@@ -190,11 +226,11 @@ def _mpeg(raw, head, start) -> Header:
         frames, size = tag.start() + 14, tag.start() + 10
     elif int.from_bytes(head[tag.end() : frames], "big") & 3 != 3:
         return Header(stated=False, endless=True)
-    stated = int.from_bytes(head[size : size + 4], "big")
-    behind = start + stated
+    behind = int.from_bytes(head[size : size + 4], "big")
     if _at(raw, behind, 3) == b"TAG":
         behind += 128
     more = _at(raw, behind, 4)
-    if any(head[frames : frames + 4]) and not _is_frame(more) and more[:3] != b"ID3":
-        return Header()
-    return Header(stated=False, endless=True, changes=((start + frames, bytes(4)),))
+    count = int.from_bytes(head[frames : frames + 4], "big")
+    if count and not _is_frame(more) and more[:3] != b"ID3":
+        return Header(about=count * (1_152 if head[1] & 8 else 576))  # MPEG-1, or 2 and 2.5
+    return Header(stated=False, endless=True, changes=((frames, bytes(4)),))
