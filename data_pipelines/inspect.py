@@ -7,7 +7,7 @@ import re
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import manifest, sources
 from seedasr_jax.errors import DataError, nearest
-from seedasr_jax.text import score
+from seedasr_jax.text import conventions, languages, score
 
 _SHORTEST_SECONDS = 0.025  # one window of the features
 _FRAME_SECONDS = 0.04  # of the recipes' encoders; CTC needs one for each token
@@ -121,16 +121,27 @@ def _row_problems(row, told, cache):
 
 
 def unread(name: str, data_folder) -> collections.abc.Iterator[str]:
-    """A line for each field of a source's manifest that is ignored."""
+    """A line for each field, and each language, of a source's rows that nothing knows."""
     source = sources.open_named(name, data_folder)
-    rows, first = collections.Counter(), {}
+    fields, tags, first = collections.Counter(), collections.Counter(), {}
     for row in source.rows():
-        rows.update(row.unread)
-        for field in row.unread:
-            first.setdefault(field, row.line)
+        fields.update(row.unread)
+        tags[row.language] += 1
+        for found in (*row.unread, row.language):
+            first.setdefault(found, row.line)
     known = [alias for aliases in manifest.ALIASES.values() for alias in aliases]
-    for field, count in sorted(rows.items()):
+    for field, count in sorted(fields.items()):
+        why = nearest(field.strip().lower(), known, likeness=0.75)  # most are other things
+        if field in known:
+            why = " Another name of the same field is read."
         yield (
             f"{source.name} line {first[field]}: {field!r}, which {count} rows have, is ignored."
-            f"{nearest(field, known, likeness=0.75)}"  # most are other things
+            f"{why}"
         )
+    for tag, count in sorted(tags.items()):
+        if conventions.unknown(tag):
+            yield (
+                f"{source.name} line {first[tag]}: {tag!r}, which {count} rows have, is no language"
+                " of text/languages.py: such rows are scored as the recipe says."
+                f"{nearest(tag, languages.LANGUAGES)}"
+            )

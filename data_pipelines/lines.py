@@ -18,7 +18,7 @@ import zlib
 import numpy as np
 
 from seedasr_jax import workdir as disk
-from seedasr_jax.data_pipelines import columns, kept, manifest
+from seedasr_jax.data_pipelines import columns, json_line, kept, manifest
 from seedasr_jax.data_pipelines.table import Base, Table
 from seedasr_jax.errors import DataError, UserError
 
@@ -54,7 +54,9 @@ def _small(path, content):
 def _large(path, digest, folder):
     if folder is not None:
         # What the code made of a line, and where its audio was, are part of what is kept.
-        code = b"".join(pathlib.Path(made.__file__).read_bytes() for made in (columns, manifest))
+        code = b"".join(
+            pathlib.Path(made.__file__).read_bytes() for made in (columns, manifest, json_line)
+        )
         where = hashlib.sha256(manifest.folder(path).encode() + code).hexdigest()
         folder = folder / f"{digest[:16]}-{where[:16]}"
         if not folder.exists():

@@ -8,13 +8,14 @@ import dataclasses
 import functools
 import hashlib
 import io
-import json
 import os
 import pathlib
 import re
+import reprlib
 from typing import NamedTuple
 
 from seedasr_jax.config import CONTEXT_KINDS
+from seedasr_jax.data_pipelines import json_line
 from seedasr_jax.errors import DataError, nearest
 
 # Field of a line -> names that it goes by, ours first; the first that says something counts.
@@ -26,12 +27,7 @@ ALIASES = {
     ),
     "offset": ("offset", "start", "start_time", "start_sec", "begin", "begin_time"),
     "seconds": ("seconds", "duration", "dur"),
-    "end": (
-        "end",
-        "end_time",
-        "end_sec",
-        "stop",
-    ),  # seconds into the file: another way to say `seconds`
+    "end": ("end", "end_time", "end_sec", "stop"),  # another way to say `seconds`
     "text": ("text", "transcript", "transcription", "sentence", "txt"),
     "language": ("language", "lang", "locale"),
     "dialect": ("dialect",),
@@ -145,10 +141,8 @@ def content_hash(path) -> str:
 def parse(line: bytes, root: str, path, number: int) -> Row:
     """The row of a line; `root` is the folder of its audio, `path` and `number` name the line."""
     try:
-        fields = json.loads(line)
-        if not isinstance(fields, dict):
-            raise ValueError(f"a {type(fields).__name__}")
-    except ValueError as error:  # broken UTF-8 too
+        fields, halves = json_line.fields(line)
+    except ValueError as error:
         raise DataError(
             f"{path}:{number}: expected one JSON object in UTF-8, found {error}"
         ) from error
@@ -163,8 +157,10 @@ def parse(line: bytes, root: str, path, number: int) -> Row:
             if fields[name] is not None:
                 values[field] = parse(fields[name])
         except _Expected as error:
+            expected, near = error.args
             raise DataError(
-                f"{path}:{number}: {name}: expected {error}, found {fields[name]!r}"
+                f"{path}:{number}: {name}: expected {expected}, found"
+                f" {reprlib.repr(fields[name])}{near}"
             ) from error
     values["unread"] = unknown + passed
     values["silent"] = values.get("text") == ""
@@ -175,7 +171,7 @@ def parse(line: bytes, root: str, path, number: int) -> Row:
         values["id"] = _name(audio, values.get("offset"), number)
     if audio:
         values["audio"] = _inside(audio, root, path, number)
-    if b"\\u" in line:
+    if halves:
         _clean(values)
     return Row(line=number, **values)
 
@@ -214,7 +210,10 @@ def hint(row: Row, field: str) -> str:
 
 
 class _Expected(Exception):
-    """What a value should have been."""
+    """What a value should have been, and what may have been meant."""
+
+    def __init__(self, expected: str, near: str = ""):
+        super().__init__(expected, near and f".{near}")
 
 
 def _text(value) -> str:
@@ -256,7 +255,7 @@ def _alignment(value) -> Alignment:
 
 def _kind(value) -> str:
     if value and value not in CONTEXT_KINDS:
-        raise _Expected(f"one of {', '.join(CONTEXT_KINDS)}.{nearest(value, CONTEXT_KINDS)}")
+        raise _Expected(f"one of {', '.join(CONTEXT_KINDS)}", nearest(value, CONTEXT_KINDS))
     return value
 
 

@@ -13,6 +13,7 @@ KEYS = (
     *("part", "seed", "speaker", "split", "without"),
 )
 PARTS = ("dev", "train")
+_MANIFEST = re.compile(r"(.+?\.jsonl?)(?:\?(.*))?", re.DOTALL)  # a file's name may hold a `?`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +49,8 @@ def parse(text: str) -> Spec:
             f"{nearest(kind, KINDS)}"
         )
     where, _, query = rest.partition("?")
+    if kind == "manifest" and (named := _MANIFEST.fullmatch(rest)):
+        where, query = named[1], named[2] or ""
     if not where:
         raise ConfigError(f"source {text!r}: expected {kind}:WHERE, found nothing behind the colon")
     values = {}

@@ -142,8 +142,8 @@ def prepare(expanded: config.Graph, workdir: pathlib.Path) -> Job:
     """Checks a graph, makes its tokenizer, and hashes its recipes."""
     recipes.imported(expanded)
     handed.names(expanded)
-    for stage in expanded.stages.values():  # where tables of large manifests are kept
-        pathlib.Path(stage.run.cache or workdir / disk.CACHE).mkdir(parents=True, exist_ok=True)
+    for one in expanded.stages.values():  # where tables of large manifests are kept
+        pathlib.Path(one.run.cache or workdir / disk.CACHE).mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer(expanded, workdir)
     read = functools.cache(_content)
     job = Job(workdir, expanded, tokenizer, {})

@@ -126,6 +126,8 @@ def test_a_duration_may_be_rounded_up_but_not_invented(tmp_path):
         errors.DataError, match=r"x\.wav.*1\.000 s.*asked for 1\.150 s.*leave it out"
     ):
         files.read(path, duration=1.15)
+    with pytest.raises(errors.DataError, match=r"1\.000 s.* from 1\.000 s on; mend .* start$"):
+        files.read(path, offset=1.0)
 
 
 @pytest.mark.parametrize(
@@ -194,6 +196,9 @@ def test_a_name_in_another_normal_form_is_the_same_file(tmp_path):
         files.read(f"{tmp_path}/a\\b.wav")
     with pytest.raises(errors.DataError, match="~ is not expanded"):
         files.read(tmp_path / "~/b.wav")
+    (tmp_path / "c.wav").symlink_to("gone.wav")
+    with pytest.raises(errors.DataError, match=r"a link to gone\.wav, where no file is"):
+        files.read(tmp_path / "c.wav")
 
 
 def test_a_truncated_wav_is_shorter_than_its_row(tmp_path):

@@ -101,17 +101,19 @@ def test_unknown_fields_are_named(manifest, tmp_path, capsys):
     rows = [json.loads(line) for line in (tmp_path / "good.jsonl").read_text().splitlines()]
     path = tmp_path / "fields.jsonl"
     lines = [row | {"speeker": row.pop("speaker"), "transcripts": row.pop("text")} for row in rows]
-    lines[1] |= {"start_ms": 300, "note": "loud"}
+    lines[1] |= {"start_ms": 300, "note": "loud", "lang": "xx", "locale": "xx", "ID": "x"}
     path.write_text("".join(json.dumps(row) + "\n" for row in lines))
     assert cli.main(["data", "validate", f"--source=manifest:{path}", f"--cache={tmp_path}"]) == 3
     out = capsys.readouterr().out.splitlines()
     words = (
+        *("Did you mean id?", "Another name of the same field is read."),
         *("line 2: 'note', which 1 rows have, is ignored.", "speeker'", "'start_ms'"),
-        *("Did you mean transcript", "write start and end", "no row has text"),
+        *("Did you mean transcript", "'xx', which 1 rows have, is no language"),
+        *("write start and end", "no row has text"),
     )
     for line, word in zip(out, words, strict=True):
         assert word in line
-    assert out[0].endswith("ignored.") and "Did you mean speaker" in out[1]
+    assert out[2].endswith("ignored.") and "Did you mean speaker" in out[3]
 
 
 def test_commands(manifest, tmp_path, capsys):

@@ -1,5 +1,6 @@
 """Manifests: aliases, what a line must be, and where audio may stand."""
 
+import gzip
 import hashlib
 import json
 
@@ -105,7 +106,8 @@ def test_blank_lines_count_but_are_no_rows(tmp_path):
         ('{"alignment": {"words": 1}}', r"m\.jsonl:2: alignment: expected"),
         ('{"alignment": {"phones": [[0.5]]}}', r"m\.jsonl:2: alignment: expected"),
         ('{"alignment": {"letters": []}}', r"m\.jsonl:2: alignment: expected"),
-        ('{"context_kind": "hotword"}', r"m\.jsonl:2: .*Did you mean hotwords"),
+        ('{"context_kind": "hotword"}', r"m\.jsonl:2: .*found 'hotword'\. Did you mean hotwords"),
+        ('{"text": ["%s"]}' % ("x" * 999), r"m\.jsonl:2: text: expected text, found .{,99}$"),
         ('{"audio": "../a.flac"}', r"m\.jsonl:2: audio: expected a path inside"),
         ('{"audio": "x/../../a.flac"}', r"m\.jsonl:2: audio: expected a path inside"),
         ('{"audio": "/etc/passwd"}', r"m\.jsonl:2: audio: expected a path inside"),
@@ -118,11 +120,38 @@ def test_a_bad_line_names_itself(tmp_path, line, message):
     assert "\n" not in str(error.value)
 
 
-def test_broken_utf8_names_its_line(tmp_path):
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b'{"text": "\xff"}\n', "byte 0xff at column 11, .*save it as UTF-8"),
+        ('{"text": "é"}\n'.encode("utf-16"), "UTF-16: save"),
+        (gzip.compress(b'{"text": "x"}'), "gzip has packed: unpack"),
+        (b'[{"text": "x"}]', "a list: write one of its objects per line"),
+        (b'{\n "text": "x"}', "the beginning of one, '{': an object may not go on"),
+        (b'{"text": "x"},\n', "',' behind an object: write one per line"),
+        (b'{"text": "x"}\r{"text": "y"}\r', "text.* behind an object"),
+        (b"id,audio,text\na,a.wav,x\n", "'id,audio,text': Expecting value at column 1"),
+        (b'{"a": ' + b"[" * 99_999, "nested too deep"),
+        (b'{"id": ' + b"9" * 5_000 + b"}", "5000 digits"),
+        (b"null", "found null"),
+    ],
+)
+def test_lines_that_are_no_object_are_shown(tmp_path, content, found):
     path = tmp_path / "m.jsonl"
-    path.write_bytes(b'{"text": "\xff"}\n')
-    with pytest.raises(DataError, match=r"m\.jsonl:1: expected one JSON object in UTF-8"):
+    path.write_bytes(content)
+    with pytest.raises(
+        DataError, match=rf"m\.jsonl:1: expected one JSON object in UTF-8, .*{found}"
+    ):
         manifest.read(path)
+
+
+def test_marks_of_utf8_and_halves_that_are_written_as_bytes(tmp_path):
+    (tmp_path / "m.jsonl").write_bytes(
+        b'\xef\xbb\xbf{"text": "a"}\r\n\xef\xbb\xbf{"text": "b \xed\xa0\xbd"}\n'
+    )
+    first, second = manifest.read(tmp_path / "m.jsonl")
+    assert (first.text, first.fault) == ("a", "")
+    assert second.fault == "text that is no Unicode" and "\ufffd" in second.text
 
 
 def test_a_folder_whose_name_begins_alike_is_outside(tmp_path):

@@ -21,6 +21,8 @@ def test_parse_everything():
         ("tfds:spoken_digit:1.0.9@/data", "spoken_digit:1.0.9@/data"),
         ("synth:digits", "digits"),
         ("manifest:a.jsonl?", "a.jsonl"),
+        ("manifest:who? me.jsonl", "who? me.jsonl"),
+        ("manifest:x.jsonl.d/a?b.jsonl?limit=2", "x.jsonl.d/a?b.jsonl"),
     ],
 )
 def test_where(text, where):

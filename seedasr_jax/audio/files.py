@@ -123,8 +123,13 @@ def _stretch(name, sound, offset, duration):
 def _short(name, sound, frames, offset, duration):
     asked = "all" if duration is None else f"{duration:.3f} s"
     fault = f" ({sound.fault})" if sound.fault else ""
+    holds = f"{name}: holds {frames / sound.file.samplerate:.3f} s of audio{fault}"
+    if offset * sound.file.samplerate >= frames > 0:
+        return f"{holds}; asked for {asked} from {offset:.3f} s on; mend the row's start"
+    if not frames:
+        return holds
     return (
-        f"{name}: holds {frames / sound.file.samplerate:.3f} s of audio{fault}; asked for {asked}"
+        f"{holds}; asked for {asked}"
         f" from {offset:.3f} s on, of which at most {SLACK_SECONDS:g} s may be missing; mend the"
         " row's duration, or leave it out: then the file's own counts"
     )

@@ -69,6 +69,8 @@ def _instead(path) -> str:
         return f"expected an audio file, found a folder; name its files, as in {path}/*.wav"
     if os.path.exists(path):
         return "expected an audio file, found a pipe or a device"
+    if os.path.islink(path):
+        return f"a link to {os.readlink(path)}, where no file is"
     if "\\" in path and os.path.isfile(other := path.replace("\\", "/")):
         return f"no such audio file. Did you mean {other}?"
     if re.search(r"(^|/)~", path):

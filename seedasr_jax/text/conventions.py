@@ -92,3 +92,8 @@ def _known(tag: str) -> languages.Language | None:
         return languages.lookup(tag) if tag else None
     except errors.ConfigError:
         return None
+
+
+def unknown(tag: str) -> bool:
+    """Whether a tag is stated and says nothing: text/languages.py has no such language."""
+    return bool(tag) and _known(tag) is None
