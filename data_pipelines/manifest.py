@@ -14,6 +14,7 @@ import re
 import reprlib
 from typing import NamedTuple
 
+from seedasr_jax import workdir as disk
 from seedasr_jax.config import CONTEXT_KINDS
 from seedasr_jax.data_pipelines import json_line
 from seedasr_jax.errors import DataError, nearest
@@ -315,7 +316,7 @@ def _name(audio, offset, number) -> str:
 
 def _inside(audio, root, path, number) -> str:
     """The absolute path of `audio`, which may not leave `root`; links are the owner's."""
-    if "://" in audio:
+    if ":/" in audio and disk.is_url(audio):
         raise DataError(
             f"{path}:{number}: audio: expected a local file, found {audio!r}: fetch it first"
         )

@@ -15,6 +15,7 @@ import pathlib
 
 import numpy as np
 
+from seedasr_jax import workdir as disk
 from seedasr_jax.audio import files, pauses
 from seedasr_jax.data_pipelines import columns, contexts, lines, spec
 from seedasr_jax.data_pipelines.manifest import Row
@@ -173,7 +174,7 @@ def usual_pause(tables: Sequence[Sequence[Row]]) -> float:
 
 
 def _manifest(parsed, data_folder):
-    if "://" in parsed.where:
+    if disk.is_url(parsed.where):
         raise ConfigError(f"manifest:{parsed.where}: expected a local file: fetch it first")
     if not parsed.where.endswith((".jsonl", ".json")):
         raise ConfigError(f"manifest:{parsed.where}: expected manifest:PATH.jsonl")

@@ -5,15 +5,22 @@ Shapes are traced and manifests indexed: nothing is compiled and no audio is dec
 
 from collections.abc import Collection
 import dataclasses
+import math
+import os
+
+import jax
 
 from seedasr_jax import checkpoint as checkpoints
+from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import loader
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.launch import parents, probe, stage
-from seedasr_jax.parallel import sharding
+from seedasr_jax.parallel import rules, sharding
 from seedasr_jax.text import prompts
 from seedasr_jax.train import build, graph, handed
+
+_GIB = 2**30
 
 
 def stages(job: stage.Job, due: Collection[str]):
@@ -36,6 +43,7 @@ def stages(job: stage.Job, due: Collection[str]):
         with handed.of_stage(name):
             _outside(job, name, own, built)
             _room(job.vocab, own)
+            _fits(own)
             stage.Evaluator(job, name, own, lambda: False, parents.limits(job, name))
             one = dataclasses.replace(own.stage.data, cache_gib=0.0)
             how = dict(data_folder=job.cache(own.stage), prompted=own.objective.prompted)
@@ -70,15 +78,53 @@ def _probe(job, name, source, own):
 
 
 def _room(vocab, own):
-    """Where positions are clocked: a context leaves the speech a position for each token."""
+    """Where positions are clocked: before the transcript, speech has one for each of its tokens."""
     small, data = own.stage.model.small, own.stage.data
-    if not (own.objective.prompted and data.contexts.tokens and small.clocked):
+    if not (own.objective.prompted and small.clocked):
         return
-    prompt, tokens = len(vocab.encode(prompts.INSTRUCTION_WITH_CONTEXT)), data.buckets[-1][1]
-    begin = max(small.speech_position, prompt + data.contexts.tokens)
+    told, tokens = data.contexts.tokens, data.buckets[-1][1]
+    prompt = prompts.INSTRUCTION_WITH_CONTEXT if told else prompts.INSTRUCTION
+    begin = max(small.speech_position, len(vocab.encode(prompt)) + told)
     if begin + tokens >= small.transcript_position:
+        context = f"data.contexts.tokens = {told}: " if told else ""
         raise ConfigError(
-            f"data.contexts.tokens = {data.contexts.tokens}: speech begins behind {begin} positions"
-            f" and takes {tokens}: expected model.small.transcript_position above"
-            f" {begin + tokens}, found {small.transcript_position}"
+            f"{context}speech begins behind {begin} positions and takes {tokens}, by data.buckets:"
+            f" expected model.small.transcript_position above {begin + tokens}, found"
+            f" {small.transcript_position}"
         )
+
+
+def _fits(own):
+    """A device holds its share of the parameters, their gradients, the optimiser's state, a batch.
+
+    A training step takes more; what it takes a plan says.
+    """
+    state, places = own.abstract, own.sharding
+    trees = [(state.params, places.params)] * 2  # and the gradients
+    trees += [(state.frozen, places.frozen), (state.opt_state, places.opt_state)]
+    held = sum(_share(*tree) for tree in trees)
+    shares = math.prod(own.mesh.shape[axis] for axis in rules.BATCH)
+    batch, largest = max(
+        (4 * n * (seconds * files.RATE + tokens) / shares, (seconds, tokens, n))
+        for seconds, tokens, n in own.stage.data.buckets
+    )
+    if held + batch > (room := _memory(jax.local_devices())):
+        raise ConfigError(
+            f"each device has {room / _GIB:.3g} GiB; parameters, gradients and the optimiser's"
+            f" state take {held / _GIB:.3g} GiB of it, a batch of data.buckets {largest} takes"
+            f" {batch / _GIB:.3g} GiB: make them smaller, or shard them (config.mesh.fsdp) over"
+            " more devices; `seedasr plan` says what a step takes"
+        )
+
+
+def _share(tree, places) -> int:
+    """Bytes that one device has of a tree."""
+    pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(places), strict=True)
+    return sum(math.prod(p.shard_shape(x.shape)) * x.dtype.itemsize for x, p in pairs)
+
+
+def _memory(devices) -> float:
+    """Bytes that each device can hold; those of a CPU share the machine's."""
+    found = devices[0].memory_stats() or {}
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / len(devices)
+    return found.get("bytes_limit", machine)

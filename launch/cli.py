@@ -27,7 +27,7 @@ def main(arguments=None) -> int:
             raise ConfigError(
                 f"--config.{overrides[0][0]}: `seedasr {options.command}` has no config"
             )
-        for place in ("workdir", "out", "cache", "copy"):
+        for place in ("workdir", "out", "cache", "copy", "checkpoint"):
             disk.check_local(getattr(options, place, ""), f"--{place}")
         options.overrides = overrides
         memory.keep()
@@ -35,7 +35,7 @@ def main(arguments=None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output is gone
         return exits.FAILED
-    except (UserError, OSError, KeyboardInterrupt) as error:
+    except (UserError, OSError, MemoryError, RuntimeError, KeyboardInterrupt) as error:
         code = exits.code(error)
         if code is None:
             raise

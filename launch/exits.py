@@ -5,6 +5,7 @@ import sys
 from seedasr_jax import workdir as disk
 from seedasr_jax.errors import UserError
 
+_EXHAUSTED = "RESOURCE_EXHAUSTED"
 FAILED, PREEMPTED, HUNG, INTERRUPTED = 1, 75, 76, 130
 
 
@@ -14,8 +15,22 @@ def code(error: BaseException) -> int | None:
         return INTERRUPTED
     if isinstance(error, SystemExit):
         return error.code
-    line = disk.told(error) if isinstance(error, OSError) else error
+    line = _told(error)
     if not isinstance(line, UserError):
         return None
     print(f"seedasr: {line}", file=sys.stderr, flush=True)
     return line.exit_code
+
+
+def _told(error):
+    """An error of the file system or of memory as a UserError; others as they are."""
+    if isinstance(error, OSError):
+        return disk.told(error)
+    exhausted = isinstance(error, RuntimeError) and _EXHAUSTED in str(error)  # of JAX
+    if not (exhausted or isinstance(error, MemoryError)):
+        return error
+    found = " ".join(str(error).split())[:200]
+    return UserError(
+        f"out of memory: {found}; take smaller data.buckets or eval.buckets (eval: --buckets), a"
+        " larger run.accum, or more devices; `seedasr plan` says what a program takes"
+    )

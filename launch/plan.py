@@ -4,8 +4,8 @@ import dataclasses
 import json
 import sys
 
+from seedasr_jax.config import code
 from seedasr_jax.errors import ConfigError
-from seedasr_jax.launch import recipes
 from seedasr_jax.launch.progress import say
 from seedasr_jax.parallel import mesh
 from seedasr_jax.plan import compile as compiling
@@ -30,7 +30,7 @@ def run(graph, options) -> int:
             raise ConfigError(f"--{flag}: expected at least 0, found {given}")
     if options.scaling and options.bucket:
         raise ConfigError("--scaling takes each stage's largest bucket: leave --bucket out")
-    recipes.imported(graph)
+    code.import_all(graph.imports)
     handed.names(graph)
     topology = topologies.parse(options.topology, options.slices)
     pods = topologies.ladder(topology.chip) if options.scaling else [topology]

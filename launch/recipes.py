@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from seedasr_jax import config, configs
 from seedasr_jax import workdir as disk
+from seedasr_jax.config import code
 from seedasr_jax.errors import ConfigError, nearest
 from seedasr_jax.launch import overrides
 
@@ -41,10 +42,14 @@ def load(spec: str) -> ConfigDict:
     if name.endswith(".py"):
         path = pathlib.Path(name)
         if not path.is_file():
-            raise ConfigError(f"--config: no file {name}; shipped recipes: {', '.join(names())}")
+            near = nearest(path.name, [beside.name for beside in path.parent.glob("*.py")])
+            raise ConfigError(
+                f"--config: no file {name}; shipped recipes: {', '.join(names())}.{near}"
+            )
         source = importlib.util.spec_from_file_location(path.stem, path)
         module = importlib.util.module_from_spec(source)
-        source.loader.exec_module(module)
+        with code.of_user(f"--config={name}"):
+            source.loader.exec_module(module)
     elif name in names():
         module = _shipped(name)
     else:
@@ -53,7 +58,7 @@ def load(spec: str) -> ConfigDict:
             f"--config: {name!r} is no file and no shipped recipe ({known})."
             f"{nearest(name, names())}"
         )
-    if not hasattr(module, "get_config"):
+    if not callable(getattr(module, "get_config", None)):
         raise ConfigError(f"--config: {name} has no function get_config")
     arguments = [argument] if argument else []
     try:
@@ -63,10 +68,14 @@ def load(spec: str) -> ConfigDict:
             f"--config={spec}: get_config{inspect.signature(module.get_config)}: {error}; write"
             f" {name} or {name}:ARG, as it takes"
         ) from error
-    try:
-        return module.get_config(*arguments)
-    except ConfigError as error:
-        raise ConfigError(f"--config={spec}: {error}") from error
+    with code.of_user(f"--config={spec}"):
+        recipe = module.get_config(*arguments)
+    if not isinstance(recipe, ConfigDict):
+        raise ConfigError(
+            f"--config={spec}: expected get_config to return what configs.common.graph made, a"
+            f" ConfigDict, found a {type(recipe).__name__}"
+        )
+    return recipe
 
 
 def expand(spec: str, given: list[tuple[str, str]]) -> config.Graph:
@@ -86,19 +95,6 @@ def stored(workdir: pathlib.Path) -> config.Graph:
     if not path.exists():
         raise ConfigError(f"{workdir} holds no {disk.CONFIG}: name a recipe with --config")
     return config.build(disk.read_config(workdir), config.Graph)
-
-
-def imported(graph: config.Graph):
-    """Imports what a graph names: encoders, stage kinds and tasks of its own.
-
-    Raises:
-        ConfigError: a module is not there.
-    """
-    for module in graph.imports:
-        try:
-            importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            raise ConfigError(f"config.imports: {error}; is it on PYTHONPATH?") from error
 
 
 def copy(spec: str, path: pathlib.Path):

@@ -13,6 +13,7 @@ import types
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import config
 from seedasr_jax import workdir as disk
+from seedasr_jax.config import code
 from seedasr_jax.data_pipelines import loader, sources
 from seedasr_jax.errors import ConfigError, DataError, UserError, nearest
 from seedasr_jax.launch import checks, exits, parents, recipes, runtime, stage
@@ -112,14 +113,14 @@ def anchored(expanded: config.Graph) -> config.Graph:
     """The graph with its local paths made absolute, so that it can go on from any folder."""
 
     def path(text):
-        return text if not text or "://" in text else os.path.abspath(text)
+        return text if not text or disk.is_url(text) else os.path.abspath(text)
 
     def spec(text):
         return re.sub(r"(?<=\bmanifest:)[^?#]*", lambda found: path(found[0]), text)
 
     def source(text):
         where, _ = graph.origin("", text)
-        ours, _ = graph.stage_of(expanded.stages, where)
+        ours = where.partition("@")[0] in expanded.stages
         return path(text) if graph.path_like(where) and not ours else text
 
     def stage(old: config.Stage):
@@ -140,7 +141,7 @@ def anchored(expanded: config.Graph) -> config.Graph:
 
 def prepare(expanded: config.Graph, workdir: pathlib.Path) -> Job:
     """Checks a graph, makes its tokenizer, and hashes its recipes."""
-    recipes.imported(expanded)
+    code.import_all(expanded.imports)
     handed.names(expanded)
     for one in expanded.stages.values():  # where tables of large manifests are kept
         pathlib.Path(one.run.cache or workdir / disk.CACHE).mkdir(parents=True, exist_ok=True)

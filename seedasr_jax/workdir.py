@@ -18,6 +18,7 @@ import fcntl
 import json
 import os
 import pathlib
+import re
 import sys
 import tempfile
 
@@ -162,14 +163,19 @@ def rewind(path, step: int) -> list[dict]:
     return rows
 
 
+def is_url(path) -> bool:
+    """Whether a path is of another machine: gs://bucket/run, or gs:/bucket/run by pathlib."""
+    return re.match(r"[A-Za-z][\w+.-]*:/", str(path)) is not None
+
+
 def check_local(path, flag: str) -> None:
-    """Refuses gs://, s3:// and the like, which are not written yet.
+    """Refuses gs://, s3:// and the like, which are neither read nor written yet.
 
     Raises:
         ConfigError: names the flag.
     """
-    if any(part.endswith(":") for part in pathlib.Path(path).parts):
-        raise ConfigError(f"{flag}: expected a local path, found {path}: write there and copy it")
+    if is_url(path):
+        raise ConfigError(f"{flag}: expected a local path, found {path}: copy from or to there")
 
 
 def try_place(folder, flag: str) -> None:

@@ -306,6 +306,10 @@ def test_a_second_interrupt_ends_at_once(tmp_path):
         "data vocab --source=manifest:a.jsonl --size=9 --out=gs://bucket/run",
         "train --config=digits:gs://bucket/a.jsonl --workdir=here",
         "train --config=digits --workdir=here --config.run.cache=gs://bucket/cache",
+        "eval --checkpoint=gs://bucket/run --tasks=y",
+        "transcribe --checkpoint=gs://bucket/run one.wav",
+        "export --checkpoint=gs://bucket/run@3 --out=here",
+        "status gs://bucket/run",
     ],
 )
 def test_buckets_are_refused_until_they_work(command, tmp_path, monkeypatch, capsys):

@@ -7,6 +7,7 @@ import sys
 import unicodedata
 
 from seedasr_jax import errors
+from seedasr_jax import workdir as disk
 
 
 def found(path: str | os.PathLike) -> str:
@@ -63,7 +64,7 @@ def _beside(path) -> str:
 
 
 def _instead(path) -> str:
-    if re.match(r"[A-Za-z][\w+.-]+://", path):
+    if disk.is_url(path):
         return "expected a local file, found a URL: fetch it first"
     if os.path.isdir(path):
         return f"expected an audio file, found a folder; name its files, as in {path}/*.wav"

@@ -200,7 +200,7 @@ class Checkpoint:
         for part, reference in sorted(self.record.parents.items()):
             where = reference["checkpoint"]
             try:
-                parent = open_checkpoint(_resolve(self.folder.parent, where))
+                parent = open_checkpoint(self.folder.parent / where)
             except UserError:
                 found[part] = None, f"{where} (hash {reference['hash'][:8]})"
             else:
@@ -230,7 +230,7 @@ class Checkpoint:
             UserError: it is not there any more, or another's; says whose it is and what helps.
         """
         reference = self.record.frozen[part]
-        where = _resolve(self.folder.parent, reference["checkpoint"])
+        where = os.path.join(self.folder.parent, reference["checkpoint"])
         there, known = reference.get("part", part), reference["hash"]
         text = f"{self.label}: its frozen {part} (hash {known[:8]}) is no longer in {where}"
         train = f"`seedasr train --workdir={self.folder.parent}"
@@ -260,6 +260,7 @@ def open_checkpoint(path) -> Checkpoint:
     Raises:
         UserError: nothing is there, or nothing finished; says what to do.
     """
+    disk.check_local(path, "checkpoint")
     text = str(path).rstrip("/")
     folder, step = records.absolute(text), None
     if not folder.exists() and text.rpartition("@")[2].isdigit():
@@ -331,11 +332,6 @@ def _last_finished(workdir, settings):
         f"{workdir}: no stage is finished (of {', '.join(names) or 'none'}): resume with `seedasr"
         f" train --workdir={workdir}`, or name a checkpoint as {workdir}/STAGE@STEP"
     )
-
-
-def _resolve(workdir, where) -> str:
-    """A reference's path; what is not absolute stands under the workdir."""
-    return where if "://" in where else os.path.join(workdir, where)
 
 
 def _placed(shapes, shardings):

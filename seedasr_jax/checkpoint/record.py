@@ -132,9 +132,8 @@ def placeless(name: str) -> str:
 
 
 def absolute(path):
-    """The path from the root, local or gs://; `~` is the home folder."""
-    path = epath.Path(path)
-    return path if "://" in str(path) else epath.Path(os.path.abspath(path.expanduser()))
+    """The path from the root; `~` is the home folder."""
+    return epath.Path(os.path.abspath(os.path.expanduser(path)))
 
 
 def versions() -> dict[str, str]:

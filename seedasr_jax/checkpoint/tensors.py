@@ -1,7 +1,6 @@
 """Reads safetensors files: a length, a JSON header with types, shapes and offsets, then the bytes.
 
-The format is that of github.com/huggingface/safetensors; bfloat16 comes as ml_dtypes knows it, and
-paths may be gs://.
+The format is that of github.com/huggingface/safetensors; bfloat16 comes as ml_dtypes knows it.
 """
 
 import dataclasses
@@ -48,10 +47,10 @@ class Tensor:
     def read(self, like: jax.ShapeDtypeStruct | None = None):
         """Its content as `like` says (type, sharding), read by share; default NumPy, not writable.
 
-        A local file is mapped: what no device asks for is not read.
+        The file is mapped: what no device asks for is not read.
         """
-        like, path = like or self.struct, str(self.path)
-        file = self.path.read_bytes() if "://" in path else np.memmap(path, np.uint8, mode="r")
+        like = like or self.struct
+        file = np.memmap(str(self.path), np.uint8, mode="r")
         content = np.ndarray(self.shape, self.dtype, file, self.begin)
         if like.sharding is None:
             return content.astype(like.dtype, copy=False)

@@ -13,9 +13,11 @@ import dataclasses
 import math
 from typing import Any
 
+from seedasr_jax import workdir as disk
 from seedasr_jax.errors import ConfigError, nearest
 
 _INT32 = 2**31  # steps, sizes and seeds are int32 on the devices
+_SMALLEST, _LARGEST = 2.0**-126, 2.0**128  # of float32, in which floats are computed with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +52,10 @@ def at_least(low, *, run=False):
     return _declared(Rule(lambda x: x >= low, f"at least {low}"), run)
 
 
-def above(low):
-    """Numbers greater than `low`."""
-    return _declared(Rule(lambda x: x > low, f"a number above {low}"))
+def above(low, most=math.inf):
+    """Numbers greater than `low`, up to `most`."""
+    end = "" if most == math.inf else f", at most {most:g}"
+    return _declared(Rule(lambda x: low < x <= most, f"a number above {low}{end}"))
 
 
 def within(low, high):
@@ -65,9 +68,10 @@ def below_one():
     return _declared(Rule(lambda x: 0 <= x < 1, "at least 0 and below 1"))
 
 
-def ascending(above=-math.inf):
-    """(low, high), both greater than `above`; equal ones are a constant."""
-    return _declared(Rule(lambda x: x > above, f"numbers above {above:g}", pair=True))
+def ascending(low, high):
+    """A pair of numbers from `low` to `high`; equal ones are a constant."""
+    expected = f"numbers from {low:g} to {high:g}"
+    return _declared(Rule(lambda x: low <= x <= high, expected, pair=True))
 
 
 def one_of(*names):
@@ -77,7 +81,7 @@ def one_of(*names):
 
 def local_path():
     """A path of this machine, or nothing."""
-    return _declared(Rule(lambda x: "://" not in x, "a local path", str))
+    return _declared(Rule(lambda x: not disk.is_url(x), "a local path", str))
 
 
 def setting():
@@ -103,8 +107,9 @@ def check(value, where: str):
         where: its key.
 
     Raises:
-        ConfigError: a number that is not finite or not int32, or outside of its bounds, a name that
-            is no choice, or fields that contradict each other; starts with the whole key.
+        ConfigError: a number that is not finite, not float32 or not int32, or outside of its
+            bounds, a name that is no choice, or fields that contradict each other; starts with the
+            whole key.
     """
     if dataclasses.is_dataclass(value):
         for field in dataclasses.fields(value):
@@ -125,5 +130,7 @@ def check(value, where: str):
             check(held, f"{where}[{number}]")
     elif isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{where}: expected a finite number, found {value}")
+    elif isinstance(value, float) and value and not _SMALLEST <= abs(value) < _LARGEST:
+        raise ConfigError(f"{where}: expected a float32 (0, or 1.2e-38 to 3.4e38), found {value}")
     elif isinstance(value, int) and abs(value) >= _INT32:
         raise ConfigError(f"{where}: expected a whole number below 2^31, found {value}")

@@ -24,6 +24,7 @@ from seedasr_jax.config.bounds import (
 )
 
 NYQUIST = 8_000  # Hz, of the 16 kHz that everything is resampled to
+BIN_HZ = 31.25  # of the spectrum that mel filters are laid over
 SLACK = 1e-6  # of products of floats
 
 
@@ -58,13 +59,16 @@ class Features:
     mels: int = at_least(1)
     low_hz: float = at_least(0)
     high_hz: float = within(0, NYQUIST)
-    floor: float = above(0)  # added to mel energy over the utterance's mean, before the logarithm
+    floor: float = above(0, 1)  # added to mel energy over the utterance's mean, then the logarithm
     norm: str = one_of("bin", "level", "both")  # statistics of each bin, of all, or of both
 
     def check(self):
-        """The band is not empty."""
+        """The band is not empty, and has no more filters than the spectrum has bins there."""
         below = self.low_hz < self.high_hz
         require(below, "low_hz", f"less than high_hz = {self.high_hz:g}", self.low_hz)
+        bins = max(1, int((self.high_hz - self.low_hz) / BIN_HZ))
+        band = f"at most {bins}, the bins of {BIN_HZ:g} Hz from low_hz to high_hz"
+        require(self.mels <= bins, "mels", band, self.mels)
 
     @property
     def width(self) -> int:
@@ -148,8 +152,8 @@ class Decoder:
     vocabulary: int = at_least(0)  # rows of the embedding as published; 0: the tokenizer's size
     qk_norm: bool  # Qwen3: true, Llama: false
     tied: bool
-    rope_theta: float = above(0)
-    norm_eps: float = above(0)
+    rope_theta: float = above(1)
+    norm_eps: float = above(0, 1)
     embed_scale: float = above(0)  # embeddings start at std 1/sqrt(width) and are multiplied by it
 
     def check(self):
@@ -212,7 +216,7 @@ class Model:
 class Vocab:
     """A tokenizer on disk, or one that is trained on the training text of the graph."""
 
-    path: str  # a folder, a file, or a checkpoint, whose tokenizer it is; empty: train one
+    path: str = local_path()  # folder, file, or checkpoint with a tokenizer; empty: train one
     kind: str = one_of("word", "bpe", "unigram", "char")
     size: int = at_least(1)
 
@@ -282,17 +286,17 @@ class Data:
 class Augment:
     """Perturbation of channel and voice, then SpecAugment; probabilities of 0 switch off."""
 
-    tempo: tuple[float, float] = ascending(above=0)  # speaking rate, pitch kept
-    warp: tuple[float, float] = ascending(above=0)  # vocal-tract length
-    speed: tuple[float, float] = ascending(above=0)  # tempo and warp together, as a tape would
-    eq_db: float = at_least(0)  # standard deviation of a random equaliser
+    tempo: tuple[float, float] = ascending(0.2, 5)  # speaking rate, pitch kept
+    warp: tuple[float, float] = ascending(0.2, 5)  # vocal-tract length
+    speed: tuple[float, float] = ascending(0.2, 5)  # tempo and warp together, as a tape would
+    eq_db: float = within(0, 60)  # standard deviation of a random equaliser
     noise: float = within(0, 1)  # probability
-    noise_snr_db: tuple[float, float] = ascending()
+    noise_snr_db: tuple[float, float] = ascending(-60, 120)
     reverb: float = within(0, 1)  # probability
-    reverb_seconds: tuple[float, float] = ascending(above=0)  # T60
-    frequency_masks: int = at_least(0)
+    reverb_seconds: tuple[float, float] = ascending(0.01, 30)  # T60
+    frequency_masks: int = within(0, 100)
     frequency_width: int = at_least(0)  # mel bins at most
-    time_masks: int = at_least(0)
+    time_masks: int = within(0, 100)
     time_fraction: float = within(0, 1)  # of the utterance at most, each
 
     @property
@@ -314,10 +318,22 @@ class Optim:
     final: float = within(0, 1)  # share of the rate at the end
     b1: float = below_one()
     b2: float = below_one()
-    eps: float = above(0)
+    eps: float = above(0, 1)
     weight_decay: float = at_least(0)
     clip: float = at_least(0)  # global norm; 0: none
     rates: collections.abc.Mapping[str, float] = at_least(0)  # factor by part; absent: 1
+
+    def check(self):
+        """Something is learned, weights decay towards 0, and Adam's moments fit each other."""
+        if self.name == "kmeans":
+            return
+        require(self.lr > 0, "lr", "a number above 0", self.lr)
+        shrinks = self.lr * self.weight_decay < 1
+        least = f"less than 1 / lr = {1 / self.lr:g}, or weights change their sign"
+        require(shrinks, "weight_decay", least, self.weight_decay)
+        adam = self.name == "adamw"  # arXiv 1412.6980, section 4
+        converges = not adam or self.b1**2 < math.sqrt(self.b2) or self.b1 == 0
+        require(converges, "b1", f"less than b2^(1/4) = {self.b2**0.25:.4g}", self.b1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -391,7 +407,7 @@ class Stage:
     eval: Eval = setting()
 
     def check(self):
-        """The warm-up ends, and the slowest tempo that is drawn has room in a bucket."""
+        """The warm-up ends, the slowest tempo has room in a bucket, and a mask leaves bins."""
         warmup, stretch = self.optim.warmup, self.data.stretch
         ends = self.optim.name == "kmeans" or warmup <= self.steps
         cure = "or set scale_steps, which shortens both"
@@ -401,6 +417,10 @@ class Stage:
         least = f"at least {math.ceil(1e4 * least) / 1e4:g}"
         cure = f"{least} = 1 / (augment.tempo[0] * augment.speed[0]), or speech is cut off"
         require(room, "data.stretch", cure, stretch)
+        masks, bins = self.augment.frequency_masks, self.model.features.width
+        widest = self.augment.frequency_width
+        leaves = not masks or widest < bins
+        require(leaves, "augment.frequency_width", f"less than {bins} mel bins", widest)
 
     @property
     def scored(self) -> tuple[tuple[float, int, int], ...]:

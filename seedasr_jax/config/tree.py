@@ -156,6 +156,8 @@ def expand(recipe) -> Graph:
         name: build(stage, Stage, f"config.stages.{name}")
         for name, stage in with_defaults(tree)["stages"].items()
     }
+    if not stages:
+        raise ConfigError("config.stages: expected at least one stage, found none")
     imports = build(tree.get("imports", ()), tuple[str, ...], "config.imports")
     graph = Graph(tree["name"], imports, types.MappingProxyType(stages))
     check(graph, "config")

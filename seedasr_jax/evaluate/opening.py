@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 import functools
-import importlib
 import math
 
 from flax import nnx
@@ -10,6 +9,7 @@ import jax
 
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import config
+from seedasr_jax.config import code
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.decode.recogniser import Recogniser
 from seedasr_jax.errors import ConfigError, nearest
@@ -49,8 +49,7 @@ def open_model(checkpoint, mesh, modules: Sequence[str], parts: Sequence[str] = 
     Raises:
         ConfigError: a mesh that does not fit the devices or the parameters.
     """
-    for module in checkpoint.imports:
-        importlib.import_module(module)  # registers what the config names
+    code.import_all(checkpoint.imports)  # registers what the config names
     tokenizer, model = vocab.open_vocabulary(checkpoint.vocab), checkpoint.stage.model
     graphdef, params = recognisers.abstract(model, tokenizer, modules)
     if mesh is None:

@@ -157,7 +157,7 @@ def holds(path) -> bool:
 
 
 def open_vocabulary(path) -> Vocabulary:
-    """Opens a vocabulary, local or gs://.
+    """Opens a vocabulary.
 
     Args:
         path: a folder with spm.model or tokenizer.json, or such a file.
@@ -165,6 +165,7 @@ def open_vocabulary(path) -> Vocabulary:
     Raises:
         errors.ConfigError: nothing is there, or nothing that is a tokenizer; says what to do.
     """
+    disk.check_local(path, "vocabulary")
     path = epath.Path(path)
     if not path.exists():
         siblings = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else ()

@@ -79,6 +79,26 @@ def _state(params, frozen, tx, stage):
     return TrainState(zero, zero, params, frozen, tx.init(params), _keys(stage)[1])
 
 
+def _check_named(stage, parts):
+    """Checks the parts that `trains`, `optim.rates` and `init.lora` name."""
+    adapts = "decoder" in parts and stage.model.lora.rank > 0
+    known = (*parts, *(("lora",) if adapts else ()))
+    named = [("trains", part) for part in stage.trains]
+    named += [("optim.rates", part) for part in stage.optim.rates]
+    named += [("init", "lora")] if "lora" in stage.init else []
+    for key, part in named:
+        if part not in known:
+            rank = " with model.lora.rank = 0" if part == "lora" and "decoder" in parts else ""
+            raise ConfigError(
+                f"{key} {part!r}: kind {stage.kind!r}{rank} has no such part.{nearest(part, known)}"
+            )
+        if part not in stage.trains and key == "optim.rates":
+            raise ConfigError(
+                f"optim.rates {part!r}: expected parts that train ({', '.join(stage.trains)}):"
+                " a frozen one has no rate"
+            )
+
+
 def build(stage: config.Stage, tokens: Tokens, vocabulary: int, devices=None) -> Built:
     """Builds a stage without allocating anything.
 
@@ -100,13 +120,8 @@ def build(stage: config.Stage, tokens: Tokens, vocabulary: int, devices=None) ->
             f"data.buckets: kind {stage.kind!r} learns from text, found no bucket with room for any"
             f" token: {stage.data.buckets}"
         )
-    known, rows = (*objective.parts, "lora"), stage.model.decoder.vocabulary
-    for key, named in (("trains", stage.trains), ("optim.rates", stage.optim.rates)):
-        for part in named:
-            if part not in known:
-                raise ConfigError(
-                    f"{key} {part!r}: kind {stage.kind!r} has no such part.{nearest(part, known)}"
-                )
+    _check_named(stage, objective.parts)
+    rows = stage.model.decoder.vocabulary
     if "decoder" in objective.parts and 0 < rows < vocabulary:
         raise ConfigError(
             f"model.decoder.vocabulary: expected at least {vocabulary}, the pieces of the"

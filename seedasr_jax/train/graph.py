@@ -5,7 +5,7 @@ import dataclasses
 import re
 
 from seedasr_jax import config
-from seedasr_jax.errors import ConfigError, nearest
+from seedasr_jax.errors import ConfigError, UserError, nearest
 
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 _TAKEN = ("fresh", "vocab", "cache", "logs")  # what else `init` or a workdir holds
@@ -68,6 +68,8 @@ def order(graph: config.Graph) -> list[str]:
     while left:
         ready = [n for n in left if all(p in done for p in parents(graph, n))]
         if not ready:
+            if itself := [n for n in left if n in parents(graph, n)]:
+                raise ConfigError(f"stage {itself[0]!r} starts from itself")
             raise ConfigError(f"config.stages: {', '.join(left)} start from each other")
         done.append(ready[0])
         left.remove(ready[0])
@@ -114,6 +116,12 @@ def check(graph: config.Graph, needed: Callable[[config.Stage], tuple[str, ...]]
                 )
             where, _ = origin(part, source)
             stage_named, step = stage_of(graph.stages, where)
+            before, _, behind = where.partition("@")
+            if before in graph.stages and not stage_named:
+                raise ConfigError(
+                    f"stage {name!r}: init.{part} = {source!r}: expected {before}@STEP, a number,"
+                    f" or {before} alone, found {behind!r}"
+                )
             if step is not None:
                 _check_saved(f"stage {name!r}: init.{part} = {source!r}", graph, stage_named, step)
             if source != "fresh" and not stage_named and not path_like(where):
@@ -160,7 +168,12 @@ def recipes(
         reads = {spec: content(spec, stage) for spec, _ in stage.data.mixture}
         tree["reads"] = {"vocabulary": vocabulary} | reads
         sources = {p: s for p, s in stage.init.items() if s != "fresh"}
-        hashes = {part: _stands_for(part, s, out, outside) for part, s in sources.items()}
+        hashes = {}
+        for part, source in sources.items():
+            try:
+                hashes[part] = _stands_for(part, source, out, outside)
+            except UserError as error:
+                raise type(error)(f"stage {name!r}: init.{part}: {error}") from error
         # By content: where a tokenizer or a manifest lies is no part of the recipe.
         where = {"vocab": None, "init": sorted(stage.init)}
         data = tree["data"] | {"mixture": [[reads[s], rate] for s, rate in stage.data.mixture]}
