@@ -43,13 +43,13 @@ _NUMERALS = (
     "\u3358-\u3370\u3378\u3379\u339f-\u33a6\u33a8\u33af\u33e0-\u33fe\U0001f100-\U0001f10a"
 )
 _SEPARATE = re.compile(
-    f"[{_SUPERSCRIPTS}]+|[{_SUBSCRIPTS}]+|[{_NUMERALS}]|\ufe0f?\u20e3|[\u2061-\u2064]"
+    f"[{_SUPERSCRIPTS}]+|[{_SUBSCRIPTS}]+|[{_NUMERALS}]|\ufe0f?[\u20dd-\u20e4]|[\u2061-\u2064]"
 )
 _BREAK = "\u200b"  # zero-width space: dropped, but between two digits a space
-_BETWEEN_DIGITS = re.compile(rf"(?<=\d)[{_BREAK}\ufe0f\u20e3\u2061-\u2064]+(?=[\d\u2212])")
+_BETWEEN_DIGITS = re.compile(rf"(?<=\d)[{_BREAK}\ufe0f\u20dd-\u20e4\u2061-\u2064]+(?=[\d\u2212])")
 _MINUS = "-\u2010-\u2013\u2212"  # hyphens, figure and en dash, minus
-# A sign precedes a digit and follows white space; U+2212, which is nothing else, Chinese too.
-_DASH = re.compile(rf"((?<!\S)[{_MINUS}](?=\d)|(?<=[{CJK}])\u2212(?=\d))|[{_MINUS}]")
+_CURRENCY = "$\u00a2-\u00a5\u058f\u060b\u09f2\u09f3\u0af1\u0bf9\u0e3f\u17db\u20a0-\u20c0"
+_DASH = re.compile(rf"[{_MINUS}](?:[{_CURRENCY}](?=\d))?")
 # Hebrew writes abbreviations with gershayim before the last letter, typed in many ways.
 _GERSHAYIM = re.compile(
     "(?<=[\u0591-\u05ea])(?:[\"“”„‟\u05f4]|['\u2019\u05f3]{2})(?=[\u05d0-\u05ea])"
@@ -84,14 +84,17 @@ _CLEANED = _Cleaned()
 
 
 class _Cleaned2(_Cleaned):
-    """As `_Cleaned`, but digits of all scripts are 0 to 9 and `_MINUS` waits for `_DASH`."""
+    """As `_Cleaned`, but digits of all scripts are 0 to 9, signs stay and controls are spaces."""
 
     def __missing__(self, code: int) -> str:
         char = chr(code)
-        if unicodedata.category(char) == "Nd":
+        category = unicodedata.category(char)
+        if category == "Nd":
             kept = str(unicodedata.decimal(char))
-        elif _DASH.fullmatch(char):
-            kept = char
+        elif char == "-":
+            kept = char  # a sign: `_signed` has seen all
+        elif category == "Cc":
+            kept = " "
         elif char in "\u055a\u05f3":  # the apostrophes of Armenian and Hebrew
             kept = "'"
         else:
@@ -138,6 +141,32 @@ def _separated(text: str) -> str:
     return _SEPARATE.sub(rf"{_BREAK}\g<0>{_BREAK}", text)
 
 
+def _signed(text: str) -> str:
+    """The text with a hyphen for each sign of a number, and spaces for all other dashes."""
+    return _DASH.sub(lambda dash: " -" if _is_sign(dash) else " ", _BETWEEN_DIGITS.sub(" ", text))
+
+
+def _is_sign(dash: re.Match) -> bool:
+    """Whether a dash is that of a number: -5 and (-5), but neither 3-4 nor 10%-20%."""
+    text, before, behind = dash.string, dash.start() - 1, dash.end()
+    while unicodedata.category(text[behind : behind + 1] or " ") == "Cf":
+        behind += 1
+    while before >= 0 and unicodedata.category(text[before]) == "Cf":
+        before -= 1
+    if not text[behind : behind + 1].isdecimal():
+        return False
+    if before < 0 or text[before].isspace():
+        return True
+    char, kind = text[before], unicodedata.category(text[before])
+    rest = text[:before].rstrip()
+    if char in "\"'":  # opening or closing
+        return rest != text[:before] or not rest
+    if kind == "Sc":
+        return not rest[-1:].isdecimal()
+    chinese = dash[0] == "\u2212" and re.match(f"[{CJK}]", char)  # nothing else is written so there
+    return kind in ("Ps", "Pi", "Sm") or char in ",;:" or bool(chinese)
+
+
 def _basic_2(text: str) -> str:
     """NFKC, case folded; punctuation and symbols become spaces, hyphens too.
 
@@ -145,8 +174,7 @@ def _basic_2(text: str) -> str:
     apostrophes.
     """
     text = _compatible(_compatible(_separated(text)).casefold())
-    text = _BETWEEN_DIGITS.sub(" ", _GERSHAYIM.sub("'", text)).translate(_CLEANED_2)
-    text = _compatible(_DASH.sub(lambda dash: " -" if dash[1] else " ", text))
+    text = _compatible(_signed(_GERSHAYIM.sub("'", text)).translate(_CLEANED_2))
     return " ".join(_STRAY_APOSTROPHE.sub(" ", text).split())
 
 
@@ -162,7 +190,8 @@ def _zh_2(text: str) -> str:
 
 def _english_2(text: str) -> str:
     """Basic, but `1,000` is 1000, and & and % are what they stand for."""
-    text = _GROUPED.sub(lambda number: number[0].replace(",", ""), _compatible(_separated(text)))
+    text = _signed(_compatible(_separated(text)))
+    text = _GROUPED.sub(lambda number: number[0].replace(",", ""), text)
     return _basic_2(text.translate(_ENGLISH_SYMBOLS))
 
 
