@@ -1,5 +1,6 @@
 """Arrays as other libraries hand them over, against the same sound as float32 [S]."""
 
+import ml_dtypes
 import numpy as np
 import pytest
 import soundfile
@@ -22,7 +23,10 @@ FLOAT = files.to_float(SPEECH)
         (SPEECH.tolist(), 0),
         (FLOAT.tolist(), 0),
         (SPEECH.astype(np.int32), 0),
+        (SPEECH.astype(np.int32) << 8, 0),
         (SPEECH.astype(np.int32) << 16, 0),
+        (FLOAT.astype(ml_dtypes.bfloat16), 3e-3),
+        (np.ma.masked_array(FLOAT), 0),
         ((SPEECH.astype(np.int32) << 16).tolist(), 0),
         ((SPEECH >> 8).astype(np.int8), 1e-2),
         ((SPEECH >> 8).astype(np.int16).__add__(128).astype(np.uint8), 1e-2),
@@ -61,8 +65,8 @@ def test_rates(rate):
         (FLOAT, 1 << 31, "rate"),
         ("one.wav", 16_000, "transcribe_files"),
         (bytearray(8), 16_000, "transcribe_files"),
-        (None, 16_000, "array of object"),
-        ({"array": FLOAT, "sampling_rate": 16_000}, 16_000, "array of object"),
+        (None, 16_000, r"objects \(NoneType\)"),
+        ({"array": FLOAT, "sampling_rate": 16_000}, 16_000, r"objects \(dict\)"),
         (["a"], 16_000, "found an array of <U1"),
         ([[1.0], [1.0, 2.0]], 16_000, "expected an array"),
         (FLOAT[None, None], 16_000, "one wave at a time"),
@@ -71,6 +75,8 @@ def test_rates(rate):
         (np.zeros((2, 2)), 16_000, r"found \[2, 2\]"),
         (np.zeros((12, 16_000)), 16_000, r"found \[12, 16000\]"),
         (np.float32(1), 16_000, r"found \[\]"),
+        (np.ma.masked_greater(FLOAT, 0.1), 16_000, r"masked samples; fill them"),
+        (bytes(99_999), 16_000, r"found .{,60}; transcribe_files"),
         (FLOAT > 0, 16_000, "array of bool"),
         (FLOAT.astype(complex), 16_000, "complex"),
         (np.append(FLOAT, np.nan), 16_000, "not numbers"),

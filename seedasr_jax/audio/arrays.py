@@ -4,6 +4,7 @@ Dims: S samples, C channels.
 """
 
 import os
+import reprlib
 
 import numpy as np
 
@@ -19,8 +20,8 @@ def to_wave(array, rate, name: str = "wave") -> np.ndarray:
     Args:
         array: [S], [S C] or [C S] with C up to CHANNELS; a list or an array of NumPy, JAX or torch.
             Floats in [-1, 1], or integers on the scale of their type, unsigned ones around its
-            middle. Wide integers that need no more than 16 or 32 bit are on that scale: a list of
-            values of int16 becomes int64.
+            middle. Wide integers that need no more than 16, 24 or 32 bit are on that scale: a list
+            of values of int16 becomes int64.
         rate: samples per second.
         name: for messages.
 
@@ -34,14 +35,22 @@ def to_wave(array, rate, name: str = "wave") -> np.ndarray:
         raise errors.DataError(f"{name}: {fault}")
     if isinstance(array, str | bytes | bytearray | os.PathLike):
         raise errors.DataError(
-            f"{name}: expected samples, found {array!r}; transcribe_files takes paths"
+            f"{name}: expected samples, found {reprlib.repr(array)}; transcribe_files takes paths"
         )
-    if hasattr(array, "detach"):  # torch: with a gradient or on a device it is no array
+    if np.ma.is_masked(array):
+        raise errors.DataError(f"{name}: holds masked samples; fill them: wave.filled(0)")
+    kind = type(array).__name__
+    if hasattr(
+        array, "detach"
+    ):  # torch: with a gradient, on a device or in bfloat16 it is no array
         array = array.detach().cpu()
+        array = array.float() if array.is_floating_point() else array
     try:
         array = np.asarray(array)
     except (TypeError, ValueError) as error:
         raise errors.DataError(f"{name}: expected an array of samples: {error}") from error
+    if array.dtype == object:
+        raise errors.DataError(f"{name}: expected an array of samples, found objects ({kind})")
     wave = files.checked(_time_first(_scaled(array, name), name), name)
     return files.resample(wave, int(rate))
 
@@ -64,7 +73,7 @@ def _time_first(array, name) -> np.ndarray:
 def _scaled(array, name) -> np.ndarray:
     """float32, of which full scale is 1."""
     kind, bits = array.dtype.kind, 8 * array.dtype.itemsize
-    if kind == "f":
+    if kind == "f" or "float" in array.dtype.name:  # bfloat16 and its like have no kind
         with np.errstate(over="ignore"):  # infinite then, and refused
             return array.astype(np.float32)
     if kind not in "iu" or (kind == "u" and bits > 16):
@@ -74,7 +83,7 @@ def _scaled(array, name) -> np.ndarray:
         )
     if kind == "i" and bits > 16 and array.size:  # a list of integers becomes int64
         peak = max(abs(int(array.min())), abs(int(array.max()) + 1))
-        bits = next(width for width in (16, 32, 64) if peak <= 1 << (width - 1))
+        bits = next(width for width in (16, 24, 32, 64) if peak <= 1 << (width - 1))
     middle = 2.0 ** (bits - 1)
     wave = array.astype(np.float64) - (middle if kind == "u" else 0.0)
     return (wave / middle).astype(np.float32)
