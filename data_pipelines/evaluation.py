@@ -22,6 +22,7 @@ from seedasr_jax.data_pipelines.stream import Prefetch
 from seedasr_jax.errors import ConfigError, DataError
 from seedasr_jax.text import prompts
 
+BUCKETS = "eval.buckets (eval: --buckets)"
 LONGEST = 300.0  # seconds that are scored in one piece where no bucket is named
 _WHOLE = "an evaluation leaves nothing out: mend the row or take it out of the manifest"
 _WHOLE_WAVE = (0, None)
@@ -57,6 +58,21 @@ class Evaluation:
     def languages(self) -> list[str]:
         """Of each utterance, as it states it."""
         return [row.language for row in self.examples]
+
+    @property
+    def warning(self) -> str:
+        """What to say of buckets that are smaller than need be; "" where they are not."""
+        largest = self._shapes[-1][0]
+        if self._limit is None or largest >= self._limit[0]:
+            return ""
+        long = sum(row.seconds > largest + files.ROUNDING_SECONDS for row in self.examples)
+        if not long:
+            return ""
+        return (
+            f"{long} of {len(self.examples)} utterances are longer than the largest bucket,"
+            f" {largest:g} s, and cut for it; the model takes {self._limit[0]:g} s at a time:"
+            f" enlarge {BUCKETS}"
+        )
 
     def make_room(self, context_tokens: int):
         """Widens contexts, where there are any: fewer shapes are fewer programs to compile."""
@@ -210,7 +226,7 @@ def evaluation(
     config.check_scored(buckets)
     shapes = tuple((s, tokens, -(-rows // multiple) * multiple) for s, tokens, rows in buckets)
     room = shapes if pieces is None else ((math.inf, shapes[-1][1], 1),)
-    fit = Fit(room, silence=True, key="eval.buckets (eval: --buckets)")
+    fit = Fit(room, silence=True, key=BUCKETS)
     index = Index(source, fit, None)
     left = len(index.epoch(0).rows) - sum(index.sizes)
     if left:

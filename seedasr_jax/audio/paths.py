@@ -24,7 +24,7 @@ def found(path: str | os.PathLike) -> str:
             return other
     if other := _beside(path):
         return other
-    raise errors.DataError(f"{path}: {_instead(path)}")
+    raise errors.DataError(f"{path or repr(path)}: {_instead(path)}")
 
 
 def opened(argument):
@@ -67,7 +67,8 @@ def _instead(path) -> str:
     if disk.is_url(path):
         return "expected a local file, found a URL: fetch it first"
     if os.path.isdir(path):
-        return f"expected an audio file, found a folder; name its files, as in {path}/*.wav"
+        names = os.path.join(path, "*.wav")
+        return f"expected an audio file, found a folder; name its files, as in {names}"
     if os.path.exists(path):
         return "expected an audio file, found a pipe or a device"
     if os.path.islink(path):

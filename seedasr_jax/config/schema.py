@@ -34,8 +34,12 @@ def check_buckets(buckets):
     Raises:
         ConfigError: names what was found.
     """
-    known = buckets and all(min(bucket) >= 0 and bucket[2] >= 1 for bucket in buckets)
-    require(known, "buckets", "(seconds, tokens, utterances), ...", tuple(buckets))
+    require(bool(buckets), "buckets", "(seconds, tokens, utterances), ...", tuple(buckets))
+    for bucket in buckets:
+        known = min(bucket) >= 0 and bucket[2] >= 1
+        require(
+            known, "buckets", "seconds and tokens of 0 or more, utterances of 1 or more", bucket
+        )
     for small, large in itertools.pairwise(buckets):
         ascend = small[0] <= large[0] and small[1] <= large[1] and small[:2] != large[:2]
         require(ascend, "buckets", "ascending seconds and tokens", f"{small} before {large}")
