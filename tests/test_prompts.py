@@ -21,6 +21,7 @@ from seedasr_jax.text import prompts
             ["ジョン・スミス", "約翰·史密斯"],
         ),  # of one name
         ("O'Neil, צה״ל, Smith-Jones & Co. (UK)", ["O'Neil", "צה״ל", "Smith-Jones & Co. (UK)"]),
+        ("ann|bob｜eve | dan", ["ann", "bob", "eve", "dan"]),
         (" ， ", []),
     ],
 )
@@ -60,6 +61,7 @@ def test_what_is_no_list_is_refused(listed):
         ("张三，李四\n".encode(), ("张三", "李四")),  # the only line: a list
         (b"ann\rbob", ("ann", "bob")),
         (b" \n# none\n", None),
+        (b"ann\nbob\t2.5\n", None),
         ("ann\nbob".encode("utf-16"), None),
     ],
 )

@@ -13,17 +13,19 @@ INSTRUCTION_WITH_CONTEXT = "There are relevant contexts, transcribe the speech i
 
 SEPARATOR = ", "  # between the names of a context that is a list
 
-# Commas and semicolons of all scripts (a test holds them against Unicode), tabs and line breaks.
+# Commas and semicolons of all scripts (a test holds them against Unicode), bars, tabs and line
+# breaks.
 _BETWEEN = re.compile(
-    "[,;\\u055d\\u060c\\u061b\\u07f8\\u1363\\u1364\\u1802\\u1808\\u204f\\u2e32\\u2e34\\u2e35\\u2e41\\u2e49"
+    "[,;|\\uff5c\\u055d\\u060c\\u061b\\u07f8\\u1363\\u1364\\u1802\\u1808\\u204f\\u2e32\\u2e34\\u2e35\\u2e41\\u2e49"
     "\\u2e4c\\u3001\\ua4fe\\ua60d\\ua6f5\\ua6f6\\ufe10\\ufe11\\ufe14\\ufe50\\ufe51\\ufe54\\uff0c\\uff1b\\uff64"
     "\\U0001144d\\U0001145a\\U00016e97\\U0001da87\\U0001da89\\t\\n\\v\\f\\r\\x85\\u2028\\u2029]"
 )
+_WEIGHTED = re.compile(r".*\t\s*[-+]?[\d.]+\s*")  # as other tools have them behind a name
 _SAME = "basic@2"  # names that this makes equal are one
 
 
 def split(text: str) -> list[str]:
-    """The names of a list as people write it: parted by commas or semicolons of any script."""
+    """The names of a list as people write it: parted by commas, semicolons or bars of any script."""
     return [name for part in _BETWEEN.split(text) if (name := part.strip())]
 
 
@@ -103,4 +105,6 @@ def read_hotwords(text: str) -> tuple[str, ...]:
     names = [line.strip() for line in lines if line.strip() and not line.startswith("# ")]
     if not names:
         raise ConfigError(f"{expected}, found none")
+    if weighted := next(filter(_WEIGHTED.fullmatch, names), ""):
+        raise ConfigError(f"{expected}, found {weighted!r}: weights are not read, leave them out")
     return tuple(split(names[0]) if len(names) == 1 else names)
