@@ -25,7 +25,7 @@ _SAME = "basic@2"  # names that this makes equal are one
 
 
 def split(text: str) -> list[str]:
-    """The names of a list as people write it: parted by commas, semicolons or bars of any script."""
+    """The names of a list: parted by commas, semicolons or bars, as people write it."""
     return [name for part in _BETWEEN.split(text) if (name := part.strip())]
 
 
