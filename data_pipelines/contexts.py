@@ -41,11 +41,13 @@ class Names:
         self._names = table.of(rows).names()
 
     def others(self, row: Row, count: int, *key: int) -> list[str]:
-        """Up to `count` names of the row's language, none of which could be meant."""
+        """Up to `count` names of the row's language, none of which could be meant.
+
+        Nor is one that its text holds, whether the row calls it a keyword or not.
+        """
         meant = {*row.keywords, *row.siblings, *columns.listed(row)}
-        free = (
-            name for name in _drawn(self._names.get(row.language, ()), *key) if name not in meant
-        )
+        drawn = _drawn(self._names.get(row.language, ()), *key) if count else ()
+        free = (name for name in drawn if name not in meant and not prompts.holds(row.text, name))
         return [name for name, _ in zip(free, range(count))]
 
 

@@ -66,6 +66,9 @@ def test_distractors_are_names_of_the_language_that_could_not_be_meant():
     twins = contexts.Names([*ROWS, Row("x", language="en", keywords=("anne",))])
     assert "anne" not in twins.others(ROWS[0], 100, 3)
     assert len(twins.others(ROWS[0], 100, 3)) == len(PEOPLE) - 1
+    plain = Row("y", text=f"Is that {PEOPLE[0].upper()}'s cup?", language="en")  # no keywords
+    assert set(NAMES.others(plain, 100, 3)) == set(PEOPLE[1:])
+    assert NAMES.others(Row("z", text="打给张伟吧", language="zh"), 100, 3) == []
 
 
 def test_a_draw_belongs_to_its_key_and_order_says_nothing():

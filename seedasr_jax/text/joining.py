@@ -6,7 +6,7 @@ import re
 from seedasr_jax.text.normalize import CJK
 
 # Thai, Lao, Burmese and Khmer, which are written without spaces too.
-_UNSPACED = re.compile(f"[{CJK}\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
+UNSPACED = re.compile(f"[{CJK}\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
 
 
 def join(texts: Iterable[str]) -> str:
@@ -16,6 +16,6 @@ def join(texts: Iterable[str]) -> str:
     """
     out = ""
     for text in filter(None, texts):
-        apart = out and not (_UNSPACED.match(out[-1]) and _UNSPACED.match(text[0]))
+        apart = out and not (UNSPACED.match(out[-1]) and UNSPACED.match(text[0]))
         out += " " * bool(apart) + text
     return out

@@ -6,6 +6,7 @@ import pathlib
 import re
 
 from seedasr_jax.errors import ConfigError
+from seedasr_jax.text import joining
 from seedasr_jax.text.normalize import normalize
 
 INSTRUCTION = "Transcribe the speech into text:"
@@ -27,6 +28,13 @@ _SAME = "basic@2"  # names that this makes equal are one
 def split(text: str) -> list[str]:
     """The names of a list: parted by commas, semicolons or bars, as people write it."""
     return [name for part in _BETWEEN.split(text) if (name := part.strip())]
+
+
+def holds(text: str, name: str) -> bool:
+    """Whether a text holds a name: in whole words, or, of a script without spaces, anywhere."""
+    text, name = (normalize(_SAME, one).replace("'", " ") for one in (text, name))  # ann's is ann
+    bound = "" if joining.UNSPACED.search(name) else " "
+    return bool(name) and f"{bound}{name}{bound}" in f" {text} "
 
 
 def normal_context(normalizer: str, text: str) -> str:
