@@ -104,9 +104,9 @@ def outside(records: list[checkpoints.StageRecord]) -> collections.abc.Callable[
 
 
 def begin(job, name: str, built):
-    """The state that a stage starts from, and references to where its parts came from.
+    """What a stage starts from, and references to where its parts came from.
 
-    What it trains is left as drawn where a checkpoint of its own has it.
+    What no other checkpoint gives is left as a shape: one of its own has it, or it is drawn.
 
     Args:
         job: the stage.Job.
@@ -114,13 +114,13 @@ def begin(job, name: str, built):
         built: what it computes with.
 
     Returns:
-        (state, {part: reference}).
+        (TrainState of arrays and shapes, {part: reference}).
 
     Raises:
         ConfigError: a part that does not fit.
         UserError: a checkpoint that is not there, or whose part is not what the stage began with.
     """
-    state, stage, references = built.fresh(), job.graph.stages[name], {}
+    state, stage, references = built.abstract, job.graph.stages[name], {}
     for part in job.recipes[name].parents:
         before = began_with(job, name, part)
         if before and is_saved(job, name, part):

@@ -99,6 +99,7 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
         before = {key: note[RECORD][key] for key in ("step", "position", "hours", "spent")}
         record = dataclasses.replace(record, **before)
         say(f"{name}: resumed at step {latest}")
+    state = built.drawn(state)
     share, shares = sharding.share(built.mesh)
     stream = loader.training(
         stage.data,

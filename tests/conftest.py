@@ -26,6 +26,8 @@ os.environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"  # else its folder
 import jax  # noqa: E402  (the flags above are read when it starts)
 import pytest  # noqa: E402
 
+from seedasr_jax.models import layers  # noqa: E402
+
 # File: its option. The longest stand first, and run first where --rest runs nothing else.
 ONLY_WITH = {
     "test_whole_quickstart.py": "quickstart",
@@ -71,6 +73,7 @@ def pytest_configure(config):
     """Settings of JAX and of warnings."""
     jax.config.update("jax_numpy_rank_promotion", "raise")
     jax.config.update("jax_disable_most_optimizations", True)  # compiling is most of a test's time
+    layers.UNROLLED = 1  # nor are layers unrolled, which makes a program of two a third longer
     # Shared by workers and the processes that tests start. An entry that is read while it is being
     # written fails to unpack, and JAX compiles.
     jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))

@@ -24,7 +24,7 @@ from seedasr_jax.plan import fitting, hlo
 from seedasr_jax.train import build
 
 PARTS = ("encoder", "ctc_head", "converter", "decoder")
-INSTRUCTIONS = (np.array([4, 5, 4], np.int32), np.array([5, 5, 4, 5], np.int32))
+INSTRUCTIONS = ((4, 5, 4), (5, 5, 4, 5))
 
 
 # All recipes of real size, for a TPU.

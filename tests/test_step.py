@@ -5,6 +5,7 @@ Dims: B batch, A micro-batches.
 
 import dataclasses
 import functools
+import operator
 
 import jax
 import numpy as np
@@ -231,11 +232,15 @@ def test_weights_count_what_the_loss_takes(trained):
             assert report["codes"].sum() == weight > 10
 
 
-def test_a_fresh_state_is_the_same_on_a_mesh():
+def test_a_fresh_state_is_the_same_on_a_mesh_and_what_is_given_is_not_drawn():
     stage = tiny.stage(**KINDS["probe"])
     one = build.build(stage, tiny.TOKENS, tiny.VOCABULARY, jax.devices()[:1])
     many = build.build(
         dataclasses.replace(stage, mesh=MESH), tiny.TOKENS, tiny.VOCABULARY, jax.devices()
     )
-    for a, b in zip(jax.tree.leaves(one.fresh().params), jax.tree.leaves(many.fresh().params)):
+    fresh, given = one.fresh(), jax.tree.map(lambda x: np.zeros(1), many.abstract.frozen)
+    drawn = many.drawn(many.abstract.replace(frozen=given))
+    assert all(map(operator.is_, *map(jax.tree.leaves, (drawn.frozen, given))))
+    assert one.drawn(fresh) is fresh
+    for a, b in zip(jax.tree.leaves(fresh.params), jax.tree.leaves(drawn.params)):
         np.testing.assert_allclose(a, b, rtol=1e-6)

@@ -106,10 +106,15 @@ def test_a_stage_that_hears_nothing(trained):
         seedasr_jax.load(trained.workdir / "lm")
 
 
-def test_any_checkpoint_can_be_named(trained):
-    assert seedasr_jax.load(trained.workdir).label.startswith("sft@60#")
-    assert seedasr_jax.load(f"{trained.workdir}/ctc@20").label.startswith("ctc@20#")
-    assert seedasr_jax.load(trained.workdir / "ctc").method == "ctc"
+def test_any_checkpoint_can_be_named_and_an_equal_model_is_compiled_once(trained, loaded):
+    assert loaded["sft"].label.startswith("sft@60#")
+    assert loaded["ctc"].method == "ctc"
+    older = seedasr_jax.load(f"{trained.workdir}/ctc@20")
+    assert older.label.startswith("ctc@20#")
+    programs = [
+        one.recogniser._program("ctc", None) for one in (older, loaded["ctc"], loaded["sft"])
+    ]
+    assert programs[0] is programs[1] and programs[0] is not programs[2]
 
 
 def test_a_context_is_read_in_a_joint_search(transcriber):

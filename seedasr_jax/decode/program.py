@@ -14,6 +14,10 @@ from seedasr_jax.decode import search as searching
 from seedasr_jax.models.acllm import AcLLM
 from seedasr_jax.parallel import compiler, layout, sharding
 
+# A program that is asked for again with equal arguments, such as for another checkpoint of the same
+# model, is neither traced nor compiled again. Programs hold no parameters; the oldest are let go.
+_once = functools.lru_cache(maxsize=64)
+
 
 def program(graphdef, mesh, decode):
     """Jits `decode(model, batch, *inputs)`, traced for `mesh`, examples on the devices that share
@@ -42,12 +46,13 @@ def program(graphdef, mesh, decode):
     )
 
 
+@_once
 def score(graphdef, mesh, instructions, kind, how):
     """The program that transcribes: inputs (alpha,).
 
     Args:
         graphdef, mesh: as of `program`.
-        instructions: token ids of the two of text/prompts.py, which a beam takes.
+        instructions: token ids of the two of text/prompts.py, which a beam takes; tuples.
         kind, how: of a decode/methods.py Method, its `kind` and `search`.
 
     Returns:
@@ -68,6 +73,7 @@ def score(graphdef, mesh, instructions, kind, how):
     return program(graphdef, mesh, decode)
 
 
+@_once
 def probe(graphdef, mesh):
     """The program that transcribes by the head of one layer of a probe: inputs (layer,), from 0.
 
@@ -107,6 +113,7 @@ class _AtLayer:
         return self.whole.probe.head(self.layer)(x)
 
 
+@_once
 def rollout(graphdef, mesh, hypotheses, temperature, stream):
     """The program that gives each example N hypotheses: inputs (rng, step) of the train state.
 

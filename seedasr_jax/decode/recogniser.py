@@ -65,7 +65,7 @@ def own_method(decode: str, parts) -> str:
 
 
 class Recogniser:
-    """Decodes Batches over a mesh; compiled once per shape."""
+    """Decodes Batches over a mesh; compiled once per shape, also for others of an equal model."""
 
     def __init__(self, graphdef, state: nnx.State, vocab, model: config.Model, parts, mesh):
         """Compiles nothing yet.
@@ -81,7 +81,7 @@ class Recogniser:
         self.state, self.vocab, self.model, self.parts = state, vocab, model, tuple(parts)
         self.mesh, self.holders = mesh, sharding.holders(mesh)
         instructions = tuple(
-            np.array(vocab.encode(text), np.int32)
+            tuple(vocab.encode(text))
             for text in (prompts.INSTRUCTION, prompts.INSTRUCTION_WITH_CONTEXT)
         )
         make = functools.partial(program.score, graphdef, mesh, instructions)

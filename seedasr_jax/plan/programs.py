@@ -69,7 +69,7 @@ def score(built: build.Built, held: flops.Sizes, seconds: float) -> list[Program
     if "probe" in parts:
         function, inputs = program.probe(built.graphdef, mesh), (np.int32,)
     else:
-        instructions = (np.zeros(fitting.PROMPT, np.int32),) * 2
+        instructions = ((0,) * fitting.PROMPT,) * 2
         function = program.score(built.graphdef, mesh, instructions, how.kind, how.search)
         inputs = (np.float32 if how.alpha else None,)
     contexts, width = {

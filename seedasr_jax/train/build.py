@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import dataclasses
+import itertools
 from typing import Any
 
 from flax import nnx
@@ -45,7 +46,22 @@ class Built:
 
     def fresh(self) -> TrainState:
         """A state drawn from the stage's seed, made where it lies."""
-        return jax.jit(self._create, out_shardings=self.sharding)()
+        return self.drawn(self.abstract)
+
+    def drawn(self, state: TrainState) -> TrainState:
+        """`state`, what is a mere shape in it as in `fresh`; nothing else is drawn or allocated."""
+        leaves, structure = jax.tree.flatten(state)
+        missing = [isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves]
+        if not any(missing):
+            return state
+
+        def create():
+            return list(itertools.compress(jax.tree.leaves(self._create()), missing))
+
+        places = list(itertools.compress(jax.tree.leaves(self.sharding), missing))
+        made = iter(jax.jit(create, out_shardings=places)())
+        filled = (next(made) if empty else leaf for leaf, empty in zip(leaves, missing))
+        return jax.tree.unflatten(structure, filled)
 
     def _create(self):
         _, params, frozen = _split(self._model(), self.own)
