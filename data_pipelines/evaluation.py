@@ -21,6 +21,8 @@ from seedasr_jax.data_pipelines.index import Fit, Index, check_faults
 from seedasr_jax.data_pipelines.stream import Prefetch
 from seedasr_jax.errors import ConfigError, DataError
 from seedasr_jax.text import prompts
+from seedasr_jax.text.counted import Counted
+from seedasr_jax.text.normalize import normalize
 
 BUCKETS = "eval.buckets (eval: --buckets)"
 LONGEST = 300.0  # seconds that are scored in one piece where no bucket is named
@@ -42,12 +44,24 @@ class Evaluation:
         examples: the utterances in the manifest's order.
         context_tokens: room for contexts; 0 where no utterance has one that is read.
         contexts_cut: utterances whose context is read in part; contexts_unused: not at all.
+        unknown: utterances whose text has tokens that the tokenizer does not know: it cannot write
+            them.
     """
 
     def __init__(
-        self, name, index: Index, examples, task, reading: Reading, cache, shapes, share, limit
+        self,
+        name,
+        index: Index,
+        examples,
+        task,
+        reading: Reading,
+        cache,
+        shapes,
+        share,
+        limit,
+        unknown: int,
     ):
-        self.name, self.examples = name, examples
+        self.name, self.examples, self.unknown = name, examples, unknown
         unread = collections.Counter(bool(e.context) for e in examples if e.context_unread)
         self.contexts_cut, self.contexts_unused = unread[True], unread[False]
         self.context_tokens = reading.context_tokens
@@ -244,7 +258,11 @@ def evaluation(
     examples = tuple(_told(row, *cut[texts[row.context]]) for row in rows)
     told = max(_tokens(vocab, text) for _, text in cut.values())
     reading = Reading(vocab, prompted=prompted, context_tokens=-(-told // _CONTEXT) * _CONTEXT)
-    return Evaluation(source.name, index, examples, bound, reading, cache, shapes, share, pieces)
+    counted = Counted(vocab, functools.partial(normalize, normalizer))
+    unknown = sum(counted.count(row.text)[1] > 0 for row in examples)
+    return Evaluation(
+        source.name, index, examples, bound, reading, cache, shapes, share, pieces, unknown
+    )
 
 
 def _tokens(vocab, text):

@@ -160,6 +160,8 @@ def run(
         row, utterances = sweep.evaluate(
             recogniser, opened.label, evaluation.name, evaluation, setting
         )
+        if evaluation.unknown:
+            row["unknown"] = evaluation.unknown
         say(f"{evaluation.name}  {setting.decode}  {row['error_rate']:.2f} %")
         if met := sweep.met(row):
             say(f"{evaluation.name}: {met}")

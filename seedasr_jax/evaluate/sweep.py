@@ -198,6 +198,7 @@ def met(row: dict) -> str:
         "cut": "transcripts stop at the most tokens (eval.tokens; eval: --buckets)",
         "contexts_cut": "contexts are longer than any in training: cut from the left",
         "contexts_unused": "contexts are not used: the decoding or the model reads none",
+        "unknown": "references have words that the tokenizer does not know and cannot write",
     }
     return "; ".join(f"{row[key]} {text}" for key, text in names.items() if key in row)
 
