@@ -7,7 +7,7 @@ import pytest
 
 from seedasr_jax import config
 from seedasr_jax.parallel import mesh as meshes
-from seedasr_jax.plan import costs, hlo, roofline
+from seedasr_jax.plan import costs, hlo, roofline, traffic
 
 AXES = {"data": 2, "fsdp": 2, "tensor": 2, "expert": 1}
 
@@ -191,7 +191,7 @@ def test_traffic_reads_slices_as_slices():
 
     found, _ = program(function, floats(1_000, 64, 64), floats(64, 64))
     layer = 64 * 64 * 4
-    assert 3 * 1_000 * layer <= costs.traffic(found) < 8 * 1_000 * layer
+    assert 3 * 1_000 * layer <= traffic.of(found) < 8 * 1_000 * layer
 
 
 def test_what_is_updated_in_place_is_not_written_whole():
@@ -221,7 +221,7 @@ ENTRY %main (a: f32[36,8,128], b: f32[8,128], i: s32[]) -> f32[8,128] {
 """
     row = 8 * 128 * 4
     index = 4
-    assert costs.traffic(hlo.Program(text)) == (row + 2 * row + index) + row
+    assert traffic.of(hlo.Program(text)) == (row + 2 * row + index) + row
 
 
 @pytest.mark.parametrize(
@@ -232,9 +232,16 @@ ENTRY %main (a: f32[36,8,128], b: f32[8,128], i: s32[]) -> f32[8,128] {
     ],
     ids=["in_part", "whole"],
 )
-def test_a_fusion_reads_what_it_uses_of_what_it_only_moves(used, share):
+@pytest.mark.parametrize("inside", [False, True], ids=["of_its_own", "of_a_fusion_inside"])
+def test_a_fusion_reads_what_it_uses_of_what_it_only_moves(used, share, inside):
     made = used.split("{")[0]
+    nested = f"{made} fusion(%moved), kind=kLoop, calls=%fused_inside"
     text = f"""HloModule x
+
+%fused_inside (moved: f32[8,128]) -> {made} {{
+  %moved = f32[8,128]{{1,0}} parameter(0)
+  ROOT %r = {used}
+}}
 
 %fused_moves (p: f32[8,128]) -> f32[8,128] {{
   %p = f32[8,128]{{1,0}} parameter(0)
@@ -244,7 +251,7 @@ def test_a_fusion_reads_what_it_uses_of_what_it_only_moves(used, share):
 %fused (q: f32[8,128]) -> {made} {{
   %q = f32[8,128]{{1,0}} parameter(0)
   %moved = f32[8,128]{{0,1}} fusion(%q), kind=kLoop, calls=%fused_moves
-  ROOT %used = {used}
+  ROOT %used = {nested if inside else used}
 }}
 
 ENTRY %main (a: f32[8,128]) -> {made} {{
@@ -252,7 +259,7 @@ ENTRY %main (a: f32[8,128]) -> {made} {{
   ROOT %b = {made} fusion(%a), kind=kLoop, calls=%fused
 }}
 """
-    assert costs.traffic(hlo.Program(text)) == 2 * share * 8 * 128 * 4
+    assert traffic.of(hlo.Program(text)) == 2 * share * 8 * 128 * 4
 
 
 @pytest.mark.parametrize("rows", ["3,4,256,64", "12,256,64"], ids=["batch", "one_example"])
@@ -291,5 +298,5 @@ ENTRY %main (a: s32[33], x: {one}, y: {other}) -> {made} {{
     assert roofline.grouped(program, mesh) == 2 * 4096 * 512 * 768 / 4
     moved = 32 * 512 * 768 * 2 + 4096 * rows * 2  # kernels and rows in bfloat16
     alone = 33 * 4
-    assert costs.traffic(program) == moved + alone
+    assert traffic.of(program) == moved + alone
     assert roofline.unread(program, mesh) == 4096 * rows * 2 * 3 / 4

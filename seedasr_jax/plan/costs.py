@@ -1,17 +1,15 @@
-"""What a compiled program costs: bytes between devices, FLOPs, bytes to and from HBM.
+"""What a compiled program costs: bytes between devices, FLOPs; traffic.py has bytes of HBM.
 
 Devices are numbered as in the program: by their place in the mesh.
 """
 
-import collections
-import collections.abc
 import dataclasses
 import math
 import re
 
 import numpy as np
 
-from seedasr_jax.plan.hlo import Instruction, Program, called
+from seedasr_jax.plan.hlo import Instruction, Program
 
 COLLECTIVES = (
     "all-gather",
@@ -30,11 +28,6 @@ _CROSSING = {
     "ALL_TO_ALL": "all-to-all",
     "ONE_TO_ONE": "collective-permute",
 }
-_FREE = (
-    *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional"),
-    *("call", "after-all", "partition-id", "replica-id", "iota", "opt-barrier"),
-)
-_MOVES = ("bitcast", "copy")  # what is needed of their results is needed of what they are given
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,82 +224,3 @@ def _convolution(one, of) -> float:
         inside = (at >= 0) & (at < (taps[label] - 1) * bases[label] + 1)
         total *= (inside & (at % bases[label] == 0)).sum()
     return total
-
-
-def traffic(program: Program) -> float:
-    """Bytes that instructions read from HBM and write to it, slices counted as slices."""
-    total = 0.0
-    for name, times in program.runs.items():
-        if any(char in name for char in ("fused", "fusion")):
-            continue
-        of = program.computations[name]
-        for one in of.values():
-            if one.opcode in _FREE or one.opcode.endswith("-done"):
-                continue
-            total += times * _accessed(program, one, of)
-    return total
-
-
-def _accessed(program, one: Instruction, of: collections.abc.Mapping) -> float:
-    def far(shapes):
-        return sum(shape.bytes for shape in shapes if not shape.near)
-
-    if one.opcode in ("dynamic-slice", "slice", "gather"):
-        return 2 * far(one.shapes)
-    if one.opcode in ("dynamic-update-slice", "scatter"):
-        return 2 * far(of[one.operands[1]].shapes) if one.operands[1] in of else 0.0
-    read = [far(of[operand].shapes) if operand in of else 0.0 for operand in one.operands]
-    if one.opcode == "copy-start":  # (copy, what is copied, context)
-        return sum(read) + far(one.shapes[:1])
-    written = far(one.shapes)
-    if one.opcode == "fusion":
-        inner = program.computations[called(one, "calls")[0]]
-        users = collections.defaultdict(list)
-        for other in inner.values():
-            for operand in other.operands:
-                users[operand].append(other)
-        for other in inner.values():
-            if other.opcode == "parameter":
-                number, needed = int(other.text), _needed(program, other, users)
-                if needed is not None:
-                    read[number] = min(read[number], needed)
-        written = far(_made(one, inner))
-    return sum(read) + written
-
-
-def _made(one, inner):
-    """What a fusion writes: of an array that is updated in place, the update."""
-    root = next(other for other in inner.values() if other.root)
-    if root.opcode != "tuple" and len(one.shapes) > 1:  # a sort, or sums taken together
-        yield from one.shapes
-        return
-    names = root.operands if root.opcode == "tuple" else (root.name,)
-    for name, shape in zip(names, one.shapes, strict=True):
-        at = inner[name]
-        while at.opcode in _MOVES and at.operands[0] in inner:
-            at = inner[at.operands[0]]
-        updates = at.opcode == "dynamic-update-slice" and not shape.near
-        yield inner[at.operands[1]].shapes[0] if updates else shape
-
-
-def _needed(program, one, users):
-    """Bytes that a fusion needs of what it is given; None: all of it."""
-    total = 0.0
-    for user in users[one.name]:
-        if user.opcode in _MOVES or (user.opcode == "fusion" and _only_moves(program, user)):
-            part = _needed(program, user, users)
-        elif user.opcode in ("dynamic-slice", "slice", "gather") and user.operands[0] == one.name:
-            part = user.bytes
-        elif user.opcode == "dynamic-update-slice" and user.operands[0] == one.name:
-            part = 0.0
-        else:
-            return None
-        if part is None:
-            return None
-        total += part
-    return total if users[one.name] else None
-
-
-def _only_moves(program, one):
-    inner = program.computations[called(one, "calls")[0]].values()
-    return all(other.opcode in ("parameter", *_MOVES) for other in inner)

@@ -8,7 +8,7 @@ import collections
 import dataclasses
 import math
 
-from seedasr_jax.plan import costs, hlo
+from seedasr_jax.plan import costs, hlo, traffic
 from seedasr_jax.plan.topologies import Topology
 
 # Products of [N K] by [K N] that a splash kernel does for a head, half of them masked.
@@ -42,7 +42,7 @@ def bound(program: hlo.Program, mesh: dict[str, int], topology: Topology) -> Bou
     # Whatever its axis, a collective can use no more than all links of a chip, one way.
     seconds = {
         "compute": executed * chip.devices / chip.flops,
-        "hbm": (costs.traffic(program) - unread(program, mesh)) * chip.devices / chip.hbm_bandwidth,
+        "hbm": (traffic.of(program) - unread(program, mesh)) * chip.devices / chip.hbm_bandwidth,
         "ici": ici * chip.devices / (chip.ici_bandwidth / 2),
         "dcn": dcn * chip.devices / chip.dcn_bandwidth,
     }
