@@ -14,13 +14,14 @@ import tiny
 from seedasr_jax import batch as batches
 from seedasr_jax import config
 from seedasr_jax.audio import files
-from seedasr_jax.decode import methods, program, search
+from seedasr_jax.decode import gathering, methods, program, search
 from seedasr_jax.decode.recogniser import Recogniser
 from seedasr_jax.launch import recipes
+from seedasr_jax.models import layers
 from seedasr_jax.models.acllm import AcLLM
-from seedasr_jax.parallel import layout, sharding
+from seedasr_jax.parallel import layout, memory, sharding
 from seedasr_jax.parallel import mesh as meshes
-from seedasr_jax.plan import fitting, hlo
+from seedasr_jax.plan import costs, fitting, hlo
 from seedasr_jax.train import build
 
 PARTS = ("encoder", "ctc_head", "converter", "decoder")
@@ -55,6 +56,7 @@ def abstract(built, seconds, context=0, tokens=0):
 )
 def test_full_recipes_score_and_roll_out_on_tpus(monkeypatch, recipe, fsdp, expert):
     monkeypatch.setattr(layout, "platform", lambda: "tpu")
+    monkeypatch.setattr(memory, "UNKNOWN", memory.HBM["TPU v5"])
     built = full_size(recipe, "rl", fsdp, expert)
     own, options = built.stage.eval.decode, built.stage.objective
     over = (built.graphdef, built.mesh)
@@ -90,18 +92,26 @@ def test_the_probe_of_full_size_scores_on_tpus(monkeypatch):
 
 ROWS = 56  # 7 of each of eight devices
 TOKENS = 6
-MESHES = {"one": (1, 1, 1, 1), "fsdp": (1, 8, 1, 1), "all": (2, 2, 1, 2)}
+MESHES = {
+    "one": (1, 1, 1, 1),
+    "fsdp": (1, 8, 1, 1),
+    "all": (2, 2, 1, 2),
+    "tensor": (2, 2, 2, 1),
+}
 PROGRAMS = {
-    "greedy": lambda over: program.score(*over, INSTRUCTIONS, "greedy", None),
     "joint": lambda over: program.score(*over, INSTRUCTIONS, "beam", search.Search(3)),
     "rollout": lambda over: program.rollout(*over, 3, 0.0, 0),
+    "sampled": lambda over: program.rollout(*over, 3, 1.0, 0),
 }
+TOO_LARGE = ("rollout",)  # programs whose decoder is taken not to fit once it is gathered
 
 
 @pytest.fixture(scope="module")
 def compiled():
-    """compiled(program, mesh): what it finds in a batch, and the compiled program."""
-    graphdef, state = nnx.split(tiny.model(PARTS))
+    """compiled(program, mesh): what it finds in a batch, the compiled program, and its text."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layers, "UNROLLED", 0)  # a loop over layers, as on a TPU
+        graphdef, state = nnx.split(tiny.model(PARTS))
     batch, known = tiny.batch(ROWS, context=5, tokens=TOKENS), {}
     batch.weight[9] = 0
 
@@ -110,17 +120,19 @@ def compiled():
             sizes = MESHES[over]
             mesh = meshes.make(config.Mesh(*sizes), jax.devices()[: int(np.prod(sizes))])
             given = jax.device_put(state, sharding.of_params(state, mesh))
-            inputs = (np.float32(0.5) if name == "joint" else None,)
-            inputs = (jax.random.key(0), np.int32(0)) if name == "rollout" else inputs
+            inputs = (np.float32(0.5),) if name == "joint" else (jax.random.key(0), np.int32(0))
             arguments = (given, sharding.put_batch(batch, mesh), inputs)
-            made = PROGRAMS[name]((graphdef, mesh)).lower(*arguments).compile()
-            known[name, over] = jax.tree.map(np.asarray, made(*arguments)), made
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(gathering, "SHARE", 0.0 if name in TOO_LARGE else gathering.SHARE)
+                made = PROGRAMS[name]((graphdef, mesh)).lower(*arguments).compile()
+            found = jax.tree.map(np.asarray, made(*arguments))
+            known[name, over] = found, made, hlo.Program(made.as_text(), TOKENS + 1)
         return known[name, over]
 
     return call
 
 
-CASES = [("greedy", "all"), ("joint", "all"), ("joint", "fsdp"), ("rollout", "all")]
+CASES = [("joint", "fsdp"), ("joint", "tensor"), ("sampled", "tensor"), ("rollout", "all")]
 
 
 @pytest.mark.parametrize(("name", "over"), CASES)
@@ -132,27 +144,79 @@ def test_eight_devices_find_what_one_finds(compiled, name, over):
     assert not one.length[9].any() and len(np.unique(one.ids[:, 0], axis=0)) > 10
 
 
+def moved(text, times=1):
+    """(kind, shape) of what travels between devices, `times` or more."""
+    for name, runs in text.runs.items():
+        for one in text.computations[name].values():
+            if runs >= times and one.opcode.removesuffix("-start") in costs.COLLECTIVES:
+                yield from ((one.opcode, shape) for shape in one.shapes)
+
+
+def sharing(over):
+    """Devices of a mesh that share the examples."""
+    return 8 // MESHES[over][2]
+
+
 @pytest.mark.parametrize(("name", "over"), CASES)
 def test_no_device_holds_rows_of_another(compiled, name, over):
     """Weights are gathered, and the ids of tokens whose embeddings others hold: no cache."""
-    own, moved = ROWS // 8, 0
-    for computation in hlo.Program(compiled(name, over)[1].as_text()).computations.values():
-        for one in computation.values():
-            if one.opcode.startswith(("all-", "collective-", "reduce-scatter")):
-                moved += 1
-                for shape in one.shapes:
-                    rows = [size for size in shape.dims if size % own == 0 and size > own]
-                    assert not rows or shape.dtype == "s32", (one.opcode, shape)
-    assert moved
+    own, found = ROWS // sharing(over), list(moved(compiled(name, over)[2]))
+    for kind, shape in found:
+        rows = [size for size in shape.dims if size % own == 0 and size > own]
+        assert not rows or shape.dtype == "s32", (kind, shape)
+    assert found
 
 
 @pytest.mark.parametrize(("name", "over"), CASES)
-def test_a_device_of_eight_needs_an_eighth(compiled, name, over):
+def test_weights_are_gathered_before_the_first_token_where_they_fit(compiled, name, over):
+    """Else layer by layer at each token."""
+    each = [
+        shape.dims
+        for kind, shape in moved(compiled(name, over)[2], TOKENS + 1)
+        if kind == "all-gather" and shape.dtype == "f32" and len(shape.dims) == 2
+    ]
+    assert bool(each) == (name in TOO_LARGE), each
+
+
+@pytest.mark.parametrize("name", ["joint", "sampled"])
+def test_no_logits_travel(compiled, name):
+    """Of a row its candidates, maxima and sums, not V of them, padded or not, nor a shard's."""
+    padded, found = layers.padded_vocabulary(tiny.VOCABULARY), 0
+    for kind, shape in moved(compiled(name, "tensor")[2], TOKENS + 1):
+        found += kind == "all-gather"
+        assert shape.dims[-1] not in (tiny.VOCABULARY, padded, padded // 2), (kind, shape)
+    assert found
+
+
+@pytest.mark.parametrize(("name", "over"), CASES)
+def test_a_device_of_eight_needs_its_share(compiled, name, over):
     def held(over):
         found = compiled(name, over)[1].memory_analysis()
         return found.temp_size_in_bytes + found.output_size_in_bytes
 
-    assert held(over) < held("one") / 6  # layers' weights are whole while they are used
+    assert held(over) < held("one") / (0.75 * sharing(over))
+
+
+def test_what_is_gathered_is_counted_by_its_shapes_and_fits_a_half(monkeypatch):
+    """In the type that it is used in; over tensor it stays sharded."""
+    states = {
+        dtype: nnx.state(tiny.model(PARTS, **{"model.dtype": dtype}))
+        for dtype in ("float32", "bfloat16")
+    }
+    for dtype, over, width in (
+        ("float32", "one", 0),  # nothing changes
+        ("bfloat16", "one", 2),
+        ("bfloat16", "fsdp", 2),
+        ("bfloat16", "tensor", 1),
+    ):
+        flat = nnx.to_flat_state(state := states[dtype])
+        size = sum(x.size for path, x in flat if path[0] == "decoder" and layers.is_matrix(path))
+        devices = jax.devices()[: np.prod(MESHES[over])]
+        given = state, meshes.make(config.Mesh(*MESHES[over]), devices), dtype
+        assert gathering.copied(*given) == width * size
+        for room, fits in ((2 * width * size, True), (2 * width * size - 1, False)):
+            monkeypatch.setattr(memory, "UNKNOWN", room)
+            assert gathering.fits(*given) == fits
 
 
 def test_a_cache_is_filled_and_reordered_in_place():

@@ -16,7 +16,7 @@ import tiny
 from seedasr_jax import config, flops
 from seedasr_jax.configs import common
 from seedasr_jax.errors import ConfigError
-from seedasr_jax.models import moe
+from seedasr_jax.models import layers, moe
 from seedasr_jax.models.decoder import Decoder
 from seedasr_jax.parallel import layout, sharding
 from seedasr_jax.parallel import mesh as meshes
@@ -125,13 +125,16 @@ def test_rows_that_no_mesh_divides(layer, x):
     assert_close(found, wanted)
     mesh = meshes.make(config.Mesh(1, 2, 2, 2))
     graphdef, state = nnx.split(layer)
+    state = jax.device_put(state, sharding.of_params(state, mesh, gathered=True))
 
     @jax.jit
     def call(state, x):
-        with layout.over(mesh):
+        with layout.over(mesh, gathered=True):
             return nnx.merge(graphdef, state)(x, None)[0]
 
-    np.testing.assert_allclose(call(state, x[:3, :1]), found[0][:, :1], atol=1e-5)
+    made = call.lower(state, x[:3, :1]).compile()
+    np.testing.assert_allclose(made(state, x[:3, :1]), found[0][:, :1], atol=1e-5)
+    assert "all-gather" not in made.as_text()  # gathered before
 
 
 @pytest.mark.parametrize("mesh", [None, (1, 2, 1, 4)])
@@ -289,6 +292,9 @@ def test_the_published_30b_a3b_is_built_without_memory():
     owned = sum(size for path, size in sizes.items() if path[-1] == "kernels")
     active = sum(sizes.values()) - owned * (128 - 8) / 128
     np.testing.assert_allclose(active / 1e9, 3.3, rtol=0.02)
+    used = jax.eval_shape(lambda state: layers.as_used(state, jnp.bfloat16), nnx.state(model))
+    exact = {path[-2] for path, x in nnx.to_flat_state(used) if x.dtype == jnp.float32}
+    assert {name for name in exact if "norm" not in name} == {"router"}
 
 
 def test_objectives_without_experts_report_none():

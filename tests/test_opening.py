@@ -18,9 +18,9 @@ from seedasr_jax.checkpoint import steps
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.evaluate import opening
 from seedasr_jax.launch import cli, commands, recipes
+from seedasr_jax.models import layers
 from seedasr_jax.models.acllm import AcLLM, Tokens
 from seedasr_jax.parallel import mesh as meshes
-from seedasr_jax.train import optim
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_each_device_reads_its_share_and_nothing_is_whole_in_float32(half, monke
     assert all(like.sharding is not None for wanted in asked for like in wanted.values())
     expected, held = dict.fromkeys(jax.devices(), 0), dict.fromkeys(jax.devices(), 0)
     for name, leaf in checkpoint.flat(recogniser.state).items():
-        matrix = any(key in optim.DECAYED for key in name.split("."))
+        matrix = any(key in layers.MATRICES for key in name.split("."))
         assert leaf.dtype == ("bfloat16" if matrix else "float32"), name
         parts = 4 if "fsdp" in str(leaf.sharding.spec) else 1
         assert parts == 4 or leaf.size <= 512, (name, leaf.shape)

@@ -7,7 +7,7 @@ import pytest
 import tiny
 
 from seedasr_jax import flops
-from seedasr_jax.decode import prefill
+from seedasr_jax.decode import gathering, prefill
 from seedasr_jax.models.acllm import AcLLM
 from seedasr_jax.parallel import sharding
 from seedasr_jax.plan import compile as compiling
@@ -113,8 +113,10 @@ def test_scores_and_rollouts_of_a_stage_have_rows():
         row = compiling.compiled(program, held, built.mesh, pod, stage="only", bucket=one)
         train = programs.train(built, held, SECONDS)
         assert row.program == make.__name__ and row.fits
-        for part in ("params", "opt"):
-            assert row.hbm_bytes[part] == train.bytes[part] > 0
+        params = nnx.merge_state(built.abstract.params, built.abstract.frozen)
+        copied = gathering.copied(params, built.mesh, rl.model.dtype)  # beside those of training
+        assert row.hbm_bytes["params"] == train.bytes["params"] + copied > train.bytes["params"]
+        assert row.hbm_bytes["opt"] == train.bytes["opt"] > 0
         slots = held.prompt + 5 + width * (held.tokens + 1)  # 0.4 s are 5 speech tokens
         assert row.hbm_bytes["kv"] == 2 * 2 * 1 * slots * 2 * 8 * 4  # k and v, layers, rows, ...
         assert row.hbm_bytes["act"] > 0 and abs(row.hbm_bytes["other"]) < 100_000

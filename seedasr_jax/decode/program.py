@@ -9,7 +9,7 @@ import functools
 from flax import nnx
 import jax
 
-from seedasr_jax.decode import greedy, sample
+from seedasr_jax.decode import gathering, greedy, sample
 from seedasr_jax.decode import search as searching
 from seedasr_jax.models.acllm import AcLLM
 from seedasr_jax.parallel import compiler, layout, sharding
@@ -19,7 +19,7 @@ from seedasr_jax.parallel import compiler, layout, sharding
 _once = functools.lru_cache(maxsize=64)
 
 
-def program(graphdef, mesh, decode):
+def program(graphdef, mesh, decode, *, loops: bool):
     """Jits `decode(model, batch, *inputs)`, traced for `mesh`, examples on the devices that share
     a batch.
 
@@ -27,6 +27,7 @@ def program(graphdef, mesh, decode):
         graphdef: of the model.
         mesh: of any number of devices.
         decode: pure; gives a tree of arrays [B ...].
+        loops: whether it reads the decoder's parameters at each token; see decode/gathering.py.
 
     Returns:
         The jitted (state, batch, inputs) -> what `decode` gives, B over (data, fsdp, expert).
@@ -35,7 +36,11 @@ def program(graphdef, mesh, decode):
     place = sharding.of_batch(mesh)
 
     def run(state, batch, inputs):
-        with layout.over(mesh):
+        gathered = False
+        if loops:
+            dtype = nnx.merge(graphdef, state).config.dtype
+            state, gathered = gathering.once(state, mesh, dtype)
+        with layout.over(mesh, gathered=gathered):
             return decode(nnx.merge(graphdef, state), batch, *inputs)
 
     return jax.jit(
@@ -70,7 +75,7 @@ def score(graphdef, mesh, instructions, kind, how):
         options = dict(instructions=instructions, alpha=alpha)
         return searching.search(model, batch, tokens, how, **options)
 
-    return program(graphdef, mesh, decode)
+    return program(graphdef, mesh, decode, loops=kind != "ctc")
 
 
 @_once
@@ -87,7 +92,7 @@ def probe(graphdef, mesh):
     def decode(model, batch, layer):
         return greedy.ctc(_AtLayer(model, layer), batch)
 
-    return program(graphdef, mesh, decode)
+    return program(graphdef, mesh, decode, loops=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,4 +141,4 @@ def rollout(graphdef, mesh, hypotheses, temperature, stream):
         options = dict(samples=hypotheses, temperature=temperature, rng=rng)
         return sample.sample(model, batch, tokens, **options)
 
-    return program(graphdef, mesh, decode)
+    return program(graphdef, mesh, decode, loops=True)

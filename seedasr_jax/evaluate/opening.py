@@ -13,10 +13,10 @@ from seedasr_jax.config import code
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.decode.recogniser import Recogniser
 from seedasr_jax.errors import ConfigError, nearest
+from seedasr_jax.models import layers
 from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.parallel import sharding
 from seedasr_jax.text import vocab
-from seedasr_jax.train import build
 
 Axes = Mapping[str, int]  # mesh axis -> size, one of which may be -1; others are 1
 
@@ -65,7 +65,7 @@ def open_model(checkpoint, mesh, modules: Sequence[str], parts: Sequence[str] = 
 
 def as_placed(params: nnx.State, dtype, mesh):
     """(shapes in the types that parameters are used in, where each lies)."""
-    as_used = functools.partial(build.as_used, dtype=dtype)
+    as_used = functools.partial(layers.as_used, dtype=dtype)
     return jax.eval_shape(as_used, params), sharding.of_params(params, mesh)
 
 

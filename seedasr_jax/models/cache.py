@@ -39,7 +39,7 @@ def begin(k, v, valid, count: int, room: int) -> KVCache:
     shapes.check(valid, "B N", dims)
     prefix = tuple(layout.keep(x, None, rules.BATCH, None, "tensor", None) for x in (k, v))
     empty = _kept(jnp.zeros((dims["L"], dims["B"], count, room, dims["G"], dims["K"]), k.dtype))
-    return KVCache(prefix, valid, empty, empty, jnp.zeros((), jnp.int32))
+    return KVCache(prefix, layout.rows(valid), empty, empty, jnp.zeros((), jnp.int32))
 
 
 def add(cache: KVCache, k, v) -> KVCache:

@@ -121,22 +121,26 @@ def mix(x, chosen, share, gate, wide, narrow):
     Returns:
         [B N E].
     """
+    gathered = layout.gathered()
     if layout.mesh() is None:
-        return _gathered(x, chosen, share, jnp.concatenate([gate, wide], -1), narrow, 0)
+        return _gathered(x, chosen, share, _widening(gate, wide), narrow, 0)
     batch = layout.dividing(rules.BATCH, x.shape[0])
     rows = layout.dividing("tensor", x.shape[1])  # as residuals lie
     tokens = (batch, None, None)
-    into, out_of = ("expert", "fsdp", "tensor"), ("expert", "tensor", "fsdp")
+    held = None if gathered else "fsdp"
+    into, out_of = ("expert", held, "tensor"), ("expert", "tensor", held)
 
     def local(x, chosen, share, gate, wide, narrow):
-        wide = jax.lax.all_gather(jnp.concatenate([gate, wide], -1), "fsdp", axis=1, tiled=True)
-        narrow = jax.lax.all_gather(narrow, "fsdp", axis=2, tiled=True)
+        widening = _widening(gate, wide)
+        if not gathered:
+            widening = [jax.lax.all_gather(one, "fsdp", axis=1, tiled=True) for one in widening]
+            narrow = jax.lax.all_gather(narrow, "fsdp", axis=2, tiled=True)
         if batch:
             x, chosen, share = (
                 jax.lax.all_gather(of, "expert", axis=0, tiled=True) for of in (x, chosen, share)
             )
         first = jax.lax.axis_index("expert") * narrow.shape[0]
-        y = _gathered(x, chosen, share, wide, narrow, first)
+        y = _gathered(x, chosen, share, widening, narrow, first)
         for axis, mesh_axis, scattered in ((0, "expert", batch), (1, "tensor", rows)):
             if scattered:
                 y = jax.lax.psum_scatter(y, mesh_axis, scatter_dimension=axis, tiled=True)
@@ -149,10 +153,17 @@ def mix(x, chosen, share, gate, wide, narrow):
     return layout.on_each(local, arrays, places, (batch, rows, None))
 
 
-def _gathered(x, chosen, share, wide, narrow, first):
+def _widening(gate, wide):
+    """The kernels of `_gathered`: one [X E 2F], so that rows and their gradient exist once, but two
+    [X E F] where each token of a transcript reads them: joining would cost more than the product.
+    """
+    return [gate, wide] if layout.gathered() else [jnp.concatenate([gate, wide], -1)]
+
+
+def _gathered(x, chosen, share, widening, narrow, first):
     """What the experts `first`, first + 1, ... give: [B N E], 0 where none of them was chosen.
 
-    `wide` [X E 2F]: gate and wide side by side, so that rows and their gradient exist once.
+    `widening`: gate and wide, see `_widening`.
     """
     experts, active = narrow.shape[0], chosen.shape[-1]
     tokens = x.reshape(-1, x.shape[-1])
@@ -174,7 +185,8 @@ def _gathered(x, chosen, share, wide, narrow, first):
     # A token's sum is linear in what its experts hold inside: there its share costs a gradient F
     # wide, and not E.
     share = _permute(jnp.where(own, share, 0)[:, None], order, undo)
-    gate, hidden = jnp.split(product(rows, wide, sizes), 2, -1)
+    widened = jnp.concatenate([product(rows, kernels, sizes) for kernels in widening], -1)
+    gate, hidden = jnp.split(widened, 2, -1)
     hidden = jax.nn.silu(gate) * hidden
     hidden = (hidden.astype(jnp.float32) * share).astype(x.dtype)
     rows = product(hidden, narrow, sizes)

@@ -21,28 +21,39 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from seedasr_jax.parallel import rules
 
-_MESH = contextvars.ContextVar("mesh", default=None)
+_OVER = contextvars.ContextVar("over", default=(None, False))
 
 
 @contextlib.contextmanager
-def over(mesh: jax.sharding.Mesh):
-    """Traces what is inside for `mesh`."""
-    token = _MESH.set(mesh)
+def over(mesh: jax.sharding.Mesh, *, gathered: bool = False):
+    """Traces what is inside for `mesh`.
+
+    Args:
+        mesh: of any number of devices.
+        gathered: whether the decoder's parameters are replicated over rules.FSDP; see
+            decode/gathering.py.
+    """
+    token = _OVER.set((mesh, gathered))
     try:
         yield
     finally:
-        _MESH.reset(token)
+        _OVER.reset(token)
 
 
 def mesh() -> jax.sharding.Mesh | None:
-    """That of the innermost `over`, where it has more than one device."""
-    found = _MESH.get()
+    """The mesh of the innermost `over`, or None if it has a single device."""
+    found, _ = _OVER.get()
     return found if found is not None and found.size > 1 else None
+
+
+def gathered() -> bool:
+    """Whether the decoder's parameters are replicated over rules.FSDP."""
+    return _OVER.get()[1]
 
 
 def platform() -> str | None:
     """Of the devices of the innermost `over`: cpu, gpu, tpu."""
-    found = _MESH.get()
+    found, _ = _OVER.get()
     return None if found is None else found.devices.flat[0].platform
 
 
@@ -64,16 +75,24 @@ def rows(tree):
     return jax.tree.map(lambda x: keep(x, rules.BATCH, *(None,) * (x.ndim - 1)), tree)
 
 
-def by_rows(function, *trees):
+def by_rows(function, *trees, wide=0):
     """`function` of trees of arrays [B ...] and scalars, which gives a tree of arrays [B ...].
 
-    Each device runs it on its own examples: for what XLA would gather them, such as `top_k`.
+    Each device runs it on its own examples: for what XLA would gather them, such as `top_k`. Of
+    the first `wide` trees, of arrays [B ... V], it has its own share of the last axis too.
     """
     if mesh() is None:
         return function(*trees)
     size = next(x.shape[0] for x in jax.tree.leaves(trees) if x.ndim)
     spec = PartitionSpec(dividing(rules.BATCH, size))
-    specs = jax.tree.map(lambda x: spec if x.ndim else PartitionSpec(), trees)
+
+    def narrow(x):
+        return spec if x.ndim else PartitionSpec()
+
+    def shared(x):
+        return PartitionSpec(*spec, *(None,) * (x.ndim - 2), dividing("tensor", x.shape[-1]))
+
+    specs = (*jax.tree.map(shared, trees[:wide]), *jax.tree.map(narrow, trees[wide:]))
     return jax.shard_map(function, mesh=mesh(), in_specs=specs, out_specs=spec, check_vma=False)(
         *trees
     )

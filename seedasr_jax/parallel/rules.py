@@ -47,11 +47,12 @@ def on(place) -> tuple[str, ...]:
     return () if place is None else (place,) if isinstance(place, str) else place
 
 
-def spec(axes, shape, mesh, name) -> PartitionSpec:
+def spec(axes, shape, mesh, name, *, gathered=False) -> PartitionSpec:
     """Where a parameter's axes go.
 
     Args:
         axes: logical axes; shape: sizes; mesh: the mesh; name: of the parameter, for errors.
+        gathered: replicated over FSDP, sharded over tensor and, what an expert owns, over expert.
 
     Raises:
         ConfigError: an axis without a rule, two axes on one mesh axis, or a size that its mesh axis
@@ -64,6 +65,8 @@ def spec(axes, shape, mesh, name) -> PartitionSpec:
         if axis not in RULES:
             raise ConfigError(f"{name}: axis {axis!r} has no rule.{nearest(axis, RULES)}")
         place = RULES[axis]
+        if gathered and "fsdp" in on(place):
+            place = None
         for one in on(place):
             if any(one in on(other) for other in places):
                 raise ConfigError(f"{name}: axes {axes} put two on mesh axis {one!r}")

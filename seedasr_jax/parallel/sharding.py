@@ -15,15 +15,27 @@ from seedasr_jax.parallel import rules
 from seedasr_jax.parallel.mesh import AXES
 
 
-def of_params(params: nnx.State, mesh):
-    """A tree like `params` (abstract or not) of shardings, by each parameter's axes."""
+def of_params(params: nnx.State, mesh, *, gathered=False):
+    """A tree like `params` (abstract or not) of shardings, by each parameter's axes.
+
+    `gathered`: as of `rules.spec`.
+    """
 
     def one(path, param):
         name = ".".join(str(key) for key in path)
-        spec = rules.spec(param.get_metadata("axes"), param.shape, mesh, name)
+        axes = param.get_metadata("axes")
+        spec = rules.spec(axes, param.shape, mesh, name, gathered=gathered)
         return param.replace(NamedSharding(mesh, spec))
 
     return nnx.map_state(one, params)
+
+
+def bytes_of(tree) -> int:
+    """Of a device, of a tree of shapes with shardings."""
+    return sum(
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(tree)
+    )
 
 
 def placed(abstract, shardings):

@@ -16,11 +16,12 @@ import numpy as np
 from seedasr_jax import batch as batches
 from seedasr_jax import flops
 from seedasr_jax.audio import files
-from seedasr_jax.decode import methods, prefill, program, recogniser
+from seedasr_jax.decode import gathering, methods, prefill, program, recogniser
+from seedasr_jax.models import layers
 from seedasr_jax.models.acllm import AcLLM
 from seedasr_jax.parallel import compiler, layout, rules, sharding
 from seedasr_jax.plan import fitting
-from seedasr_jax.train import build, optim
+from seedasr_jax.train import build
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +98,8 @@ def rollout(built: build.Built, held: flops.Sizes, seconds: float) -> list[Progr
 
 
 def _decoded(name, built, held, seconds, function, inputs, contexts, width):
-    """A program that decodes in training, beside the optimiser's state.
+    """A program that decodes in training, beside the optimiser's state. Its parameters are those
+    of training and, where they fit, the decoder's gathered ones.
 
     Args:
         contexts: tokens of the context in each prefix that is read; () where no LLM decodes.
@@ -121,29 +123,35 @@ def _decoded(name, built, held, seconds, function, inputs, contexts, width):
         (2 * decoder.layers, held.utterances, slots, decoder.groups, decoder.head_width),
         jnp.dtype(model.dtype),
     )
-    cached = bytes_of(_place(cache, mesh))
+    cached = sharding.bytes_of(_place(cache, mesh))
+    params = nnx.merge_state(state.params, state.frozen)
+    copied = 0
+    if contexts and gathering.fits(params, mesh, model.dtype):
+        copied = gathering.copied(params, mesh, model.dtype)
+    held_by = _held(state, cached)
     return Program(
         name,
         function,
-        (nnx.merge_state(state.params, state.frozen), batch, inputs),
-        _held(state, cached),
+        (params, batch, inputs),
+        held_by | {"params": held_by["params"] + copied},
         useful,
-        beside=bytes_of(state.opt_state),
-        inside=cached,
+        beside=sharding.bytes_of(state.opt_state),
+        inside=cached + copied,
         most=steps,
     )
 
 
 def _held(state, cached):
-    params = bytes_of(state.params) + bytes_of(state.frozen)
-    return {"params": params, "opt": bytes_of(state.opt_state), "kv": cached}
+    params = sharding.bytes_of(state.params) + sharding.bytes_of(state.frozen)
+    return {"params": params, "opt": sharding.bytes_of(state.opt_state), "kv": cached}
 
 
 def decoding(built: build.Built, held: flops.Sizes, seconds: float) -> list[Program]:
     """`encode`, `prefill` and `decode`, greedy; none where the stage's model transcribes nothing.
 
-    Weights lie as in training, all matrices in the model's type. A cache has the batch's examples
-    over (data, fsdp, expert) and its heads over tensor. `decode` is the last step of a transcript.
+    Weights lie as in training, all matrices in the model's type; for `decode` the decoder's are
+    gathered where that fits. A cache has the batch's examples over (data, fsdp, expert) and its
+    heads over tensor. `decode` is the last step of a transcript.
 
     Args:
         built, held, seconds: as of `train`.
@@ -159,10 +167,11 @@ def decoding(built: build.Built, held: flops.Sizes, seconds: float) -> list[Prog
             )
         )
     )
-    shapes = jax.eval_shape(
-        lambda state: optim.matrices(state, lambda x: x.astype(model.dtype)), shapes
-    )
+    shapes = jax.eval_shape(lambda state: layers.as_used(state, model.dtype), shapes)
     state = sharding.placed(shapes, sharding.of_params(shapes, mesh))
+    repeated, gathered = state, gathering.fits(state, mesh, model.dtype)
+    if gathered:
+        repeated = nnx.merge_state(state, gathering.places(state, mesh, model.dtype))
     batch = _batch(built, held, seconds, (held.prompt, held.context, 0, 0))
     last = jax.ShapeDtypeStruct((held.utterances, 1), np.int32, sharding=sharding.of_batch(mesh))
 
@@ -175,7 +184,7 @@ def decoding(built: build.Built, held: flops.Sizes, seconds: float) -> list[Prog
             return prefill.begin(nnx.merge(graphdef, state), batch, speech, held.tokens + 1)
 
     def follow(state, stream, last):
-        with layout.over(mesh):
+        with layout.over(mesh, gathered=gathered):
             return prefill.follow(nnx.merge(graphdef, state), stream, last)
 
     def placed(tree):
@@ -183,9 +192,9 @@ def decoding(built: build.Built, held: flops.Sizes, seconds: float) -> list[Prog
 
     speech = placed(jax.eval_shape(hear, state, batch))
     stream = placed(jax.eval_shape(begin, state, batch, speech))
-    scores = placed(jax.eval_shape(follow, state, stream, last)[0])
-    own = {"params": bytes_of(state), "opt": 0, "kv": 0}
-    filled = own | {"kv": bytes_of((stream.cache.prefix, stream.cache.k, stream.cache.v))}
+    scores = placed(jax.eval_shape(follow, repeated, stream, last)[0])
+    own = {"params": sharding.bytes_of(state), "opt": 0, "kv": 0}
+    filled = own | {"kv": sharding.bytes_of((stream.cache.prefix, stream.cache.k, stream.cache.v))}
     rows, before = held.utterances, stream.cache.valid.shape[1]
     heard = flops.forward(model, stage.vocab.size, set(parts) - {"decoder"}, held)
     of_one = flops.decoder(model.decoder, before + held.tokens + 1)
@@ -211,20 +220,12 @@ def decoding(built: build.Built, held: flops.Sizes, seconds: float) -> list[Prog
         Program(
             "decode",
             jitted(follow, (scores, stream), donate_argnums=1),
-            (state, stream, last),
-            filled,
+            (repeated, stream, last),
+            filled | {"params": sharding.bytes_of(repeated)},
             rows * of_one,
             runs=held.tokens + 1,
         ),
     ]
-
-
-def bytes_of(tree) -> int:
-    """Of a device, of a tree of shapes with shardings."""
-    return sum(
-        int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * leaf.dtype.itemsize
-        for leaf in jax.tree.leaves(tree)
-    )
 
 
 def _batch(built, held, seconds, sizes):

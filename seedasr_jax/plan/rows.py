@@ -5,9 +5,10 @@ import dataclasses
 from seedasr_jax import flops
 from seedasr_jax.audio import files
 from seedasr_jax.parallel import mesh as meshes
+from seedasr_jax.parallel.memory import GIB
 from seedasr_jax.plan import hlo, roofline
 from seedasr_jax.plan.programs import Program
-from seedasr_jax.plan.topologies import GIB, Topology
+from seedasr_jax.plan.topologies import Topology
 
 HEADROOM = 0.1  # of HBM that must stay free
 USUAL = 0.6  # of the bound, for what chips will cost

@@ -8,8 +8,7 @@ import math
 import re
 
 from seedasr_jax.errors import ConfigError, nearest
-
-GIB = 1 << 30
+from seedasr_jax.parallel import memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,8 +16,8 @@ class Chip:
     """A generation, as its vendor describes a chip of it."""
 
     name: str
+    kind: str  # `device_kind` of its devices
     flops: float  # bfloat16, per second
-    hbm_bytes: int
     hbm_bandwidth: float  # bytes per second
     ici_bandwidth: float  # bytes per second over all links, both directions
     dcn_bandwidth: float  # bytes per second, each direction
@@ -27,6 +26,11 @@ class Chip:
     cores: int  # that the accelerator type counts of one chip: v5p-256 are 128 chips
     hosts: int  # chips of one
     shapes: tuple[tuple[int, ...], ...]  # usual slices, for a name that gives a count
+
+    @property
+    def hbm_bytes(self) -> int:
+        """Of all its devices."""
+        return memory.HBM[self.kind] * self.devices
 
     @property
     def link_bandwidth(self) -> float:
@@ -40,15 +44,16 @@ _CUBES = (
     *((8, 8, 16), (8, 16, 16), (16, 16, 16), (16, 16, 24)),
 )
 
-# docs.cloud.google.com/tpu/docs/{v5e, v5p, v6e, tpu7x}, read in November 2026. DCN of v5e: two
+# docs.cloud.google.com/tpu/docs/{v5e, v5p, v6e, tpu7x}, read in November 2026; memory:
+# parallel/memory.py. DCN of v5e: two
 # network cards of 100 Gb/s for the eight chips of a host.
 CHIPS = {
     chip.name: chip
     for chip in (
-        Chip("v5e", 197e12, 16 * GIB, 819e9, 400e9, 25e9 / 8, 2, 1, 1, 8, _FLAT),
-        Chip("v5p", 459e12, 95 * GIB, 2765e9, 1200e9, 50e9 / 8, 3, 1, 2, 4, _CUBES),
-        Chip("v6e", 918e12, 32 * GIB, 1638e9, 800e9, 100e9 / 8, 2, 1, 1, 4, _FLAT),
-        Chip("tpu7x", 2307e12, 192 * GIB, 7380e9, 1200e9, 100e9 / 8, 3, 2, 2, 4, _CUBES),
+        Chip("v5e", "TPU v5 lite", 197e12, 819e9, 400e9, 25e9 / 8, 2, 1, 1, 8, _FLAT),
+        Chip("v5p", "TPU v5", 459e12, 2765e9, 1200e9, 50e9 / 8, 3, 1, 2, 4, _CUBES),
+        Chip("v6e", "TPU v6 lite", 918e12, 1638e9, 800e9, 100e9 / 8, 2, 1, 1, 4, _FLAT),
+        Chip("tpu7x", "TPU7x", 2307e12, 7380e9, 1200e9, 100e9 / 8, 3, 2, 2, 4, _CUBES),
     )
 }
 

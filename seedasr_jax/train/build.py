@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from seedasr_jax import config
 from seedasr_jax.errors import ConfigError, nearest
+from seedasr_jax.models import layers
 from seedasr_jax.models.acllm import AcLLM, Tokens
 from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.parallel import sharding
@@ -83,14 +84,9 @@ def _split(model, own):
     return nnx.split(model, kept, ...)
 
 
-def as_used(frozen, dtype):
-    """Parameters that no step changes: matrices have the type that they are used in."""
-    return optim.matrices(frozen, lambda x: x.astype(dtype))
-
-
 def _state(params, frozen, tx, stage):
     """What trains has float32 masters."""
-    frozen = as_used(frozen, stage.model.dtype)
+    frozen = layers.as_used(frozen, stage.model.dtype)
     zero = jnp.zeros((), jnp.int32)
     return TrainState(zero, zero, params, frozen, tx.init(params), _keys(stage)[1])
 
@@ -152,7 +148,7 @@ def build(stage: config.Stage, tokens: Tokens, vocabulary: int, devices=None) ->
     model = nnx.eval_shape(lambda: make_model(nnx.Rngs(0)))
     if not jax.tree.leaves(_split(model, stage.trains)[1]):
         raise ConfigError(f"trains {stage.trains}: nothing is left to train; name a part")
-    # What is drawn once gets gradients of 0, and no decay: its name is none of optim.DECAYED.
+    # What is drawn once gets gradients of 0, and no decay: its name is none of layers.MATRICES.
     drawn = [part for part in objective.drawn if stage.init.get(part) == "fresh"]
     own = (*stage.trains, *drawn)
     graphdef, params, frozen = _split(model, own)

@@ -7,10 +7,8 @@ import optax
 
 from seedasr_jax import config
 from seedasr_jax.errors import ConfigError
-from seedasr_jax.models.layers import LoraParam
+from seedasr_jax.models.layers import LoraParam, is_matrix
 from seedasr_jax.quantize import kmeans
-
-DECAYED = ("kernel", "kernels", "table", "lora_a", "lora_b")  # matrices; no norm, no bias
 
 
 def part_of(path, param) -> str:
@@ -21,19 +19,6 @@ def part_of(path, param) -> str:
 def by_part(params: nnx.State, of):
     """A tree like `params` with of(path, param, part) at each parameter."""
     return nnx.map_state(lambda path, p: p.replace(of(path, p, part_of(path, p))), params)
-
-
-def matrices(params: nnx.State, change):
-    """A tree like `params` with change(matrix) at each matrix: DECAYED."""
-
-    def one(path, param):
-        return param.replace(change(param[...])) if _decays(path) else param
-
-    return nnx.map_state(one, params)
-
-
-def _decays(path):
-    return any(str(key) in DECAYED for key in path)
 
 
 def schedule(optim: config.Optim, steps: int):
@@ -125,7 +110,7 @@ def make(optim: config.Optim, steps: int, *, apart=False) -> optax.GradientTrans
         return _fit_kmeans(optim.b1)
 
     def decayed(params):
-        return by_part(params, lambda path, *_: _decays(path))
+        return by_part(params, lambda path, *_: is_matrix(path))
 
     clip = _clip_each_layer if apart else optax.clip_by_global_norm
     chain = [clip(optim.clip)] if optim.clip else []
