@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from seedasr_jax import shapes
 from seedasr_jax.audio import logmel
 from seedasr_jax.batch import Batch
-from seedasr_jax.decode import prefill
+from seedasr_jax.decode import prefill, shards
 from seedasr_jax.decode.hypotheses import NEVER, Hypotheses, empty
 from seedasr_jax.models.acllm import AcLLM
 from seedasr_jax.parallel import layout
@@ -35,24 +35,23 @@ def ctc(model: AcLLM, batch: Batch) -> Hypotheses:
     features = model.config.features
     mel, count = logmel.log_mel(batch.wave, batch.wave_length, features)
     x, length = model.encoder(mel, count)
-    logprobs = jax.nn.log_softmax(model.ctc_head(x), -1)
+    logits = layout.wide(model.ctc_head(x))
+    best, logprobs = shards.over(shards.pick, (logits, logits))
     blank = model.tokens.pad
-    best = jnp.where(shapes.valid(length, x.shape[1]), jnp.argmax(logprobs, -1), blank)
+    best = jnp.where(shapes.valid(length, x.shape[1]), best, blank)
     before = jnp.pad(best, ((0, 0), (1, 0)), constant_values=blank)[:, :-1]
-    ids, logprobs, length = _left(
-        best.astype(jnp.int32), logprobs.max(-1), (best != blank) & (best != before), blank
-    )
+    ids, logprobs, length = _left(best, logprobs, (best != blank) & (best != before), blank)
     found = Hypotheses(ids, length, logprobs.sum(-1), logprobs, jnp.ones_like(length, bool))
     return jax.tree.map(lambda x: x[:, None], found)
 
 
 def llm(model: AcLLM, batch: Batch, tokens: int) -> Hypotheses:
     """The likeliest next token until the end token or `tokens` of them: W = 1."""
-    return write(model, batch, tokens, 1, lambda logits, step: jnp.argmax(logits, -1))
+    return write(model, batch, tokens, 1, lambda logits, step: logits)
 
 
 def write(
-    model: AcLLM, batch: Batch, tokens: int, count: int, choose: Callable[..., jax.Array]
+    model: AcLLM, batch: Batch, tokens: int, count: int, scores: Callable[..., jax.Array]
 ) -> Hypotheses:
     """Writes `count` hypotheses of each example, token after token; none reads of another.
 
@@ -64,7 +63,7 @@ def write(
         batch: B examples; prompt and context as they stand there.
         tokens: K.
         count: W.
-        choose: (float32 logits [B W V], step from 0) -> tokens [B W].
+        scores: (float32 logits [B W V], step from 0) -> [B W V]; the token of the largest is next.
     """
     rows, special = len(batch.weight), model.tokens
     stream = prefill.begin(model, batch, prefill.hear(model, batch), tokens + 1, count)
@@ -77,9 +76,7 @@ def write(
     def advance(carry):
         step, stream, last, found, done = carry
         logits, stream = prefill.follow(model, stream, last)
-        chosen = choose(logits, step).astype(jnp.int32)
-        gain = jnp.take_along_axis(logits, chosen[..., None], -1)[..., 0]
-        gain = gain - jax.nn.logsumexp(logits, -1)
+        chosen, gain = shards.over(shards.pick, (scores(logits, step), logits))
         ends = ~done & (chosen == special.eos)
         kept = ~done & ~ends & (step < tokens)
         at = jnp.minimum(step, tokens - 1)

@@ -49,12 +49,15 @@ def begin(model: AcLLM, batch: Batch, speech: Speech, room: int, count: int = 1)
 
 
 def follow(model: AcLLM, stream: Stream, last) -> tuple[jax.Array, Stream]:
-    """Goes on by one token each, `last` [B W]: float32 logits [B W V] of the next one."""
+    """Goes on by one token each, `last` [B W]: float32 logits [B W V] of the next one.
+
+    V as padded, so that it shards: logits of padding rows are layers.NEVER.
+    """
     decoder = model.decoder
     x = decoder.embed_tokens(last, before=stream.before)
     positions = jnp.broadcast_to(stream.start[:, None] + stream.cache.slot, last.shape)
     hidden, cache = decoder.step(x, positions, stream.cache)
-    logits = layout.wide(decoder.logits(hidden)[..., : decoder.vocabulary])
+    logits = layout.wide(decoder.logits(hidden))
     return logits, dataclasses.replace(stream, cache=cache, before=last)
 
 

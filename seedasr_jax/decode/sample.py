@@ -10,6 +10,7 @@ from seedasr_jax.batch import Batch
 from seedasr_jax.decode import greedy
 from seedasr_jax.decode.hypotheses import Hypotheses
 from seedasr_jax.models.acllm import AcLLM
+from seedasr_jax.parallel import layout
 
 
 def sample(
@@ -34,12 +35,14 @@ def sample(
         temperature 1. Where K tokens did not suffice there is no end token in `score`.
     """
 
-    def draw(key, logits, step):
-        return jax.random.categorical(jax.random.fold_in(key, step), logits / temperature)
+    def scores(logits, step):
+        """The largest is a draw (Gumbel-max), as of `jax.random.categorical`."""
 
-    def choose(logits, step):
-        return jax.vmap(jax.vmap(draw, (0, 0, None)), (0, 0, None))(keys, logits, step)
+        def noise(key):
+            return jax.random.gumbel(jax.random.fold_in(key, step), logits.shape[-1:])
+
+        return logits / temperature + layout.wide(jax.vmap(jax.vmap(noise))(keys))
 
     fold = jax.vmap(jax.random.fold_in, (None, 0))
     keys = jax.vmap(fold, (0, None))(fold(rng, batch.position), jnp.arange(samples))  # [B N]
-    return greedy.write(model, batch, tokens, samples, choose)
+    return greedy.write(model, batch, tokens, samples, scores)

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 
 from seedasr_jax import shapes
 from seedasr_jax.batch import Batch
-from seedasr_jax.decode import prefill
+from seedasr_jax.decode import prefill, shards
 from seedasr_jax.decode.hypotheses import NEVER, Hypotheses, empty
 from seedasr_jax.models.acllm import AcLLM
 from seedasr_jax.parallel import layout
@@ -79,17 +79,17 @@ def joint(acoustic, informed, alpha, domain):
     return jnp.logaddexp(with_context + informed, without + acoustic)
 
 
-def least_plausible(acoustic, top, delta):
+def least_plausible(acoustic, top, delta, shard=shards.ALL):
     """The log-probability from which a token stays: it is one of the `top` likeliest, or within
     `delta` nats of the likeliest.
 
     Args:
-        acoustic: [... V] log-probabilities without the context.
+        acoustic: [... V] log-probabilities without the context, or a shard of them.
 
     Returns:
         [... 1].
     """
-    best = jax.lax.top_k(acoustic, min(top, acoustic.shape[-1]))[0]
+    best, _ = shard.best(acoustic, top)
     return jnp.minimum(best[..., -1:], best[..., :1] - delta)
 
 
@@ -125,33 +125,37 @@ def search(
         count = max(count, how.top, KEPT) if how.prune else vocabulary
     whole = count >= vocabulary
 
-    def candidates(logits, plain, alpha):
-        """_Next by the logits [B W V] of each prefix."""
-        ids = jnp.broadcast_to(jnp.arange(vocabulary)[None, None], logits[0].shape)
-        if not whole:
-            _, ids = jax.lax.top_k(logits[0], count)
+    def candidates(shard, logits, plain, alpha):
+        """_Next by a shard of the logits [B W V] of each prefix."""
+        if whole:
+            ids, kept, among = shard.indices(logits[0]), logits, shard
+        else:
+            best, ids = shard.best(logits[0], count)
+            kept, among = (best, *(shard.at(one, ids) for one in logits[1:])), shards.ALL
+        total = [shard.logsumexp(one) for one in logits]  # of all tokens
+        if told and how.prune:
+            least = least_plausible(kept[0] - total[0], how.top, how.delta, among)
 
-        def logprobs(logits):
-            """[B W count+1] of `ids` and the end token; all tokens are in their sum."""
-            kept = logits if whole else jnp.take_along_axis(logits, ids, -1)
-            kept = jnp.concatenate([kept, logits[..., special.eos, None]], -1)
-            return kept - jax.nn.logsumexp(logits, -1, keepdims=True)
+        def added(kept):
+            """What each of [B W C] logits by prefix adds; and the same, -inf where it is cut."""
+            logprobs = [one - of_all for one, of_all in zip(kept, total)]
+            gain, allowed = logprobs[0], True
+            if told:
+                if how.prune:
+                    allowed = plain | (gain >= least)
+                gain = jnp.where(plain, gain, joint(*logprobs, alpha, how.domain))
+            return gain, jnp.where(allowed, gain, NEVER)
 
-        gain, allowed = logprobs(logits[0]), True
-        if told:
-            if how.prune:
-                allowed = plain | (gain >= least_plausible(gain[..., :-1], how.top, how.delta))
-            both = joint(gain, logprobs(logits[1]), alpha, how.domain)
-            gain = jnp.where(plain, gain, both)
-        cut = jnp.where(allowed, gain, NEVER)
-        others = jnp.where(ids == special.eos, NEVER, cut[..., :-1])
-        best, index = jax.lax.top_k(others, min(beam, others.shape[-1]))
-        token = jnp.take_along_axis(ids, index, -1).astype(jnp.int32)
-        return _Next(token, best, gain[..., -1], cut[..., -1] > NEVER)
+        end = jnp.full((*logits[0].shape[:-1], 1), special.eos)
+        end, end_cut = added([shard.at(one, end) for one in logits])
+        others = (ids != special.eos) & (ids < vocabulary)
+        gain, at = among.best(jnp.where(others, added(kept)[1], NEVER), min(beam, vocabulary))
+        token = at if whole else jnp.take_along_axis(ids, at, -1)
+        return _Next(token.astype(jnp.int32), gain, end[..., 0], end_cut[..., 0] > NEVER)
 
-    def choose(live, found, logits, plain, alpha, step):
+    def choose(shard, logits, live, found, plain, alpha, step):
         """The next live ones, those that have ended, and whom each live one goes on from [B W]."""
-        following = candidates(logits, plain, alpha)
+        following = candidates(shard, logits, plain, alpha)
         found = _ended(live, following, found, step, how.length)
         live, parent = _longer(live, following, step)
         # A score only falls; what it is divided by grows up to that of K tokens.
@@ -167,8 +171,7 @@ def search(
     def advance(carry):
         step, streams, live, found = carry
         logits, streams = zip(*(prefill.follow(model, one, live.last) for one in streams))
-        given = (live, found, logits, plain, alpha, step)
-        live, found, parent = layout.by_rows(choose, *given)
+        live, found, parent = shards.over(choose, logits, live, found, plain, alpha, step)
         streams = tuple(prefill.reorder(stream, parent) for stream in streams)
         return step + 1, streams, live, found
 
