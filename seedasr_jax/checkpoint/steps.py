@@ -5,6 +5,7 @@ refers to the parent stage. It is whole once it has its inventory.
 """
 
 import contextlib
+import functools
 import logging
 import os
 import re
@@ -171,6 +172,13 @@ def restore(folder, step: int, abstract_state, shardings):
 
 def shapes(path) -> dict:
     """{name: ShapeDtypeStruct} of everything in a step's folder; a random key as its numbers."""
+    sealed = os.stat(path / inventory.FILE)
+    return dict(_shapes(path, sealed.st_ino, sealed.st_mtime_ns))
+
+
+@functools.lru_cache(maxsize=64)
+def _shapes(path, *sealed) -> dict:
+    """`shapes`, read once: a step is asked part by part, and does not change once it is sealed."""
     saved = trees.flat(ocp.metadata(path).metadata)
     return {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in saved.items()}
 

@@ -155,8 +155,11 @@ class Recogniser:
 
 def abstract(model: config.Model, vocab, parts):
     """Graph and shapes of a model: (graphdef, nnx.State of ShapeDtypeStructs)."""
-    tokens, size = special_tokens(vocab), vocab.size
+    return _abstract(model, special_tokens(vocab), vocab.size, tuple(parts))
 
+
+@functools.lru_cache(maxsize=64)
+def _abstract(model, tokens, size, parts):
     def make():
         return AcLLM(model, tokens, size, parts, remat="none", rngs=nnx.Rngs(0))
 
