@@ -101,10 +101,7 @@ def opened(source: str | os.PathLike | BinaryIO, name: str):
                 view.extend()
                 file = stack.enter_context(_Forward(view))
         except soundfile.LibsndfileError as error:
-            fault = header.fault or (
-                f"not a readable audio file: {error.error_string} Expected WAV, FLAC, Ogg, MP3 or"
-                " another format of libsndfile"
-            )
+            fault = header.fault or _unreadable(raw, error)
             raise errors.DataError(f"{name}: {fault}") from error
         frames = file.frames if header.frames is None else header.frames
         fault = _fault(file, header) if known else _logged(file)
@@ -148,6 +145,17 @@ class _View(io.RawIOBase):
                 out[low - start : high - start] = new[low - place : high - place]
         self._at += count
         return count
+
+
+def _unreadable(raw, error) -> str:
+    if not headers.size_of(raw):
+        return "not a readable audio file: it is empty"
+    # Of MPEG audio without a whole frame libsndfile says that there is no file.
+    known = "" if "does not exist" in error.error_string else f" {error.error_string}"
+    return (
+        f"not a readable audio file:{known or ' damaged or cut off.'} Expected WAV, FLAC, Ogg, MP3"
+        " or another format of libsndfile"
+    )
 
 
 def _fault(file, header) -> str:
