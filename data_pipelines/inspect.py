@@ -7,7 +7,7 @@ import re
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import manifest, sources
 from seedasr_jax.errors import DataError, nearest
-from seedasr_jax.text import conventions, languages, score
+from seedasr_jax.text import conventions, languages, prompts, score
 
 _SHORTEST_SECONDS = 0.025  # one window of the features
 _FRAME_SECONDS = 0.04  # of the recipes' encoders; CTC needs one for each token
@@ -98,6 +98,9 @@ def _row_problems(row, told, cache):
         yield row.fault
     if told and not row.text:
         yield f"expected text as other rows have, found none; {manifest.hint(row, 'text')}"
+    for name in row.keywords if row.text else ():
+        if not prompts.holds(row.text, name):
+            yield f"expected keywords that its text holds, found {name!r}"
     if row.text and not any(map(str.isalnum, row.text)):
         yield f"expected words, found {row.text!r}"
     if not row.audio:

@@ -112,6 +112,8 @@ def scan(path, content: bytes | None = None) -> Iterator[tuple[Row, int, bytes]]
     """
     path = pathlib.Path(path)
     if not path.is_file():
+        if path.is_dir():
+            raise DataError(f"{path}: expected a manifest, found a folder; name a file in it")
         beside = path.parent.glob("*.jsonl") if path.parent.is_dir() else ()
         raise DataError(f"{path}: no such manifest.{nearest(path.name, [p.name for p in beside])}")
     root, begin, empty = folder(path), 0, True

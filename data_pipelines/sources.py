@@ -177,7 +177,10 @@ def _manifest(parsed, data_folder):
     if disk.is_url(parsed.where):
         raise ConfigError(f"manifest:{parsed.where}: expected a local file: fetch it first")
     if not parsed.where.endswith((".jsonl", ".json")):
-        raise ConfigError(f"manifest:{parsed.where}: expected manifest:PATH.jsonl")
+        raise ConfigError(
+            f"manifest:{parsed.where}: expected manifest:PATH.jsonl, a file, not packed, with one JSON"
+            " object per line"
+        )
     return pathlib.Path(os.path.expanduser(parsed.where))  # no shell does behind manifest:
 
 

@@ -112,6 +112,10 @@ def resolve(name: str, data_folder) -> list[tuple[sources.Source, seqio.Task, fl
         source = sources.open_source(name, data_folder)
         return [(source, register(source), 1.0)]
     names = (*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names())
+    if re.search(r"\.jsonl?(\?|$)", name):
+        raise ConfigError(
+            f"{name!r}: a manifest is named with its kind. Did you mean manifest:{name}?"
+        )
     raise ConfigError(
         f"{name!r} is no task, mixture or SPEC (KIND:WHERE with KIND {' or '.join(spec.KINDS)});"
         f" tasks of your own are found through config.imports.{nearest(name, names)}"

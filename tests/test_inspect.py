@@ -88,10 +88,13 @@ def test_texts_that_cannot_be_those_of_their_sound(manifest, tmp_path):
     rows[0]["text"], rows[1]["text"], rows[2]["text"] = "...", "zero \ud83d", "a b " * 20
     rows[3] |= {"audio": "short.wav", "duration": None}
     rows.append(rows[0] | {"id": "zh", "text": "一二三四五六七八九十一二三", "duration": 0.5})
+    rows[4]["keywords"] = ["三四"]
+    rows.append(rows[0] | {"id": "kw", "text": "call Ann's", "keywords": ["ann", "bob"]})
     path = tmp_path / "odd.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = list(inspect.problems(f"manifest:{path}", tmp_path))
     words = ("expected words", "no Unicode", "40: CTC cannot", "0.025 s", "13: CTC cannot")
+    words += ("text holds, found 'bob'",)
     assert len(found) == len(words)
     for number, (line, word) in enumerate(zip(found, words, strict=True), 1):
         assert f"line {number} " in line and word in line

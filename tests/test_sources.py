@@ -73,6 +73,9 @@ def test_errors_name_the_nearest(corpus):
         ids(corpus, "?without=ann,bob,cy")
     with pytest.raises(ConfigError, match=r"expected manifest:PATH.jsonl"):
         sources.open_source(f"manifest:{corpus.parent}", "unused")
+    (corpus.parent / "folder.jsonl").mkdir()
+    with pytest.raises(DataError, match="expected a manifest, found a folder"):
+        sources.open_source(f"manifest:{corpus.parent}/folder.jsonl", "unused")
     with pytest.raises(ConfigError, match=r"synth:digit: .*Did you mean digits"):
         sources.open_source("synth:digit", "unused")
 

@@ -121,6 +121,8 @@ def test_unknown_names_carry_the_nearest(mixture):
         ConfigError, match=r"'own_aa' is no task, mixture or SPEC.*Did you mean own_a"
     ):
         tasks.resolve("own_aa", "unused")
+    with pytest.raises(ConfigError, match=r"Did you mean manifest:x/a\.jsonl\?limit=2\?"):
+        tasks.resolve("x/a.jsonl?limit=2", "unused")
     with pytest.raises(ConfigError, match=r"expected KIND:WHERE.*Did you mean manifest"):
         tasks.resolve("manifst:a.jsonl", "unused")
     with pytest.raises(ConfigError, match="own_silent: its source FunctionDataSource has no rows"):
