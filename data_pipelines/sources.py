@@ -178,8 +178,8 @@ def _manifest(parsed, data_folder):
         raise ConfigError(f"manifest:{parsed.where}: expected a local file: fetch it first")
     if not parsed.where.endswith((".jsonl", ".json")):
         raise ConfigError(
-            f"manifest:{parsed.where}: expected manifest:PATH.jsonl, a file, not packed, with one JSON"
-            " object per line"
+            f"manifest:{parsed.where}: expected manifest:PATH.jsonl, a file, not packed, with one"
+            " JSON object per line"
         )
     return pathlib.Path(os.path.expanduser(parsed.where))  # no shell does behind manifest:
 
