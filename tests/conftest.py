@@ -102,6 +102,7 @@ def pytest_collection_modifyitems(config, items):
 def pytest_collection_finish(session):
     """What was imported stays: collecting it over and over is a part of the time to trace."""
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)  # tracing makes and keeps many small objects
 
 
 def pytest_terminal_summary(terminalreporter):
