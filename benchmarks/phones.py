@@ -107,7 +107,8 @@ def labels(workdir, name, vocab, heard: Heard) -> np.ndarray:
     opened = checkpoints.open_checkpoint(workdir / name)
     stage = opened.stage
     if stage.kind == "ssl2" and not stage.model.quantizer.layer:
-        stage = probe.at_best_layer(stage, checkpoints.open_checkpoint(workdir / "probe"))
+        best = probe.best_layer(checkpoints.open_checkpoint(workdir / "probe"))
+        stage = probe.at_layer(stage, best)
     objective = objectives.make(stage, recogniser.special_tokens(vocab), vocab.size)
     parts = tuple(part for part in objective.parts if part not in ("encoder", "ssl_head"))
     graphdef, _ = recogniser.abstract(stage.model, vocab, parts)

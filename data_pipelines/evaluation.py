@@ -5,6 +5,7 @@ Dims: B utterances of the global batch.
 
 import bisect
 import collections
+from collections.abc import Callable
 import dataclasses
 import functools
 import itertools
@@ -29,6 +30,7 @@ LONGEST = 300.0  # seconds that are scored in one piece where no bucket is named
 _WHOLE = "an evaluation leaves nothing out: mend the row or take it out of the manifest"
 _WHOLE_WAVE = (0, None)
 _AHEAD = 4  # batches
+_TWICE = 1 << 28  # bytes of audio kept by a process that looks for pauses, then decodes: two hours
 _CONTEXT = 16  # room for contexts is a multiple of it: few shapes to compile
 
 
@@ -59,6 +61,7 @@ class Evaluation:
         shapes,
         share,
         limit,
+        join,
         unknown: int,
     ):
         self.name, self.examples, self.unknown = name, examples, unknown
@@ -66,7 +69,8 @@ class Evaluation:
         self.contexts_cut, self.contexts_unused = unread[True], unread[False]
         self.context_tokens = reading.context_tokens
         self._index, self._task, self._reading, self._cache = index, task, reading, cache
-        self._shapes, self._share, self._limit = shapes, share, limit
+        self._shapes, self._share, self._limit, self._join = shapes, share, limit, join
+        self._pieces = None  # as `_find_pieces`
 
     @property
     def languages(self) -> list[str]:
@@ -95,36 +99,47 @@ class Evaluation:
             self._reading.context_tokens = self.context_tokens
 
     def __iter__(self):
-        batches = Prefetch(self._batches(), _AHEAD)
+        if self._pieces is None:  # found here: in a thread processes cannot meet
+            self._pieces = self._find_pieces()
+        return self._prefetched(self._pieces)
+
+    def _prefetched(self, pieces):
+        batches = Prefetch(self._batches(pieces), _AHEAD)
         try:
             yield from batches
         finally:
             batches.close()
 
-    @functools.cached_property
-    def _pieces(self) -> list[list[tuple[int, int]]]:
-        """Of each utterance the stretches (first sample, end) that are decoded."""
+    def _find_pieces(self) -> list[list[tuple[int, int]]]:
+        """Of each utterance the stretches (first sample, end) that are decoded.
+
+        Each process listens to its share of the utterances, once.
+        """
         if self._limit is None:
             return [[_WHOLE_WAVE] for _ in self.examples]
         seconds, pause = self._limit
         seconds = min(seconds, self._shapes[-1][0])
-        examples = self._read(range(len(self.examples)))
-        return [pauses.pieces(example["wave"], seconds, pause) for _, example in examples]
+        index, count = self._share if self._join else (0, 1)
 
-    def _plan(self):
+        def listen():
+            own = self._read(range(index, len(self.examples), count))
+            return [[n, pauses.pieces(example["wave"], seconds, pause)] for n, example in own]
+
+        found = dict(self._join(listen) if self._join else listen())
+        return [[tuple(piece) for piece in found[n]] for n in range(len(self.examples))]
+
+    def _plan(self, pieces):
         """Yields (shape, its rows, those of this process); None is no row.
 
         Pieces of an utterance stand in one shape, one after another.
         """
         members = [[] for _ in self._shapes]
-        for n, (example, pieces) in enumerate(zip(self.examples, self._pieces)):
-            sizes = [
-                example.seconds if end is None else (end - a) / files.RATE for a, end in pieces
-            ]
+        for n, (example, own) in enumerate(zip(self.examples, pieces)):
+            sizes = [example.seconds if end is None else (end - a) / files.RATE for a, end in own]
             longest, rooms = max(sizes, default=0.0), [seconds for seconds, _, _ in self._shapes]
             # What rounding adds to the longest has a place too; see `pauses.pieces`.
             place = min(bisect.bisect_left(rooms, longest), len(rooms) - 1)
-            members[place] += [_Piece(n, *piece) for piece in enumerate(pieces or [None])]
+            members[place] += [_Piece(n, *piece) for piece in enumerate(own or [None])]
         index, count = self._share
         for shape, own in zip(self._shapes, members):
             size = shape[2]
@@ -133,13 +148,12 @@ class Evaluation:
                 rows += [None] * (size - len(rows))
                 yield shape, rows, rows[index * size // count : (index + 1) * size // count]
 
-    def _batches(self):
-        sounding = (
-            piece.utterance for _, _, own in self._plan() for piece in own if _sounds(piece)
-        )
+    def _batches(self, pieces):
+        plan = list(self._plan(pieces))
+        sounding = (piece.utterance for _, _, own in plan for piece in own if _sounds(piece))
         examples = self._read(n for n, _ in itertools.groupby(sounding))
         at, example = None, None
-        for shape, rows, own in self._plan():
+        for shape, rows, own in plan:
             filled = []
             for piece in own:
                 if _sounds(piece) and piece.utterance != at:
@@ -208,6 +222,7 @@ def evaluation(
     multiple: int = 1,
     share: tuple[int, int] = (0, 1),
     pieces: tuple[float, float] | None = None,
+    join: Callable[[Callable[[], list]], list] | None = None,
 ) -> Evaluation:
     """Opens a task or SPEC for evaluation; `tasks.members` gives those of a mixture.
 
@@ -225,6 +240,8 @@ def evaluation(
             divides `multiple`.
         pieces: seconds of the longest piece that is decoded and of the longest pause in it: beyond
             them utterances are cut, see audio/pauses.py. None: none is cut.
+        join: calls a function in every process and joins the lists (JSON) that it returns, so that
+            pauses are looked for once. None: this process looks for all.
 
     Raises:
         ConfigError: a wrong name or bucket. DataError: an utterance is bad or, where none is cut,
@@ -250,7 +267,8 @@ def evaluation(
         )
     check_faults(index, 0.0, f"; {_WHOLE}", '; where nothing is said, write "text": ""')
     bound = tasks.bind(task, vocab, normalizer)
-    cache = files.WaveCache(round(cache_gib * 2**30))
+    twice = _TWICE if pieces and share[1] == 1 else 0
+    cache = files.WaveCache(max(round(cache_gib * 2**30), twice))
     rows = tuple(index.epoch(0).rows)
     texts = {row.context: "" for row in rows}
     texts = {text: prompts.normal_context(normalizer, text) for text in texts}
@@ -260,9 +278,8 @@ def evaluation(
     reading = Reading(vocab, prompted=prompted, context_tokens=-(-told // _CONTEXT) * _CONTEXT)
     counted = Counted(vocab, functools.partial(normalize, normalizer))
     unknown = sum(counted.count(row.text)[1] > 0 for row in examples)
-    return Evaluation(
-        source.name, index, examples, bound, reading, cache, shapes, share, pieces, unknown
-    )
+    how = cache, shapes, share, pieces, join, unknown
+    return Evaluation(source.name, index, examples, bound, reading, *how)
 
 
 def _tokens(vocab, text):

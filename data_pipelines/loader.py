@@ -18,15 +18,25 @@ from seedasr_jax.data_pipelines.clock import PHONES_PER_SECOND, Clock
 from seedasr_jax.data_pipelines.evaluation import Evaluation, evaluation, longer
 from seedasr_jax.data_pipelines.feed import Feed
 from seedasr_jax.data_pipelines.index import Fit, Index, check_faults
+from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.data_pipelines.sampler import Sampler
 from seedasr_jax.data_pipelines.sources import open_named, usual_pause
-from seedasr_jax.data_pipelines.stream import CONTEXT_CUT, BadRows, Info, Known, Stream, merged
-from seedasr_jax.errors import ConfigError
+from seedasr_jax.data_pipelines.stream import (
+    CONTEXT_CUT,
+    FAILED,
+    BadRows,
+    Info,
+    Known,
+    Stream,
+    merged,
+)
+from seedasr_jax.errors import ConfigError, DataError, UserError
 from seedasr_jax.text.counted import Counted
 from seedasr_jax.text.normalize import normalize
 
 __all__ = [
     "CONTEXT_CUT",
+    "FAILED",
     "Clock",
     "Evaluation",
     "Info",
@@ -40,6 +50,7 @@ __all__ = [
 ]
 
 SPEECH_ALONE = "; a stage that learns from speech alone has 0 tokens in data.buckets"
+_CHANGED = "its line of the manifest has changed since the job began"
 # Apart from each other, under one seed.
 _KEY_SAMPLER, _KEY_INDEX, _KEY_DRAW, _KEY_CONTEXT = range(4)
 
@@ -178,7 +189,10 @@ class _Plan:
             share = slice(index * len(found) // count, (index + 1) * len(found) // count)
             drawn, own = draws.word(self._seed, _KEY_DRAW, step) >> 1, []  # fits int64
             for position, (source, rows, place) in enumerate(found[share], share.start):
-                own.append(self._tell(source, rows[place], step, position))
+                try:
+                    own.append(self._tell(source, rows[place], step, position))
+                except DataError:
+                    own.append(Row(f"row {place}", fault=_CHANGED))
                 self._queues[source].append((own[-1], (drawn, position)))
             self._steps.append((step, bucket, sizes, own, share))
 
@@ -189,16 +203,31 @@ class _Plan:
 
 
 def _batches(plan, feeds, names, fit, reading, clock, frames, steps):
-    """Yields (Batch, Info, skipped rows, samples by task)."""
+    """Yields (Batch, Info, skipped rows, samples by task).
+
+    What ends the job is a skipped row too, FAILED, behind which all are: this process has rows for
+    every step until all processes know.
+    """
+    failed = None
     for step, bucket, sizes, rows, share in plan.steps():
-        examples = [next(feeds[source])[1] for source, _ in sizes[share]]
         room = math.ceil(PHONES_PER_SECOND * fit.buckets[bucket][0]) if clock else 0
         shape = fit.buckets[bucket], reading, share.start, room
-        batch, faults = collate(examples, *shape, frames=frames)
-        own = tuple(map(_as_read, rows, examples))
+
+        def fill(rows, examples, shape=shape):
+            batch, faults = collate(examples, *shape, frames=frames)
+            own = tuple(map(_as_read, rows, examples))
+            if clock:
+                clock.fill(batch.times, own, batch.weight)
+            return batch, faults, own
+
+        try:
+            examples = [failed or next(feeds[source])[1] for source, _ in sizes[share]]
+            batch, faults, own = fill(rows, examples)
+        except UserError as error:
+            failed = Fault(FAILED, str(error))
+            examples = [failed] * len(rows)
+            batch, faults, own = fill(rows, examples)
         batch.progress[:] = step / steps if steps else 0
-        if clock:
-            clock.fill(batch.times, own, batch.weight)
         skipped = [
             {
                 "step": step,

@@ -19,6 +19,8 @@ _SIGMAS = 4  # beyond chance, before a pass over the data is done
 
 # A reason of `skipped` that makes no row bad: counted by step, in `utterances`.
 CONTEXT_CUT = "context cut from the left"
+# A reason that ends the job: a preprocessor or the like failed, as `detail` says.
+FAILED = "failed"
 
 _END = object()  # of an iterator
 
@@ -83,9 +85,13 @@ class Stream:
         """Takes rows that any process skipped, each as often as may be.
 
         Raises:
-            DataError: more rows were bad than data.max_bad_fraction allows.
+            DataError: more rows were bad than data.max_bad_fraction allows, or one is FAILED.
         """
-        self._bad_rows.add(row for row in skipped if row["reason"] != CONTEXT_CUT)
+        rows = [row for row in skipped if row["reason"] != CONTEXT_CUT]
+        for row in rows:
+            if row["reason"] == FAILED:
+                raise DataError(row["detail"])
+        self._bad_rows.add(rows)
         self._bad_rows.check()
 
     def close(self):

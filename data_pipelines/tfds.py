@@ -54,10 +54,17 @@ def materialise(where: str, split: str, data_folder) -> pathlib.Path:
 
 
 def _digest(builder) -> str:
-    """8 hex of the files of a data set: one of the same name and version may hold other rows."""
-    files_ = sorted(pathlib.Path(builder.data_path).iterdir())
-    stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files_]
-    return hashlib.sha256(repr((str(builder.data_path), stats)).encode()).hexdigest()[:8]
+    """8 hex of the files of a data set, the same of a copy elsewhere.
+
+    One of the same name and version may hold other rows: names and sizes count and, of what
+    describes the others (their shards' lengths and checksums, features, labels), the content.
+    """
+    found = []
+    for path in sorted(pathlib.Path(builder.data_path).iterdir()):
+        described = path.suffix in (".json", ".txt") and path.is_file()
+        content = hashlib.sha256(path.read_bytes()).hexdigest() if described else ""
+        found.append((path.name, path.stat().st_size, content))
+    return hashlib.sha256(repr(found).encode()).hexdigest()[:8]
 
 
 def _write(builder, split, folder, where):

@@ -9,14 +9,12 @@ its part is copied into the folder of the stage that needs it.
 import collections.abc
 import dataclasses
 
-import jax
-
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import config
 from seedasr_jax.convert import bundle
 from seedasr_jax.errors import UserError
-from seedasr_jax.launch import runtime
 from seedasr_jax.launch.progress import say
+from seedasr_jax.parallel import processes
 from seedasr_jax.train import graph
 
 COPIES = "frozen"  # folder of a stage: a bundle of each part that is copied
@@ -39,6 +37,17 @@ def opened(job, name: str, part: str) -> tuple[checkpoints.Checkpoint, str]:
             f" put it back, or name its place now: --config.stages.{name}.init.{part}=PLACE"
         ) from error
     return found, before.get("part", part)
+
+
+def agreed(job, name: str, part: str) -> tuple[checkpoints.Checkpoint, str]:
+    """`opened` as process 0 finds it, on every process, each of which must call it."""
+
+    def decide():
+        found, there = opened(job, name, part)
+        return checkpoints.to_dict(found), there
+
+    found, there = processes.first(decide)
+    return checkpoints.from_dict(found), there
 
 
 def limits(job, name: str, **data) -> checkpoints.Limits:
@@ -103,7 +112,7 @@ def outside(records: list[checkpoints.StageRecord]) -> collections.abc.Callable[
     return recipe
 
 
-def begin(job, name: str, built):
+def begin(job, name: str, built, record: checkpoints.StageRecord | None, resumes: bool):
     """What a stage starts from, and references to where its parts came from.
 
     What no other checkpoint gives is left as a shape: one of its own has it, or it is drawn.
@@ -112,6 +121,8 @@ def begin(job, name: str, built):
         job: the stage.Job.
         name: the stage's.
         built: what it computes with.
+        record: the stage's, where it has begun.
+        resumes: whether a checkpoint of its own is there.
 
     Returns:
         (TrainState of arrays and shapes, {part: reference}).
@@ -122,14 +133,14 @@ def begin(job, name: str, built):
     """
     state, stage, references = built.abstract, job.graph.stages[name], {}
     for part in job.recipes[name].parents:
-        before = began_with(job, name, part)
-        if before and is_saved(job, name, part):
+        before = record.parents.get(part) if record else None
+        if before and resumes and part in stage.trains:
             references[part] = before
             continue
         holder = "params" if part in built.own else "frozen"
         tree, places = getattr(state, holder), getattr(built.sharding, holder)
         places = checkpoints.select(places, part)
-        found, there = opened(job, name, part)
+        found, there = agreed(job, name, part)
         if holder == "frozen" and places:
             found = _lasting(job, name, part, found, there)
         theirs = {checkpoints.renamed(n, part, there): place for n, place in places.items()}
@@ -156,46 +167,49 @@ def settle(job, name: str):
     Raises:
         UserError: `init` names another content than the stage was trained with.
     """
-    record, stage, moved = job.record(name), job.graph.stages[name], {}
+    stage, moved = job.graph.stages[name], {}
+    tree = processes.first(lambda: config.to_dict(job.record(name)))
+    record = checkpoints.parse(tree, job.folder(name))
     for part, before in record.frozen.items():
         if record.recipe["init"][part] != stage.init[part]:
-            found, there = opened(job, name, part)
+            found, there = agreed(job, name, part)
             found = _lasting(job, name, part, found, there)
             moved[part] = found.reference(there, job.workdir, part)
             _check_same(name, part, before, moved[part])
             say(f"{name}: {part} is in {moved[part]['checkpoint']}")
-    if moved and runtime.is_first():
-        recipe = config.to_dict(stage, recipe_only=True)
-        new = dict(frozen={**record.frozen, **moved}, parents={**record.parents, **moved})
-        checkpoints.write(job.folder(name), dataclasses.replace(record, recipe=recipe, **new))
-    runtime.wait_for_all(f"{name} is settled")
-    for part in record.frozen:
-        try:
-            checkpoints.open_checkpoint(job.folder(name)).shapes(part)
-        except UserError as error:
-            say(f"{name}: {error}")
+    recipe = config.to_dict(stage, recipe_only=True)
+    new = dict(frozen={**record.frozen, **moved}, parents={**record.parents, **moved})
+
+    def finish():
+        if moved:
+            changed = dataclasses.replace(record, recipe=recipe, **new)
+            checkpoints.write(job.folder(name), changed)
+        for part in record.frozen:
+            try:
+                checkpoints.open_checkpoint(job.folder(name)).shapes(part)
+            except UserError as error:
+                say(f"{name}: {error}")
+
+    processes.first(finish)
 
 
 def _lasting(job, name, part, found, there):
     """A checkpoint that stays: itself, or a copy of the part if training will remove it.
 
-    Raises:
-        UserError: it will go, and several processes cannot copy it.
+    Process 0 copies it, and the others wait.
     """
     where, _ = graph.origin(part, job.graph.stages[name].init[part])
     if found.lasts or graph.stage_of(job.graph.stages, where)[0]:
         return found
     folder = job.folder(name) / COPIES / part
-    if not folder.exists():
-        if jax.process_count() > 1:  # reading a checkpoint is a matter of all
-            raise UserError(
-                f"stage {name!r}: {found.folder} will remove its step {found.step}, which {part} is"
-                f" taken from: run `seedasr export --checkpoint={found.folder}@{found.step}"
-                f" --format=bundle --out=BUNDLE`, and set init.{part} to BUNDLE"
-            )
-        say(f"{name}: {part} is copied: {found.folder} will remove its step {found.step}")
-    bundle.export_bundle(found, folder, parts=(there,))
-    return checkpoints.open_checkpoint(folder)
+
+    def copy():
+        if not folder.exists():
+            say(f"{name}: {part} is copied: {found.folder} will remove its step {found.step}")
+        bundle.export_bundle(found, folder, parts=(there,))
+        return checkpoints.to_dict(checkpoints.open_checkpoint(folder))
+
+    return checkpoints.from_dict(processes.first(copy))
 
 
 def _check_same(name, part, before, found):

@@ -49,9 +49,9 @@ def report(layers: list[dict[str, float]]) -> dict:
     return {"eval": curves, "best_layer": int(np.argmin(means)) + 1}
 
 
-def at_best_layer(stage: config.Stage, source: checkpoints.Checkpoint) -> config.Stage:
-    """The stage, its k-means over the layer that a probe found best; see `best_layer`."""
-    quantizer = dataclasses.replace(stage.model.quantizer, layer=best_layer(source))
+def at_layer(stage: config.Stage, layer: int) -> config.Stage:
+    """The stage, its k-means over a layer; see `best_layer`."""
+    quantizer = dataclasses.replace(stage.model.quantizer, layer=layer)
     return dataclasses.replace(stage, model=dataclasses.replace(stage.model, quantizer=quantizer))
 
 

@@ -11,7 +11,7 @@ import signal
 import types
 
 from seedasr_jax import checkpoint as checkpoints
-from seedasr_jax import config
+from seedasr_jax import config, inventory
 from seedasr_jax import workdir as disk
 from seedasr_jax.config import code
 from seedasr_jax.data_pipelines import loader, sources
@@ -19,6 +19,7 @@ from seedasr_jax.errors import ConfigError, DataError, UserError, nearest
 from seedasr_jax.launch import checks, exits, parents, recipes, runtime, stage
 from seedasr_jax.launch.progress import say
 from seedasr_jax.launch.stage import Job
+from seedasr_jax.parallel import processes
 from seedasr_jax.text import prompts, vocab
 from seedasr_jax.train import graph, handed, loop
 
@@ -81,24 +82,17 @@ def train(expanded: config.Graph | None, workdir, *, only="", again="") -> int:
     """
     runtime.compute_here()
     workdir = pathlib.Path(workdir).resolve()
-    expanded = anchored(expanded) if expanded else recipes.stored(workdir)
-    if runtime.is_first():
-        disk.try_place(workdir, "--workdir")
-    workdir.mkdir(parents=True, exist_ok=True)
-    with disk.hold(workdir) if runtime.is_first() else contextlib.nullcontext(), Stop() as stop:
-        with runtime.first_alone("prepare"):
-            job = prepare(expanded, workdir)
-            redone = _redone(job, again)
-            _check_stale(job, redone)
-            due = [name for name in _chosen(job, only) if name in redone or not job.done(name)]
-            if runtime.is_first():
-                checks.stages(job, due)
-                _set_aside(job, redone)
-                disk.write_json(workdir / disk.CONFIG, config.to_dict(expanded))
-        for name in _chosen(job, only):
+    with contextlib.ExitStack() as held:
+        stop, looked = held.enter_context(Stop()), held.enter_context(inventory.once())
+        told = processes.first(
+            lambda: _decided(expanded, workdir, only, again, held) | {"looked": looked}
+        )
+        looked |= told["looked"]
+        job = processes.together(lambda: _job(told, workdir))
+        for name in told["chosen"]:
             if stop.before_stage():
                 return stop.exit_code
-            if job.done(name):
+            if name not in told["due"]:
                 say(f"{name}: finished")
                 parents.settle(job, name)
                 continue
@@ -107,6 +101,39 @@ def train(expanded: config.Graph | None, workdir, *, only="", again="") -> int:
             except loop.Stopped:
                 return stop.exit_code
     return 0
+
+
+def _decided(expanded, workdir, only, again, held) -> dict:
+    """What process 0 finds and decides for all, once everything is checked; holds the workdir."""
+    expanded = anchored(expanded) if expanded else recipes.stored(workdir)
+    disk.try_place(workdir, "--workdir")
+    workdir.mkdir(parents=True, exist_ok=True)
+    held.enter_context(disk.hold(workdir))
+    job = prepare(expanded, workdir)
+    redone = _redone(job, again)
+    _check_stale(job, redone)
+    chosen = _chosen(job, only)
+    due = [name for name in chosen if name in redone or not job.done(name)]
+    checks.stages(job, due)
+    _set_aside(job, redone)
+    graph_, hashed = config.to_dict(expanded), config.to_dict(dict(job.recipes))
+    disk.write_json(workdir / disk.CONFIG, graph_)
+    return {"graph": graph_, "recipes": hashed, "chosen": chosen, "due": due}
+
+
+def _job(told, workdir) -> Job:
+    """The job of what process 0 decided."""
+    expanded = config.build(told["graph"], config.Graph)
+    code.import_all(expanded.imports)
+    _make_caches(expanded, workdir)
+    hashed = {name: graph.Recipe(**recipe) for name, recipe in told["recipes"].items()}
+    return Job(workdir, expanded, vocab.open_vocabulary(workdir / disk.VOCAB), hashed)
+
+
+def _make_caches(expanded, workdir):
+    """Makes the folders of what is kept, such as tables of large manifests."""
+    for each in expanded.stages.values():
+        pathlib.Path(each.run.cache or workdir / disk.CACHE).mkdir(parents=True, exist_ok=True)
 
 
 def anchored(expanded: config.Graph) -> config.Graph:
@@ -143,8 +170,7 @@ def prepare(expanded: config.Graph, workdir: pathlib.Path) -> Job:
     """Checks a graph, makes its tokenizer, and hashes its recipes."""
     code.import_all(expanded.imports)
     handed.names(expanded)
-    for one in expanded.stages.values():  # where tables of large manifests are kept
-        pathlib.Path(one.run.cache or workdir / disk.CACHE).mkdir(parents=True, exist_ok=True)
+    _make_caches(expanded, workdir)
     tokenizer = _tokenizer(expanded, workdir)
     read = functools.cache(_content)
     job = Job(workdir, expanded, tokenizer, {})

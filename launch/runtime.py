@@ -1,7 +1,6 @@
 """What a process sets up before it computes, and how the processes of a job act as one."""
 
 from collections.abc import Callable
-import concurrent.futures
 import contextlib
 import ctypes
 import hashlib
@@ -16,12 +15,10 @@ from jax.experimental import multihost_utils
 import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 import numpy as np
-from orbax.checkpoint import multihost
 
 from seedasr_jax.launch import exits
 from seedasr_jax.launch.progress import say
 
-_PATIENCE = 24 * 3600  # seconds: the first process may be making hours of speech
 _PR_SET_PDEATHSIG = 1  # Linux, prctl(2)
 
 
@@ -98,28 +95,6 @@ def _die_with(parent):
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it was gone before
         os._exit(1)
-
-
-def is_first() -> bool:
-    """Whether this process writes what one process writes."""
-    return jax.process_index() == 0
-
-
-def wait_for_all(what: str):
-    """Returns when every process is here; `what` differs each time."""
-    wait = multihost.get_barrier_sync_fn()  # of the coordinator: a collective would time out
-    thread = concurrent.futures.ThreadPoolExecutor(1)  # for this one hears signals meanwhile
-    thread.submit(wait, key=what, timeout_ms=_PATIENCE * 1000).result()
-
-
-@contextlib.contextmanager
-def first_alone(what: str):
-    """Runs the block on process 0, then on the others, which find what that one made."""
-    if not is_first():
-        wait_for_all(what)
-    yield
-    if is_first():
-        wait_for_all(what)
 
 
 class Agreed:

@@ -4,30 +4,24 @@ import collections.abc
 import contextlib
 import dataclasses
 import pathlib
-import time
 
 from flax import nnx
-import jax
 
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import config, inventory
 from seedasr_jax import workdir as disk
-from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import loader
 from seedasr_jax.decode import methods
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.evaluate import sweep
 from seedasr_jax.launch import parents, probe, runtime
+from seedasr_jax.launch.keeper import RECORD, ROW, Keeper
 from seedasr_jax.launch.progress import Progress, say
 from seedasr_jax.parallel import processes, sharding
 from seedasr_jax.text import vocab
 from seedasr_jax.train import build, graph, loop, objectives
 from seedasr_jax.train.metrics import Metrics
-
-# In the note of a checkpoint: its row of metrics.jsonl, and stage.json as of this step.
-ROW, RECORD = "row", "record"
-_HOUR = 3600 * files.RATE  # samples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,12 +70,13 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
         loop.Stopped: `stopping()` said so; the state was saved.
         UserError: data that cannot be used, or gradients that are not finite.
     """
-    stage, folder = _resolved(job, name), job.folder(name)
+    folder, at = job.folder(name), processes.first(lambda: _standing(job, name))
+    stage, latest, saved = _resolved(job, name, at["layer"]), at["latest"], at["note"]
+    before = at["record"] and checkpoints.parse(at["record"], folder)
     runtime.keep_programs(job.cache(stage))
     tokens = recognisers.special_tokens(job.vocab, spelled=True)
     built = build.build(stage, tokens, job.vocab.size)
-    latest = _newest(job, name)
-    state, origins = parents.begin(job, name, built)
+    state, origins = parents.begin(job, name, built, before, latest is not None)
     known = (*built.objective.parts, "lora")
     record = checkpoints.begin(
         job.graph.stages[name],
@@ -94,32 +89,17 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     unwritten = None
     if latest is not None:
         state = checkpoints.restore(folder, latest, state, built.sharding)
-        note = checkpoints.note(folder, latest)
-        unwritten = note[ROW]
-        before = {key: note[RECORD][key] for key in ("step", "position", "hours", "spent")}
-        record = dataclasses.replace(record, **before)
+        unwritten = saved[ROW]
+        stands = {key: saved[RECORD][key] for key in ("step", "position", "hours", "spent")}
+        record = dataclasses.replace(record, **stands)
         say(f"{name}: resumed at step {latest}")
     state = built.drawn(state)
-    share, shares = sharding.share(built.mesh)
-    stream = loader.training(
-        stage.data,
-        job.vocab,
-        seed=stage.seed,
-        start=int(state.step),
-        data_folder=job.cache(stage),
-        prompted=built.objective.prompted,
-        clock=_clock(stage, job.vocab) if built.objective.timed else None,
-        frames=built.objective.most_frames if built.objective.aligned else None,
-        steps=stage.steps,
-        process_index=share,
-        process_count=shares,
-    )
-    found, known, before = stream.known, {}, job.record(name)
-    if before is None or before.limits is None:  # a stage that goes on takes what it took
-        tags = [tag for own in found.languages.values() for tag in own]
-        known = dict(seconds=found.longest, pause=found.pause(), languages=tags)
-    record = dataclasses.replace(record, limits=parents.limits(job, name, **known))
-    evaluator = Evaluator(job, name, built, stopping, record.limits)
+    stream = processes.together(lambda: _stream(job, built, int(state.step)))
+    found = stream.known
+    limits = processes.first(lambda: config.to_dict(_limits(job, name, before, found)))
+    limits = config.build(limits, checkpoints.Limits, "limits")
+    record = dataclasses.replace(record, limits=limits)
+    evaluator = processes.together(lambda: Evaluator(job, name, built, stopping, limits))
     evaluator.warn()
     for task, reasons in found.left_out.items():
         for reason, count in reasons.items():
@@ -129,12 +109,10 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     for task, tags in found.languages.items() if built.objective.conventions else ():
         if warning := built.objective.conventions.warning(tags):
             say(f"{name}: {task}: {warning}")
-    folder.mkdir(parents=True, exist_ok=True)
     pinned = graph.named_steps(job.graph, name)
     keeper = Keeper(folder, record, stage.run.keep, stream, pinned)
-    metrics = Metrics(
-        folder, int(state.step), tensorboard=stage.run.tensorboard, writes=runtime.is_first()
-    )
+    how = dict(tensorboard=stage.run.tensorboard, writes=processes.is_first())
+    metrics = processes.together(lambda: Metrics(folder, int(state.step), **how))
     objective, progress = built.objective, Progress(name, stage.steps)
     prepare = objective.rollout(built.graphdef, built.mesh, job.vocab)
 
@@ -158,8 +136,42 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     if keeper.cut:
         room = f"data.contexts.tokens = {stage.data.contexts.tokens}"
         say(f"{name}: {keeper.cut} contexts were longer than {room}: cut from the left")
-    runtime.wait_for_all(f"{name} is finished")  # the next stage reads what process 0 wrote
+    processes.meet()  # the next stage reads what process 0 wrote
     say(f"{name}: finished in {keeper.record.spent['seconds']:.0f} s")
+
+
+def _standing(job, name) -> dict:
+    """Where a stage stands: its record, newest step and the note of that, and a probe's layer."""
+    latest, record = _newest(job, name), job.record(name)
+    note = None if latest is None else checkpoints.note(job.folder(name), latest)
+    record = None if record is None else config.to_dict(record)
+    return {"record": record, "latest": latest, "note": note, "layer": _best_layer(job, name)}
+
+
+def _stream(job, built, start):
+    stage, (share, shares) = built.stage, sharding.share(built.mesh)
+    return loader.training(
+        stage.data,
+        job.vocab,
+        seed=stage.seed,
+        start=start,
+        data_folder=job.cache(stage),
+        prompted=built.objective.prompted,
+        clock=_clock(stage, job.vocab) if built.objective.timed else None,
+        frames=built.objective.most_frames if built.objective.aligned else None,
+        steps=stage.steps,
+        process_index=share,
+        process_count=shares,
+    )
+
+
+def _limits(job, name, before, found) -> checkpoints.Limits:
+    """What a stage takes: as it began or, where it begins now, by what is known of its data."""
+    if before is not None and before.limits is not None:
+        return before.limits
+    tags = [tag for own in found.languages.values() for tag in own]
+    known = dict(seconds=found.longest, pause=found.pause(), languages=tags)
+    return parents.limits(job, name, **known)
 
 
 def _newest(job, name) -> int | None:
@@ -184,111 +196,24 @@ def _clock(stage, vocabulary):
     return loader.Clock(vocabulary, stage.data.normalizer, phones=stage.model.small.phones)
 
 
-def _resolved(job, name) -> config.Stage:
+def _best_layer(job, name) -> int | None:
+    """The layer that a stage's probe found best; None where it consults none."""
+    if "probe" not in _consults(job.graph.stages[name]):
+        return None
+    source, _ = parents.opened(job, name, "probe")
+    layer = probe.best_layer(source)
+    say(f"{name}: layer {layer}, the best of {source.label}")
+    return layer
+
+
+def _consults(stage):
+    return objectives.make(stage, recognisers.Tokens(0, 0, 0), 0).consults
+
+
+def _resolved(job, name, layer) -> config.Stage:
     """A stage's config; with the layer that its probe found best, where it leaves that open."""
     stage = job.graph.stages[name]
-    if "probe" not in objectives.make(stage, recognisers.Tokens(0, 0, 0), 0).consults:
-        return stage
-    source, _ = parents.opened(job, name, "probe")
-    stage = probe.at_best_layer(stage, source)
-    say(f"{name}: layer {stage.model.quantizer.layer}, the best of {source.label}")
-    return stage
-
-
-class Keeper:
-    """Saves a stage and keeps its stage.json true: it says what is on disk, and no more.
-
-    What the stream skipped is listed before the step that saw it is saved, so a resumed stage lists
-    each bad row once.
-    """
-
-    def __init__(self, folder, record, keep, stream, pinned=()):
-        """Args: `folder`, of the stage; `record`, as it begins; `keep`, checkpoints; `stream`;
-        `pinned`, steps that others start from.
-        """
-        self.folder, self.record, self.stream = folder, record, stream
-        self.writer = checkpoints.Writer(folder, keep, pinned)
-        # In samples, which add up exactly: a stage that resumes hears what one never killed does.
-        self.heard = {task: round(hours * _HOUR) for task, hours in record.hours.items()}
-        self.spent = dict(record.spent)
-        self.records, self.listed = {}, 0
-        self.clock, self.cpu = time.monotonic(), time.process_time()
-        if runtime.is_first():
-            disk.rewind(folder / disk.SKIPPED, record.step)
-        before = disk.read_rows(folder / disk.SKIPPED, "step", "reason")
-        before = [row for row in before if row["step"] < record.step]
-        self.cut = _contexts_cut(before)
-        self.settle()
-        self.stream.judge(before)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, *_):
-        if kind is not None and kind is not loop.Stopped and jax.process_count() > 1:
-            return  # the others are still in a step and will not come along
-        self.list_skipped()
-        self.wait()
-
-    def save(self, step, state, row):
-        """Starts a save, the step's row in its note; stage.json follows when it is durable."""
-        self.judge()
-        heard = {task: self.heard.get(task, 0) + n for task, n in self.stream.heard.items()}
-        seconds = time.monotonic() - self.clock
-        spent = {"seconds": seconds, "cpu_seconds": time.process_time() - self.cpu}
-        spent["chip_seconds"] = seconds * jax.device_count()
-        spent = {k: self.spent.get(k, 0.0) + v for k, v in spent.items()}
-        self.records[step] = dataclasses.replace(
-            self.record,
-            step=step,
-            position=step,
-            hours={task: n / _HOUR for task, n in (self.heard | heard).items()},
-            spent=spent,
-        )
-        self.writer.save(step, state, {ROW: row, RECORD: config.to_dict(self.records[step])})
-        self.settle()
-
-    def judge(self):
-        """Lists what was skipped.
-
-        Raises:
-            DataError: too many rows are bad, by those of all processes: every process raises it.
-        """
-        self.stream.judge(self.list_skipped())
-
-    def wait(self):
-        """Returns when the step that was saved last is durable, and stage.json says so."""
-        self.writer.wait()
-        self.settle()
-
-    def settle(self, **changes):
-        """Writes stage.json as of the newest durable step."""
-        newest = self.records.get(self.writer.finished(), self.record)
-        self.record = dataclasses.replace(newest, **changes)
-        if runtime.is_first():
-            checkpoints.write(self.folder, self.record)
-
-    def list_skipped(self) -> list[dict]:
-        """Adds what all processes skipped since the last call to skipped.jsonl, and returns it."""
-        own = self.stream.skipped[self.listed :]
-        self.listed += len(own)
-        rows = loader.merged(processes.gathered(own))
-        self.cut += _contexts_cut(rows)
-        if rows and runtime.is_first():
-            disk.append(self.folder / disk.SKIPPED, rows)
-        return rows
-
-    def finish(self, params):
-        """Declares the stage finished; all is saved."""
-        hashes = {
-            part: checkpoints.parameters_hash(checkpoints.select(params, part))
-            for part in checkpoints.parts(params)
-        }
-        self.settle(hashes=hashes, state="finished")
-
-
-def _contexts_cut(rows) -> int:
-    return sum(row["utterances"] for row in rows if row["reason"] == loader.CONTEXT_CUT)
+    return stage if layer is None else probe.at_layer(stage, layer)
 
 
 class Evaluator:
@@ -328,6 +253,7 @@ class Evaluator:
                 multiple=sharding.rows(1, built.mesh),
                 share=sharding.share(built.mesh),
                 pieces=None if method.long == "direct" else limits.piece,
+                join=processes.shared,
             )
             for task in evaluation.tasks
         ]
@@ -373,7 +299,7 @@ class Evaluator:
 
     def _until_stopped(self, batches):
         with contextlib.closing(iter(batches)) as each:
-            for batch in each:
+            while batch := processes.together(lambda: next(each, None), patient=False):
                 if self.stopping():
                     raise loop.Stopped
                 yield batch

@@ -1,10 +1,13 @@
 """What a checkpoint's folder held when it was written, so that what a crash or a copy left is told.
 
 Each step of STAGE/checkpoints has an inventory.json, written last of all: per file its size and a
-hash of samples, which reads 64 KiB of the largest file.
+hash of samples, which reads 64 KiB of the largest file. A job looks at each folder once (`once`).
 """
 
+from collections.abc import Iterator
+import contextlib
 import hashlib
+import os
 import pathlib
 
 from seedasr_jax import workdir as disk
@@ -12,6 +15,21 @@ from seedasr_jax.errors import UserError
 
 FILE = "inventory.json"
 _BLOCK, _BLOCKS = 4096, 16  # bytes of a sample; samples of a file
+_seen: list[dict[str, str]] = []  # folder -> damage, innermost last; see `once`
+
+
+@contextlib.contextmanager
+def once() -> Iterator[dict[str, str]]:
+    """Inside, no folder is sampled twice, nor one that is written here.
+
+    Yields folder -> `damage`: what was found is to be handed to other processes, and what another
+    found is to be put there.
+    """
+    _seen.append({})
+    try:
+        yield _seen[-1]
+    finally:
+        _seen.pop()
 
 
 def write(folder) -> None:
@@ -19,11 +37,28 @@ def write(folder) -> None:
     folder = pathlib.Path(folder)
     files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != FILE)
     disk.write_json(folder / FILE, {str(p.relative_to(folder)): _mark(p) for p in files})
+    trust(folder)
+
+
+def trust(folder) -> None:
+    """Takes a folder for whole that this job has written."""
+    for seen in _seen:
+        seen[_key(folder)] = ""
 
 
 def damage(folder) -> str:
     """What is wrong with a folder that has an inventory, or should have one; "" if it is whole."""
-    folder = pathlib.Path(folder)
+    known, key = _seen[-1] if _seen else {}, _key(folder)
+    if key not in known:
+        known[key] = _damage(pathlib.Path(folder))
+    return known[key]
+
+
+def _key(folder):
+    return os.path.abspath(folder)
+
+
+def _damage(folder):
     if not (folder / FILE).exists():
         return f"it has no {FILE}: it was never finished"
     try:

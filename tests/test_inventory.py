@@ -43,7 +43,7 @@ def test_a_folder_is_whole_or_what_is_wrong_is_named(tmp_path):
     assert "small is missing" in inventory.damage(folder)
 
 
-def test_the_step_before_a_damaged_one_is_taken_by_all(trained, tmp_path, capsys):
+def test_the_step_before_a_damaged_one_is_taken_by_all(trained, tmp_path, capsys, monkeypatch):
     workdir = shutil.copytree(trained.workdir, tmp_path / "workdir")
     step = workdir / "ctc/checkpoints/40"
     for path in step.rglob("d/*"):
@@ -61,7 +61,10 @@ def test_the_step_before_a_damaged_one_is_taken_by_all(trained, tmp_path, capsys
     assert cli.main(["status", str(workdir)]) == 0
     assert f"ctc: {step} is damaged" in capsys.readouterr().out
 
+    looked, look = [], inventory._damage
+    monkeypatch.setattr(inventory, "_damage", lambda path: looked.append(str(path)) or look(path))
     assert run.train(None, workdir) == 0
+    assert len(looked) == len(set(looked)) > 3  # of all stages, each once
     said = capsys.readouterr().err
     assert f"ctc: {step} is damaged" in said and "ctc: resumed at step 20" in said
     for name in ("metrics.jsonl", "stage.json"):

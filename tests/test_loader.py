@@ -424,6 +424,25 @@ def test_a_task_that_fails_says_so(opened, own):
         next(opened(own("own_fails", fails)))
 
 
+def test_a_task_that_fails_in_one_process_ends_all(opened, own):
+    """Rows of weight 0 stand in the batches of that process until all judge."""
+
+    def no_nine(x):
+        with tf.control_dependencies([tf.debugging.Assert(x["text"] != "nine", ["a nine"])]):
+            return x | {"wave": tf.identity(x["wave"])}
+
+    name, data = own("own_no_nine", lambda ds: ds.map(no_nine)), dict(buckets=((0.5, 20, 4),))
+    shares = [opened(name, process=(p, 2), **data) for p in range(2)]
+    weights = [[batch.weight.sum() for batch, _ in take(share, 30)] for share in shares]
+    assert all(own[-1] == 0 for own in weights)  # each has met a nine by now
+    lines = set()
+    for share in shares:
+        with pytest.raises(DataError, match=r"own_no_nine.*a preprocessor failed.*a nine") as found:
+            share.judge(merged(shares[0].skipped + shares[1].skipped))
+        lines.add(str(found.value))
+    assert len(lines) == 1
+
+
 def test_examples_end_with_the_feed():
     rows = iter([(Row("a", text="x"), np.ones(3, np.int16), (1, 2))])
     found = list(preprocess.examples(lambda: next(rows)).as_numpy_iterator())

@@ -199,6 +199,39 @@ def test_too_many_bad_rows_end_all_processes_with_one_error(manifest, tmp_path):
     assert len(read(tmp_path / "workdir/ctc/skipped.jsonl")) == 1
 
 
+def test_a_bad_development_file_ends_all_processes_with_one_error(manifest, tmp_path):
+    """Found in the middle of training, by the one that reads it; so is a mistake at the start."""
+    rows = [json.loads(line) | {"duration": None} for line in manifest.read_text().splitlines()[:8]]
+    (manifest.parent / "noise.wav").write_bytes(b"no sound")
+    rows[5]["audio"] = "noise.wav"
+    noisy = recordings.manifest(manifest.with_name("noisy.jsonl"), rows)
+    logs = [tmp_path / f"workdir/logs/process-{n}.log" for n in range(2)]
+    for name, code, text in (
+        (noisy, 1, "t005: unreadable audio"),
+        (noisy.with_name("none.jsonl"), 1, "none.jsonl: no such manifest"),
+    ):
+        scored = f"--config.stages.ctc.eval.tasks=('manifest:{name}',)"
+        more = [scored, "--config.stages.ctc.eval.every=2"]
+        job = launched.start(tmp_path, 2, 1, *flags(manifest), *more)
+        assert job.wait() == code
+        lines = [[x for x in log.read_text().splitlines() if text in x] for log in logs]
+        assert len(lines[0]) == 1 and lines[0] == lines[1], launched.log(tmp_path).read_text()
+
+
+def test_two_processes_copy_what_another_training_will_remove(one, manifest, tmp_path):
+    source = f"{one}/workdir/ctc@5"
+    more = [f"--config.stages.ctc.init.encoder={source}", "--config.stages.ctc.steps=2"]
+    more += ["--config.stages.ctc.trains=('ctc_head',)", "--config.stages.ctc.optim.warmup=1"]
+    launched.run(tmp_path, 2, 1, *flags(manifest), *more)
+    assert "will remove its step 5" in launched.log(tmp_path).read_text()
+    copied = checkpoint.open_checkpoint(tmp_path / "workdir/ctc/frozen/encoder").load("encoder")
+    opened = checkpoint.open_checkpoint(source)
+    assert workdirs.bits(copied) == workdirs.bits(opened.load("encoder"))
+    frozen = checkpoint.read(tmp_path / "workdir/ctc").frozen["encoder"]
+    assert frozen["checkpoint"] == "ctc/frozen/encoder"
+    assert frozen["hash"] == opened.content_hash("encoder")
+
+
 def cut(source, folder, step):
     """A copy of a finished job as it was when `step` was its newest checkpoint."""
     shutil.copytree(source, folder)

@@ -1,6 +1,7 @@
 """TFDS: a data set of our own, built here, comes out as a manifest with its audio."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -152,3 +153,16 @@ def test_other_rows_by_the_same_name(home, tmp_path, monkeypatch):
     )
     other = sources.open_source(f"tfds:spoken_test@{tmp_path}/other", tmp_path / "cache")
     assert (len(first.rows()), len(other.rows())) == (5, 3) and first.name != other.name
+
+
+def test_a_copy_of_a_data_set_is_the_same(home, tmp_path):
+    first = sources.open_source(f"tfds:spoken_test@{home}", tmp_path / "cache")
+    folders = {path.name for path in (tmp_path / "cache/tfds").iterdir()}
+    copied = shutil.copytree(home, tmp_path / "copy", copy_function=shutil.copyfile)  # other times
+    again = sources.open_source(f"tfds:spoken_test@{copied}", tmp_path / "cache")
+    assert again.name == first.name
+    assert {path.name for path in (tmp_path / "cache/tfds").iterdir()} == folders
+    (features,) = copied.rglob("features.json")
+    features.write_text(features.read_text().replace('"speaker"', '"speakes"'))  # of the same size
+    changed = tfds.builder_from_directory(features.parent)
+    assert tfds_source._digest(changed) not in "".join(folders)

@@ -4,6 +4,7 @@ Names of parameters are paths in the state, joined by dots, such as `encoder.fro
 Files hold no other structure, so they outlive changes of flax and optax.
 """
 
+from seedasr_jax.checkpoint.agreed import from_dict, to_dict
 from seedasr_jax.checkpoint.handover import check_part, compare, hand_over
 from seedasr_jax.checkpoint.hashes import parameters_hash
 from seedasr_jax.checkpoint.limits import Limits, derive
@@ -23,6 +24,7 @@ __all__ = [
     "derive",
     "fill",
     "flat",
+    "from_dict",
     "hand_over",
     "latest",
     "nest",
@@ -37,5 +39,6 @@ __all__ = [
     "renamed",
     "restore",
     "select",
+    "to_dict",
     "write",
 ]

@@ -20,6 +20,7 @@ from seedasr_jax import workdir as disk
 from seedasr_jax.checkpoint import trees
 from seedasr_jax.checkpoint.record import absolute
 from seedasr_jax.errors import ConfigError, UserError, nearest
+from seedasr_jax.parallel import processes
 
 _REMOVED = ".removed"  # renamed before it is deleted: a half-deleted step is none
 _UNFINISHED = ".orbax-checkpoint-tmp"
@@ -43,19 +44,23 @@ class Writer:
         logging.getLogger("absl").addFilter(_is_not_raised)
         self._folder = absolute(folder) / disk.CHECKPOINTS
         self._keep, self._pinned = keep, set(pinned)
-        self._response, self._durable = None, latest(folder)
+        self._response, self._durable = None, processes.first(lambda: self._begin(folder))
         self._started, self._sealing = self._durable, threading.Lock()
-        if jax.process_index() == 0:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            for path in self._folder.iterdir():
-                if _UNFINISHED in path.name or _REMOVED in path.name:
-                    path.rmtree()
-            for step in inventory.steps(folder):
-                if self._durable is None or step > self._durable:
-                    aside = self._folder / f"{step}{_DAMAGED}"
-                    if aside.exists():
-                        aside.rmtree()
-                    (self._folder / str(step)).rename(aside)
+
+    def _begin(self, folder) -> int | None:
+        """Makes room; returns the newest whole step."""
+        durable = latest(folder)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for path in self._folder.iterdir():
+            if _UNFINISHED in path.name or _REMOVED in path.name:
+                path.rmtree()
+        for step in inventory.steps(folder):
+            if durable is None or step > durable:
+                aside = self._folder / f"{step}{_DAMAGED}"
+                if aside.exists():
+                    aside.rmtree()
+                (self._folder / str(step)).rename(aside)
+        return durable
 
     def save(self, step: int, state, note: dict | None = None) -> None:
         """Copies a state to the host and goes on writing it in the background.
@@ -95,6 +100,7 @@ class Writer:
             if self._durable != step:
                 if jax.process_index() == 0:
                     inventory.write(self._folder / str(step))
+                inventory.trust(self._folder / str(step))
                 self._durable = step
 
     def finished(self) -> int | None:
@@ -189,7 +195,8 @@ def read(path, wanted: dict) -> dict:
     Args:
         path: of the step.
         wanted: {name: ShapeDtypeStruct}, names of `shapes`: the type to read it as, and where it
-            lies; without a sharding: NumPy on the host.
+            lies; all without a sharding: NumPy, of this process alone. Else every process of a job
+            calls it.
 
     Returns:
         {name: array}.
@@ -201,6 +208,9 @@ def read(path, wanted: dict) -> dict:
     }
     context = ocp.Context()
     context.pytree.loading.partial_load = True  # which says nothing of a name that it lacks
+    if not any(x.sharding for x in wanted.values()):
+        context.multiprocessing.primary_host = jax.process_index()
+        context.multiprocessing.active_processes = {jax.process_index()}
     with context:
         return trees.flat(_load(path, abstract))
 

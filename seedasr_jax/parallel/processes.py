@@ -1,30 +1,117 @@
-"""How the processes of a job exchange what each of them knows.
+"""How the processes of a job act as one: who decides, where they meet, what each of them knows.
+
+What one process alone would decide by its own view of a disk, process 0 decides for all (`first`);
+what each of them may refuse, all refuse (`together`): none goes on to wait for the others in a
+step. Every process of a job must call each function of this file equally often, in one order.
 
 Dims: P processes.
 """
 
+from collections.abc import Callable
+import concurrent.futures
+import itertools
 import json
+from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
 import numpy as np
+from orbax.checkpoint import multihost
+
+from seedasr_jax import errors
+from seedasr_jax import workdir as disk
 
 _BLOCK = 4096  # bytes: few sizes are few programs
+_PATIENCE = 24 * 3600  # seconds: a process may be making hours of speech
+_meetings = itertools.count()
+
+
+def is_first() -> bool:
+    """Whether this process writes what one process writes."""
+    return jax.process_index() == 0
+
+
+def meet():
+    """Returns when every process is here."""
+    wait = multihost.get_barrier_sync_fn()  # of the coordinator: a collective would time out
+    key = f"seedasr_jax {next(_meetings)}"
+    thread = concurrent.futures.ThreadPoolExecutor(1)  # for this one hears signals meanwhile
+    thread.submit(wait, key=key, timeout_ms=_PATIENCE * 1000).result()
+
+
+def first(decide: Callable[[], Any]) -> Any:
+    """What `decide()`, which process 0 alone calls, returns (JSON) or raises (a UserError)."""
+    if jax.process_count() == 1:
+        return decide()
+    said = ""
+    if is_first():
+        try:
+            said = json.dumps([None, decide()])
+        except (errors.UserError, OSError) as error:
+            said = json.dumps(_described(error))
+    meet()
+    text = np.frombuffer(said.encode(), np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.array(text.size)))
+    text = np.pad(text, (0, max(0, _rounded(size) - text.size)))
+    kind, value = json.loads(multihost_utils.broadcast_one_to_all(text)[:size].tobytes())
+    if kind is not None:
+        raise getattr(errors, kind)(value)
+    return value
+
+
+def together(work: Callable[[], Any], *, patient: bool = True) -> Any:
+    """`work()` of each process; where it raises a UserError in any, all raise that of the first.
+
+    Args:
+        work: what each process does by itself: nothing in it waits for another process.
+        patient: whether it may take minutes.
+    """
+    if jax.process_count() == 1:
+        return work()
+    value, failed = None, []
+    try:
+        value = work()
+    except (errors.UserError, OSError) as error:
+        failed = [_described(error)]
+    if patient:
+        meet()
+    if multihost_utils.process_allgather(np.array(bool(failed))).any():
+        kind, text = gathered(failed)[0]
+        raise getattr(errors, kind)(text)
+    return value
+
+
+def shared(work: Callable[[], list]) -> list:
+    """The lists (JSON) that `work()` returns in all processes, joined; refusals as `together`."""
+    return gathered(together(work))
+
+
+def _described(error) -> tuple[str, str]:
+    """A class of errors.py and its line; raises what is no error of a user."""
+    line = disk.told(error) if isinstance(error, OSError) else error
+    if line is None:
+        raise error
+    return type(line).__name__, str(line)
 
 
 def stacked(arrays: tuple) -> tuple:
-    """NumPy arrays [...], of equal shapes on every process, as [P ...]; every process calls it."""
+    """NumPy arrays [...], of equal shapes on every process, as [P ...]."""
     if jax.process_count() == 1:
         return tuple(x[None] for x in arrays)
     return multihost_utils.process_allgather(arrays)
 
 
 def gathered(rows: list) -> list:
-    """The lists of all processes (JSON), joined in their order; every process calls it."""
+    """The lists of all processes (JSON), joined in their order."""
     if jax.process_count() == 1:
         return rows
     text = np.frombuffer(json.dumps(rows).encode(), np.uint8)
     sizes = multihost_utils.process_allgather(np.array(text.size))  # [P]
-    room = -(-int(sizes.max()) // _BLOCK) * _BLOCK
-    texts = multihost_utils.process_allgather(np.pad(text, (0, room - text.size)))  # [P room]
+    texts = multihost_utils.process_allgather(
+        np.pad(text, (0, _rounded(int(sizes.max())) - text.size))
+    )  # [P, up to a block more than the longest]
     return [row for line, size in zip(texts, sizes) for row in json.loads(line[:size].tobytes())]
+
+
+def _rounded(size: int) -> int:
+    return -(-size // _BLOCK) * _BLOCK

@@ -1,0 +1,113 @@
+"""What a stage keeps on disk while it trains: checkpoints, stage.json and what was skipped."""
+
+import dataclasses
+import time
+
+import jax
+
+from seedasr_jax import checkpoint as checkpoints
+from seedasr_jax import config
+from seedasr_jax import workdir as disk
+from seedasr_jax.audio import files
+from seedasr_jax.data_pipelines import loader
+from seedasr_jax.parallel import processes
+from seedasr_jax.train import loop
+
+# In the note of a checkpoint: its row of metrics.jsonl, and stage.json as of this step.
+ROW, RECORD = "row", "record"
+_HOUR = 3600 * files.RATE  # samples
+
+
+class Keeper:
+    """Saves a stage and keeps its stage.json true: it says what is on disk, and no more.
+
+    What the stream skipped is listed before the step that saw it is saved, so a resumed stage lists
+    each bad row once.
+    """
+
+    def __init__(self, folder, record, keep, stream, pinned=()):
+        """Args: `folder`, of the stage; `record`, as it begins; `keep`, checkpoints; `stream`;
+        `pinned`, steps that others start from.
+        """
+        self.folder, self.record, self.stream = folder, record, stream
+        self.writer = checkpoints.Writer(folder, keep, pinned)
+        # In samples, which add up exactly: a stage that resumes hears what one never killed does.
+        self.heard = {task: round(hours * _HOUR) for task, hours in record.hours.items()}
+        self.spent = dict(record.spent)
+        self.records, self.listed = {}, 0
+        self.clock, self.cpu = time.monotonic(), time.process_time()
+        before = processes.first(lambda: disk.rewind(folder / disk.SKIPPED, record.step))
+        before = [row for row in before if "reason" in row]
+        self.cut = _contexts_cut(before)
+        self.settle()
+        self.stream.judge(before)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind is not None and kind is not loop.Stopped and jax.process_count() > 1:
+            return  # the others are still in a step and will not come along
+        self.list_skipped()
+        self.wait()
+
+    def save(self, step, state, row):
+        """Starts a save, the step's row in its note; stage.json follows when it is durable."""
+        self.judge()
+        heard = {task: self.heard.get(task, 0) + n for task, n in self.stream.heard.items()}
+        seconds = time.monotonic() - self.clock
+        spent = {"seconds": seconds, "cpu_seconds": time.process_time() - self.cpu}
+        spent["chip_seconds"] = seconds * jax.device_count()
+        spent = {k: self.spent.get(k, 0.0) + v for k, v in spent.items()}
+        self.records[step] = dataclasses.replace(
+            self.record,
+            step=step,
+            position=step,
+            hours={task: n / _HOUR for task, n in (self.heard | heard).items()},
+            spent=spent,
+        )
+        self.writer.save(step, state, {ROW: row, RECORD: config.to_dict(self.records[step])})
+        self.settle()
+
+    def judge(self):
+        """Lists what was skipped.
+
+        Raises:
+            DataError: too many rows are bad, by those of all processes: every process raises it.
+        """
+        self.stream.judge(self.list_skipped())
+
+    def wait(self):
+        """Returns when the step that was saved last is durable, and stage.json says so."""
+        self.writer.wait()
+        self.settle()
+
+    def settle(self, **changes):
+        """Writes stage.json as of the newest durable step."""
+        newest = self.records.get(self.writer.finished(), self.record)
+        self.record = dataclasses.replace(newest, **changes)
+        if processes.is_first():
+            checkpoints.write(self.folder, self.record)
+
+    def list_skipped(self) -> list[dict]:
+        """Adds what all processes skipped since the last call to skipped.jsonl, and returns it."""
+        own = self.stream.skipped[self.listed :]
+        self.listed += len(own)
+        rows = loader.merged(processes.gathered(own))
+        self.cut += _contexts_cut(rows)
+        bad = [row for row in rows if row["reason"] != loader.FAILED]
+        if bad and processes.is_first():
+            disk.append(self.folder / disk.SKIPPED, bad)
+        return rows
+
+    def finish(self, params):
+        """Declares the stage finished; all is saved."""
+        hashes = {
+            part: checkpoints.parameters_hash(checkpoints.select(params, part))
+            for part in checkpoints.parts(params)
+        }
+        self.settle(hashes=hashes, state="finished")
+
+
+def _contexts_cut(rows) -> int:
+    return sum(row["utterances"] for row in rows if row["reason"] == loader.CONTEXT_CUT)

@@ -1,0 +1,133 @@
+"""Processes of a job decide and refuse as one."""
+
+import errno
+import json
+import shutil
+
+import pytest
+import recordings
+import several
+
+from seedasr_jax.data_pipelines import loader
+from seedasr_jax.errors import ConfigError, DataError, UserError
+from seedasr_jax.parallel import processes
+
+
+def test_process_0_decides_for_all(monkeypatch):
+    asked, long = [], "ß" * 5_000
+
+    def work(index):
+        return processes.first(lambda: asked.append(index) or {"step": 3, "why": [long]})
+
+    assert several.run(monkeypatch, 3, work) == [{"step": 3, "why": [long]}] * 3
+    assert asked == [0]
+
+
+@pytest.mark.parametrize(
+    "error, kind, text",
+    [
+        (ConfigError("a key"), ConfigError, "a key"),
+        (DataError("a row"), DataError, "a row"),
+        (OSError(errno.ENOSPC, "", "/w/x"), UserError, "/w/x: no space left on device; free some"),
+    ],
+)
+def test_all_raise_what_one_refuses(monkeypatch, error, kind, text):
+    def refuse(index):
+        def work():
+            if index in (1, 2):
+                raise error
+            return index
+
+        return processes.together(work, patient=index >= 0)
+
+    def decide(_):
+        def work():
+            raise error
+
+        return processes.first(work)
+
+    for work in (refuse, decide):
+        found = several.run(monkeypatch, 3, work)
+        assert {type(each) for each in found} == {kind}
+        assert len({str(each) for each in found}) == 1 and str(found[0]).startswith(text)
+
+
+def test_what_is_no_users_error_is_not_told(monkeypatch):
+    def work(_):
+        def fault():
+            raise KeyError("a fault of the program")
+
+        return processes.together(fault)
+
+    assert all(isinstance(each, KeyError) for each in several.run(monkeypatch, 2, work))
+
+
+def test_lists_of_all_are_joined_in_order(monkeypatch):
+    def work(index):
+        return processes.shared(lambda: [[index, "x" * 5_000 * index]])
+
+    everyone = [[n, "x" * 5_000 * n] for n in range(3)]
+    assert several.run(monkeypatch, 3, work) == [everyone] * 3
+    assert processes.shared(lambda: [1]) == [1] and processes.first(lambda: (2,)) == (2,)
+
+
+# Data.
+
+
+class Letters:
+    """A tokenizer."""
+
+    pad_id, unk_id, start_id, eos_id, size, hash = 0, 0, 1, 2, 300, "letters"
+
+    def encode(self, text):
+        return [ord(letter) for letter in text]
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return recordings.write(tmp_path_factory.mktemp("corpus"), recordings.rows(12))
+
+
+def evaluation(path, index, **options):
+    how = dict(buckets=((0.5, 20, 4),), data_folder="none", prompted=False, multiple=4)
+    how |= dict(normalizer="basic@1", share=(index, 2), pieces=(0.5, 0.2), join=processes.shared)
+    return loader.evaluation(f"manifest:{path}", Letters(), **(how | options))
+
+
+def test_each_process_looks_for_pauses_in_its_share(monkeypatch, path):
+    tasks, read = [evaluation(path, index) for index in range(2)], [[], []]
+    for task, own in zip(tasks, read):
+
+        def listen(numbers, task=task, own=own, listen=loader.Evaluation._read):
+            for number, example in listen(task, numbers):
+                own.append(number)
+                yield number, example
+
+        task._read = listen
+
+    def batches(index):
+        return [[row.id for row in examples if row] for _, examples in tasks[index]]
+
+    expected = [[row.id for row in rows if row] for _, rows in evaluation(path, 0, join=None)]
+    assert several.run(monkeypatch, 2, batches) == [expected] * 2
+    assert [own[:6] for own in read] == [[*range(0, 12, 2)], [*range(1, 12, 2)]]
+    assert [len(own) for own in read] == [6 + 6, 6 + 6]  # and those that it decodes
+    assert several.run(monkeypatch, 2, batches) == [expected] * 2
+    assert [len(own) for own in read] == [18, 18]
+
+
+def test_a_development_file_that_cannot_be_read_ends_all(monkeypatch, path, tmp_path):
+    copy = shutil.copytree(path.parent, tmp_path / "copy") / path.name
+    rows = [json.loads(line) for line in copy.open()]
+    (copy.parent / rows[3]["audio"]).write_bytes(b"no sound")
+    for pieces in ((0.5, 0.2), None):  # found while pauses are looked for, or a batch is made
+        tasks = [evaluation(copy, index, pieces=pieces) for index in range(2)]
+
+        def read(index, tasks=tasks):
+            each = iter(tasks[index])
+            while processes.together(lambda: next(each, None), patient=False):
+                pass
+
+        one, other = several.run(monkeypatch, 2, read)
+        assert type(one) is type(other) is DataError and str(one) == str(other)
+        assert "r003: unreadable audio" in str(one)
