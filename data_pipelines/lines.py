@@ -21,7 +21,9 @@ from seedasr_jax import workdir as disk
 from seedasr_jax.data_pipelines import columns, json_line, kept, manifest
 from seedasr_jax.data_pipelines.table import Base, Table
 from seedasr_jax.errors import DataError, UserError
+from seedasr_jax.text import normalize, prompts, vocab
 
+_MADE_BY = columns, manifest, json_line, normalize, prompts, vocab
 FOLDER = "tables"  # of a data folder
 LARGE = 16 << 20  # bytes
 _SETTLED = 2.0  # seconds that a file must be old: its time cannot tell of a change that follows
@@ -54,9 +56,7 @@ def _small(path, content):
 def _large(path, digest, folder):
     if folder is not None:
         # What the code made of a line, and where its audio was, are part of what is kept.
-        code = b"".join(
-            pathlib.Path(made.__file__).read_bytes() for made in (columns, manifest, json_line)
-        )
+        code = b"".join(pathlib.Path(made.__file__).read_bytes() for made in _MADE_BY)
         where = hashlib.sha256(manifest.folder(path).encode() + code).hexdigest()
         folder = folder / f"{digest[:16]}-{where[:16]}"
         if not folder.exists():
