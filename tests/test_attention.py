@@ -52,13 +52,20 @@ def test_relative_shift_reads_distance_t_minus_s(rows, keys, more):
 @pytest.mark.parametrize(("rows", "keys"), [(64, 128), (256, 384)])
 def test_rows_that_a_tpu_rotates_stand_where_slices_are(rows, keys):
     x, pull = (
-        jnp.asarray(RNG.normal(size=(1, 2, rows, size)), jnp.float32)
-        for size in (rows + keys, keys)
+        RNG.normal(size=(1, 2, rows, size)).astype(np.float32) for size in (rows + keys, keys)
     )
-    own = shift._rotated(x, keys, interpret=True)
-    np.testing.assert_array_equal(own, shift._sliced(x, keys))
-    own = shift._rotated_back(pull, rows + keys, interpret=True)
-    np.testing.assert_array_equal(own, shift._sliced_back(pull, rows + keys))
+
+    @jax.jit
+    def all_ways(x, pull):
+        back = rows + keys
+        there = shift._rotated(x, keys, interpret=True), shift._sliced(x, keys)
+        return there, (
+            shift._rotated_back(pull, back, interpret=True),
+            shift._sliced_back(pull, back),
+        )
+
+    for ours, sliced in all_ways(x, pull):
+        np.testing.assert_array_equal(ours, sliced)
 
 
 def test_attend_matches_loops():
@@ -73,10 +80,10 @@ def test_attend_matches_loops():
         scores = [q[b, n, h] @ k[b, m, h // 2] / np.sqrt(size) for m in seen]
         weights = np.exp(scores) / np.exp(scores).sum()
         wanted[b, n, h] = sum((w * v[b, m, h // 2] for w, m in zip(weights, seen)), np.zeros(size))
-    single = [jnp.asarray(x, jnp.float32) for x in (q, k, v)]
+    single = [np.float32(x) for x in (q, k, v)]
     out = jax.jit(kernels.attend)(*single, mask)
     np.testing.assert_allclose(out, wanted, atol=1e-5)
-    assert not out[1, 2].any()
+    assert not np.asarray(out)[1, 2].any()
 
 
 def test_attend_refuses_keys_of_another_width():
@@ -85,22 +92,25 @@ def test_attend_refuses_keys_of_another_width():
         kernels.attend(q, k, k, jnp.ones((1, 1, 3), bool))
 
 
+turned_by = jax.jit(attention.rope, static_argnums=2)
+
+
 def test_rope_turns_pairs_of_halves():
     """As multiplication by a complex number, the definition."""
     x, positions = RNG.normal(size=(2, 3, 2, 8)), np.array([[0, 1, 7], [5, 5, 200]])
     pairs = x[..., :4] + 1j * x[..., 4:]
     angles = positions[..., None, None] * 1_000.0 ** -(np.arange(4) / 4)
     turned = pairs * np.exp(1j * angles)
-    out = attention.rope(jnp.asarray(x, jnp.float32), jnp.asarray(positions), 1_000.0)
+    out = turned_by(np.float32(x), positions, 1_000.0)
     np.testing.assert_allclose(out, np.concatenate([turned.real, turned.imag], -1), atol=1e-4)
 
 
 def test_rope_scores_see_distances_only():
-    q, k = (jnp.asarray(RNG.normal(size=(1, 1, 1, 8)), jnp.float32) for _ in range(2))
+    q, k = (RNG.normal(size=(1, 1, 1, 8)).astype(np.float32) for _ in range(2))
 
     def score(n, m):
-        turn = [attention.rope(x, jnp.array([[p]]), 100.0) for x, p in ((q, n), (k, m))]
-        return (turn[0] * turn[1]).sum()
+        turn = [turned_by(x, np.array([[p]]), 100.0) for x, p in ((q, n), (k, m))]
+        return (np.asarray(turn[0]) * np.asarray(turn[1])).sum()
 
     np.testing.assert_allclose(score(3, 1), score(13, 11), rtol=1e-4)
     assert abs(score(3, 1) - score(3, 2)) > 1e-3
@@ -113,8 +123,8 @@ def test_relative_attention_without_biases_has_none():
 
 def test_softmax_is_float32_in_bfloat16():
     """With 1,000 equal keys a bfloat16 sum would stop growing at 256."""
-    k = jnp.zeros((1, 1_000, 1, 2), jnp.bfloat16)
-    v = jnp.ones((1, 1_000, 1, 2), jnp.bfloat16)
-    out = jax.jit(kernels.attend)(k[:, :1], k, v, jnp.ones((1, 1, 1_000), bool))
+    k = np.zeros((1, 1_000, 1, 2), jnp.bfloat16)
+    v = np.ones((1, 1_000, 1, 2), jnp.bfloat16)
+    out = jax.jit(kernels.attend)(k[:, :1], k, v, np.ones((1, 1, 1_000), bool))
     assert out.dtype == jnp.bfloat16
-    np.testing.assert_allclose(out.astype(jnp.float32), 1, rtol=1e-2)
+    np.testing.assert_allclose(np.asarray(out).astype(np.float32), 1, rtol=1e-2)

@@ -21,8 +21,15 @@ advance, centroids = jax.jit(kmeans.advance), jax.jit(kmeans.centroids)
 
 
 @jax.jit
-def called(quantizer, x, length):
+def labels(quantizer, x, length):
     return quantizer(x, length)
+
+
+def called(quantizer, x, length):
+    return jax.tree.map(np.asarray, labels(quantizer, x, length))
+
+
+distances = jax.jit(lambda quantizer, x: quantizer.distances(x))
 
 
 def projection(codes=32, width=5, size=4):
@@ -88,7 +95,7 @@ def module(sums, width, codes):
     """KMeans that holds these sums."""
     found = kmeans.KMeans(width, codes=codes)
     for name, value in sums.items():
-        getattr(found, name)[...] = jnp.asarray(value, jnp.float32)
+        getattr(found, name)[...] = value
     return found
 
 
@@ -109,15 +116,15 @@ def test_one_update_matches_float64():
     assert new["counts"].min() > 0
     wanted = {k: 0.75 * old[k] + new[k] for k in old}
     quantizer = module(old, 3, 4)
-    frames = jnp.asarray(x.reshape(3, 20, 3), jnp.float32)
-    np.testing.assert_allclose(quantizer.distances(frames).reshape(60, 4), squares, rtol=1e-3)
+    frames = x.reshape(3, 20, 3).astype(np.float32)
+    np.testing.assert_allclose(distances(quantizer, frames).reshape(60, 4), squares, rtol=1e-3)
     found, length = called(quantizer, frames, np.array([20, 20, 0]))
     np.testing.assert_array_equal(found.reshape(60)[:40], ids[:40])
     assert not found[2].any() and length[2] == 0
 
     def loss(now):
-        labels = jnp.argmin(quantizer.distances(frames), -1)
-        batch = kmeans.gather(frames, labels, jnp.ones((3, 20)), 4)
+        ids = jnp.argmin(quantizer.distances(frames), -1)
+        batch = kmeans.gather(frames, ids, jnp.ones((3, 20)), 4)
         return kmeans.surrogate(now, batch)
 
     gradient = jax.jit(jax.grad(loss))(quantizer.statistics())
@@ -131,12 +138,11 @@ def test_one_update_matches_float64():
 
 def test_frames_without_weight_are_in_no_sum():
     x = RNG.normal(0, 1, (2, 6, 3)).astype(np.float32)
-    ids = jnp.asarray(RNG.integers(0, 4, (2, 6)))
-    weights = jnp.asarray(RNG.integers(0, 2, (2, 6)), jnp.float32)
-    on = np.asarray(weights) > 0
+    ids, weights = RNG.integers(0, 4, (2, 6)), RNG.integers(0, 2, (2, 6)).astype(np.float32)
+    on = weights > 0
     gather = jax.jit(kmeans.gather, static_argnums=3)
     found = gather(np.where(on[..., None], x, np.nan), ids, weights, 4)
-    for name, value in stored(x[on], np.asarray(ids)[on], 4).items():
+    for name, value in stored(x[on], ids[on], 4).items():
         np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
@@ -145,11 +151,11 @@ def test_an_empty_code_takes_half_of_the_most_used():
     ids = np.r_[np.zeros(60, int), np.full(38, 2), np.full(2, 3)]
     old = as_arrays(stored(x, ids, 6))
     none = jax.tree.map(np.zeros_like, old)
-    after = advance(old, none, 1.0, jax.random.key(3))
+    after = jax.tree.map(np.asarray, advance(old, none, 1.0, jax.random.key(3)))
     np.testing.assert_allclose(after["counts"], [30, 30, 19, 1, 19, 1])
     pairs = {1: 0, 4: 2, 5: 3}  # the most used to the first empty
-    centres, before = centroids(after), centroids(old)
-    _, deviation = kmeans.moments(old)
+    centres, before = (np.asarray(centroids(sums)) for sums in (after, old))
+    deviation = np.asarray(jax.jit(kmeans.moments)(old)[1])
     for taker, donor in pairs.items():
         np.testing.assert_allclose((centres[taker] + centres[donor]) / 2, before[donor], atol=1e-5)
         apart = np.abs(centres[taker] - centres[donor]) / deviation
@@ -157,20 +163,21 @@ def test_an_empty_code_takes_half_of_the_most_used():
     again = advance(old, none, 1.0, jax.random.key(3))
     np.testing.assert_array_equal(again["sums"], after["sums"])
     other = advance(old, none, 1.0, jax.random.key(4))
-    assert (other["sums"] != after["sums"]).any()
+    assert (np.asarray(other["sums"]) != after["sums"]).any()
 
 
 def test_no_frames_change_nothing():
     empty = as_arrays(stored(np.zeros((0, 2)), np.zeros(0, int), 3))
     after = advance(empty, empty, 0.9, jax.random.key(0))
-    assert not any(x.any() for x in jax.tree.leaves(after))
+    assert not any(np.asarray(x).any() for x in jax.tree.leaves(after))
 
 
 def test_only_the_first_code_is_there_at_first():
     fresh = kmeans.KMeans(3, codes=5)
-    ids, _ = fresh(jnp.asarray(RNG.normal(0, 1, (1, 9, 3)), jnp.float32), jnp.array([9]))
+    x = RNG.normal(0, 1, (1, 9, 3)).astype(np.float32)
+    ids, _ = called(fresh, x, np.array([9]))
     assert not ids.any()
-    assert not np.isfinite(fresh.distances(jnp.ones((1, 1, 3)))[0, 0, 1:]).any()
+    assert not np.isfinite(np.asarray(distances(fresh, x))[..., 1:]).any()
 
 
 def lloyd(x, codes, seed):
@@ -211,7 +218,8 @@ def test_the_fit_finds_blobs_like_lloyd(seed):
     now = kmeans.KMeans(width, codes=codes).statistics()
     for step in range(150):
         frames = x[rng.choice(2_000, 200)].astype(np.float32)
-        now = fitted(now, jnp.asarray(frames)[None], step)
-    squares = module(now, width, codes).distances(jnp.asarray(x, jnp.float32)[None]).min(-1)
+        now = fitted(now, frames[None], step)
+    found = distances(module(now, width, codes), x[None].astype(np.float32))
+    squares = np.asarray(found).min(-1)
     assert (np.asarray(now["counts"]) > 0).all()
     assert squares.mean() < 1.1 * best
