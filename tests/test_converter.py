@@ -3,6 +3,7 @@
 Dims: B batch, T frames, D encoder width, K splice, U tokens, E LLM width.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ X = np.random.default_rng(0).normal(size=(2, 10, 3)).astype(np.float32)
 @pytest.mark.parametrize("splice, tokens", [(1, [10, 5]), (3, [4, 2]), (4, [3, 2])])
 def test_splices_then_projects(splice, tokens):
     converter = tiny.make(Converter, 3, 5, splice=splice)
-    y, length = converter(jnp.asarray(X), jnp.array([10, 5]))
+    y, length = map(np.asarray, jax.jit(lambda *x: converter(*x))(X, np.array([10, 5])))
     np.testing.assert_array_equal(length, tokens)
     assert y.shape == (2, -(-10 // splice), 5)
     kernel = np.asarray(converter.project.kernel[...], np.float64).reshape(splice, 3, 5)

@@ -24,14 +24,20 @@ def make(lora=NO_LORA, **changes):
 
 
 @jax.jit
-def forward(decoder, x, positions, real):
+def logits(decoder, x, positions, real):
     return decoder.logits(decoder(x, positions, real)[0])
 
 
+@jax.jit
 def plain(decoder, ids):
     """Logits of whole sequences."""
     positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
-    return forward(decoder, decoder.embed_tokens(ids), positions, np.ones(ids.shape, bool))
+    real = np.ones(ids.shape, bool)
+    return decoder.logits(decoder(decoder.embed_tokens(ids), positions, real)[0])
+
+
+def forward(decoder, x, positions, real):
+    return np.asarray(logits(decoder, x, positions, real))
 
 
 @pytest.mark.parametrize("kind", SHAPES)
@@ -39,7 +45,7 @@ def test_matches_transformers(kind):
     arrays, weights = tiny.golden(f"decoder_{kind}")
     shape = dict(feedforward=24, rope_theta=1_000.0, norm_eps=1e-5, vocabulary=30)
     decoder = hugging_face.into(make(**shape, **SHAPES[kind]), weights)
-    logits = plain(decoder, arrays["ids"])
+    logits = np.asarray(plain(decoder, arrays["ids"]))
     np.testing.assert_allclose(logits[..., :30], arrays["logits"], atol=1e-4)
     assert (logits[..., 30:] < -1e8).all()
     back = hugging_face.out_of(decoder)
@@ -71,7 +77,7 @@ def test_cached_steps_are_the_teacher_forced_pass(decoder, sequence):
     other[:, 5:] = x[::-1, 5:]
     wanted = np.stack([forward(decoder, each, positions, real) for each in (x, other)], 1)
     both = np.stack([x, other], 1)  # [B W N E]
-    prefill = jax.jit(lambda d, *x: d.prefill(*x, 2, 6))
+    prefill, reorder = jax.jit(lambda d, *x: d.prefill(*x, 2, 6)), jax.jit(caches.reorder)
     cache = prefill(decoder, x[:, :5], positions[:, :5], real[:, :5])
 
     @jax.jit
@@ -86,7 +92,7 @@ def test_cached_steps_are_the_teacher_forced_pass(decoder, sequence):
         logits, cache = step(decoder, both[rows, order, n], at, cache)
         np.testing.assert_allclose(logits, wanted[rows, order, n], atol=1e-5)
         parent = np.array([[1, 0], [n % 2, n % 2]], np.int32)  # row 1 goes on with one alone
-        cache = caches.reorder(cache, parent)
+        cache = reorder(cache, parent)
         order = np.take_along_axis(order, parent, 1)
     assert cache.slot == 4 and cache.k.shape == (2, 2, 2, 6, 2, 8)
 
@@ -113,9 +119,11 @@ def test_an_adapter_is_a_change_of_its_kernels(sequence):
     merged = make()
     for name in ("query", "key", "value", "out"):
         source = getattr(adapted.blocks.blocks.attention, name)
-        change = 3.0 * jnp.einsum("LIR,LRO->LIO", source.lora_a[...], source.lora_b[...])
+        a, b = (np.asarray(x[...]) for x in (source.lora_a, source.lora_b))
+        change = 3.0 * np.einsum("LIR,LRO->LIO", a, b)
         assert np.abs(change).max() > 0.01
-        getattr(merged.blocks.blocks.attention, name).kernel[...] = source.kernel[...] + change
+        changed = np.asarray(source.kernel[...]) + change
+        getattr(merged.blocks.blocks.attention, name).kernel[...] = changed
     for part in ("attention_norm", "feedforward_norm", "feedforward"):
         setattr(merged.blocks.blocks, part, getattr(adapted.blocks.blocks, part))
     for part in ("query_norm", "key_norm"):
@@ -129,9 +137,8 @@ def test_an_adapter_is_a_change_of_its_kernels(sequence):
 
 
 def test_embeddings_are_scaled(decoder):
-    ids = jnp.array([[4, 5]])
-    scaled = make(embed_scale=3.0)
-    np.testing.assert_allclose(scaled.embed_tokens(ids), 3 * decoder.embed_tokens(ids), rtol=1e-6)
+    scaled, embed = make(embed_scale=3.0), jax.jit(lambda d: d.embed_tokens(np.array([[4, 5]])))
+    np.testing.assert_allclose(embed(scaled), 3 * np.asarray(embed(decoder)), rtol=1e-6)
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -139,16 +146,17 @@ def test_logits_in_bfloat16_are_summed_in_float32(tied, monkeypatch):
     """And the loss by parts of the vocabulary, as `rl` has it, agrees with what is decoded."""
     options = dict(lora=NO_LORA, remat="none", dtype=jnp.bfloat16)
     head = tiny.drawn(lambda rngs: Decoder(tiny.decoder(tied=tied), 120, **options, rngs=rngs))
-    x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 50, 16)), jnp.bfloat16)
-    kernel = head.embed.table[...].T if tied else head.head.kernel[...]
+    x = np.random.default_rng(0).normal(size=(4, 50, 16)).astype(jnp.bfloat16)
+    kernel = np.asarray(head.embed.table[...]).T if tied else np.asarray(head.head.kernel[...])
     exact = np.float64(x) @ np.float64(kernel.astype(jnp.bfloat16))
-    logits = np.asarray(head.logits(x))[..., :120]
+    logits = np.asarray(jax.jit(lambda x: head.logits(x))(x))[..., :120]
     np.testing.assert_allclose(logits, exact[..., :120], atol=1e-5)
     best, second = np.sort(logits, -1)[..., -1], np.sort(logits, -1)[..., -2]
-    rounded = np.sort(np.float32(jnp.asarray(logits, jnp.bfloat16)), -1)
+    rounded = np.sort(np.float32(logits.astype(jnp.bfloat16)), -1)
     assert (best > second).all() and (rounded[..., -1] == rounded[..., -2]).any()
-    targets, real = jnp.asarray(logits.argmax(-1)), jnp.ones((4, 50), bool)
-    chosen = jax.nn.log_softmax(logits, -1).max(-1)
-    np.testing.assert_allclose(head.nats(x, targets, real), -chosen, atol=1e-5)
-    monkeypatch.setattr(cross_entropy, "PART", 64)
-    np.testing.assert_allclose(head.nats(x, targets, real), -chosen, atol=1e-5)
+    targets, real = logits.argmax(-1), np.ones((4, 50), bool)
+    chosen = best - np.log(np.exp(np.float64(logits)).sum(-1))
+    for part in (cross_entropy.PART, 64):
+        monkeypatch.setattr(cross_entropy, "PART", part)
+        nats = jax.jit(lambda x: head.nats(x, targets, real))(x)
+        np.testing.assert_allclose(nats, -chosen, atol=1e-5)
