@@ -4,11 +4,15 @@ import collections
 import collections.abc
 import re
 
+import numpy as np
+
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import manifest, sources
 from seedasr_jax.errors import DataError, nearest
 from seedasr_jax.text import conventions, languages, prompts, score
 
+_CLIPPED_PERCENT = 1.0  # so many samples at full scale are no single peaks
+_FULL = -32_768, 32_767  # full scale of int16
 _SHORTEST_SECONDS = 0.025  # one window of the features
 _FRAME_SECONDS = 0.04  # of the recipes' encoders; CTC needs one for each token
 _MAY_BE_TEXT = re.compile("text|trans|sent|utter|word|label|phrase|target|prompt", re.IGNORECASE)
@@ -112,6 +116,9 @@ def _row_problems(row, told, cache):
         yield str(error)
         return
     seconds, units = len(wave) / files.RATE, len(score.units(row.text, "mixed"))
+    clipped = 100 * np.count_nonzero((wave == _FULL[0]) | (wave == _FULL[1])) / len(wave)
+    if clipped > _CLIPPED_PERCENT:
+        yield f"expected sound below full scale, found {clipped:.0f} % of its samples clipped"
     if not wave.any():
         yield f"expected sound, found {seconds:.2f} s of digital silence"
     if seconds < _SHORTEST_SECONDS:

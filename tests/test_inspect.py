@@ -89,12 +89,15 @@ def test_texts_that_cannot_be_those_of_their_sound(manifest, tmp_path):
     rows[3] |= {"audio": "short.wav", "duration": None}
     rows.append(rows[0] | {"id": "zh", "text": "一二三四五六七八九十一二三", "duration": 0.5})
     rows[4]["keywords"] = ["三四"]
+    hot = np.clip(np.arange(-20_000, 20_000) * 2, -32_768, 32_767).astype(np.int16)
+    files.write(tmp_path / "hot.wav", hot, files.RATE)
+    rows.append(rows[0] | {"id": "hot", "audio": "hot.wav", "text": "zero", "duration": 2.5})
     rows.append(rows[0] | {"id": "kw", "text": "call Ann's", "keywords": ["ann", "bob"]})
     path = tmp_path / "odd.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = list(inspect.problems(f"manifest:{path}", tmp_path))
     words = ("expected words", "no Unicode", "40: CTC cannot", "0.025 s", "13: CTC cannot")
-    words += ("text holds, found 'bob'",)
+    words += ("18 % of its samples clipped", "text holds, found 'bob'")
     assert len(found) == len(words)
     for number, (line, word) in enumerate(zip(found, words, strict=True), 1):
         assert f"line {number} " in line and word in line

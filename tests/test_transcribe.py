@@ -78,7 +78,7 @@ def test_any_rate_type_and_number_of_channels(transcriber):
 def test_files_together_are_files_one_by_one(transcriber, recorded):
     together = transcriber.transcribe_files(recorded)
     for path, expected in zip(recorded, together):
-        (alone,) = transcriber.transcribe_files([path])
+        (alone,) = transcriber.transcribe_files(path)
         assert alone.tokens == expected.tokens
         assert alone.segments == expected.segments
 

@@ -6,6 +6,7 @@ Dims: B batch, S samples, C context tokens.
 from collections.abc import Iterator, Mapping
 import dataclasses
 import math
+import os
 import sys
 
 from seedasr_jax import batch as batches
@@ -91,7 +92,7 @@ class Transcriber:
         return self.transcribe_many([wave], context=context, hotwords=hotwords, decode=decode)[0]
 
     def transcribe_files(self, paths, **options) -> list[Result]:
-        """Transcribes files in the order given; `options` as in `transcribe`.
+        """Transcribes files in the order given, or one; `options` as in `transcribe`.
 
         Raises:
             DataError: a file that is missing, not audio or empty.
@@ -110,7 +111,7 @@ class Transcriber:
         `transcribe`.
         """
         held, seconds = [], 0.0
-        for path in paths:
+        for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
             try:
                 wave = files.read(audio_paths.opened(path))
             except DataError as error:
