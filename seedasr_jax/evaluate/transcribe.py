@@ -9,6 +9,8 @@ import math
 import os
 import sys
 
+import numpy as np
+
 from seedasr_jax import batch as batches
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax.audio import arrays, files, pauses
@@ -26,6 +28,7 @@ FILES_HELD, SECONDS_HELD = 4 * BATCH, 600.0  # at most, of files: then they are 
 TOKENS_PER_SECOND = 12  # at most, of fast speech in small pieces
 SHORTEST = 1.0  # seconds of the smallest shape; the next are twice, four times ... as long
 SHORTEST_CONTEXT = 16  # tokens, likewise
+QUIETEST = 2.0**-15  # a step of int16: a wave that stays below it was scaled twice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,6 +142,10 @@ class Transcriber:
         method = method if text else decode or self.method
         waves = [arrays.to_wave(w, files.RATE, f"wave {n}") for n, w in enumerate(waves)]
         heard = [dict.fromkeys(self._spans(wave, method)) for wave in waves]
+        for number, (wave, spans) in enumerate(zip(waves, heard)):
+            if not spans and 0 < (peak := np.abs(wave).max()) < QUIETEST:
+                wanted = f"expected samples from -1 to 1, the loudest is {peak:.1g}"
+                print(f"wave {number}: nothing is heard: {wanted}", file=sys.stderr)
         by_size: dict[float, list[tuple]] = {}
         for number, spans in enumerate(heard):
             for start, end in spans:
