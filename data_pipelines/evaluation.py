@@ -26,12 +26,10 @@ from seedasr_jax.text.counted import Counted
 from seedasr_jax.text.normalize import normalize
 
 BUCKETS = "eval.buckets (eval: --buckets)"
-LONGEST = 300.0  # seconds that are scored in one piece where no bucket is named
 _WHOLE = "an evaluation leaves nothing out: mend the row or take it out of the manifest"
 _WHOLE_WAVE = (0, None)
 _AHEAD = 4  # batches
 _TWICE = 1 << 28  # bytes of audio kept by a process that looks for pauses, then decodes: two hours
-_CONTEXT = 16  # room for contexts is a multiple of it: few shapes to compile
 
 
 class Evaluation:
@@ -200,15 +198,6 @@ def _part(example, piece, tokens):
     return example | {"wave": example["wave"][slice(*piece.span)], "ids": example["ids"][:tokens]}
 
 
-def longer(buckets):
-    """The buckets and, behind them, each twice as long as the one before, up to LONGEST seconds."""
-    buckets = list(buckets)
-    while 0 < buckets[-1][0] < LONGEST:
-        seconds, tokens, utterances = buckets[-1]
-        buckets.append((2 * seconds, 2 * tokens, max(1, utterances // 2)))
-    return tuple(buckets)
-
-
 def evaluation(
     name: str,
     vocab,
@@ -275,7 +264,7 @@ def evaluation(
     cut = {t: prompts.cut(t, lambda t: _tokens(vocab, t) <= context_tokens) for t in texts.values()}
     examples = tuple(_told(row, *cut[texts[row.context]]) for row in rows)
     told = max(_tokens(vocab, text) for _, text in cut.values())
-    reading = Reading(vocab, prompted=prompted, context_tokens=-(-told // _CONTEXT) * _CONTEXT)
+    reading = Reading(vocab, prompted=prompted, context_tokens=config.context_room(told))
     counted = Counted(vocab, functools.partial(normalize, normalizer))
     unknown = sum(counted.count(row.text)[1] > 0 for row in examples)
     how = cache, shapes, share, pieces, join, unknown

@@ -15,7 +15,7 @@ from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import contexts, draws, tasks
 from seedasr_jax.data_pipelines.batching import Fault, Reading, collate
 from seedasr_jax.data_pipelines.clock import PHONES_PER_SECOND, Clock
-from seedasr_jax.data_pipelines.evaluation import Evaluation, evaluation, longer
+from seedasr_jax.data_pipelines.evaluation import Evaluation, evaluation
 from seedasr_jax.data_pipelines.feed import Feed
 from seedasr_jax.data_pipelines.index import Fit, Index, check_faults
 from seedasr_jax.data_pipelines.manifest import Row
@@ -43,7 +43,6 @@ __all__ = [
     "Stream",
     "check",
     "evaluation",
-    "longer",
     "merged",
     "open_named",
     "training",

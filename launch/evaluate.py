@@ -9,7 +9,7 @@ from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import config
 from seedasr_jax import workdir as disk
 from seedasr_jax.data_pipelines import loader
-from seedasr_jax.decode import methods
+from seedasr_jax.decode import methods, scoring
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.evaluate import opening, sweep
@@ -57,7 +57,7 @@ def read_buckets(text: str):
 
 def of_shapes(stage, shapes=SHAPES):
     """Buckets of shapes, each of as many tokens as the stage decodes at most, and longer ones."""
-    return loader.longer((seconds, stage.eval.tokens, rows) for seconds, rows in shapes)
+    return config.longer((seconds, stage.eval.tokens, rows) for seconds, rows in shapes)
 
 
 def run(
@@ -122,17 +122,19 @@ def run(
     cache = cache or stage.run.cache or pathlib.Path(opened.folder).parent / disk.CACHE
     if pathlib.Path(cache).is_dir():  # a workdir's; beside a bundle nothing is left
         runtime.keep_programs(cache)
+    shapes = buckets or stage.eval.buckets or of_shapes(stage)
+    how = scoring.of(method.name, shapes, opened.limits)
     evaluations = [
         loader.evaluation(
             task,
             recogniser.vocab,
-            buckets=buckets or stage.eval.buckets or of_shapes(stage),
+            buckets=how.buckets,
             data_folder=cache,
             prompted="decoder" in recogniser.parts,
             normalizer=stage.data.normalizer,
-            context_tokens=opened.limits.context_tokens if method.reads else 0,
+            context_tokens=how.context_tokens,
             multiple=sharding.rows(1, recogniser.mesh),
-            pieces=None if method.long == "direct" else opened.limits.piece,
+            pieces=how.pieces,
         )
         for task in tasks
     ]

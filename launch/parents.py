@@ -51,24 +51,22 @@ def agreed(job, name: str, part: str) -> tuple[checkpoints.Checkpoint, str]:
 
 
 def limits(job, name: str, **data) -> checkpoints.Limits:
-    """What a stage can take: as recorded where it began, else by its config and its parents'.
+    """What a stage can take, as of `graph.limits`.
 
     Args:
         job: the stage.Job.
         name: the stage's.
-        data: what is known of its data, as `checkpoint.derive` takes it.
+        data: what is known of its data.
     """
-    record, stage = job.record(name), job.graph.stages[name]
-    if record is not None and record.limits is not None:
-        return record.limits
-    found = {}
-    for part, source in stage.init.items():
-        parent, _ = graph.stage_of(job.graph.stages, graph.origin(part, source)[0])
-        if parent:
-            found[part] = limits(job, parent)
-        elif source != "fresh":
-            found[part] = opened(job, name, part)[0].limits
-    return checkpoints.derive(stage, found, **data)
+
+    def known(name):
+        record = job.record(name)
+        return record and record.limits
+
+    def outside(name, part):
+        return opened(job, name, part)[0].limits
+
+    return graph.limits(job.graph, name, known, outside, **data)
 
 
 def began_with(job, name: str, part: str) -> collections.abc.Mapping[str, str] | None:

@@ -11,8 +11,8 @@ from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import config, inventory
 from seedasr_jax import workdir as disk
 from seedasr_jax.data_pipelines import loader
-from seedasr_jax.decode import methods
 from seedasr_jax.decode import recogniser as recognisers
+from seedasr_jax.decode import scoring
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.evaluate import sweep
 from seedasr_jax.launch import parents, probe, runtime
@@ -235,7 +235,7 @@ class Evaluator:
         self.name, self.stopping, evaluation = name, stopping, built.stage.eval
         self.setting = sweep.setting(evaluation)
         model, parts = built.stage.model, built.objective.parts
-        method = methods.parse(self.setting.decode)
+        how = scoring.of(self.setting.decode, built.stage.scored, limits)
         options = (job.vocab, model, parts, built.mesh)
         self.layers = probe.recognisers(built.graphdef, *options)
         self.recogniser = recognisers.Recogniser(built.graphdef, None, *options)
@@ -245,14 +245,14 @@ class Evaluator:
             loader.evaluation(
                 task,
                 job.vocab,
-                buckets=evaluation.buckets or loader.longer(built.stage.scored),
+                buckets=how.buckets,
                 data_folder=job.cache(built.stage),
                 prompted=built.objective.prompted,
                 normalizer=built.stage.data.normalizer,
-                context_tokens=limits.context_tokens if method.reads else 0,
+                context_tokens=how.context_tokens,
                 multiple=sharding.rows(1, built.mesh),
                 share=sharding.share(built.mesh),
-                pieces=None if method.long == "direct" else limits.piece,
+                pieces=how.pieces,
                 join=processes.shared,
             )
             for task in evaluation.tasks

@@ -13,16 +13,21 @@ import jax
 import numpy as np
 import pytest
 import recordings
+import tiny
 import tones
 
-from seedasr_jax import config
+from seedasr_jax import checkpoint, config
 from seedasr_jax.audio import files
 from seedasr_jax.batch import CONTINUED
 from seedasr_jax.data_pipelines import batching, loader, manifest, preprocess
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.data_pipelines.stream import CONTEXT_CUT, BadRows, Prefetch, merged
 from seedasr_jax.data_pipelines.tf import seqio, tf
+from seedasr_jax.decode import scoring
 from seedasr_jax.errors import ConfigError, DataError
+from seedasr_jax.parallel import mesh as meshes
+from seedasr_jax.parallel import sharding
+from seedasr_jax.plan import fitting
 from seedasr_jax.text import prompts, vocab
 
 COUNT = 40
@@ -541,10 +546,35 @@ def test_processes_share_the_pieces_of_a_long_utterance(tokenizer, tmp_path):
         np.testing.assert_array_equal(together, batch.wave)
 
 
+@pytest.mark.parametrize("decode", ["ctc", "ctc,long=direct"])
+def test_the_shapes_that_run_are_those_that_are_planned(decode, tokenizer, tmp_path):
+    """Of a stage whose buckets have 0.8 s; only in one piece 3 s take a longer shape."""
+    rows = [{"id": name, "audio": f"{name}.wav", "text": "one"} for name in ("short", "long")]
+    for row, times in zip(rows, (1, 9)):
+        files.write(tmp_path / row["audio"], np.tile(tones.wave("top", 1), times), files.RATE)
+    spec = f"manifest:{recordings.manifest(tmp_path / 'two.jsonl', rows)}"
+    parts, changes = ("encoder", "ctc_head"), {"eval.decode": decode, "eval.tokens": 6}
+    stage = tiny.stage("ctc", parts, parts, seconds=0.8, **changes)
+    mesh = meshes.make(config.Mesh(8, 1, 1, 1))
+    how = scoring.of(decode, stage.scored, checkpoint.derive(stage, {}))
+    planned = fitting.scored(how, mesh, "all")
+    options = dict(data_folder="", prompted=False, normalizer="basic@2")
+    options |= dict(buckets=how.buckets, pieces=how.pieces, multiple=sharding.rows(1, mesh))
+    ran = {
+        (batch.wave.shape[1] / files.RATE, batch.ids.shape[1], len(batch.weight))
+        for batch, _ in loader.evaluation(spec, tokenizer, **options)
+    }
+    if decode == "ctc":
+        assert ran == set(planned) == {(0.8, 6, 8)}
+    else:
+        assert ran == {(0.8, 6, 8), (3.2, 24, 8)} < set(planned)
+    assert fitting.scored(how, mesh) == planned[-1:]
+
+
 def test_buckets_go_on_to_five_minutes():
-    assert loader.longer(((40.0, 64, 3),))[1:] == ((80.0, 128, 1), (160.0, 256, 1), (320.0, 512, 1))
-    assert loader.longer(((400.0, 64, 3),)) == ((400.0, 64, 3),)
-    assert loader.longer(((0.0, 64, 3),)) == ((0.0, 64, 3),)
+    assert config.longer(((40.0, 64, 3),))[1:] == ((80.0, 128, 1), (160.0, 256, 1), (320.0, 512, 1))
+    assert config.longer(((400.0, 64, 3),)) == ((400.0, 64, 3),)
+    assert config.longer(((0.0, 64, 3),)) == ((0.0, 64, 3),)
 
 
 def test_a_joined_evaluation_is_fixed(path, tokenizer):

@@ -7,7 +7,8 @@ import pytest
 import tiny
 
 from seedasr_jax import flops
-from seedasr_jax.decode import gathering, prefill
+from seedasr_jax.checkpoint import derive
+from seedasr_jax.decode import gathering, prefill, scoring
 from seedasr_jax.models.acllm import AcLLM
 from seedasr_jax.parallel import sharding
 from seedasr_jax.plan import compile as compiling
@@ -102,7 +103,8 @@ def test_scores_and_rollouts_of_a_stage_have_rows():
     changes = {"mesh.data": 4, "mesh.fsdp": 2, "eval.tasks": ("dev",), "eval.decode": "greedy"}
     rl = tiny.stage("rl", PARTS, PARTS[:2], objective=lists, **changes)
     built = build.build(rl, fitting.TOKENS, rl.vocab.size)
-    (bucket,), pod = fitting.scored(rl, built.mesh), topologies.parse("v5e:2x4")
+    how = scoring.of(rl.eval.decode, rl.scored, derive(rl, {}))
+    (bucket,), pod = fitting.scored(how, built.mesh), topologies.parse("v5e:2x4")
     assert bucket == (SECONDS, 64, 8)
     for make, one, width in (
         (programs.score, bucket, 1),

@@ -24,6 +24,7 @@ from seedasr_jax.config.schema import (
     check_buckets,
     check_scored,
 )
+from seedasr_jax.config.scored import context_room, longer, reached
 from seedasr_jax.config.tree import (
     GRAPH_KEYS,
     build,
@@ -69,6 +70,7 @@ __all__ = [
     "check",
     "check_buckets",
     "check_scored",
+    "context_room",
     "difference",
     "digest",
     "dump",
@@ -77,8 +79,10 @@ __all__ = [
     "form",
     "is_group",
     "kind_at",
+    "longer",
     "merge",
     "one_of",
+    "reached",
     "to_dict",
     "with_defaults",
     "within",

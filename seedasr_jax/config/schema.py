@@ -22,6 +22,7 @@ from seedasr_jax.config.bounds import (
     setting,
     within,
 )
+from seedasr_jax.config.scored import longer
 
 NYQUIST = 8_000  # Hz, of the 16 kHz that everything is resampled to
 BIN_HZ = 31.25  # of the spectrum that mel filters are laid over
@@ -428,10 +429,10 @@ class Stage:
 
     @property
     def scored(self) -> tuple[tuple[float, int, int], ...]:
-        """Buckets of its evaluation: its own, or by default lengths and utterances of `data`."""
+        """Buckets of its evaluation: its own, or lengths and utterances of `data`, and longer."""
         utterances = {seconds: number for seconds, _, number in self.data.buckets}
         found = tuple((s, self.eval.tokens, number) for s, number in utterances.items())
-        return self.eval.buckets or found
+        return self.eval.buckets or longer(found)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ import time
 import jax
 
 from seedasr_jax import config, flops
+from seedasr_jax.decode import scoring
 from seedasr_jax.errors import ConfigError, UserError
 from seedasr_jax.parallel import compiler
 from seedasr_jax.plan import fitting, programs, rows
@@ -108,8 +109,10 @@ def plan(
                     for program in programs.decoding(own, held, one[0])
                 ]
             yield from (dataclasses.replace(row, **options) for row in known[key])
-        for one in fitting.scored(stage, own.mesh, bucket) if given is None else ():
-            held = fitting.sizes(stage, own.objective, one)
+        how = scoring.of(stage.eval.decode, stage.scored, fitting.limits(graph, name))
+        context = config.context_room(how.context_tokens)
+        for one in fitting.scored(how, own.mesh, bucket) if given is None else ():
+            held = fitting.sizes(stage, own.objective, one, context)
             for program in programs.score(own, held, one[0]):
                 options = dict(stage=name, bucket=tuple(one))
                 yield compiled(program, held, own.mesh, topology, **options)

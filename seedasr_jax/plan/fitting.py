@@ -8,11 +8,14 @@ import jax
 import numpy as np
 
 from seedasr_jax import config, flops
+from seedasr_jax.checkpoint.limits import Limits
+from seedasr_jax.decode import scoring
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.models.acllm import Tokens
 from seedasr_jax.parallel import rules, sharding
 from seedasr_jax.plan.topologies import Topology
 from seedasr_jax.train import build, objectives
+from seedasr_jax.train import graph as graphs
 
 PROMPT = 16  # tokens of an instruction
 TOKENS = Tokens(0, 1, 2)  # which ids they are changes nothing
@@ -81,14 +84,19 @@ def known_layer(stage: config.Stage) -> config.Stage:
     return dataclasses.replace(stage, model=model)
 
 
-def scored(stage: config.Stage, mesh, wanted: str = ""):
+def scored(how: scoring.Scoring, mesh, wanted: str = ""):
     """As `buckets` of the stage's evaluation, utterances as many as the devices share; none where
     it has none of that length.
     """
-    found = tuple((s, tokens, sharding.rows(n, mesh)) for s, tokens, n in stage.scored)
+    found = tuple((s, tokens, sharding.rows(n, mesh)) for s, tokens, n in how.buckets)
     if not wanted:
         return found[-1:]
     return tuple(bucket for bucket in found if wanted in ("all", f"{bucket[0]:g}"))
+
+
+def limits(graph: config.Graph, name: str) -> Limits:
+    """What a stage can take at most, by the graph alone: nothing is read."""
+    return graphs.limits(graph, name, known=lambda name: None, outside=lambda name, part: None)
 
 
 def buckets(stage: config.Stage, wanted: str = ""):
@@ -109,11 +117,12 @@ def buckets(stage: config.Stage, wanted: str = ""):
     return chosen
 
 
-def sizes(stage: config.Stage, objective, bucket) -> flops.Sizes:
-    """What a batch of a bucket holds, full."""
+def sizes(stage: config.Stage, objective, bucket, context: int | None = None) -> flops.Sizes:
+    """What a batch of a bucket holds, full; `context`: tokens of one, None: as in training."""
     seconds, tokens, rows = bucket
     prompt = PROMPT if objective.prompted else 0
-    told = stage.data.contexts.tokens if objective.prompted else 0
+    context = stage.data.contexts.tokens if context is None else context
+    told = context if objective.prompted else 0
     hypotheses = stage.objective.get("hypotheses", 0)
     return flops.Sizes(rows, round(seconds * 100), prompt, told, tokens, hypotheses)
 

@@ -73,10 +73,11 @@ def score(built: build.Built, held: flops.Sizes, seconds: float) -> list[Program
         instructions = ((0,) * fitting.PROMPT,) * 2
         function = program.score(built.graphdef, mesh, instructions, how.kind, how.search)
         inputs = (np.float32 if how.alpha else None,)
+    told = how.alpha and held.context  # else one prefix is decoded, without it
     contexts, width = {
         "ctc": ((), 0),
         "greedy": ((held.context,), 1),
-        "beam": ((0, held.context) if how.alpha else (0,), how.search and how.search.beam),
+        "beam": ((0, held.context) if told else (0,), how.search and how.search.beam),
     }[how.kind]
     inputs = tuple(kind and jax.ShapeDtypeStruct((), kind) for kind in inputs)
     return [_decoded("score", built, held, seconds, function, inputs, contexts, width)]

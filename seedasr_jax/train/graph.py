@@ -5,6 +5,7 @@ import dataclasses
 import re
 
 from seedasr_jax import config
+from seedasr_jax.checkpoint.limits import Limits, derive
 from seedasr_jax.errors import ConfigError, UserError, nearest
 
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*")
@@ -140,6 +141,34 @@ def _check_saved(text, graph, name, step):
             f"{text}: {name} saves every {every} steps and at its end, {last} (run.save_every,"
             f" steps); the nearest of them is {name}@{near}"
         )
+
+
+def limits(
+    graph: config.Graph,
+    name: str,
+    known: Callable[[str], Limits | None],
+    outside: Callable[[str, str], Limits | None],
+    **data,
+) -> Limits:
+    """What a stage can take: as recorded where it began, else by its config and its parents'.
+
+    Args:
+        graph: the graph.
+        name: the stage's.
+        known: stage -> what its record says; None: it has none.
+        outside: (stage, part) whose source is a checkpoint -> what that says; None: not known.
+        data: what is known of the stage's data, as `checkpoint.derive` takes it.
+    """
+    if (recorded := known(name)) is not None:
+        return recorded
+    stage, found = graph.stages[name], {}
+    for part, source in stage.init.items():
+        parent, _ = stage_of(graph.stages, origin(part, source)[0])
+        if parent:
+            found[part] = limits(graph, parent, known, outside)
+        elif source != "fresh":
+            found[part] = outside(name, part)
+    return derive(stage, {part: one for part, one in found.items() if one is not None}, **data)
 
 
 def path_like(source: str) -> bool:
