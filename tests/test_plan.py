@@ -115,7 +115,7 @@ def test_every_bucket_has_equal_hours():
         (["--topology=v5p:4x4x8", "--config.mesh.tensor=5"], "tensor"),
         (
             ["--topology=v5p:4x4x8", "--config.imports=('nowhere_own',)"],
-            "config.imports: No module",
+            "config.imports: 'nowhere_own': No module",
         ),
         (["--topology=v5p:4x4x8", "--config.stages.ssl1.objective.span=0"], "objective.span"),
         (["--topology=v5p:4x4x8", "--config.stages.ssl2.init.teacher=sl1"], "mean ssl1"),
