@@ -1,4 +1,4 @@
-"""What a process sets up before it computes, and how the processes of a job act as one."""
+"""What a process sets up before it computes, and how the processes of a job hear of signals."""
 
 from collections.abc import Callable
 import contextlib

@@ -8,6 +8,7 @@ import pytest
 import recordings
 import several
 
+from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import loader
 from seedasr_jax.errors import ConfigError, DataError, UserError
 from seedasr_jax.parallel import processes
@@ -108,7 +109,12 @@ def test_each_process_looks_for_pauses_in_its_share(monkeypatch, path):
     def batches(index):
         return [[row.id for row in examples if row] for _, examples in tasks[index]]
 
-    expected = [[row.id for row in rows if row] for _, rows in evaluation(path, 0, join=None)]
+    opened, read_file = [], files.read
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "read", lambda *a, **k: opened.append(a[0]) or read_file(*a, **k))
+        alone = evaluation(path, 0, join=None, share=(0, 1))
+        expected = [[row.id for row in rows if row] for _, rows in alone]
+    assert len(opened) == len(set(opened)) == 12  # one process reads no file twice
     assert several.run(monkeypatch, 2, batches) == [expected] * 2
     assert [own[:6] for own in read] == [[*range(0, 12, 2)], [*range(1, 12, 2)]]
     assert [len(own) for own in read] == [6 + 6, 6 + 6]  # and those that it decodes
