@@ -3,7 +3,6 @@
 import itertools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
@@ -17,6 +16,7 @@ HALF = np.array([0.5], np.float32)
 ROWS, KEYS = 300, jax.random.split(jax.random.key(7), 300)
 draw = jax.jit(lists.listed_targets)
 doubt = jax.jit(lists.doubted_slots)
+tell = jax.jit(lists.told_tokens)
 SENTENCE = (30, 13, 14, 15, 31, 12, 32)  # one of the names, and a token of another
 
 
@@ -124,24 +124,25 @@ def test_a_row_is_drawn_by_its_own_key(listed):
 
 
 def test_told_tokens_stand_beside_a_neighbour_of_theirs():
-    told = lists.told_tokens(jnp.array(SENTENCE), jnp.array(LIST), SEPARATOR)
+    told = tell(np.array(SENTENCE), np.array(LIST), SEPARATOR)
     assert told.tolist() == [False, True, True, True, False, False, False]
 
 
 def test_a_name_of_one_token_is_told_wherever_it_stands_in_the_list():
-    ids = jnp.array([30, 21, 31, 12, 22])
+    ids = np.array([30, 21, 31, 12, 22])
     for listed in ((21, SEPARATOR, 11, 12), (11, 12, SEPARATOR, 21), (11, 5, 21, 5, 12, 13)):
-        padded = jnp.array((*listed, *[-1] * (8 - len(listed))))
-        assert lists.told_tokens(ids, padded, SEPARATOR).tolist() == [False, True, *[False] * 3]
+        padded = np.array((*listed, *[-1] * (8 - len(listed))))
+        assert tell(ids, padded, SEPARATOR).tolist() == [False, True, *[False] * 3]
 
 
 def doubted(sentence, near=None):
     """What slots say in many rows of one sentence, the last of them without a list."""
     ids, length, context, told = rows_of(sentence)
     ids, told[-1] = ids[:, : len(SENTENCE)], 0
-    said, length = doubt(ids, length, context, told, KEYS, SEPARATOR, PIECES, near)
-    assert not any(row[n:].any() for row, n in zip(np.asarray(said), length))
-    return [row[:n].tolist() for row, n in zip(np.asarray(said), length)]
+    found = doubt(ids, length, context, told, KEYS, SEPARATOR, PIECES, near)
+    said, length = map(np.asarray, found)
+    assert not any(row[n:].any() for row, n in zip(said, length))
+    return [row[:n].tolist() for row, n in zip(said, length)]
 
 
 def test_slots_doubt_only_what_a_list_tells():
@@ -202,4 +203,5 @@ def test_what_a_list_tells_weighs_more():
     batch.weight[:] = (1, 1, 0)
     more = lists.EMPHASIS
     wanted = [[1, 1, more, more, 1, 1, 0], [1, 1, 1, 1, 1, 1, 0], [0] * 7]
-    np.testing.assert_array_equal(objective.importance(batch), np.array(wanted, np.float32))
+    found = jax.jit(objective.importance)(batch)
+    np.testing.assert_array_equal(found, np.array(wanted, np.float32))
