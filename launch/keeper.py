@@ -51,8 +51,11 @@ class Keeper:
         self.list_skipped()
         self.wait()
 
-    def save(self, step, state, row):
-        """Starts a save, the step's row in its note; stage.json follows when it is durable."""
+    def save(self, step, state, row, passing):
+        """Starts a save, the step's row in its note; stage.json follows when it is durable.
+
+        `passing`: as of `checkpoints.Writer.save`.
+        """
         self.judge()
         heard = {task: self.heard.get(task, 0) + n for task, n in self.stream.heard.items()}
         seconds = time.monotonic() - self.clock
@@ -66,7 +69,8 @@ class Keeper:
             hours={task: n / _HOUR for task, n in (self.heard | heard).items()},
             spent=spent,
         )
-        self.writer.save(step, state, {ROW: row, RECORD: config.to_dict(self.records[step])})
+        note = {ROW: row, RECORD: config.to_dict(self.records[step])}
+        self.writer.save(step, state, note, passing=passing)
         self.settle()
 
     def judge(self):

@@ -136,6 +136,27 @@ def test_writer_keeps_the_newest_and_says_when_they_are_durable(tmp_path):
     assert checkpoint.Writer(tmp_path, keep=2).finished() == 20
 
 
+def test_passing_steps_count_for_nothing_and_stay_while_they_are_the_newest(tmp_path):
+    """Known by a process that goes on, too."""
+
+    def found():
+        return sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
+
+    def add(*steps):
+        for step in steps:
+            writer.save(step, workdirs.state(step=step), {"row": step}, passing=step % 10 > 0)
+        writer.wait()
+        return found()
+
+    writer = checkpoint.Writer(tmp_path, keep=2)
+    assert add(10, 13) == [10, 13]  # the row of 13 is in its note until it is scored
+    assert add(16, 20) == [10, 20]
+    assert add(25) == [10, 20, 25] and checkpoint.note(tmp_path, 25)["row"] == 25
+    writer = checkpoint.Writer(tmp_path, keep=2, pinned=(10,))
+    assert writer.finished() == 25 and add(30) == [10, 20, 30]
+    assert add(40) == [10, 30, 40]
+
+
 def test_unfinished_leftovers_are_no_checkpoints_and_go_away(tmp_path):
     assert checkpoint.latest(tmp_path) is None
     save(tmp_path, 3, workdirs.state())

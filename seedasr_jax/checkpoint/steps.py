@@ -25,6 +25,7 @@ from seedasr_jax.parallel import processes
 _REMOVED = ".removed"  # renamed before it is deleted: a half-deleted step is none
 _UNFINISHED = ".orbax-checkpoint-tmp"
 _DAMAGED = ".damaged"  # set aside: nothing reads it, and its number is free
+_PASSING = "passing"  # file of a step that is none of the `keep` newest
 _SLICE = 2**20  # bytes; each replica writes as much of an array, or one writes it whole
 
 
@@ -35,15 +36,15 @@ class Writer:
     """
 
     def __init__(self, folder, keep: int, pinned=()):
-        """Args: `folder`, of the stage; `keep`, newest steps that stay on disk (at least 1);
-        `pinned`, steps that stay too.
+        """Args: `folder`, of the stage; `keep`, newest steps that stay on disk (at least 1), those
+        that are `passing` not counted; `pinned`, steps that stay too.
 
         Removes what an earlier process left unfinished, and sets damaged steps aside.
         """
         assert keep >= 1, keep
         logging.getLogger("absl").addFilter(_is_not_raised)
         self._folder = absolute(folder) / disk.CHECKPOINTS
-        self._keep, self._pinned = keep, set(pinned)
+        self._keep, self._pinned, self._passing = keep, set(pinned), False
         self._response, self._durable = None, processes.first(lambda: self._begin(folder))
         self._started, self._sealing = self._durable, threading.Lock()
 
@@ -62,7 +63,7 @@ class Writer:
                 (self._folder / str(step)).rename(aside)
         return durable
 
-    def save(self, step: int, state, note: dict | None = None) -> None:
+    def save(self, step: int, state, note: dict | None = None, *, passing: bool = False) -> None:
         """Copies a state to the host and goes on writing it in the background.
 
         When this returns, the state's arrays may be donated. A step that is saved already is left
@@ -72,6 +73,7 @@ class Writer:
             step: its number, which names the folder.
             state: TrainState or the like; `state.frozen` is not saved.
             note: JSON that becomes durable with the step, for `note`.
+            passing: whether the step goes as soon as a later one is durable.
 
         Raises:
             OSError and what else the save before this one failed with.
@@ -91,7 +93,7 @@ class Writer:
             self._response = ocp.save_async(
                 self._folder / str(step), trees.nest(leaves), custom_metadata=note or {}
             )
-        self._started = step
+        self._started, self._passing = step, passing
         self._response.on_complete(lambda _: self._seal(step))
 
     def _seal(self, step):
@@ -99,6 +101,8 @@ class Writer:
         with self._sealing:
             if self._durable != step:
                 if jax.process_index() == 0:
+                    if self._passing:
+                        (self._folder / str(step) / _PASSING).touch()
                     inventory.write(self._folder / str(step))
                 inventory.trust(self._folder / str(step))
                 self._durable = step
@@ -108,7 +112,9 @@ class Writer:
         return self._durable
 
     def wait(self) -> None:
-        """Waits for the save under way, raises what it failed with; removes steps past `keep`."""
+        """Waits for the save under way, raises what it failed with; removes what need not stay:
+        of the steps that are not passing those past `keep`, and passing ones but the newest step.
+        """
         if self._response is not None:
             response, self._response = self._response, None
             step, self._started = self._started, self._durable  # a save that fails may be repeated
@@ -117,7 +123,9 @@ class Writer:
             self._seal(step)
             self._started = step
         if jax.process_index() == 0:
-            for step in set(_steps(self._folder)[: -self._keep]) - self._pinned:
+            found = _steps(self._folder)
+            regular = [n for n in found if not (self._folder / str(n) / _PASSING).exists()]
+            for step in {*found} - {*regular[-self._keep :], *found[-1:], *self._pinned}:
                 gone = self._folder / f"{step}{_REMOVED}"
                 (self._folder / str(step)).rename(gone)
                 gone.rmtree()

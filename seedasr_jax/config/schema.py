@@ -367,7 +367,7 @@ class Run:
     remat: str = one_of("none", "block", "dots", "offload")  # what is computed again: layers.py
     log_every: int = at_least(1)
     save_every: int = at_least(1)
-    keep: int = at_least(1)  # checkpoints kept
+    keep: int = at_least(1)  # newest checkpoints of save_every that stay, beside the last one saved
     tensorboard: bool
     cache: str = local_path()  # of made or converted audio and programs; empty: WORKDIR/cache
 

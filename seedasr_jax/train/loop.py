@@ -22,7 +22,9 @@ class Stopped(Exception):
 class Hooks:
     """What the loop calls, with a step or a state and what belongs to it."""
 
-    save: Callable[[int, TrainState, dict], None]  # and the step's row, which is yet to be written
+    # A step, the state, its row, which is yet to be written, and whether the step is saved only
+    # because it is scored or the loop stops: then it need not stay once a later one is saved.
+    save: Callable[[int, TrainState, dict, bool], None]
     evaluate: Callable[[int, TrainState], dict]  # scores to log; may raise Stopped
     stopping: Callable[[], bool]
     progress: Callable[[int, float, dict], None]  # step, steps per second, terms
@@ -92,8 +94,9 @@ def run(
             row = flat(terms | {"host": host})
             hooks.progress(step, speed, terms)
             _give_up(step, int(state.skipped))
-        if step % every.save_every == 0 or due() or stopping:
-            hooks.save(step, state, row)
+        regular = step % every.save_every == 0 or last
+        if regular or due() or stopping:
+            hooks.save(step, state, row, not regular)
         score_and_write(row)
         if stopping and not last:
             raise Stopped(step)
