@@ -217,7 +217,13 @@ def fixed(rows, condition: tuple[str, int], text: str, names: Names) -> tuple[Ro
             continue
         key = int(hashlib.sha256(row.id.encode()).hexdigest()[:16], 16)
         said = {"right": row.keywords, "wrong": row.siblings, "distractors": ()}[kind]
-        made.append(_listed(row, [*said, *names.others(row, count, key, _OTHERS)], key))
+        listed = [*said, *names.others(row, count, key, _OTHERS)]
+        if not listed and count:
+            raise DataError(
+                f"{text}: line {row.line} ({row.id}): context={kind}_{count} finds no name of its"
+                " language to list: name a split whose rows have keywords with names=SPLIT"
+            )
+        made.append(_listed(row, listed, key))
     return tuple(made)
 
 

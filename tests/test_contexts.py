@@ -183,6 +183,10 @@ def test_a_condition_that_is_none(condition):
 def test_a_row_without_what_the_condition_is_about(condition, field):
     with pytest.raises(DataError, match=rf"zh0\): context=\w+ needs a row with {field}"):
         contexts.fixed([OTHER], contexts.check("s", condition), "s", NAMES)
+    with pytest.raises(
+        DataError, match=r"zh0\): context=distractors_3 finds no name of its language"
+    ):
+        contexts.fixed([OTHER], ("distractors", 3), "s", NAMES)
 
 
 @pytest.fixture(scope="module")
