@@ -114,7 +114,7 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     how = dict(tensorboard=stage.run.tensorboard, writes=processes.is_first())
     metrics = processes.together(lambda: Metrics(folder, int(state.step), **how))
     objective, progress = built.objective, Progress(name, stage.steps)
-    prepare = objective.rollout(built.graphdef, built.mesh, job.vocab)
+    prepare = objective.prepare(built.graphdef, built.mesh, job.vocab)
 
     def scores(step, state):
         if evaluator.tasks:
@@ -125,7 +125,13 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
         progress(*figures)
         keeper.judge()  # a disk that is gone ends a job before the next save
 
-    hooks = loop.Hooks(keeper.save, scores, stopping, logged, objective.summary, prepare)
+    def watch(seen, terms):
+        seen, line = objective.watch(seen, terms)
+        if line:
+            say(f"{name}: {line}")
+        return seen
+
+    hooks = loop.Hooks(keeper.save, scores, stopping, logged, objective.summary, prepare, watch)
     batches = ((batch, info.rows) for batch, info in stream)
     if any(processes.gathered([metrics.written])):
         unwritten = None

@@ -135,6 +135,17 @@ def test_a_batch_is_prepared_with_the_state_of_its_step(tmp_path):
     assert [row["loss"] for row in read(tmp_path / "metrics.jsonl")] == [70.0, 90.0]
 
 
+def test_what_is_watched_is_handed_from_one_logged_step_to_the_next(tmp_path):
+    handed = []
+
+    def watch(seen, terms):
+        handed.append((seen, float(terms["loss"])))
+        return len(handed)
+
+    run(tmp_path, Hooks(watch=watch))
+    assert handed == [(None, 3.0), (1, 7.0), (2, 9.0)]
+
+
 def test_nothing_is_left_to_do(tmp_path):
     hooks = Hooks()
     assert int(run(tmp_path, hooks, start=10).step) == 10

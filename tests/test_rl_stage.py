@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import workdirs
 
-from seedasr_jax import config
+from seedasr_jax import config, inventory
 from seedasr_jax.launch import run, stage
 from seedasr_jax.train import loop
 from seedasr_jax.workdir import read_rows as read
@@ -45,6 +45,8 @@ def test_a_resumed_stage_is_the_one_never_stopped(job, capsys):
     assert len(read(parts.folder("rl") / "metrics.jsonl")) == 2
     stage.run(parts, "rl", lambda: False)
     assert "rl: resumed at step 3" in capsys.readouterr().err
+    for each in (whole, parts):  # step 3 was saved to be scored, and its row in its note
+        assert inventory.steps(each.folder("rl")) == [6]
     one, other = (workdirs.everything(j.folder("rl")) for j in (whole, parts))
     assert one == other
     rows = [read(j.folder("rl") / "metrics.jsonl") for j in (whole, parts)]

@@ -56,7 +56,7 @@ def rolled(built):
     """A rollout of a small batch whose row 1 weighs nothing."""
     batch = tiny.batch(4)
     batch.weight[1] = 0
-    roll = built.objective.rollout(built.graphdef, built.mesh, Letters())
+    roll = built.objective.prepare(built.graphdef, built.mesh, Letters())
     rows = [ROWS[0], None, ROWS[1], ROWS[2]]
 
     def call(step=0, batch=batch):
@@ -106,7 +106,7 @@ def test_draws_follow_the_position(rolled):
 def test_without_heat_it_is_the_n_best(built):
     batch = tiny.batch(2)
     beam = built_for(temperature=0.0)
-    roll = beam.objective.rollout(beam.graphdef, beam.mesh, Letters())
+    roll = beam.objective.prepare(beam.graphdef, beam.mesh, Letters())
     out = roll(state_of(beam), batch, ROWS[:2])
     assert mwer.distinct(out.hyp, out.hyp_length).all()
 
@@ -114,7 +114,7 @@ def test_without_heat_it_is_the_n_best(built):
 def test_eight_devices_roll_as_one(rolled):
     batch, rows, _, out = rolled
     spread = built_for(8)
-    roll = spread.objective.rollout(spread.graphdef, spread.mesh, Letters())
+    roll = spread.objective.prepare(spread.graphdef, spread.mesh, Letters())
     ours = roll(state_of(spread), batch, rows)
     np.testing.assert_array_equal(ours.hyp, out.hyp)
     np.testing.assert_array_equal(ours.risk, out.risk)
@@ -220,7 +220,7 @@ def test_rows_of_weight_0_and_padding_count_nothing(loss, rolled):
     assert again == terms and same == weights
 
 
-def test_lists_without_a_gradient_are_counted_and_said_once(loss, rolled, capsys):
+def test_lists_without_a_gradient_are_counted_and_said_once(loss, rolled):
     """Equal risks, or one hypothesis twice; a row of weight 0 counts nothing."""
     batch = jax.tree.map(np.copy, rolled[3])
     batch.hyp[:], batch.hyp_length[:], batch.risk[:] = (
@@ -234,7 +234,10 @@ def test_lists_without_a_gradient_are_counted_and_said_once(loss, rolled, capsys
     terms, weights = loss(batch)
     np.testing.assert_allclose(terms["no_gradient"], 2 / 3, rtol=1e-6)
     objective = built_for().objective
+    seen, said = None, []
     for _ in range(12):
-        objective.summary(terms | {"weights": weights})
-    said = capsys.readouterr().err.splitlines()
+        seen, line = objective.watch(seen, terms | {"weights": weights})
+        said += [line] * bool(line)
+    other, _ = objective.watch(None, terms | {"weights": weights})
+    assert seen[1] == 36 and other[1] == 3  # it keeps nothing itself
     assert len(said) == 1 and "67 % of 33 lists" in said[0] and "temperature=0" in said[0]

@@ -10,7 +10,7 @@ import pytest
 
 from seedasr_jax import errors
 from seedasr_jax.text import score as module
-from seedasr_jax.text.score import counts, score, units
+from seedasr_jax.text.score import score, units
 
 
 def edit_distance(a, b):
@@ -28,6 +28,12 @@ def edit_distance(a, b):
     return table[-1][-1]
 
 
+def counts(reference, hypothesis, unit="word"):
+    """Substitutions, deletions and insertions of one utterance."""
+    found = score([reference], [hypothesis], unit=unit)
+    return found.substitutions, found.deletions, found.insertions
+
+
 def _sentence(rng, longest=9):
     return " ".join(rng.choices(("a", "b", "ab", "中国", "中b", "ñ"), k=rng.randint(0, longest)))
 
@@ -36,8 +42,9 @@ def _sentence(rng, longest=9):
 def test_counts_sum_to_the_edit_distance(unit):
     rng = random.Random(1)
     for _ in range(400):
-        reference, hypothesis = units(_sentence(rng), unit), units(_sentence(rng), unit)
-        substitutions, deletions, insertions = counts(reference, hypothesis)
+        both = _sentence(rng), _sentence(rng)
+        substitutions, deletions, insertions = counts(*both, unit)
+        reference, hypothesis = (units(text, unit) for text in both)
         assert substitutions + deletions + insertions == edit_distance(reference, hypothesis)
         assert insertions - deletions == len(hypothesis) - len(reference)
         assert substitutions + deletions <= len(reference)
@@ -56,7 +63,7 @@ def test_counts_sum_to_the_edit_distance(unit):
     ],
 )
 def test_each_kind_of_error(reference, hypothesis, expected):
-    assert counts(reference.split(), hypothesis.split()) == expected
+    assert counts(reference, hypothesis) == expected
 
 
 def test_units():

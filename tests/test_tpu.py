@@ -15,7 +15,7 @@ from seedasr_jax import config
 from seedasr_jax.configs import common
 from seedasr_jax.launch import cli
 from seedasr_jax.models import kernels
-from seedasr_jax.parallel import compiler
+from seedasr_jax.parallel import compiler, memory
 from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.plan import compile as compiling
 from seedasr_jax.plan import costs, fitting, hlo, programs, topologies
@@ -119,7 +119,10 @@ def test_gradients_cross_between_slices_once(tmp_path, capsys):
 
 @pytest.mark.parametrize("topology", ["v5p:4x4x8", "v5p:8x8x8", "v6e:16x16", "v5e:4x8"])
 def test_an_axis_may_take_a_part_of_a_side(topology):
-    there = compiling.devices(topologies.parse(topology))
+    pod = topologies.parse(topology)
+    there = compiling.devices(pod)
+    assert {device.device_kind for device in there} == {pod.chip.kind}
+    assert memory.of(there[0]) * pod.chip.devices == pod.chip.hbm_bytes
     mesh = meshes.make(config.Mesh(-1, 32, 1, 1), there)
     assert mesh.devices.shape == (len(there) // 32, 32, 1, 1)
     assert {device.id for device in mesh.devices.flat} == {device.id for device in there}

@@ -1,7 +1,6 @@
 """What a stage compiles on a topology: its mesh, its buckets, what a batch of them holds."""
 
 import dataclasses
-import types
 
 from flax import nnx
 import jax
@@ -19,7 +18,6 @@ from seedasr_jax.train import graph as graphs
 
 PROMPT = 16  # tokens of an instruction
 TOKENS = Tokens(0, 1, 2)  # which ids they are changes nothing
-NO_VOCABULARY = types.SimpleNamespace(decode=None)  # nothing is read
 # Of fsdp x expert, where memory does not ask for more. With 128 libtpu gathers weights by
 # all-reduces of shards among zeros: 18.7 GB a step of 6 + 4 layers of the 8B decoder and the 2B
 # encoder, with 32 8.5 GB, most by all-gathers.

@@ -89,8 +89,7 @@ def rollout(built: build.Built, held: flops.Sizes, seconds: float) -> list[Progr
     Args:
         built, held, seconds: as of `train`.
     """
-    hook = built.objective.rollout(built.graphdef, built.mesh, fitting.NO_VOCABULARY)
-    function = getattr(hook, "program", None)
+    function = built.objective.rollout(built.graphdef, built.mesh)
     if function is None:
         return []
     state = sharding.placed(built.abstract, built.sharding)

@@ -79,19 +79,11 @@ def split(texts: Iterable[str], unit: str | Sequence[str]) -> list[list[str]]:
     return [units(text, own) for text, own in zip(texts, unit, strict=True)]
 
 
-def counts(reference_units, hypothesis_units) -> tuple[int, int, int]:
-    """Returns (substitutions, deletions, insertions) of one shortest alignment.
-
-    Their sum is the edit distance. Several alignments can be shortest ("a b" against "b a"): the
-    one taken is RapidFuzz's, which jiwer reports too.
-    """
-    ((_, found),) = _edits(reference_units, hypothesis_units, [("", len(reference_units))])
-    return tuple(found)
-
-
 def _edits(said, heard, stretches):
     """(cluster, [substitutions, deletions, insertions]) of each stretch of a reference.
 
+    Several alignments can be shortest ("a b" against "b a"): the one taken is RapidFuzz's, which
+    jiwer reports too.
     An insertion between two stretches counts for the first.
     """
     ends = list(itertools.accumulate(length for _, length in stretches))

@@ -33,6 +33,8 @@ class Hooks:
     # (state, numpy batch, its rows) -> the batch to train on: a function of these alone, so that a
     # stage that resumes repeats it. Reinforcement learning puts its rollout here.
     prepare: Callable[[TrainState, Batch, Any], Batch] = lambda state, batch, rows: batch
+    # (what it returned before, at first None; the terms of a logged step) -> what it gets next.
+    watch: Callable[[Any, dict], Any] = lambda seen, terms: seen
 
 
 def run(
@@ -67,7 +69,7 @@ def run(
         Stopped: hooks.stopping() or hooks.evaluate() said so; the state was saved.
         UserError: too many gradients were not finite, or hooks.summary() gave up.
     """
-    every, step = stage.run, int(state.step)
+    every, step, seen = stage.run, int(state.step), None
 
     def due():
         return step == stage.steps or (stage.eval.every and step % stage.eval.every == 0)
@@ -93,6 +95,7 @@ def run(
             host = {"steps_per_second": speed, "peak_memory_gib": peak_memory_gib()}
             row = flat(terms | {"host": host})
             hooks.progress(step, speed, terms)
+            seen = hooks.watch(seen, terms)
             _give_up(step, int(state.skipped))
         regular = step % every.save_every == 0 or last
         if regular or due() or stopping:

@@ -13,8 +13,7 @@ from flax import nnx
 import numpy as np
 
 from seedasr_jax.batch import Batch
-from seedasr_jax.decode import program
-from seedasr_jax.decode.hypotheses import NEVER
+from seedasr_jax.decode.hypotheses import NEVER, Hypotheses
 from seedasr_jax.parallel import sharding
 from seedasr_jax.text.conventions import Conventions
 from seedasr_jax.text.weighted import weighted_errors
@@ -31,28 +30,20 @@ class Rollout:
 
     def __init__(
         self,
-        graphdef,
+        program: Callable[..., Hypotheses],
         mesh,
         decode: Callable[[list[int]], str],
         risk: Callable[[Any, str], float],
-        *,
-        hypotheses: int,
-        temperature: float,
-        stream: int,
     ):
         """Compiles nothing yet.
 
         Args:
-            graphdef: of the model; the state's params and frozen are its parameters.
+            program: of decode/program.py, `rollout`.
             mesh: where the state lies and the batch goes.
             decode: ids -> text, of the tokenizer.
             risk: (row, hypothesis) -> its errors; see `weighted_risk`.
-            hypotheses: N.
-            temperature: samples are drawn at it; 0: the N best of a beam search.
-            stream: of the step's rng.
         """
-        self.mesh, self.decode, self.risk = mesh, decode, risk
-        self.program = program.rollout(graphdef, mesh, hypotheses, temperature, stream)
+        self.program, self.mesh, self.decode, self.risk = program, mesh, decode, risk
 
     def __call__(self, state: TrainState, batch: Batch, rows: Sequence[Any]) -> Batch:
         """Decodes on the devices, counts errors on the host.

@@ -4,8 +4,9 @@ An objective has `parts`, the modules that it needs, `prompted`, whether it read
 and two pure functions: `weigh(batch, rng)` gives each term's weight from the batch and the step's
 rng alone, and `loss(model, batch, weights, rng)` returns the total and the terms, sums divided by
 those weights. The rest has defaults: shared.Objective. A term may be an array that adds up, such as
-a histogram; `summary` makes scalars of the terms that are logged. One that needs more of a batch
-than data gives has a `rollout`, which the loop calls before each step.
+a histogram; `summary` makes scalars of the terms that are logged, and `watch` says what people
+should know of them. One that needs more of a batch than data gives has a `rollout`, a program, and
+`prepare`, which runs it before each step.
 """
 
 from seedasr_jax.train.objectives.ctc import Ctc

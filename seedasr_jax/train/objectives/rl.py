@@ -4,12 +4,12 @@ Dims: B batch, N hypotheses, L tokens.
 """
 
 import dataclasses
-import sys
 
 import jax
 import jax.numpy as jnp
 
 from seedasr_jax import config, shapes
+from seedasr_jax.decode import program
 from seedasr_jax.losses import mwer
 from seedasr_jax.models import acllm
 from seedasr_jax.text.conventions import Convention, Conventions
@@ -30,8 +30,6 @@ class Rl(Hearing):
     """
 
     prompted = True
-    # Of the steps that were logged: lists without a gradient, all lists, and whether it was said.
-    flat, lists, warned = 0.0, 0.0, False
 
     @dataclasses.dataclass(frozen=True)
     class Options:
@@ -60,19 +58,15 @@ class Rl(Hearing):
         """Each row by its language; see `Options.unit`."""
         return Conventions(Convention(self.stage.data.normalizer, self.options.unit))
 
-    def rollout(self, graphdef, mesh, vocab):
+    def rollout(self, graphdef, mesh):
+        """The N hypotheses of `Options`."""
+        how = self.options.hypotheses, self.options.temperature
+        return program.rollout(graphdef, mesh, *how, ROLLOUT)
+
+    def prepare(self, graphdef, mesh, vocab):
         """(state, Batch, rows) -> the Batch with hypotheses."""
-        options = self.options
-        risk = rollout.weighted_risk(self.conventions, options.keyword_weight)
-        return rollout.Rollout(
-            graphdef,
-            mesh,
-            vocab.decode,
-            risk,
-            hypotheses=options.hypotheses,
-            temperature=options.temperature,
-            stream=ROLLOUT,
-        )
+        risk = rollout.weighted_risk(self.conventions, self.options.keyword_weight)
+        return rollout.Rollout(self.rollout(graphdef, mesh), mesh, vocab.decode, risk)
 
     def weigh(self, batch, rng):
         """Utterances; transcript tokens with the end token."""
@@ -82,21 +76,18 @@ class Rl(Hearing):
             "text": count(batch.weight * (batch.ids_length + 1)),
         }
 
-    def summary(self, terms):
-        """The terms; once, a line on stderr where most lists teach nothing."""
+    def watch(self, seen, terms):
+        """Counts lists without a gradient; a line, once, where most lists teach nothing."""
+        flat, lists, warned = (0.0, 0.0, False) if seen is None else seen
         count = float(terms["weights"]["utterances"])
-        self.flat += float(terms["no_gradient"]) * count
-        self.lists += count
-        many = self.lists >= JUDGED and self.flat > MOST * self.lists
-        if many and not self.warned and jax.process_index() == 0:
-            self.warned = True
-            print(
-                f"rl: {100 * self.flat / self.lists:.0f} % of {self.lists:.0f} lists of hypotheses"
-                " have no gradient, for all of a list have the same errors: set"
-                " objective.temperature=0 for the N best of a beam, or more objective.hypotheses",
-                file=sys.stderr,
-            )
-        return super().summary(terms)
+        flat, lists = flat + float(terms["no_gradient"]) * count, lists + count
+        if warned or lists < JUDGED or flat <= MOST * lists:
+            return (flat, lists, warned), ""
+        return (flat, lists, True), (
+            f"{100 * flat / lists:.0f} % of {lists:.0f} lists of hypotheses have no gradient, for"
+            " all of a list have the same errors: set objective.temperature=0 for the N best of a"
+            " beam, or more objective.hypotheses"
+        )
 
     def loss(self, model, batch, weights, rng):
         """Errors per utterance and nats per token; `risk` is the expected risk, `no_gradient` the

@@ -90,7 +90,25 @@ class Objective:
         routers = {"load": shares, "load_max": load.max(), "load_min": load.min()}
         return terms | {"experts": terms["experts"] | routers}
 
-    def rollout(self, graphdef, mesh, vocab):
+    def watch(self, seen, terms: dict):
+        """What is to be said of the steps that were logged.
+
+        Args:
+            seen: what the call before returned; None at the first.
+            terms: of this step, as `summary` gives them.
+
+        Returns:
+            What the next call gets, and a line for people, or "".
+        """
+        return seen, ""
+
+    def rollout(self, graphdef, mesh):
+        """The program of decode/program.py that gives a batch hypotheses before its step, which
+        `prepare` runs and a plan compiles; None: the stage has none.
+        """
+        return None
+
+    def prepare(self, graphdef, mesh, vocab):
         """(state, Batch, rows) -> the Batch to train on: more than data gives, or the same."""
         return lambda state, batch, rows: batch
 
