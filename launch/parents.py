@@ -7,7 +7,11 @@ its part is copied into the folder of the stage that needs it.
 """
 
 import collections.abc
+import concurrent.futures
 import dataclasses
+import multiprocessing
+
+import jax
 
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import config
@@ -194,7 +198,8 @@ def settle(job, name: str):
 def _lasting(job, name, part, found, there):
     """A checkpoint that stays: itself, or a copy of the part if training will remove it.
 
-    Process 0 copies it, and the others wait.
+    Of several processes the first has it copied, and the others wait: reading a checkpoint is a
+    matter of all that JAX knows of, so a process by itself does it.
     """
     where, _ = graph.origin(part, job.graph.stages[name].init[part])
     if found.lasts or graph.stage_of(job.graph.stages, where)[0]:
@@ -204,10 +209,24 @@ def _lasting(job, name, part, found, there):
     def copy():
         if not folder.exists():
             say(f"{name}: {part} is copied: {found.folder} will remove its step {found.step}")
-        bundle.export_bundle(found, folder, parts=(there,))
-        return checkpoints.to_dict(checkpoints.open_checkpoint(folder))
+        one = checkpoints.to_dict(found), str(folder), there
+        if jax.process_count() == 1:
+            return _copied(*one)
+        spawned = multiprocessing.get_context("spawn")
+        with concurrent.futures.ProcessPoolExecutor(1, spawned, _on_the_host) as apart:
+            return apart.submit(_copied, *one).result()
 
     return checkpoints.from_dict(processes.first(copy))
+
+
+def _on_the_host():
+    jax.config.update("jax_platforms", "cpu")  # accelerators are the job's
+
+
+def _copied(source: dict, folder: str, part: str) -> dict:
+    """Copies a part of a checkpoint; both as `checkpoints.to_dict` gives them."""
+    bundle.export_bundle(checkpoints.from_dict(source), folder, parts=(part,))
+    return checkpoints.to_dict(checkpoints.open_checkpoint(folder))
 
 
 def _check_same(name, part, before, found):

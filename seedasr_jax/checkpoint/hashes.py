@@ -35,9 +35,7 @@ def parameters_hash(tree) -> str:
 class Hasher:
     """`parameters_hash` of parameters that come one at a time."""
 
-    def __init__(self, alone: bool = False):
-        """Args: `alone`, whether process 0 has all of them, as NumPy, and asks no other."""
-        self._alone = alone
+    def __init__(self):
         self._heads: dict[str, str] = {}
         self._sums: dict[str, int] = {}  # over whole blocks
         self._cut: list = []  # (name, block, its sides, pieces) of those that processes share
@@ -49,11 +47,11 @@ class Hasher:
         self._cut += [(name, *block) for block in cut]
 
     def hexdigest(self) -> str:
-        """Of what came; every process of a job calls it, but for one that is `alone`."""
+        """Of what came; every process of a job calls it."""
         cut = [(*block, list(map(_to_row, pieces))) for *block, pieces in self._cut]
         sums = {name: hex(total) for name, total in self._sums.items()}
         totals, blocks = dict.fromkeys(self._sums, 0), {}
-        for theirs, rows in [(sums, cut)] if self._alone else processes.gathered([(sums, cut)]):
+        for theirs, rows in processes.gathered([(sums, cut)]):
             for name, value in theirs.items():
                 totals[name] += int(value, 16)
             for name, number, sides, pieces in rows:

@@ -203,8 +203,7 @@ def read(path, wanted: dict) -> dict:
     Args:
         path: of the step.
         wanted: {name: ShapeDtypeStruct}, names of `shapes`: the type to read it as, and where it
-            lies; all without a sharding: NumPy, of this process alone. Else every process of a job
-            calls it.
+            lies; without a sharding: NumPy on the host. Every process of a job calls it.
 
     Returns:
         {name: array}.
@@ -216,9 +215,6 @@ def read(path, wanted: dict) -> dict:
     }
     context = ocp.Context()
     context.pytree.loading.partial_load = True  # which says nothing of a name that it lacks
-    if not any(x.sharding for x in wanted.values()):
-        context.multiprocessing.primary_host = jax.process_index()
-        context.multiprocessing.active_processes = {jax.process_index()}
     with context:
         return trees.flat(_load(path, abstract))
 

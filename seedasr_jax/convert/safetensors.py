@@ -1,7 +1,6 @@
 """Writes parameters as safetensors: model-00001-of-0000N.safetensors, tensors named by state path.
 
-A shard is read, written and dropped before the next: host memory holds one shard. Of a job of
-several processes the first does it.
+A shard is read, written and dropped before the next: host memory holds one shard.
 """
 
 import json
@@ -34,7 +33,7 @@ def write_shards(folder, checkpoint, *, parts=(), shard_bytes: int = SHARD_BYTES
         for part in parts or checkpoint.parts()
         for group in trees.groups(checkpoint.shapes(part), shard_bytes)
     ]
-    hashers = {part: hashes.Hasher(alone=True) for part, _ in plan}
+    hashers = {part: hashes.Hasher() for part, _ in plan}
     for number, (part, group) in enumerate(plan, 1):
         arrays = checkpoint.read(part, group)
         _write(epath.Path(folder) / _shard_name(number, len(plan)), arrays)
