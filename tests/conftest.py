@@ -145,3 +145,12 @@ def trained(once, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("trained") / "workdir"
     shutil.copytree(shared.workdir, workdir)
     return dataclasses.replace(shared, workdir=workdir)
+
+
+@pytest.fixture
+def one_device():
+    """Stages train on one of the eight devices, as those of `trained` did."""
+    import tones
+
+    with tones.on_one_device():
+        yield

@@ -173,7 +173,7 @@ def test_a_stale_recipe_exits_2(trained, capsys):
     assert cli.main(command) == 0
     assert cli.main([*command, "--config.stages.sft.optim.lr=1.5"]) == 2
     err = capsys.readouterr().err.splitlines()[-1]
-    assert "optim.lr: 0.003 -> 1.5" in err
+    assert "optim.lr: 0.006 -> 1.5" in err
     assert "--from=sft" in err
 
 

@@ -43,6 +43,7 @@ def test_a_folder_is_whole_or_what_is_wrong_is_named(tmp_path):
     assert "small is missing" in inventory.damage(folder)
 
 
+@pytest.mark.usefixtures("one_device")
 def test_the_step_before_a_damaged_one_is_taken_by_all(trained, tmp_path, capsys, monkeypatch):
     workdir = shutil.copytree(trained.workdir, tmp_path / "workdir")
     step = workdir / "ctc/checkpoints/40"
@@ -90,6 +91,7 @@ def test_a_last_step_that_is_gone_is_said(trained, tmp_path, capsys):
     assert "gone" in status.rows(workdir)[0]["problems"][0]
 
 
+@pytest.mark.usefixtures("one_device")
 def test_records_that_a_crash_emptied(trained, tmp_path, capsys):
     workdir = shutil.copytree(trained.workdir, tmp_path / "workdir")
     record = workdir / "ctc" / disk.STAGE

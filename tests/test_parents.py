@@ -16,6 +16,7 @@ from seedasr_jax.launch import parents, run, stage
 from seedasr_jax.train.graph import Recipe
 
 
+@pytest.mark.usefixtures("one_device")
 def test_a_child_outlives_the_workdir_that_it_started_from(trained, tmp_path, capsys):
     other = pathlib.Path(shutil.copytree(trained.workdir, tmp_path / "other"))
     changes = dict(run__save_every=3, stages__ctc__steps=6, stages__sft__steps=4)

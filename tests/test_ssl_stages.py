@@ -39,7 +39,8 @@ def manifest(tmp_path_factory):
 def workdir(tmp_path_factory, manifest):
     """All stages, finished."""
     folder = tmp_path_factory.mktemp("ssl") / "workdir"
-    assert run.train(graph(manifest), folder) == 0
+    with tones.on_one_device():
+        assert run.train(graph(manifest), folder) == 0
     return folder
 
 
@@ -101,6 +102,7 @@ def test_figures_of_the_labels_are_logged(workdir):
 
 
 @pytest.mark.parametrize("name", ["ssl1", "kmeans"])
+@pytest.mark.usefixtures("one_device")
 def test_a_stage_that_resumes_ends_in_the_same_bits(workdir, manifest, tmp_path, name, capsys):
     """With a quantizer that was drawn once; with a codebook whose splits are drawn."""
     copied = pathlib.Path(shutil.copytree(workdir, tmp_path / "workdir"))

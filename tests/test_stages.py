@@ -112,7 +112,7 @@ def test_a_changed_recipe_is_refused_key_by_key(trained, workdir):
     text = fails(ConfigError, graph, workdir)
     assert "'ctc'" in text
     assert "optim.lr: 0.005 -> 0.25" in text
-    assert "augment.eq_db: 2.0 -> 1.5" in text
+    assert "augment.eq_db: 0.0 -> 1.5" in text
     assert "--from=ctc" in text
     assert "--workdir" in text
     assert ConfigError.exit_code == 2
@@ -376,6 +376,7 @@ def ctc(manifest, fraction, **changes):
     return tones.graph(manifest, stages__ctc__data__max_bad_fraction=fraction, **changes)
 
 
+@pytest.mark.usefixtures("one_device")
 def test_bad_rows_weigh_nothing_and_are_listed(tmp_path, capsys):
     manifest = rows_with_faults(tmp_path / "data")
     workdir = tmp_path / "workdir"
@@ -394,6 +395,7 @@ def test_bad_rows_weigh_nothing_and_are_listed(tmp_path, capsys):
     assert "1 utterances are left out: more than 4 tokens" in said
 
 
+@pytest.mark.usefixtures("one_device")
 def test_too_many_bad_rows_end_the_job(tmp_path):
     manifest = rows_with_faults(tmp_path / "data")
     rows = [r for r in map(json.loads, manifest.read_text().splitlines()) if r["text"]]

@@ -11,9 +11,9 @@ def get_config(manifest):
     c = common.graph("tones", vocab=dict(path="", kind="word", size=40))
     c.mesh = dict(data=-1, fsdp=1, tensor=1, expert=1)
     c.model.features.update(mels=16, high_hz=4000.0, floor=1e-3)
-    c.model.encoder = common.conformer(2, 32, heads=2, kernel=5, subsampling=4)
+    c.model.encoder = common.conformer(1, 32, heads=2, kernel=3, subsampling=4, bias=False)
     c.model.converter.splice = 2
-    c.model.decoder = common.qwen3(2, 32, heads=2, groups=1, head_width=16, embed_scale=5.6)
+    c.model.decoder = common.qwen3(1, 32, heads=2, groups=1, head_width=16, embed_scale=5.6)
     c.model.small.update(speech_positions="ctc_onsets", transcript_position=16)
     c.run.update(log_every=4, save_every=3)
     c.eval.tokens = 6
@@ -27,13 +27,13 @@ def get_config(manifest):
     s.trains = ("decoder",)
     s.objective.update(copy=True)
     s.data = data(0.0)
-    s.optim = common.adamw(3e-3, warmup=5)
+    s.optim = common.adamw(6e-3, warmup=5)
 
     s = c.stages.ctc = common.stage("ctc", steps=12)
     s.init = dict(encoder="fresh", ctc_head="fresh")
     s.trains = ("encoder", "ctc_head")
     s.data = data(0.8)
-    s.augment = common.no_augment(eq_db=2.0, time_masks=1)
+    s.augment = common.no_augment(time_masks=1)
     s.optim = common.adamw(5e-3, warmup=5)
     s.eval = dict(tasks=(f"manifest:{manifest}?limit=8",), decode="ctc", every=6)
 
@@ -43,5 +43,5 @@ def get_config(manifest):
     s.objective = dict(ctc_weight=0.3)
     s.data = data(0.8)
     s.augment = c.stages.ctc.augment
-    s.optim = common.adamw(3e-3, warmup=5)
+    s.optim = common.adamw(6e-3, warmup=5)
     return c.lock()
