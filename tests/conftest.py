@@ -15,6 +15,7 @@ import pickle
 import resource
 import shutil
 
+gc.disable()  # until all is imported
 flags = [os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=8"]
 flags.append("--xla_cpu_parallel_codegen_split_count=1")  # a tenth less to compile
 if importlib.metadata.version("jaxlib").startswith("0.10."):
@@ -102,6 +103,7 @@ def pytest_collection_modifyitems(config, items):
 def pytest_collection_finish(session):
     """What was imported stays: collecting it over and over is a part of the time to trace."""
     gc.freeze()
+    gc.enable()
     gc.set_threshold(20_000, 20, 20)  # tracing makes and keeps many small objects
 
 
