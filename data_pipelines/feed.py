@@ -57,7 +57,8 @@ class Feed:
         options.autotune.enabled = False
         options.deterministic = True
         options.threading.private_threadpool_size = 1
-        dataset = dataset.map(lambda example: {key: example[key] for key in _NEEDED})
+        needed = preprocess.traced(lambda example: {key: example[key] for key in _NEEDED})
+        dataset = dataset.map(needed)
         self._examples = dataset.with_options(options).as_numpy_iterator()
         self._head = None  # pulled, but of a later row than asked for
 
