@@ -248,6 +248,7 @@ def evaluation(
     room = shapes if pieces is None else ((math.inf, shapes[-1][1], 1),)
     fit = Fit(room, silence=True, key=BUCKETS)
     index = Index(source, fit, None)
+    _check_room(source, index, shapes, pieces)
     left = len(index.epoch(0).rows) - sum(index.sizes)
     if left:
         raise DataError(
@@ -269,6 +270,17 @@ def evaluation(
     unknown = sum(counted.count(row.text)[1] > 0 for row in examples)
     how = cache, shapes, share, pieces, join, unknown
     return Evaluation(source.name, index, examples, bound, reading, *how)
+
+
+def _check_room(source, index, shapes, pieces):
+    """What is decoded in one piece has a bucket: buckets cut nothing that the model could take."""
+    longest = float(index.epoch(0).rows.column("seconds").max(initial=0.0))
+    whole = min(longest, pieces[0]) if pieces else 0.0
+    if shapes[-1][0] + files.ROUNDING_SECONDS < whole:
+        raise ConfigError(
+            f"{source.name}: the longest piece that is decoded has {whole:g} s: expected as long a"
+            f" bucket in eval.buckets (eval: --buckets), found {shapes[-1][0]:g} s"
+        )
 
 
 def _tokens(vocab, text):

@@ -9,7 +9,7 @@ import sys
 from seedasr_jax import __version__
 from seedasr_jax import workdir as disk
 from seedasr_jax.errors import ConfigError, UserError
-from seedasr_jax.launch import commands, exits, memory
+from seedasr_jax.launch import commands, exits, flags, memory
 
 _OVERRIDE = re.compile(r"--config\.([\w.-]+)=(.*)", re.DOTALL)
 
@@ -44,7 +44,7 @@ def main(arguments=None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """All commands; `run` of what it parses takes the options."""
-    parser = argparse.ArgumentParser(
+    parser = flags.Parser(
         prog="seedasr",
         description="Audio-conditioned LLM speech recognition: train, score, transcribe, export.",
         epilog="Start with: seedasr quickstart",
@@ -61,7 +61,11 @@ def parser() -> argparse.ArgumentParser:
     )
     c.add_argument("--out", default="runs/quickstart", metavar="DIR", help="default: %(default)s")
     c.add_argument(
-        "--install-seconds", type=float, default=0.0, metavar="N", help="for summary.json's totals"
+        "--install-seconds",
+        type=flags.amount,
+        default=0.0,
+        metavar="N",
+        help="for summary.json's totals",
     )
 
     c = add(
@@ -74,8 +78,8 @@ def parser() -> argparse.ArgumentParser:
     _training(c)
     # How a process of a job that `launch` starts finds the others.
     c.add_argument("--coordinator", default="", help=argparse.SUPPRESS)
-    for flag in commands.MEMBER:
-        c.add_argument(f"--{flag}", type=int, default=0, help=argparse.SUPPRESS)
+    for member in commands.MEMBER:
+        c.add_argument(f"--{member}", type=int, default=0, help=argparse.SUPPRESS)
 
     launch = add(
         "launch",
@@ -116,7 +120,7 @@ def parser() -> argparse.ArgumentParser:
         "--scaling", action="store_true", help="64 to 4,096 chips, each with the work that T gives"
     )
     c.add_argument("--steps", type=int, default=0, metavar="N", help="to price; default: its own")
-    c.add_argument("--price", type=float, default=0.0, metavar="USD", help="of a chip-hour")
+    c.add_argument("--price", type=flags.amount, default=0.0, metavar="USD", help="of a chip-hour")
     c.add_argument("--json", action="store_true", help="a list of objects on stdout")
 
     c = add(

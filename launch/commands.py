@@ -181,6 +181,8 @@ def do_data_vocab(options):
     texts = sources.texts(*source)
     made = vocab.train_sentencepiece(texts, options.out, size=options.size, kind=options.kind)
     print(f"{options.out}: {made.size} pieces, hash {made.hash}")
+    if made.size < options.size:
+        print(f"{options.out}: the texts give no more pieces than these", file=sys.stderr)
     tokens = counted.Counted(made)
     for text in sources.texts(*source):
         tokens(text)

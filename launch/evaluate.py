@@ -8,6 +8,7 @@ import re
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import config
 from seedasr_jax import workdir as disk
+from seedasr_jax.config import code
 from seedasr_jax.data_pipelines import loader
 from seedasr_jax.decode import methods, scoring
 from seedasr_jax.decode import recogniser as recognisers
@@ -47,12 +48,17 @@ def read_buckets(text: str):
     """
     try:
         found = ast.literal_eval(text)
-        return tuple((float(s), operator.index(t), operator.index(n)) for s, t, n in found)
+        found = tuple((float(s), operator.index(t), operator.index(n)) for s, t, n in found)
     except (SyntaxError, TypeError, ValueError) as error:
         raise ConfigError(
             f"--buckets: expected '((SECONDS,TOKENS,UTTERANCES),...)', such as"
             f" '((5.0,64,8),(300.0,2000,1))', found {text!r}"
         ) from error
+    try:
+        config.check_scored(found)
+    except ConfigError as error:
+        raise ConfigError(f"--{error}") from error
+    return found
 
 
 def of_shapes(stage, shapes=SHAPES):
@@ -108,18 +114,21 @@ def run(
     opened = checkpoints.open_checkpoint(checkpoint)
     disk.try_place(out or opened.folder / disk.EVAL, "--out")
     say(f"checkpoint {opened.label}")
-    recogniser = opening.open_recogniser(opened, mesh)
-    stage = opened.stage
-    if not recognisers.methods(recogniser.parts):
+    stage, parts = opened.stage, opened.parts()
+    if not recognisers.methods(parts):
         raise ConfigError(
-            f"{opened.label}: its parts ({', '.join(recogniser.parts)}) transcribe nothing; score"
-            " a stage that has an encoder and a CTC head or a decoder"
+            f"{opened.label}: its parts ({', '.join(parts)}) transcribe nothing; score a stage"
+            " that has an encoder and a CTC head or a decoder"
         )
-    own = recognisers.own_method(stage.eval.decode, recogniser.parts)
+    own = recognisers.own_method(stage.eval.decode, parts)
     method = methods.chosen(decode, beam, alpha, own)
-    recogniser.check(method.name)
     setting = sweep.setting(stage.eval, method.name, normalizer, unit, language)
     cache = cache or stage.run.cache or pathlib.Path(opened.folder).parent / disk.CACHE
+    code.import_all(opened.imports)
+    for task in tasks:
+        loader.open_named(task, cache)  # a mistake in a name costs no reading of parameters
+    recogniser = opening.open_recogniser(opened, mesh)
+    recogniser.check(method.name)
     if pathlib.Path(cache).is_dir():  # a workdir's; beside a bundle nothing is left
         runtime.keep_programs(cache)
     shapes = buckets or stage.eval.buckets or of_shapes(stage)

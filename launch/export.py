@@ -43,6 +43,8 @@ def bundle(checkpoint, out: pathlib.Path, mesh=None) -> str:
     opened = checkpoints.open_checkpoint(checkpoint)
     if not out.exists():
         disk.try_place(out, "--out")
+    elif not (out / disk.PARITY).exists():  # an earlier export is compared when this one is known
+        raise UserError(f"{out} exists and is no bundle: choose another --out or remove it")
     rng = np.random.default_rng(0)
     waves = [rng.normal(0, 0.1, round(s * files.RATE)).astype(np.float32) for s in SECONDS]
     if "encoder" in opened.parts() and not recognisers.methods(opened.parts()):

@@ -18,14 +18,17 @@ def apply(recipe: ConfigDict, overrides: list[tuple[str, str]]):
     replaced, and takes any part as a key.
 
     Raises:
-        ConfigError: an unknown key, with the nearest; a value of another form; a default that no
-            stage takes.
+        ConfigError: an unknown key, with the nearest; a key that is set twice; a value of another
+            form; a default that no stage takes.
     """
+    leaves: list[str] = []
     with recipe.unlocked(), recipe.ignore_type():
-        leaves = [
-            leaf for path, text in overrides for leaf in _set(recipe, path, _parsed(text), text)
-        ]
-    for path in dict.fromkeys(leaves):
+        for path, text in overrides:
+            leaves += (found := _set(recipe, path, _parsed(text), text))
+            for leaf in found:
+                if leaves.count(leaf) > 1:
+                    raise ConfigError(f"--config.{leaf} is set twice: leave one of them out")
+    for path in leaves:
         _check_reach(recipe.to_dict(), path)
 
 
@@ -42,6 +45,11 @@ def _set(recipe, path, value, text) -> list[str]:
     if config.is_group(kind) and isinstance(value, dict):
         if config.by_part(path):
             _put(recipe, path, ConfigDict(sort_keys=False))
+        elif not value:
+            raise ConfigError(
+                f"--config.{path}={{}} changes nothing ({', '.join(known)}); write it as"
+                f" {config.form(kind)}"
+            )
         each = (_set(recipe, f"{path}.{key}", one, str(one)) for key, one in value.items())
         return [leaf for leaves in each for leaf in leaves]
     if kind is Any:  # an option of an objective, which checks it

@@ -94,7 +94,15 @@ def stored(workdir: pathlib.Path) -> config.Graph:
     path = workdir / disk.CONFIG
     if not path.exists():
         raise ConfigError(f"{workdir} holds no {disk.CONFIG}: name a recipe with --config")
-    return config.build(disk.read_config(workdir), config.Graph)
+    tree = disk.read_config(workdir)
+    try:
+        graph = config.build(tree, config.Graph, str(path))
+        config.check(graph, str(path))
+    except ConfigError as error:
+        raise ConfigError(f"{error}{disk.NEW_CONFIG}") from error
+    if not graph.stages:
+        raise ConfigError(f"{path}: expected stages, found none{disk.NEW_CONFIG}")
+    return graph
 
 
 def copy(spec: str, path: pathlib.Path):

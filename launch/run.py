@@ -112,8 +112,10 @@ def _decided(expanded, workdir, only, again, held) -> dict:
     job = prepare(expanded, workdir)
     redone = _redone(job, again)
     _check_stale(job, redone)
-    chosen = _chosen(job, only)
+    chosen = _chosen(job, only, redone)
     due = [name for name in chosen if name in redone or not job.done(name)]
+    for name in due:
+        disk.try_place(job.folder(name), "--workdir")
     checks.stages(job, due)
     _set_aside(job, redone)
     graph_, hashed = config.to_dict(expanded), config.to_dict(dict(job.recipes))
@@ -196,25 +198,34 @@ def _tokenizer(expanded, workdir):
         raise ConfigError("config.vocab: the stages of a graph share one; found several")
     (setting,) = settings
     folder, partial = workdir / disk.VOCAB, workdir / f"{disk.VOCAB}.partial"
-    if folder.exists() and setting == _begun_with(workdir):
-        return vocab.open_vocabulary(folder)
+    known = _opened(folder) if folder.exists() else None
+    if known and setting == _begun_with(workdir):
+        return known
     shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
     if setting.path:
         vocab.open_vocabulary(_place(setting.path)).save(partial)
     else:
         texts = _texts(expanded, workdir)
         vocab.train_sentencepiece(texts, partial, size=setting.size, kind=setting.kind)
-    if folder.exists():
-        found, wanted = vocab.open_vocabulary(folder), vocab.open_vocabulary(partial)
+    if known:
+        wanted = vocab.open_vocabulary(partial)
         shutil.rmtree(partial)
-        if found.hash != wanted.hash:
+        if known.hash != wanted.hash:
             raise ConfigError(
                 f"config.vocab gives another tokenizer ({wanted.size} pieces) than {folder}"
-                f" ({found.size} pieces), which every stage of it shares: choose a new --workdir"
+                f" ({known.size} pieces), which every stage of it shares: choose a new --workdir"
             )
-        return found
+        return known
     partial.rename(folder)
     return vocab.open_vocabulary(folder)
+
+
+def _opened(folder):
+    """The tokenizer that a workdir has."""
+    try:
+        return vocab.open_vocabulary(folder)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; remove {folder}, and it is made again") from error
 
 
 def _place(path):
@@ -286,7 +297,7 @@ def _set_aside(job, redone):
             say(f"{name}: moved to {old.name}")
 
 
-def _chosen(job, only):
+def _chosen(job, only, redone):
     names = graph.order(job.graph)
     if not only:
         return names
@@ -295,6 +306,11 @@ def _chosen(job, only):
             f"--stage: no stage {only!r}; stages: {', '.join(names)}.{nearest(only, names)}"
         )
     for parent in graph.parents(job.graph, only):
+        if parent in redone:
+            raise ConfigError(
+                f"--stage: {only!r} starts from {parent!r}, which --from runs again: leave --stage"
+                " out, or set both to one stage"
+            )
         if not job.done(parent):
             raise ConfigError(
                 f"--stage: {only!r} starts from {parent!r}, which is not finished: run it first"

@@ -1,10 +1,13 @@
 """The state of a workdir, read from its files alone: no JAX."""
 
+from collections.abc import Mapping
+import dataclasses
 import pathlib
+from typing import Any
 
-from seedasr_jax import inventory
+from seedasr_jax import config, inventory
 from seedasr_jax import workdir as disk
-from seedasr_jax.errors import UserError
+from seedasr_jax.errors import ConfigError, UserError
 
 
 def rows(workdir: pathlib.Path) -> list[dict]:
@@ -17,8 +20,49 @@ def rows(workdir: pathlib.Path) -> list[dict]:
     """
     if not (workdir / disk.CONFIG).exists():
         raise UserError(f"{workdir} is no workdir: expected {workdir / disk.CONFIG}")
-    stages = disk.read_config(workdir).get("stages", {})
-    return [_row(workdir / name, stage["steps"]) for name, stage in stages.items()]
+    path = workdir / disk.CONFIG
+    tree = disk.read_config(workdir)
+    if "format" in tree:
+        raise UserError(f"{workdir} is a bundle: `status` shows the stages of a workdir")
+    try:
+        stages = config.build(tree.get("stages"), Mapping[str, Any], f"{path}.stages")
+        rows = []
+        for name, stage in stages.items():
+            found = config.build(stage, Mapping[str, Any], f"{path}.stages.{name}")
+            steps = config.build(found.get("steps"), int, f"{path}.stages.{name}.steps")
+            rows.append(_row(workdir / name, steps))
+    except ConfigError as error:
+        raise UserError(f"{error}{disk.NEW_CONFIG}") from error
+    if not rows:
+        raise UserError(f"{path}: expected stages, found none{disk.NEW_CONFIG}")
+    return rows
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shown:
+    """What is shown of stage.json."""
+
+    state: str
+    step: int
+    hours: Mapping[str, float]
+    spent: Mapping[str, float]
+    parents: Mapping[str, Mapping[str, str]]
+    frozen: Mapping[str, Mapping[str, str]]
+
+
+def _recorded(folder) -> dict:
+    """What is shown of a stage's record, as it should be."""
+    path, tree = folder / disk.STAGE, disk.read_stage(folder)
+    known = [field.name for field in dataclasses.fields(_Shown)]
+    try:
+        shown = config.build({k: tree[k] for k in known if k in tree}, _Shown, str(path))
+        for name in known[2:4]:
+            config.check(getattr(shown, name), f"{path}.{name}")
+        for part, where in shown.parents.items():
+            config.build(where.get("checkpoint"), str, f"{path}.parents.{part}.checkpoint")
+    except ConfigError as error:
+        raise UserError(f"{error}{disk.NEW_STAGE}") from error
+    return config.to_dict(shown)
 
 
 def _row(folder, steps):
@@ -26,7 +70,7 @@ def _row(folder, steps):
     found = {} if newest is None else {"state": "running", "step": newest}
     try:
         if (folder / disk.STAGE).exists():
-            found = disk.read_stage(folder)
+            found = _recorded(folder)
     except UserError as error:
         found["state"] = "unreadable"
         problems.append(str(error))
@@ -39,7 +83,7 @@ def _row(folder, steps):
     speeds = [
         row["host/steps_per_second"]
         for row in disk.read_rows(folder / disk.METRICS)
-        if "host/steps_per_second" in row
+        if isinstance(row.get("host/steps_per_second"), float)
     ]
     return {
         "stage": folder.name,

@@ -2,6 +2,7 @@
 
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax.errors import UserError
+from seedasr_jax.text import vocab
 
 
 def verified(rows: list[dict]) -> list[dict]:
@@ -22,6 +23,10 @@ def _verified(row, read):
         opened = checkpoints.open_checkpoint(row["checkpoint"])
     except UserError as error:
         return row | {"problems": [*lines, str(error)]}
+    try:
+        vocab.open_trained(opened.vocab, opened.record.vocabulary, opened.label)
+    except UserError as error:
+        lines.append(str(error))
     for part in [*opened.record.hashes, *opened.record.frozen]:
         try:
             place = opened.holder(part)

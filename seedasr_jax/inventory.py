@@ -9,11 +9,14 @@ import contextlib
 import hashlib
 import os
 import pathlib
+import re
 
 from seedasr_jax import workdir as disk
 from seedasr_jax.errors import UserError
 
 FILE = "inventory.json"
+_NUMBER = re.compile("0|[1-9][0-9]*")  # of a step, as its folder is named
+_NOTE = "_CHECKPOINT_METADATA"  # of Orbax, with what was noted beside the arrays
 _BLOCK, _BLOCKS = 4096, 16  # bytes of a sample; samples of a file
 _seen: list[dict[str, str]] = []  # folder -> damage, innermost last; see `once`
 
@@ -62,17 +65,22 @@ def _damage(folder):
     if not (folder / FILE).exists():
         return f"it has no {FILE}: it was never finished"
     try:
-        listed = disk.read_json(folder / FILE)
+        listed, written = disk.read_json(folder / FILE), _written_as(folder)
     except UserError as error:
-        return f"its {FILE} cannot be read: {error}"
-    for name, (size, digest) in listed.items():
+        return f"its record cannot be read: {error}"
+    for name, mark in listed.items():
         path = folder / name
+        if not (isinstance(mark, list) and len(mark) == 2):
+            return f"its {FILE} has no size and hash of {name}"
+        size, digest = mark
         if not path.exists():
             return f"its file {name} is missing"
         if (found := path.stat().st_size) != size:
             return f"its file {name} has {found} bytes, expected {size}"
         if _mark(path)[1] != digest:
             return f"its file {name} has another content than was written"
+    if written not in (None, folder.name):
+        return f"it is a copy of step {written}"
     return ""
 
 
@@ -80,7 +88,7 @@ def steps(stage) -> list[int]:
     """Numbers of the folders in a stage directory's checkpoints, whole or not, ascending."""
     folder = pathlib.Path(stage, disk.CHECKPOINTS)
     found = folder.iterdir() if folder.is_dir() else ()
-    return sorted(int(path.name) for path in found if path.name.isdigit())
+    return sorted(int(path.name) for path in found if _NUMBER.fullmatch(path.name))
 
 
 def newest(stage) -> tuple[int | None, list[str]]:
@@ -96,6 +104,14 @@ def newest(stage) -> tuple[int | None, list[str]]:
             return step, lines
         lines.append(f"{folder} is damaged: {wrong}")
     return None, lines
+
+
+def _written_as(folder) -> str | None:
+    """The step that a folder was written as, where its note has the stage's record."""
+    if not (folder / _NOTE).exists():
+        return None
+    note = disk.read_json(folder / _NOTE).get("custom_metadata") or {}
+    return str(note["record"]["step"]) if "record" in note else None
 
 
 def _mark(path):

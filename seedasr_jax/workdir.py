@@ -31,6 +31,8 @@ CHECKPOINTS, EVAL = "checkpoints", "eval"
 RESULTS, TRANSCRIPTS = "results.jsonl", "transcripts.jsonl"
 PARITY, CARD = "parity.json", "CARD.md"
 SUMMARY, SPENT, SAMPLES = "summary.json", "spent.json", "samples.jsonl"  # of the quickstart
+NEW_CONFIG = "; in a workdir, `seedasr train --config=NAME --workdir=DIR` writes it anew"
+NEW_STAGE = "; remove it, and `seedasr train` writes it anew from the newest checkpoint"
 _LOCK = ".lock"
 _FREE = "free some space there, then start it again: what is saved stays"
 _ALLOW = "allow it to this user, or name another place"
@@ -104,14 +106,12 @@ def read_json(path, cure: str = "") -> dict:
 
 def read_config(folder) -> dict:
     """config.json of a workdir or a bundle."""
-    cure = "; in a workdir, `seedasr train --config=NAME --workdir=DIR` writes it anew"
-    return read_json(folder / CONFIG, cure)
+    return read_json(folder / CONFIG, NEW_CONFIG)
 
 
 def read_stage(folder) -> dict:
     """stage.json of a stage directory."""
-    cure = "; remove it, and `seedasr train` writes it anew from the newest checkpoint"
-    return read_json(folder / STAGE, cure)
+    return read_json(folder / STAGE, NEW_STAGE)
 
 
 def write_rows(path, rows: Iterable[dict]) -> None:
@@ -147,7 +147,7 @@ def read_rows(path, *keys: str) -> list[dict]:
             row = json.loads(line.decode())
         except ValueError:
             row = None
-        if isinstance(row, dict) and all(key in row for key in keys):
+        if isinstance(row, dict) and all(key in row for key in keys) and _is_step(row):
             rows.append(row)
         elif number <= len(lines):
             wanted = " with ".join(["a JSON object", *keys])
@@ -260,6 +260,10 @@ def hold(folder, *, wait=False):
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def _is_step(row):
+    return type(row.get("step", 0)) is int
 
 
 def _line(row):

@@ -98,6 +98,11 @@ def test_every_help_has_an_example_that_parses(capsys, command):
         ["eval", "--checkpoint=x", "--tasks=y", "--beam=four"],
         ["eval", "--checkpoint=x", "--tasks=y", "--beam=4", "--alpha=much"],
         ["data", "vocab", "--source=x", "--out=y", "--size=many"],
+        ["train", "--confi=digits", "--workdir=x"],
+        ["train", "--config=digits", "--workdir="],
+        ["train", "--config=digits", "--config=lm", "--workdir=x"],
+        ["train", "--config=digits", "--workdir=x", "--config.seed", "3"],
+        ["quickstart", "--install-seconds=nan"],
     ],
     ids=" ".join,
 )
@@ -106,6 +111,20 @@ def test_wrong_usage_exits_2(arguments, capsys):
         cli.main(arguments)
     assert left.value.code == 2
     assert "usage: seedasr" in capsys.readouterr().err
+
+
+def test_wrong_usage_names_what_is_near(capsys):
+    for arguments, words in {
+        "trian": "Did you mean train",
+        "eval --checkpoint=x --tasks=y --mesh.tenso=2": "Did you mean --mesh.tensor",
+        "train --workdir=x --config.seed 3": "expected --config.KEY=VALUE in one word",
+    }.items():
+        with pytest.raises(SystemExit):
+            cli.main(arguments.split())
+        assert words in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--workdir=x", "--processs=2"])
+    assert "--processes" not in capsys.readouterr().err  # which is for launchers alone
 
 
 @pytest.mark.parametrize(

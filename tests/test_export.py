@@ -59,7 +59,7 @@ def test_the_command_says_what_it_wrote_and_refuses_other_folders(trained, tmp_p
     (tmp_path / "mine/notes.txt").write_text("not yours")
     command = ["export", f"--checkpoint={trained.workdir}/ctc", f"--out={tmp_path}/mine"]
     assert cli.main(command) == 1
-    assert "exists and is not this export" in capsys.readouterr().err
+    assert "exists and is no bundle" in capsys.readouterr().err
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["notes.txt"]
 
 

@@ -1,6 +1,7 @@
 """What a crash or a copy leaves of a checkpoint is told, and the step before it taken."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -33,7 +34,8 @@ def test_a_folder_is_whole_or_what_is_wrong_is_named(tmp_path):
         ("d/large", large[:-4] + bytes(4), "another content"),
         ("small", b"\0\0\0", "small has another content"),
         ("empty", b"x", "empty has 1 bytes, expected 0"),
-        (inventory.FILE, b"", f"{inventory.FILE} cannot be read"),
+        (inventory.FILE, b"", f"{inventory.FILE}: expected a JSON object"),
+        (inventory.FILE, b'{"small": 3}', "no size and hash of small"),
     ):
         whole = (folder / name).read_bytes()
         (folder / name).write_bytes(content)
@@ -41,6 +43,19 @@ def test_a_folder_is_whole_or_what_is_wrong_is_named(tmp_path):
         (folder / name).write_bytes(whole)
     (folder / "small").unlink()
     assert "small is missing" in inventory.damage(folder)
+
+
+def test_steps_are_folders_as_they_were_written(tmp_path):
+    writer = checkpoint.Writer(tmp_path, keep=1)
+    writer.save(3, workdirs.state(), {"record": {"step": 3}})
+    writer.close()
+    steps = tmp_path / "checkpoints"
+    for name in ("\u00b2", "\u0663\u0660", "03", "3 copy", "-3"):
+        (steps / name).mkdir()
+    assert inventory.steps(tmp_path) == [3]
+    shutil.copytree(steps / "3", steps / "5")
+    newest, lines = inventory.newest(tmp_path)
+    assert newest == 3 and lines == [f"{steps / '5'} is damaged: it is a copy of step 3"]
 
 
 @pytest.mark.usefixtures("one_device")
@@ -89,6 +104,32 @@ def test_a_last_step_that_is_gone_is_said(trained, tmp_path, capsys):
     (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("seedasr:")]
     assert "lm: finished at step 60, which is gone from" in line and "--from=lm" in line
     assert "gone" in status.rows(workdir)[0]["problems"][0]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("step", "x", "step: expected int"),
+        ("step", -1, "step: expected at least 0"),
+        ("state", "begun", "state: expected one of running, finished"),
+        ("hours", {"a": "b"}, "hours.a: expected float"),
+        ("spent", "x", "spent: expected a group"),
+        ("parents", {"decoder": {"hash": "x"}}, "decoder.checkpoint: expected str"),
+        ("recipe", {}, "init: expected a group"),
+        ("recipe", [], "recipe: expected a group"),
+        ("limits", {}, "limits.seconds is missing"),
+    ],
+)
+def test_a_record_of_another_form_is_one_line_with_its_cure(trained, tmp_path, key, value, said):
+    tree = disk.read_stage(trained.workdir / "sft") | {key: value}
+    (tmp_path / "sft").mkdir()
+    disk.write_json(tmp_path / "sft" / disk.STAGE, tree)
+    with pytest.raises(UserError, match=re.escape(said)) as raised:
+        checkpoint.read(tmp_path / "sft")
+    assert "; remove it, and `seedasr train`" in str(raised.value)
+    disk.write_json(tmp_path / disk.CONFIG, {"stages": {"sft": {"steps": 60}}})
+    (row,) = status.rows(tmp_path)
+    assert row["state"] != "unreadable" or said in str(row["problems"])
 
 
 @pytest.mark.usefixtures("one_device")

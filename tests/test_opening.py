@@ -15,7 +15,7 @@ import seedasr_jax
 from seedasr_jax import checkpoint, config
 from seedasr_jax.audio import files
 from seedasr_jax.checkpoint import steps
-from seedasr_jax.errors import ConfigError
+from seedasr_jax.errors import ConfigError, UserError
 from seedasr_jax.evaluate import opening
 from seedasr_jax.launch import cli, commands, recipes
 from seedasr_jax.models import layers
@@ -64,6 +64,15 @@ def test_on_eight_devices_the_same_is_heard(trained):
     found = eight.transcribe(wave, files.RATE)
     assert found.tokens == one.tokens and found.text == "low mid"
     np.testing.assert_allclose(found.logprobs, one.logprobs, rtol=0, atol=1e-5)
+
+
+def test_another_tokenizer_than_that_of_its_training_is_refused(tmp_path):
+    workdirs.finish(tmp_path, "ctc", workdirs.params(), vocabulary="0123456789abcdef")
+    with pytest.raises(UserError, match="expected the vocabulary 0123456789abcdef, found"):
+        opening.open_recogniser(checkpoint.open_checkpoint(tmp_path / "ctc"))
+    shutil.rmtree(tmp_path / "vocab")
+    with pytest.raises(UserError, match=r"no vocabulary at .*tokenizer of its training"):
+        opening.open_recogniser(checkpoint.open_checkpoint(tmp_path / "ctc"))
 
 
 def test_the_mesh_is_chosen_by_flags_or_by_python(trained, capsys):

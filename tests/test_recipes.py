@@ -144,6 +144,7 @@ def test_a_default_that_reaches_some_says_which_not(text, kept, capsys):
         ("eval.every=3", ("changes nothing", "ctc, sft")),
         ("eval.tasks=('synth:digits',)", ("changes nothing",)),
         ("stages.ctc.optim=3", ("group of keys", "warmup")),
+        ("stages.ctc.optim={}", ("changes nothing", "warmup", "{'KEY': VALUE}")),
     ],
 )
 def test_a_wrong_override_says_what_would_be_right(text, words):
@@ -152,6 +153,13 @@ def test_a_wrong_override_says_what_would_be_right(text, words):
     assert "\n" not in str(raised.value)
     for word in (f"--config.{text.partition('=')[0]}", *words):
         assert word in str(raised.value)
+
+
+def test_a_key_is_set_once():
+    for twice in ("stages.ctc.steps=1", "stages.ctc={'steps': 1}"):
+        given = [tuple(text.split("=")) for text in ("stages.ctc.steps=2", twice)]
+        with pytest.raises(ConfigError, match=r"--config\.stages\.ctc\.steps is set twice"):
+            recipes.expand("digits", given)
 
 
 @pytest.mark.parametrize(
@@ -168,6 +176,12 @@ def test_a_wrong_override_says_what_would_be_right(text, words):
         ("plain.py:x", ("get_config()", "plain.py")),
         ("needs.py", ("get_config(manifest)", "needs.py:ARG")),
         ("empty.py", ("get_config",)),
+        ("plain.py", ("a ConfigDict, found a int",)),
+        ("broken.py", ("SyntaxError", "broken.py, line 1")),
+        ("raises.py", ("ZeroDivisionError", "raises.py:2")),
+        ("leaves.py", ("SystemExit: 3", "leaves.py:1")),
+        ("sets.py", ("TypeError", "sets.py:3")),  # of ml_collections, by this line
+        ("plan.py", ("Did you mean plain.py",)),
     ],
 )
 def test_a_wrong_recipe_says_what_would_be_right(spec, words, tmp_path, monkeypatch):
@@ -175,8 +189,14 @@ def test_a_wrong_recipe_says_what_would_be_right(spec, words, tmp_path, monkeypa
     pathlib.Path("plain.py").write_text("def get_config():\n    return 1\n")
     pathlib.Path("needs.py").write_text("def get_config(manifest):\n    return 1\n")
     pathlib.Path("empty.py").write_text("")
+    pathlib.Path("broken.py").write_text("def get_config(:")
+    pathlib.Path("raises.py").write_text("def get_config():\n    return 1 / 0\n")
+    pathlib.Path("leaves.py").write_text("raise SystemExit(3)\n")
+    lines = "from seedasr_jax.configs.common import graph\nc = graph('x')\nc.seed = 'a'\n"
+    pathlib.Path("sets.py").write_text(lines)
     with pytest.raises(ConfigError) as raised:
         recipes.expand(spec, [])
+    assert "\n" not in str(raised.value)
     for word in words:
         assert word in str(raised.value)
 

@@ -190,6 +190,8 @@ def test_from_sets_aside_a_stage_and_its_descendants(trained, workdir):
     assert run.train(graph, workdir, again="sft", only="lm") == 0
     assert {p.name for p in workdir.iterdir() if "sft" in p.name} == {"sft.old-1"}
     (workdir / "sft").mkdir()
+    text = fails(ConfigError, graph, workdir, again="lm", only="sft")
+    assert "'lm', which --from runs again" in text and (workdir / "lm").exists()
     assert run.train(graph, workdir, again="lm", only="ctc") == 0
     names = {p.name for p in workdir.iterdir() if p.is_dir()}
     assert names == {"cache", "vocab", "ctc", "lm.old-1", "sft.old-1", "sft.old-2"}

@@ -10,7 +10,8 @@ import workdirs
 from seedasr_jax import checkpoint, config, inventory
 from seedasr_jax import workdir as disk
 from seedasr_jax.errors import UserError
-from seedasr_jax.launch import cli, status
+from seedasr_jax.launch import cli, recipes, status
+from seedasr_jax.text import vocab
 
 KEYS = ["stage", "state", "step", "steps", "steps_per_second", "checkpoint", "hours", "chip_hours"]
 KEYS += ["parents", "frozen"]
@@ -107,6 +108,28 @@ def test_verify_names_what_differs_or_is_missing(tmp_path, capsys):
     assert own == "" and "no such checkpoint" in child
     (tmp_path / "whole").rename(tmp_path / "lm")
     assert verify(0) == ("", "")
+    shutil.rmtree(tmp_path / disk.VOCAB)
+    vocab.train_sentencepiece(["other words"], tmp_path / disk.VOCAB, size=40, kind="word")
+    for lines in verify(3):
+        assert "expected the vocabulary" in lines and "tokenizer of its training" in lines
+
+
+@pytest.mark.parametrize(
+    ("tree", "said"),
+    [
+        ({}, "stages: expected a group"),
+        ({"stages": {}}, "expected stages, found none"),
+        ({"stages": {"lm": 3}}, "stages.lm: expected a group"),
+        ({"stages": {"lm": {}}}, "lm.steps: expected int"),
+        ({"format": "seedasr_jax.bundle"}, "is a bundle"),
+    ],
+)
+def test_a_config_of_another_form(tmp_path, tree, said):
+    disk.write_json(tmp_path / disk.CONFIG, tree)
+    with pytest.raises(UserError, match=said):
+        status.rows(tmp_path)
+    with pytest.raises(UserError):
+        recipes.stored(tmp_path)
 
 
 def test_a_folder_that_is_no_workdir(tmp_path):

@@ -45,7 +45,9 @@ def test_a_last_line_cut_anywhere_by_a_kill(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("bad", [b"{", b"", b"\0\0\0\0", b"[1]", b'{"a": "\xff"}', b'{"other": 1}'])
+@pytest.mark.parametrize(
+    "bad", [b"{", b"", b"\0\0\0\0", b"[1]", b'{"a": "\xff"}', b'{"other": 1}', b'{"step": "1"}']
+)
 def test_a_bad_line_costs_itself_and_is_named(tmp_path, capsys, bad):
     path = tmp_path / "rows.jsonl"
     disk.append(path, ROWS)

@@ -299,9 +299,9 @@ def _stage(folder, step):
     if wrong := inventory.damage(steps.find(folder, step)):
         raise UserError(f"{folder}@{step} is damaged: {wrong}; name another step")
     graph = folder.parent / disk.CONFIG
-    imports = disk.read_config(folder.parent).get("imports", ()) if graph.exists() else ()
+    imports = _imports(disk.read_config(folder.parent), graph) if graph.exists() else ()
     vocab = folder.parent / disk.VOCAB
-    return Checkpoint(folder, folder.name, step, record, vocab, tuple(imports), None)
+    return Checkpoint(folder, folder.name, step, record, vocab, imports, None)
 
 
 def _last_whole(folder, step):
@@ -318,8 +318,13 @@ def _bundle(folder, settings, step):
         raise UserError(
             f"{folder}: is a bundle of step {record.step}, not {step}: leave out @{step}"
         )
-    imports = tuple(settings["imports"])
-    return Checkpoint(folder, settings["stage"], record.step, record, folder, imports, settings)
+    imports = _imports(settings, folder / disk.CONFIG)
+    name = config.build(settings.get("stage"), str, f"{folder / disk.CONFIG}.stage")
+    return Checkpoint(folder, name, record.step, record, folder, imports, settings)
+
+
+def _imports(settings, path) -> tuple[str, ...]:
+    return config.build(settings.get("imports", ()), tuple[str, ...], f"{path}.imports")
 
 
 def _last_finished(workdir, settings):
@@ -328,6 +333,8 @@ def _last_finished(workdir, settings):
         folder = workdir / name
         if (folder / disk.STAGE).exists() and records.read(folder).state == "finished":
             return folder
+        if (newest := steps.latest(folder)) is not None:
+            print(f"{folder} is not finished (step {newest}): not taken", file=sys.stderr)
     raise UserError(
         f"{workdir}: no stage is finished (of {', '.join(names) or 'none'}): resume with `seedasr"
         f" train --workdir={workdir}`, or name a checkpoint as {workdir}/STAGE@STEP"

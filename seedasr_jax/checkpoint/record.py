@@ -13,7 +13,7 @@ from etils import epath
 from seedasr_jax import config
 from seedasr_jax import workdir as disk
 from seedasr_jax.checkpoint.limits import Limits
-from seedasr_jax.errors import UserError
+from seedasr_jax.errors import ConfigError, UserError
 
 FORMAT_VERSION = 2  # 2: content hashes by blocks, see hashes.py
 
@@ -29,16 +29,16 @@ class StageRecord:
     """
 
     format_version: int
-    state: str  # running or finished
+    state: str = config.one_of("running", "finished")
     kind: str
-    recipe: Any  # nested dicts: config.Stage without its run settings
-    run: Any  # nested dicts: the run settings alone
+    recipe: collections.abc.Mapping[str, Any]  # config.Stage without its run settings
+    run: collections.abc.Mapping[str, Any]  # the run settings alone
     recipe_hash: str
     parents: collections.abc.Mapping[str, collections.abc.Mapping[str, str]]  # part -> reference
     frozen: collections.abc.Mapping[str, collections.abc.Mapping[str, str]]  # parts not copied
     vocabulary: str  # hash of the tokenizer's content
     reads: collections.abc.Mapping[str, str]  # SPEC or task -> what it stands for, by content
-    step: int  # newest that is on disk whole
+    step: int = config.at_least(0)  # newest that is on disk whole
     position: int  # steps of data consumed: batches are a function of seed and step
     hours: collections.abc.Mapping[str, float]  # of audio consumed, by task
     spent: collections.abc.Mapping[str, float]  # seconds, cpu_seconds, chip_seconds
@@ -93,7 +93,7 @@ def read(folder) -> StageRecord:
     path = epath.Path(folder) / disk.STAGE
     if not path.exists():
         raise UserError(f"{path}: no such file: {folder} is no stage directory")
-    return parse(disk.read_stage(path.parent), path)
+    return parse(disk.read_stage(path.parent), path, disk.NEW_STAGE)
 
 
 def write(folder, record: StageRecord) -> None:
@@ -103,11 +103,12 @@ def write(folder, record: StageRecord) -> None:
     disk.write_json(folder / disk.STAGE, config.to_dict(record))
 
 
-def parse(tree, path) -> StageRecord:
+def parse(tree, path, cure="; copy it there again") -> StageRecord:
     """A StageRecord of nested dicts; keys that it does not know may stand beside its own.
 
     Raises:
-        UserError: a key is missing or of another type; names file, key and cure.
+        UserError: a key is missing, of another type or without meaning; names file and key, and
+            ends with `cure`.
     """
     version = tree.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
@@ -123,7 +124,16 @@ def parse(tree, path) -> StageRecord:
         )
     names = {field.name for field in dataclasses.fields(StageRecord)}
     found = {"limits": None} | {k: v for k, v in tree.items() if k in names}
-    return config.build(found, StageRecord, str(path))
+    try:
+        record = config.build(found, StageRecord, str(path))
+        config.check(record, str(path))
+        config.build(record.recipe.get("init"), collections.abc.Mapping[str, str], f"{path}.init")
+        for part, reference in (*record.parents.items(), *record.frozen.items()):
+            config.build(reference.get("checkpoint"), str, f"{path}.parents.{part}.checkpoint")
+            config.build(reference.get("hash"), str, f"{path}.parents.{part}.hash")
+    except ConfigError as error:
+        raise UserError(f"{error}{cure}") from error
+    return record
 
 
 def placeless(name: str) -> str:

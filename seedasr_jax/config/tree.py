@@ -5,7 +5,6 @@ import copy
 import dataclasses
 import hashlib
 import json
-import math
 import types
 import typing
 from typing import Any
@@ -16,6 +15,9 @@ from seedasr_jax.errors import ConfigError, nearest
 
 # Keys beside `stages` that are no stage's: the rest are defaults of every stage.
 GRAPH_KEYS = ("name", "imports", "scale_steps", "stages")
+
+_RECIPE = "config"  # what keys of a recipe begin with
+_MOST = 1e6  # times the steps of a recipe
 
 _LEAVES = (str, float)  # of groups by part: where it comes from, a factor of its rate
 
@@ -36,9 +38,8 @@ def build(tree, kind, where="config"):
                 raise ConfigError(f"{where}.{name} is no key.{nearest(name, fields)}")
         missing = [name for name in fields if name not in tree]
         if missing:
-            raise ConfigError(
-                f"{where}.{missing[0]} is missing; configs/common.py has the common value"
-            )
+            common = "; configs/common.py has the common value" if where.startswith(_RECIPE) else ""
+            raise ConfigError(f"{where}.{missing[0]} is missing{common}")
         return kind(**{n: build(tree[n], t, f"{where}.{n}") for n, t in fields.items()})
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is types.UnionType:  # KIND | None
@@ -147,8 +148,9 @@ def expand(recipe) -> Graph:
                 f"config.{key} is missing; start from seedasr_jax.configs.common.graph"
             )
     scale = build(tree.get("scale_steps", 1.0), float, "config.scale_steps")
-    if not 0 < scale < math.inf:
-        raise ConfigError(f"config.scale_steps: expected a number above 0, found {scale}")
+    if not 0 < scale <= _MOST:
+        expected = f"a number above 0, at most {_MOST:g}"
+        raise ConfigError(f"config.scale_steps: expected {expected}, found {scale}")
     for name, stage in tree["stages"].items():
         if not isinstance(stage, dict):
             raise ConfigError(f"config.stages.{name}: expected a group of keys, found {stage!r}")
@@ -162,7 +164,9 @@ def expand(recipe) -> Graph:
     graph = Graph(tree["name"], imports, types.MappingProxyType(stages))
     check(graph, "config")
     scaled = {name: _scale(stage, scale) for name, stage in stages.items()}
-    return dataclasses.replace(graph, stages=types.MappingProxyType(scaled))
+    graph = dataclasses.replace(graph, stages=types.MappingProxyType(scaled))
+    check(graph, "config")
+    return graph
 
 
 def _scale(stage: Stage, scale) -> Stage:

@@ -17,7 +17,7 @@ from seedasr_jax.convert import safetensors
 from seedasr_jax.decode import recogniser
 from seedasr_jax.errors import UserError
 from seedasr_jax.text import score
-from seedasr_jax.text.vocab import open_vocabulary
+from seedasr_jax.text.vocab import open_trained
 
 _UNKNOWN = "not stated"
 _USE = """```python
@@ -77,13 +77,7 @@ def export_bundle(
         partial.rmtree()
     partial.mkdir(parents=True)
     disk.write_json(partial / disk.CONFIG, settings)
-    vocabulary = open_vocabulary(checkpoint.vocab)
-    if vocabulary.hash != checkpoint.record.vocabulary:
-        raise UserError(
-            f"{checkpoint.vocab}: expected the vocabulary {checkpoint.record.vocabulary} of"
-            f" {checkpoint.label}, found {vocabulary.hash}: put the tokenizer of its training there"
-        )
-    vocabulary.save(partial)
+    open_trained(checkpoint.vocab, checkpoint.record.vocabulary, checkpoint.label).save(partial)
     hashes = safetensors.write_shards(partial, checkpoint, parts=parts)
     disk.write_json(partial / disk.CONFIG, settings | {"hashes": hashes})
     if check is not None:

@@ -97,9 +97,14 @@ class Recogniser:
         """The method of a name.
 
         Raises:
-            ConfigError: no such method, or the model has no part for it.
+            ConfigError: no such method, the model has no part for it, or fewer pieces than a beam.
         """
         found, able = named.parse(method), methods(self.parts)
+        if found.search is not None and found.search.beam > self.vocab.size:
+            raise ConfigError(
+                f"decode {method!r}: expected a beam of at most {self.vocab.size} hypotheses, the"
+                f" pieces of the tokenizer, found {found.search.beam}"
+            )
         if found.kind in able:
             return found
         cure = f"; it can do {', '.join(able)}" if able else ""

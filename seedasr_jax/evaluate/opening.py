@@ -50,7 +50,8 @@ def open_model(checkpoint, mesh, modules: Sequence[str], parts: Sequence[str] = 
         ConfigError: a mesh that does not fit the devices or the parameters.
     """
     code.import_all(checkpoint.imports)  # registers what the config names
-    tokenizer, model = vocab.open_vocabulary(checkpoint.vocab), checkpoint.stage.model
+    known, model = checkpoint.record.vocabulary, checkpoint.stage.model
+    tokenizer = vocab.open_trained(checkpoint.vocab, known, checkpoint.label)
     graphdef, params = recognisers.abstract(model, tokenizer, modules)
     if mesh is None:
         here = jax.local_devices()

@@ -29,6 +29,14 @@ _HF_FILE, _HF_CONFIG = "tokenizer.json", "tokenizer_config.json"
 _HOW_TO_MAKE = "make one with `seedasr data vocab`"
 
 
+class _Unreadable(errors.ConfigError):
+    """No tokenizer is there; `what` says so without the cure."""
+
+    def __init__(self, what: str, near: str = ""):
+        super().__init__(f"{what}; {_HOW_TO_MAKE}.{near}")
+        self.what = what
+
+
 class Vocabulary(Protocol):
     """What the project asks of a tokenizer.
 
@@ -170,14 +178,14 @@ def open_vocabulary(path) -> Vocabulary:
     if not path.exists():
         siblings = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else ()
         near = errors.nearest(path.name, siblings)
-        raise errors.ConfigError(f"no vocabulary at {path}: {_HOW_TO_MAKE}.{near}")
+        raise _Unreadable(f"no vocabulary at {path}", near)
     if path.is_dir():
         found = [path / name for name in (_SPM_FILE, _HF_FILE) if (path / name).exists()]
         if len(found) != 1:
-            raise errors.ConfigError(
-                f"expected one of {_SPM_FILE} and {_HF_FILE} in {path}, found "
-                f"{'both: name the file' if found else f'neither: {_HOW_TO_MAKE}'}"
-            )
+            expected = f"expected one of {_SPM_FILE} and {_HF_FILE} in {path}, found"
+            if found:
+                raise errors.ConfigError(f"{expected} both: name the file")
+            raise _Unreadable(f"{expected} neither")
         path = found[0]
     if path.suffix == ".model":
         return SentencePieceVocabulary(path.read_bytes(), str(path))
@@ -186,6 +194,32 @@ def open_vocabulary(path) -> Vocabulary:
         settings = config.read_bytes() if config.exists() else b"{}"
         return HuggingFaceVocabulary(path.read_bytes(), settings, str(path))
     raise errors.ConfigError(f"{path} is no tokenizer: expected *.model or *.json")
+
+
+def open_trained(folder, expected: str, label: str) -> Vocabulary:
+    """Opens the tokenizer that a checkpoint was trained with.
+
+    Args:
+        folder: where it is.
+        expected: the hash of its content, by the checkpoint's record.
+        label: the checkpoint's.
+
+    Raises:
+        errors.UserError: nothing is there that can be read, or another tokenizer.
+    """
+    cure = (
+        "; put back the tokenizer of its training: in a workdir, remove the folder, and `seedasr"
+        " train` makes it again"
+    )
+    try:
+        found = open_vocabulary(folder)
+    except _Unreadable as error:
+        raise errors.UserError(f"{label}: {error.what}{cure}") from error
+    if found.hash != expected:
+        raise errors.UserError(
+            f"{label}: {folder}: expected the vocabulary {expected}, found {found.hash}{cure}"
+        )
+    return found
 
 
 def train_sentencepiece(
@@ -277,7 +311,7 @@ def _digest(content: bytes) -> str:
 
 
 def _unreadable(where: str, expected: str) -> errors.ConfigError:
-    return errors.ConfigError(f"cannot read {where}: expected {expected}; {_HOW_TO_MAKE}")
+    return _Unreadable(f"cannot read {where}: expected {expected}")
 
 
 def _json(content: bytes, where: str) -> dict:

@@ -1,0 +1,60 @@
+"""Flags: what every command's parser asks of them. Imports nothing heavy."""
+
+import argparse
+import math
+import re
+
+from seedasr_jax.errors import nearest
+
+_CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)")
+
+
+class Parser(argparse.ArgumentParser):
+    """Takes flags as they are spelled, each once; names the nearest of what it does not know."""
+
+    def __init__(self, **options):
+        super().__init__(**options, allow_abbrev=False)
+        self.register("action", None, _Once)
+
+    def parse_known_args(self, args=None, namespace=None):
+        """Also a command's own parser takes all that it is given."""
+        found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self.error(self._unknown(rest))
+        return found, rest
+
+    def error(self, message):
+        """Names the nearest choice."""
+        if wrong := _CHOICE.search(message):
+            message += "." + nearest(wrong[1], re.findall(r"[\w.-]+", wrong[2]))
+        super().error(message)
+
+    def _unknown(self, rest):
+        key = rest[0].partition("=")[0]
+        if key.startswith("--config."):
+            return f"{key}: expected --config.KEY=VALUE in one word, found {' '.join(rest)!r}"
+        shown = (action for action in self._actions if action.help != argparse.SUPPRESS)
+        known = [flag for action in shown for flag in action.option_strings]
+        near = nearest(key, known) if key.startswith("-") else ""
+        return f"unrecognized arguments: {' '.join(rest)}.{near}"
+
+
+class _Once(argparse.Action):
+    """Stores a value. A flag that is given twice, or empty where one is needed, is refused."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        given = namespace.__dict__.setdefault("given", set())
+        if option_string and self.dest in given:
+            raise argparse.ArgumentError(self, f"given twice, the second time as {values!r}")
+        if values == "" and (self.required or self.default):
+            raise argparse.ArgumentError(self, "expected a value, found an empty text")
+        given.add(self.dest)
+        setattr(namespace, self.dest, values)
+
+
+def amount(text: str) -> float:
+    """The type of a flag that is a finite number from 0."""
+    found = float(text)
+    if not 0 <= found < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number from 0, found {text}")
+    return found
