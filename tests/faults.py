@@ -101,7 +101,7 @@ def train(manifest, workdir, only: str, kill: Kill | None = None) -> int:
     """Trains the graph of tones_recipe.py, or a stage of it; the driver of the harness."""
     if kill is not None:
         _arm(kill, pathlib.Path(workdir))
-    return run.train(tones.graph(manifest), workdir, only=only)
+    return run.train(tones.graph(manifest, run__tensorboard=False), workdir, only=only)
 
 
 def _arm(kill, workdir):

@@ -1,21 +1,18 @@
-"""The command: quick help, examples that parse, exit codes, and signals to real processes."""
+"""The command: quick help, examples that parse, exit codes."""
 
 import json
 import os
 import pathlib
 import re
 import shlex
-import signal
 import statistics
 import subprocess
 import sys
 import time
 
-import faults
 import pytest
 import recordings
 import tones
-import workdirs
 
 from seedasr_jax import checkpoint
 from seedasr_jax.launch import cli
@@ -247,68 +244,6 @@ def test_eval_prints_a_table_and_writes_where_it_is_told(trained, capsys, tmp_pa
     assert f"checkpoint {row['checkpoint']}" in err
     (line,) = (tmp_path / "a/results.jsonl").read_text().splitlines()
     assert json.loads(line) == row
-
-
-# Signals.
-
-
-def until(path, text, process):
-    """Waits for a text in a log."""
-    end = time.monotonic() + 120
-    while text not in (path.read_text() if path.exists() else ""):
-        assert time.monotonic() < end, path.read_text()
-        assert running(process), path.read_text()
-        time.sleep(0.02)
-
-
-def running(process):
-    return process.poll() is None if isinstance(process, subprocess.Popen) else process.is_alive()
-
-
-def test_signals_save_and_the_same_command_goes_on_bit_for_bit(trained, tmp_path):
-    """SIGINT to the real command, SIGTERM to its resumption, then to the end."""
-    steps = 120
-    changes = [f"--config.stages.lm.steps={steps}", "--config.run.save_every=1000"]
-    command = ["train", f"--config={tones.RECIPE}:{trained.manifest}", "--stage=lm", *changes]
-    stopped = [*command, f"--workdir={tmp_path}/stopped"]
-    log = tmp_path / "log"
-    with log.open("w") as file:
-        process = subprocess.Popen([*SEEDASR, *stopped], stderr=file, env=faults.environment())
-        until(log, f"lm 4/{steps}", process)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
-    assert "saving, then stopping" in log.read_text()
-    first = checkpoint.read(tmp_path / "stopped/lm")
-    assert first.state == "running"
-    assert 4 <= first.step < steps
-    assert checkpoint.latest(tmp_path / "stopped/lm") == first.step
-
-    process = faults.start(faults.command, *stopped, log=log)
-    until(log, f"resumed at step {first.step}", process)
-    until(log, f"lm {first.step + 8 - first.step % 4}/{steps}", process)
-    os.kill(process.pid, signal.SIGTERM)
-    process.join()
-    assert process.exitcode == 75
-    assert first.step < checkpoint.read(tmp_path / "stopped/lm").step < steps
-
-    others = [faults.start(faults.command, *stopped, log=log)]
-    others += [faults.start(faults.command, *command, f"--workdir={tmp_path}/whole", log=log)]
-    for process in others:
-        process.join()
-        assert process.exitcode == 0, log.read_text()
-    folders = [tmp_path / name / "lm" for name in ("stopped", "whole")]
-    one, other = (workdirs.everything(folder) for folder in folders)
-    assert one == other
-    losses = [[row["loss"] for row in faults.rows(f / "metrics.jsonl")] for f in folders]
-    assert losses[0] == losses[1]
-
-
-def test_a_second_interrupt_ends_at_once(tmp_path):
-    begun = time.monotonic()
-    process = faults.start(faults.interrupted_twice, log=tmp_path / "log")
-    process.join()
-    assert process.exitcode == 130
-    assert time.monotonic() - begun < 55
 
 
 @pytest.mark.parametrize(

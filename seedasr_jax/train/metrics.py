@@ -4,8 +4,6 @@ import pathlib
 import re
 import time
 
-from tensorboardX import SummaryWriter
-
 from seedasr_jax import workdir as disk
 
 
@@ -44,6 +42,8 @@ class Metrics:
         if writes:
             self.written = any(row["step"] == step for row in disk.rewind(self.path, step + 1))
         if writes and tensorboard:
+            from tensorboardX import SummaryWriter  # which brings PyTorch, where it is installed
+
             self.events = SummaryWriter(
                 str(folder), purge_step=step + 1, filename_suffix=f".from-{step}"
             )
