@@ -19,42 +19,45 @@ from seedasr_jax.train.graph import Recipe
 @pytest.mark.usefixtures("one_device")
 def test_a_child_outlives_the_workdir_that_it_started_from(trained, tmp_path, capsys):
     other = pathlib.Path(shutil.copytree(trained.workdir, tmp_path / "other"))
-    changes = dict(run__save_every=3, stages__ctc__steps=6, stages__sft__steps=4)
-    changes |= dict(stages__ctc__eval__tasks="()", stages__ctc__run__keep=1)
-    changes |= dict(stages__sft__init__encoder="ctc@3", stages__sft__optim__warmup=2)
+    changes = dict(run__save_every=3, run__tensorboard=False)
+    changes |= dict(stages__ctc__steps=6, stages__ctc__optim__warmup=2)
+    changes |= dict(stages__ctc__trains="('ctc_head',)", stages__ctc__eval__tasks="()")
 
     def graph(where):
-        moved = changes | dict(stages__sft__init__decoder=f"{where}/lm@40")
-        tree = config.to_dict(tones.graph(trained.manifest, **moved))
-        del tree["stages"]["lm"]
-        return config.build(tree, config.Graph)
+        """A head on an encoder of another workdir, and another that starts from a step of it."""
+        tree = config.to_dict(tones.graph(trained.manifest, **changes))
+        first = tree["stages"]["ctc"]
+        first["init"]["encoder"] = f"{where}/ctc@20"
+        then = first | dict(init=first["init"] | dict(ctc_head="first@3"), steps=4)
+        first["run"] = first["run"] | dict(keep=1)
+        return config.build(tree | dict(stages=dict(first=first, then=then)), config.Graph)
 
     workdir = tmp_path / "workdir"
     assert run.train(graph(other), workdir) == 0
-    assert f"{other}/lm will remove its step 40" in capsys.readouterr().err
-    assert {p.name for p in (workdir / "ctc/checkpoints").iterdir()} == {"3", "6"}  # 3 is named
-    record = checkpoint.read(workdir / "sft")
-    assert record.parents["encoder"]["checkpoint"] == "ctc@3"
-    assert record.frozen["decoder"]["checkpoint"] == "sft/frozen/decoder"
-    expected = checkpoint.open_checkpoint(f"{trained.workdir}/lm@40").load("decoder")
-    state = workdirs.everything(workdir / "sft")
+    assert f"{other}/ctc will remove its step 20" in capsys.readouterr().err
+    assert {p.name for p in (workdir / "first/checkpoints").iterdir()} == {"3", "6"}  # 3 is named
+    record = checkpoint.read(workdir / "then")
+    assert record.parents["ctc_head"]["checkpoint"] == "first@3"
+    assert record.frozen["encoder"]["checkpoint"] == "then/frozen/encoder"
+    expected = checkpoint.open_checkpoint(f"{trained.workdir}/ctc@20").load("encoder")
+    state = workdirs.everything(workdir / "then")
 
     shutil.rmtree(other)
-    found = checkpoint.open_checkpoint(workdir).load("decoder")
+    found = checkpoint.open_checkpoint(workdir).load("encoder")
     assert workdirs.bits(found) == workdirs.bits(expected)
     assert run.train(None, workdir) == 0
-    assert "sft: finished\n" in capsys.readouterr().err
+    assert "then: finished\n" in capsys.readouterr().err
 
-    shutil.rmtree(workdir / "sft/checkpoints/4")  # as if killed behind step 3
-    begun = json.loads((workdir / "sft/stage.json").read_text()) | {"state": "running", "step": 3}
-    (workdir / "sft/stage.json").write_text(json.dumps(begun))
+    shutil.rmtree(workdir / "then/checkpoints/4")  # as if killed behind step 3
+    begun = json.loads((workdir / "then/stage.json").read_text()) | {"state": "running", "step": 3}
+    (workdir / "then/stage.json").write_text(json.dumps(begun))
     assert run.train(None, workdir) == 0
-    assert "sft: resumed at step 3" in capsys.readouterr().err
-    assert workdirs.everything(workdir / "sft") == state
+    assert "then: resumed at step 3" in capsys.readouterr().err
+    assert workdirs.everything(workdir / "then") == state
 
     assert run.train(graph(trained.workdir), workdir) == 0  # it lies elsewhere now
-    assert checkpoint.read(workdir / "sft").frozen == record.frozen
-    assert f"{trained.workdir}/lm@40" in checkpoint.read(workdir / "sft").recipe["init"].values()
+    assert checkpoint.read(workdir / "then").frozen == record.frozen
+    assert f"{trained.workdir}/ctc@20" in checkpoint.read(workdir / "then").recipe["init"].values()
 
 
 @pytest.fixture
