@@ -107,6 +107,7 @@ def _decided(expanded, workdir, only, again, held) -> dict:
     """What process 0 finds and decides for all, once everything is checked; holds the workdir."""
     expanded = anchored(expanded) if expanded else recipes.stored(workdir)
     disk.try_place(workdir, "--workdir")
+    _check_free(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     held.enter_context(disk.hold(workdir))
     job = prepare(expanded, workdir)
@@ -121,6 +122,19 @@ def _decided(expanded, workdir, only, again, held) -> dict:
     graph_, hashed = config.to_dict(expanded), config.to_dict(dict(job.recipes))
     disk.write_json(workdir / disk.CONFIG, graph_)
     return {"graph": graph_, "recipes": hashed, "chosen": chosen, "due": due}
+
+
+def _check_free(workdir):
+    """What is there is a workdir, or what a crash left of one, and nothing that would be lost."""
+    try:
+        found = disk.read_config(workdir) if (workdir / disk.CONFIG).exists() else {}
+    except UserError:
+        return
+    if found and "stages" not in found:
+        raise ConfigError(
+            f"--workdir: {workdir / disk.CONFIG} is of no workdir (it has no stages), and training"
+            " would replace it: choose another --workdir"
+        )
 
 
 def _job(told, workdir) -> Job:

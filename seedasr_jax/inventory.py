@@ -1,7 +1,8 @@
 """What a checkpoint's folder held when it was written, so that what a crash or a copy left is told.
 
-Each step of STAGE/checkpoints has an inventory.json, written last of all: per file its size and a
-hash of samples, which reads 64 KiB of the largest file. A job looks at each folder once (`once`).
+Each step of STAGE/checkpoints and each bundle has an inventory.json, written last of all: per file
+its size and a hash of samples, which reads 64 KiB of the largest file. A job looks at each folder
+once (`once`).
 """
 
 from collections.abc import Iterator
@@ -35,10 +36,11 @@ def once() -> Iterator[dict[str, str]]:
         _seen.pop()
 
 
-def write(folder) -> None:
-    """Declares a folder whole: writes its inventory."""
-    folder = pathlib.Path(folder)
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != FILE)
+def write(folder, without=()) -> None:
+    """Declares a folder whole: writes its inventory, `without` files that may change."""
+    folder, left_out = pathlib.Path(folder), {FILE, *without}
+    paths = sorted(folder.rglob("*"))
+    files = (path for path in paths if path.is_file() and path.name not in left_out)
     disk.write_json(folder / FILE, {str(p.relative_to(folder)): _mark(p) for p in files})
     trust(folder)
 

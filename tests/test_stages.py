@@ -211,6 +211,13 @@ def test_a_workdir_without_config_is_not_made(tmp_path):
     assert not (tmp_path / "typo").exists()
 
 
+def test_another_config_is_not_replaced(trained, tmp_path):
+    bundle = {"format": "seedasr_jax.bundle"}
+    disk.write_json(tmp_path / disk.CONFIG, bundle)
+    assert "choose another --workdir" in fails(ConfigError, trained.graph(), tmp_path)
+    assert disk.read_json(tmp_path / disk.CONFIG) == bundle
+
+
 def test_one_writer_at_a_time(tmp_path, trained):
     with disk.hold(tmp_path):
         text = fails(UserError, trained.graph(), tmp_path)

@@ -1,8 +1,10 @@
 """One idea of a checkpoint C: a workdir, a stage directory, DIR@STEP or an exported bundle."""
 
+from collections.abc import Mapping
 import dataclasses
 import os
 import sys
+from typing import Any
 
 from etils import epath
 import jax
@@ -313,13 +315,18 @@ def _last_whole(folder, step):
 
 
 def _bundle(folder, settings, step):
-    record = records.parse(settings, folder / disk.CONFIG)
+    path = folder / disk.CONFIG
+    record = records.parse(settings, path)
     if step not in (None, record.step):
         raise UserError(
             f"{folder}: is a bundle of step {record.step}, not {step}: leave out @{step}"
         )
-    imports = _imports(settings, folder / disk.CONFIG)
-    name = config.build(settings.get("stage"), str, f"{folder / disk.CONFIG}.stage")
+    whole = not (folder / inventory.FILE).exists()  # of a bundle from before there were any
+    if wrong := "" if whole else inventory.damage(folder):
+        raise UserError(f"{folder} is damaged: {wrong}; copy or export it again")
+    imports = _imports(settings, path)
+    name = config.build(settings.get("stage"), str, f"{path}.stage")
+    config.build(settings.get("lineage"), tuple[Mapping[str, Any], ...], f"{path}.lineage")
     return Checkpoint(folder, name, record.step, record, folder, imports, settings)
 
 

@@ -6,6 +6,7 @@ The format is that of github.com/huggingface/safetensors; bfloat16 comes as ml_d
 import dataclasses
 import json
 import math
+import re
 import struct
 
 from etils import epath
@@ -27,6 +28,7 @@ TYPES = {
     "U8": np.uint8,
     "BOOL": np.bool_,
 }
+_SHARD = re.compile(r".*-\d+-of-(\d+)\.safetensors")  # number of count
 _HEADER_LIMIT = 100_000_000  # bytes, as the format says
 
 
@@ -63,11 +65,17 @@ def index(folder) -> dict[str, Tensor]:
     """{name: Tensor} of all *.safetensors of a folder.
 
     Raises:
-        UserError: there is none, one is damaged, or two hold the same name.
+        UserError: there is none, one is missing or damaged, or two hold the same name.
     """
     paths = sorted(epath.Path(folder).glob("*.safetensors"))
     if not paths:
         raise UserError(f"{folder}: holds no *.safetensors; copy or export it again")
+    there = [path.name for path in paths]
+    for last in {found[1] for name in there if (found := _SHARD.fullmatch(name))}:
+        for number in range(1, int(last) + 1):
+            shard = f"-{number:0{len(last)}d}-of-{last}.safetensors"
+            if not any(name.endswith(shard) for name in there):
+                raise UserError(f"{folder}: *{shard} is missing; copy or export it again")
     found = {}
     for path in paths:
         for name, tensor in _header(path).items():

@@ -1,8 +1,8 @@
 """Bundles: one folder with all that recognises speech, or an encoder; `open_checkpoint` reads it.
 
 config.json, the tokenizer's files, model-*.safetensors, parity.json (the artefact, run again from
-disk) and CARD.md. Embeddings keep their padding rows: a bundle has the stage's parameters, bit for
-bit.
+disk), CARD.md and inventory.json, which says what the others held. Embeddings keep their padding
+rows: a bundle has the stage's parameters, bit for bit.
 """
 
 import collections.abc
@@ -10,7 +10,7 @@ import dataclasses
 
 from etils import epath
 
-from seedasr_jax import __version__, config
+from seedasr_jax import __version__, config, inventory
 from seedasr_jax import workdir as disk
 from seedasr_jax.checkpoint import Checkpoint, opened
 from seedasr_jax.convert import safetensors
@@ -70,6 +70,7 @@ def export_bundle(
     }
     if out.exists():
         _check_same(out, settings, "choose another --out or remove it")
+        opened.open_checkpoint(out)  # it is whole
         return out
     partial = out.parent / f"{out.name}.partial"
     if partial.exists():  # of an export that was killed, or whose check failed
@@ -84,6 +85,7 @@ def export_bundle(
         disk.write_json(partial / disk.PARITY, check(partial))
     card = _card(opened.open_checkpoint(partial), results, licences or {})
     disk.write_text(partial / disk.CARD, card)
+    inventory.write(partial, without=(disk.CARD,))  # whose owner may write in it
     partial.rename(out)
     return out
 
