@@ -130,8 +130,10 @@ CHANGES = {
 }
 
 
-def flags(manifest, imports=("compiled_once",)):
-    changes = (CHANGES | {"imports": imports}).items()
+def flags(manifest, imports=("compiled_once",), **own):
+    """`own`: more changes, or others than CHANGES has; each flag may stand once."""
+    own = {key.replace("__", "."): value for key, value in own.items()}
+    changes = (CHANGES | {"imports": imports} | own).items()
     config = f"--config={tones.RECIPE}:{manifest}"
     return [config, "--stage=ctc", "--workdir=workdir", *(f"--config.{k}={v}" for k, v in changes)]
 
@@ -211,8 +213,8 @@ def test_a_bad_development_file_ends_all_processes_with_one_error(manifest, tmp_
         (noisy.with_name("none.jsonl"), 1, "none.jsonl: no such manifest"),
     ):
         scored = f"--config.stages.ctc.eval.tasks=('manifest:{name}',)"
-        more = [scored, "--config.stages.ctc.eval.every=2"]
-        job = launched.start(tmp_path, 2, 1, *flags(manifest), *more)
+        often = flags(manifest, stages__ctc__eval__every=2)
+        job = launched.start(tmp_path, 2, 1, *often, scored)
         assert job.wait() == code
         lines = [[x for x in log.read_text().splitlines() if text in x] for log in logs]
         assert len(lines[0]) == 1 and lines[0] == lines[1], launched.log(tmp_path).read_text()
@@ -220,9 +222,9 @@ def test_a_bad_development_file_ends_all_processes_with_one_error(manifest, tmp_
 
 def test_two_processes_copy_what_another_training_will_remove(one, manifest, tmp_path):
     source = f"{one}/workdir/ctc@5"
-    more = [f"--config.stages.ctc.init.encoder={source}", "--config.stages.ctc.steps=2"]
+    more = [f"--config.stages.ctc.init.encoder={source}"]
     more += ["--config.stages.ctc.trains=('ctc_head',)", "--config.stages.ctc.optim.warmup=1"]
-    launched.run(tmp_path, 2, 1, *flags(manifest), *more)
+    launched.run(tmp_path, 2, 1, *flags(manifest, stages__ctc__steps=2), *more)
     assert "will remove its step 5" in launched.log(tmp_path).read_text()
     copied = checkpoint.open_checkpoint(tmp_path / "workdir/ctc/frozen/encoder").load("encoder")
     opened = checkpoint.open_checkpoint(source)
