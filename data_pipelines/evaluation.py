@@ -75,21 +75,6 @@ class Evaluation:
         """Of each utterance, as it states it."""
         return [row.language for row in self.examples]
 
-    @property
-    def warning(self) -> str:
-        """What to say of buckets that are smaller than need be; "" where they are not."""
-        largest = self._shapes[-1][0]
-        if self._limit is None or largest >= self._limit[0]:
-            return ""
-        long = sum(row.seconds > largest + files.ROUNDING_SECONDS for row in self.examples)
-        if not long:
-            return ""
-        return (
-            f"{long} of {len(self.examples)} utterances are longer than the largest bucket,"
-            f" {largest:g} s, and cut for it; the model takes {self._limit[0]:g} s at a time:"
-            f" enlarge {BUCKETS}"
-        )
-
     def make_room(self, context_tokens: int):
         """Widens contexts, where there are any: fewer shapes are fewer programs to compile."""
         if self.context_tokens:

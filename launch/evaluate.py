@@ -153,8 +153,6 @@ def run(
         unused = evaluation.contexts_unused  # which is said with the scores
         if method.alpha and not evaluation.context_tokens and not unused:
             say(f"{evaluation.name}: no utterance has a context: alpha changes nothing")
-        if evaluation.warning:
-            say(f"{evaluation.name}: {evaluation.warning}")
         if warning := setting.conventions.warning(evaluation.languages):
             say(f"{evaluation.name}: {warning}; see --language, --unit, --normalizer")
     cells = [

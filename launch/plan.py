@@ -25,9 +25,8 @@ def run(graph, options) -> int:
     Raises:
         ConfigError: a number that means nothing, or what compiling.plan raises.
     """
-    for flag in ("steps", "price"):
-        if (given := getattr(options, flag)) < 0:
-            raise ConfigError(f"--{flag}: expected at least 0, found {given}")
+    if options.steps < 0:
+        raise ConfigError(f"--steps: expected at least 0, found {options.steps}")
     if options.scaling and options.bucket:
         raise ConfigError("--scaling takes each stage's largest bucket: leave --bucket out")
     code.import_all(graph.imports)

@@ -265,11 +265,10 @@ class Evaluator:
         ]
 
     def warn(self):
-        """Says how many utterances state no language, and how many are cut for their buckets."""
+        """Says how many utterances state no language."""
         for task in self.tasks:
-            for warning in (task.warning, self.setting.conventions.warning(task.languages)):
-                if warning:
-                    say(f"{self.name}: {task.name}: {warning}")
+            if warning := self.setting.conventions.warning(task.languages):
+                say(f"{self.name}: {task.name}: {warning}")
 
     def __call__(self, step: int, state) -> dict:
         """{"eval": {task: error rate}} of the state; of a probe, of each layer.

@@ -537,9 +537,9 @@ def test_processes_share_the_pieces_of_a_long_utterance(tokenizer, tmp_path):
     pieces = [w[:n] for batch, _ in whole for w, n in zip(batch.wave, batch.wave_length)]
     np.testing.assert_array_equal(np.concatenate(pieces[1:6]), files.to_float(waves["long"]))
     parts = [loader.evaluation(spec, tokenizer, **options, share=(n, 2)) for n in (0, 1)]
-    small = loader.evaluation(spec, tokenizer, **options | dict(pieces=(2.0, 0.2)))
-    assert small.warning.startswith("1 of 4 utterances are longer than the largest bucket, 0.8 s")
-    assert not parts[0].warning and small.unknown == 1
+    assert parts[0].unknown == 1
+    with pytest.raises(ConfigError, match=r"longest piece that is decoded has 2 s.*found 0\.8 s"):
+        loader.evaluation(spec, tokenizer, **options | dict(pieces=(2.0, 0.2)))
     for (batch, examples), *shares in zip(whole, *parts, strict=True):
         assert all(own == examples for _, own in shares)
         together = np.concatenate([share.wave for share, _ in shares])

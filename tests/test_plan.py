@@ -263,11 +263,18 @@ def test_scaling_takes_the_ladder_of_the_generation(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--price=-1"], "--price: expected at least 0, found -1.0"),
         (["--steps=-2"], "--steps: expected at least 0, found -2"),
         (["--scaling", "--bucket=all"], "leave --bucket out"),
     ],
 )
-def test_numbers_that_mean_nothing_are_refused(arguments, told, monkeypatch, capsys):
+def test_a_plan_that_means_nothing_is_refused(arguments, told, monkeypatch, capsys):
     code, _ = plan_of(monkeypatch, *arguments)
     assert code == 2 and told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("price", ["-1", "nan", "inf"])
+def test_a_price_is_a_finite_number(price, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as ended:
+        plan_of(monkeypatch, f"--price={price}")
+    assert ended.value.code == 2
+    assert f"argument --price: expected a number from 0, found {price}" in capsys.readouterr().err
