@@ -17,6 +17,7 @@ from seedasr_jax.errors import ConfigError, UserError
 
 FORMAT_VERSION = 2  # 2: content hashes by blocks, see hashes.py
 
+_Group = collections.abc.Mapping[str, Any]
 _PACKAGES = ("seedasr_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -31,8 +32,8 @@ class StageRecord:
     format_version: int
     state: str = config.one_of("running", "finished")
     kind: str
-    recipe: collections.abc.Mapping[str, Any]  # config.Stage without its run settings
-    run: collections.abc.Mapping[str, Any]  # the run settings alone
+    recipe: _Group  # config.Stage without its run settings
+    run: _Group  # the run settings alone
     recipe_hash: str
     parents: collections.abc.Mapping[str, collections.abc.Mapping[str, str]]  # part -> reference
     frozen: collections.abc.Mapping[str, collections.abc.Mapping[str, str]]  # parts not copied
@@ -67,8 +68,8 @@ def begin(stage: config.Stage, recipe_hash, *, parents, frozen, vocabulary, read
         format_version=FORMAT_VERSION,
         state="running",
         kind=stage.kind,
-        recipe=recipe,
-        run=_without(whole, recipe),
+        recipe=config.build(recipe, _Group, "recipe"),
+        run=config.build(_without(whole, recipe), _Group, "run"),
         recipe_hash=recipe_hash,
         parents=parents,
         frozen=frozen,
