@@ -3,10 +3,12 @@
 import json
 import os
 import pathlib
+import signal
 import sys
 
 from seedasr_jax import workdir as disk
 from seedasr_jax.errors import ConfigError, DataError
+from seedasr_jax.launch import exits
 
 MESH = ("data", "fsdp", "tensor", "expert")  # axes; parallel/mesh.py imports JAX
 # Flags that `launch local` gives `train`.
@@ -15,6 +17,11 @@ MEMBER = ("process", "processes", "devices", "parent")
 
 def do_train(options):
     """Trains; the exit code."""
+    with exits.hearing(exits.leave, (signal.SIGTERM, signal.SIGHUP)):  # imports take seconds
+        return _train(options)
+
+
+def _train(options):
     graph = _graph(options)
     from seedasr_jax.launch import runtime
 

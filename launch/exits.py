@@ -1,5 +1,8 @@
 """Exit codes, and what a command says that fails."""
 
+from collections.abc import Callable
+import contextlib
+import signal
 import sys
 
 from seedasr_jax import workdir as disk
@@ -7,6 +10,33 @@ from seedasr_jax.errors import UserError
 
 _EXHAUSTED = "RESOURCE_EXHAUSTED"
 FAILED, PREEMPTED, HUNG, INTERRUPTED = 1, 75, 76, 130
+# What asks a job to save and stop: its exit code then. A terminal that is closed hangs up.
+SIGNALS = {
+    signal.SIGINT: INTERRUPTED,
+    signal.SIGTERM: PREEMPTED,
+    signal.SIGHUP: PREEMPTED,
+}
+
+
+@contextlib.contextmanager
+def hearing(handler: Callable, signals=tuple(SIGNALS)):
+    """Signals go to `handler(number, frame)`; a hang-up that is ignored, as by nohup, stays so."""
+    heard = [
+        number
+        for number in signals
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
+    ]
+    before = {number: signal.signal(number, handler) for number in heard}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def leave(number, _=None):
+    """Of a signal before there is anything to save: ends the process."""
+    raise SystemExit(SIGNALS[number])
 
 
 def code(error: BaseException) -> int | None:

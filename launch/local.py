@@ -23,7 +23,7 @@ import numpy as np
 from seedasr_jax import config
 from seedasr_jax import workdir as disk
 from seedasr_jax.errors import ConfigError
-from seedasr_jax.launch import recipes
+from seedasr_jax.launch import exits, recipes
 from seedasr_jax.launch.exits import FAILED, HUNG, INTERRUPTED, PREEMPTED
 from seedasr_jax.launch.progress import say
 from seedasr_jax.parallel import mesh as meshes
@@ -32,6 +32,7 @@ from seedasr_jax.parallel import sharding
 _FREE = (PREEMPTED, HUNG)  # tried again as often as it takes; see --restart for FAILED
 _IN_ORDER = (0, PREEMPTED, INTERRUPTED)  # left by all: each gets the time it needs
 _LOOK = 0.05  # seconds between looks at the processes
+_GRACE = 300.0  # seconds for the others, when one has saved and left
 
 
 def run(graph: config.Graph | None, options) -> int:
@@ -96,18 +97,18 @@ def _command(options):
 
 
 class Signals:
-    """Hands SIGINT and SIGTERM on to the processes, which save and leave together."""
+    """Hands signals on to the processes, which save and leave together."""
 
     def __init__(self):
         self.came, self.children = 0, ()
+        self._hearing = exits.hearing(self.hand_on)
 
     def __enter__(self):
-        self.before = {s: signal.signal(s, self.hand_on) for s in (signal.SIGINT, signal.SIGTERM)}
+        self._hearing.__enter__()
         return self
 
-    def __exit__(self, *_):
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
+    def __exit__(self, *error):
+        return self._hearing.__exit__(*error)
 
     def hand_on(self, number, _=None):
         """Sends a signal to all processes."""
@@ -166,7 +167,11 @@ def _show(lines, file):
 
 
 def _wait(children, signals) -> int:
-    """Waits until all are done in order, or one is not; returns the exit code of the job."""
+    """Waits until all are done in order, or one is not; returns the exit code of the job.
+
+    Where one was asked to stop and left, the others are asked too: alone they would wait for it.
+    """
+    asked = None
     while True:
         codes = [child.poll() for child in children]
         failed = [code for code in codes if code is not None and code not in _IN_ORDER]
@@ -177,10 +182,18 @@ def _wait(children, signals) -> int:
             log = f"{disk.LOGS}/process-{index}.log"
             say(f"launch: process {index} ended with {code} (its log: {log}), stopping the others")
             if code == -signals.came:
-                return PREEMPTED if signals.came == signal.SIGTERM else INTERRUPTED
+                return exits.SIGNALS[signals.came]
             return max(code, FAILED)
         if None not in codes:
             return max(codes)
+        left = max((code for code in codes if code), default=0)
+        if left and asked is None:
+            asked = time.monotonic()
+            for child in () if signals.came else children:
+                child.send_signal(signal.SIGINT if left == INTERRUPTED else signal.SIGTERM)
+        if left and time.monotonic() > asked + _GRACE:
+            say("launch: not all processes left, stopping the others")
+            return left
         time.sleep(_LOOK)
 
 

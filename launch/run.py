@@ -25,7 +25,7 @@ from seedasr_jax.train import graph, handed, loop
 
 
 class Stop:
-    """Ctrl-C and SIGTERM ask the loop to save and stop; a second Ctrl-C ends at once.
+    """Ctrl-C, SIGTERM and SIGHUP ask the loop to save and stop; a second Ctrl-C ends at once.
 
     Before a stage's loop asks for the first time, while data are made or programs compiled, they
     end the process: nothing is there to save, and what was made stays.
@@ -35,21 +35,21 @@ class Stop:
         self.exit_code, self._wanted = 0, 0  # of all processes; of this one
         self._asks = False
         self._agreed = runtime.Agreed(lambda: self._wanted)
+        self._hearing = exits.hearing(self._ask)
 
     def __enter__(self):
-        self.before = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
+        self._hearing.__enter__()
         return self
 
-    def __exit__(self, *_):
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
+    def __exit__(self, *error):
+        return self._hearing.__exit__(*error)
 
     def _ask(self, number, _):
         if self._wanted and number == signal.SIGINT:
             os._exit(exits.INTERRUPTED)
-        self._wanted = exits.INTERRUPTED if number == signal.SIGINT else exits.PREEMPTED
+        self._wanted = exits.SIGNALS[number]
         if not self._asks:
-            raise SystemExit(self._wanted)
+            exits.leave(number)
         os.write(2, b"saving, then stopping\n")  # print may not be interrupted by itself
 
     def before_stage(self) -> bool:

@@ -12,7 +12,7 @@ import tones
 
 from seedasr_jax import checkpoint, config
 from seedasr_jax.errors import ConfigError
-from seedasr_jax.launch import cli, local
+from seedasr_jax.launch import cli, exits, local
 from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.parallel import sharding
 
@@ -73,7 +73,7 @@ def test_a_process_reads_the_rows_that_jax_puts_on_it(sizes):
             assert share * 8 // count <= first < end <= (share + 1) * 8 // count
 
 
-def test_what_the_exit_codes_of_processes_mean():
+def test_what_the_exit_codes_of_processes_mean(monkeypatch):
     class Ended:
         def __init__(self, code):
             self.code = code
@@ -81,10 +81,32 @@ def test_what_the_exit_codes_of_processes_mean():
         def poll(self):
             return self.code
 
+        def send_signal(self, _):
+            pass
+
+    class Stops:
+        """Leaves when it is asked to."""
+
+        answer = None
+
+        def poll(self):
+            return self.answer
+
+        def send_signal(self, number):
+            self.answer = exits.SIGNALS[number]
+
     def code(*codes, came=0):
         signals = local.Signals()
         signals.came = came
         return local._wait([Ended(code) for code in codes], signals)
+
+    for left in (75, 130):  # as one process alone was asked
+        signals, others = local.Signals(), [Stops(), Stops()]
+        assert local._wait([Ended(left), *others], signals) == left
+        assert [other.answer for other in others] == [left, left]
+        assert not signals.came  # the job was not asked: it is tried again
+    monkeypatch.setattr(local, "_GRACE", 0.0)
+    assert code(75, None) == 75
 
     assert code(0, 0) == 0
     assert code(75, 75) == 75
@@ -93,6 +115,7 @@ def test_what_the_exit_codes_of_processes_mean():
     assert code(None, -9) == code(1, -9) == code(-6, 1) == 1
     assert code(-15, None, came=signal.SIGTERM) == 75
     assert code(-2, None, came=signal.SIGINT) == 130
+    assert code(-1, None, came=signal.SIGHUP) == 75
     assert code(-9, None, came=signal.SIGTERM) == 1
 
 
