@@ -21,12 +21,12 @@ SIGNALS = {
 @contextlib.contextmanager
 def hearing(handler: Callable, signals=tuple(SIGNALS)):
     """Signals go to `handler(number, frame)`; a hang-up that is ignored, as by nohup, stays so."""
-    heard = [
+    taken = [
         number
         for number in signals
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
     ]
-    before = {number: signal.signal(number, handler) for number in heard}
+    before = {number: signal.signal(number, handler) for number in taken}
     try:
         yield
     finally:
