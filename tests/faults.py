@@ -65,14 +65,16 @@ def start(target, *arguments, log) -> multiprocessing.Process:
     with mock.patch.dict(os.environ, {"XLA_FLAGS": one_device(), "PYTHONPATH": path}):
         forkserver.ensure_running()  # or it does already
     cache = jax.config.jax_compilation_cache_dir
-    process = PROCESSES.Process(target=_main, args=(target, arguments, str(log), cache))
+    arguments = (target, arguments, str(log), cache, one_device())
+    process = PROCESSES.Process(target=_main, args=arguments)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         process.start()
     return process
 
 
-def _main(target, arguments, log, cache):
+def _main(target, arguments, log, cache, xla_flags):
+    os.environ["XLA_FLAGS"] = xla_flags  # the server may be another test's, of eight devices
     with open(log, "ab") as file:
         os.dup2(file.fileno(), 2)
     sys.stderr = os.fdopen(2, "w", buffering=1)
