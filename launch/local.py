@@ -30,7 +30,7 @@ from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.parallel import sharding
 
 _FREE = (PREEMPTED, HUNG)  # tried again as often as it takes; see --restart for FAILED
-_IN_ORDER = (0, PREEMPTED, INTERRUPTED)  # left by all: each gets the time it needs
+_IN_ORDER = (0, PREEMPTED, INTERRUPTED)  # left by all, which save together; see _GRACE
 _LOOK = 0.05  # seconds between looks at the processes
 _GRACE = 300.0  # seconds for the others, when one has saved and left
 
