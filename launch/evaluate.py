@@ -167,7 +167,12 @@ def run(
     rows, said = [], {}
     for evaluation in evaluations:
         row, utterances = sweep.evaluate(
-            recogniser, opened.label, evaluation.name, evaluation, setting
+            recogniser,
+            opened.label,
+            evaluation.name,
+            evaluation,
+            setting,
+            order=evaluation.examples,
         )
         if evaluation.unknown:
             row["unknown"] = evaluation.unknown

@@ -1,6 +1,6 @@
 """Scoring: a recogniser x a task x a decode setting -> a row of results.jsonl."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 import dataclasses
 import pathlib
 
@@ -55,6 +55,7 @@ def evaluate(
     task: str,
     batches: Iterable[tuple[Batch, list]],
     setting: Setting,
+    order: Sequence = (),
 ) -> tuple[dict, list[dict]]:
     """Decodes and scores a task.
 
@@ -66,6 +67,8 @@ def evaluate(
             its examples, None in a row that is only filled up, CONTINUED in one that holds more of
             the example before.
         setting: see Setting.
+        order: the examples as they are returned; empty: as they are decoded. Batches go by length:
+            without it files and bootstrap draws would differ between shapes.
 
     Returns:
         The row of results.jsonl, and one dict per utterance: what the example said about itself,
@@ -80,6 +83,9 @@ def evaluate(
                 heard[-1][1].append(hypothesis)
             elif example is not None:
                 heard.append((example, [hypothesis]))
+    if order:
+        places = {id(example): place for place, example in enumerate(order)}
+        heard.sort(key=lambda pair: places[id(pair[0])])
     utterances = []
     for example, hypotheses in heard:
         about = {key: getattr(example, key) for key in ABOUT}
