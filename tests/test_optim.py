@@ -150,18 +150,36 @@ def test_adafactors_state_lies_where_its_parameters_do():
         np.testing.assert_allclose(one, other, atol=2e-5)
 
 
-def test_layers_that_learn_apart_are_clipped_apart():
-    """A long gradient of one layer leaves the others as they are."""
-    rng = np.random.default_rng(0)
-    shapes = {"kernel": (3, 4, 5), "bias": (3, 5)}
-    scale = np.array([0.01, 1.0, 100.0])
-    grads = {
-        n: rng.normal(size=s) * scale.reshape(3, *[1] * (len(s) - 1)) for n, s in shapes.items()
-    }
-    tx = optim._clip_each_layer(1.0)
-    clipped, _ = jax.jit(tx.update)(grads, tx.init(grads))
+@pytest.mark.parametrize("name, clip", [("adamw", 1.0), ("adafactor", 0.0), ("adafactor", 1.0)])
+def test_layers_that_learn_apart_have_the_updates_of_each_alone(name, clip):
+    """Two steps; in the second, one layer's gradient is a hundred times as long as another's."""
+    changes = dict(warmup=0, decay="constant", weight_decay=0.0, clip=clip)
+    settings = config.build(getattr(common, name)(1.0, **changes), config.Optim)
+    rng, shapes = np.random.default_rng(0), {"kernel": (3, 128, 160), "bias": (3, 160)}
+    lengths = np.array([[0.01, 0.01, 0.01], [0.01, 0.1, 1.0]], np.float32)
+    drawn = [
+        {
+            key: rng.normal(size=size).astype(np.float32) * own.reshape(3, *[1] * (len(size) - 1))
+            for key, size in shapes.items()
+        }
+        for own in lengths
+    ]
+
+    def updates(gradients, apart):
+        tx = optim.make(settings, 10, apart=apart)
+        trees = [
+            nnx.State({"probe": {key: nnx.Param(jnp.asarray(x)) for key, x in one.items()}})
+            for one in gradients
+        ]
+        state, advance = tx.init(trees[0]), jax.jit(tx.update)
+        for tree in trees:
+            found, state = advance(tree, state, trees[0])
+        return {key: found["probe"][key][...] for key in shapes}
+
+    together = updates(drawn, True)
     for layer in range(3):
-        norm = np.sqrt(sum((grads[name][layer] ** 2).sum() for name in shapes))
-        for name in shapes:
-            wanted = grads[name][layer] / max(norm, 1.0)
-            np.testing.assert_allclose(clipped[name][layer], wanted, rtol=1e-5)
+        alone = updates([{key: x[layer] for key, x in one.items()} for one in drawn], False)
+        for key in shapes:
+            np.testing.assert_allclose(together[key][layer], alone[key], rtol=1e-5, atol=1e-7)
+    coupled = updates(drawn, False)
+    assert not np.allclose(coupled["kernel"], together["kernel"], rtol=1e-3)

@@ -64,38 +64,33 @@ def _fit_kmeans(keep):
     return optax.GradientTransformation(init, update)
 
 
-def _adafactor(optim):
+def _each_layer(stateless: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Applies a transformation without state to each layer of stacked updates [L ...] alone."""
+
+    def update(updates, state, params=None):
+        del params
+        return jax.vmap(lambda own: stateless.update(own, optax.EmptyState())[0])(updates), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def _adafactor(optim, alone):
     """Second moments as a row and a column of each matrix (arXiv 1804.04235, algorithm 4).
 
     A matrix is the two largest axes of a parameter; an update's root mean square is held at 1 over
-    the whole parameter, all layers of a stack.
+    the whole parameter, all layers of a stack, unless these learn apart.
     """
     momentum = [optax.ema(optim.b1, debias=False)] if optim.b1 else []
     scale = optax.scale_by_factored_rms(decay_rate=optim.b2, epsilon=optim.eps)
-    return [scale, optax.clip_by_block_rms(1.0), *momentum]
+    return [scale, alone(optax.clip_by_block_rms(1.0)), *momentum]
 
 
-def _adam(optim):
+def _adam(optim, alone):
+    del alone  # each element by itself
     return [optax.scale_by_adam(optim.b1, optim.b2, optim.eps)]
 
 
 _SCALES = {"adamw": _adam, "adafactor": _adafactor}
-
-
-def _clip_each_layer(limit):
-    """Clips each layer of stacked gradients [L ...] by its own norm, as if it were alone."""
-
-    def update(updates, state, params=None):
-        del params
-
-        def rest(x):
-            return tuple(range(1, x.ndim))
-
-        squares = sum(jnp.square(x).sum(rest(x)) for x in jax.tree.leaves(updates))
-        scale = limit / jnp.maximum(jnp.sqrt(squares), limit)  # [L]
-        return jax.tree.map(lambda x: x * jnp.expand_dims(scale, rest(x)), updates), state
-
-    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
 def make(optim: config.Optim, steps: int, *, apart=False) -> optax.GradientTransformation:
@@ -104,7 +99,8 @@ def make(optim: config.Optim, steps: int, *, apart=False) -> optax.GradientTrans
     Args:
         optim: its config.
         steps: of the stage.
-        apart: whether layers, the first axis of every parameter, learn apart and are clipped so.
+        apart: whether layers, the first axis of every parameter, learn apart: no update of one
+            depends on another's gradients.
     """
     if optim.name == "kmeans":
         return _fit_kmeans(optim.b1)
@@ -112,10 +108,10 @@ def make(optim: config.Optim, steps: int, *, apart=False) -> optax.GradientTrans
     def decayed(params):
         return by_part(params, lambda path, *_: is_matrix(path))
 
-    clip = _clip_each_layer if apart else optax.clip_by_global_norm
-    chain = [clip(optim.clip)] if optim.clip else []
+    alone = _each_layer if apart else lambda whole: whole
+    chain = [alone(optax.clip_by_global_norm(optim.clip))] if optim.clip else []
     chain += [
-        *_SCALES[optim.name](optim),
+        *_SCALES[optim.name](optim, alone),
         optax.add_decayed_weights(optim.weight_decay, decayed),
         optax.scale_by_learning_rate(schedule(optim, steps)),
     ]
