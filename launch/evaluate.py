@@ -173,9 +173,8 @@ def run(
             evaluation,
             setting,
             order=evaluation.examples,
+            unknown=evaluation.unknown,
         )
-        if evaluation.unknown:
-            row["unknown"] = evaluation.unknown
         say(f"{evaluation.name}  {setting.decode}  {row['error_rate']:.2f} %")
         if met := sweep.met(row):
             say(f"{evaluation.name}: {met}")

@@ -295,7 +295,9 @@ class Evaluator:
         rates = {}
         for task in self.tasks:
             batches = self._until_stopped(task)
-            row, _ = sweep.evaluate(recogniser, label, task.name, batches, self.setting)
+            row, _ = sweep.evaluate(
+                recogniser, label, task.name, batches, self.setting, unknown=task.unknown
+            )
             rates[task.name] = row["error_rate"]
             say(f"{label}: {task.name}  {self.setting.decode}  {row['error_rate']:.2f} %")
             if met := sweep.met(row):

@@ -388,8 +388,11 @@ def ctc(manifest, fraction, **changes):
 @pytest.mark.usefixtures("one_device")
 def test_bad_rows_weigh_nothing_and_are_listed(tmp_path, capsys):
     manifest = rows_with_faults(tmp_path / "data")
+    dev = [row | {"text": "low zeppelin"} for row in read(manifest)[:2]]
+    dev = recordings.manifest(tmp_path / "data/dev.jsonl", dev)
     workdir = tmp_path / "workdir"
-    assert run.train(ctc(manifest, 0.5), workdir, only="ctc") == 0
+    graph = ctc(manifest, 0.5, stages__ctc__eval__tasks=f"('manifest:{dev}',)")
+    assert run.train(graph, workdir, only="ctc") == 0
     skipped = read(workdir / "ctc/skipped.jsonl")
     reasons = {row["id"]: row["reason"] for row in skipped}
     assert reasons == {
@@ -402,6 +405,7 @@ def test_bad_rows_weigh_nothing_and_are_listed(tmp_path, capsys):
     said = capsys.readouterr().err
     assert "1 utterances are left out: longer than 0.8 s" in said
     assert "1 utterances are left out: more than 4 tokens" in said
+    assert "2 references have words that the tokenizer does not know" in said
 
 
 @pytest.mark.usefixtures("one_device")

@@ -56,6 +56,7 @@ def evaluate(
     batches: Iterable[tuple[Batch, list]],
     setting: Setting,
     order: Sequence = (),
+    unknown: int = 0,
 ) -> tuple[dict, list[dict]]:
     """Decodes and scores a task.
 
@@ -69,6 +70,7 @@ def evaluate(
         setting: see Setting.
         order: the examples as they are returned; empty: as they are decoded. Batches go by length:
             without it files and bootstrap draws would differ between shapes.
+        unknown: utterances whose reference the tokenizer cannot write.
 
     Returns:
         The row of results.jsonl, and one dict per utterance: what the example said about itself,
@@ -107,6 +109,8 @@ def evaluate(
                 tag: measure([u for u in utterances if u[key] == tag], setting.conventions)
                 for tag in tags
             }
+    if unknown:
+        row["unknown"] = unknown
     return row, utterances
 
 
