@@ -2,7 +2,7 @@
 
 import json
 
-_BOM = b"\xef\xbb\xbf"  # of a file that another one begins with, or was appended to
+_BOM = b"\xef\xbb\xbf"  # also in the middle, where files were concatenated
 _SHOWN = 40  # characters of a line, in messages
 
 
@@ -35,7 +35,7 @@ def fields(line: bytes) -> tuple[dict, bool]:
 def _halves(line, error) -> str:
     """The text of bytes that hold halves of surrogate pairs but are UTF-8 otherwise."""
     if line[:2] == b"\x1f\x8b":
-        raise ValueError("a file that gzip has packed: unpack it first") from None
+        raise ValueError("a gzip file: unpack it first") from None
     if line[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise ValueError("UTF-16: save it as UTF-8") from None
     try:
@@ -54,7 +54,7 @@ def _instead(text, error) -> str:
     if text in ("{", "[") or (text[0] in "{[" and error.pos >= len(text)):
         return f"the beginning of one, {_short(text)!r}: an object may not go on in the next line"
     if error.msg == "Extra data":
-        return f"{_short(text[error.pos :])!r} behind an object: write one per line"
+        return f"{_short(text[error.pos :])!r} after an object: write one per line"
     return f"{_short(text)!r}: {error.msg} at column {error.colno}"
 
 

@@ -44,7 +44,6 @@ ALIASES = {
 _PAIR = {"audio": "source", "text": "target"}  # FunASR; other tools mean other things by one alone
 _LONGEST_SECONDS = 1e9
 _AGREE_SECONDS = 0.02  # two ways to say a time may differ by this: they are rounded
-_STRINGS = ("text", "language", "dialect", "domain", "speaker", "split", "context")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -76,9 +75,7 @@ class Row:
     split: str = ""
     context: str = ""
     context_kind: str = ""
-    context_unread: str = (
-        ""  # its front, where the model of an evaluation takes no more than the rest
-    )
+    context_unread: str = ""  # its front, where a model that is scored takes only the rest
     keywords: tuple[str, ...] = ()  # names that the text holds
     siblings: tuple[str, ...] = ()  # other spellings of their sound
     alignment: Alignment | None = None
@@ -151,14 +148,14 @@ def parse(line: bytes, root: str, path, number: int) -> Row:
         ) from error
     values, passed = {}, ()  # passed over, for another name of the same field
     layout, unknown = _layout(tuple(fields))
-    for field, aliases, parse in layout:
+    for field, aliases, convert in layout:
         name = aliases[0]
         try:
             if len(aliases) > 1:
-                name, more = _first(fields, field, aliases, parse)
+                name, more = _first(fields, field, aliases, convert)
                 passed += more
             if fields[name] is not None:
-                values[field] = parse(fields[name])
+                values[field] = convert(fields[name])
         except _Expected as error:
             expected, near = error.args
             raise DataError(
@@ -183,7 +180,7 @@ def _until(end, values, where) -> float:
     """Seconds of a segment that ends at `end`."""
     start, stated = values.get("offset", 0.0), values.get("seconds")
     if not end > start:
-        raise DataError(f"{where}: expected an end behind the start, found {start:g} to {end:g} s")
+        raise DataError(f"{where}: expected an end after the start, found {start:g} to {end:g} s")
     if stated and abs(end - start - stated) > _AGREE_SECONDS:
         raise DataError(
             f"{where}: expected one length, found {start:g} to {end:g} s and {stated:g} s; leave"
@@ -194,22 +191,24 @@ def _until(end, values, where) -> float:
 
 def _clean(values):
     """Replaces halves of surrogate pairs, which no encoding has: a row with one is bad."""
-    for field in (*_STRINGS, "id", "audio"):
-        found = values.get(field, "")
-        values[field] = _SURROGATE.sub("\ufffd", found)
+    for field in values.keys() - {"unread"}:
+        found, values[field] = values[field], _encodable(values[field])
         if values[field] != found:
             values["fault"] = "text that is no Unicode"
-    for field in ("keywords", "siblings"):
-        found = values.get(field, ())
-        values[field] = tuple(_SURROGATE.sub("\ufffd", name) for name in found)
-        if values[field] != found:
-            values["fault"] = "text that is no Unicode"
+
+
+def _encodable(value):
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, Alignment):
+        return value._replace(phones=_encodable(value.phones))
+    return tuple(map(_encodable, value)) if isinstance(value, tuple) else value
 
 
 def hint(row: Row, field: str) -> str:
     """What a field that a row lacks is called, and the names on its line that are not known."""
-    there = f"; ignored are its {', '.join(map(repr, row.unread))}" if row.unread else ""
-    return f"expected one of {', '.join(ALIASES[field])}{there}"
+    ignored = f"; not read: {', '.join(map(repr, row.unread))}" if row.unread else ""
+    return f"expected one of {', '.join(ALIASES[field])}{ignored}"
 
 
 class _Expected(Exception):
@@ -280,9 +279,9 @@ _TIMES = ("offset", "seconds", "end")
 
 @functools.lru_cache(maxsize=256)
 def _layout(names) -> tuple[tuple, tuple[str, ...]]:
-    """Of a line with these names: [(field, its names, parser)], and the names that are no field's.
+    """[(field, its names, parser)] of a line with these names, and the names that are no field's.
 
-    Manifests repeat themselves.
+    Cached, for most lines of a manifest have the same names.
     """
     found, unknown = [], dict.fromkeys(names)
     paired = set(_PAIR.values()) <= set(names)
@@ -297,11 +296,11 @@ def _layout(names) -> tuple[tuple, tuple[str, ...]]:
     return tuple(found), tuple(unknown)
 
 
-def _first(fields, field, aliases, parse) -> tuple[str, tuple[str, ...]]:
+def _first(fields, field, aliases, convert) -> tuple[str, tuple[str, ...]]:
     """The first name that says something, and those that it passes over; times must agree."""
     given = [name for name in aliases if fields[name] is not None]
     if field in _TIMES:
-        times = [parse(fields[name]) for name in given]
+        times = [convert(fields[name]) for name in given]
         if given and max(times) - min(times) > _AGREE_SECONDS:
             raise _Expected(f"one time by all its names: {', '.join(given)}")
         return (given or aliases)[0], ()

@@ -95,7 +95,7 @@ def test_blank_lines_count_but_are_no_rows(tmp_path):
         ('{"duration": 1%s}' % ("0" * 400), r"m\.jsonl:2: duration: expected seconds"),
         ('{"duration": true}', r"m\.jsonl:2: duration: expected seconds.* found True"),
         ('{"offset": "1"}', r"m\.jsonl:2: offset: expected seconds.* found '1'"),
-        ('{"start": 1, "end": 1}', r"m\.jsonl:2: expected an end behind the start"),
+        ('{"start": 1, "end": 1}', r"m\.jsonl:2: expected an end after the start"),
         ('{"start": 1, "end": 3, "duration": 1}', r"m\.jsonl:2: expected one length.* 1 s; leave"),
         ('{"start": 1, "offset": 2}', r"m\.jsonl:2: offset: expected one time by all .*start"),
         ('{"end": "3"}', r"m\.jsonl:2: end: expected seconds.* found '3'"),
@@ -125,11 +125,11 @@ def test_a_bad_line_names_itself(tmp_path, line, message):
     [
         (b'{"text": "\xff"}\n', "byte 0xff at column 11, .*save it as UTF-8"),
         ('{"text": "é"}\n'.encode("utf-16"), "UTF-16: save"),
-        (gzip.compress(b'{"text": "x"}'), "gzip has packed: unpack"),
+        (gzip.compress(b'{"text": "x"}'), "a gzip file: unpack"),
         (b'[{"text": "x"}]', "a list: write one of its objects per line"),
         (b'{\n "text": "x"}', "the beginning of one, '{': an object may not go on"),
-        (b'{"text": "x"},\n', "',' behind an object: write one per line"),
-        (b'{"text": "x"}\r{"text": "y"}\r', "text.* behind an object"),
+        (b'{"text": "x"},\n', "',' after an object: write one per line"),
+        (b'{"text": "x"}\r{"text": "y"}\r', "text.* after an object"),
         (b"id,audio,text\na,a.wav,x\n", "'id,audio,text': Expecting value at column 1"),
         (b'{"a": ' + b"[" * 99_999, "nested too deep"),
         (b'{"id": ' + b"9" * 5_000 + b"}", "5000 digits"),
@@ -206,5 +206,7 @@ def test_half_a_surrogate_pair_makes_a_bad_row(tmp_path, field):
     (row,) = read(tmp_path, json.dumps(fields))
     assert row.fault == "text that is no Unicode" and row.line == 1
     assert getattr(row, field).removeprefix(f"{tmp_path}/") == "zero \ufffd"
+    (row,) = read(tmp_path, json.dumps({"alignment": {"words": [0], "phones": [[0, "\ud83d"]]}}))
+    assert row.fault == "text that is no Unicode" and row.alignment.phones == ((0.0, "\ufffd"),)
     (row,) = read(tmp_path, '{"text": "zero \\ud83d\\ude00 \\u00e9"}')  # a whole pair
     assert (row.fault, row.text) == ("", "zero \U0001f600 é")
