@@ -191,7 +191,9 @@ class _Plan:
                 try:
                     own.append(self._tell(source, rows[place], step, position))
                 except DataError:
-                    own.append(Row(f"row {place}", fault=_CHANGED))
+                    line = int(rows.cell("line", place))
+                    name = f"{self._indexes[source].name}:{line}"
+                    own.append(Row(name, line=line, fault=_CHANGED))
                 self._queues[source].append((own[-1], (drawn, position)))
             self._steps.append((step, bucket, sizes, own, share))
 

@@ -19,7 +19,7 @@ import tones
 from seedasr_jax import checkpoint, config
 from seedasr_jax.audio import files
 from seedasr_jax.batch import CONTINUED
-from seedasr_jax.data_pipelines import batching, loader, manifest, preprocess
+from seedasr_jax.data_pipelines import batching, lines, loader, manifest, preprocess
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.data_pipelines.stream import CONTEXT_CUT, BadRows, Prefetch, merged
 from seedasr_jax.data_pipelines.tf import seqio, tf
@@ -207,6 +207,21 @@ def test_a_bad_row_weighs_nothing_and_shifts_nothing(path, opened, tmp_path, rea
     assert len(found) in (1, 2)
     assert [(s["step"], s["position"]) for s in stream.skipped] == found
     assert {(s["id"], s["reason"]) for s in stream.skipped} == {(bad, reason)}
+
+
+def test_a_line_that_changes_while_it_is_read_is_a_bad_row(path, opened, tmp_path, monkeypatch):
+    monkeypatch.setattr(lines, "LARGE", 0)  # read when they are drawn
+    shutil.copytree(path.parent, tmp_path / "copy")
+    copy = tmp_path / "copy" / path.name
+    stream = opened(f"manifest:{copy}", buckets=((0.5, 20, 4),), max_bad_fraction=1.0)
+    sixth = sum(map(len, copy.read_bytes().splitlines(keepends=True)[:5]))
+    with copy.open("r+b") as file:
+        file.seek(sixth)
+        file.write(b"[")
+    take(stream, 25)
+    found = {(row["id"], row["reason"], row["detail"]) for row in stream.skipped}
+    name = f"manifest:{path.name}#{manifest.content_hash(path)[:8]}:6"
+    assert found == {(name, loader._CHANGED, "line 6 of its manifest")}
 
 
 def test_a_joined_row_names_its_bad_recording(path, opened, tmp_path):
