@@ -54,6 +54,13 @@ def test_limits_follow_from_the_lineage():
     assert [round(found[n].seconds, 2) for n in ("ctc", "sft", "rl")] == [4.87, 4.87, 5.6]
     plain = dataclasses.replace(stages["lm"], objective={"copy": False})
     assert checkpoint.derive(plain, {}).context_tokens == 0
+    informed = found["context_sft"]  # an encoder or a CTC head alone reads no context
+    for name, part, tokens in (
+        ("ctc", "encoder", 0),
+        ("sft", "encoder", 0),
+        ("sft", "decoder", 36),
+    ):
+        assert checkpoint.derive(stages[name], {part: informed}).context_tokens == tokens
     data = dict(seconds=3.0, pause=0.1, languages=["fr", "", "de", "fr"])
     known = {"converter": Limits(4.0, 0.05, 0, 9, ("ar",))}
     assert checkpoint.derive(stages["sft"], known, **data) == Limits(

@@ -6,6 +6,8 @@ import dataclasses
 from seedasr_jax import config
 from seedasr_jax.audio import pauses
 
+_READING = ("converter", "decoder", "lora")  # parts that learn to read a context
+
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
@@ -33,9 +35,9 @@ def derive(
 ) -> Limits:
     """The limits of a stage, from its config and the stages that its parts come from.
 
-    A context is read by a decoder that was trained with contexts, beside speech or, in a stage `lm`
-    with `copy`, beside slots. Everything else follows from the stages that trained what turns
-    speech into text, the converter or else the CTC head.
+    A context is read where a part of the LLM's side (`_READING`) was trained with contexts, beside
+    speech or, in a stage `lm` with `copy`, beside slots. Everything else follows from the stages
+    that trained what turns speech into text, the converter or else the CTC head.
 
     Args:
         stage: its config.
@@ -54,7 +56,8 @@ def derive(
         tokens, spoken = data.buckets[-1][1], tuple(tag for tag in languages if tag)
         known.append(Limits(seconds, pause, 0, tokens, spoken))
     reads = "decoder" in stage.init and (converts or stage.objective.get("copy", False))
-    contexts = [one.context_tokens for one in parents.values()] + [data.contexts.tokens * reads]
+    contexts = [parents[part].context_tokens for part in _READING if part in parents]
+    contexts.append(data.contexts.tokens * reads)
     return Limits(
         seconds=max((one.seconds for one in known), default=0.0),
         pause=max((one.pause for one in known), default=0.0),
