@@ -156,7 +156,7 @@ def test_logits_in_bfloat16_are_summed_in_float32(tied, monkeypatch):
     assert (best > second).all() and (rounded[..., -1] == rounded[..., -2]).any()
     targets, real = logits.argmax(-1), np.ones((4, 50), bool)
     chosen = best - np.log(np.exp(np.float64(logits)).sum(-1))
-    for part in (cross_entropy.PART, 64):
-        monkeypatch.setattr(cross_entropy, "PART", part)
-        nats = jax.jit(lambda x: head.nats(x, targets, real))(x)
-        np.testing.assert_allclose(nats, -chosen, atol=1e-5)
+    for chunk in (cross_entropy.CHUNK, 64):
+        monkeypatch.setattr(cross_entropy, "CHUNK", chunk)
+        nll = jax.jit(lambda x: head.nll(x, targets, real))(x)
+        np.testing.assert_allclose(nll, -chosen, atol=1e-5)

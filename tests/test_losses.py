@@ -43,7 +43,7 @@ def test_cross_entropy_ignores_what_has_no_weight():
 
 @pytest.mark.parametrize("devices", [1, 8])
 @pytest.mark.parametrize("count", [1, 3, 4])
-def test_a_vocabulary_in_parts_is_the_vocabulary(count, devices):
+def test_a_vocabulary_in_chunks_is_the_vocabulary(count, devices):
     """40 of 48 rows are real; rows without weight hold NaN."""
     sizes = (2, 2, 2, 1) if devices == 8 else (1, 1, 1, 1)
     mesh = meshes.make(config.Mesh(*sizes), jax.devices()[:devices])
@@ -53,31 +53,31 @@ def test_a_vocabulary_in_parts_is_the_vocabulary(count, devices):
 
     def whole(x, kernel):
         logits = jnp.where(jnp.arange(48)[None, None] < 40, x @ kernel, -1e9)
-        return jnp.where(real, module.nats(logits, targets, real), 0)
+        return jnp.where(real, module.nll(logits, targets, real), 0)
 
-    def parts(x, kernel):
+    def chunks(x, kernel):
         with layout.over(mesh):
-            nats = module.nats_by_parts(x, kernel, targets, real, 40, count)
-        return jnp.where(real, nats, 0)
+            nll = module.nll_by_chunks(x, kernel, targets, real, 40, count)
+        return jnp.where(real, nll, 0)
 
     def values(of, x):
         def total(x, kernel):
-            nats = of(x, kernel)
-            return jnp.sin(nats).sum(), nats
+            nll = of(x, kernel)
+            return jnp.sin(nll).sum(), nll
 
-        gradients, nats = jax.jit(jax.grad(total, argnums=(0, 1), has_aux=True))(x, kernel)
-        return nats, *gradients
+        gradients, nll = jax.jit(jax.grad(total, argnums=(0, 1), has_aux=True))(x, kernel)
+        return nll, *gradients
 
     spoiled = np.where(real[..., None], x, np.float32(np.nan))
-    for found, wanted in zip(values(parts, spoiled), values(whole, x)):
+    for found, wanted in zip(values(chunks, spoiled), values(whole, x)):
         np.testing.assert_allclose(found, wanted, atol=2e-5)
 
 
 def test_parts_divide_a_vocabulary_and_small_ones_are_whole():
-    assert [module.parts(rows) for rows in (128, 1_792, 16_384)] == [1, 1, 1]
+    assert [module.chunks(rows) for rows in (128, 1_792, 16_384)] == [1, 1, 1]
     for rows in (16_512, 32_000, 50_304, 128_256, 151_936, 152_064):
-        count = module.parts(rows)
-        assert count > 1 and rows % count == 0 and rows // count <= module.PART
+        count = module.chunks(rows)
+        assert count > 1 and rows % count == 0 and rows // count <= module.CHUNK
 
 
 def test_ctc_matches_pytorch():
@@ -175,8 +175,8 @@ def test_masked_prediction_sums_over_masked_frames_only():
     spoiled = np.where(masked[..., None] > 0, logits, np.nan)
     total, hits = map(float, jax.jit(masked_prediction)(spoiled, labels, masked))
     exact = logits.astype(np.float64)
-    nats = np.log(np.exp(exact).sum(-1)) - np.take_along_axis(exact, labels[..., None], 2)[..., 0]
-    np.testing.assert_allclose(total, (nats * masked).sum(), rtol=1e-5)
+    nll = np.log(np.exp(exact).sum(-1)) - np.take_along_axis(exact, labels[..., None], 2)[..., 0]
+    np.testing.assert_allclose(total, (nll * masked).sum(), rtol=1e-5)
     assert hits == ((logits.argmax(-1) == labels) * masked).sum()
 
 

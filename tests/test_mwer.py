@@ -10,7 +10,7 @@ import pytest
 import tiny
 
 from seedasr_jax.losses import mwer as module
-from seedasr_jax.losses.cross_entropy import cross_entropy, nats
+from seedasr_jax.losses.cross_entropy import cross_entropy, nll
 from seedasr_jax.models import acllm
 
 RNG = np.random.default_rng(0)
@@ -132,7 +132,7 @@ def test_a_sequence_is_the_sum_of_its_tokens_and_its_end():
     @jax.jit
     def totals(logits, ids, length):
         targets, real = acllm.targets(ids, length, tiny.TOKENS.eos)
-        each = module.sequence_logprobs(nats(logits, targets, real), real)
+        each = module.sequence_logprobs(nll(logits, targets, real), real)
         return each, cross_entropy(logits, targets, real.astype(jnp.float32))
 
     ours, whole = map(np.asarray, totals(logits, ids, length))
@@ -150,7 +150,7 @@ def test_a_sequence_does_not_read_its_padding():
     @jax.jit
     @jax.value_and_grad
     def total(logits, targets):
-        return module.sequence_logprobs(nats(logits, targets, real), real).sum()
+        return module.sequence_logprobs(nll(logits, targets, real), real).sum()
 
     value, gradient = total(logits, targets)
     spoiled = np.where(real[..., None], logits, np.nan), np.where(real, targets, -9)

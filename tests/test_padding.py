@@ -18,7 +18,7 @@ import tiny
 
 from seedasr_jax import config, shapes
 from seedasr_jax.audio import logmel, masking, perturb
-from seedasr_jax.losses.cross_entropy import cross_entropy, nats
+from seedasr_jax.losses.cross_entropy import cross_entropy, nll
 from seedasr_jax.losses.ctc import ctc
 from seedasr_jax.losses.masked_prediction import masked_prediction
 from seedasr_jax.losses.mwer import sequence_logprobs
@@ -200,7 +200,7 @@ def cross_entropy_gradient(x, length):
 def sequence_logprobs_gradient(x, length):
     def total(x):
         real = shapes.valid(length, x.shape[1])
-        found = nats(x, jnp.full(x.shape[:2], 2), real)
+        found = nll(x, jnp.full(x.shape[:2], 2), real)
         return jnp.sin(sequence_logprobs(found, real)).sum()
 
     return jax.grad(total)(x), length

@@ -1,6 +1,6 @@
 """Cross-entropy of tokens.
 
-Dims: B batch, N positions, E width, V vocabulary, P parts of the vocabulary.
+Dims: B batch, N positions, E width, V vocabulary, P chunks of it.
 """
 
 import jax
@@ -9,27 +9,27 @@ import jax.numpy as jnp
 from seedasr_jax import shapes
 from seedasr_jax.parallel import layout, rules
 
-PART = 16_384  # rows of a vocabulary whose logits exist at a time, of each device along `tensor`
+CHUNK = 16_384  # rows of a vocabulary whose logits exist at a time, per device along `tensor`
 
 
 def cross_entropy(logits, targets, weights):
-    """Sum of -weights * log softmax(logits)[targets], in nats, float32.
+    """Sum of -weights * log softmax(logits)[targets], natural logarithm, float32.
 
     Args:
         logits: [B N V]; targets: [B N] int32; weights: [B N] float32; where they are 0,
             logits and targets are ignored, whatever they are.
     """
     shapes.check(weights, "B N", shapes.check(logits, "B N V"))
-    return weighted(nats(logits, targets, weights > 0), weights)
+    return weighted(nll(logits, targets, weights > 0), weights)
 
 
-def weighted(nats, weights):
-    """Sum of weights * nats, both [B N]; where weights are 0, nats are ignored."""
-    return jnp.where(weights > 0, nats * weights, 0).sum()
+def weighted(nll, weights):
+    """Sum of weights * nll, both [B N]; where a weight is 0, its nll is ignored."""
+    return jnp.where(weights > 0, nll * weights, 0).sum()
 
 
-def nats(logits, targets, real):
-    """-log softmax(logits)[targets], [B N] float32.
+def nll(logits, targets, real):
+    """Negative log-likelihood -log softmax(logits)[targets], [B N] float32.
 
     Args:
         logits: [B N V]; targets: [B N] int32.
@@ -44,31 +44,31 @@ def nats(logits, targets, real):
     return jax.nn.logsumexp(logits, -1) - chosen
 
 
-def parts(vocabulary: int) -> int:
-    """How many parts a vocabulary is taken in, each divisible over `tensor`; 1: whole."""
+def chunks(vocabulary: int) -> int:
+    """How many chunks a vocabulary is split into, each divisible over `tensor`; 1: whole."""
     shards = layout.parts("tensor")
-    at_least = -(-vocabulary // (PART * shards))
+    at_least = -(-vocabulary // (CHUNK * shards))
     for count in range(at_least, 4 * at_least + 1):
         if vocabulary % (count * shards) == 0:
             return count
     return 1
 
 
-def nats_by_parts(x, kernel, targets, real, size, count):
-    """`nats` of logits x @ kernel, a part of the vocabulary after another, forward and back.
+def nll_by_chunks(x, kernel, targets, real, size, count):
+    """`nll` of logits x @ kernel, one chunk of the vocabulary at a time, forward and back.
 
     Neither all logits nor, where it is sharded, the whole kernel exist at a time.
 
     Args:
         x: [B N E]; kernel: [E V].
-        targets: [B N] int32; real: [B N] bool, as of `nats`.
+        targets: [B N] int32; real: [B N] bool, as of `nll`.
         size: of the vocabulary; rows of the kernel behind it are padding.
         count: P, divides V.
     """
     dims = shapes.check(x, "B N E")
     width, rows = kernel.shape
     x = jnp.where(real[..., None], x, 0)
-    # Row v belongs to part v % P: so each part lies on all devices along `tensor`.
+    # Row v is in chunk v % P, so that each chunk is sharded over all devices along `tensor`.
     kernel = layout.keep(kernel.reshape(width, rows // count, count), rules.FSDP, "tensor", None)
     kernel = layout.keep(jnp.moveaxis(kernel, 2, 0), None, rules.FSDP, "tensor")
     at = jnp.arange(rows // count)[None, None]

@@ -23,7 +23,7 @@ def feasible(ids, ids_length, frames):
 
 
 def ctc(logits, frames, ids, ids_length, weights, blank):
-    """Sum of -weights * log P(ids | logits), in nats, float32.
+    """Sum of -weights * log P(ids | logits), natural logarithm, float32.
 
     Args:
         logits: [B T V], finite; frames: [B] int32, real frames; padding is ignored.
@@ -40,5 +40,5 @@ def ctc(logits, frames, ids, ids_length, weights, blank):
     ids = jnp.where(real, ids, blank)  # a repeat behind the end would cost a bit of rounding
     padding = 1.0 - shapes.valid(frames, dims["T"])
     with jax.default_matmul_precision("highest"):  # it picks by a product with one-hot labels
-        nats = optax.ctc_loss(logits, padding, ids, 1.0 - real, blank_id=blank)
-    return jnp.where(weights > 0, nats * weights, 0).sum()
+        nll = optax.ctc_loss(logits, padding, ids, 1.0 - real, blank_id=blank)
+    return jnp.where(weights > 0, nll * weights, 0).sum()

@@ -18,8 +18,8 @@ def masked_prediction(logits, labels, weights):
         weights: [B T] float32, above 0 on masked frames of rows that count; all else is ignored.
 
     Returns:
-        The sum of -weights * log softmax(logits)[labels], in nats, float32; and the sum of weights
-        where the likeliest code is the label.
+        The sum of -weights * log softmax(logits)[labels], natural logarithm, float32; and the sum
+        of weights where the likeliest code is the label.
     """
     dims = shapes.check(logits, "B T K")
     shapes.check(labels, "B T", dims)
@@ -39,7 +39,7 @@ def describe(counts) -> dict:
 
     Returns:
         `used_codes`, share of codes with a frame; `majority`, accuracy of always guessing the
-        commonest; `entropy`, nats of guessing by frequency; `perplexity`, its exponential.
+        commonest; `entropy` of their frequencies, natural logarithm; `perplexity`, its exponential.
     """
     counts = np.asarray(counts, np.float64)
     share = counts / max(counts.sum(), 1.0)

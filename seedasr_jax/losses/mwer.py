@@ -19,13 +19,13 @@ from seedasr_jax import shapes
 NEVER = -1e30  # a log-probability that a softmax turns into 0
 
 
-def sequence_logprobs(nats, real):
-    """Log-probability [B] of whole sequences, from [B K] nats of their tokens.
+def sequence_logprobs(nll, real):
+    """Log-probability [B] of whole sequences, from the nll [B K] of their tokens.
 
-    Where `real` [B K] is false, nats are ignored; the end token is real.
+    Where `real` [B K] is false, the nll is ignored; the end token is real.
     """
-    shapes.check(real, "B K", shapes.check(nats, "B K"))
-    return -jnp.where(real, nats, 0).sum(-1)
+    shapes.check(real, "B K", shapes.check(nll, "B K"))
+    return -jnp.where(real, nll, 0).sum(-1)
 
 
 def distinct(hyp, hyp_length):
@@ -34,15 +34,15 @@ def distinct(hyp, hyp_length):
     shapes.check(hyp_length, "B N", dims)
     real = jnp.arange(dims["L"])[None, None] < hyp_length[..., None]
     hyp = jnp.where(real, hyp, -1)
-    same = (hyp[:, :, None] == hyp[:, None]).all(-1)  # [B N N]; padding tells lengths apart
+    same = (hyp[:, :, None] == hyp[:, None]).all(-1)  # [B N N]; padding distinguishes lengths
     before = jnp.tril(jnp.ones((dims["N"], dims["N"]), bool), -1)
     return ~(same & before[None]).any(-1)
 
 
 def renormalised(logprobs, listed):
     """P over the list [B N], 0 outside of it; `listed` [B N] bool."""
-    chance = jax.nn.softmax(jnp.where(listed, logprobs.astype(jnp.float32), NEVER), -1)
-    return jnp.where(listed, chance, 0)
+    probs = jax.nn.softmax(jnp.where(listed, logprobs.astype(jnp.float32), NEVER), -1)
+    return jnp.where(listed, probs, 0)
 
 
 def mwer(logprobs, risk, listed, weights):
@@ -76,7 +76,7 @@ def without_gradient(risk, listed, weights):
 
 
 def expected_risk(logprobs, risk, listed, weights):
-    """Sum of weights * sum_i P_i W_i: the errors to expect, which `mwer` lowers."""
+    """Sum of weights * sum_i P_i W_i: the expected risk, which `mwer` lowers."""
     listed = listed & (weights > 0)[:, None]
-    chance = renormalised(logprobs, listed)
-    return ((chance * jnp.where(listed, risk, 0)).sum(-1) * weights).sum()
+    probs = renormalised(logprobs, listed)
+    return ((probs * jnp.where(listed, risk, 0)).sum(-1) * weights).sum()

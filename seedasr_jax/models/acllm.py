@@ -146,20 +146,20 @@ class AcLLM(nnx.Module):
         """Teacher-forced logits [B L+1 V] of the transcript and its end token."""
         return self.decoder.logits(self._forced(prefix, ids, ids_length)[0])
 
-    def nats(self, prefix: Prefix, ids, ids_length, weight):
+    def nll(self, prefix: Prefix, ids, ids_length, weight):
         """-log P of each token of the transcript and of its end token, [B L+1] float32.
 
         Args:
             prefix: what stands before.
             ids: [B L] int32 of [B] `ids_length` real ones.
-            weight: [B L+1]; where it is 0, what comes out means nothing.
+            weight: [B L+1]; where it is 0, the result is undefined.
 
         Returns:
-            They, and the decoder's Routing; None where it has no experts.
+            The nll, and the decoder's Routing; None where it has no experts.
         """
         wanted, _ = targets(ids, ids_length, self.tokens.eos)
         x, routing = self._forced(prefix, ids, ids_length)
-        return self.decoder.nats(x, wanted, weight > 0), routing
+        return self.decoder.nll(x, wanted, weight > 0), routing
 
     def _forced(self, prefix, ids, ids_length):
         """[B L+1 E] of the decoder where transcript and end token are predicted; its Routing."""

@@ -165,14 +165,14 @@ class Decoder(nnx.Module):
         table = self.embed.table[...].astype(self.dtype)
         return mask_surplus(matmul(x, table.T, jnp.float32), self.vocabulary)
 
-    def nats(self, x, targets, real):
+    def nll(self, x, targets, real):
         """[B N E], [B N] int32 -> [B N] float32, -log P of the targets where `real` [B N] is true.
 
-        A large vocabulary is taken in parts, so that its logits never exist at once.
+        A large vocabulary is split into chunks, so that its logits never exist at once.
         """
-        count = cross_entropy.parts(padded_vocabulary(self.vocabulary))
+        count = cross_entropy.chunks(padded_vocabulary(self.vocabulary))
         if count == 1:
-            return cross_entropy.nats(self.logits(x), targets, real)
+            return cross_entropy.nll(self.logits(x), targets, real)
         head = self.embed.table[...].T if self.head is None else self.head.kernel[...]
         kernel = head.astype(self.dtype)
-        return cross_entropy.nats_by_parts(x, kernel, targets, real, self.vocabulary, count)
+        return cross_entropy.nll_by_chunks(x, kernel, targets, real, self.vocabulary, count)

@@ -56,15 +56,15 @@ class Lm(Objective):
         return {"utterances": count(batch.weight), "text": text}
 
     def loss(self, model, batch, weights, rng):
-        """Nats per token, each by its importance."""
+        """Nll per token, each weighted by its importance."""
         batch = self.written(batch, rng)
         if not self.options.copy:
             prefix = model.nothing(len(batch.weight))
         else:
             prefix = model.prefix(batch, self.slots(model, batch, rng))
         importance = self.importance(batch)
-        nats, routing = text_loss(model, prefix, batch, importance)
-        text, shares = nats / weights["text"], batch.weight / weights["utterances"]
+        nll, routing = text_loss(model, prefix, batch, importance)
+        text, shares = nll / weights["text"], batch.weight / weights["utterances"]
         return with_routers(text, {"loss": text}, routing, self.stage, shares)
 
     def importance(self, batch):

@@ -17,8 +17,8 @@ from seedasr_jax.train import rollout
 from seedasr_jax.train.objectives.registry import register
 from seedasr_jax.train.objectives.shared import ROLLOUT, Hearing, count, with_routers
 
-JUDGED = 32  # lists at least, before it is said that
-MOST = 0.5  # of them, or more, have no gradient
+JUDGED = 32  # lists that are counted before their share without a gradient is judged
+MOST = 0.5  # of the lists may have none; above, a line says so
 
 
 @register("rl")
@@ -77,7 +77,7 @@ class Rl(Hearing):
         }
 
     def watch(self, seen, terms):
-        """Counts lists without a gradient; a line, once, where most lists teach nothing."""
+        """Counts lists without a gradient; returns a line, once, when they are more than MOST."""
         flat, lists, warned = (0.0, 0.0, False) if seen is None else seen
         count = float(terms["weights"]["utterances"])
         flat, lists = flat + float(terms["no_gradient"]) * count, lists + count
@@ -90,7 +90,7 @@ class Rl(Hearing):
         )
 
     def loss(self, model, batch, weights, rng):
-        """Errors per utterance and nats per token; `risk` is the expected risk, `no_gradient` the
+        """MWER per utterance and nll per token; `risk` is the expected risk, `no_gradient` the
         share of lists that teach nothing.
         """
         dims = shapes.check(batch.hyp, "B N L", shapes.check(batch.ids, "B L"))
@@ -104,8 +104,8 @@ class Rl(Hearing):
         prefix = jax.tree.map(lambda x: jnp.repeat(x, number, 0), prefix)
         _, real = acllm.targets(ids, length, self.tokens.eos)
         real = real & jnp.repeat(batch.weight > 0, number)[:, None]
-        nats, routing = model.nats(prefix, ids, length, real)
-        logprobs = mwer.sequence_logprobs(nats, real).reshape(-1, number)
+        nll, routing = model.nll(prefix, ids, length, real)
+        logprobs = mwer.sequence_logprobs(nll, real).reshape(-1, number)
 
         listed = mwer.distinct(batch.hyp, batch.hyp_length)
         terms = (logprobs[:, 1:], batch.risk, listed, batch.weight)

@@ -49,13 +49,13 @@ class Sft(Hearing):
         return weights
 
     def loss(self, model, batch, weights, rng):
-        """Nats per token."""
+        """Nll per token."""
         x, frames = self.encode(model, batch, rng)
         ctc_logits = None if model.ctc_head is None else model.ctc_head(x)
         prefix = model.prefix(batch, model.convert(x, frames, ctc_logits))
         wanted = text_weights(batch, self.tokens.eos)
-        nats, routing = text_loss(model, prefix, batch, wanted)
-        total = text = nats / weights["text"]
+        nll, routing = text_loss(model, prefix, batch, wanted)
+        total = text = nll / weights["text"]
         terms = {"loss": text}
         if self.options.ctc_weight:
             aligned = self.ctc_loss(ctc_logits, frames, batch, weights, rng)

@@ -32,9 +32,9 @@ def count(tokens):
 
 
 def text_loss(model: AcLLM, prefix, batch: Batch, weights):
-    """Sum of nats of transcript and end token, by [B L+1] weights; the decoder's Routing."""
-    nats, routing = model.nats(prefix, batch.ids, batch.ids_length, weights)
-    return weighted(nats, weights), routing
+    """Sum of weights [B L+1] * nll of transcript and end token; and the decoder's Routing."""
+    nll, routing = model.nll(prefix, batch.ids, batch.ids_length, weights)
+    return weighted(nll, weights), routing
 
 
 def with_routers(total, terms, routing, stage, shares):
@@ -164,7 +164,7 @@ class Hearing(Objective):
         return batch.weight * feasible(batch.ids, batch.ids_length, frames)
 
     def ctc_loss(self, logits, frames, batch, weights, rng):
-        """CTC in nats per token of the global batch."""
+        """CTC loss per token of the global batch."""
         tokens = self.ctc_tokens(batch, rng)
         total = ctc(logits, frames, batch.ids, batch.ids_length, tokens, self.tokens.pad)
         return total / weights["ctc"]

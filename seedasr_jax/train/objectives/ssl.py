@@ -65,7 +65,7 @@ class Masked(Hearing):
         return {"masked": count(self.predicted(batch, rng))}
 
     def loss(self, model, batch, weights, rng):
-        """Nats per label of a masked frame."""
+        """Nll per label of a masked frame."""
         mel, length = self.mel(batch, rng)
         labels, predicted = self.labels(model, mel, length), self.predicted(batch, rng)
         labels = jnp.pad(labels, ((0, 0), (0, predicted.shape[1] - labels.shape[1])))
@@ -74,8 +74,8 @@ class Masked(Hearing):
         seen = self.masked(mel, length, batch, rng)
         seen = masking.noise(seen, hidden, stream, batch.position, self.options.noise)
         x, _ = model.encoder(seen, length, per_example(rng, DROPOUT, batch.position))
-        nats, hits = masked_prediction(model.ssl_head(x), labels, predicted)
-        loss = nats / weights["masked"]
+        nll, hits = masked_prediction(model.ssl_head(x), labels, predicted)
+        loss = nll / weights["masked"]
         codes = histogram(labels, predicted, self.stage.model.quantizer.codes)
         return loss, {"loss": loss, "accuracy": hits / weights["masked"], "codes": codes}
 
