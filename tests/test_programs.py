@@ -45,9 +45,9 @@ def test_what_is_planned_decodes_as_one_device_does(built, held):
 
     @jax.jit
     def alone(model):
-        speech = prefill.hear(model, batch)
-        stream = prefill.begin(model, batch, speech, held.tokens + 1)
-        return speech, *prefill.follow(model, stream, last)
+        speech = prefill.encode(model, batch)
+        stream = prefill.fill(model, batch, speech, held.tokens + 1)
+        return speech, *prefill.decode_step(model, stream, last)
 
     speech, expected, after = alone(model)
 

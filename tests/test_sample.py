@@ -103,8 +103,9 @@ def test_first_tokens_come_as_often_as_the_model_says(model, drawn, temperature)
     @jax.jit
     def first(state, batch):
         merged = nnx.merge(graphdef, state)
-        stream = prefill.begin(merged, batch, prefill.hear(merged, batch), 1)
-        logits, _ = prefill.follow(merged, stream, np.full((3, 1), tiny.TOKENS.start, np.int32))
+        stream = prefill.fill(merged, batch, prefill.encode(merged, batch), 1)
+        start = np.full((3, 1), tiny.TOKENS.start, np.int32)
+        logits, _ = prefill.decode_step(merged, stream, start)
         return logits[:, 0]
 
     scores = np.float64(first(state, batch)) / temperature

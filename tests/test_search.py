@@ -218,14 +218,14 @@ def test_a_beam_keeps_the_best_that_ended_as_a_search_by_hand_does(models, found
 
 def test_a_search_ends_when_nothing_can_enter_its_list(models, monkeypatch):
     graphdef, state = models["frames"]
-    follow, steps = prefill.follow, []
+    decode_step, steps = prefill.decode_step, []
 
     def counted(model, stream, last):
         jax.debug.callback(lambda: steps.append(1))
-        logits, stream = follow(model, stream, last)
+        logits, stream = decode_step(model, stream, last)
         return logits.at[..., tiny.TOKENS.eos].add(2.0), stream
 
-    monkeypatch.setattr(prefill, "follow", counted)
+    monkeypatch.setattr(prefill, "decode_step", counted)
     batch = batch_of()
     batch.weight[1:] = 0
     ours = jitted(graphdef, 40, Search(3), False)(state, batch, None)

@@ -53,7 +53,7 @@ def llm(model: AcLLM, batch: Batch, tokens: int) -> Hypotheses:
 def write(
     model: AcLLM, batch: Batch, tokens: int, count: int, scores: Callable[..., jax.Array]
 ) -> Hypotheses:
-    """Writes `count` hypotheses of each example, token after token; none reads of another.
+    """Writes `count` hypotheses of each example, token by token; none depends on another.
 
     One prefill fills the cache with instruction, context and speech; each further token is one
     cached step. The loop ends when every hypothesis has; those of padding rows start as ended.
@@ -66,8 +66,8 @@ def write(
         scores: (float32 logits [B W V], step from 0) -> [B W V]; the token of the largest is next.
     """
     rows, special = len(batch.weight), model.tokens
-    stream = prefill.begin(model, batch, prefill.hear(model, batch), tokens + 1, count)
-    absent = jnp.broadcast_to((batch.weight == 0)[:, None], (rows, count))
+    stream = prefill.fill(model, batch, prefill.encode(model, batch), tokens + 1, count)
+    padding = jnp.broadcast_to((batch.weight == 0)[:, None], (rows, count))
 
     def going(carry):
         step, *_, done = carry
@@ -75,7 +75,7 @@ def write(
 
     def advance(carry):
         step, stream, last, found, done = carry
-        logits, stream = prefill.follow(model, stream, last)
+        logits, stream = prefill.decode_step(model, stream, last)
         chosen, gain = shards.over(shards.pick, (scores(logits, step), logits))
         ends = ~done & (chosen == special.eos)
         kept = ~done & ~ends & (step < tokens)
@@ -90,8 +90,8 @@ def write(
         return step + 1, stream, *layout.rows((chosen, found, ~kept))
 
     found = empty(rows, count, tokens, special.pad)
-    found = dataclasses.replace(found, score=jnp.where(absent, NEVER, 0.0))
+    found = dataclasses.replace(found, score=jnp.where(padding, NEVER, 0.0))
     start = jnp.full((rows, count), special.start, jnp.int32)
-    carry = (jnp.zeros((), jnp.int32), stream, *layout.rows((start, found, absent)))
+    carry = (jnp.zeros((), jnp.int32), stream, *layout.rows((start, found, padding)))
     *_, found, _ = jax.lax.while_loop(going, advance, carry)
     return found

@@ -1,4 +1,4 @@
-"""Prefill: what stands before the transcript goes into a cache once, then token after token.
+"""Prefill: what stands before the transcript fills a cache once; then one token at a time.
 
 Greedy decoding, search and sampling share it.
 
@@ -20,26 +20,26 @@ from seedasr_jax.parallel import layout
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Stream:
-    """A cache of W hypotheses per row, and where they go on."""
+    """A cache of W hypotheses per row, and where they continue."""
 
     cache: caches.KVCache
     start: jax.Array  # [B] int32, position of the start token
-    before: jax.Array  # [B W] int32, the token that was followed last; -1: none yet
+    before: jax.Array  # [B W] int32, the token before the next one; -1: none yet
 
 
-def hear(model: AcLLM, batch: Batch) -> Speech:
-    """Waves to speech tokens, once for all that follow them."""
+def encode(model: AcLLM, batch: Batch) -> Speech:
+    """Waves to speech tokens, once for all hypotheses and prefixes."""
     mel, count = logmel.log_mel(batch.wave, batch.wave_length, model.config.features)
     return model.listen(mel, count)
 
 
-def begin(model: AcLLM, batch: Batch, speech: Speech, room: int, count: int = 1) -> Stream:
+def fill(model: AcLLM, batch: Batch, speech: Speech, room: int, count: int = 1) -> Stream:
     """Fills a cache with the batch's instruction and context and with the speech.
 
     Args:
         model: with a decoder.
         batch: its prompt and context are read.
-        speech: of `hear`.
+        speech: of `encode`.
         room: slots for tokens, the start token one of them.
         count: W; the prefix is kept once for all of a row.
     """
@@ -48,8 +48,8 @@ def begin(model: AcLLM, batch: Batch, speech: Speech, room: int, count: int = 1)
     return Stream(cache, prefix.next, jnp.full((len(batch.weight), count), -1, jnp.int32))
 
 
-def follow(model: AcLLM, stream: Stream, last) -> tuple[jax.Array, Stream]:
-    """Goes on by one token each, `last` [B W]: float32 logits [B W V] of the next one.
+def decode_step(model: AcLLM, stream: Stream, last) -> tuple[jax.Array, Stream]:
+    """Feeds one token per hypothesis, `last` [B W]; returns float32 logits [B W V] of the next.
 
     V as padded, so that it shards: logits of padding rows are layers.NEVER.
     """
@@ -62,6 +62,6 @@ def follow(model: AcLLM, stream: Stream, last) -> tuple[jax.Array, Stream]:
 
 
 def reorder(stream: Stream, parent) -> Stream:
-    """Hypothesis w of row b goes on from parent[b, w] [B W]; the prefix stays where it is."""
+    """Hypothesis w of row b continues parent[b, w] [B W]; the prefix stays where it is."""
     before = jnp.take_along_axis(stream.before, parent, 1)
     return dataclasses.replace(stream, cache=caches.reorder(stream.cache, parent), before=before)

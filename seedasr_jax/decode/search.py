@@ -3,12 +3,12 @@
     P(y | x, c) weighed alpha / (1 + alpha), P(y | x) weighed 1 / (1 + alpha)
 
 Two prefixes are followed by the same tokens, a cache each: A (instruction, speech) and B (context
-instruction, context, speech). Tokens that A finds implausible are cut before B is asked: a word of
-the context that was not spoken has no chance. The paper states neither beam nor alpha nor what is
-cut: the numbers below are ours.
+instruction, context, speech). Tokens that are implausible by A are cut before B is evaluated, so
+that words of the context that were not spoken are not written. The paper states neither beam nor
+alpha nor what is cut: the numbers below are ours.
 
-W live hypotheses, all of as many tokens, go on; the W best that have ended are kept apart. A row is
-done as soon as no live one can be among those any more, whatever follows.
+W live hypotheses, all of equal length, continue; the W best that have ended are kept apart. A row
+is done as soon as no live one can be among those any more, whatever follows.
 
 Dims: B batch, W beam (also the hypotheses that come back), K tokens at most, P prompt tokens,
 C candidates of a hypothesis, V vocabulary.
@@ -27,7 +27,7 @@ from seedasr_jax.models.acllm import AcLLM
 from seedasr_jax.parallel import layout
 
 DOMAINS = ("linear", "log")
-KEPT = 128  # plausible tokens at most that B is asked about, the end token aside
+KEPT = 128  # plausible tokens at most that are scored by B, the end token aside
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,25 +38,25 @@ class Search:
     domain: str = "linear"  # the literal equation; "log" weighs log-probabilities
     prune: bool = True  # cut by A, where there is a context
     top: int = 20  # the likeliest tokens of A stay,
-    delta: float = 6.0  # and those that are less than this many nats below the likeliest
+    delta: float = 6.0  # and those whose log-probability is at most this far below the best
     length: float = 0.0  # scores compete divided by (tokens with the end) ** length; 0: as sums
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class _Live:
-    """Hypotheses on the way, the best first."""
+    """Unfinished hypotheses, the best first."""
 
     ids: jax.Array  # [B W K] int32
     logprobs: jax.Array  # [B W K] float32
     score: jax.Array  # [B W] float32; -inf: no such hypothesis
-    last: jax.Array  # [B W] int32, the token to go on with
+    last: jax.Array  # [B W] int32, the last token
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class _Next:
-    """What each live hypothesis may go on with, and what that adds."""
+    """The continuations of each live hypothesis, and what each adds to its score."""
 
     token: jax.Array  # [B W C] int32, its C best but for the end token, the best first
     gain: jax.Array  # [B W C] float32; -inf: cut
@@ -80,8 +80,8 @@ def joint(acoustic, informed, alpha, domain):
 
 
 def least_plausible(acoustic, top, delta, shard=shards.ALL):
-    """The log-probability from which a token stays: it is one of the `top` likeliest, or within
-    `delta` nats of the likeliest.
+    """The lowest log-probability that is kept: of the `top` likeliest tokens, and of those within
+    `delta` of the likeliest.
 
     Args:
         acoustic: [... V] log-probabilities without the context, or a shard of them.
@@ -112,16 +112,16 @@ def search(
     """
     rows, beam, special = len(batch.weight), how.beam, model.tokens
     vocabulary = model.decoder.vocabulary
-    speech = prefill.hear(model, batch)
+    speech = prefill.encode(model, batch)
     prefixes = [batch] if instructions is None else [_instructed(batch, instructions[0], False)]
-    told = instructions is not None and alpha is not None and batch.context.shape[1] > 0
-    if told:
+    informed = instructions is not None and alpha is not None and batch.context.shape[1] > 0
+    if informed:
         prefixes.append(_instructed(batch, instructions[1], True))
-    streams = [prefill.begin(model, prefix, speech, tokens + 1, beam) for prefix in prefixes]
+    streams = [prefill.fill(model, prefix, speech, tokens + 1, beam) for prefix in prefixes]
     plain = (batch.context_length == 0)[:, None, None]  # [B 1 1]
     # Without a context A alone decides: W candidates, and one more, for one may be the end token.
     count = beam + 1
-    if told:
+    if informed:
         count = max(count, how.top, KEPT) if how.prune else vocabulary
     whole = count >= vocabulary
 
@@ -133,14 +133,14 @@ def search(
             best, ids = shard.best(logits[0], count)
             kept, among = (best, *(shard.at(one, ids) for one in logits[1:])), shards.ALL
         total = [shard.logsumexp(one) for one in logits]  # of all tokens
-        if told and how.prune:
+        if informed and how.prune:
             least = least_plausible(kept[0] - total[0], how.top, how.delta, among)
 
         def added(kept):
             """What each of [B W C] logits by prefix adds; and the same, -inf where it is cut."""
             logprobs = [one - of_all for one, of_all in zip(kept, total)]
             gain, allowed = logprobs[0], True
-            if told:
+            if informed:
                 if how.prune:
                     allowed = plain | (gain >= least)
                 gain = jnp.where(plain, gain, joint(*logprobs, alpha, how.domain))
@@ -154,7 +154,7 @@ def search(
         return _Next(token.astype(jnp.int32), gain, end[..., 0], end_cut[..., 0] > NEVER)
 
     def choose(shard, logits, live, found, plain, alpha, step):
-        """The next live ones, those that have ended, and whom each live one goes on from [B W]."""
+        """The next live ones, those that have ended, and the parent [B W] of each live one."""
         following = candidates(shard, logits, plain, alpha)
         found = _ended(live, following, found, step, how.length)
         live, parent = _longer(live, following, step)
@@ -170,7 +170,7 @@ def search(
 
     def advance(carry):
         step, streams, live, found = carry
-        logits, streams = zip(*(prefill.follow(model, one, live.last) for one in streams))
+        logits, streams = zip(*(prefill.decode_step(model, one, live.last) for one in streams))
         live, found, parent = shards.over(choose, logits, live, found, plain, alpha, step)
         streams = tuple(prefill.reorder(stream, parent) for stream in streams)
         return step + 1, streams, live, found
@@ -222,7 +222,7 @@ def _ended(live: _Live, following: _Next, found: Hypotheses, step, power) -> Hyp
 
 
 def _longer(live: _Live, following: _Next, step):
-    """The W best live hypotheses with one token more, and which each goes on from [B W]."""
+    """The W best live hypotheses with one more token, and the parent [B W] of each."""
     dims = shapes.check(following.gain, "B W C", shapes.check(live.ids, "B W K"))
 
     def flat(x):

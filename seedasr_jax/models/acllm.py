@@ -118,7 +118,7 @@ class AcLLM(nnx.Module):
         dims = shapes.check(batch.prompt, "B P", shapes.check(batch.context, "B C", dims))
         x = [
             self.decoder.embed_tokens(batch.prompt),
-            self.decoder.embed_tokens(batch.context, told=True),
+            self.decoder.embed_tokens(batch.context, in_context=True),
             speech.x.astype(self.decoder.dtype),
         ]
         lengths = (batch.prompt_length, batch.context_length, speech.length)

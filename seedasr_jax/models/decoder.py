@@ -94,13 +94,13 @@ class Decoder(nnx.Module):
         """[...] int32 -> [... E], each by itself."""
         return self.embed(ids) * self.embed_scale
 
-    def embed_tokens(self, ids, *, before=None, told=False):
+    def embed_tokens(self, ids, *, before=None, in_context=False):
         """Tokens as the layers read them.
 
         Args:
             ids: [B N] int32.
             before: [B N] int32, the token before each, -1 for none; None: they stand in `ids`.
-            told: whether they are of a context.
+            in_context: whether they are of a context.
 
         Returns:
             [B N E].
@@ -112,7 +112,7 @@ class Decoder(nnx.Module):
             earlier = jnp.pad(x, ((0, 0), (1, 0), (0, 0)))[:, :-1]
         else:
             earlier = jnp.where((before >= 0)[..., None], self.pieces(jnp.maximum(before, 0)), 0)
-        return self.reader(x, earlier, told)
+        return self.reader(x, earlier, in_context)
 
     def __call__(self, x, positions, real):
         """Teacher-forced pass.

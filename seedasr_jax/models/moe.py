@@ -78,14 +78,14 @@ class MixtureFeedForward(nnx.Module):
         """
         shapes.check(x, "B N E")
         logits = self.router(x)  # [B N X]
-        chances = jax.nn.softmax(logits, -1)
-        share, chosen = jax.lax.top_k(chances, self.active)  # [B N K]
+        probs = jax.nn.softmax(logits, -1)
+        share, chosen = jax.lax.top_k(probs, self.active)  # [B N K]
         share = share / share.sum(-1, keepdims=True)
         y = mix(x.astype(self.dtype), chosen, share, self.gate(), self.wide(), self.narrow())
-        return y, None if real is None else routing(logits, chances, chosen, real)
+        return y, None if real is None else routing(logits, probs, chosen, real)
 
 
-def routing(logits, chances, chosen, real) -> Routing:
+def routing(logits, probs, chosen, real) -> Routing:
     """Load and losses over each example's valid tokens.
 
     Balance is equation 4 of Switch Transformers (arXiv 2101.03961), X sum_x load_x P_x, with load
@@ -93,7 +93,7 @@ def routing(logits, chances, chosen, real) -> Routing:
     z is equation 5 of ST-MoE (arXiv 2202.08906).
 
     Args:
-        logits, chances: [B N X] of the router and their softmax.
+        logits, probs: [B N X] of the router and their softmax.
         chosen: [B N K] int32.
         real: [B N] bool.
     """
@@ -106,7 +106,7 @@ def routing(logits, chances, chosen, real) -> Routing:
 
     picked = jax.nn.one_hot(chosen, experts, dtype=jnp.float32).sum(2)  # [B N X], 0 or 1
     load = mean(picked) / active
-    balance = experts * (load * mean(chances)).sum(-1)
+    balance = experts * (load * mean(probs)).sum(-1)
     return Routing(load, balance, mean(jax.nn.logsumexp(logits, -1) ** 2))
 
 
@@ -125,7 +125,7 @@ def mix(x, chosen, share, gate, wide, narrow):
     if layout.mesh() is None:
         return _gathered(x, chosen, share, _widening(gate, wide), narrow, 0)
     batch = layout.dividing(rules.BATCH, x.shape[0])
-    rows = layout.dividing("tensor", x.shape[1])  # as residuals lie
+    rows = layout.dividing("tensor", x.shape[1])  # as residuals are sharded
     tokens = (batch, None, None)
     held = None if gathered else "fsdp"
     into, out_of = ("expert", held, "tensor"), ("expert", "tensor", held)

@@ -96,7 +96,7 @@ class PhoneHead(nnx.Module):
 
 
 class Reader(nnx.Module):
-    """How a small decoder reads tokens: mixed with the one before, flagged where they are told.
+    """How a small decoder reads tokens: mixed with the one before, flagged in a context.
 
     With the token before in its embedding, one layer can find in a list what followed the token
     that was just written, and copy it.
@@ -108,10 +108,10 @@ class Reader(nnx.Module):
         vector = scale * width**-0.5 * jax.random.normal(rngs.params(), (width,))
         self.flag = nnx.data(nnx.Param(vector, axes=("norm",)) if flag else None)
 
-    def __call__(self, x, earlier, told):
-        """[B N E] embeddings, those before each [B N E]; `told`: they are of a context."""
+    def __call__(self, x, earlier, in_context):
+        """[B N E] embeddings, and those before each [B N E]; `in_context`: of a context."""
         if self.mix is not None:
             x = x + self.mix(earlier)
-        if told and self.flag is not None:
+        if in_context and self.flag is not None:
             x = x + self.flag[...].astype(x.dtype)[None, None]
         return x

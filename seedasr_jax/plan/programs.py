@@ -1,5 +1,5 @@
-"""What a stage runs on a pod: its training step, scores and rollouts; and for those who serve its
-model encoder, prefill and a step of decoding.
+"""What a stage runs on a pod: its training step, scores and rollouts; and for serving its model,
+encoder, prefill and one decoding step.
 
 Dims: B utterances, U speech tokens, L layers, M cache slots, G key-value heads, K head width.
 """
@@ -73,11 +73,11 @@ def score(built: build.Built, held: flops.Sizes, seconds: float) -> list[Program
         instructions = ((0,) * fitting.PROMPT,) * 2
         function = program.score(built.graphdef, mesh, instructions, how.kind, how.search)
         inputs = (np.float32 if how.alpha else None,)
-    told = how.alpha and held.context  # else one prefix is decoded, without it
+    informed = how.alpha and held.context  # else one prefix is decoded, without it
     contexts, width = {
         "ctc": ((), 0),
         "greedy": ((held.context,), 1),
-        "beam": ((0, held.context) if told else (0,), how.search and how.search.beam),
+        "beam": ((0, held.context) if informed else (0,), how.search and how.search.beam),
     }[how.kind]
     inputs = tuple(kind and jax.ShapeDtypeStruct((), kind) for kind in inputs)
     return [_decoded("score", built, held, seconds, function, inputs, contexts, width)]
@@ -149,8 +149,8 @@ def _held(state, cached):
 def decoding(built: build.Built, held: flops.Sizes, seconds: float) -> list[Program]:
     """`encode`, `prefill` and `decode`, greedy; none where the stage's model transcribes nothing.
 
-    Weights lie as in training, all matrices in the model's type; for `decode` the decoder's are
-    gathered where that fits. A cache has the batch's examples over (data, fsdp, expert) and its
+    Weights are sharded as in training, all matrices in the model's type; for `decode` the decoder's
+    are gathered where that fits. A cache has the batch's examples over (data, fsdp, expert) and its
     heads over tensor. `decode` is the last step of a transcript.
 
     Args:
@@ -175,24 +175,24 @@ def decoding(built: build.Built, held: flops.Sizes, seconds: float) -> list[Prog
     batch = _batch(built, held, seconds, (held.prompt, held.context, 0, 0))
     last = jax.ShapeDtypeStruct((held.utterances, 1), np.int32, sharding=sharding.of_batch(mesh))
 
-    def hear(state, batch):
+    def encode(state, batch):
         with layout.over(mesh):
-            return prefill.hear(nnx.merge(graphdef, state), batch)
+            return prefill.encode(nnx.merge(graphdef, state), batch)
 
-    def begin(state, batch, speech):
+    def fill(state, batch, speech):
         with layout.over(mesh):
-            return prefill.begin(nnx.merge(graphdef, state), batch, speech, held.tokens + 1)
+            return prefill.fill(nnx.merge(graphdef, state), batch, speech, held.tokens + 1)
 
-    def follow(state, stream, last):
+    def decode_step(state, stream, last):
         with layout.over(mesh, gathered=gathered):
-            return prefill.follow(nnx.merge(graphdef, state), stream, last)
+            return prefill.decode_step(nnx.merge(graphdef, state), stream, last)
 
     def placed(tree):
         return jax.tree.map(lambda x: _place(x, mesh), tree)
 
-    speech = placed(jax.eval_shape(hear, state, batch))
-    stream = placed(jax.eval_shape(begin, state, batch, speech))
-    scores = placed(jax.eval_shape(follow, repeated, stream, last)[0])
+    speech = placed(jax.eval_shape(encode, state, batch))
+    stream = placed(jax.eval_shape(fill, state, batch, speech))
+    scores = placed(jax.eval_shape(decode_step, repeated, stream, last)[0])
     own = {"params": sharding.bytes_of(state), "opt": 0, "kv": 0}
     filled = own | {"kv": sharding.bytes_of((stream.cache.prefix, stream.cache.k, stream.cache.v))}
     rows, before = held.utterances, stream.cache.valid.shape[1]
@@ -209,17 +209,17 @@ def decoding(built: build.Built, held: flops.Sizes, seconds: float) -> list[Prog
         return jax.jit(function, **more)
 
     return [
-        Program("encode", jitted(hear, speech), (state, batch), own, sum(heard.values())),
+        Program("encode", jitted(encode, speech), (state, batch), own, sum(heard.values())),
         Program(
             "prefill",
-            jitted(begin, stream),
+            jitted(fill, stream),
             (state, batch, speech),
             filled,
             rows * flops.decoder(model.decoder, before),
         ),
         Program(
             "decode",
-            jitted(follow, (scores, stream), donate_argnums=1),
+            jitted(decode_step, (scores, stream), donate_argnums=1),
             (repeated, stream, last),
             filled | {"params": sharding.bytes_of(repeated)},
             rows * of_one,
@@ -235,7 +235,7 @@ def _batch(built, held, seconds, sizes):
 
 
 def _place(x, mesh):
-    """Where an array of decoding lies: keys and values [L B ... G K], scalars, [B ...]."""
+    """An array of decoding with its sharding: keys and values [L B ... G K], scalars, [B ...]."""
     if x.ndim >= 5:
         groups = "tensor" if x.shape[-2] % mesh.shape["tensor"] == 0 else None
         spec = PartitionSpec(None, rules.BATCH, *(None,) * (x.ndim - 4), groups, None)
