@@ -16,7 +16,7 @@ CONTINUED = "continued"
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Times:
-    """When things are said, where a synthesiser knows: for labels by the clock, ours.
+    """When tokens and phones begin, where a synthesiser knows: for labels by the clock, ours.
 
     All have size 0 where no objective asks.
     """
@@ -35,7 +35,7 @@ class Batch:
     Nothing at padding, and nothing of a row with weight 0, may change a result.
     """
 
-    wave: jax.Array  # [B S] float32 in [-1, 1]; S = 0 where no audio is heard
+    wave: jax.Array  # [B S] float32 in [-1, 1]; S = 0 where no audio is read
     wave_length: jax.Array  # [B] int32, samples
     prompt: jax.Array  # [B P] int32, the instruction
     prompt_length: jax.Array  # [B] int32
@@ -43,7 +43,7 @@ class Batch:
     context_length: jax.Array  # [B] int32
     ids: jax.Array  # [B L] int32, the transcript without start and end token
     ids_length: jax.Array  # [B] int32
-    weight: jax.Array  # [B] float32: 1, or 0 for a bad or absent row
+    weight: jax.Array  # [B] float32: 1, or 0 for a bad row or a padding row
     position: jax.Array  # [B] int32, the row in the global batch: every random draw folds it in
     progress: jax.Array  # [B] float32, share of the stage's steps that are done, the same in all
     hyp: jax.Array  # [B N L] int32, hypotheses like `ids`, of a rollout; N = 0 where there is none

@@ -1,4 +1,4 @@
-"""What a checkpoint's folder held when it was written, so that what a crash or a copy left is told.
+"""Inventories of checkpoints: what a folder held when it was written, to detect later damage.
 
 Each step of STAGE/checkpoints and each bundle has an inventory.json, written last of all: per file
 its size and a hash of samples, which reads 64 KiB of the largest file. A job looks at each folder
@@ -37,7 +37,7 @@ def once() -> Iterator[dict[str, str]]:
 
 
 def write(folder, without=()) -> None:
-    """Declares a folder whole: writes its inventory, `without` files that may change."""
+    """Declares a folder whole: writes its inventory, `without` files that may change later."""
     folder, left_out = pathlib.Path(folder), {FILE, *without}
     paths = sorted(folder.rglob("*"))
     files = (path for path in paths if path.is_file() and path.name not in left_out)
@@ -46,7 +46,7 @@ def write(folder, without=()) -> None:
 
 
 def trust(folder) -> None:
-    """Takes a folder for whole that this job has written."""
+    """Marks a folder that this job has written as whole, so that it is not sampled."""
     for seen in _seen:
         seen[_key(folder)] = ""
 

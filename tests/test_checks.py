@@ -25,7 +25,7 @@ MISTAKES = {  # in the last of three stages -> words of the line that says so
     "model.encoder.feedforward=64": ("init.encoder=ctc", "feedforward: 128 -> 64"),
     "model.decoder.vocabulary=7": ("model.decoder.vocabulary: expected at least",),
     "mesh.tensor=3": ("mesh", "takes 3 devices"),
-    "data.buckets=((0.8, 4, 6),)": ("6 utterances", "nearest that does is 8"),
+    "data.buckets=((0.8, 4, 6),)": ("6 utterances", "nearest that is: 8"),
     "data.min_seconds=5.0": ("none of its utterances can be used", "shorter than 5 s"),
     "data.normalizer=basik@1": ("basik@1", "basic@1"),
     "data.contexts={'tokens': 2, 'plain': 0.5}": ("no utterance of data.mixture has a context",),

@@ -13,7 +13,7 @@ from seedasr_jax.parallel import mesh as meshes
 def test_nothing_is_said_outside_of_a_mesh_or_on_one_device():
     x = jnp.ones((4, 6, 8))
     one = meshes.make(config.Mesh(1, 1, 1, 1), jax.devices()[:1])
-    assert layout.mesh() is None and layout.parts("tensor") == 1
+    assert layout.mesh() is None and layout.axis_size("tensor") == 1
     for mesh in (None, one):
         with layout.over(mesh):
             assert layout.mesh() is None
@@ -43,7 +43,7 @@ def test_the_innermost_mesh_counts_and_the_outer_returns():
     outer, inner = meshes.make(config.Mesh(8, 1, 1, 1)), meshes.make(config.Mesh(1, 1, 8, 1))
     with layout.over(outer):
         with layout.over(inner):
-            assert layout.parts("tensor") == 8
-        assert layout.parts("tensor") == 1 and layout.parts(rules.BATCH) == 8
+            assert layout.axis_size("tensor") == 8
+        assert layout.axis_size("tensor") == 1 and layout.axis_size(rules.BATCH) == 8
         np.testing.assert_equal(layout.mesh(), outer)
     assert layout.mesh() is None

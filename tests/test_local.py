@@ -25,13 +25,13 @@ from seedasr_jax.parallel import sharding
         (["--processes=2", "--restart=-1"], "--restart: expected at least 0, found -1"),
         (
             ["--processes=3"],
-            "stage 'lm' on 3 processes of 1 devices: a bucket of 8 utterances does not divide by"
-            " mesh.data x mesh.fsdp x mesh.expert x run.accum = 3; the nearest that does is 9",
+            "stage 'lm' on 3 processes of 1 devices: a bucket of 8 utterances is not divisible by"
+            " mesh.data x mesh.fsdp x mesh.expert x run.accum = 3; the nearest that is: 9",
         ),
         (
             ["--processes=2", "--devices=4", "--config.mesh.data=3"],
             "stage 'lm' on 2 processes of 4 devices: mesh {'data': 3, 'fsdp': 1, 'tensor': 1,"
-            " 'expert': 1} takes 3 devices (or a multiple), found 8",
+            " 'expert': 1} takes 3 devices, found 8",
         ),
     ],
 )

@@ -349,7 +349,7 @@ def _last_finished(workdir, settings):
 
 
 def _placed(shapes, shardings):
-    """{name: ShapeDtypeStruct} with where each lies, by a tree of shardings or None."""
+    """{name: ShapeDtypeStruct} with the shardings of a tree, or without where that is None."""
     if shardings is None:
         return shapes
     places = trees.flat(shardings)

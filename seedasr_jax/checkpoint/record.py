@@ -138,7 +138,7 @@ def parse(tree, path, cure="; copy it there again") -> StageRecord:
 
 
 def placeless(name: str) -> str:
-    """What a SPEC stands for wherever it lies: its name without the file of a manifest."""
+    """The name of a SPEC without the path of its manifest: its content identifies it."""
     return re.sub(r"\bmanifest:[^?#]*", "manifest:", name)
 
 

@@ -202,8 +202,8 @@ def read(path, wanted: dict) -> dict:
 
     Args:
         path: of the step.
-        wanted: {name: ShapeDtypeStruct}, names of `shapes`: the type to read it as, and where it
-            lies; without a sharding: NumPy on the host. Every process of a job calls it.
+        wanted: {name: ShapeDtypeStruct}, names of `shapes`: the type to read it as, and its
+            sharding; without one: NumPy on the host. Every process of a job calls it.
 
     Returns:
         {name: array}.

@@ -31,7 +31,7 @@ def program(graphdef, mesh, decode, *, loops: bool):
 
     Returns:
         The jitted (state, batch, inputs) -> what `decode` gives, B over (data, fsdp, expert).
-        `state` has all parameters and may lie anywhere on the mesh; `inputs` is a tuple.
+        `state` has all parameters, sharded in any way over the mesh; `inputs` is a tuple.
     """
     place = sharding.of_batch(mesh)
 

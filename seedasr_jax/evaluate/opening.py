@@ -65,7 +65,7 @@ def open_model(checkpoint, mesh, modules: Sequence[str], parts: Sequence[str] = 
 
 
 def as_placed(params: nnx.State, dtype, mesh):
-    """(shapes in the types that parameters are used in, where each lies)."""
+    """(shapes in the types that parameters are used in, their shardings)."""
     as_used = functools.partial(layers.as_used, dtype=dtype)
     return jax.eval_shape(as_used, params), sharding.of_params(params, mesh)
 

@@ -46,7 +46,7 @@ def nll(logits, targets, real):
 
 def chunks(vocabulary: int) -> int:
     """How many chunks a vocabulary is split into, each divisible over `tensor`; 1: whole."""
-    shards = layout.parts("tensor")
+    shards = layout.axis_size("tensor")
     at_least = -(-vocabulary // (CHUNK * shards))
     for count in range(at_least, 4 * at_least + 1):
         if vocabulary % (count * shards) == 0:

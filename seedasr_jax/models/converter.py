@@ -24,7 +24,7 @@ class Converter(nnx.Module):
         """Splices and projects.
 
         Args:
-            x: [B T D] frames; what lies at padding is ignored.
+            x: [B T D] frames; padding is ignored.
             length: [B] int32, real frames.
 
         Returns:

@@ -118,7 +118,7 @@ class Decoder(nnx.Module):
         """Teacher-forced pass.
 
         Args:
-            x: [B N E] embeddings; what lies at padding is ignored.
+            x: [B N E] embeddings; padding is ignored.
             positions: [B N] int32.
             real: [B N] bool; the rest is padding that nothing sees.
 

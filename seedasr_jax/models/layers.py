@@ -118,7 +118,7 @@ class Dense(nnx.Module):
         x, kernel = x.astype(self.dtype), self.kernel[...].astype(self.dtype)
         # A sum over `tensor` is shared along positions (layout.residual); one axis of examples and
         # positions could not be, and what remat keeps of it would be whole on every device.
-        scattered = self.scattered and layout.parts("tensor") > 1
+        scattered = self.scattered and layout.axis_size("tensor") > 1
         product = functools.partial(jnp.dot, preferred_element_type=self.out)
         y = product(x, kernel) if scattered else matmul(x, kernel, self.out)
         if self.lora_a is not None:

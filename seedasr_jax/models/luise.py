@@ -83,7 +83,7 @@ class Luise(nnx.Module):
         """Encodes.
 
         Args:
-            mel: [B T F] log-mel; what lies at padding is ignored.
+            mel: [B T F] log-mel; padding is ignored.
             length: [B] int32, real mel frames.
             keys: [B] random keys for dropout, or None for none.
 

@@ -1,4 +1,4 @@
-"""What XLA is told when it compiles the programs of this package."""
+"""Compiler options of this package's programs."""
 
 import functools
 
@@ -13,7 +13,7 @@ _CPU = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
 # shards, and reads the activations again for each. Weights that are gathered beforehand are
 # gathered while the layer before is computed.
 _TPU = {"xla_jf_spmd_threshold_for_windowed_einsum_mib": "1000000"}
-# For a program that nobody will run. XLA:TPU tries window after window for each product, down to
+# For a program that is only planned. XLA:TPU tries window after window for each product, down to
 # machine code, unless one promises this share of the peak, and for fusions of so many instructions
 # at most. The search is most of a compile; instructions, memory and collectives are the same
 # without it (tests/test_golden_plans.py).

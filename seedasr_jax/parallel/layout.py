@@ -1,13 +1,13 @@
-"""Where activations lie. Parameters have THE table; what flows between them has this page.
+"""Sharding of activations; that of parameters is in rules.py.
 
-A program is traced `over` a mesh; inside, models say what an array is, and it is kept where that
-lies: examples over (data, fsdp, expert), heads and hidden widths over tensor, and the residual
-stream, whose sum is all that a layer hands on, along its positions over tensor too ("sequence
-parallel", arXiv 2205.05198), so that what remat saves is shared by all devices. Left to itself, XLA
-follows the parameters and gathers the examples.
+A program is traced `over` a mesh; inside, models name what an array is, which decides its sharding:
+examples over (data, fsdp, expert), heads and hidden widths over tensor, and the residual stream,
+whose sum is all that a layer hands on, along its positions over tensor too ("sequence parallel",
+arXiv 2205.05198), so that what remat saves is spread over all devices. Without these constraints
+XLA follows the parameters and gathers the examples.
 
-Outside of `over`, and on one device, nothing is said. An axis that its mesh axes do not divide is
-left whole.
+Outside of `over`, and on one device, nothing is constrained. An axis that is not divisible by its
+mesh axes stays replicated.
 
 Dims: B batch, N positions, E width, H heads, K head width, F hidden width.
 """
@@ -26,7 +26,7 @@ _OVER = contextvars.ContextVar("over", default=(None, False))
 
 @contextlib.contextmanager
 def over(mesh: jax.sharding.Mesh, *, gathered: bool = False):
-    """Traces what is inside for `mesh`.
+    """Traces the code inside for `mesh`.
 
     Args:
         mesh: of any number of devices.
@@ -52,18 +52,21 @@ def gathered() -> bool:
 
 
 def platform() -> str | None:
-    """Of the devices of the innermost `over`: cpu, gpu, tpu."""
+    """Platform of the devices of the innermost `over` (cpu, gpu, tpu), or None."""
     found, _ = _OVER.get()
     return None if found is None else found.devices.flat[0].platform
 
 
-def parts(axis) -> int:
+def axis_size(axis) -> int:
     """Devices along a mesh axis, or along several; 1 outside of `over`."""
     return math.prod(mesh().shape[name] for name in rules.on(axis)) if mesh() else 1
 
 
 def keep(x, *places):
-    """x with each of its axes on the mesh axes of `places` (None: whole), where they divide it."""
+    """Constrains x so that axis i is sharded over `places[i]` (None: replicated).
+
+    Axes that are not divisible stay replicated.
+    """
     if mesh() is None:
         return x
     spec = PartitionSpec(*map(dividing, places, x.shape))
@@ -71,7 +74,7 @@ def keep(x, *places):
 
 
 def rows(tree):
-    """A tree of arrays [B ...], sharded over examples alone."""
+    """Constrains a tree of arrays [B ...] to be sharded over examples alone."""
     return jax.tree.map(lambda x: keep(x, rules.BATCH, *(None,) * (x.ndim - 1)), tree)
 
 
@@ -99,16 +102,16 @@ def by_rows(function, *trees, wide=0):
 
 
 def dividing(place, size):
-    """`place`, or None where its devices do not divide an axis of `size`."""
-    return place if size % parts(place) == 0 else None
+    """`place`, or None where an axis of `size` is not divisible by its devices."""
+    return place if size % axis_size(place) == 0 else None
 
 
 def on_each(kernel, arrays, places, out):
     """`kernel` of `arrays`: each device runs it on what is its own.
 
     Args:
-        places: for each array the mesh axes of its axes (None: each device reads it whole); they
-            must divide it.
+        places: for each array the mesh axes of its axes (None: each device has all of it), by which
+            they must be divisible.
         out: the same of the result, one array.
     """
     if mesh() is None:

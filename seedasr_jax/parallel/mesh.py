@@ -11,10 +11,10 @@ AXES = ("data", "fsdp", "tensor", "expert")
 
 
 def sizes(mesh: config.Mesh, devices: int) -> tuple[int, ...]:
-    """Sizes in the order of AXES, the one -1 filled.
+    """Sizes in the order of AXES, with the -1 resolved.
 
     Raises:
-        ConfigError: they do not multiply to the devices.
+        ConfigError: their product is not the number of devices.
     """
     given = [getattr(mesh, axis) for axis in AXES]
     known = 1
@@ -24,9 +24,10 @@ def sizes(mesh: config.Mesh, devices: int) -> tuple[int, ...]:
         given[given.index(-1)] = devices // known
         known = devices
     if known != devices:
+        multiple = " or a multiple" if -1 in given else ""
         raise ConfigError(
-            f"mesh {dict(zip(AXES, given))} takes {known} devices (or a multiple), found {devices};"
-            " set config.mesh.data=1 and config.mesh.fsdp=-1 to take what is there"
+            f"mesh {dict(zip(AXES, given))} takes {known} devices{multiple}, found {devices}; set"
+            " mesh.data=1 and mesh.fsdp=-1 to take what is there"
         )
     return tuple(given)
 
@@ -34,10 +35,11 @@ def sizes(mesh: config.Mesh, devices: int) -> tuple[int, ...]:
 def make(mesh: config.Mesh, devices=None) -> jax.sharding.Mesh:
     """The mesh of a stage over `devices` (default: all of this job).
 
-    Where they are slices of a pod, `data` is what crosses from one to another.
+    Between slices of a pod only `data` crosses.
 
     Raises:
-        ConfigError: sizes that do not multiply to the devices, or `data` to the slices.
+        ConfigError: sizes whose product is not the number of devices, or a `data` that is not
+            divisible by the number of slices.
     """
     devices = jax.devices() if devices is None else devices
     shape = sizes(mesh, len(devices))
@@ -45,7 +47,7 @@ def make(mesh: config.Mesh, devices=None) -> jax.sharding.Mesh:
     data, *others = shape
     if data % slices:
         raise ConfigError(
-            f"mesh.data={data}: {slices} slices take a multiple of {slices}, for data alone crosses"
+            f"mesh.data={data}: expected a multiple of the {slices} slices, for data alone crosses"
             f" the network between them; the nearest is {-(-data // slices) * slices}"
         )
     # An axis may take a part of a side of the pod: 32 of 8 x 8 x 8 are 8 x 4.

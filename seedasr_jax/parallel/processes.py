@@ -1,8 +1,8 @@
-"""How the processes of a job act as one: who decides, where they meet, what each of them knows.
+"""Agreement among the processes of a job: decisions, barriers, gathering.
 
-What one process alone would decide by its own view of a disk, process 0 decides for all (`first`);
-what each of them may refuse, all refuse (`together`): none goes on to wait for the others in a
-step. Every process of a job must call each function of this file equally often, in one order.
+Decisions that depend on the view of a disk are made by process 0 for all (`first`). If one process
+raises, all raise (`together`), so that none waits for the others in a step. Every process of a job
+must call the functions of this file equally often and in the same order.
 
 Dims: P processes.
 """
@@ -35,7 +35,7 @@ def meet():
     """Returns when every process is here."""
     wait = multihost.get_barrier_sync_fn()  # of the coordinator: a collective would time out
     key = f"seedasr_jax {next(_meetings)}"
-    thread = concurrent.futures.ThreadPoolExecutor(1)  # for this one hears signals meanwhile
+    thread = concurrent.futures.ThreadPoolExecutor(1)  # this one takes signals meanwhile
     thread.submit(wait, key=key, timeout_ms=_PATIENCE * 1000).result()
 
 

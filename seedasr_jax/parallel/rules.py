@@ -6,7 +6,7 @@ from jax.sharding import PartitionSpec
 
 from seedasr_jax.errors import ConfigError, nearest
 
-# Parameters are shared along both: only what an expert owns is not by `expert` already.
+# Parameters are sharded over both; those of experts are sharded over `expert` by their own axis.
 FSDP = ("fsdp", "expert")
 
 RULES = {
@@ -48,7 +48,7 @@ def on(place) -> tuple[str, ...]:
 
 
 def spec(axes, shape, mesh, name, *, gathered=False) -> PartitionSpec:
-    """Where a parameter's axes go.
+    """The mesh axes of a parameter's axes.
 
     Args:
         axes: logical axes; shape: sizes; mesh: the mesh; name: of the parameter, for errors.
@@ -75,8 +75,8 @@ def spec(axes, shape, mesh, name, *, gathered=False) -> PartitionSpec:
             below, above = size // parts * parts, -(-size // parts) * parts
             by = " x ".join(f"mesh.{one}={mesh.shape[one]}" for one in on(place))
             raise ConfigError(
-                f"{name}: axis {axis!r} of {size} does not divide by {by};"
-                f" the nearest sizes that do are {below or above} and {above}"
+                f"{name}: axis {axis!r} of {size} is not divisible by {by};"
+                f" the nearest sizes that are: {below or above} and {above}"
             )
         places.append(place)
     return PartitionSpec(*places)

@@ -31,7 +31,7 @@ def of_params(params: nnx.State, mesh, *, gathered=False):
 
 
 def bytes_of(tree) -> int:
-    """Of a device, of a tree of shapes with shardings."""
+    """Bytes on each device of a tree of shapes with shardings."""
     return sum(
         math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
         for leaf in jax.tree.leaves(tree)
@@ -39,7 +39,7 @@ def bytes_of(tree) -> int:
 
 
 def placed(abstract, shardings):
-    """A tree of shapes with where each lies, for compiling ahead of time."""
+    """A tree of shapes with their shardings, for compiling ahead of time."""
 
     def one(shape, place):
         return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=place)
@@ -48,10 +48,10 @@ def placed(abstract, shardings):
 
 
 def like_params(tree, params, shardings, mesh):
-    """Shardings of an optimiser's state: what belongs to a parameter lies where it lies.
+    """Shardings of an optimiser's state: what belongs to a parameter is sharded as it is.
 
-    Adafactor's rows and columns too: they are parameters without one axis. What has any other
-    shape is small and lies everywhere.
+    So are Adafactor's rows and columns, which are parameters without one axis. What has any other
+    shape is small and replicated.
 
     Args:
         tree: abstract optimiser state, holding trees like `params` and scalars.
@@ -79,7 +79,7 @@ def like_params(tree, params, shardings, mesh):
 
 
 def replicated(mesh):
-    """Everywhere the same."""
+    """Replicated on all devices."""
     return NamedSharding(mesh, PartitionSpec())
 
 
@@ -95,7 +95,7 @@ def rows(utterances: int, mesh) -> int:
 
 
 def check_batch(utterances: int, mesh, accum: int):
-    """Checks that a bucket divides over mesh and accumulation.
+    """Checks that a bucket is divisible over mesh and accumulation.
 
     Raises:
         ConfigError: names the nearest number of utterances that does.
@@ -104,8 +104,8 @@ def check_batch(utterances: int, mesh, accum: int):
     if utterances % parts:
         above = -(-utterances // parts) * parts
         raise ConfigError(
-            f"a bucket of {utterances} utterances does not divide by mesh.data x mesh.fsdp x"
-            f" mesh.expert x run.accum = {parts}; the nearest that does is {above}"
+            f"a bucket of {utterances} utterances is not divisible by mesh.data x mesh.fsdp x"
+            f" mesh.expert x run.accum = {parts}; the nearest that is: {above}"
         )
 
 
@@ -131,13 +131,13 @@ def _owners(mesh):
 def shares(owners: np.ndarray) -> dict[int, tuple[int, int]]:
     """Which of how many equal shares of a batch's rows each process holds.
 
-    Processes over which the width of a row lies hold the same.
+    Processes that share the width of a row hold the same rows.
 
     Args:
         owners: the process of each device, by the axes of a mesh.
 
     Raises:
-        ConfigError: some hold rows in part the same.
+        ConfigError: the rows of some processes overlap without being equal.
     """
     sizes = dict(zip(AXES, owners.shape))
     grid = [size if axis in rules.BATCH else 1 for axis, size in sizes.items()]
@@ -146,8 +146,8 @@ def shares(owners: np.ndarray) -> dict[int, tuple[int, int]]:
     places = sorted(set(held.values()))
     if sum(map(len, places)) != math.prod(grid):
         raise ConfigError(
-            f"mesh.tensor={sizes['tensor']}, mesh.expert={sizes['expert']}: some of {len(held)}"
-            " processes would hold the rows of a batch in part the same; expected"
+            f"mesh.tensor={sizes['tensor']}, mesh.expert={sizes['expert']}: the rows of a batch on"
+            f" some of {len(held)} processes would overlap in part; expected"
             f" mesh.tensor x mesh.expert to divide the {owners.size // len(held)} devices of each"
         )
     return {owner: (places.index(own), len(places)) for owner, own in held.items()}
@@ -160,6 +160,6 @@ def put_batch(batch, mesh):
 
 
 def take_rows(x) -> np.ndarray:
-    """Rows of this process of a global array [B ...] that lies as `of_batch` says."""
+    """Rows of this process of a global array [B ...] that is sharded as `of_batch` says."""
     by_start = {shard.index[0].start or 0: shard.data for shard in x.addressable_shards}
     return np.concatenate([np.asarray(by_start[start]) for start in sorted(by_start)])

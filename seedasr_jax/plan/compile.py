@@ -22,7 +22,7 @@ from seedasr_jax.train import build, handed
 
 
 def devices(topology: Topology):
-    """What JAX would see on it.
+    """The devices that JAX would see on a topology.
 
     Raises:
         UserError: libtpu is not installed.
@@ -33,7 +33,7 @@ def devices(topology: Topology):
             "plan: libtpu, the TPU compiler, is not installed: pip install"
             f" 'jax[tpu]=={jax.__version__}' brings the one that your jax pins"
         )
-    # libtpu asks the machine what it is, and holds a lock, unless told not to.
+    # By default libtpu queries the machine for its type, and takes a lock.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "true")
     from jax.experimental import topologies

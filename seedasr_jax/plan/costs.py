@@ -90,20 +90,20 @@ def collectives(program: Program, mesh: dict[str, int], slices: int = 1) -> list
 
 
 def _crossing(one, times):
-    """What a device sends to its like in other slices: along `data`, by mesh.make."""
+    """What a device sends to its counterparts in other slices: along `data`, by mesh.make."""
 
-    def told(key):
+    def stated(key):
         return re.search(rf'_xla_megascale_{key}="([^"]*)"', one.attributes)[1]
 
     # {1,2}x{0:15}: those slices, the devices of each
-    ranges = re.match(r"\{([^}]*)\}", told("target"))[1].split(",")
+    ranges = re.match(r"\{([^}]*)\}", stated("target"))[1].split(",")
     ends = [[int(end) for end in part.split(":")] for part in ranges]
     slices = sum(end[-1] - end[0] + 1 for end in ends)
-    kind = _CROSSING.get(told("transfer_type"))
+    kind = _CROSSING.get(stated("transfer_type"))
     if kind is None:
         raise ValueError(
             f"{one.name}: expected a transfer between slices of {', '.join(_CROSSING)}, found"
-            f" {told('transfer_type')}"
+            f" {stated('transfer_type')}"
         )
     size = one.shapes[0].bytes * (slices if kind == "all-gather" else 1)
     return Collective(kind, ("data",), slices, slices, size, times)
@@ -177,7 +177,7 @@ def _iota(text: str) -> np.ndarray:
 
 
 def _reached(pairs) -> list[int]:
-    """The devices that hang together with the first that sends to another."""
+    """The devices on the path or cycle of the first that sends to another."""
     onward = {source: target for source, target in pairs if source != target}
     if not onward:
         return []

@@ -1,4 +1,4 @@
-"""What a stage compiles on a topology: its mesh, its buckets, what a batch of them holds."""
+"""What a stage compiles for on a topology: its mesh, its buckets, the contents of a batch."""
 
 import dataclasses
 
@@ -70,7 +70,7 @@ def _fsdp(stage, within: int, topology: Topology) -> int:
 
 
 def known_layer(stage: config.Stage) -> config.Stage:
-    """The stage with some layer of its teacher, where a probe is yet to choose: 3/4 of its depth.
+    """The stage with a layer of its teacher where a probe is yet to choose one: 3/4 of its depth.
 
     The paper's probe chose 25 of 32; which one it is changes no size.
     """
@@ -120,16 +120,16 @@ def sizes(stage: config.Stage, objective, bucket, context: int | None = None) ->
     seconds, tokens, rows = bucket
     prompt = PROMPT if objective.prompted else 0
     context = stage.data.contexts.tokens if context is None else context
-    told = context if objective.prompted else 0
+    context = context if objective.prompted else 0
     hypotheses = stage.objective.get("hypotheses", 0)
-    return flops.Sizes(rows, round(seconds * 100), prompt, told, tokens, hypotheses)
+    return flops.Sizes(rows, round(seconds * 100), prompt, context, tokens, hypotheses)
 
 
 def stretched(stage: config.Stage, chips: int, given: int) -> config.Stage:
     """The stage with as much work for each of `chips` as it has for each of `given`.
 
     Raises:
-        ConfigError: a bucket that does not divide so.
+        ConfigError: a bucket whose utterances would be no whole number.
     """
 
     def one(bucket):
@@ -137,7 +137,7 @@ def stretched(stage: config.Stage, chips: int, given: int) -> config.Stage:
         if utterances * chips % given:
             raise ConfigError(
                 f"a bucket of {utterances} utterances on {given} chips is no whole number of them"
-                f" on {chips}: choose a --topology of fewer chips, or a bucket that divides"
+                f" on {chips}: choose a --topology of fewer chips, or other utterances per bucket"
             )
         return seconds, tokens, utterances * chips // given
 

@@ -22,7 +22,7 @@ _SHAPE = re.compile(r"([a-z]\w*)\[([\d,]*)\](?:\{([^}]*)\})?")
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """An array's; `near` where it lies in a core's own memory and not in HBM."""
+    """Shape of an array; `near`: in a core's own memory and not in HBM."""
 
     dtype: str
     dims: tuple[int, ...]

@@ -11,7 +11,7 @@ from seedasr_jax.plan.programs import Program
 from seedasr_jax.plan.topologies import Topology
 
 HEADROOM = 0.1  # of HBM that must stay free
-USUAL = 0.6  # of the bound, for what chips will cost
+USUAL = 0.6  # of the bound's speed, assumed for a second estimate of the cost
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +93,7 @@ def row(compiled, program: Program, held: flops.Sizes, mesh, topology: Topology,
 
 
 def network_share(row: Row) -> float:
-    """Of the least time of a step: how much of it the busier of ICI and DCN works."""
+    """Fraction of the step-time bound during which the busier of ICI and DCN is active."""
     return max(row.seconds["ici"], row.seconds["dcn"]) / row.step_seconds_bound
 
 

@@ -44,9 +44,8 @@ _CUBES = (
     *((8, 8, 16), (8, 16, 16), (16, 16, 16), (16, 16, 24)),
 )
 
-# docs.cloud.google.com/tpu/docs/{v5e, v5p, v6e, tpu7x}, read in November 2026; memory:
-# parallel/memory.py. DCN of v5e: two
-# network cards of 100 Gb/s for the eight chips of a host.
+# docs.cloud.google.com/tpu/docs/{v5e, v5p, v6e, tpu7x}, read in November 2026; memory is in
+# parallel/memory.py. DCN of v5e: two network cards of 100 Gb/s for the eight chips of a host.
 CHIPS = {
     chip.name: chip
     for chip in (

@@ -31,7 +31,7 @@ class Built:
     graphdef: Any
     tx: Any
     abstract: TrainState  # shapes
-    sharding: TrainState  # where each lies
+    sharding: TrainState  # of each
     make_model: Callable[[nnx.Rngs], AcLLM]
 
     def train_step(self):
@@ -46,11 +46,11 @@ class Built:
         )
 
     def fresh(self) -> TrainState:
-        """A state drawn from the stage's seed, made where it lies."""
+        """A state drawn from the stage's seed, each device making its shards."""
         return self.drawn(self.abstract)
 
     def drawn(self, state: TrainState) -> TrainState:
-        """`state`, what is a mere shape in it as in `fresh`; nothing else is drawn or allocated."""
+        """`state` with its shapes replaced by arrays of `fresh`; nothing else is drawn."""
         leaves, structure = jax.tree.flatten(state)
         missing = [isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves]
         if not any(missing):

@@ -39,7 +39,7 @@ class Rollout:
 
         Args:
             program: of decode/program.py, `rollout`.
-            mesh: where the state lies and the batch goes.
+            mesh: of the state and the batch.
             decode: ids -> text, of the tokenizer.
             risk: (row, hypothesis) -> its errors; see `weighted_risk`.
         """

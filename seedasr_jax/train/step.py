@@ -62,7 +62,7 @@ def make_train_step(graphdef, objective, tx, state_sharding, batch_sharding, acc
         )
         return state, terms | {"weights": weights, "grad_norm": norm}
 
-    # Every process logs the terms: they lie on all devices.
+    # Every process logs the terms: they are replicated.
     everywhere = sharding.replicated(batch_sharding.mesh)
     ins, outs = (state_sharding, batch_sharding), (state_sharding, everywhere)
     return jax.jit(
