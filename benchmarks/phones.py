@@ -108,7 +108,7 @@ def labels(workdir, name, vocab, heard: Heard) -> np.ndarray:
     stage = opened.stage
     if stage.kind == "ssl2" and not stage.model.quantizer.layer:
         best = probe.best_layer(checkpoints.open_checkpoint(workdir / "probe"))
-        stage = probe.at_layer(stage, best)
+        stage = stage.at_layer(best)
     objective = objectives.make(stage, recogniser.special_tokens(vocab), vocab.size)
     parts = tuple(part for part in objective.parts if part not in ("encoder", "ssl_head"))
     graphdef, _ = recogniser.abstract(stage.model, vocab, parts)

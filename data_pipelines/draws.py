@@ -41,7 +41,8 @@ def shuffled(size: int, *key: int) -> np.ndarray:
 def permute(index: int, size: int, *key: int) -> int:
     """One entry of a permutation of 0 to size - 1, in constant time and memory.
 
-    A Feistel network over the next even power of two; who falls outside walks on inside its cycle.
+    Feistel network over the next even power of two with cycle walking: out-of-range values are
+    permuted again.
     """
     half = ((size - 1).bit_length() + 1) // 2
     mask, base = (1 << half) - 1, word(*key)

@@ -12,9 +12,7 @@ import numpy as np
 from seedasr_jax.data_pipelines import draws
 
 _SHORTEST, _LONGEST = 1_000, 20_000  # of a quota's cycle
-_SMALLEST_COUNT = (
-    4  # times that the rarest choice should stand in a cycle, for its share to be true
-)
+_SMALLEST_COUNT = 4  # of the rarest choice in a cycle, so that shares are nearly exact
 
 
 class Quota:

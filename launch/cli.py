@@ -15,7 +15,7 @@ _OVERRIDE = re.compile(r"--config\.([\w.-]+)=(.*)", re.DOTALL)
 
 
 def main(arguments=None) -> int:
-    """Runs a command and returns the exit code: 0 done, 1 failed, 2 usage or config, 75, 130."""
+    """Runs a command and returns its exit code: 0 done, 2 usage or config; others: exits.py."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # whatever the locale: a transcript is never lost
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
@@ -111,7 +111,7 @@ def parser() -> argparse.ArgumentParser:
     )
     c.add_argument("--config", required=True, metavar="NAME_OR_FILE[:ARG]", help="a recipe")
     c.add_argument("--topology", required=True, metavar="T", help="v5p:4x4x8, v5p-256, v6e:16x16")
-    c.add_argument("--slices", type=int, default=1, metavar="N", help="of that shape each")
+    c.add_argument("--slices", type=int, default=1, metavar="N", help="slices of that shape")
     c.add_argument("--stage", default="", metavar="NAME", help="plan this stage only")
     c.add_argument(
         "--bucket", default="", metavar="SECONDS", help="or all; default: each stage's largest"
@@ -119,8 +119,8 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument(
         "--scaling", action="store_true", help="64 to 4,096 chips, each with the work that T gives"
     )
-    c.add_argument("--steps", type=int, default=0, metavar="N", help="to price; default: its own")
-    c.add_argument("--price", type=flags.amount, default=0.0, metavar="USD", help="of a chip-hour")
+    c.add_argument("--steps", type=int, default=0, metavar="N", help="to price; default: all")
+    c.add_argument("--price", type=flags.amount, default=0.0, metavar="USD", help="per chip-hour")
     c.add_argument("--json", action="store_true", help="a list of objects on stdout")
 
     c = add(
@@ -136,7 +136,7 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument(
         "--decode",
         default="",
-        help="ctc, greedy or beam4,alpha=0.5; behind it long=direct; default: its own",
+        help="ctc, greedy or beam4,alpha=0.5, also with ,long=direct; default: the stage's",
     )
     c.add_argument("--beam", type=int, default=0, metavar="N", help="beam search: hypotheses kept")
     c.add_argument(
@@ -169,7 +169,7 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument("files", nargs="+", metavar="FILE")
     c.add_argument("--context", default="", metavar="TEXT", help="what it is about, said before")
     c.add_argument(
-        "--hotwords", default="", metavar="A,B or @FILE", help="names that may be said; one a line"
+        "--hotwords", default="", metavar="A,B or @FILE", help="names; in a FILE one per line"
     )
     c.add_argument("--format", default="text", choices=("text", "json"))
     _mesh(c)

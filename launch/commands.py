@@ -65,7 +65,8 @@ def do_status(options):
 
         rows = verify.verified(rows)
     print(json.dumps(rows, indent=1) if options.json else status.table(rows))
-    return 3 if options.verify and any("problems" in row for row in rows) else 0
+    failed = options.verify and any("problems" in row for row in rows)
+    return exits.CHECK_FAILED if failed else 0
 
 
 def do_plan(options):
@@ -175,7 +176,7 @@ def do_data_validate(options):
             print(problem)
             found += 1
     print(f"{found} problems", file=sys.stderr)
-    return 3 if found else 0
+    return exits.CHECK_FAILED if found else 0
 
 
 def do_data_vocab(options):

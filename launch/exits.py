@@ -1,4 +1,4 @@
-"""Exit codes, and what a command says that fails."""
+"""Exit codes, and the line that a failing command prints."""
 
 from collections.abc import Callable
 import contextlib
@@ -9,7 +9,7 @@ from seedasr_jax import workdir as disk
 from seedasr_jax.errors import UserError
 
 _EXHAUSTED = "RESOURCE_EXHAUSTED"
-FAILED, PREEMPTED, HUNG, INTERRUPTED = 1, 75, 76, 130
+FAILED, CHECK_FAILED, PREEMPTED, HUNG, INTERRUPTED = 1, 3, 75, 76, 130
 # What asks a job to save and stop: its exit code then. A terminal that is closed hangs up.
 SIGNALS = {
     signal.SIGINT: INTERRUPTED,
@@ -45,17 +45,17 @@ def code(error: BaseException) -> int | None:
         return INTERRUPTED
     if isinstance(error, SystemExit):
         return error.code
-    line = _told(error)
+    line = _as_user_error(error)
     if not isinstance(line, UserError):
         return None
     print(f"seedasr: {line}", file=sys.stderr, flush=True)
     return line.exit_code
 
 
-def _told(error):
+def _as_user_error(error):
     """An error of the file system or of memory as a UserError; others as they are."""
     if isinstance(error, OSError):
-        return disk.told(error)
+        return disk.as_user_error(error)
     exhausted = isinstance(error, RuntimeError) and _EXHAUSTED in str(error)  # of JAX
     if not (exhausted or isinstance(error, MemoryError)):
         return error

@@ -1,8 +1,8 @@
 """`seedasr launch local`: one training in several processes of this machine, as on a pod.
 
 Each runs `seedasr train` with devices of its own (threads of XLA:CPU) and finds the others at a
-port of the loopback; all log to WORKDIR/logs/process-I.log, the first to the terminal too. They
-live and die together, and what follows is read off their exit code.
+port of the loopback; all log to WORKDIR/logs/process-I.log, the first to the terminal too. If one
+fails, all are stopped; the exit code decides whether to retry.
 
 Dims: N processes, D devices of each.
 """
@@ -46,7 +46,7 @@ def run(graph: config.Graph | None, options) -> int:
         The exit code of the last try.
 
     Raises:
-        ConfigError: numbers below 1, or a mesh or bucket that does not lie on N x D devices.
+        ConfigError: numbers below 1, or a mesh or bucket that does not fit N x D devices.
     """
     for flag, least in (("processes", 1), ("devices", 1), ("restart", 0)):
         if (found := getattr(options, flag)) < least:
@@ -161,7 +161,7 @@ def _show(lines, file):
     """Copies the lines of the first process to its log and to the terminal."""
     for line in lines:
         file.write(line)
-        with contextlib.suppress(BrokenPipeError):  # who reads the terminal's copy may leave
+        with contextlib.suppress(BrokenPipeError):  # the terminal's reader has left
             sys.stderr.buffer.write(line)
             sys.stderr.buffer.flush()
 

@@ -6,17 +6,16 @@ import sys
 
 from seedasr_jax.config import code
 from seedasr_jax.errors import ConfigError
+from seedasr_jax.launch import exits
 from seedasr_jax.launch.progress import say
 from seedasr_jax.parallel import mesh
 from seedasr_jax.plan import compile as compiling
 from seedasr_jax.plan import rows, topologies
 from seedasr_jax.train import handed
 
-MISFIT = 3  # exit code
-
 
 def run(graph, options) -> int:
-    """Plans; returns the exit code, 3 where something does not fit.
+    """Plans; returns the exit code.
 
     Args:
         graph: the expanded recipe.
@@ -51,14 +50,14 @@ def run(graph, options) -> int:
         print()
     else:
         for row, cost in zip(found, priced):
-            print(rows.describe(row) + _told(cost), *rows.details(row), sep="\n    ")
+            print(rows.describe(row) + _cost(cost), *rows.details(row), sep="\n    ")
         compiled = [row for row in found if row.step_seconds_bound is not None]
         for row in compiled if options.scaling else ():
             print(_scaled(row))
     misfits = [row for row in found if not row.fits]
     for row in misfits:
         say(f"{row.stage} {row.program} does not fit: {rows.cure(row)}")
-    return MISFIT if misfits else 0
+    return exits.CHECK_FAILED if misfits else 0
 
 
 def _priced(row, graph, options) -> dict:
@@ -70,7 +69,7 @@ def _priced(row, graph, options) -> dict:
     return {"steps": steps} | rows.costs(row, steps, options.price)
 
 
-def _told(cost) -> str:
+def _cost(cost) -> str:
     if not cost:
         return ""
     hours = f"; {cost['steps']} steps: {cost['chip_hours_bound']:.0f} chip-hours"
@@ -81,9 +80,9 @@ def _told(cost) -> str:
 
 
 def _scaled(row) -> str:
-    """What becomes of a step where each chip has the same work on more or fewer of them."""
+    """A step with the same work per chip, on this number of chips."""
     return (
         f"{row.stage} on {row.chips} chips: step {row.step_seconds_bound:.3f} s or more, of which"
-        f" the network works {100 * rows.network_share(row):.0f} %; each device sends"
+        f" the network is active {100 * rows.network_share(row):.0f} %; each device sends"
         f" {row.bytes_ici / 1e9:.2f} GB over ICI and {row.bytes_dcn / 1e9:.2f} GB over DCN"
     )

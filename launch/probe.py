@@ -3,13 +3,11 @@
 Dims: L layers.
 """
 
-import dataclasses
 import functools
 
 import numpy as np
 
 from seedasr_jax import checkpoint as checkpoints
-from seedasr_jax import config
 from seedasr_jax import workdir as disk
 from seedasr_jax.decode import program
 from seedasr_jax.decode.recogniser import Recogniser
@@ -47,12 +45,6 @@ def report(layers: list[dict[str, float]]) -> dict:
     }
     means = [np.mean(list(rates.values())) for rates in layers]
     return {"eval": curves, "best_layer": int(np.argmin(means)) + 1}
-
-
-def at_layer(stage: config.Stage, layer: int) -> config.Stage:
-    """The stage, its k-means over a layer; see `best_layer`."""
-    quantizer = dataclasses.replace(stage.model.quantizer, layer=layer)
-    return dataclasses.replace(stage, model=dataclasses.replace(stage.model, quantizer=quantizer))
 
 
 def best_layer(source: checkpoints.Checkpoint) -> int:

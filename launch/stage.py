@@ -219,7 +219,7 @@ def _consults(stage):
 def _resolved(job, name, layer) -> config.Stage:
     """A stage's config; with the layer that its probe found best, where it leaves that open."""
     stage = job.graph.stages[name]
-    return stage if layer is None else probe.at_layer(stage, layer)
+    return stage if layer is None else stage.at_layer(layer)
 
 
 class Evaluator:

@@ -56,7 +56,7 @@ def _recorded(folder) -> dict:
     known = [field.name for field in dataclasses.fields(_Shown)]
     try:
         shown = config.build({k: tree[k] for k in known if k in tree}, _Shown, str(path))
-        for name in known[2:4]:
+        for name in ("hours", "spent"):
             config.check(getattr(shown, name), f"{path}.{name}")
         for part, where in shown.parents.items():
             config.build(where.get("checkpoint"), str, f"{path}.parents.{part}.checkpoint")

@@ -134,8 +134,8 @@ def append(path, rows: Iterable[dict]) -> None:
 def read_rows(path, *keys: str) -> list[dict]:
     """The rows of a JSONL file; none where there is no file.
 
-    A line that is no JSON object with these `keys` is left out and named on stderr. A last line
-    that a kill cut off is left out.
+    A line that is no JSON object with these `keys`, or whose `step` is no integer, is left out and
+    named on stderr. A last line that a kill cut off is left out.
     """
     path = pathlib.Path(path)
     if not path.exists():
@@ -204,8 +204,8 @@ def try_place(folder, flag: str) -> None:
                 path.rmdir()
 
 
-def told(error: OSError) -> UserError | None:
-    """An error of the file system as a line with place and cure; None for one of another kind."""
+def as_user_error(error: OSError) -> UserError | None:
+    """An error of the file system as a line with path and cure; None for one of another kind."""
     if error.errno not in _CURES:
         return None
     kind, cure = _CURES[error.errno]

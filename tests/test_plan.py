@@ -257,7 +257,7 @@ def test_scaling_takes_the_ladder_of_the_generation(monkeypatch, capsys):
     code, asked = plan_of(monkeypatch, "--scaling")
     assert (code, asked) == (0, [(n, 128) for n in (64, 256, 1024, 4096)])
     told = capsys.readouterr().out
-    assert "sft on 4096 chips: step 0.450 s or more, of which the network works 20 %" in told
+    assert "sft on 4096 chips: step 0.450 s or more, of which the network is active 20 %" in told
 
 
 @pytest.mark.parametrize(

@@ -121,10 +121,10 @@ def test_a_place_is_tried_and_left_as_it_was(tmp_path, monkeypatch):
 
 
 def test_errors_of_the_file_system_have_a_place_and_a_cure():
-    full = disk.told(OSError(errno.ENOSPC, "", "runs/a"))
+    full = disk.as_user_error(OSError(errno.ENOSPC, "", "runs/a"))
     assert str(full).startswith("runs/a: no space left on device; free") and full.exit_code == 1
-    assert disk.told(PermissionError(errno.EACCES, "", b"a")).exit_code == 2
-    assert disk.told(ConnectionRefusedError(errno.ECONNREFUSED, "")) is None
+    assert disk.as_user_error(PermissionError(errno.EACCES, "", b"a")).exit_code == 2
+    assert disk.as_user_error(ConnectionRefusedError(errno.ECONNREFUSED, "")) is None
 
 
 def test_a_folder_has_one_holder(tmp_path):

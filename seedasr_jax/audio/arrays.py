@@ -40,9 +40,7 @@ def to_wave(array, rate, name: str = "wave") -> np.ndarray:
     if np.ma.is_masked(array):
         raise errors.DataError(f"{name}: holds masked samples; fill them: wave.filled(0)")
     kind = type(array).__name__
-    if hasattr(
-        array, "detach"
-    ):  # torch: with a gradient, on a device or in bfloat16 it is no array
+    if hasattr(array, "detach"):  # torch: NumPy takes no gradient, device or bfloat16
         array = array.detach().cpu()
         array = array.float() if array.is_floating_point() else array
     try:

@@ -1,8 +1,6 @@
 """Trees as {name: leaf}: a name is a leaf's path joined by dots; parts."""
 
 import jax
-from jax.experimental import multihost_utils
-import numpy as np
 
 LORA = "lora"
 
@@ -71,13 +69,6 @@ def groups(shapes: dict, limit: int) -> list[dict]:
         groups[-1][name] = shapes[name]
         room -= size
     return groups
-
-
-def to_host(leaf) -> np.ndarray:
-    """An array as NumPy, gathered from other processes where it has to be."""
-    if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
-        leaf = multihost_utils.process_allgather(leaf, tiled=True)
-    return np.asarray(leaf)
 
 
 def _name(path) -> str:

@@ -427,6 +427,11 @@ class Stage:
         leaves = not masks or widest < bins
         require(leaves, "augment.frequency_width", f"less than {bins} mel bins", widest)
 
+    def at_layer(self, layer: int) -> "Stage":
+        """The stage with its k-means over this layer of the teacher, 1 the lowest."""
+        quantizer = dataclasses.replace(self.model.quantizer, layer=layer)
+        return dataclasses.replace(self, model=dataclasses.replace(self.model, quantizer=quantizer))
+
     @property
     def scored(self) -> tuple[tuple[float, int, int], ...]:
         """Buckets of its evaluation: its own, or lengths and utterances of `data`, and longer."""

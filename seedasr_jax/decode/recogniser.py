@@ -4,6 +4,7 @@ Dims: B batch, K tokens at most.
 """
 
 from collections.abc import Sequence
+import copy
 import dataclasses
 import functools
 
@@ -23,7 +24,7 @@ from seedasr_jax.text import joining, prompts
 
 @dataclasses.dataclass(frozen=True)
 class Hypothesis:
-    """What was heard."""
+    """A transcript."""
 
     text: str
     tokens: tuple[int, ...]
@@ -32,7 +33,7 @@ class Hypothesis:
 
 
 def joined(pieces: Sequence[Hypothesis]) -> Hypothesis:
-    """What was heard in the consecutive pieces of an utterance; one alone comes back as it is."""
+    """The transcript of consecutive pieces of an utterance; a single one is returned as it is."""
     if len(pieces) == 1:
         return pieces[0]
     return Hypothesis(
@@ -89,8 +90,8 @@ class Recogniser:
 
     def with_state(self, state: nnx.State) -> "Recogniser":
         """The same, compiled functions included, with other parameters."""
-        other = type(self).__new__(type(self))
-        other.__dict__ |= self.__dict__ | {"state": state}
+        other = copy.copy(self)
+        other.state = state
         return other
 
     def check(self, method: str) -> named.Method:

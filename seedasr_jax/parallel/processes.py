@@ -88,7 +88,7 @@ def shared(work: Callable[[], list]) -> list:
 
 def _described(error) -> tuple[str, str]:
     """A class of errors.py and its line; raises what is no error of a user."""
-    line = disk.told(error) if isinstance(error, OSError) else error
+    line = disk.as_user_error(error) if isinstance(error, OSError) else error
     if line is None:
         raise error
     return type(line).__name__, str(line)

@@ -76,10 +76,7 @@ def known_layer(stage: config.Stage) -> config.Stage:
     """
     if "probe" not in objectives.make(stage, TOKENS, 0).consults:
         return stage
-    layer = -(-3 * stage.model.encoder.layers // 4)
-    quantizer = dataclasses.replace(stage.model.quantizer, layer=layer)
-    model = dataclasses.replace(stage.model, quantizer=quantizer)
-    return dataclasses.replace(stage, model=model)
+    return stage.at_layer(-(-3 * stage.model.encoder.layers // 4))
 
 
 def scored(how: scoring.Scoring, mesh, wanted: str = ""):

@@ -27,7 +27,7 @@ JUDGED = 32  # masked frames of a step at least, before that is said of it
 
 
 class Masked(Hearing):
-    """BERT-style masked prediction (Seed-ASR section 3.2); whose labels they are, a child says."""
+    """BERT-style masked prediction (Seed-ASR section 3.2); subclasses define the labels."""
 
     reads = False
     cure = ""  # of labels that collapsed
