@@ -24,7 +24,7 @@ class Fault:
 
 
 class Reading:
-    """What the language model reads before the speech: instructions, and room for contexts."""
+    """The prefix of the language model: instructions, and room for contexts."""
 
     def __init__(self, vocab, *, prompted: bool, context_tokens: int = 0):
         """Tokenises the two instructions; without `prompted` nothing is read at all."""
@@ -53,7 +53,7 @@ def collate(
         bucket: (seconds, tokens, utterances); seconds 0 leave waves out, tokens 0 leave ids out.
         reading: the instruction of rows with and without a context.
         first: `position` of the first row.
-        phones: room for the phones of an utterance; 0 where nobody asks when things are said.
+        phones: room for the phones of an utterance; 0 where their times are not read.
         silence: whether a text may be empty.
         frames: samples -> frames that CTC has at most; None where no CTC is learned.
 
@@ -97,22 +97,22 @@ def _fault(example, bucket, reading, silence, frames) -> Fault | None:
     if example is None:
         return None
     seconds, tokens, _ = bucket
-    heard = len(example["wave"]) / files.RATE
-    if seconds and heard > seconds + files.ROUNDING_SECONDS:
-        return Fault("too long", f"{heard:.2f} s, its bucket takes {seconds:g} s")
+    lasts = len(example["wave"]) / files.RATE
+    if seconds and lasts > seconds + files.ROUNDING_SECONDS:
+        return Fault("too long", f"{lasts:.2f} s, its bucket takes {seconds:g} s")
     if tokens and not silence and not len(example["ids"]):
         return Fault("no text", "nothing is left of its text after normalisation")
     if tokens and len(example["ids"]) > tokens:
         return Fault("too many tokens", f"{len(example['ids'])}, its bucket takes {tokens}")
-    if frames is not None:  # the rule of losses/ctc.py: a blank parts equal neighbours
+    if frames is not None:  # as in losses/ctc.py: a blank between equal neighbours
         ids, most = example["ids"].tolist(), frames(len(example["wave"]))
         needed = len(ids) + sum(one == other for one, other in itertools.pairwise(ids))
         if needed > most:
             detail = (
-                f"CTC needs {needed} frames for its {len(ids)} tokens, {heard:.2f} s give {most}"
+                f"CTC needs {needed} frames for its {len(ids)} tokens, {lasts:.2f} s give {most}"
             )
             return Fault("more tokens than frames", detail)
-    told, room = len(example["context_ids"]), reading.context_tokens
-    if room and told > room:
-        return Fault("context too long", f"{told} tokens, data.contexts.tokens = {room}")
+    size, room = len(example["context_ids"]), reading.context_tokens
+    if room and size > room:
+        return Fault("context too long", f"{size} tokens, data.contexts.tokens = {room}")
     return None

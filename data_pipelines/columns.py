@@ -12,7 +12,7 @@
 | flags | 1 | see below |
 
 Each name that a row holds takes 8 bytes more (`named`: the row; `name`: its number among the sorted
-names), and each context that is a text 12 (`told`: the row; `text`: a hash).
+names), and each context that is a text 12 (`given`: the row; `text`: a hash).
 
 Dims: N rows.
 """
@@ -33,7 +33,7 @@ HOTWORDS = "hotwords"  # the kind of a context that is a list
 TEXT, SILENT, AUDIO, KEYWORDS, DEV = (1 << bit for bit in range(5))  # flags
 
 _TYPES = dict(begin="Q", check="I", line="I", seconds="d", speaker="Q", language="I", split="I")
-_TYPES |= dict(kind="H", fault="H", flags="B", named="I", name="I", told="I", text="Q")
+_TYPES |= dict(kind="H", fault="H", flags="B", named="I", name="I", given="I", text="Q")
 _CHUNK = 1 << 16  # rows
 _DEV_SHARE = 20  # part=dev: one utterance in so many
 
@@ -68,7 +68,7 @@ class Columns:
                     self._names.setdefault((row.language, name), len(self._names))
                 )
         if kind not in (None, HOTWORDS):
-            self._chunk["told"].append(self._rows)
+            self._chunk["given"].append(self._rows)
             self._chunk["text"].append(hashed(row.context))
         self._rows += 1
         if self._rows % _CHUNK == 0:

@@ -1,18 +1,18 @@
-"""Contexts: what the model is told beside the speech (Seed-ASR section 3.4), per utterance.
+"""Contexts: the text beside the speech (Seed-ASR section 3.4), per utterance.
 
-An utterance's own context is the text that its manifest gives. Where it has none but names, its
-`keywords`, the context is a list of names: those that are said, and distractors that are not, drawn
-from all names of its language. An irrelevant context is of the same kind: the text of another
+An utterance's own context is the text in its manifest. If it has only `keywords`, names that its
+text contains, the context is a list of names: these, and distractors that are not said, drawn from
+all names of its language. An irrelevant context is of the same kind: the text of another
 utterance, or a list of distractors. Training draws by (seed, step, position); a test fixes a
 condition:
 
     manifest:test.jsonl?context=right_3         the right names and three others
     manifest:test.jsonl?context=distractors_3   three others only
     manifest:test.jsonl?context=wrong_2         another spelling of each name, and two others
-    manifest:test.jsonl?context=own             what the manifest says
+    manifest:test.jsonl?context=own             the context in the manifest
 
-Distractors are names of the same utterances, or those of the split that `names=SPLIT` says: a test
-whose sentences have no name needs it.
+Distractors are names of the same utterances, or of the split in `names=SPLIT`, which a test whose
+sentences have no names needs.
 """
 
 import collections
@@ -35,15 +35,15 @@ _SHARE, _COUNT, _OTHERS, _ORDER, _KIND, _KEPT, _TEXT = range(7)
 
 
 class Names:
-    """All names that the utterances of some rows hold, by language: where distractors come from."""
+    """All names in some rows, by language: distractors are drawn from them."""
 
     def __init__(self, rows):
         self._names = table.of(rows).names()
 
     def others(self, row: Row, count: int, *key: int) -> list[str]:
-        """Up to `count` names of the row's language, none of which could be meant.
+        """Up to `count` names of the row's language that its text does not contain.
 
-        Nor is one that its text holds, whether the row calls it a keyword or not.
+        Its keywords and their siblings are left out too.
         """
         meant = {*row.keywords, *row.siblings, *columns.listed(row)}
         drawn = _drawn(self._names.get(row.language, ()), *key) if count else ()
@@ -66,9 +66,9 @@ class Texts:
 class Training:
     """Draws the contexts of a stage's utterances.
 
-    With `options.kinds`, kinds that the data have too often are told more seldom, until those that
-    are told stand in these shares: their utterances are plain. What is relevant and what is not are
-    of the same kinds, so that no kind gives it away.
+    With `options.kinds`, kinds that are too frequent in the data are used less often, until the
+    kinds have these shares; the other utterances of such a kind get no context. Relevant and
+    irrelevant contexts have the same kinds, so that the kind does not reveal the relevance.
     """
 
     def __init__(self, sources, options: config.Contexts):
@@ -76,7 +76,7 @@ class Training:
         self._options = options
         self._names = [Names(rows) for rows, _ in sources]
         self._texts = [Texts(rows) for rows, _ in sources]
-        found = collections.Counter()  # kind -> share of utterances that can be told it
+        found = collections.Counter()  # kind -> share of utterances that can have it
         for rows, rate in sources:
             for own, count in _counted(rows).items() if rate else ():
                 for kind, share in self._shares(own).items():
@@ -97,7 +97,7 @@ class Training:
     def draw(self, source: int, row: Row, *key: int) -> Row:
         """The row with the context of one draw, or with none; `key`: seed, step and position."""
         options, share = self._options, _fraction(*key, _SHARE)
-        own = kinds(row)  # none: another's is all that it can be told
+        own = kinds(row)  # none: only an irrelevant context is possible
         kind = _chosen(self._shares(own) if own else self._of_all, *key, _KIND)
         kept = not own or _fraction(*key, _KEPT) < self._kept.get(kind, 1.0)
         if share < options.plain or kind is None or not kept:
@@ -120,7 +120,7 @@ class Training:
 
 
 def kinds(row: Row) -> tuple[str, ...]:
-    """The kinds of context that an utterance itself gives: its own, "" if unnamed, and a list."""
+    """The kinds of context that a row itself has: its own, "" if unnamed, and a list."""
     return _kinds(row.context_kind if row.context else None, bool(row.keywords))
 
 
@@ -130,7 +130,7 @@ def _kinds(own: str | None, keywords: bool) -> tuple[str, ...]:
 
 
 def _counted(rows) -> dict[tuple[str, ...], int]:
-    """`kinds` -> rows that give them, in the order of the first of each."""
+    """`kinds` -> number of rows that have them, in the order of the first of each."""
     rows = table.of(rows)
     both = rows.column("kind") * np.uint32(2) + rows.has(columns.KEYWORDS)
     found = collections.Counter()
@@ -147,7 +147,7 @@ def without(row: Row) -> Row:
 
 
 def require(sources, options: config.Contexts):
-    """Raises a DataError where a stage asks for contexts that none of its `sources`' rows gives."""
+    """Raises a DataError if a stage asks for contexts that no row of its `sources` has."""
     if options.plain == 1:
         return
     found = {kind for rows in sources for own in _counted(rows) for kind in own}
@@ -160,8 +160,8 @@ def require(sources, options: config.Contexts):
         named = ", ".join(sorted(found - {""})) or "none that is named"
         raise DataError(
             f"data.contexts.kinds: expected kinds that utterances of data.mixture have ({named}),"
-            f" found {', '.join(lacking)}: give rows a context with such a context_kind, or leave"
-            " it out"
+            f" found {', '.join(lacking)}: add rows whose context has this context_kind, or leave"
+            " the kind out"
         )
 
 
@@ -185,7 +185,7 @@ def check(text: str, condition: str) -> tuple[str, int]:
 def fixed(rows, condition: tuple[str, int], text: str, names: Names) -> tuple[Row, ...]:
     """The rows with the contexts of a test, drawn by each row's id.
 
-    Joined rows have a list of their own, of the names that all their parts hold.
+    A joined row has one list, of the names in all its parts.
 
     Args:
         rows: of the test.
@@ -194,20 +194,15 @@ def fixed(rows, condition: tuple[str, int], text: str, names: Names) -> tuple[Ro
         names: for distractors.
 
     Raises:
-        DataError: a row has not what the condition is about.
+        DataError: a row lacks the field that the condition needs.
     """
     kind, count = condition
     if kind == "none":
         return tuple(map(without, rows))
-    lacking = {
-        "own": lambda row: not row.context and "context",
-        "right": lambda row: not row.keywords and "keywords",
-        "wrong": lambda row: not row.siblings and "siblings",
-        "distractors": lambda row: False,
-    }[kind]
+    field = {"own": "context", "right": "keywords", "wrong": "siblings"}.get(kind)
     made = []
     for row in rows:
-        if field := lacking(row):
+        if field and not getattr(row, field):
             raise DataError(
                 f"{text}: line {row.line} ({row.id}): context={kind} needs a row with {field};"
                 " take such rows out, or choose another context"

@@ -44,8 +44,7 @@ class Evaluation:
         examples: the utterances in the manifest's order.
         context_tokens: room for contexts; 0 where no utterance has one that is read.
         contexts_cut: utterances whose context is read in part; contexts_unused: not at all.
-        unknown: utterances whose text has tokens that the tokenizer does not know: it cannot write
-            them.
+        unknown: utterances whose reference has tokens that the tokenizer cannot write.
     """
 
     def __init__(
@@ -55,6 +54,7 @@ class Evaluation:
         examples,
         task,
         reading: Reading,
+        *,
         cache,
         shapes,
         share,
@@ -62,6 +62,7 @@ class Evaluation:
         join,
         unknown: int,
     ):
+        """Made by `evaluation`, whose `pieces` are `limit`; `shapes`: its buckets, rounded up."""
         self.name, self.examples, self.unknown = name, examples, unknown
         unread = collections.Counter(bool(e.context) for e in examples if e.context_unread)
         self.contexts_cut, self.contexts_unused = unread[True], unread[False]
@@ -245,26 +246,25 @@ def evaluation(
     twice = _TWICE if pieces and share[1] == 1 else 0
     cache = files.WaveCache(max(round(cache_gib * 2**30), twice))
     rows = tuple(index.epoch(0).rows)
-    texts = {row.context: "" for row in rows}
-    texts = {text: prompts.normal_context(normalizer, text) for text in texts}
+    texts = {text: prompts.normal_context(normalizer, text) for text in {r.context for r in rows}}
     cut = {t: prompts.cut(t, lambda t: _tokens(vocab, t) <= context_tokens) for t in texts.values()}
-    examples = tuple(_told(row, *cut[texts[row.context]]) for row in rows)
-    told = max(_tokens(vocab, text) for _, text in cut.values())
-    reading = Reading(vocab, prompted=prompted, context_tokens=config.context_room(told))
+    examples = tuple(_as_read(row, *cut[texts[row.context]]) for row in rows)
+    longest = max(_tokens(vocab, text) for _, text in cut.values())
+    reading = Reading(vocab, prompted=prompted, context_tokens=config.context_room(longest))
     counted = Counted(vocab, functools.partial(normalize, normalizer))
     unknown = sum(counted.count(row.text)[1] > 0 for row in examples)
-    how = cache, shapes, share, pieces, join, unknown
-    return Evaluation(source.name, index, examples, bound, reading, *how)
+    how = dict(cache=cache, shapes=shapes, share=share, limit=pieces, join=join, unknown=unknown)
+    return Evaluation(source.name, index, examples, bound, reading, **how)
 
 
 def _check_room(source, index, shapes, pieces):
-    """What is decoded in one piece has a bucket: buckets cut nothing that the model could take."""
+    """Checks that the longest piece has a bucket: buckets cut nothing that the model could take."""
     longest = float(index.epoch(0).rows.column("seconds").max(initial=0.0))
     whole = min(longest, pieces[0]) if pieces else 0.0
     if shapes[-1][0] + files.ROUNDING_SECONDS < whole:
         raise ConfigError(
             f"{source.name}: the longest piece that is decoded has {whole:g} s: expected as long a"
-            f" bucket in eval.buckets (eval: --buckets), found {shapes[-1][0]:g} s"
+            f" bucket in {BUCKETS}, found {shapes[-1][0]:g} s"
         )
 
 
@@ -272,7 +272,7 @@ def _tokens(vocab, text):
     return len(vocab.encode(text)) if text else 0
 
 
-def _told(row, unread, text):
+def _as_read(row, unread, text):
     """The row with what is read of its context, where that is not all."""
     if not unread:
         return row

@@ -111,7 +111,7 @@ class Index:
             DataError: no utterance fits a bucket; says by what they fail.
         """
         self.name, self.fit, self._join = source.name, fit, source.join
-        self._tell = getattr(source, "tell", tuple)
+        self._add_contexts = getattr(source, "add_contexts", tuple)
         self._counted, self._fixed, self._key = counted, not key, (*key, source.seed)
         rows = table.of(source.rows())
         self.rows = rows.measured(sources.measured) if fit.hears else rows
@@ -151,7 +151,7 @@ class Index:
                 joined, left_out = _strings(own, self._join, *self._key)
             else:
                 joined, left_out = _join(own, self._join, *self._key, 1, number)
-            rows = table.of(self._tell(joined))
+            rows = table.of(self._add_contexts(joined))
         tokens = unknown = np.broadcast_to(np.int32(0), len(rows))
         if self.fit.reads and self._counted:
             tokens, unknown = rows.tokens(self._counted)
@@ -202,7 +202,7 @@ def fixed(source) -> Sequence[Row]:
     if not source.join:
         return source.rows()
     rows = tuple(map(sources.measured, source.rows()))
-    return source.tell(_strings(rows, source.join, source.seed)[0])
+    return source.add_contexts(_strings(rows, source.join, source.seed)[0])
 
 
 def _place(seconds, tokens, fit):

@@ -1,7 +1,7 @@
 """What is in a source, and what is wrong with it, row by row. No TensorFlow."""
 
 import collections
-import collections.abc
+from collections.abc import Iterator
 import re
 
 import numpy as np
@@ -34,7 +34,7 @@ def stats(name: str, data_folder) -> dict:
     source = sources.open_named(name, data_folder)
     rows = [sources.measured(row) for row in source.rows()]
     seconds = [row.seconds for row in rows if row.seconds or not row.audio]
-    languages = collections.Counter(row.language or "not stated" for row in rows)
+    tags = collections.Counter(row.language or "not stated" for row in rows)
     return {
         "source": source.name,
         "utterances": len(rows),
@@ -45,7 +45,7 @@ def stats(name: str, data_folder) -> dict:
         "speakers": len({row.speaker for row in rows if row.speaker}),
         "texts": len({row.text for row in rows if row.text}),
         "words": len({word for row in rows for word in row.text.split()}),
-        "languages": dict(sorted(languages.items())),
+        "languages": dict(sorted(tags.items())),
         "unreadable": len(rows) - len(seconds),
     }
 
@@ -57,16 +57,16 @@ def table(rows: list[dict]) -> str:
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in lines)
 
 
-def problems(name: str, data_folder) -> collections.abc.Iterator[str]:
+def problems(name: str, data_folder) -> Iterator[str]:
     """A line for each thing that is wrong with a source's rows: decodes every recording.
 
     A source without any text is speech alone, which stages of self-supervision take.
     """
     source = sources.open_named(name, data_folder)
     rows = list(source.rows())
-    told = any(row.text for row in rows)
+    has_text = any(row.text for row in rows)
     for field in sorted({name for row in rows for name in row.unread}):
-        if not told and _MAY_BE_TEXT.search(field):
+        if not has_text and _MAY_BE_TEXT.search(field):
             known = ", ".join(manifest.ALIASES["text"])
             yield f"{source.name}: no row has text; {field!r} is no known field, expected {known}"
         if _MAY_BE_TIME.match(field):
@@ -82,7 +82,7 @@ def problems(name: str, data_folder) -> collections.abc.Iterator[str]:
         if row.id in seen:
             yield f"{where}: expected an id of its own, found that of line {seen[row.id]}"
         seen.setdefault(row.id, row.line)
-        yield from (f"{where}: {found}" for found in _row_problems(row, told, cache))
+        yield from (f"{where}: {found}" for found in _row_problems(row, has_text, cache))
         if row.seconds and not row.offset and uses[row.audio] == 1:
             yield from (f"{where}: {found}" for found in _cut_problems(row))
 
@@ -97,10 +97,10 @@ def _cut_problems(row):
         yield f"expected the whole file, {whole:.3f} s, found a duration of {row.seconds:.3f} s"
 
 
-def _row_problems(row, told, cache):
+def _row_problems(row, has_text, cache):
     if row.fault:
         yield row.fault
-    if told and not row.text:
+    if has_text and not row.text:
         yield f"expected text as other rows have, found none; {manifest.hint(row, 'text')}"
     for name in row.keywords if row.text else ():
         if not prompts.holds(row.text, name):
@@ -130,7 +130,7 @@ def _row_problems(row, told, cache):
         )
 
 
-def unread(name: str, data_folder) -> collections.abc.Iterator[str]:
+def unread(name: str, data_folder) -> Iterator[str]:
     """A line for each field, and each language, of a source's rows that nothing knows."""
     source = sources.open_named(name, data_folder)
     fields, tags, first = collections.Counter(), collections.Counter(), {}

@@ -26,7 +26,7 @@ from seedasr_jax.text import normalize, prompts, vocab
 _MADE_BY = columns, manifest, json_line, normalize, prompts, vocab
 FOLDER = "tables"  # of a data folder
 LARGE = 16 << 20  # bytes
-_SETTLED = 2.0  # seconds that a file must be old: its time cannot tell of a change that follows
+_SETTLED = 2.0  # seconds: a later change in the same tick would leave the time as it is
 
 
 def table(path, data_folder) -> tuple[Table, str]:
@@ -36,8 +36,7 @@ def table(path, data_folder) -> tuple[Table, str]:
         DataError: as `manifest.read`.
     """
     path, data_folder = pathlib.Path(path), pathlib.Path(data_folder)
-    if not path.is_file():
-        next(manifest.scan(path))
+    manifest.check_file(path)
     if path.stat().st_size <= LARGE:
         content = path.read_bytes()
         return _small(path, content), hashlib.sha256(content).hexdigest()

@@ -79,7 +79,7 @@ def training(
         start: the first step.
         data_folder: keeps what sources make or convert.
         prompted: whether the instruction and, by data.contexts, a context stand on the rows.
-        clock: fills in when things are said; None where nobody asks.
+        clock: fills in the times of tokens and phones; None where they are not read.
         frames: samples -> frames that CTC has at most; None where no CTC is learned.
         steps: of the stage, for each batch's progress; 0: it stays 0.
         process_index: p.
@@ -98,10 +98,10 @@ def training(
         [utterances for _, _, utterances in data.buckets],
         draws.word(seed, _KEY_SAMPLER),
     )
-    told, placed = None, [index.placed for index in indexes]
+    drawing, placed = None, [index.placed for index in indexes]
     if prompted and data.contexts.tokens:
-        told = contexts.Training(list(zip(placed, rates)), data.contexts)
-    plan = _Plan(sampler, indexes, start, seed, told, process_index, process_count)
+        drawing = contexts.Training(list(zip(placed, rates)), data.contexts)
+    plan = _Plan(sampler, indexes, start, seed, drawing, process_index, process_count)
     cache = files.WaveCache(round(data.cache_gib * 2**30))
     feeds = [Feed(task, plan.rows(number), fit, cache) for number, (_, task) in enumerate(entries)]
     recordings = sum(len(index.rows) for index in indexes)
@@ -119,7 +119,7 @@ def training(
 
 
 def check(data: config.Data, vocab, *, data_folder, prompted: bool, process_count: int):
-    """Raises what `training` raises at its start, and where contexts are asked of data with none.
+    """Raises what `training` raises at its start, and if contexts are asked of data without any.
 
     Args and errors: as of `training`.
     """
@@ -146,7 +146,7 @@ def _opened(data, vocab, counted, seed, data_folder, process_count):
             allowed = data.max_bad_fraction
             cure = f", more than data.max_bad_fraction = {allowed:g} allows: mend them or raise it"
             check_faults(index, allowed, cure, SPEECH_ALONE)
-            room = data.contexts.tokens or math.inf  # without contexts none is told
+            room = data.contexts.tokens or math.inf  # without contexts none is cut
             bound = tasks.bind(task, vocab, data.normalizer, room)
             opened.append(((source.name, bound), rate * share, index))
     return fit, opened
@@ -155,8 +155,9 @@ def _opened(data, vocab, counted, seed, data_folder, process_count):
 class _Plan:
     """Steps in order, and the same rows by source, for feeds that may run ahead of the steps."""
 
-    def __init__(self, sampler, indexes, start, seed, told, process_index, process_count):
-        self._sampler, self._indexes, self._seed, self._told = sampler, indexes, seed, told
+    def __init__(self, sampler, indexes, start, seed, drawing, process_index, process_count):
+        self._sampler, self._indexes, self._seed = sampler, indexes, seed
+        self._drawing = drawing  # contexts.Training; None: rows have no context
         self._process = process_index, process_count
         self._next = start
         self._steps = collections.deque()
@@ -189,7 +190,7 @@ class _Plan:
             drawn, own = draws.word(self._seed, _KEY_DRAW, step) >> 1, []  # fits int64
             for position, (source, rows, place) in enumerate(found[share], share.start):
                 try:
-                    own.append(self._tell(source, rows[place], step, position))
+                    own.append(self._with_context(source, rows[place], step, position))
                 except DataError:
                     line = int(rows.cell("line", place))
                     name = f"{self._indexes[source].name}:{line}"
@@ -197,17 +198,17 @@ class _Plan:
                 self._queues[source].append((own[-1], (drawn, position)))
             self._steps.append((step, bucket, sizes, own, share))
 
-    def _tell(self, source, row, step, position):
-        if self._told is None:
+    def _with_context(self, source, row, step, position):
+        if self._drawing is None:
             return contexts.without(row) if row.context else row
-        return self._told.draw(source, row, self._seed, _KEY_CONTEXT, step, position)
+        return self._drawing.draw(source, row, self._seed, _KEY_CONTEXT, step, position)
 
 
 def _batches(plan, feeds, names, fit, reading, clock, frames, steps):
     """Yields (Batch, Info, skipped rows, samples by task).
 
-    What ends the job is a skipped row too, FAILED, behind which all are: this process has rows for
-    every step until all processes know.
+    An error that ends the job is a skipped row too, FAILED, as are all rows after it: this process
+    goes on with rows of weight 0 until all processes know of it.
     """
     failed = None
     for step, bucket, sizes, rows, share in plan.steps():
@@ -263,5 +264,5 @@ def _as_read(row, example):
 
 
 def _counter(vocab, normalizer):
-    """text -> number of tokens after normalisation."""
+    """Counts the tokens of texts after normalisation."""
     return Counted(vocab, functools.partial(normalize, normalizer), f"{normalizer}-{vocab.hash}")

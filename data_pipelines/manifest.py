@@ -108,11 +108,7 @@ def scan(path, content: bytes | None = None) -> Iterator[tuple[Row, int, bytes]]
         DataError: as `read`.
     """
     path = pathlib.Path(path)
-    if not path.is_file():
-        if path.is_dir():
-            raise DataError(f"{path}: expected a manifest, found a folder; name a file in it")
-        beside = path.parent.glob("*.jsonl") if path.parent.is_dir() else ()
-        raise DataError(f"{path}: no such manifest.{nearest(path.name, [p.name for p in beside])}")
+    check_file(path)
     root, begin, empty = folder(path), 0, True
     with path.open("rb") if content is None else io.BytesIO(content) as file:
         for number, line in enumerate(file, 1):
@@ -125,6 +121,15 @@ def scan(path, content: bytes | None = None) -> Iterator[tuple[Row, int, bytes]]
             f"{path}: holds no rows; expected one JSON object per line, such as"
             ' {"id": "a1", "audio": "a1.flac", "duration": 1.2, "text": "hello"}'
         )
+
+
+def check_file(path: pathlib.Path):
+    """Raises a DataError where there is no file."""
+    if path.is_dir():
+        raise DataError(f"{path}: expected a manifest, found a folder; name a file in it")
+    if not path.is_file():
+        beside = path.parent.glob("*.jsonl") if path.parent.is_dir() else ()
+        raise DataError(f"{path}: no such manifest.{nearest(path.name, [p.name for p in beside])}")
 
 
 def folder(path) -> str:

@@ -64,9 +64,9 @@ def tokenize(vocabulary, normalizer: str, context_tokens: float):
 
     def encode(text, context):
         text = normalize(normalizer, text.decode())
-        told = prompts.normal_context(normalizer, context.decode())
-        unread, told = prompts.cut(told, lambda told: len(ids_of(told)) <= context_tokens)
-        return text.encode(), ids_of(text), told.encode(), ids_of(told), bool(unread)
+        context = prompts.normal_context(normalizer, context.decode())
+        unread, context = prompts.cut(context, lambda rest: len(ids_of(rest)) <= context_tokens)
+        return text.encode(), ids_of(text), context.encode(), ids_of(context), bool(unread)
 
     def apply(example):
         if "context" not in example:

@@ -1,4 +1,4 @@
-"""Sources: a SPEC -> its utterances as rows, and a row -> what is heard.
+"""Sources: a SPEC -> its utterances as rows, and a row -> its audio.
 
 Dims: S samples.
 """
@@ -38,7 +38,7 @@ class Source:
     utterances: Sequence[Row]  # a table.Table; those with a context that a SPEC asks for are held
     join: tuple[int, int] | None = None
     seed: int = 0
-    tell: Callable = _as_they_are  # rows -> rows with the contexts that the SPEC asks for
+    add_contexts: Callable = _as_they_are  # rows -> rows with the contexts that the SPEC asks for
 
     def rows(self) -> Sequence[Row]:
         """The recordings, before joining. A source of your own needs this method and no other."""
@@ -58,16 +58,16 @@ def open_source(text: str, data_folder) -> Source:
     parsed = spec.parse(text)
     rows, digest = _read(parsed, data_folder, text)
     rows = _select(rows, parsed, text)
-    tell = _as_they_are
+    add_contexts = _as_they_are
     if parsed.context:
         named = rows
         if parsed.names:
             named, more = _read(dataclasses.replace(parsed, split=parsed.names), data_folder, text)
             digest = hashlib.sha256(f"{digest} {more}".encode()).hexdigest()
-        others = contexts.Names(named)
-        tell = functools.partial(contexts.fixed, condition=parsed.context, text=text, names=others)
+        how = dict(condition=parsed.context, text=text, names=contexts.Names(named))
+        add_contexts = functools.partial(contexts.fixed, **how)
     name = spec.task_name(parsed, digest)
-    return Source(name, tell(rows), parsed.join, parsed.seed, tell)
+    return Source(name, add_contexts(rows), parsed.join, parsed.seed, add_contexts)
 
 
 def open_named(name: str, data_folder) -> Source:

@@ -14,8 +14,8 @@ from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.errors import DataError
 
 _AHEAD = 4  # batches
-_ENOUGH_ROWS = 100  # before a fraction of bad ones says anything
-_SIGMAS = 4  # beyond chance, before a pass over the data is done
+_ENOUGH_ROWS = 100  # before a fraction of bad ones is judged
+_SIGMAS = 4  # standard deviations beyond the expected number
 
 # A reason of `skipped` that makes no row bad: counted by step, in `utterances`.
 CONTEXT_CUT = "context cut from the left"
@@ -123,7 +123,7 @@ class BadRows:
     """Decides when bad rows are too many.
 
     That is when more than the allowed fraction of all recordings has turned out bad, or of the rows
-    drawn so far, by so much that it is no chance.
+    drawn so far by more than chance explains.
 
     Attributes:
         drawn: rows of all batches from the first step on, of all processes.

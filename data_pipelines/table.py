@@ -161,8 +161,8 @@ class Table(Sequence):
     def texts(self) -> dict[tuple[str, str], "Table"]:
         """(language, kind) -> rows with the contexts that are texts, each text once."""
         arrays = self._base.arrays
-        mask = self._mask()[arrays["told"]]
-        rows, texts = arrays["told"][mask], arrays["text"][mask]
+        mask = self._mask()[arrays["given"]]
+        rows, texts = arrays["given"][mask], arrays["text"][mask]
         found = {}
         groups = arrays["language"][rows].astype(np.uint64) << 16 | arrays["kind"][rows]
         for group in np.unique(groups).tolist():

@@ -15,7 +15,7 @@ from seedasr_jax.train import handed
 
 
 def run(graph, options) -> int:
-    """Plans; returns the exit code.
+    """Plans; returns the exit code, `exits.CHECK_FAILED` where something does not fit.
 
     Args:
         graph: the expanded recipe.

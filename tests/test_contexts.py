@@ -155,7 +155,7 @@ def test_a_stage_whose_data_has_no_contexts_is_refused():
     with pytest.raises(DataError, match="= 40, but no utterance"):
         contexts.require([[Row("a")]], options)
     wanted = dataclasses.replace(options, kinds=dict(hotwords=1.0, agent_name=0.1, participants=0))
-    with pytest.raises(DataError, match=r"have \(hotwords\), found agent_name: give"):
+    with pytest.raises(DataError, match=r"have \(hotwords\), found agent_name: add"):
         contexts.require([ROWS], wanted)
 
 

@@ -176,7 +176,7 @@ class Many:
         for name, array in arrays.items():
             if len(array) == len(rows):
                 arrays[name] = np.tile(array, 100_000)
-        arrays["told"] = np.arange(len(arrays["flags"]), dtype=np.uint32)
+        arrays["given"] = np.arange(len(arrays["flags"]), dtype=np.uint32)
 
         def read(numbers):
             self.rows_asked += len(numbers)
