@@ -20,8 +20,8 @@ BUCKETS = ((2.2, 20, 8), (3.0, 20, 6), (5.6, 20, 4))
 TEXT = ((0.0, 12, 8), (0.0, 20, 8))
 FEW = ((5.6, 20, 6),)  # of few steps: a shape costs as much to compile as 200 of them
 SPEECH = ((5.6, 0, 6),)
-TOLD = 36  # tokens of a list of names
-JOINT = "beam4,alpha=6,prune=off"  # cut by what is heard, a name never heard has no chance
+LISTED = 36  # tokens of a list of names
+JOINT = "beam4,alpha=6,prune=off"  # pruned without the list, unseen names are never written
 
 
 ARMS = {  # labels of the frames of `ctc`, and whether `lm` trains on lists of names
@@ -92,7 +92,7 @@ def get_config(arm="clock"):
     s = stage("lm", 8500, dict(decoder="fresh"), ("decoder",), common.adamw(1.3e-3), TEXT)
     s.objective.update(copy=True, tail=6, sustained=clocked)
     if listed:
-        s.data.contexts.update(tokens=TOLD, plain=0.15, irrelevant=0.25, distractors=4)
+        s.data.contexts.update(tokens=LISTED, plain=0.15, irrelevant=0.25, distractors=4)
 
     trains, adamw = ("encoder", "ctc_head", "converter"), common.adamw(5e-5)
     init = dict(encoder="ctc", ctc_head="ctc", converter="fresh", decoder="lm")
@@ -102,13 +102,13 @@ def get_config(arm="clock"):
     init = dict.fromkeys(("encoder", "ctc_head", "converter", "decoder"), "sft")
     s = stage("context_sft", 300, init, trains, adamw, ctc_weight=0.3)
     s.data.stretch, s.augment = 1.15, c.stages.ctc.augment
-    s.data.contexts.update(tokens=TOLD, plain=0.4, irrelevant=0.25, distractors=3)
+    s.data.contexts.update(tokens=LISTED, plain=0.4, irrelevant=0.25, distractors=3)
     s.eval = dict(decode=JOINT)
     init = dict.fromkeys(init, "context_sft")
     s = stage("rl", 100, init, trains, common.adamw(1e-4))
     s.objective = dict(
         ce_weight=0.01, hypotheses=4, temperature=0.0, keyword_weight=2.0, unit="mixed"
     )
-    s.data.contexts.update(tokens=TOLD, plain=0.5, irrelevant=0.2, distractors=3)
+    s.data.contexts.update(tokens=LISTED, plain=0.5, irrelevant=0.2, distractors=3)
     s.eval = dict(decode=JOINT)
     return c.lock()

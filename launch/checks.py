@@ -82,13 +82,13 @@ def _room(vocab, own):
     small, data = own.stage.model.small, own.stage.data
     if not (own.objective.prompted and small.clocked):
         return
-    told, tokens = data.contexts.tokens, data.buckets[-1][1]
-    prompt = prompts.INSTRUCTION_WITH_CONTEXT if told else prompts.INSTRUCTION
-    begin = max(small.speech_position, len(vocab.encode(prompt)) + told)
+    room, tokens = data.contexts.tokens, data.buckets[-1][1]
+    prompt = prompts.INSTRUCTION_WITH_CONTEXT if room else prompts.INSTRUCTION
+    begin = max(small.speech_position, len(vocab.encode(prompt)) + room)
     if begin + tokens >= small.transcript_position:
-        context = f"data.contexts.tokens = {told}: " if told else ""
+        context = f"data.contexts.tokens = {room}: " if room else ""
         raise ConfigError(
-            f"{context}speech begins behind {begin} positions and takes {tokens}, by data.buckets:"
+            f"{context}speech begins after {begin} positions and takes {tokens}, by data.buckets:"
             f" expected model.small.transcript_position above {begin + tokens}, found"
             f" {small.transcript_position}"
         )

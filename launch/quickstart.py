@@ -1,6 +1,6 @@
 """`seedasr quickstart`: every stage on speech made on the spot; scored, exported, used, shown.
 
-What is scored stands in PLANS. The tests are read here alone, when all is trained.
+The evaluations are listed in PLANS. Test sets are read here alone, after training.
 """
 
 import importlib.metadata
@@ -24,8 +24,8 @@ PACKAGES = (
     *("tensorflow", "seqio", "espeakng-loader"),
 )
 
-_TOLD = ("sft", "context_sft", "rl")  # `sft` too: its `lm` trained on lists
-_ALL = ("ctc", *_TOLD)
+_READ = ("sft", "context_sft", "rl")  # lists; `sft` too: its `lm` trained on lists
+_ALL = ("ctc", *_READ)
 _FEW = "split=unseen_names&context=distractors_3&limit=80"
 _BEAM = "beam4,alpha=6"  # and how `commands` reads lists, but there nothing is cut
 PLANS = {  # by recipe
@@ -37,15 +37,15 @@ PLANS = {  # by recipe
     "commands": (
         ("test", "split=test", _ALL, ""),
         ("test_distractors_3", "split=test&context=distractors_3&names=homophones", _ALL, ""),
-        ("none", "split=homophones&context=none", _TOLD, ""),
+        ("none", "split=homophones&context=none", _READ, ""),
         ("right_3", "split=homophones&context=right_3", _ALL, ""),
-        ("wrong_3", "split=homophones&context=wrong_3", _TOLD, ""),
+        ("wrong_3", "split=homophones&context=wrong_3", _READ, ""),
         ("distractors_3", "split=homophones&context=distractors_3", _ALL, ""),
-        ("unseen_none", "split=unseen_names&context=none", _TOLD, ""),
+        ("unseen_none", "split=unseen_names&context=none", _READ, ""),
         ("unseen_right_3", "split=unseen_names&context=right_3", _ALL, ""),
         ("unseen_distractors_3", "split=unseen_names&context=distractors_3", _ALL, ""),
-        ("pruning_on", _FEW, _TOLD, _BEAM),
-        ("pruning_off", _FEW, _TOLD, f"{_BEAM},prune=off"),
+        ("pruning_on", _FEW, _READ, _BEAM),
+        ("pruning_off", _FEW, _READ, f"{_BEAM},prune=off"),
         ("dev_distractors_3", "split=dev&context=distractors_3&names=train", ("ctc",), ""),
     ),
 }
@@ -128,12 +128,12 @@ def _stages(out, stages, found) -> dict:
     if "probe" in made:
         made["probe"] |= summary.probe(out / "probe")
     if "context_sft" in made:
-        told = made["context_sft"]["context"]
-        told["matcher"] = summary.matched(found["ctc"], _conventions(stages["ctc"]))
+        context = made["context_sft"]["context"]
+        context["matcher"] = summary.matched(found["ctc"], _conventions(stages["ctc"]))
         if "rl" in made:
             made["rl"] |= {
                 "expected_errors": summary.expected_errors(out / "rl"),
-                "keyword_recall_before": told["right_3"]["recall"],
+                "keyword_recall_before": context["right_3"]["recall"],
                 "keyword_recall_after": made["rl"]["context"]["right_3"]["recall"],
                 "paired": summary.paired(
                     found["context_sft"], found["rl"], _conventions(stages["rl"])

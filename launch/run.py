@@ -25,10 +25,10 @@ from seedasr_jax.train import graph, handed, loop
 
 
 class Stop:
-    """Ctrl-C, SIGTERM and SIGHUP ask the loop to save and stop; a second Ctrl-C ends at once.
+    """Ctrl-C, SIGTERM and SIGHUP make the loop save and stop; a second Ctrl-C exits at once.
 
-    Before a stage's loop asks for the first time, while data are made or programs compiled, they
-    end the process: nothing is there to save, and what was made stays.
+    Before a stage's loop first polls, while data are made or programs compiled, they end the
+    process: there is nothing to save, and finished data are kept.
     """
 
     def __init__(self):
@@ -53,12 +53,12 @@ class Stop:
         os.write(2, b"saving, then stopping\n")  # print may not be interrupted by itself
 
     def before_stage(self) -> bool:
-        """`asked`, by what will not ask again until the stage's loop does."""
+        """As `asked`; until the stage's loop polls, signals end the process."""
         stopping, self._asks = self.asked(), False
         return stopping
 
     def asked(self) -> bool:
-        """Whether a signal came, to whichever process; all hear of it at the same call."""
+        """Whether a signal came to any process; all get the same answer at the same call."""
         self._asks = True
         self.exit_code = self._agreed()
         return self.exit_code != 0
@@ -74,25 +74,26 @@ def train(expanded: config.Graph | None, workdir, *, only="", again="") -> int:
         again: a stage to run again, with all that start from it.
 
     Returns:
-        The exit code: 0, 130 after Ctrl-C, 75 after SIGTERM.
+        The exit code: 0, 130 after Ctrl-C, 75 after SIGTERM or SIGHUP.
 
     Raises:
-        ConfigError: a stale stage, a missing parent, a config that does not fit.
-        UserError: the workdir is being written by someone else; data that cannot be used.
+        ConfigError: a stale stage, a missing parent, a config that does not fit, or a workdir that
+            another process writes to.
+        UserError: data or a checkpoint that cannot be used.
     """
     runtime.compute_here()
     workdir = pathlib.Path(workdir).resolve()
     with contextlib.ExitStack() as held:
         stop, looked = held.enter_context(Stop()), held.enter_context(inventory.once())
-        told = processes.first(
+        decided = processes.first(
             lambda: _decided(expanded, workdir, only, again, held) | {"looked": looked}
         )
-        looked |= told["looked"]
-        job = processes.together(lambda: _job(told, workdir))
-        for name in told["chosen"]:
+        looked |= decided["looked"]
+        job = processes.together(lambda: _job(decided, workdir))
+        for name in decided["chosen"]:
             if stop.before_stage():
                 return stop.exit_code
-            if name not in told["due"]:
+            if name not in decided["due"]:
                 say(f"{name}: finished")
                 parents.settle(job, name)
                 continue
@@ -104,7 +105,7 @@ def train(expanded: config.Graph | None, workdir, *, only="", again="") -> int:
 
 
 def _decided(expanded, workdir, only, again, held) -> dict:
-    """What process 0 finds and decides for all, once everything is checked; holds the workdir."""
+    """What process 0 decides for all after checking everything; it holds the workdir's lock."""
     expanded = anchored(expanded) if expanded else recipes.stored(workdir)
     disk.try_place(workdir, "--workdir")
     _check_free(workdir)
@@ -125,24 +126,24 @@ def _decided(expanded, workdir, only, again, held) -> dict:
 
 
 def _check_free(workdir):
-    """What is there is a workdir, or what a crash left of one, and nothing that would be lost."""
+    """Raises a ConfigError where config.json is of something else, which would be replaced."""
     try:
         found = disk.read_config(workdir) if (workdir / disk.CONFIG).exists() else {}
     except UserError:
         return
     if found and "stages" not in found:
         raise ConfigError(
-            f"--workdir: {workdir / disk.CONFIG} is of no workdir (it has no stages), and training"
-            " would replace it: choose another --workdir"
+            f"--workdir: {workdir / disk.CONFIG} is not of a workdir (it has no stages), and"
+            " training would replace it: choose another --workdir"
         )
 
 
-def _job(told, workdir) -> Job:
+def _job(decided, workdir) -> Job:
     """The job of what process 0 decided."""
-    expanded = config.build(told["graph"], config.Graph)
+    expanded = config.build(decided["graph"], config.Graph)
     code.import_all(expanded.imports)
     _make_caches(expanded, workdir)
-    hashed = {name: graph.Recipe(**recipe) for name, recipe in told["recipes"].items()}
+    hashed = {name: graph.Recipe(**recipe) for name, recipe in decided["recipes"].items()}
     return Job(workdir, expanded, vocab.open_vocabulary(workdir / disk.VOCAB), hashed)
 
 
@@ -201,7 +202,7 @@ def prepare(expanded: config.Graph, workdir: pathlib.Path) -> Job:
 
 
 def _content(spec, cache):
-    """What a SPEC stands for: a manifest by its content and query, wherever it lies."""
+    """What identifies a SPEC: of a manifest its content and query, not its path."""
     return checkpoints.placeless(loader.open_named(spec, cache).name)
 
 

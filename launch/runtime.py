@@ -1,4 +1,4 @@
-"""What a process sets up before it computes, and how the processes of a job hear of signals."""
+"""What a process sets up before it computes, and how the processes of a job share signals."""
 
 from collections.abc import Callable
 import contextlib
@@ -49,8 +49,8 @@ def _processor() -> str:
         lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
     except FileNotFoundError:
         return "any"
-    told = sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
-    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:8]
+    found = sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()[:8]
 
 
 @contextlib.contextmanager

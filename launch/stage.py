@@ -1,4 +1,4 @@
-"""One stage of a job: where it starts, what it keeps on disk, how it is scored on the way."""
+"""One stage of a job: where it starts, what it keeps on disk, how it is scored in training."""
 
 import collections.abc
 import contextlib
@@ -223,7 +223,7 @@ def _resolved(job, name, layer) -> config.Stage:
 
 
 class Evaluator:
-    """Scores a stage's state on its development tasks; what cannot work fails before training."""
+    """Scores a stage's state on its development tasks, which are opened before training."""
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from seedasr_jax.evaluate import matcher, sweep
 from seedasr_jax.text import languages, prompts, score
 from seedasr_jax.text.conventions import Conventions
 
-MATCHER_COST = 2.0  # percent of development utterances that may get a name nobody said
+MATCHER_COST = 2.0  # percent of development utterances that may get a name that was not said
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +87,7 @@ def figures(row: dict) -> dict:
     """The figures of a test with names and lists, of all utterances and by language.
 
     `recall` of names exactly as written, `error_rate`; percent of utterances with
-    `false_insertions`, a name that was told and not said, and with one of the `siblings`, another
+    `false_insertions`, a name that was listed and not said, and with one of the `siblings`, another
     spelling of what was said.
     """
     found = _figures(row)
@@ -130,9 +130,9 @@ def contexts(found: Mapping[str, Result]) -> dict:
 def distractors(of: Mapping[str, dict]) -> dict:
     """What a list of names that are not said does: figures by test -> `context.distractors_3`.
 
-    `recall` is that of names in `homophones`, which nothing told. `error_rate`, `false_insertions`
-    and `cost`, what the list adds to the error rate without one, are those of `test`; the figures
-    of `homophones` itself stand under `homophones`.
+    `recall` is that of names in `homophones`, which are not listed. `error_rate`,
+    `false_insertions` and `cost`, what the list adds to the error rate without one, are those of
+    `test`; the figures of `homophones` itself are under `homophones`.
     """
     listed, without, homophones = of["test_distractors_3"], of["test"], of["distractors_3"]
 

@@ -54,7 +54,7 @@ def test_the_page_shows_what_the_files_say(out):
     figures += ["best: layer 2", "Scottish English"]
     for figure in figures:
         assert figure in said, figure
-    assert "ctc</code> was told by the synthesiser's clock" in html.unescape(text)
+    assert "ctc</code> was trained with the synthesiser's clock" in html.unescape(text)
     # Two losses, the probe with its three layers, the errors that rl expects.
     assert page.tags.count("svg") == 4 and page.tags.count("circle") == 3
     assert page.tags.count("audio") == 2
@@ -68,7 +68,8 @@ def test_the_clock_is_named_only_where_it_labelled_anything(out):
     made = json.loads(path.read_text())
     del made["stages"]["ctc"]["labels"]
     path.write_text(json.dumps(made))
-    assert "synthesiser's clock when" not in html.unescape(report.write(out).read_text())
+    text = report.write(out).read_text()
+    assert "with the synthesiser's clock" not in html.unescape(text)
 
 
 def test_every_line_of_a_table_is_as_long_as_its_head(out):

@@ -2,7 +2,7 @@
 
     write(pathlib.Path("runs/quickstart"))     # summary.json, STAGE/metrics.jsonl, samples.jsonl
 
-The page holds everything that it shows, sound included, and asks nothing of any network.
+The page is self-contained, sound included, and needs no network access.
 """
 
 import pathlib
@@ -58,7 +58,7 @@ RATES = (
     " bootstrap intervals over speakers, where few are known over recordings or utterances. All"
     " is spoken by a synthesiser: real speech is harder."
 )
-CLOCK = " `{}` was told by the synthesiser's clock when each sound begins: no recording says it."
+CLOCK = " `{}` was trained with the synthesiser's clock, which no recording has."
 RL = (
     "Paired bootstrap: the stage `rl` against `context_sft`, from which it starts,"
     " in points of error rate; below 0 is better."
@@ -81,13 +81,13 @@ def _title(summary) -> str:
         count = stage.get("utterances", {}).get("all")
         of = f", {count} utterances" if count else ""
         tiles.append((f"{stage['error_rate']['all']:.1f} %", f"errors of {name}{of}"))
-    told = [stage["context"] for stage in stages.values() if "context" in stage]
-    if told:
+    informed = [stage["context"] for stage in stages.values() if "context" in stage]
+    if informed:
         kinds = (
-            ("right_3", "of homophones found, with the name and three others told"),
-            ("unseen_names", "of unseen names found, told alike"),
+            ("right_3", "of homophones found, with the name and three others in the list"),
+            ("unseen_names", "of unseen names found, with such a list"),
         )
-        tiles += [(f"{told[-1][kind]['recall']:.0f} %", said) for kind, said in kinds]
+        tiles += [(f"{informed[-1][kind]['recall']:.0f} %", said) for kind, said in kinds]
     shown = "".join(f"<div><dt>{text(what)}</dt><dd>{text(v)}</dd></div>" for v, what in tiles)
     said, heard = summary.get("transcript"), ""
     if said:
@@ -151,8 +151,8 @@ def _rates(stages) -> str:
 
 
 def _clock(stages) -> str:
-    told = [name for name, stage in stages.items() if stage.get("labels") == "clock"]
-    return "".join(map(CLOCK.format, told))
+    clocked = [name for name, stage in stages.items() if stage.get("labels") == "clock"]
+    return "".join(map(CLOCK.format, clocked))
 
 
 def _rl(stages) -> str:
@@ -167,7 +167,7 @@ def _rl(stages) -> str:
         if "keyword_recall_before" in stage:
             before, after = stage["keyword_recall_before"], stage["keyword_recall_after"]
             said = f"{before:.1f} % before, {after:.1f} % after"
-            out += note(f"Homophones found with the name and three others told: {said}.")
+            out += note(f"Homophones found with the name and three others in the list: {said}.")
         points = stage.get("expected_errors", ())
         if len(points) > 1:
             out += chart.line(f"{name}: errors to expect", points, "step", "errors per unit")

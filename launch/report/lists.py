@@ -3,8 +3,8 @@
 from seedasr_jax.launch.report.page import note, number, table, text
 
 NOTE = (
-    "Percent of names written exactly as they are spelled, by what the model was told before it"
-    " heard them. Homophones: names with two spellings of one sound, both in training. Unseen"
+    "Percent of names written exactly as they are spelled, by the list that stands before the"
+    " speech. Homophones: names with two spellings of one sound, both in training. Unseen"
     " names stand in no sentence and no list of training. Matcher: no language model; a name of"
     " the list is written where CTC's text is spelled almost like it."
 )
@@ -32,16 +32,16 @@ _COST = {
     "beam, not pruned": "pruning.off.false_insertions",
     "beam, pruned": "pruning.on.false_insertions",
 }
-_COST_GROUPS = (("test, 3 others", 2), ("% with a name that nobody said, 3 others", 5))
+_COST_GROUPS = (("test, 3 others", 2), ("% with a name that was not said, 3 others", 5))
 
 
 def tables(stages) -> str:
     """The tables of the stages that have `context`, and of the matcher."""
-    told = {name: stage["context"] for name, stage in stages.items() if "context" in stage}
-    if not told:
+    informed = {name: stage["context"] for name, stage in stages.items() if "context" in stage}
+    if not informed:
         return ""
-    matchers = [("matcher", own["matcher"]) for own in told.values() if "matcher" in own]
-    rows = told | dict(matchers)
+    matchers = [("matcher", own["matcher"]) for own in informed.values() if "matcher" in own]
+    rows = informed | dict(matchers)
 
     def rates(columns, groups):
         body = [
@@ -51,7 +51,7 @@ def tables(stages) -> str:
         return table(["", *map(text, columns)], body, groups=groups)
 
     out = rates(_RECALL, _RECALL_GROUPS)
-    tags = list(_at(next(iter(told.values())), "right_3.by_language") or ())
+    tags = list(_at(next(iter(informed.values())), "right_3.by_language") or ())
     if tags:
         body = [
             [

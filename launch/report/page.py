@@ -57,7 +57,7 @@ del { color: var(--bad); } ins { color: var(--good); text-decoration: none; font
 
 
 def page(title: str, body: str) -> str:
-    """A whole page, which asks nothing of any network."""
+    """A whole page, self-contained: no network access."""
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{text(title)}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">

@@ -1,4 +1,4 @@
-"""Orbax checkpoints of a stage: STAGE/checkpoints/STEP, written in the background, whole or absent.
+"""Orbax checkpoints of a stage, STAGE/checkpoints/STEP, written whole in the background.
 
 A step holds step, skipped, params, opt_state and rng by name. `frozen` is not in it: stage.json
 refers to the parent stage. It is whole once it has its inventory.

@@ -68,7 +68,7 @@ class Features:
     norm: str = one_of("bin", "level", "both")  # statistics of each bin, of all, or of both
 
     def check(self):
-        """The band is not empty, and has no more filters than the spectrum has bins there."""
+        """The band is not empty, and has at most as many filters as the spectrum has bins."""
         below = self.low_hz < self.high_hz
         require(below, "low_hz", f"less than high_hz = {self.high_hz:g}", self.low_hz)
         bins = max(1, int((self.high_hz - self.low_hz) / BIN_HZ))
@@ -239,13 +239,13 @@ CONTEXT_KINDS = (
 
 @dataclasses.dataclass(frozen=True)
 class Contexts:
-    """What the model is told beside the speech; shares are of utterances, the rest is relevant."""
+    """Contexts beside the speech; shares are of utterances, the rest has a relevant context."""
 
     tokens: int = at_least(0)  # at most; 0: there are no contexts
     plain: float = within(0, 1)  # no context
     irrelevant: float = within(0, 1)  # another utterance's text, or names that are not said
     distractors: int = at_least(0)  # names that are not said beside those that are, at most
-    # relative shares of CONTEXT_KINDS, absent: none; empty: kinds as often as the data has them
+    # relative shares of CONTEXT_KINDS, 0 for others; empty: kinds as frequent as in the data
     kinds: collections.abc.Mapping[str, float] = at_least(0)
 
     def check(self):
@@ -326,7 +326,7 @@ class Optim:
     eps: float = above(0, 1)
     weight_decay: float = at_least(0)
     clip: float = at_least(0)  # global norm; 0: none
-    rates: collections.abc.Mapping[str, float] = at_least(0)  # factor by part; absent: 1
+    rates: collections.abc.Mapping[str, float] = at_least(0)  # factor by part; others: 1
 
     def check(self):
         """Something is learned, weights decay towards 0, and Adam's moments fit each other."""

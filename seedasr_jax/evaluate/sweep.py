@@ -119,9 +119,9 @@ def measure(utterances: list[dict], conventions: Conventions) -> dict:
 
     Counts and error rate. Where a limit of the model was met, `cut` counts transcripts that stopped
     at the most tokens, `contexts_cut` and `contexts_unused` those whose context was read in part
-    and not at all; a key of 0 is left out. Where they name `keywords`, how those came through;
-    where they have a `context`, how often a name was written that was told but not said; where they
-    have `siblings`, how often one of those was written that was not said.
+    and not at all; keys whose count is 0 are left out. Where they have `keywords`, the recall of
+    these; where they have a `context`, how often a name of it was written that was not said; where
+    they have `siblings`, how often one of those was written that was not said.
     """
     compared = compare(utterances, conventions)
     return _count(compared) | _limits(utterances) | _names(utterances, compared, conventions)
@@ -203,7 +203,7 @@ def _limits(utterances) -> dict:
 
 
 def met(row: dict) -> str:
-    """The limits that a row of results met, for people; "" where it met none."""
+    """The limits that a row of results reached, as text; "" where it reached none."""
     names = {
         "cut": "transcripts stop at the most tokens (eval.tokens; eval: --buckets)",
         "contexts_cut": "contexts are longer than any in training: cut from the left",
@@ -243,7 +243,7 @@ def _names(utterances, compared, conventions) -> dict:
 
 
 def write(folder: pathlib.Path, rows: list[dict], utterances: dict[str, list[dict]]):
-    """Writes transcripts.jsonl, then results.jsonl, each at once."""
+    """Writes transcripts.jsonl, then results.jsonl, each atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     said = [{"task": task} | u for task, listed in utterances.items() for u in listed]
     disk.write_rows(folder / disk.TRANSCRIPTS, said)

@@ -135,8 +135,7 @@ class Transcriber:
 
     def transcribe_many(self, waves, *, context="", hotwords=(), decode="") -> list[Result]:
         """Transcribes waves at 16 kHz, those of like length together; see `transcribe`."""
-        told = prompts.context(context, hotwords)
-        text = prompts.normal_context(self.normalizer, told)
+        text = prompts.normal_context(self.normalizer, prompts.context(context, hotwords))
         method = self._method(text, decode)
         unread, text = self._cut(text)
         method = method if text else decode or self.method
@@ -145,7 +144,7 @@ class Transcriber:
         for number, (wave, spans) in enumerate(zip(waves, heard)):
             if not spans and 0 < (peak := np.abs(wave).max()) < QUIETEST:
                 wanted = f"expected samples from -1 to 1, the loudest is {peak:.1g}"
-                print(f"wave {number}: nothing is heard: {wanted}", file=sys.stderr)
+                print(f"wave {number}: too quiet for speech: {wanted}", file=sys.stderr)
         by_size: dict[float, list[tuple]] = {}
         for number, spans in enumerate(heard):
             for start, end in spans:
@@ -202,15 +201,15 @@ class Transcriber:
         rows = 1 if len(waves) == 1 else BATCH
         encode = self.recogniser.vocab.encode
         instruction = prompts.INSTRUCTION_WITH_CONTEXT if context else prompts.INSTRUCTION
-        prompt, told = encode(instruction), encode(context) if context else []
-        width = round(_size(len(told), SHORTEST_CONTEXT)) if told else 0
+        prompt, ids = encode(instruction), encode(context) if context else []
+        width = round(_size(len(ids), SHORTEST_CONTEXT)) if ids else 0
         tokens = max(16, math.ceil(TOKENS_PER_SECOND * seconds))
         batch = batches.zeros(rows, round(seconds * files.RATE), len(prompt), width, tokens)
         for row, wave in enumerate(waves):
             batch.wave[row, : len(wave)] = wave
             batch.wave_length[row], batch.weight[row] = len(wave), 1.0
         batch.prompt[:], batch.prompt_length[:] = prompt, len(prompt)
-        batch.context[:, : len(told)], batch.context_length[:] = told, len(told)
+        batch.context[:, : len(ids)], batch.context_length[:] = ids, len(ids)
         return batch
 
 

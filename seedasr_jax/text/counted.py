@@ -9,7 +9,7 @@ class Counted:
     """text -> number of its tokens; counts them all.
 
     Attributes:
-        key: what tells its counts from those of another tokenizer or normaliser.
+        key: distinguishes its counts from those of another tokenizer or normaliser.
         tokens, unknown: of all texts so far. A run of unknown words may be one token.
     """
 

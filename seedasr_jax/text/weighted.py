@@ -45,18 +45,18 @@ def weighted_errors(
     Args:
         reference, hypothesis: normalised texts.
         keywords: phrases that matter.
-        context: phrases that the recogniser was told.
+        context: phrases of the context.
         weight: of an error in a keyword; 1 gives the plain error count.
         unit: word, char or mixed.
     """
     said, heard = units(reference, unit), units(hypothesis, unit)
     phrases = [units(phrase, unit) for phrase in keywords]
-    told = {word for phrase in context for word in units(phrase, unit)} - set(said)
+    informed = {word for phrase in context for word in units(phrase, unit)} - set(said)
     in_said, in_heard = _inside(said, phrases), _inside(heard, phrases)
     errors = 0.0
     for edit in Levenshtein.editops(said, heard):
         if edit.tag == "insert":
-            matters = in_heard[edit.dest_pos] or heard[edit.dest_pos] in told
+            matters = in_heard[edit.dest_pos] or heard[edit.dest_pos] in informed
         else:
             matters = in_said[edit.src_pos]
         errors += weight if matters else 1.0
@@ -137,7 +137,7 @@ def leaks(references, hypotheses, contexts, *, unit) -> Leaks:
 
     Args:
         references, hypotheses: N texts each.
-        contexts: N lists of phrases, what the recogniser was told.
+        contexts: N lists of phrases, those of each utterance's context.
         unit: word, char or mixed; one, or N.
 
     Raises:

@@ -16,11 +16,11 @@ from seedasr_jax.models import small
 RENAMED = 0.7  # of the lists: new names, in list and text alike
 ALONE = 0.8, 0.0  # of the lists: names are all that is said; at the start of a stage, at its end
 INSERTED = 0.2  # of the lists: one more name is said
-DECOYS = 0.3  # of the tokens of a list that tells nothing, in half of them: out of the text
+DECOYS = 0.3  # of the tokens of a list without a said name, in half of such lists: of the text
 NAMES = 6  # at most, where they are all that is said
-CONFUSED = 0.7  # of what a list tells and slots do not say: they say what is spelled alike
+CONFUSED = 0.7  # of listed tokens that slots do not name: slots name one that is spelled alike
 LONGER = 0.25  # of it: two pieces are said for one; as much is not said at all
-EMPHASIS = 2.0  # what a token that a list tells weighs in the loss: there are few
+EMPHASIS = 2.0  # weight in the loss of a token that is in the list: there are few
 _ALIKE = 8  # pieces that are spelled most like one
 _COMPARED = 4_096  # pieces at most, each with each
 
@@ -28,7 +28,7 @@ _NOTHING = -1  # at the padding of a context: no token is like it
 
 
 def listed_targets(ids, ids_length, context, context_length, keys, separator, progress):
-    """Transcripts that their lists matter to, and lists of names that nobody has seen.
+    """Transcripts that depend on their lists, and lists of unseen names.
 
     Some are only names of their list, in any order; some get a name of it put in anywhere. In most,
     the tokens of the names change places with each other, in list and text alike: a name that is
@@ -107,25 +107,25 @@ def _renamed(ids, context, key, separator):
     order = jnp.argsort(draws)[jnp.cumsum(once) - 1]  # of the n-th token: whose place it takes
     new = jnp.where(spelled, context[order[first]], context)
     at = jnp.argmax(ids[:, None] == context[None], 1)
-    mapped = jnp.where(told_tokens(ids, context, separator), new[at], ids)
+    mapped = jnp.where(in_list(ids, context, separator), new[at], ids)
     change = jax.random.bernoulli(whether, RENAMED)
     return jnp.where(change, mapped, ids), jnp.where(change, new, context)
 
 
 def _with_decoys(ids, length, context, key, separator):
-    """Gives names that nobody says tokens of the text: one alike is no reason to follow a list."""
+    """Puts tokens of the text into names that are not said: one match is no reason to follow."""
     whether, where, which = jax.random.split(jax.random.fold_in(key, 1), 3)
-    idle = jax.random.bernoulli(whether) & ~told_tokens(ids, context, separator).any()
+    idle = jax.random.bernoulli(whether) & ~in_list(ids, context, separator).any()
     spelled = (context != separator) & (context != _NOTHING)
     decoy = idle & spelled & jax.random.bernoulli(where, DECOYS, context.shape)
     at = jax.random.randint(which, context.shape, 0, jnp.maximum(length, 1))
     return jnp.where(decoy, ids[at], context)
 
 
-def told(ids, context, context_length, separator):
-    """[B L] and [B C] with [B] lengths -> [B L] bool: see `told_tokens`."""
+def in_lists(ids, context, context_length, separator):
+    """[B L] and [B C] with [B] lengths -> [B L] bool: see `in_list`."""
     context = _marked(context, context_length)
-    return jax.vmap(told_tokens, (0, 0, None))(ids, context, separator)
+    return jax.vmap(in_list, (0, 0, None))(ids, context, separator)
 
 
 def _marked(context, context_length):
@@ -133,8 +133,8 @@ def _marked(context, context_length):
     return jnp.where(shapes.valid(context_length, context.shape[1]), context, _NOTHING)
 
 
-def told_tokens(ids, context, separator):
-    """[L] and [C] -> [L] bool: what stands in the list beside the same neighbour, or by itself."""
+def in_list(ids, context, separator):
+    """[L] and [C] -> [L] bool: tokens that are in the list beside the same neighbour, or alone."""
     same = ids[:, None] == context[None]
     pair = (same[:-1, :-1] & same[1:, 1:]).any(1)  # token and the next one
     edge = (context == separator) | (context == _NOTHING)
@@ -162,7 +162,7 @@ def alike(spelled) -> np.ndarray | None:
 
 
 def doubted_slots(ids, ids_length, context, context_length, keys, separator, pieces, near=None):
-    """What slots say: the transcript, but for a share of what a list tells, drawn anew.
+    """What slots name: the transcript, but for a share of the listed tokens, drawn anew.
 
     The share is anything between none and all, more often much; all where names are all that is
     said. Without such rows, and many, a decoder reads slots and never learns to follow a name
@@ -182,10 +182,10 @@ def doubted_slots(ids, ids_length, context, context_length, keys, separator, pie
 
     def one(ids, length, context, key):
         share, whether, which = jax.random.split(jax.random.fold_in(key, 2), 3)
-        told = told_tokens(ids, context, separator)
-        alone = (told | (jnp.arange(dims["L"]) >= length)).all()
+        listed = in_list(ids, context, separator)
+        alone = (listed | (jnp.arange(dims["L"]) >= length)).all()
         share = jnp.where(alone, 1.0, jax.random.uniform(share) ** 0.5)
-        wrong = told & jax.random.bernoulli(whether, share, ids.shape)
+        wrong = listed & jax.random.bernoulli(whether, share, ids.shape)
         which, confused, kin, times = jax.random.split(which, 4)
         twice = (2, dims["L"])
         other = jnp.asarray(pieces)[jax.random.randint(which, twice, 0, len(pieces))]

@@ -73,8 +73,8 @@ class Lm(Objective):
         if not (self.options.copy and batch.context.shape[1]):
             return weight
         lengths = batch.context_length
-        told = lists.told(batch.ids, batch.context, lengths, self.tokens.separator)
-        return weight * jnp.where(jnp.pad(told, ((0, 0), (0, 1))), lists.EMPHASIS, 1.0)
+        listed = lists.in_lists(batch.ids, batch.context, lengths, self.tokens.separator)
+        return weight * jnp.where(jnp.pad(listed, ((0, 0), (0, 1))), lists.EMPHASIS, 1.0)
 
     def written(self, batch, rng):
         """The batch with the transcripts and contexts that are learned from: the same in both."""
