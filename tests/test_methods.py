@@ -69,6 +69,8 @@ def test_flags_name_a_method():
     assert methods.chosen("beam2,alpha=1", 0, None, "ctc").name == "beam2,alpha=1"
     with pytest.raises(ConfigError, match="--beam=4"):
         methods.chosen("", 0, 0.5, "greedy")
+    with pytest.raises(ConfigError, match=r"--decode=beam2,alpha=0\.5"):
+        methods.chosen("beam2", 0, 0.5, "greedy")
     with pytest.raises(ConfigError, match="leave one out"):
         methods.chosen("greedy", 2, None, "greedy")
 

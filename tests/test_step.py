@@ -223,8 +223,11 @@ def test_weights_count_what_the_loss_takes(trained):
     for number, report in enumerate(reports):
         batch, weights = batch_of(stage, number), report["weights"]
         tokens = (batch.weight * batch.ids_length).sum()
-        if "text" in weights and stage.kind == "sft":
-            assert weights["text"] == tokens + batch.weight.sum()  # with the end
+        assert {"text", "ctc", "masked", "frames"} & weights.keys()
+        if "text" in weights:
+            assert weights["utterances"] == batch.weight.sum()
+            if stage.kind != "lm":  # whose transcripts are made of lists
+                assert weights["text"] == tokens + batch.weight.sum()  # with the end
         if "ctc" in weights:
             assert 0 < weights["ctc"] <= tokens
         if "codes" in report:  # a histogram of the frames that the loss takes

@@ -1,4 +1,4 @@
-"""Python of a user's: a recipe's file, and the modules that a config imports."""
+"""Python of the user: a recipe's file, and the modules that a config imports."""
 
 from collections.abc import Iterable
 import contextlib
@@ -39,10 +39,11 @@ def import_all(modules: Iterable[str]) -> None:
 
 
 def _line(error) -> str:
-    """The error in one line, with the last place that is of no installed package."""
+    """The error in one line, with its last place outside of installed packages, if any."""
     text = " ".join(str(error).split())
     if isinstance(error, SyntaxError):  # which says where itself
         return text
     frames = traceback.extract_tb(error.__traceback__)
     own = [at for at in frames if not re.search(r"site-packages|^<", at.filename)]
-    return f"{text} ({own[-1].filename}:{own[-1].lineno})"
+    last = (own or frames)[-1]
+    return f"{text} ({last.filename}:{last.lineno})"

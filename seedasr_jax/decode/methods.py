@@ -103,9 +103,10 @@ def chosen(decode: str, beam: int, alpha: float | None, default: str) -> Method:
         ConfigError: flags that say two things, or an alpha without a beam.
     """
     if not beam and alpha is not None:
-        raise ConfigError(
-            f"--alpha={alpha:g} weighs the context in a beam search: add --beam, such as --beam=4"
-        )
+        cure = "add --beam, such as --beam=4"
+        if decode and parse(decode).kind == "beam":
+            cure = f"write it as an option, --decode={decode},alpha={alpha:g}"
+        raise ConfigError(f"--alpha={alpha:g} weighs the context in a beam search: {cure}")
     if decode and beam:
         raise ConfigError(f"--decode={decode} and --beam={beam} both say how: leave one out")
     if beam:
