@@ -50,7 +50,7 @@ class Checkpoint:
 
     @property
     def lasts(self) -> bool:
-        """Whether no training of its own removes it: a bundle, or what a stage ended with."""
+        """Whether no training removes it: a bundle, or the last step of a finished stage."""
         ended = self.record.state == "finished" and self.step == self.record.step
         return self.bundle is not None or ended
 
@@ -141,10 +141,14 @@ class Checkpoint:
         """
         known = self.recorded(part)
         if known is not None and known != content:
+            where = epath.Path(self.holder(part)[0])
+            cure = "copy or export it again"
+            if (where / disk.STAGE).exists():
+                train = f"`seedasr train --workdir={where.parent} --from={where.name}`"
+                cure = f"copy it there again, or train it again with {train}"
             raise UserError(
                 f"{self.label}: {part} has hash {content[:8]}, its record says {known[:8]}: it is"
-                f" damaged in {self.holder(part)[0]}: copy it there again, or make it anew with"
-                " `seedasr train --from=STAGE`"
+                f" damaged in {where}: {cure}"
             )
 
     def part_hash(self, part: str, shardings=None) -> str:
@@ -168,7 +172,7 @@ class Checkpoint:
 
     @property
     def limits(self) -> limiting.Limits:
-        """What it can take: as recorded or, in an older record, by the parents that are there."""
+        """Its limits: as recorded or, in a record without them, derived from its parents."""
         if self.record.limits is not None:
             return self.record.limits
         parents = self._parents()
@@ -321,8 +325,8 @@ def _bundle(folder, settings, step):
         raise UserError(
             f"{folder}: is a bundle of step {record.step}, not {step}: leave out @{step}"
         )
-    whole = not (folder / inventory.FILE).exists()  # of a bundle from before there were any
-    if wrong := "" if whole else inventory.damage(folder):
+    listed = (folder / inventory.FILE).exists()  # older bundles have none
+    if wrong := inventory.damage(folder) if listed else "":
         raise UserError(f"{folder} is damaged: {wrong}; copy or export it again")
     imports = _imports(settings, path)
     name = config.build(settings.get("stage"), str, f"{path}.stage")
