@@ -11,7 +11,12 @@ def load(checkpoint, **options):
         **options: see `seedasr_jax.evaluate.transcribe.load`.
 
     Returns:
-        A recogniser; `.transcribe(wave, rate)` gives `.text .tokens .logprobs .segments`.
+        A `Transcriber`; its `.transcribe(wave, rate)` returns a `Result`: `.text .tokens .logprobs
+        .segments .cut .context_unread`.
+
+    Raises:
+        UserError: there is no such checkpoint, or it cannot transcribe.
+        ConfigError: a mesh that does not fit.
     """
     from seedasr_jax.evaluate import transcribe  # late: JAX is not imported by `import seedasr_jax`
 
