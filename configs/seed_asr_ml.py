@@ -10,7 +10,7 @@ data/TAG/paired.jsonl, runs/luise_ssl and runs/llm. Never trained by us: planned
 
 from seedasr_jax.configs import pods
 
-TAGS = ("en", "ar", "es", "fr", "id", "ja", "ko", "pt")  # the paper gives their number alone
+TAGS = ("en", "ar", "es", "fr", "id", "ja", "ko", "pt")  # which 8 is our choice
 
 
 def get_config(size="8b"):

@@ -1,12 +1,13 @@
-"""THE table of languages, dialects and accents: nothing else in the project lists any.
+"""THE table of languages, dialects and accents: nothing else in the project describes any.
 
 Tags are BCP-47 (RFC 5646), scripts ISO 15924. A Mandarin dialect without a registered tag gets a
 private-use one, `zh-x-NAME`. `unit` is what an error rate counts, `normalizer` a name of
 text/normalize.py.
 
 Seed-ASR speaks of eight languages in its multilingual model and of Mandarin with 13 dialects in its
-Chinese one. Which ones stand here is our choice: the eight were set from memory and never checked
-against the paper, and we know of no list of the 13. A team adds its language by adding a row.
+Chinese one. Which ones the recipes `seed_asr_ml` and `seed_asr_cn` name is our choice: the eight
+were never checked against the paper, and we know of no list of the 13. A team adds its language by
+adding a row.
 """
 
 import dataclasses
@@ -93,10 +94,6 @@ _ROWS = (
 )
 
 LANGUAGES: dict[str, Language] = {row.tag: row for row in _ROWS}
-MULTILINGUAL = ("en", "ar", "es", "fr", "id", "ja", "ko", "pt")
-CHINESE_DIALECTS = tuple(
-    row.tag for row in _ROWS if row.parent == "zh" and not row.tag.startswith("zh-Han")
-)
 
 _ALIASES = {"cmn": "zh", "iw": "he", "in": "id"}  # other codes of the same language
 _BY_LOWER = {tag.lower(): row for tag, row in LANGUAGES.items()}
