@@ -24,6 +24,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = " ".join(flags).strip()
 os.environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"  # else its folder is part of each key
 
+import forks  # noqa: E402
 import jax  # noqa: E402  (the flags above are read when it starts)
 import pytest  # noqa: E402
 
@@ -105,6 +106,11 @@ def pytest_collection_finish(session):
     gc.freeze()
     gc.enable()
     gc.set_threshold(20_000, 20, 20)  # tracing makes and keeps many small objects
+
+
+def pytest_sessionfinish():
+    """What was forked is counted below."""
+    forks.stop()
 
 
 def pytest_terminal_summary(terminalreporter):

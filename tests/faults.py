@@ -5,9 +5,10 @@ started neither JAX's backend nor a thread of TensorFlow's.
 """
 
 import dataclasses
+import gc
 import json
-import multiprocessing
 from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
 import os
 import pathlib
 import signal
@@ -17,6 +18,7 @@ import time
 from unittest import mock
 import warnings
 
+import forks
 import jax
 import numpy as np
 import tones
@@ -25,9 +27,9 @@ import workdirs
 from seedasr_jax import checkpoint
 from seedasr_jax.launch import cli, run
 from seedasr_jax.launch.stage import Evaluator, Keeper
+from seedasr_jax.models import layers
 from seedasr_jax.train.build import Built
 
-PROCESSES = multiprocessing.get_context("forkserver")
 EIGHT = "--xla_force_host_platform_device_count=8"  # of conftest.py
 STEPS, SAVE_EVERY = 12, 3  # of each stage, in tones_recipe.py
 
@@ -58,35 +60,43 @@ def environment() -> dict[str, str]:
     }
 
 
-def start(target, *arguments, log) -> multiprocessing.Process:
+def start(target, *arguments, log) -> BaseProcess:
     """Starts `target(*arguments)` in a process of one CPU device; `log` takes its stderr."""
-    PROCESSES.set_forkserver_preload(["faults"])
+    processes = forks.context("faults")
     path = os.pathsep.join(sys.path)
     with mock.patch.dict(os.environ, {"XLA_FLAGS": one_device(), "PYTHONPATH": path}):
         forkserver.ensure_running()  # or it does already
-    cache = jax.config.jax_compilation_cache_dir
-    arguments = (target, arguments, str(log), cache, one_device())
-    process = PROCESSES.Process(target=_main, args=arguments)
+    arguments = (target, arguments, str(log), environment())
+    process = processes.Process(target=_main, args=arguments)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         process.start()
     return process
 
 
-def _main(target, arguments, log, cache, xla_flags):
-    os.environ["XLA_FLAGS"] = xla_flags  # the server may be another test's, of eight devices
+def _main(target, arguments, log, own):
+    os.environ.update(own)
     with open(log, "ab") as file:
         os.dup2(file.fileno(), 2)
     sys.stderr = os.fdopen(2, "w", buffering=1)
-    jax.config.update("jax_disable_most_optimizations", True)
-    jax.config.update("jax_compilation_cache_dir", cache)
+    jax.config.update("jax_disable_most_optimizations", True)  # these as conftest.py has them
+    jax.config.update("jax_compilation_cache_dir", own["JAX_COMPILATION_CACHE_DIR"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    layers.UNROLLED = 1
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
     sys.exit(target(*arguments))
 
 
 def command(*arguments) -> int:
     """`seedasr ARGUMENTS`."""
     return cli.main(list(arguments))
+
+
+def command_in(folder, *arguments) -> int:
+    """`seedasr ARGUMENTS` in a folder."""
+    os.chdir(folder)
+    return command(*arguments)
 
 
 def interrupted_twice() -> int:

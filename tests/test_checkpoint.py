@@ -3,13 +3,13 @@
 import dataclasses
 import hashlib
 import json
-import multiprocessing
 import os
 import random
 import struct
 import time
 
 from flax import nnx
+import forks
 import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
@@ -267,8 +267,7 @@ def _save_for_ever(folder):
 
 
 def test_a_kill_at_any_instant_leaves_a_whole_state(tmp_path, monkeypatch):
-    context = multiprocessing.get_context("forkserver")  # imports once; each child starts at once
-    context.set_forkserver_preload([__name__])
+    context = forks.context(__name__)
     monkeypatch.setenv("PYTHONPATH", os.path.dirname(__file__))
     rng, seen, newest = random.Random(0), [], 0
     for _ in range(12):
