@@ -39,6 +39,9 @@ class Parser(argparse.ArgumentParser):
         return f"unrecognized arguments: {' '.join(rest)}.{near}"
 
 
+_NAMES = ("config", "stage", "again", "out", "copy")  # an empty one is a variable that is not set
+
+
 class _Once(argparse.Action):
     """Stores a value. A flag that is given twice, or empty where one is needed, is refused."""
 
@@ -46,7 +49,8 @@ class _Once(argparse.Action):
         given = namespace.__dict__.setdefault("given", set())
         if option_string and self.dest in given:
             raise argparse.ArgumentError(self, f"given twice, the second time as {values!r}")
-        if values == "" and (self.required or self.default):
+        named = option_string and self.dest in _NAMES
+        if values == "" and (self.required or self.default or named):
             raise argparse.ArgumentError(self, "expected a value, found an empty text")
         given.add(self.dest)
         setattr(namespace, self.dest, values)

@@ -9,51 +9,79 @@ from seedasr_jax import config
 from seedasr_jax.errors import ConfigError, nearest
 from seedasr_jax.launch.progress import say
 
+# Group of a model -> parts that depend on it, as `init` names them.
+_HAVE = {
+    "encoder": ("encoder", "teacher"),
+    "quantizer": ("quantizer", "codebook", "ssl_head", "teacher"),
+    "converter": ("converter",),
+    "decoder": ("decoder",),
+    "lora": ("decoder",),
+}
+# Parts that are ours; what others depend on, a module of `config.imports` alone knows.
+_PARTS = ("encoder", "ctc_head", "converter", "decoder", "lora", "phone_head")
+_PARTS += ("quantizer", "codebook", "ssl_head", "teacher", "probe")
 
-def apply(recipe: ConfigDict, overrides: list[tuple[str, str]]):
+
+def apply(recipe: ConfigDict, overrides: list[tuple[str, str]]) -> list[str]:
     """Sets `a.b.c` to a value written as Python (text that is no literal is a string).
 
     A key of a stage that the stage leaves to the graph (`stages.ctc.mesh.tensor`) becomes its own.
     A group takes {'KEY': VALUE} and keeps its other keys; one by part (`init`, `optim.rates`) is
     replaced, and takes any part as a key.
 
+    Returns:
+        The keys that were set, groups as their own keys; for `check_reach`.
+
     Raises:
         ConfigError: an unknown key, with the nearest; a key that is set twice; a value of another
-            form; a default that no stage takes.
+            form.
     """
     leaves: list[str] = []
     with recipe.unlocked(), recipe.ignore_type():
         for path, text in overrides:
-            leaves += (found := _set(recipe, path, _parsed(text), text))
-            for leaf in found:
-                if leaves.count(leaf) > 1:
-                    raise ConfigError(f"--config.{leaf} is set twice: leave one of them out")
-    for path in leaves:
+            leaves += _set(recipe, path, _parsed(text), text, leaves)
+    return leaves
+
+
+def check_reach(recipe: ConfigDict, paths: list[str]):
+    """Says which keys of a recipe that expands do not reach a stage.
+
+    Raises:
+        ConfigError: a shared default that no stage takes.
+    """
+    for path in paths:
         _check_reach(recipe.to_dict(), path)
 
 
 def _parsed(text):
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # no literal
         return {"true": True, "false": False}.get(text.lower(), text)
 
 
-def _set(recipe, path, value, text) -> list[str]:
-    """Sets a key; returns it, or those of the group that it is."""
+def _set(recipe, path, value, text, done) -> list[str]:
+    """Sets a key; returns it, or those of the group that it is. `done`: those that are set."""
     known, kind = _known(recipe, path), config.kind_at(path)
+    if twice := [leaf for leaf in done if leaf == path or _inside(leaf, path)]:
+        raise ConfigError(f"--config.{twice[0]} is set twice: leave one of them out")
     if config.is_group(kind) and isinstance(value, dict):
         if config.by_part(path):
             _put(recipe, path, ConfigDict(sort_keys=False))
+            if not value:
+                return [path]
         elif not value:
             raise ConfigError(
                 f"--config.{path}={{}} changes nothing ({', '.join(known)}); write it as"
                 f" {config.form(kind)}"
             )
-        each = (_set(recipe, f"{path}.{key}", one, str(one)) for key, one in value.items())
-        return [leaf for leaves in each for leaf in leaves]
-    if kind is Any:  # an option of an objective, which checks it
-        kind = type(known)
+        leaves = []
+        for key, one in value.items():
+            leaves += _set(recipe, f"{path}.{key}", one, str(one), done)
+        return leaves
+    if kind is Any and isinstance(known, str | int | float):  # an option, which its kind checks
+        numbers = isinstance(known, int | float) and isinstance(value, int | float)
+        kind = Any if numbers else type(known)
     if kind is str and value is not None and not isinstance(value, str):
         value = text  # a name that looks like a number
     try:
@@ -63,6 +91,11 @@ def _set(recipe, path, value, text) -> list[str]:
         raise ConfigError(f"{error}{more}; write it as {config.form(kind, known)}") from error
     _put(recipe, path, value)
     return [path]
+
+
+def _inside(leaf, path) -> bool:
+    """Whether setting a group drops what was set in it before."""
+    return config.by_part(path) and leaf.startswith(f"{path}.")
 
 
 def _put(recipe, path, value):
@@ -86,6 +119,8 @@ def _known(recipe, path):
             return None
         else:
             where, near = ".".join(["config", *keys[:depth]]), nearest(key, valid)
+            below = [found for found in config.flatten(dict(valid)) if found.endswith(f".{key}")]
+            near = near or nearest(key, below, likeness=0.0)
             stages = {} if depth else known["stages"]
             if stages and all(key in stage for stage in stages.values()):
                 near = f" Each stage has its own: --config.stages.{next(iter(stages))}.{path}"
@@ -94,9 +129,15 @@ def _known(recipe, path):
 
 
 def _check_reach(tree, path):
-    """Refuses a shared default that all stages set themselves, and names those that do."""
-    head = path.partition(".")[0]
+    """Refuses a shared default that all stages set themselves, and names those that do.
+
+    Says so of a stage's own key that the stage does not read.
+    """
+    head, _, rest = path.partition(".")
     if head in config.GRAPH_KEYS:
+        name, _, key = rest.partition(".")
+        if head == "stages" and not _reads(config.with_defaults(tree)["stages"][name], key):
+            say(f"--config.{path} changes nothing: {name} does not read it")
         return
     stages = config.with_defaults(tree)["stages"]
     readers = {name: stage for name, stage in stages.items() if _reads(stage, path)}
@@ -111,11 +152,19 @@ def _check_reach(tree, path):
 
 
 def _reads(stage, path):
-    """Whether a stage reads a default: without audio nothing is augmented or recognised."""
+    """Whether a stage reads a default.
+
+    Without audio nothing is augmented or recognised; a part's sizes are of stages that have it.
+    """
+    group, key = (*path.split("."), "")[:2]
     if path == "eval.every":
         return bool(stage["eval"]["tasks"])
+    if group == "vocab" and key in ("kind", "size"):
+        return not stage["vocab"]["path"]
+    if group == "model" and key in _HAVE:
+        return any(part in _HAVE[key] or part not in _PARTS for part in stage["init"])
     hears = any(bucket[0] for bucket in stage["data"]["buckets"])
-    return hears or path.partition(".")[0] not in ("augment", "eval")
+    return hears or (group not in ("augment", "eval") and (group, key) != ("model", "features"))
 
 
 def _at(tree, path, default=None):

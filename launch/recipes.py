@@ -40,7 +40,7 @@ def load(spec: str) -> ConfigDict:
     """
     name, _, argument = spec.partition(":")
     if name.endswith(".py"):
-        path = pathlib.Path(name)
+        path = pathlib.Path(name).expanduser()
         if not path.is_file():
             near = nearest(path.name, [beside.name for beside in path.parent.glob("*.py")])
             raise ConfigError(
@@ -81,8 +81,10 @@ def load(spec: str) -> ConfigDict:
 def expand(spec: str, given: list[tuple[str, str]]) -> config.Graph:
     """A recipe with overrides, (key, text) each, expanded and checked."""
     recipe = load(spec)
-    overrides.apply(recipe, given)
-    return config.expand(recipe)
+    paths = overrides.apply(recipe, given)
+    graph = config.expand(recipe)
+    overrides.check_reach(recipe, paths)
+    return graph
 
 
 def stored(workdir: pathlib.Path) -> config.Graph:

@@ -102,7 +102,7 @@ OUTSIDE = {  # key of a stage -> values that mean nothing
     "model.encoder.width": (-64, 0, 511),
     "model.encoder.heads": (5, 0),
     "model.encoder.subsampling": (0, 3),
-    "model.encoder.kernel": (0,),
+    "model.encoder.kernel": (0, 10**9),
     "model.encoder.clip": (-1,),
     "model.encoder.dropout": (1.5, -0.5, 1.0),
     "model.quantizer.codes": (0,),
@@ -115,7 +115,8 @@ OUTSIDE = {  # key of a stage -> values that mean nothing
     "model.decoder.moe.active": (-1,),
     "model.decoder.moe.balance": (-0.1,),
     "model.lora.rank": (-2,),
-    "model.lora.alpha": (0.0,),
+    "model.decoder.embed_scale": (0.0, 1e30),
+    "model.lora.alpha": (0.0, 1e30),
     "model.small.labels": (0,),
     "model.small.speech_positions": ("ctc",),
     "model.small.phones": (-1,),
@@ -139,7 +140,8 @@ OUTSIDE = {  # key of a stage -> values that mean nothing
     "data.buckets": ((), ((2.0, 8, 0),), ((-1.0, 8, 1),), ((2.0, 8, 1), (1.0, 8, 1))),
     "data.contexts.plain": (1.5,),
     "data.contexts.irrelevant": (0.5,),  # beside plain = 1
-    "data.contexts.tokens": (-1,),
+    "data.contexts.tokens": (-1, 8),  # beside plain = 1: no context is ever given
+    "model.small.transcript_position": (-1, 2**30),
     "data.contexts.kinds": ({"hotword": 1.0}, {"hotwords": 0.0}, {"hotwords": -1.0}),
     "mesh.data": (0, -2),
     "mesh.tensor": (0, -1),  # beside fsdp = -1
@@ -149,7 +151,10 @@ OUTSIDE = {  # key of a stage -> values that mean nothing
     "run.save_every": (-1, 0),
     "run.remat": ("ful",),
     "run.cache": ("gs://bucket/cache",),
-    "eval.buckets": (((2.0, 0, 8),), ((0.0, 8, 8),), ((2.0, 8, 1), (1.0, 8, 1))),
+    "eval.buckets": (
+        *(((2.0, 0, 8),), ((0.0, 8, 8),), ((2.0, 8, 1), (1.0, 8, 1))),
+        *(((1e30, 8, 8),), ((2.0, 10**30, 8),), ((2.0, 8, 10**30),)),
+    ),
     "eval.every": (-1,),
     "eval.tokens": (0,),
     "eval.unit": ("words",),

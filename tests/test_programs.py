@@ -23,7 +23,7 @@ PARTS = ("encoder", "converter", "decoder")
 def built():
     """A stage that transcribes, on (data, fsdp, tensor) 2 x 2 x 2."""
     mesh = {"mesh.data": 2, "mesh.fsdp": 2, "mesh.tensor": 2}
-    contexts = {"stages.only.data.contexts.tokens": 4}
+    contexts = {"stages.only.data.contexts.tokens": 4, "stages.only.data.contexts.plain": 0.5}
     stage = tiny.stage("sft", PARTS, PARTS[:2], objective=dict(ctc_weight=0.0), **mesh, **contexts)
     return build.build(stage, fitting.TOKENS, stage.vocab.size)
 

@@ -145,6 +145,10 @@ def test_a_default_that_reaches_some_says_which_not(text, kept, capsys):
         ("eval.tasks=('synth:digits',)", ("changes nothing",)),
         ("stages.ctc.optim=3", ("group of keys", "warmup")),
         ("stages.ctc.optim={}", ("changes nothing", "warmup", "{'KEY': VALUE}")),
+        ("stages.ctc.optim.rates={[1]: 2}", ("group of keys", "{'KEY': VALUE}")),
+        ("stages.ctc.optim.lr=1" + 400 * "0", ("a number above 1e308", "0.0015")),
+        ("stages.ctc.lr=1", ("Did you mean optim.lr",)),
+        ("model.quantizer.codes=64", ("changes nothing: no stage reads it",)),
     ],
 )
 def test_a_wrong_override_says_what_would_be_right(text, words):
@@ -160,6 +164,32 @@ def test_a_key_is_set_once():
         given = [tuple(text.split("=")) for text in ("stages.ctc.steps=2", twice)]
         with pytest.raises(ConfigError, match=r"--config\.stages\.ctc\.steps is set twice"):
             recipes.expand("digits", given)
+    rates = "stages.ctc.optim.rates"
+    given = [(f"{rates}.encoder", "0.1"), (rates, "{'ctc_head': 0.2}")]
+    with pytest.raises(ConfigError, match=rf"--config\.{rates}\.encoder is set twice"):
+        recipes.expand("digits", given)  # the group would replace it
+    assert recipes.expand("digits", given[::-1]).stages["ctc"].optim.rates == {
+        "encoder": 0.1,
+        "ctc_head": 0.2,
+    }
+
+
+def test_a_key_that_its_stage_does_not_read_is_said(capsys):
+    for key in ("augment.noise=0.5", "eval.decode=ctc", "model.encoder.layers=2"):
+        recipes.expand("digits", [tuple(f"stages.lm.{key}".split("="))])
+        assert f"stages.lm.{key.split('=')[0]} changes nothing: lm" in capsys.readouterr().err
+        recipes.expand("digits", [tuple(f"stages.ctc.{key}".split("="))])
+        assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("seed", -5), ("seed", "x"), ("seed", 2**31), ("name", b"x"), ("stages", 5), ("stages", ())],
+)
+def test_a_graph_of_another_form_is_refused_by_its_key(key, value):
+    tree = recipes.load("digits").to_dict() | {key: value}
+    with pytest.raises(ConfigError, match=rf"config\.{key}: expected"):
+        config.expand(tree)
 
 
 @pytest.mark.parametrize(

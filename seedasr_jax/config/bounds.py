@@ -16,7 +16,7 @@ from typing import Any
 from seedasr_jax import workdir as disk
 from seedasr_jax.errors import ConfigError, nearest
 
-_INT32 = 2**31  # steps, sizes and seeds are int32 on the devices
+INT32 = 2**31  # steps, sizes and seeds are int32 on the devices
 _SMALLEST, _LARGEST = 2.0**-126, 2.0**128  # of float32, in which floats are computed with
 
 
@@ -132,5 +132,5 @@ def check(value, where: str):
         raise ConfigError(f"{where}: expected a finite number, found {value}")
     elif isinstance(value, float) and value and not _SMALLEST <= abs(value) < _LARGEST:
         raise ConfigError(f"{where}: expected a float32 (0, or 1.2e-38 to 3.4e38), found {value}")
-    elif isinstance(value, int) and abs(value) >= _INT32:
+    elif isinstance(value, int) and abs(value) >= INT32:
         raise ConfigError(f"{where}: expected a whole number below 2^31, found {value}")

@@ -12,6 +12,7 @@ import math
 from typing import Any
 
 from seedasr_jax.config.bounds import (
+    INT32,
     above,
     ascending,
     at_least,
@@ -53,8 +54,10 @@ def check_scored(buckets):
         ConfigError: names what was found.
     """
     check_buckets(buckets)
-    known = all(0 < seconds < math.inf and tokens >= 1 for seconds, tokens, _ in buckets)
-    require(known, "buckets", "seconds and tokens above 0", tuple(buckets))
+    most = INT32 // (2 * NYQUIST)  # seconds: samples are counted in int32
+    known = all(0 < s <= most and 1 <= tokens < INT32 > rows for s, tokens, rows in buckets)
+    expected = f"seconds above 0, at most {most}; tokens and utterances from 1, below 2^31"
+    require(known, "buckets", expected, tuple(buckets))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +97,7 @@ class Encoder:
     width: int = at_least(1)
     heads: int = at_least(1)
     feedforward: int = at_least(1)
-    kernel: int = at_least(1)
+    kernel: int = within(1, 1_000)  # frames
     causal: bool  # depthwise convolution that sees no future frame
     clip: int = at_least(0)  # of learned relative keys, in frames; 0: sinusoidal positions
     bias: bool  # in projections and convolutions
@@ -134,8 +137,8 @@ class Moe:
 
     experts: int = at_least(0)
     active: int = at_least(0)  # experts of a token
-    balance: float = at_least(0)  # weight of the loss that evens their load, in training
-    z: float = at_least(0)  # of the one that keeps router logits small
+    balance: float = within(0, 100)  # weight of the loss that evens their load, in training
+    z: float = within(0, 100)  # of the one that keeps router logits small
 
     def check(self):
         """A token has at least one expert, and no more than there are."""
@@ -159,7 +162,7 @@ class Decoder:
     tied: bool
     rope_theta: float = above(1)
     norm_eps: float = above(0, 1)
-    embed_scale: float = above(0)  # embeddings start at std 1/sqrt(width) and are multiplied by it
+    embed_scale: float = above(0, 1e4)  # times embeddings, which start at std 1/sqrt(width)
 
     def check(self):
         """Query heads share key-value heads evenly; rotary positions turn pairs."""
@@ -173,7 +176,7 @@ class Lora:
     """Low-rank adapters on the decoder's attention projections; rank 0: none."""
 
     rank: int = at_least(0)
-    alpha: float = above(0)
+    alpha: float = above(0, 1e4)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,8 +185,8 @@ class Small:
 
     # "frames" is the paper's form of both choices
     speech_positions: str = one_of("frames", "ctc_onsets")
-    speech_position: int = at_least(0)  # where clocked positions start, or behind the context
-    transcript_position: int = at_least(0)  # where the transcript's start, if clocked
+    speech_position: int = within(0, 2**24)  # where clocked positions start, or behind the context
+    transcript_position: int = within(0, 2**24)  # where the transcript's start, if clocked
     converter_input: str = one_of("frames", "ctc_posteriors")
     mix: bool  # each token's embedding takes a learned share of the one before
     flag: bool  # a learned vector is added to the tokens of a context
@@ -249,8 +252,10 @@ class Contexts:
     kinds: collections.abc.Mapping[str, float] = at_least(0)
 
     def check(self):
-        """Shares add up to 1 at most; kinds are known, and one of them has a share."""
+        """Shares add up to 1 at most, and leave some with one; kinds are known, one has a share."""
         left = 1 - self.plain
+        given = not self.tokens or self.plain < 1
+        require(given, "plain", f"less than 1 beside tokens = {self.tokens}", self.plain)
         require(self.irrelevant <= left + SLACK, "irrelevant", f"0 to {left:g}", self.irrelevant)
         unknown = [kind for kind in self.kinds if kind not in CONTEXT_KINDS]
         require(not unknown, "kinds", f"shares of {', '.join(CONTEXT_KINDS)}", unknown)

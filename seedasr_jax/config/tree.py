@@ -9,7 +9,7 @@ import types
 import typing
 from typing import Any
 
-from seedasr_jax.config.bounds import check
+from seedasr_jax.config.bounds import INT32, check
 from seedasr_jax.config.schema import Graph, Stage
 from seedasr_jax.errors import ConfigError, nearest
 
@@ -62,7 +62,10 @@ def build(tree, kind, where="config"):
     if kind is Any:
         return tuple(tree) if isinstance(tree, list) else tree
     if kind is float and isinstance(tree, int) and not isinstance(tree, bool):
-        return float(tree)
+        try:
+            return float(tree)
+        except OverflowError as error:
+            raise ConfigError(f"{where}: expected a float, found a number above 1e308") from error
     if not isinstance(tree, kind) or (kind is int and isinstance(tree, bool)):
         raise ConfigError(f"{where}: expected {kind.__name__}, found {tree!r}")
     return tree
@@ -147,10 +150,16 @@ def expand(recipe) -> Graph:
             raise ConfigError(
                 f"config.{key} is missing; start from seedasr_jax.configs.common.graph"
             )
+    stages = tree["stages"]
+    if not isinstance(stages, dict):
+        raise ConfigError(f"config.stages: expected a group of keys, found {stages!r}")
     scale = build(tree.get("scale_steps", 1.0), float, "config.scale_steps")
     if not 0 < scale <= _MOST:
         expected = f"a number above 0, at most {_MOST:g}"
         raise ConfigError(f"config.scale_steps: expected {expected}, found {scale}")
+    if "seed" in tree and build(tree["seed"], int, "config.seed") not in range(INT32):
+        found = tree["seed"]
+        raise ConfigError(f"config.seed: expected a whole number from 0, below 2^31, found {found}")
     for name, stage in tree["stages"].items():
         if not isinstance(stage, dict):
             raise ConfigError(f"config.stages.{name}: expected a group of keys, found {stage!r}")
@@ -161,7 +170,7 @@ def expand(recipe) -> Graph:
     if not stages:
         raise ConfigError("config.stages: expected at least one stage, found none")
     imports = build(tree.get("imports", ()), tuple[str, ...], "config.imports")
-    graph = Graph(tree["name"], imports, types.MappingProxyType(stages))
+    graph = Graph(build(tree["name"], str, "config.name"), imports, types.MappingProxyType(stages))
     check(graph, "config")
     scaled = {name: _scale(stage, scale) for name, stage in stages.items()}
     graph = dataclasses.replace(graph, stages=types.MappingProxyType(scaled))
