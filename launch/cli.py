@@ -1,10 +1,20 @@
 """`seedasr`: what people type, parsed. `--help` imports nothing heavy."""
 
+import os
+import sys
+
+# Files of the current folder would hide modules. `python -m` looks there first, and an empty
+# element of PYTHONPATH means it, here and in every process that is started.
+if __name__ == "__main__" and not sys.flags.safe_path:
+    del sys.path[0]
+if "" in (named := os.environ.get("PYTHONPATH", "-").split(os.pathsep)):
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, named))
+    sys.path[:] = [path for path in sys.path if path != os.getcwd() or path in named]
+
 import argparse
 import functools
 import io
 import re
-import sys
 
 from seedasr_jax import __version__
 from seedasr_jax import workdir as disk
@@ -28,7 +38,9 @@ def main(arguments=None) -> int:
                 f"--config.{overrides[0][0]}: `seedasr {options.command}` has no config"
             )
         for place in ("workdir", "out", "cache", "copy", "checkpoint"):
-            disk.check_local(getattr(options, place, ""), f"--{place}")
+            if found := getattr(options, place, ""):
+                disk.check_local(found, f"--{place}")
+                setattr(options, place, os.path.expanduser(found))  # no shell does, behind a "="
         options.overrides = overrides
         memory.keep()
         return options.run(options) or 0

@@ -49,6 +49,29 @@ def test_help_answers_in_a_second(tmp_path):
     assert statistics.median(seconds) < 1.0
 
 
+def test_files_of_the_current_folder_hide_no_module(tmp_path):
+    script = [sys.executable, "-P", "-c", "from seedasr_jax.launch import cli; cli.main()"]
+    paths = os.environ.get("PYTHONPATH", "/none")
+    ours, pythons = ("ml_collections", "configs", "jax"), ("argparse", "json", "re", "queue")
+    for names, tries in (
+        (ours, ((SEEDASR, f":{paths}"), (script, f"{paths}:"))),  # Python itself would find others
+        (pythons, ((SEEDASR, paths),)),
+    ):
+        for name in names:
+            (tmp_path / f"{name}.py").write_text(f"raise SystemExit('{name}.py of this folder')")
+        for command, path in tries:
+            environment = {**os.environ, "PYTHONPATH": path}
+            options = dict(capture_output=True, text=True, cwd=tmp_path, env=environment)
+            done = subprocess.run([*command, "configs"], **options)
+            assert done.returncode == 0 and "digits" in done.stdout, (command, path, done.stderr)
+
+
+def test_the_home_folder_is_found_behind_a_flag(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cli.main(["configs", "digits", "--copy=~/mine.py"]) == 0
+    assert (tmp_path / "mine.py").exists()
+
+
 @pytest.mark.parametrize("command", ["--help", "train --help", "configs digits", "status W"])
 def test_what_reads_no_data_imports_nothing_heavy(trained, command):
     code = (
@@ -97,6 +120,8 @@ def test_every_help_has_an_example_that_parses(capsys, command):
         ["data", "vocab", "--source=x", "--out=y", "--size=many"],
         ["train", "--confi=digits", "--workdir=x"],
         ["train", "--config=digits", "--workdir="],
+        ["train", "--config=digits", "--workdir=x", "--from="],
+        ["train", "--config=", "--workdir=x"],
         ["train", "--config=digits", "--config=lm", "--workdir=x"],
         ["train", "--config=digits", "--workdir=x", "--config.seed", "3"],
         ["quickstart", "--install-seconds=nan"],
