@@ -28,7 +28,8 @@ class Growing:
         if self._folder is None:
             self._chunks.setdefault(name, []).append(values)
             return
-        with open(self._folder / f"{name}.{values.dtype.str[1:]}", "ab") as file:
+        path = self._folder / f"{name}.{values.dtype.str[1:]}"
+        with disk.naming(path), open(path, "ab") as file:
             file.write(values.tobytes())
 
     def done(self) -> Arrays:
@@ -36,7 +37,7 @@ class Growing:
         if self._folder is None:
             return {name: np.concatenate(chunks) for name, chunks in self._chunks.items()}
         for path in self._folder.iterdir():
-            with open(path, "rb") as file:
+            with disk.naming(path), open(path, "rb") as file:
                 os.fsync(file.fileno())
         return _mapped(self._folder)
 

@@ -28,6 +28,7 @@ from seedasr_jax.data_pipelines.stream import (
     Info,
     Known,
     Stream,
+    is_skipped,
     merged,
 )
 from seedasr_jax.errors import ConfigError, DataError, UserError
@@ -43,6 +44,7 @@ __all__ = [
     "Stream",
     "check",
     "evaluation",
+    "is_skipped",
     "merged",
     "open_named",
     "training",

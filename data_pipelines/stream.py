@@ -105,6 +105,14 @@ class Stream:
         self.close()
 
 
+def is_skipped(row: dict) -> bool:
+    """Whether a row of a file has all that `Stream.skipped` says of one."""
+    kinds = dict(step=int, reason=str, utterances=int)
+    if row.get("reason") != CONTEXT_CUT:
+        kinds = dict(step=int, position=int, id=str, reason=str, detail=str, recording=str)
+    return all(type(row.get(key)) is kind for key, kind in kinds.items())
+
+
 def merged(skipped) -> list[dict]:
     """What all processes skipped, in order: bad rows once each, cut contexts by step."""
     # Processes that share a row (its width lies over them) all skip it.

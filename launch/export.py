@@ -41,6 +41,7 @@ def bundle(checkpoint, out: pathlib.Path, mesh=None) -> str:
         UserError: the artefact disagrees with the original, or `out` holds something else.
     """
     opened = checkpoints.open_checkpoint(checkpoint)
+    opening.check_whole(opened)
     if not out.exists():
         disk.try_place(out, "--out")
     elif not (out / disk.PARITY).exists():  # an earlier export is compared when this one is known
@@ -106,5 +107,6 @@ def _encode(model, batch):
 def _results(folder, label):
     """Rows of the evaluations of this checkpoint, for the card."""
     paths = sorted(folder.glob(f"*/{disk.RESULTS}"))
-    rows = (row for path in paths for row in disk.read_rows(path, "checkpoint"))
+    shown = ("checkpoint", "task", "decode", "utterances", "error_rate", "ci_low", "ci_high")
+    rows = (row for path in paths for row in disk.read_rows(path, *shown))
     return [row for row in rows if row["checkpoint"] == label]

@@ -37,7 +37,7 @@ class Keeper:
         self.records, self.listed = {}, 0
         self.clock, self.cpu = time.monotonic(), time.process_time()
         before = processes.first(lambda: disk.rewind(folder / disk.SKIPPED, record.step))
-        before = [row for row in before if "reason" in row]
+        before = [row for row in before if loader.is_skipped(row)]
         self.cut = _contexts_cut(before)
         self.settle()
         self.stream.judge(before)

@@ -32,6 +32,7 @@ from seedasr_jax.parallel import sharding
 _FREE = (PREEMPTED, HUNG)  # tried again as often as it takes; see --restart for FAILED
 _IN_ORDER = (0, PREEMPTED, INTERRUPTED)  # left by all, which save together; see _GRACE
 _LOOK = 0.05  # seconds between looks at the processes
+_LAST = 10.0  # seconds for the last lines of a process that has ended
 _GRACE = 300.0  # seconds for the others, when one has saved and left
 
 
@@ -143,11 +144,11 @@ def _try(command, options, logs, signals) -> int:
             children.append(child)
         if signals.came:  # before there were all
             signals.hand_on(signals.came)
-        lines = threading.Thread(target=_show, args=(children[0].stdout, files[0]))
+        lines = threading.Thread(target=_show, args=(children[0].stdout, files[0]), daemon=True)
         lines.start()
         code = _wait(children, signals)
         _end(children)
-        lines.join()
+        lines.join(_LAST)  # what a process started may hold its pipe open
         return code
 
 
@@ -158,12 +159,16 @@ def _free_port() -> int:
 
 
 def _show(lines, file):
-    """Copies the lines of the first process to its log and to the terminal."""
+    """Copies the lines of the first process to its log and to the terminal.
+
+    On a full disk, or where the terminal is gone, lines are lost: a process that nothing reads
+    from would wait for ever.
+    """
     for line in lines:
-        file.write(line)
-        with contextlib.suppress(BrokenPipeError):  # the terminal's reader has left
-            sys.stderr.buffer.write(line)
-            sys.stderr.buffer.flush()
+        for place in (file, sys.stderr.buffer):
+            with contextlib.suppress(OSError):
+                place.write(line)
+                place.flush()
 
 
 def _wait(children, signals) -> int:

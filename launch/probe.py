@@ -53,8 +53,9 @@ def best_layer(source: checkpoints.Checkpoint) -> int:
     Raises:
         ConfigError: they do not.
     """
-    rows = disk.read_rows(source.folder / disk.METRICS)
-    found = [r["best_layer"] for r in rows if "best_layer" in r and r["step"] <= source.step]
+    rows, layers = disk.read_rows(source.folder / disk.METRICS, "step"), source.stage.model.encoder
+    named = [row.get("best_layer") for row in rows if row["step"] <= source.step]
+    found = [layer for layer in named if layer in range(1, layers.layers + 1)]
     if not found:
         raise ConfigError(
             f"init.probe={source.label}: it never scored its layers: give that stage eval.tasks, or"

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 import dataclasses
+import math
+import os
 import pathlib
 from typing import Any
 
@@ -42,8 +44,9 @@ def rows(workdir: pathlib.Path) -> list[dict]:
 class _Shown:
     """What is shown of stage.json."""
 
-    state: str
-    step: int
+    format_version: int
+    state: str = config.one_of("running", "finished")
+    step: int = config.at_least(0)
     hours: Mapping[str, float]
     spent: Mapping[str, float]
     parents: Mapping[str, Mapping[str, str]]
@@ -54,10 +57,10 @@ def _recorded(folder) -> dict:
     """What is shown of a stage's record, as it should be."""
     path, tree = folder / disk.STAGE, disk.read_stage(folder)
     known = [field.name for field in dataclasses.fields(_Shown)]
+    inventory.check_format(tree, path)
     try:
         shown = config.build({k: tree[k] for k in known if k in tree}, _Shown, str(path))
-        for name in ("hours", "spent"):
-            config.check(getattr(shown, name), f"{path}.{name}")
+        config.check(shown, str(path))
         for part, where in shown.parents.items():
             config.build(where.get("checkpoint"), str, f"{path}.parents.{part}.checkpoint")
     except ConfigError as error:
@@ -66,14 +69,15 @@ def _recorded(folder) -> dict:
 
 
 def _row(folder, steps):
-    newest, problems = inventory.newest(folder)
+    problems: list[str] = []
+    if folder.exists() and not folder.is_dir():
+        problems.append(f"{folder}: expected a folder, found a file: move it away")
+    newest, damaged = _read(lambda: inventory.newest(folder), problems) or (None, [])
+    problems += damaged
     found = {} if newest is None else {"state": "running", "step": newest}
-    try:
-        if (folder / disk.STAGE).exists():
-            found = _recorded(folder)
-    except UserError as error:
-        found["state"] = "unreadable"
-        problems.append(str(error))
+    if _read(lambda: os.path.lexists(folder / disk.STAGE), problems):
+        recorded = _read(lambda: _recorded(folder), problems)
+        found = found | {"state": "unreadable"} if recorded is None else recorded
     step = found.get("step", 0)
     kept = min(step, newest or 0)
     if step > kept:
@@ -82,8 +86,8 @@ def _row(folder, steps):
         )
     speeds = [
         row["host/steps_per_second"]
-        for row in disk.read_rows(folder / disk.METRICS)
-        if isinstance(row.get("host/steps_per_second"), float)
+        for row in _read(lambda: disk.read_rows(folder / disk.METRICS), problems) or ()
+        if isinstance(speed := row.get("host/steps_per_second"), float) and math.isfinite(speed)
     ]
     return {
         "stage": folder.name,
@@ -97,6 +101,19 @@ def _row(folder, steps):
         "parents": {p: r["checkpoint"] for p, r in found.get("parents", {}).items()},
         "frozen": list(found.get("frozen", {})),
     } | ({"problems": problems} if problems else {})
+
+
+def _read(read, problems):
+    """What `read()` returns; None where it cannot, which is one more problem."""
+    try:
+        return read()
+    except UserError as error:
+        problems.append(str(error))
+    except OSError as error:
+        if (line := disk.as_user_error(error)) is None:
+            raise
+        problems.append(str(line))
+    return None
 
 
 def table(rows: list[dict]) -> str:

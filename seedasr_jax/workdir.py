@@ -2,6 +2,7 @@
 
     WORKDIR/config.json           the graph that it was started with
     WORKDIR/vocab/ cache/ logs/   tokenizer; audio and programs that were made; of `launch local`
+    WORKDIR/frozen/               copies of parts that another workdir will remove
     WORKDIR/STAGE/                stage.json, metrics.jsonl, skipped.jsonl
     WORKDIR/STAGE/checkpoints/    a folder per step
     WORKDIR/STAGE/eval/HASH/      results.jsonl, transcripts.jsonl
@@ -25,7 +26,7 @@ import tempfile
 from seedasr_jax.errors import ConfigError, UserError
 
 CONFIG = "config.json"  # of a workdir or a bundle
-VOCAB, CACHE, LOGS = "vocab", "cache", "logs"
+VOCAB, CACHE, LOGS, FROZEN = "vocab", "cache", "logs", "frozen"
 STAGE, METRICS, SKIPPED = "stage.json", "metrics.jsonl", "skipped.jsonl"
 CHECKPOINTS, EVAL = "checkpoints", "eval"
 RESULTS, TRANSCRIPTS = "results.jsonl", "transcripts.jsonl"
@@ -55,7 +56,18 @@ _CURES = {  # by errno; what a ConfigError says is not worth another try
     errno.ELOOP: (ConfigError, _NAMED),
     errno.ENAMETOOLONG: (ConfigError, "choose a shorter one"),
 }
+_OTHER = UserError, "look at the file system there, then start it again"
 _UTF8 = dict(encoding="utf-8", errors="backslashreplace")  # a lone surrogate as JSON escapes it
+
+
+@contextlib.contextmanager
+def naming(path):
+    """An OSError from inside, such as of a full disk, names the file."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 @contextlib.contextmanager
@@ -66,7 +78,7 @@ def replacing(path):
     """
     path = pathlib.Path(path)
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    with _naming(path):
+    with naming(path):
         try:
             yield partial
             with open(partial, "rb") as file:
@@ -97,7 +109,7 @@ def read_json(path, cure: str = "") -> dict:
     """
     try:
         tree = json.loads(path.read_bytes())
-    except ValueError as error:  # broken UTF-8 too
+    except (ValueError, RecursionError) as error:  # broken UTF-8 too
         raise UserError(f"{path}: expected a JSON object, found {error}{cure}") from error
     if not isinstance(tree, dict):
         raise UserError(f"{path}: expected a JSON object, found a {type(tree).__name__}{cure}")
@@ -123,7 +135,7 @@ def append(path, rows: Iterable[dict]) -> None:
     """Adds rows to a JSONL file; they are on disk when this returns."""
     path = pathlib.Path(path)
     new = not path.exists()
-    with _naming(path), open(path, "a", **_UTF8) as file:
+    with naming(path), open(path, "a", **_UTF8) as file:
         file.write("".join(map(_line, rows)))
         file.flush()
         os.fsync(file.fileno())
@@ -145,7 +157,7 @@ def read_rows(path, *keys: str) -> list[dict]:
     for number, line in enumerate([*lines, last], 1):
         try:
             row = json.loads(line.decode())
-        except ValueError:
+        except (ValueError, RecursionError):
             row = None
         if isinstance(row, dict) and all(key in row for key in keys) and _is_step(row):
             rows.append(row)
@@ -204,11 +216,24 @@ def try_place(folder, flag: str) -> None:
                 path.rmdir()
 
 
+def try_files(folder, *names: str) -> None:
+    """Makes sure, before the work, that no folder stands where files are to be written.
+
+    Raises:
+        ConfigError: names it.
+    """
+    for name in names:
+        if os.path.isdir(os.path.join(folder, name)):
+            raise ConfigError(
+                f"{os.path.join(folder, name)}: expected a file, found a folder: move it away"
+            )
+
+
 def as_user_error(error: OSError) -> UserError | None:
     """An error of the file system as a line with path and cure; None for one of another kind."""
-    if error.errno not in _CURES:
+    if error.errno is None or isinstance(error, ConnectionError):
         return None
-    kind, cure = _CURES[error.errno]
+    kind, cure = _CURES.get(error.errno, _OTHER)
     place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
     return kind(f"{place}{_why(error)}; {cure}")
 
@@ -256,9 +281,9 @@ def hold(folder, *, wait=False):
                 raise ConfigError(f"{holder}; wait for it, or stop it first") from None
             print(f"{holder}; waiting for it", file=sys.stderr)
             fcntl.flock(file, fcntl.LOCK_EX)
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        with naming(file.name):
+            file.truncate(0)
+            os.write(file.fileno(), str(os.getpid()).encode())
         yield
 
 
@@ -277,13 +302,3 @@ def _force(folder):
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-@contextlib.contextmanager
-def _naming(path):
-    """An OSError from inside, such as of a full disk, names the file."""
-    try:
-        yield
-    except OSError as error:
-        error.filename = str(path)
-        raise

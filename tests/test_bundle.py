@@ -3,6 +3,7 @@
 import json
 import struct
 
+from etils import epath
 from flax import nnx
 import jax
 import jax.numpy as jnp
@@ -225,6 +226,15 @@ def test_failed_check_leaves_no_bundle_and_may_be_repeated(source, tmp_path):
     assert not (tmp_path / "out").exists()
     assert bundle.export_bundle(source, tmp_path / "out", passes).exists()
     assert not (tmp_path / "out.partial").exists()
+
+
+def test_what_a_kill_left_of_a_begin_is_replaced_and_a_full_disk_named(source, tmp_path):
+    (tmp_path / "out.partial").mkdir()
+    (tmp_path / "out.partial/.config.partial.json").touch()
+    assert bundle.export_bundle(source, tmp_path / "out", passes).exists()
+    with pytest.raises(OSError) as full:
+        shards._write(epath.Path("/dev/full"), {"x": np.zeros(10, np.float32)})
+    assert full.value.filename == "/dev/full"
 
 
 def test_folder_in_the_way_of_the_partial_one_is_left_alone(source, tmp_path):

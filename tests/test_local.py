@@ -4,6 +4,7 @@ test_processes.py has what takes minutes.
 """
 
 import signal
+import types
 
 import launched
 import numpy as np
@@ -117,6 +118,16 @@ def test_what_the_exit_codes_of_processes_mean(monkeypatch):
     assert code(-2, None, came=signal.SIGINT) == 130
     assert code(-1, None, came=signal.SIGHUP) == 75
     assert code(-9, None, came=signal.SIGTERM) == 1
+
+
+def test_a_process_is_read_whatever_becomes_of_its_log(monkeypatch):
+    lines = [b"one\n", b"two\n", b"three\n"]
+    left = iter(lines)
+    with open("/dev/full", "wb", buffering=0) as full:
+        monkeypatch.setattr(local.sys, "stderr", types.SimpleNamespace(buffer=full))
+        local._show(left, full)
+        monkeypatch.undo()
+    assert not list(left)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The state of a workdir, read from its files."""
 
 import json
+import re
 import shutil
 
 from flax import nnx
@@ -130,6 +131,36 @@ def test_a_config_of_another_form(tmp_path, tree, said):
         status.rows(tmp_path)
     with pytest.raises(UserError):
         recipes.stored(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "said"),
+    [
+        ("stage.json", {"format_version": 3}, "format_version 3, this seedasr_jax reads up to 2"),
+        ("stage.json", {"format_version": 1}, "format_version 1: .* use the release that wrote it"),
+        ("stage.json", {"state": "done"}, "stage.json.state: expected one of running, finished"),
+        ("stage.json", None, "stage.json: is a directory"),
+        ("metrics.jsonl", None, "metrics.jsonl: is a directory"),
+        (
+            "checkpoints/40/_CHECKPOINT_METADATA",
+            {"custom_metadata": {}},
+            "_CHECKPOINT_METADATA has",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_a_problem_of_its_stage(trained, tmp_path, name, changes, said):
+    workdir = shutil.copytree(trained.workdir, tmp_path / "workdir")
+    path = workdir / "ctc" / name
+    if changes is None:
+        path.unlink()
+        path.mkdir()
+    else:
+        disk.write_json(path, disk.read_json(path) | changes)
+    lm, ctc, sft = status.rows(workdir)
+    assert any(re.search(said, line) for line in ctc["problems"]), ctc["problems"]
+    assert "problems" not in lm and "problems" not in sft
+    if name == "stage.json":
+        assert ctc["state"] == "unreadable" and ctc["checkpoint"] == f"{workdir}/ctc@40"
 
 
 def test_a_folder_that_is_no_workdir(tmp_path):

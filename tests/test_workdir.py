@@ -46,7 +46,17 @@ def test_a_last_line_cut_anywhere_by_a_kill(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "bad", [b"{", b"", b"\0\0\0\0", b"[1]", b'{"a": "\xff"}', b'{"other": 1}', b'{"step": "1"}']
+    "bad",
+    [
+        b"{",
+        b"",
+        b"[" * 10**5,
+        b"\0\0\0\0",
+        b"[1]",
+        b'{"a": "\xff"}',
+        b'{"other": 1}',
+        b'{"step": "1"}',
+    ],
 )
 def test_a_bad_line_costs_itself_and_is_named(tmp_path, capsys, bad):
     path = tmp_path / "rows.jsonl"
@@ -124,7 +134,13 @@ def test_errors_of_the_file_system_have_a_place_and_a_cure():
     full = disk.as_user_error(OSError(errno.ENOSPC, "", "runs/a"))
     assert str(full).startswith("runs/a: no space left on device; free") and full.exit_code == 1
     assert disk.as_user_error(PermissionError(errno.EACCES, "", b"a")).exit_code == 2
+    assert str(disk.as_user_error(OSError(errno.EBUSY, "", "a"))).startswith("a: device or resource busy; ")
     assert disk.as_user_error(ConnectionRefusedError(errno.ECONNREFUSED, "")) is None
+    with pytest.raises(OSError) as full, disk.naming("runs/a"), open("/dev/full", "w") as file:
+        file.write("x")
+    assert (full.value.errno, full.value.filename) == (errno.ENOSPC, "runs/a")
+    with pytest.raises(ConfigError, match="expected a file, found a folder"):
+        disk.try_files("/", "nothing", "tmp")
 
 
 def test_a_folder_has_one_holder(tmp_path):

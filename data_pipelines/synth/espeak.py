@@ -178,7 +178,10 @@ def _run(task, utterances, folder):
         ) from error
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines() or ["nothing"]
-        raise errors.UserError(f"espeak-ng's process left with {done.returncode}: {said[-1]}")
+        raise errors.UserError(
+            f"espeak-ng's process, which writes to {folder}, left with {done.returncode}:"
+            f" {said[-1]}"
+        )
     return json.loads(pathlib.Path(folder, "speech.json").read_text())
 
 

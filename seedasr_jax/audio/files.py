@@ -15,6 +15,7 @@ import soundfile
 import soxr
 
 from seedasr_jax import errors
+from seedasr_jax import workdir as disk
 from seedasr_jax.audio import containers, paths
 
 RATE = 16_000  # Hz, of every wave that the models hear
@@ -218,7 +219,8 @@ def write(path, wave: np.ndarray, rate: int) -> None:
         raise errors.DataError(f"{path}: expected int16 [S], found {wave.dtype} {wave.shape}")
     content = io.BytesIO()  # of libsndfile's own files, an error says nothing
     soundfile.write(content, wave, rate, subtype="PCM_16", format=suffix[1:].upper())
-    pathlib.Path(path).write_bytes(content.getbuffer())
+    with disk.naming(path):
+        pathlib.Path(path).write_bytes(content.getbuffer())
 
 
 class WaveCache:

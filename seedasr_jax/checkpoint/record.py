@@ -10,12 +10,10 @@ from typing import Any
 
 from etils import epath
 
-from seedasr_jax import config
+from seedasr_jax import config, inventory
 from seedasr_jax import workdir as disk
 from seedasr_jax.checkpoint.limits import Limits
 from seedasr_jax.errors import ConfigError, UserError
-
-FORMAT_VERSION = 2  # 2: content hashes by blocks, see hashes.py
 
 _Group = collections.abc.Mapping[str, Any]
 _PACKAGES = ("seedasr_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -65,7 +63,7 @@ def begin(stage: config.Stage, recipe_hash, *, parents, frozen, vocabulary, read
     """
     whole, recipe = config.to_dict(stage), config.to_dict(stage, recipe_only=True)
     return StageRecord(
-        format_version=FORMAT_VERSION,
+        format_version=inventory.FORMAT_VERSION,
         state="running",
         kind=stage.kind,
         recipe=config.build(recipe, _Group, "recipe"),
@@ -111,18 +109,7 @@ def parse(tree, path, cure="; copy it there again") -> StageRecord:
         UserError: a key is missing, of another type or without meaning; names file and key, and
             ends with `cure`.
     """
-    version = tree.get("format_version")
-    if isinstance(version, int) and version > FORMAT_VERSION:
-        raise UserError(
-            f"{path}: format_version {version}, this seedasr_jax reads up to {FORMAT_VERSION};"
-            " install a newer one"
-        )
-    if isinstance(version, int) and version < FORMAT_VERSION:
-        raise UserError(
-            f"{path}: format_version {version}: its content hashes are of a form that nothing"
-            f" computes any more (this seedasr_jax reads {FORMAT_VERSION}): use the release that"
-            " wrote it, or train in a new --workdir"
-        )
+    inventory.check_format(tree, path)
     names = {field.name for field in dataclasses.fields(StageRecord)}
     found = {"limits": None} | {k: v for k, v in tree.items() if k in names}
     try:

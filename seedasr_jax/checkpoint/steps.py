@@ -54,12 +54,11 @@ class Writer:
         self._folder.mkdir(parents=True, exist_ok=True)
         for path in self._folder.iterdir():
             if _UNFINISHED in path.name or _REMOVED in path.name:
-                path.rmtree()
+                _remove(path)
         for step in inventory.steps(folder):
             if durable is None or step > durable:
                 aside = self._folder / f"{step}{_DAMAGED}"
-                if aside.exists():
-                    aside.rmtree()
+                _remove(aside)
                 (self._folder / str(step)).rename(aside)
         return durable
 
@@ -128,7 +127,7 @@ class Writer:
             for step in {*found} - {*regular[-self._keep :], *found[-1:], *self._pinned}:
                 gone = self._folder / f"{step}{_REMOVED}"
                 (self._folder / str(step)).rename(gone)
-                gone.rmtree()
+                _remove(gone)
 
     def close(self) -> None:
         """Waits; use before the process ends."""
@@ -224,6 +223,14 @@ def _steps(folder) -> list[int]:
     return [
         n for n in inventory.steps(folder.parent) if (folder / str(n) / inventory.FILE).exists()
     ]
+
+
+def _remove(path):
+    """Removes a step: a folder, a link to one elsewhere, which stays, or a file in its place."""
+    if os.path.islink(path) or os.path.isfile(path):
+        os.unlink(path)
+    elif path.exists():
+        path.rmtree()
 
 
 @contextlib.contextmanager

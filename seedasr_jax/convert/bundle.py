@@ -74,7 +74,8 @@ def export_bundle(
         return out
     partial = out.parent / f"{out.name}.partial"
     if partial.exists():  # of an export that was killed, or whose check failed
-        _check_same(partial, settings, "remove it")
+        if any(not path.name.startswith(".") for path in partial.iterdir()):  # more than a begin
+            _check_same(partial, settings, "remove it")
         partial.rmtree()
     partial.mkdir(parents=True)
     disk.write_json(partial / disk.CONFIG, settings)

@@ -9,6 +9,7 @@ import struct
 from etils import epath
 import numpy as np
 
+from seedasr_jax import workdir as disk
 from seedasr_jax.checkpoint import hashes, tensors, trees
 
 SHARD_BYTES = 2 << 30  # at most, but for a tensor that alone is larger
@@ -57,7 +58,7 @@ def _write(path, arrays):
         header[name] = {"dtype": kind, "shape": shape, "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # the bytes behind it are aligned
-    with path.open("wb") as file:
+    with disk.naming(path), path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for x in arrays.values():
             file.write(np.ascontiguousarray(x).reshape(-1).view(np.uint8).data)

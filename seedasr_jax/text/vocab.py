@@ -6,10 +6,13 @@ a start or end token: whoever builds a sequence adds them. The blank of CTC is `
 
 import collections
 from collections.abc import Iterable
+import concurrent.futures
+import functools
 import hashlib
 import io
 import json
 import re
+import threading
 from typing import Protocol
 
 from etils import epath
@@ -20,6 +23,7 @@ from seedasr_jax import errors
 from seedasr_jax import workdir as disk
 from seedasr_jax.text import prompts
 
+MOST = 2**24  # pieces: SentencePiece counts on from `size` in int32
 KINDS = ("word", "bpe", "unigram", "char")
 _CHINESE = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")  # Unicode's Han
 _SPECIALS = {"pad_id": 0, "unk_id": 1, "bos_id": 2, "eos_id": 3}
@@ -248,6 +252,8 @@ def train_sentencepiece(
             f"unknown vocabulary kind {kind!r}: expected one of {', '.join(KINDS)}."
             f"{errors.nearest(kind, KINDS)}"
         )
+    if not 0 < size <= MOST:
+        raise errors.ConfigError(f"size: expected 1 to {MOST} pieces, found {size}")
     texts = filter(None, (_one_line(text) for text in texts))
     instructions = [prompts.INSTRUCTION, prompts.INSTRUCTION_WITH_CONTEXT]
     symbols = []
@@ -276,7 +282,8 @@ def train_sentencepiece(
     else:
         corpus = texts
     model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
+    train = functools.partial(
+        sentencepiece.SentencePieceTrainer.train,
         sentence_iterator=iter(corpus),
         model_writer=model,  # a file name would be written into the model
         model_type=kind,
@@ -292,9 +299,27 @@ def train_sentencepiece(
         minloglevel=2,
         **_SPECIALS,
     )
+    _apart(train)
     vocabulary = SentencePieceVocabulary(model.getvalue())
     vocabulary.save(folder)
     return vocabulary
+
+
+def _apart(work):
+    """Runs work in C++ in a thread of its own, for this one hears signals meanwhile.
+
+    A signal that ends the program does not wait for it.
+    """
+    done = concurrent.futures.Future()
+
+    def run():
+        try:
+            done.set_result(work())
+        except BaseException as error:  # raised where it is waited for
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return done.result()
 
 
 def _one_line(text: str) -> str:
