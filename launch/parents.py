@@ -3,25 +3,20 @@
 A frozen part is not in the stage's own checkpoints: stage.json refers to the checkpoint that holds
 it. No training removes a bundle, or the last step of a finished stage; `init.PART=ctc@10` makes the
 stage `ctc` of the graph keep that step. Any other step will be removed by the stage that wrote it:
-its part is copied into the folder of the stage that needs it.
+its part is copied (copies.py), before the first stage trains.
 """
 
 import collections.abc
-import concurrent.futures
+import contextlib
 import dataclasses
-import multiprocessing
-
-import jax
 
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import config
-from seedasr_jax.convert import bundle
 from seedasr_jax.errors import UserError
+from seedasr_jax.launch import copies
 from seedasr_jax.launch.progress import say
 from seedasr_jax.parallel import processes
 from seedasr_jax.train import graph
-
-COPIES = "frozen"  # folder of a stage: a bundle of each part that is copied
 
 
 def opened(job, name: str, part: str) -> tuple[checkpoints.Checkpoint, str]:
@@ -32,7 +27,7 @@ def opened(job, name: str, part: str) -> tuple[checkpoints.Checkpoint, str]:
     """
     wanted, before = job.graph.stages[name].init[part], began_with(job, name, part)
     if before is None or job.record(name).recipe["init"].get(part) != wanted:
-        return _named(job, part, wanted)
+        return _named(job, name, part)
     try:
         found = checkpoints.open_checkpoint(job.workdir / before["checkpoint"])
     except UserError as error:
@@ -81,32 +76,62 @@ def began_with(job, name: str, part: str) -> collections.abc.Mapping[str, str] |
 
 def is_saved(job, name: str, part: str) -> bool:
     """Whether a part is in a checkpoint of the stage itself, which it resumes from."""
-    resumes = checkpoints.latest(job.folder(name)) is not None
+    resumes = name not in job.redone and checkpoints.latest(job.folder(name)) is not None
     return resumes and part in job.graph.stages[name].trains
 
 
-def _named(job, part, wanted):
-    """What `init` names: a stage of this graph, a step of one, or a path."""
-    where, there = graph.origin(part, wanted)
+def _source(job, name, part) -> tuple[str, str, str]:
+    """(a stage of this graph or "", its folder or step or the path, the part's name there)."""
+    where, there = graph.origin(part, job.graph.stages[name].init[part])
     stage, step = graph.stage_of(job.graph.stages, where)
     if stage:
         where = job.folder(stage) if step is None else f"{job.folder(stage)}@{step}"
-    return checkpoints.open_checkpoint(where), there
+    return stage, str(where), there
 
 
-def outside(records: list[checkpoints.StageRecord]) -> collections.abc.Callable[[str], str]:
+def _named(job, name, part):
+    """What `init` names: a stage of this graph, a step of one, a path or the copy of one."""
+    stage, where, there = _source(job, name, part)
+    try:
+        return checkpoints.open_checkpoint(where), there
+    except UserError:
+        copy = None if stage else copies.of(job.workdir, where, there)
+        if copy is None:
+            raise
+    return copy, there
+
+
+def secure(job, name: str, part: str):
+    """Copies a part that a stage will start from, where training will remove it until then.
+
+    Process 0 calls it, before the first stage trains: a neighbour goes on meanwhile.
+    """
+    if job.graph.stages[name].init[part] == "fresh" or is_saved(job, name, part):
+        return
+    stage, where, _ = _source(job, name, part)
+    if not stage:
+        found, there = opened(job, name, part)
+        if not found.lasts:
+            copies.make(job.workdir, where, there, found)
+
+
+def outside(job) -> collections.abc.Callable[[str], str]:
     """Path in `init` -> the recipe of its checkpoint.
 
-    Args:
-        records: of the workdir's stages, which know it of what is gone by now.
+    What is gone by now is known by a copy of it, or by the records of the job's stages.
     """
 
     def recipe(path):
         try:
             return checkpoints.open_checkpoint(path).recipe
         except UserError:
-            for record in records:
-                for part, wanted in record.recipe["init"].items():
+            for name, stage in job.graph.stages.items():
+                for part, wanted in stage.init.items():
+                    where, there = graph.origin(part, wanted)
+                    if where == path and (copy := copies.of(job.workdir, where, there)):
+                        return copy.recipe
+                record = job.record(name)
+                for part, wanted in (record.recipe["init"] if record else {}).items():
                     if part in record.parents and graph.origin(part, wanted)[0] == path:
                         return record.parents[part]["recipe"]
             raise
@@ -143,7 +168,7 @@ def begin(job, name: str, built, record: checkpoints.StageRecord | None, resumes
         tree, places = getattr(state, holder), getattr(built.sharding, holder)
         places = checkpoints.select(places, part)
         found, there = agreed(job, name, part)
-        if holder == "frozen" and places:
+        if places:
             found = _lasting(job, name, part, found, there)
         theirs = {checkpoints.renamed(n, part, there): place for n, place in places.items()}
         references[part] = found.reference(there, job.workdir, part, theirs or None)
@@ -164,7 +189,8 @@ def begin(job, name: str, built, record: checkpoints.StageRecord | None, resumes
 
 
 def settle(job, name: str):
-    """Of a finished stage: follows frozen parts to where `init` has them now; says what is missing.
+    """Of a finished stage: follows frozen parts to where `init` has them now, or has them again;
+    says what is missing.
 
     Raises:
         UserError: `init` names another content than the stage was trained with.
@@ -173,8 +199,9 @@ def settle(job, name: str):
     tree = processes.first(lambda: config.to_dict(job.record(name)))
     record = checkpoints.parse(tree, job.folder(name))
     for part, before in record.frozen.items():
-        if record.recipe["init"][part] != stage.init[part]:
-            found, there = agreed(job, name, part)
+        again = processes.first(lambda part=part: _elsewhere(job, name, part))
+        if again is not None:
+            found, there = checkpoints.from_dict(again[0]), again[1]
             found = _lasting(job, name, part, found, there)
             moved[part] = found.reference(there, job.workdir, part)
             _check_same(name, part, before, moved[part])
@@ -195,38 +222,34 @@ def settle(job, name: str):
     processes.first(finish)
 
 
-def _lasting(job, name, part, found, there):
-    """A checkpoint that stays: itself, or a copy of the part if training will remove it.
-
-    Of several processes the first has it copied, and the others wait: reading a checkpoint is a
-    matter of all that JAX knows of, so a process by itself does it.
+def _elsewhere(job, name, part):
+    """What `init` names for a frozen part, where that is another place than the stage's reference,
+    or where nothing is there any more; None: there is nothing to follow.
     """
-    where, _ = graph.origin(part, job.graph.stages[name].init[part])
-    if found.lasts or graph.stage_of(job.graph.stages, where)[0]:
-        return found
-    folder = job.folder(name) / COPIES / part
+    record = job.record(name)
+    if record.recipe["init"][part] != job.graph.stages[name].init[part]:
+        found, there = opened(job, name, part)
+        return checkpoints.to_dict(found), there
+    with contextlib.suppress(UserError):
+        opened(job, name, part)
+        return None
+    with contextlib.suppress(UserError):
+        found, there = _named(job, name, part)
+        if found.recorded(there) in (None, record.frozen[part]["hash"]):
+            return checkpoints.to_dict(found), there
+    return None
+
+
+def _lasting(job, name, part, found, there):
+    """A checkpoint that stays: itself, or a copy of the part if training will remove it."""
+    stage, where, _ = _source(job, name, part)
 
     def copy():
-        if not folder.exists():
-            say(f"{name}: {part} is copied: {found.folder} will remove its step {found.step}")
-        one = checkpoints.to_dict(found), str(folder), there
-        if jax.process_count() == 1:
-            return _copied(*one)
-        spawned = multiprocessing.get_context("spawn")
-        with concurrent.futures.ProcessPoolExecutor(1, spawned, _on_the_host) as apart:
-            return apart.submit(_copied, *one).result()
+        return checkpoints.to_dict(copies.make(job.workdir, where, there, found))
 
+    if found.lasts or stage:
+        return found
     return checkpoints.from_dict(processes.first(copy))
-
-
-def _on_the_host():
-    jax.config.update("jax_platforms", "cpu")  # accelerators are the job's
-
-
-def _copied(source: dict, folder: str, part: str) -> dict:
-    """Copies a part of a checkpoint; both as `checkpoints.to_dict` gives them."""
-    bundle.export_bundle(checkpoints.from_dict(source), folder, parts=(part,))
-    return checkpoints.to_dict(checkpoints.open_checkpoint(folder))
 
 
 def _check_same(name, part, before, found):

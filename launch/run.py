@@ -114,19 +114,29 @@ def _decided(expanded, workdir, only, again, held) -> dict:
     job = prepare(expanded, workdir)
     redone = _redone(job, again)
     _check_stale(job, redone)
+    job = dataclasses.replace(job, redone=redone)
     chosen = _chosen(job, only, redone)
-    due = [name for name in chosen if name in redone or not job.done(name)]
+    due = [name for name in chosen if not job.done(name)]
     for name in due:
-        disk.try_place(job.folder(name), "--workdir")
+        disk.try_place(job.folder(name) / disk.CHECKPOINTS, "--workdir")
+        disk.try_files(job.folder(name), disk.STAGE, disk.METRICS, disk.SKIPPED)
     checks.stages(job, due)
+    for name in due:
+        stage.secure(job, name)
     _set_aside(job, redone)
+    _name_others(job)
     graph_, hashed = config.to_dict(expanded), config.to_dict(dict(job.recipes))
     disk.write_json(workdir / disk.CONFIG, graph_)
     return {"graph": graph_, "recipes": hashed, "chosen": chosen, "due": due}
 
 
 def _check_free(workdir):
-    """Raises a ConfigError where config.json is of something else, which would be replaced."""
+    """Raises a ConfigError where a stage's directory is meant, or config.json would be replaced."""
+    if (workdir / disk.STAGE).exists():
+        raise ConfigError(
+            f"--workdir: {workdir} is the directory of a stage, expected a workdir: take"
+            f" {workdir.parent}"
+        )
     try:
         found = disk.read_config(workdir) if (workdir / disk.CONFIG).exists() else {}
     except UserError:
@@ -157,7 +167,8 @@ def anchored(expanded: config.Graph) -> config.Graph:
     """The graph with its local paths made absolute, so that it can go on from any folder."""
 
     def path(text):
-        return text if not text or disk.is_url(text) else os.path.abspath(text)
+        local = text and not disk.is_url(text)
+        return os.path.abspath(os.path.expanduser(text)) if local else text
 
     def spec(text):
         return re.sub(r"(?<=\bmanifest:)[^?#]*", lambda found: path(found[0]), text)
@@ -191,12 +202,11 @@ def prepare(expanded: config.Graph, workdir: pathlib.Path) -> Job:
     tokenizer = _tokenizer(expanded, workdir)
     read = functools.cache(_content)
     job = Job(workdir, expanded, tokenizer, {})
-    records = [record for name in expanded.stages if (record := job.record(name))]
     hashed = graph.recipes(
         expanded,
         tokenizer.hash,
         content=lambda spec, stage: read(spec, stage.run.cache or workdir / disk.CACHE),
-        outside=parents.outside(records),
+        outside=parents.outside(job),
     )
     return dataclasses.replace(job, recipes=hashed)
 
@@ -285,7 +295,7 @@ def _check_stale(job, redone):
         record = job.record(name)
         if name not in redone and record is not None and record.recipe_hash != recipe.hash:
             old = config.to_dict(record.recipe) | {"reads": dict(record.reads)}
-            raise ConfigError(graph.stale(name, old, recipe))
+            raise ConfigError(graph.stale(name, old, recipe, record.parents))
 
 
 def _redone(job, again) -> list[str]:
@@ -310,6 +320,17 @@ def _set_aside(job, redone):
                 number += 1
             folder.rename(old)
             say(f"{name}: moved to {old.name}")
+
+
+def _name_others(job):
+    """Says which stages of the workdir the recipe no longer has, such as one under another name."""
+    try:
+        before = recipes.stored(job.workdir).stages
+    except UserError:
+        return
+    for name in before:
+        if name not in job.graph.stages and (job.folder(name) / disk.STAGE).exists():
+            say(f"{name}: no stage of this recipe any more; {job.folder(name)} stays as it is")
 
 
 def _chosen(job, only, redone):

@@ -32,6 +32,7 @@ class Job:
     graph: config.Graph
     vocab: vocab.Vocabulary
     recipes: collections.abc.Mapping[str, graph.Recipe]
+    redone: collections.abc.Collection[str] = ()  # stages that begin anew, whatever is there
 
     def folder(self, name) -> pathlib.Path:
         """A stage's directory."""
@@ -43,12 +44,14 @@ class Job:
         Where the file is gone, its newest checkpoint has a copy.
         """
         folder = self.folder(name)
+        if name in self.redone:
+            return None
         if (folder / disk.STAGE).exists():
             return checkpoints.read(folder)
         latest = checkpoints.latest(folder)
         if latest is None:
             return None
-        copied = checkpoints.note(folder, latest)[RECORD]
+        copied = _note(folder, latest)[RECORD]
         return checkpoints.parse(copied, f"{folder}@{latest}")
 
     def done(self, name) -> bool:
@@ -86,6 +89,8 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
         vocabulary=job.vocab.hash,
         reads=job.recipes[name].tree["reads"],
     )
+    if before is None and processes.is_first():  # from here on what it began with is known
+        checkpoints.write(folder, record)
     unwritten = None
     if latest is not None:
         state = checkpoints.restore(folder, latest, state, built.sharding)
@@ -146,12 +151,31 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     say(f"{name}: finished in {keeper.record.spent['seconds']:.0f} s")
 
 
+def secure(job: Job, name: str):
+    """Copies what a stage will start from, where the training that wrote it will remove it."""
+    for part in job.graph.stages[name].init:
+        if part not in _consults(job.graph.stages[name]):
+            parents.secure(job, name, part)
+
+
 def _standing(job, name) -> dict:
     """Where a stage stands: its record, newest step and the note of that, and a probe's layer."""
     latest, record = _newest(job, name), job.record(name)
-    note = None if latest is None else checkpoints.note(job.folder(name), latest)
+    note = None if latest is None else _note(job.folder(name), latest)
     record = None if record is None else config.to_dict(record)
     return {"record": record, "latest": latest, "note": note, "layer": _best_layer(job, name)}
+
+
+def _note(folder, step) -> dict:
+    """What a stage wrote beside a step: its row of metrics.jsonl, and its record."""
+    found = checkpoints.note(folder, step)
+    if not all(isinstance(found.get(key), dict) for key in (ROW, RECORD)):
+        raise ConfigError(
+            f"{folder}@{step}: expected its {ROW} and {RECORD} noted beside it, found"
+            f" {', '.join(found) or 'nothing'}: no stage of this seedasr_jax wrote it; run"
+            f" --from={folder.name}, or take a new --workdir"
+        )
+    return found
 
 
 def _stream(job, built, start):

@@ -187,6 +187,12 @@ def test_stale_says_what_changed_and_the_cure():
     assert "--workdir" in text
     assert "\n" not in text
     assert "starts from" in graph.stale("ctc", old, recipes(chain())["ctc"])
+    child = make(sft=("sft", {"encoder": "../ctc@3", "decoder": "../lm", "converter": "fresh"}))
+    now = recipes(child, outside="new")["sft"]
+    began = {"encoder": {"recipe": "old ../ctc@3"}, "decoder": {"recipe": "new ../lm"}}
+    text = graph.stale("sft", now.tree, now, began)
+    assert "init.encoder: what ../ctc@3 holds was trained by another recipe since" in text
+    assert "init.decoder" not in text
 
 
 def test_an_unknown_kind_names_the_nearest():

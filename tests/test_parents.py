@@ -13,11 +13,12 @@ import workdirs
 from seedasr_jax import checkpoint, config
 from seedasr_jax.errors import UserError
 from seedasr_jax.launch import parents, run, stage
+from seedasr_jax.train import loop
 from seedasr_jax.train.graph import Recipe
 
 
 @pytest.mark.usefixtures("one_device")
-def test_a_child_outlives_the_workdir_that_it_started_from(trained, tmp_path, capsys):
+def test_a_child_outlives_the_workdir_that_it_started_from(trained, tmp_path, capsys, monkeypatch):
     other = pathlib.Path(shutil.copytree(trained.workdir, tmp_path / "other"))
     changes = dict(run__save_every=3, run__tensorboard=False)
     changes |= dict(stages__ctc__steps=6, stages__ctc__optim__warmup=2)
@@ -38,7 +39,7 @@ def test_a_child_outlives_the_workdir_that_it_started_from(trained, tmp_path, ca
     assert {p.name for p in (workdir / "first/checkpoints").iterdir()} == {"3", "6"}  # 3 is named
     record = checkpoint.read(workdir / "then")
     assert record.parents["ctc_head"]["checkpoint"] == "first@3"
-    assert record.frozen["encoder"]["checkpoint"] == "then/frozen/encoder"
+    assert record.frozen["encoder"]["checkpoint"].startswith("frozen/encoder-")
     expected = checkpoint.open_checkpoint(f"{trained.workdir}/ctc@20").load("encoder")
     state = workdirs.everything(workdir / "then")
 
@@ -55,9 +56,66 @@ def test_a_child_outlives_the_workdir_that_it_started_from(trained, tmp_path, ca
     assert "then: resumed at step 3" in capsys.readouterr().err
     assert workdirs.everything(workdir / "then") == state
 
+    with monkeypatch.context() as patch:  # the other workdir is not needed to run it again
+        patch.setattr(run.stage, "run", lambda *_: None)
+        assert run.train(None, workdir, again="then") == 0
+    found = checkpoint.open_checkpoint(workdir / "then.old-1").load("encoder")
+    assert workdirs.bits(found) == workdirs.bits(expected)
+    (workdir / "then.old-1").rename(workdir / "then")
     assert run.train(graph(trained.workdir), workdir) == 0  # it lies elsewhere now
     assert checkpoint.read(workdir / "then").frozen == record.frozen
     assert f"{trained.workdir}/ctc@20" in checkpoint.read(workdir / "then").recipe["init"].values()
+
+
+def test_what_a_later_stage_needs_is_copied_before_the_first_trains(trained, tmp_path, monkeypatch):
+    other = pathlib.Path(shutil.copytree(trained.workdir, tmp_path / "other"))
+    tree = config.to_dict(tones.graph(trained.manifest, **trained.changes))
+    tree["stages"]["sft"]["init"] |= dict(encoder=f"{other}/ctc@20", decoder=f"{other}/lm@40")
+    child, workdir = config.build(tree, config.Graph), tmp_path / "workdir"
+    expected = {
+        part: checkpoint.open_checkpoint(other / name).load(part)
+        for part, name in (("encoder", "ctc@20"), ("decoder", "lm@40"))
+    }
+    goes = []
+
+    def ended(job, name, _):
+        """As if killed in the first stage, while the neighbour removed all."""
+        goes.append(name)
+        shutil.rmtree(other, ignore_errors=True)
+        raise loop.Stopped
+
+    def begins(job, name, _):
+        goes.append(name)
+        for part, content in expected.items() if name == "sft" else ():
+            found, there = parents.opened(job, name, part)
+            assert workdirs.bits(found.load(there)) == workdirs.bits(content)
+
+    for step in (ended, begins):
+        monkeypatch.setattr(run.stage, "run", step)
+        assert run.train(child, workdir) == 0
+    assert goes == ["lm", "lm", "ctc", "sft"]
+    (damaged,) = (workdir / "frozen").glob("decoder-*/model-*")
+    damaged.write_bytes(b"")
+    with pytest.raises(UserError, match=r"is damaged: its file model-.* has 0 bytes"):
+        run.train(child, workdir)
+    shutil.copytree(trained.workdir, other)  # put back, it is copied again
+    assert run.train(child, workdir) == 0
+
+
+def test_a_copy_that_is_gone_is_made_again_from_where_it_came(job):
+    other = job.workdir.parent / "other/lm"
+    part = nnx.State({"decoder": workdirs.params(seed=1)["decoder"]})
+    workdirs.finish(job.workdir.parent / "other", "lm", part, step=40, state="running")
+    place = _job(job.workdir, job.record("sft"), f"{other}@40")
+    parents.settle(place, "sft")
+    frozen = job.record("sft").frozen["decoder"]
+    assert frozen["checkpoint"].startswith("frozen/decoder-")
+    shutil.rmtree(job.workdir / frozen["checkpoint"])
+    with pytest.raises(UserError, match=r"no longer in .*frozen/decoder-.*init\.decoder=PLACE"):
+        checkpoint.open_checkpoint(job.workdir / "sft").load("decoder")
+    parents.settle(place, "sft")
+    assert checkpoint.open_checkpoint(job.workdir / "sft").load("decoder")
+    assert job.record("sft").frozen["decoder"] == frozen
 
 
 @pytest.fixture
@@ -86,7 +144,7 @@ def _job(workdir, record, where):
 
 def test_a_finished_stage_follows_a_neighbour_that_moved(job, capsys):
     other = job.workdir.parent / "other"
-    known = parents.outside([job.record("sft")])
+    known = parents.outside(job)
     recipe = known(f"{other}/lm")
     moved = other.rename(job.workdir.parent / "moved")
     with pytest.raises(UserError, match=r"name its place now .*init\.decoder=PLACE"):
@@ -98,7 +156,7 @@ def test_a_finished_stage_follows_a_neighbour_that_moved(job, capsys):
         known(f"{other}/ml")
 
     elsewhere = _job(job.workdir, job.record("sft"), f"{moved}/lm")
-    assert parents.outside([])(f"{moved}/lm") == recipe
+    assert parents.outside(elsewhere)(f"{moved}/lm") == recipe
     parents.settle(elsewhere, "sft")
     assert job.record("sft").frozen["decoder"]["checkpoint"] == f"{moved}/lm@40"
     assert checkpoint.open_checkpoint(job.workdir / "sft").load("decoder")

@@ -218,6 +218,35 @@ def test_another_config_is_not_replaced(trained, tmp_path):
     assert disk.read_json(tmp_path / disk.CONFIG) == bundle
 
 
+def test_what_stands_in_the_way_of_a_later_stage_is_found_first(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(run.stage, "run", lambda *_: pytest.fail("trains"))
+    (tmp_path / "sft").mkdir()
+    for name in ("metrics.jsonl", "skipped.jsonl"):
+        (tmp_path / "sft" / name).mkdir()
+        assert name in fails(UserError, trained.graph(), tmp_path)
+        (tmp_path / "sft" / name).rmdir()
+    (tmp_path / "sft/checkpoints").touch()
+    assert "sft/checkpoints: not a directory" in fails(ConfigError, trained.graph(), tmp_path)
+    (tmp_path / "sft/checkpoints").unlink()
+    (tmp_path / "sft").rmdir()
+    (tmp_path / "sft").touch()
+    assert "sft/checkpoints: not a directory" in fails(ConfigError, trained.graph(), tmp_path)
+
+
+def test_the_directory_of_a_stage_is_no_workdir(trained, workdir):
+    assert f"take {workdir}" in fails(ConfigError, trained.graph(), workdir / "ctc")
+
+
+def test_a_stage_under_another_name_is_another_one(trained, workdir, capsys, monkeypatch):
+    monkeypatch.setattr(run.stage, "run", lambda job, name, stopping: print(f"trains {name}"))
+    tree = config.to_dict(trained.graph())
+    tree["stages"]["tuned"] = tree["stages"].pop("sft")
+    assert run.train(config.build(tree, config.Graph), workdir) == 0
+    said = capsys.readouterr()
+    assert said.out == "trains tuned\n"
+    assert f"sft: no stage of this recipe any more; {workdir}/sft stays as it is" in said.err
+
+
 def test_one_writer_at_a_time(tmp_path, trained):
     with disk.hold(tmp_path):
         text = fails(UserError, trained.graph(), tmp_path)
@@ -445,7 +474,8 @@ class Stream:
         self.skipped, self.heard, self.judged = [], {"task": 0}, []
 
     def see(self, step):
-        self.skipped.append({"step": step, "position": 0, "reason": "bad"})
+        bad = {"id": "u", "reason": "bad", "detail": "why", "recording": "u"}
+        self.skipped.append({"step": step, "position": 0} | bad)
         if step % 2:
             cut = {"reason": loader.CONTEXT_CUT, "utterances": step}
             self.skipped.append({"step": step, "position": 0} | cut)

@@ -5,11 +5,13 @@ import dataclasses
 import re
 
 from seedasr_jax import config
+from seedasr_jax import workdir as disk
 from seedasr_jax.checkpoint.limits import Limits, derive
 from seedasr_jax.errors import ConfigError, UserError, nearest
 
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*")
-_TAKEN = ("fresh", "vocab", "cache", "logs")  # what else `init` or a workdir holds
+# What else `init` or a workdir holds.
+_TAKEN = ("fresh", disk.VOCAB, disk.CACHE, disk.LOGS, disk.FROZEN)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Recipe:
     tree: dict  # nested dicts: the stage's recipe, and under "reads" the content of what it reads
     parents: dict[str, str]  # part -> its source, see `origin`
     hash: str  # of the tree and the parents' hashes
+    behind: dict[str, str] = dataclasses.field(default_factory=dict)  # part -> what it stands for
 
 
 def origin(part: str, source: str) -> tuple[str, str]:
@@ -36,7 +39,7 @@ def stage_of(stages, where: str) -> tuple[str, int | None]:
     ("", None) where `where` is anything else: `fresh`, a path.
     """
     name, at, step = where.partition("@")
-    if name not in stages or (at and not step.isdigit()):
+    if name not in stages or (at and not step.isdecimal()):
         return "", None
     return name, int(step) if at else None
 
@@ -207,7 +210,7 @@ def recipes(
         where = {"vocab": None, "init": sorted(stage.init)}
         data = tree["data"] | {"mixture": [[reads[s], rate] for s, rate in stage.data.mixture]}
         hashed = tree | where | {"data": data, "reads": vocabulary, "parents": hashes}
-        out[name] = Recipe(tree, sources, config.digest(hashed))
+        out[name] = Recipe(tree, sources, config.digest(hashed), hashes)
     return out
 
 
@@ -220,9 +223,24 @@ def _stands_for(part, source, known, outside):
     return content if there == part else f"{content}:{there}"
 
 
-def stale(name: str, old: dict, new: Recipe) -> str:
-    """The line that says why a stage is stale, key by key."""
-    lines = config.difference(old, new.tree) or ["a stage that it starts from changed"]
+def stale(name: str, old: dict, new: Recipe, began: Mapping | None = None) -> str:
+    """The line that says why a stage is stale, key by key.
+
+    Args:
+        name: the stage's.
+        old: the recipe that it was trained by, with what it read.
+        new: the recipe.
+        began: part -> reference to what it started from.
+    """
+    lines = config.difference(old, new.tree)
+    if not lines:  # what stands behind a source differs
+        changed = [
+            f"init.{part}: what {new.parents[part]} holds was trained by another recipe since"
+            for part, content in new.behind.items()
+            if part not in (began or {})
+            or not began[part]["recipe"].startswith(content.partition(":")[0])
+        ]
+        lines = changed or ["a stage that it starts from changed"]
     return (
         f"stage {name!r} was trained by another recipe: {'; '.join(lines)}. Run it and its"
         f" descendants again with --from={name}, or choose a new --workdir"

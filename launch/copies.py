@@ -1,0 +1,111 @@
+"""Copies of parts whose checkpoint goes with the training that wrote it.
+
+WORKDIR/frozen/PART-RECIPE is a bundle of one part, for all stages that start from it; RECIPE is a
+hash of what its parameters follow from. sources.json says which paths of `init` it stands for,
+whatever becomes of them.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import jax
+
+from seedasr_jax import checkpoint as checkpoints
+from seedasr_jax import config, inventory
+from seedasr_jax import workdir as disk
+from seedasr_jax.convert import bundle
+from seedasr_jax.errors import UserError
+from seedasr_jax.launch import exits
+from seedasr_jax.launch.progress import say
+
+_SOURCES = "sources.json"  # PATH:PART -> name of the copy
+
+
+def of(workdir: pathlib.Path, where: str, part: str) -> checkpoints.Checkpoint | None:
+    """The copy of a part of the checkpoint at a path, or None.
+
+    Raises:
+        UserError: a copy is there, and damaged.
+    """
+    name = _sources(workdir).get(f"{where}:{part}")
+    place = workdir / disk.FROZEN / str(name)
+    return checkpoints.open_checkpoint(place) if name and place.exists() else None
+
+
+def make(workdir: pathlib.Path, where: str, part: str, found: checkpoints.Checkpoint):
+    """Copies a part, unless that was done.
+
+    Reading a checkpoint is a matter of all processes that JAX knows of: in a job of several, a
+    process by itself does it, and only the first process calls this.
+
+    Args:
+        workdir: where the copy goes.
+        where: the path that `init` names.
+        part: its name there.
+        found: what is there.
+
+    Returns:
+        The copy, opened.
+    """
+    name = f"{part}-{config.digest([found.recipe])[:8]}"
+    place, known = workdir / disk.FROZEN / name, _sources(workdir)
+    if known.get(f"{where}:{part}") != name:
+        place.parent.mkdir(exist_ok=True)
+        disk.write_json(place.parent / _SOURCES, known | {f"{where}:{part}": name})
+    if place.exists():
+        try:
+            return checkpoints.open_checkpoint(place)
+        except UserError as error:
+            say(f"{error}; it is copied again")
+            shutil.rmtree(place)
+    say(f"{part} is copied to {place}: {found.folder} will remove its step {found.step}")
+    one = checkpoints.to_dict(found), str(place), part
+    if jax.process_count() == 1:
+        _copy(*one)
+    else:
+        _copy_apart(*one)
+    inventory.trust(place)  # whatever was found there before
+    return checkpoints.open_checkpoint(place)
+
+
+def _sources(workdir):
+    path = workdir / disk.FROZEN / _SOURCES
+    return disk.read_json(path, "; put it back, or remove it") if path.exists() else {}
+
+
+def _copy(source: dict, place: str, part: str):
+    """Copies a part of a checkpoint, as `checkpoints.to_dict` gives it."""
+    bundle.export_bundle(checkpoints.from_dict(source), place, parts=(part,))
+
+
+def _copy_apart(*one):
+    """`_copy` by a process of its own, on the host: accelerators are the job's."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", __name__],
+        input=json.dumps(one),
+        capture_output=True,
+        text=True,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"its copy: exit code {done.returncode}"]
+        raise UserError(said[-1].removeprefix("seedasr: "))
+
+
+def _main() -> int:
+    """Copies what stands on stdin; the exit code."""
+    try:
+        _copy(*json.load(sys.stdin))
+    except (UserError, OSError) as error:
+        if (code := exits.code(error)) is None:
+            raise
+        return code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main())
