@@ -9,10 +9,12 @@ import math
 import os
 
 import jax
+import jax.numpy as jnp
 
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import loader
+from seedasr_jax.decode import methods, scoring
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.launch import parents, probe, stage
@@ -42,12 +44,19 @@ def stages(job: stage.Job, due: Collection[str]):
     for name, own in built.items():
         with handed.of_stage(name):
             _outside(job, name, own, built)
-            _room(job.vocab, own)
-            _fits(own)
-            stage.Evaluator(job, name, own, lambda: False, parents.limits(job, name))
+            limits = parents.limits(job, name)
+            anew = dataclasses.replace(job, redone=(*job.redone, name))
+            _room(job.vocab, own, parents.limits(anew, name).context_tokens)
+            _fits(own, limits)
+            stage.Evaluator(job, name, own, lambda: False, limits)
             one = dataclasses.replace(own.stage.data, cache_gib=0.0)
             how = dict(data_folder=job.cache(own.stage), prompted=own.objective.prompted)
             how |= dict(process_count=sharding.share(own.mesh)[1])
+            if own.stage.data.contexts.tokens and not own.objective.prompted:
+                raise ConfigError(
+                    f"data.contexts.tokens = {own.stage.data.contexts.tokens}: a stage of kind"
+                    f" {own.stage.kind!r} reads no context here: set it to 0"
+                )
             if repr((one, how)) not in read:
                 loader.check(one, job.vocab, **how)
                 read.add(repr((one, how)))
@@ -77,16 +86,21 @@ def _probe(job, name, source, own):
         )
 
 
-def _room(vocab, own):
-    """Where positions are clocked: before the transcript, speech has one for each of its tokens."""
+def _room(vocab, own, learned):
+    """Where positions are clocked: before the transcript, speech has one for each of its tokens.
+
+    Also behind a context that is as long as the stage, or one that it starts from, `learned`.
+    """
     small, data = own.stage.model.small, own.stage.data
     if not (own.objective.prompted and small.clocked):
         return
-    room, tokens = data.contexts.tokens, data.buckets[-1][1]
+    room, tokens = max(data.contexts.tokens, learned), data.buckets[-1][1]
     prompt = prompts.INSTRUCTION_WITH_CONTEXT if room else prompts.INSTRUCTION
     begin = max(small.speech_position, len(vocab.encode(prompt)) + room)
     if begin + tokens >= small.transcript_position:
         context = f"data.contexts.tokens = {room}: " if room else ""
+        if room > data.contexts.tokens:
+            context = f"a stage that it starts from learned contexts of {room} tokens: "
         raise ConfigError(
             f"{context}speech begins after {begin} positions and takes {tokens}, by data.buckets:"
             f" expected model.small.transcript_position above {begin + tokens}, found"
@@ -94,27 +108,48 @@ def _room(vocab, own):
         )
 
 
-def _fits(own):
-    """A device holds its share of the parameters, their gradients, the optimiser's state, a batch.
+def _fits(own, limits):
+    """A device holds its share of the parameters, the optimiser's state, and of a batch: beside the
+    gradients as it trains, with the decoder's keys and values while it scores.
 
-    A training step takes more; what it takes a plan says.
+    A step takes more; what it takes a plan says.
     """
-    state, places = own.abstract, own.sharding
-    trees = [(state.params, places.params)] * 2  # and the gradients
-    trees += [(state.frozen, places.frozen), (state.opt_state, places.opt_state)]
-    held = sum(_share(*tree) for tree in trees)
-    shares = math.prod(own.mesh.shape[axis] for axis in rules.BATCH)
-    batch, largest = max(
-        (4 * n * (seconds * files.RATE + tokens) / shares, (seconds, tokens, n))
-        for seconds, tokens, n in own.stage.data.buckets
+    state, places, stage = own.abstract, own.sharding, own.stage
+    params = _share(state.params, places.params)
+    held = params + _share(state.frozen, places.frozen)
+    held += _share(state.opt_state, places.opt_state)
+    trained = [(*bucket, 4.0) for bucket in stage.data.buckets]
+    _check_memory(own.mesh, held + params, trained, "data.buckets")
+    if stage.eval.tasks:
+        how = scoring.of(stage.eval.decode, stage.scored, limits)
+        scored = [(*bucket, _cached(stage, own.mesh)) for bucket in how.buckets]
+        _check_memory(own.mesh, held, scored, "eval.buckets and eval.tokens")
+
+
+def _check_memory(mesh, held, buckets, key):
+    """Refuses buckets (seconds, tokens, utterances, bytes of a token) that no device can hold."""
+    shares = math.prod(mesh.shape[axis] for axis in rules.BATCH)
+    batch, *largest = max(
+        ((4 * seconds * files.RATE + tokens * each) * n / shares, seconds, tokens, n)
+        for seconds, tokens, n, each in buckets
     )
     if held + batch > (room := _memory(jax.local_devices())):
         raise ConfigError(
             f"each device has {room / _GIB:.3g} GiB; parameters, gradients and the optimiser's"
-            f" state take {held / _GIB:.3g} GiB of it, a batch of data.buckets {largest} takes"
+            f" state take {held / _GIB:.3g} GiB of it, a batch of {key} {tuple(largest)} takes"
             f" {batch / _GIB:.3g} GiB: make them smaller, or shard them (config.mesh.fsdp) over"
             " more devices; `seedasr plan` says what a step takes"
         )
+
+
+def _cached(stage, mesh) -> float:
+    """Bytes of keys and values of a token of all hypotheses of a row, on one device."""
+    method, decoder = methods.parse(stage.eval.decode), stage.model.decoder
+    if method.kind == "ctc":
+        return 4.0
+    hypotheses = 1 if method.search is None else method.search.beam
+    values = 2 * decoder.layers * decoder.groups * decoder.head_width * hypotheses
+    return values * jnp.dtype(stage.model.dtype).itemsize / mesh.shape["tensor"]
 
 
 def _share(tree, places) -> int:

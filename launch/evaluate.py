@@ -114,6 +114,7 @@ def run(
     opened = checkpoints.open_checkpoint(checkpoint)
     disk.try_place(out or opened.folder / disk.EVAL, "--out")
     say(f"checkpoint {opened.label}")
+    opening.check_whole(opened)
     stage, parts = opened.stage, opened.parts()
     if not recognisers.methods(parts):
         raise ConfigError(
@@ -161,8 +162,10 @@ def run(
     ]
     here = pathlib.Path(opened.folder) / disk.EVAL / config.digest({"cells": cells})[:8]
     folder = pathlib.Path(out) if out else here
+    disk.try_place(folder, "--out")
+    disk.try_files(folder, disk.TRANSCRIPTS, disk.RESULTS)
     found = _found(folder, cells)
-    if kept and found:
+    if kept and found and (folder / disk.TRANSCRIPTS).exists():
         return found, sweep.table(found)
     rows, said = [], {}
     for evaluation in evaluations:

@@ -31,6 +31,9 @@ MISTAKES = {  # in the last of three stages -> words of the line that says so
     "data.contexts={'tokens': 2, 'plain': 0.5}": ("no utterance of data.mixture has a context",),
     "data.mixture=(('manifest:none.jsonl', 1.0),)": ("none.jsonl",),
     "eval.decode=beem4": ("decode 'beem4'", "beam4"),
+    "eval={'tokens': 2147483647, 'tasks': ('manifest:none.jsonl',)}": (
+        *("each device has", "eval.buckets and eval.tokens (0.8, 2147483647"),
+    ),
     "eval.normalizer=basik@1": ("basik@1", "basic@1"),
     "eval.tasks=('manifest:none.jsonl',)": ("none.jsonl",),
     "objective.ctc_weight=-0.3": ("objective.ctc_weight: expected at least 0",),
@@ -53,10 +56,23 @@ def test_no_stage_trains_before_all_are_checked(tmp_path, monkeypatch):
         assert not (tmp_path / "lm").exists() and not (tmp_path / "config.json").exists()
 
 
+def test_contexts_of_a_stage_that_reads_none_are_refused(tmp_path):
+    manifest = tones.write(tmp_path / "data", 40)
+    told = dict(stages__ctc__data__contexts="{'tokens': 2, 'plain': 0.5}")
+    with pytest.raises(UserError, match=r"'ctc': data\.contexts\.tokens = 2: .* reads no context"):
+        run.train(tones.graph(manifest, **told), tmp_path)
+
+
 def test_a_context_has_room_before_clocked_speech(tmp_path):
     manifest = tones.write(tmp_path, 40)
     rows = [json.loads(line) | {"keywords": ["low"]} for line in manifest.open()]
     recordings.manifest(manifest, rows)
-    changes = dict(stages__sft__data__contexts__tokens=400)
+    changes = dict(stages__sft__data__contexts="{'tokens': 400, 'plain': 0.5}")
     with pytest.raises(UserError, match=r"'sft': data\.contexts\.tokens = 400: .* above 413"):
+        run.train(tones.graph(manifest, **changes), tmp_path / "workdir")
+    changes = dict(stages__lm__data__contexts="{'tokens': 5, 'plain': 0.5}")
+    changes |= dict(stages__lm__data__buckets="((0.0, 1, 8),)")
+    with pytest.raises(
+        UserError, match=r"'sft': a stage that it starts from learned contexts of 5"
+    ):
         run.train(tones.graph(manifest, **changes), tmp_path / "workdir")

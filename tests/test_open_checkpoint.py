@@ -62,12 +62,25 @@ def test_every_form_of_a_checkpoint(workdir):
         ("stf", r"no such checkpoint; expected a workdir.*Did you mean sft"),
         ("rl", r"not finished \(step 5 of 40\): resume it with `seedasr train --workdir=.*rl@5"),
         ("sft@6", r"no checkpoint of step 6; found: 5"),
+        ("sft@\u00b2", "no such checkpoint"),
         ("vocab", r"neither config\.json nor stage\.json"),
     ],
 )
 def test_what_cannot_be_opened_says_why(workdir, form, message):
     with pytest.raises(UserError, match=message):
         checkpoint.open_checkpoint(workdir / form)
+
+
+def test_a_config_of_another_form_is_named(workdir):
+    path = workdir / "sft/stage.json"
+    record = json.loads(path.read_text())
+    del record["recipe"]["optim"]
+    path.write_text(json.dumps(record))
+    with pytest.raises(UserError, match=r"sft/stage\.json: recipe\.optim is missing: this seedasr"):
+        _ = checkpoint.open_checkpoint(workdir).stage
+    (workdir / "config.json").write_text(json.dumps({"stages": [1]}))
+    with pytest.raises(UserError, match=r"config\.json\.stages: expected a group of keys"):
+        checkpoint.open_checkpoint(workdir)
 
 
 def test_workdir_without_a_finished_stage(tmp_path):

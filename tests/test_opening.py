@@ -56,6 +56,25 @@ def test_each_device_reads_its_share_and_nothing_is_whole_in_float32(half, monke
     assert held[jax.devices()[0]] < stored / 6  # an eighth, and vectors
 
 
+def test_a_stage_that_lost_where_a_frozen_part_is_does_not_decode_in_another_way(
+    trained, tmp_path, capsys
+):
+    workdir = shutil.copytree(trained.workdir, tmp_path / "workdir")
+    path = workdir / "sft/stage.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"frozen": {}}))
+    wave = tmp_path / "a.wav"
+    files.write(wave, tones.wave("low mid", 7), files.RATE)
+    c, out = f"--checkpoint={workdir}", f"--out={tmp_path}/out"
+    for command in (
+        ["transcribe", c, str(wave)],
+        ["eval", c, f"--tasks=manifest:{trained.test}", out],
+        ["export", c, out],
+    ):
+        assert cli.main(command) == 1
+        text = capsys.readouterr().err.splitlines()[-1]
+        assert "under `frozen` where decoder of this stage of kind 'sft' is, found nothing" in text
+
+
 def test_on_eight_devices_the_same_is_heard(trained):
     wave = tones.wave("low mid", 7)
     one = seedasr_jax.load(trained.workdir / "ctc").transcribe(wave, files.RATE)

@@ -14,7 +14,7 @@ from seedasr_jax import workdir as disk
 from seedasr_jax.checkpoint import hashes, steps, tensors, trees
 from seedasr_jax.checkpoint import limits as limiting
 from seedasr_jax.checkpoint import record as records
-from seedasr_jax.errors import UserError, nearest
+from seedasr_jax.errors import ConfigError, UserError, nearest
 
 BUNDLE_FORMAT = "seedasr_jax.bundle"  # `format` in a bundle's config.json
 _AT_ONCE = 2 << 30  # bytes
@@ -35,8 +35,16 @@ class Checkpoint:
 
     @property
     def stage(self) -> config.Stage:
-        """The stage's config."""
-        return self.record.stage
+        """The stage's config.
+
+        Raises:
+            UserError: the record holds another; names the file and the key.
+        """
+        try:
+            return self.record.stage
+        except ConfigError as error:
+            path = self.folder / (disk.STAGE if self.bundle is None else disk.CONFIG)
+            raise UserError(f"{path}: {error}: this seedasr_jax reads no such config") from error
 
     @property
     def label(self) -> str:
@@ -240,13 +248,13 @@ class Checkpoint:
         there, known = reference.get("part", part), reference["hash"]
         text = f"{self.label}: its frozen {part} (hash {known[:8]}) is no longer in {where}"
         train = f"`seedasr train --workdir={self.folder.parent}"
-        if where == reference["checkpoint"]:
+        stage = reference["checkpoint"].partition("@")[0].partition("/")[0]
+        if where == reference["checkpoint"] or stage == disk.FROZEN:
             cure = (
                 f"name its place now with {train} --config=RECIPE"
                 f" --config.stages.{self.name}.init.{part}=PLACE`"
             )
-        else:  # in this workdir
-            stage = reference["checkpoint"].partition("@")[0].partition("/")[0]
+        else:  # a stage of this workdir
             cure = f"make it anew with all that starts from it, by {train} --from={stage}`"
         try:
             holder = open_checkpoint(where)
@@ -269,7 +277,7 @@ def open_checkpoint(path) -> Checkpoint:
     disk.check_local(path, "checkpoint")
     text = str(path).rstrip("/")
     folder, step = records.absolute(text), None
-    if not folder.exists() and text.rpartition("@")[2].isdigit():
+    if not folder.exists() and text.rpartition("@")[2].isdecimal():
         text, _, number = text.rpartition("@")
         folder, step = records.absolute(text), int(number)
     if not folder.is_dir():
@@ -339,7 +347,8 @@ def _imports(settings, path) -> tuple[str, ...]:
 
 
 def _last_finished(workdir, settings):
-    names = list(settings.get("stages", ()))
+    stages, path = settings.get("stages", {}), workdir / disk.CONFIG
+    names = list(config.build(stages, Mapping[str, Any], f"{path}.stages"))
     for name in reversed(names):
         folder = workdir / name
         if (folder / disk.STAGE).exists() and records.read(folder).state == "finished":

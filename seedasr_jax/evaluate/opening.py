@@ -9,14 +9,16 @@ import jax
 
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import config
+from seedasr_jax import workdir as disk
 from seedasr_jax.config import code
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.decode.recogniser import Recogniser
-from seedasr_jax.errors import ConfigError, nearest
+from seedasr_jax.errors import ConfigError, UserError, nearest
 from seedasr_jax.models import layers
 from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.parallel import sharding
 from seedasr_jax.text import vocab
+from seedasr_jax.train import objectives
 
 Axes = Mapping[str, int]  # mesh axis -> size, one of which may be -1; others are 1
 
@@ -24,11 +26,35 @@ Axes = Mapping[str, int]  # mesh axis -> size, one of which may be -1; others ar
 def open_recogniser(
     checkpoint: checkpoints.Checkpoint, mesh: Axes | jax.sharding.Mesh | None = None
 ) -> Recogniser:
-    """Reads all parts of a checkpoint; see `open_model`."""
+    """Reads all parts of a checkpoint; see `open_model`.
+
+    Raises:
+        UserError: a part of the stage is nowhere.
+    """
+    check_whole(checkpoint)
     found = checkpoint.parts()
     parts = [part for part in found if part != "lora"]  # which stands inside the decoder
     graphdef, state, tokenizer, mesh = open_model(checkpoint, mesh, parts, found)
     return Recogniser(graphdef, state, tokenizer, checkpoint.stage.model, parts, mesh)
+
+
+def check_whole(checkpoint: checkpoints.Checkpoint):
+    """Checks that a stage has all parts of its kind: without one it would decode in another way.
+
+    Raises:
+        UserError: names the part, and stage.json, which should say where it is.
+    """
+    if checkpoint.bundle is not None:
+        return
+    code.import_all(checkpoint.imports)  # registers what the config names
+    objective = objectives.make(checkpoint.stage, recognisers.Tokens(0, 0, 0), 0)
+    known = {*checkpoint.parts(), *checkpoint.stage.trains}
+    if lost := [part for part in objective.parts if part not in known]:
+        raise UserError(
+            f"{checkpoint.folder / disk.STAGE}: expected under `frozen` where {', '.join(lost)} of"
+            f" this stage of kind {checkpoint.stage.kind!r} is, found"
+            f" {', '.join(checkpoint.record.frozen) or 'nothing'}{disk.NEW_STAGE}"
+        )
 
 
 def open_model(checkpoint, mesh, modules: Sequence[str], parts: Sequence[str] = ()):
