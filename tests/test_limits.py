@@ -52,9 +52,6 @@ def test_limits_follow_from_the_lineage():
     assert found["sft"].context_tokens == 36  # its decoder learned lists
     # rl hears no other tempo: its buckets take whole what theirs stretch
     assert [round(found[n].seconds, 2) for n in ("ctc", "sft", "rl")] == [4.87, 4.87, 5.6]
-    told = {"encoder": found["context_sft"], "ctc_head": found["context_sft"]}
-    assert checkpoint.derive(stages["sft"], told).context_tokens == 0  # which read no context
-    assert checkpoint.derive(stages["sft"], told | {"decoder": found["lm"]}).context_tokens == 36
     plain = dataclasses.replace(stages["lm"], objective={"copy": False})
     assert checkpoint.derive(plain, {}).context_tokens == 0
     informed = found["context_sft"]  # an encoder or a CTC head alone reads no context

@@ -134,7 +134,8 @@ def test_errors_of_the_file_system_have_a_place_and_a_cure():
     full = disk.as_user_error(OSError(errno.ENOSPC, "", "runs/a"))
     assert str(full).startswith("runs/a: no space left on device; free") and full.exit_code == 1
     assert disk.as_user_error(PermissionError(errno.EACCES, "", b"a")).exit_code == 2
-    assert str(disk.as_user_error(OSError(errno.EBUSY, "", "a"))).startswith("a: device or resource busy; ")
+    busy = disk.as_user_error(OSError(errno.EBUSY, "", "a"))
+    assert str(busy).startswith("a: device or resource busy; look at the file system")
     assert disk.as_user_error(ConnectionRefusedError(errno.ECONNREFUSED, "")) is None
     with pytest.raises(OSError) as full, disk.naming("runs/a"), open("/dev/full", "w") as file:
         file.write("x")
