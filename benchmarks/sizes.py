@@ -50,8 +50,8 @@ def _decoder(layers, width, heads, groups, head_width, feedforward, vocabulary):
 
 SIZES = {
     "tiny": Size(
-        encoder=_encoder(2, 32, heads=2, channels=8, kernel=5),
-        decoder=_decoder(2, 32, 4, 2, 8, 96, 256),
+        encoder=_encoder(1, 32, heads=2, channels=8, kernel=5),
+        decoder=_decoder(1, 32, 4, 2, 8, 96, 256),
         splice=4,
         rows=2,
         seconds=1.0,

@@ -9,7 +9,11 @@ import sys
 BENCHMARKS = pathlib.Path(__file__).resolve().parent.parent / "benchmarks"
 KEYS = {"name", "value", "unit", "peer", "peer_value", "ratio", "device", "versions", "raw"}
 # Compiling is most of the time: a test wants no fast step, of ours or of torch.compile.
-QUICKLY = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+QUICKLY = {
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    "TORCHINDUCTOR_COMPILE_THREADS": "1",
+    "TORCHINDUCTOR_DEBUG_COMPILE": "1",  # g++ -O0
+}
 NAMES = ("train_step", "audio_seconds_per_second", "mfu", "peak_memory")
 
 
