@@ -233,6 +233,14 @@ def test_what_stands_in_the_way_of_a_later_stage_is_found_first(trained, tmp_pat
     assert "sft/checkpoints: not a directory" in fails(ConfigError, trained.graph(), tmp_path)
 
 
+def test_a_later_stage_that_lost_its_steps_is_found_first(trained, workdir, monkeypatch):
+    monkeypatch.setattr(run.stage, "run", lambda *_: pytest.fail("trains"))
+    shutil.rmtree(workdir / "lm")
+    shutil.rmtree(workdir / "sft/checkpoints")
+    text = fails(ConfigError, trained.graph(), workdir)
+    assert text.startswith("sft: finished at step 60, which is gone") and "--from=sft" in text
+
+
 def test_the_directory_of_a_stage_is_no_workdir(trained, workdir):
     assert f"take {workdir}" in fails(ConfigError, trained.graph(), workdir / "ctc")
 
