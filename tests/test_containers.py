@@ -174,6 +174,19 @@ def test_contradictions_of_a_header(tmp_path):
         files.read(io.BytesIO(encoded("CAF", "ALAC_16")[:-1]))
 
 
+@pytest.mark.parametrize("subtype", ["IMA_ADPCM", "MS_ADPCM", "GSM610", "NMS_ADPCM_32"])
+def test_a_last_block_that_is_incomplete_is_no_silent_loss(tmp_path, subtype):
+    data = encoded("WAV", subtype, rate=8_000)
+    place = data.index(b"data")
+    size = int.from_bytes(data[place + 4 : place + 8], "little") - 30
+    cut = replaced(data, place + 4, size.to_bytes(4, "little"))[: place + 8 + size]
+    with pytest.raises(DataError, match=r"cut off: its last block of .* bytes; convert it anew"):
+        files.read(put(tmp_path, cut))
+    assert len(files.read(put(tmp_path, cut), duration=0.5)) == 8_000  # which is all there
+    with pytest.raises(DataError, match="last block"):  # whatever a row says
+        files.read(put(tmp_path, cut), duration=len(SOUND) / 8_000 + 0.05)
+
+
 def _frames(data):
     """Starts of the MPEG frames (MPEG-2 layer III at 16 kHz) of a file."""
     rates = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
@@ -200,6 +213,12 @@ def test_mp3_without_its_length_or_with_another_behind_it(tmp_path):
         assert agreed(tmp_path, data + tag) == len(sound)
         for together in (data + data, data + tag + data):
             assert agreed(tmp_path, together) >= 2 * len(sound)
+        for count in (1, len(rest) // 2, len(rest) - 2):  # of the frames that are there
+            stated = replaced(data, data.index(b"Xing") + 8, count.to_bytes(4, "big"))
+            assert agreed(tmp_path, stated) == frames
+        stated = replaced(data, data.index(b"Xing") + 8, b"\x40\0\0\0")
+        with pytest.raises(DataError, match=r"promises \d+ s in"):
+            files.seconds(put(tmp_path, stated))
         with pytest.raises(DataError, match="cut off"):
             files.read(put(tmp_path, data[: len(data) // 2]))
 
@@ -214,6 +233,10 @@ def test_ogg_that_ends_early_or_goes_on(tmp_path, subtype):
             files.read(put(tmp_path, cut))
     with pytest.raises(DataError, match="another stream"):
         files.read(put(tmp_path, data + data))
+    long = encoded("OGG", subtype, np.tile(SOUND, 4))
+    last = long.rindex(b"OggS")
+    with pytest.raises(DataError, match="ends before the one before"):
+        files.read(put(tmp_path, replaced(long, last + 6, (5_000).to_bytes(8, "little"))))
 
 
 def test_a_stretch_of_what_cannot_seek(tmp_path):

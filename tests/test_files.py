@@ -90,6 +90,18 @@ def test_other_sample_formats_are_rounded_and_clipped(tmp_path):
     np.testing.assert_array_equal(files.read(tmp_path / "x.wav"), [0, 8192, -8192])
 
 
+def test_a_sound_of_which_nothing_is_left_is_refused(tmp_path):
+    soundfile.write(tmp_path / "x.wav", np.full(1, 0.5), 48_000)  # a third of a sample
+    with pytest.raises(errors.DataError, match=r"x\.wav: holds 0\.000 s"):
+        files.read(tmp_path / "x.wav")
+    twice = tone(440, files.RATE) / 32_768
+    soundfile.write(tmp_path / "x.wav", twice, files.RATE, subtype="FLOAT")
+    with pytest.raises(errors.DataError, match=r"x\.wav: .*-1 to 1, the loudest is 2e-05: scale"):
+        files.read(tmp_path / "x.wav")
+    soundfile.write(tmp_path / "x.wav", 0 * twice, files.RATE, subtype="FLOAT")
+    assert not files.read(tmp_path / "x.wav").any()  # silence is no mistake
+
+
 @pytest.mark.parametrize("extension", ["wav", "flac"])
 def test_a_stretch_is_a_slice_and_nothing_else_is_decoded(tmp_path, extension, monkeypatch):
     wave, path = noise(10 * files.RATE), tmp_path / f"x.{extension}"
@@ -196,6 +208,11 @@ def test_a_name_in_another_normal_form_is_the_same_file(tmp_path):
         files.read(f"{tmp_path}/a\\b.wav")
     with pytest.raises(errors.DataError, match="~ is not expanded"):
         files.read(tmp_path / "~/b.wav")
+    files.write(tmp_path / " d.wav", noise(300), files.RATE)
+    assert len(files.read(tmp_path / " d.wav")) == 300
+    assert len(files.read(tmp_path / "a/b.wav ")) == 200  # as tables have them
+    with pytest.raises(errors.DataError, match=r"Did you mean .*/b\.wav"):
+        files.read(tmp_path / "a/b.WAV")
     (tmp_path / "c.wav").symlink_to("gone.wav")
     with pytest.raises(errors.DataError, match=r"a link to gone\.wav, where no file is"):
         files.read(tmp_path / "c.wav")

@@ -71,6 +71,15 @@ def test_without_a_pause_it_is_cut_where_it_is_quietest():
         assert np.abs(lowest - cut / RATE).min() < 0.05
 
 
+@pytest.mark.parametrize("seconds", [0.01, 0.05, 0.15])
+def test_a_limit_below_the_margins_is_kept(seconds):
+    wave = np.random.default_rng(0).normal(0, 0.1, RATE // 2)
+    found = pauses.pieces(wave, seconds, 0.0)
+    assert found[0][0] == 0 and found[-1][1] == len(wave)
+    assert all(0 < end - start <= seconds * RATE for start, end in found)
+    assert all(one[1] == other[0] for one, other in itertools.pairwise(found))
+
+
 def test_where_nothing_sounds_there_is_no_piece():
     assert pauses.pieces(np.zeros(3 * RATE, np.int16), 5.0, 0.4) == []
     assert pauses.pieces(np.zeros(60 * RATE, np.float32), 5.0, 0.4) == []

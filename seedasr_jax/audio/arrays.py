@@ -83,5 +83,7 @@ def _scaled(array, name) -> np.ndarray:
         peak = max(abs(int(array.min())), abs(int(array.max()) + 1))
         bits = next(width for width in (16, 24, 32, 64) if peak <= 1 << (width - 1))
     middle = 2.0 ** (bits - 1)
-    wave = array.astype(np.float64) - (middle if kind == "u" else 0.0)
-    return (wave / middle).astype(np.float32)
+    wave = array.astype(np.float64 if bits > 24 else np.float32)  # which has 24 bits
+    wave -= middle if kind == "u" else 0.0
+    wave /= middle
+    return wave.astype(np.float32, copy=False)

@@ -105,6 +105,9 @@ def opened(source: str | os.PathLike | BinaryIO, name: str):
             raise errors.DataError(f"{name}: {fault}") from error
         frames = file.frames if header.frames is None else header.frames
         fault = _fault(file, header) if known else _logged(file)
+        if header.stated and frames > file.samplerate * (size := headers.size_of(raw)):
+            found = f"{frames / file.samplerate:.0f} s in {size:,} bytes"  # no codec is so dense
+            fault = f"damaged or cut off: its header promises {found}"
         yield Sound(file, frames if header.stated else None, fault)
 
 

@@ -8,6 +8,7 @@ import contextlib
 import io
 import os
 import pathlib
+import reprlib
 import threading
 
 import numpy as np
@@ -25,6 +26,8 @@ LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000  # Hz, of any recording
 SLACK_SECONDS = 0.1
 ROUNDING_SECONDS = 0.01  # what a wave may last beyond the room that its row's seconds asked for
 _FULL_SCALE = 32_768  # int16 of 1.0
+QUIETEST = 2.0**-15  # a step of int16: a wave that stays below it was scaled twice
+_FLOATS = ("FLOAT", "DOUBLE")  # samples on a scale that nothing states
 _QUIET = 0.01  # -40 dB of full scale; of samples that are louder
 _CLIPPED = 0.01  # so many may lie beyond full scale, and are clipped: glitches, single peaks
 _HOTTEST = 8.0  # +18 dB: the loudest peak of a recording that is scaled down instead
@@ -71,6 +74,12 @@ def seconds(source) -> float:
         return frames / sound.file.samplerate
 
 
+def channels(source) -> int:
+    """Channels of a file, which `read` averages; raises as it does."""
+    with _opened(source) as (_, sound):
+        return sound.file.channels
+
+
 @contextlib.contextmanager
 def _opened(source):
     """Yields the name of a file, for messages, and its containers.Sound; see `read`."""
@@ -78,10 +87,10 @@ def _opened(source):
         name = source = paths.found(source)
         if name.lower().endswith(".raw"):
             raise errors.DataError(f"{name}: headerless audio; convert it to WAV or FLAC")
-    elif hasattr(source, "readinto"):
+    elif hasattr(source, "readinto") and not source.closed:
         name = getattr(source, "name", "audio")
     else:
-        raise errors.DataError(f"expected a path or an open file, found {type(source).__name__}")
+        raise errors.DataError(f"expected a path or an open file, found {reprlib.repr(source)}")
     try:
         with containers.opened(source, name) as sound:
             if fault := rate_fault(sound.file.samplerate):
@@ -99,15 +108,15 @@ def _stretch(name, sound, offset, duration):
     slack = SLACK_SECONDS * rate
     if left is not None and (left == 0 or (wanted or 0) - left > slack):
         raise errors.DataError(_short(name, sound, stated, offset, duration))
-    whole = wanted is None or (left is not None and abs(wanted - left) <= 1)  # seconds are rounded
+    whole = wanted is None or (left is not None and wanted >= left - 1)  # seconds are rounded
     if whole and sound.fault:
         raise errors.DataError(f"{name}: {sound.fault}")
     exact = rate == RATE and sound.file.channels == 1 and sound.file.subtype == "PCM_16"
     if start:
         sound.skip(start)
     count = wanted
-    if left is not None:
-        count = left if whole else min(wanted, left)
+    if left is not None and whole:
+        count = left
     dtype = "int16" if exact else "float32"
     wave = np.concatenate([*sound.blocks(_BLOCK, dtype, count)])
     if whole and left is not None and (len(wave) < left or sound.more()):
@@ -118,7 +127,17 @@ def _stretch(name, sound, offset, duration):
         )
     if not len(wave) or (wanted or 0) - len(wave) > slack:
         raise errors.DataError(_short(name, sound, start + len(wave), offset, duration))
-    return wave if exact else to_int16(resample(checked(wave, name), rate))
+    if exact:
+        return wave
+    out = to_int16(resample(checked(wave, name), rate))
+    if not len(out):
+        raise errors.DataError(_short(name, sound, start, offset, duration))
+    if sound.file.subtype in _FLOATS and not out.any() and wave.any():
+        raise errors.DataError(
+            f"{name}: expected samples from -1 to 1, the loudest is {np.abs(wave).max():.1g}:"
+            " scale it first"
+        )
+    return out
 
 
 def _short(name, sound, frames, offset, duration):

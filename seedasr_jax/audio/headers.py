@@ -95,10 +95,11 @@ _CHUNKED = {
 }
 # Of WAVE: PCM, float, A-law and mu-law; MPEG audio of layers I and II, of layer III.
 _PLAIN_TAGS, _MPEG_TAGS = (1, 3, 6, 7), (0x50, 0x55)
+_BLOCK_TAGS = {0x02: "MS ADPCM", 0x11: "IMA ADPCM", 0x31: "GSM 6.10", 0x38: "NMS ADPCM"}
 
 
 def _chunked(raw, layout) -> Header | None:
-    place, total, in_64_bits, mpeg, fault = layout.first, size_of(raw), None, False, ""
+    place, total, in_64_bits, coded = layout.first, size_of(raw), None, _Coded()
     while place + layout.name + layout.size <= total:
         name, size = _chunk(raw, place, layout)
         field = place + layout.name, layout.size, layout.order
@@ -107,16 +108,21 @@ def _chunked(raw, layout) -> Header | None:
             size_64 = int.from_bytes(_at(raw, body + 8, 8), "little")
             in_64_bits = size_64, (body + 8, 8, "little")
         if name == b"fmt ":
-            mpeg, fault = _format(_at(raw, body, 16), layout.order)
+            coded = _format(_at(raw, body, 16), layout.order)
         if name in (b"data", b"SSND", b"BODY"):
             if in_64_bits and size == 0xFFFFFFFF:
                 size, field = in_64_bits
             found = _data(raw, body, size, field, layout)
-            if fault:
-                return Header(fault=fault)
-            if mpeg and not found.fault:
-                size = size if not found.changes else total - body
+            size = size if not found.changes else total - body
+            if coded.fault:
+                return Header(fault=coded.fault)
+            if coded.mpeg and not found.fault:
                 return Header(inside=(body, min(body + size, total)))
+            if coded.block and not found.fault and (left := size % coded.block):
+                return Header(
+                    fault=f"cut off: its last block of {coded.name} has {left} of {coded.block}"
+                    " bytes; convert it anew"
+                )
             return found
         if size < 0 or not _NAME.match(name):
             break
@@ -124,14 +130,24 @@ def _chunked(raw, layout) -> Header | None:
     return None
 
 
-def _format(chunk, order) -> tuple[bool, str]:
-    """What RIFF states about its samples: whether they are MPEG audio, and what contradicts."""
+class _Coded(NamedTuple):
+    """What RIFF states about its samples."""
+
+    mpeg: bool = False
+    block: int = 0  # bytes of a block of a codec; 0: there are none
+    name: str = ""  # of that codec
+    fault: str = ""  # what contradicts
+
+
+def _format(chunk, order) -> _Coded:
     if len(chunk) < 16:
-        return False, "cut off in its header"
+        return _Coded(fault="cut off in its header")
     tag, channels, _, _, align, bits = struct.unpack(f"{'<>'[order == 'big']}HHIIHH", chunk)
     if tag in _PLAIN_TAGS and bits in (8, 16, 32, 64) and 8 * align != channels * bits:
-        return False, f"damaged: {channels} channels of {bits} bit are stated, in {align} bytes"
-    return tag in _MPEG_TAGS, ""
+        stated = f"{channels} channels of {bits} bit are stated, in {align} bytes"
+        return _Coded(fault=f"damaged: {stated}")
+    name = _BLOCK_TAGS.get(tag, "")
+    return _Coded(tag in _MPEG_TAGS, align if name else 0, name)
 
 
 def _chunk(raw, place, layout) -> tuple[bytes, int]:
@@ -185,14 +201,17 @@ def _sphere(raw, head) -> Header:
 
 
 def _ogg(raw) -> Header:
-    """The last page is marked as such, and no other stands behind it."""
-    place, total, ended = 0, size_of(raw), False
+    """The last page is marked as such, no other stands behind it, and none goes back in time."""
+    place, total, ended, last = 0, size_of(raw), False, 0
     while place < total and not ended:
         page = _at(raw, place, 27 + 255)
         if page[:4] != b"OggS" or len(page) < 27:
             return Header(fault=f"damaged: expected a page of Ogg at byte {place:,}")
+        ended, sample = bool(page[5] & 4), int.from_bytes(page[6:14], "little", signed=True)
+        if 0 <= sample < last:
+            return Header(fault=f"damaged: its page at byte {place:,} ends before the one before")
+        last = max(sample, last)
         place += 27 + page[26] + sum(page[27 : 27 + page[26]])
-        ended = bool(page[5] & 4)
     if place > total or not ended:
         return Header(fault="cut off: its last page of Ogg is incomplete or not marked as last")
     if place == total:
@@ -216,8 +235,39 @@ def _is_frame(data) -> bool:
     return len(data) > 1 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0
 
 
+# Of MPEG audio of layer III: kbit/s by their number in a frame, of versions 1, and 2 and 2.5; and
+# Hz, by version and number.
+_KBITS = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+_KBITS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+_HERTZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
+
+
+def _frame_size(head) -> int:
+    """Bytes of the frame that begins with four bytes; 0: none of layer III, or of an open size."""
+    if not _is_frame(head) or len(head) < 4 or head[1] >> 1 & 3 != 1:
+        return 0
+    version, bits, rate = head[1] >> 3 & 3, head[2] >> 4, head[2] >> 2 & 3
+    if version not in _HERTZ or bits == 15 or rate == 3:
+        return 0
+    kbits = (_KBITS if version == 3 else _KBITS_2)[bits]
+    whole = (144_000 if version == 3 else 72_000) * kbits // _HERTZ[version][rate]
+    return whole and whole + (head[2] >> 1 & 1)
+
+
+def _frames_behind(raw, head) -> int:
+    """Whole frames that follow the first one."""
+    place, total, count = 0, size_of(raw), 0
+    while (size := _frame_size(head)) and place + size <= total:
+        place, count = place + size, count + 1
+        head = _at(raw, place, 4)
+    return max(count - 1, 0)
+
+
 def _mpeg(raw, head) -> Header:
-    """A frame of its own, Xing, Info or VBRI, states frames and bytes; without it nothing does."""
+    """A frame of its own, Xing, Info or VBRI, states frames and bytes; without it nothing does.
+
+    Nor does it where more frames are there.
+    """
     tag = re.search(rb"Xing|Info|VBRI", head[:40])
     if not tag:
         return Header(stated=False, endless=True)
@@ -231,6 +281,7 @@ def _mpeg(raw, head) -> Header:
         behind += 128
     more = _at(raw, behind, 4)
     count = int.from_bytes(head[frames : frames + 4], "big")
-    if count and not _is_frame(more) and more[:3] != b"ID3":
+    ends = not _is_frame(more) and more[:3] != b"ID3"
+    if count and ends and _frames_behind(raw, head) <= count + 1:  # some count their own
         return Header(about=count * (1_152 if head[1] & 8 else 576))  # MPEG-1, or 2 and 2.5
     return Header(stated=False, endless=True, changes=((frames, bytes(4)),))

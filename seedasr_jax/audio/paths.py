@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import stat
 import sys
 import unicodedata
 
@@ -22,6 +23,9 @@ def found(path: str | os.PathLike) -> str:
     for form in ("NFC", "NFD"):
         if os.path.isfile(other := unicodedata.normalize(form, path)):
             return other
+    folder, name = os.path.split(path)
+    if os.path.isfile(other := os.path.join(folder, name.strip())):
+        return other
     if other := _beside(path):
         return other
     raise errors.DataError(f"{path or repr(path)}: {_instead(path)}")
@@ -30,22 +34,32 @@ def found(path: str | os.PathLike) -> str:
 def opened(argument):
     """What `files.read` takes: pipes, and "-", the standard input, are read to their end first.
 
+    So are open files that cannot seek.
+
     Raises:
         DataError: nothing can be read there.
     """
     if not isinstance(argument, str | os.PathLike):
-        return argument
+        seeks = not hasattr(argument, "readinto") or argument.closed or argument.seekable()
+        return argument if seeks else _stream(argument.read(), getattr(argument, "name", "audio"))
     path = os.fspath(argument)
     if path != "-" and (not os.path.exists(path) or os.path.isfile(path) or os.path.isdir(path)):
         return path
-    if path == "-" and sys.stdin.isatty():
-        raise errors.DataError("-: expected audio on standard input, found a terminal")
+    if path == "-" and (sys.stdin is None or sys.stdin.isatty()):
+        there = "none: it is closed" if sys.stdin is None else "a terminal"
+        raise errors.DataError(f"-: expected audio on standard input, found {there}")
+    if path != "-" and not stat.S_ISFIFO(mode := os.stat(path).st_mode) and not stat.S_ISSOCK(mode):
+        raise errors.DataError(f"{path}: expected an audio file or a pipe, found a device")
     try:
         with open(sys.stdin.fileno() if path == "-" else path, "rb", closefd=path != "-") as file:
-            stream = io.BytesIO(file.read())
+            return _stream(file.read(), path)
     except OSError as error:
-        raise errors.DataError(f"{path}: cannot be read: {error.strerror}") from error
-    stream.name = path
+        raise errors.DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _stream(content, name) -> io.BytesIO:
+    stream = io.BytesIO(content)
+    stream.name = name
     return stream
 
 
@@ -56,7 +70,7 @@ def _beside(path) -> str:
         return ""
     try:
         names = os.listdir(folder or ".")
-    except OSError:
+    except (OSError, ValueError):  # a NUL in it
         return ""
     wanted = unicodedata.normalize("NFC", name)
     same = (other for other in names if unicodedata.normalize("NFC", other) == wanted)
@@ -75,6 +89,11 @@ def _instead(path) -> str:
         return f"a link to {os.readlink(path)}, where no file is"
     if "\\" in path and os.path.isfile(other := path.replace("\\", "/")):
         return f"no such audio file. Did you mean {other}?"
+    (stem, ending), (folder, name) = os.path.splitext(path), os.path.split(path)
+    alike = stem + ending.lower(), stem + ending.upper(), os.path.join(folder, name.lower())
+    for other in alike:
+        if os.path.isfile(other):
+            return f"no such audio file. Did you mean {other}?"
     if re.search(r"(^|/)~", path):
         return "no such audio file; ~ is not expanded here: write the folder out"
     if path.endswith("|"):

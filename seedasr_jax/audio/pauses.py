@@ -79,7 +79,8 @@ def usual(seconds: Sequence[float]) -> float:
 def _split(start, end, most, middles, levels) -> Iterator[tuple[int, int]]:
     """Pieces of a stretch, none of them longer than allowed."""
     while end - start > most:
-        latest = min(start + most, end - round(MARGIN_SECONDS * files.RATE))
+        leaving = max(end - round(MARGIN_SECONDS * files.RATE), start + most // 2)
+        latest = min(start + most, leaving)  # the last piece is no sliver
         inside = [cut for cut in middles if start < cut <= latest]
         if inside:
             cut = inside[-1]
