@@ -11,10 +11,20 @@ import numpy as np
 
 from seedasr_jax.batch import Times
 from seedasr_jax.data_pipelines.manifest import Row
+from seedasr_jax.errors import ConfigError
 from seedasr_jax.text import languages
 from seedasr_jax.text.normalize import normalize
 
 PHONES_PER_SECOND = 32  # at most: a batch has room for so many
+
+
+@functools.cache
+def _unit(language) -> str:
+    """What an alignment counts; words where no language is known."""
+    try:
+        return languages.lookup(language).unit
+    except ConfigError:
+        return "word"
 
 
 class Clock:
@@ -49,7 +59,7 @@ class Clock:
         A token that begins inside a unit begins at its share of the unit's characters.
         """
         text = normalize(self._normalizer, row.text)
-        units, firsts = self._spelled(text, languages.lookup(row.language).unit)
+        units, firsts = self._spelled(text, _unit(row.language))
         if len(units) != len(row.alignment.words):
             return None
         ends = np.cumsum(units)

@@ -151,6 +151,10 @@ class Index:
                 joined, left_out = _strings(own, self._join, *self._key)
             else:
                 joined, left_out = _join(own, self._join, *self._key, 1, number)
+            if not joined:
+                reasons = left_out.most_common()
+                found = "; ".join(f"{n} recordings: {reason}" for reason, n in reasons)
+                raise DataError(f"{self.name}: nothing can be joined: {found}; leave join out")
             rows = table.of(self._add_contexts(joined))
         tokens = unknown = np.broadcast_to(np.int32(0), len(rows))
         if self.fit.reads and self._counted:

@@ -15,8 +15,19 @@ _CLIPPED_PERCENT = 1.0  # so many samples at full scale are no single peaks
 _FULL = -32_768, 32_767  # full scale of int16
 _SHORTEST_SECONDS = 0.025  # one window of the features
 _FRAME_SECONDS = 0.04  # of the recipes' encoders; CTC needs one for each token
-_MAY_BE_TEXT = re.compile("text|trans|sent|utter|word|label|phrase|target|prompt", re.IGNORECASE)
-_MAY_BE_TIME = re.compile("(start|begin|end|stop|onset|from|to|segment)(_|$)", re.IGNORECASE)
+_MAY_BE_TEXT = re.compile(
+    "text|trans|sent|utter|word|label|phrase|target|prompt|caption|content|script|title",
+    re.IGNORECASE,
+)
+_MAY_BE_AUDIO = re.compile("audio|wav|file|path|sound|source|record|speech|ur[il]", re.IGNORECASE)
+_MAY_BE_CHANNEL = re.compile("channel|^side$", re.IGNORECASE)
+# start_ms, endTime, segment-start, clip_offset, t0, xmin: whole words of a name, however parted.
+_MAY_BE_TIME = re.compile(
+    r"(?!(?i:.*_(id|name|index|count|type|token))$)"
+    r"((.*[^a-z]|.*[a-z](?=[A-Z]))?(?i:start|begin|onset|offset|xmin|xmax|tmin|tmax)|"
+    r"(?i:(audio|clip|seg|segment|speech|utt|wav)[\W_]?(end|stop)|end|stop|from|to|segments?))"
+    r"([^a-zA-Z].*|[A-Z].*|(?i:time|sec|ms|sample|frame)s?)?|t[01]",
+)
 _COLUMNS = (
     *("source", "utterances", "hours", "shortest", "mean", "longest", "speakers", "texts"),
     "unreadable",
@@ -60,16 +71,19 @@ def table(rows: list[dict]) -> str:
 def problems(name: str, data_folder) -> Iterator[str]:
     """A line for each thing that is wrong with a source's rows: decodes every recording.
 
-    A source without any text is speech alone, which stages of self-supervision take.
+    A source without any text is speech alone, which stages of self-supervision take; one without
+    any audio is text alone, for `lm`.
     """
     source = sources.open_named(name, data_folder)
     rows = list(source.rows())
+    unread = {name for row in rows for name in row.unread}
     has_text = any(row.text for row in rows)
-    for field in sorted({name for row in rows for name in row.unread}):
+    has_audio = any(row.audio for row in rows) or any(map(_MAY_BE_AUDIO.search, unread))
+    for field in sorted(unread):
         if not has_text and _MAY_BE_TEXT.search(field):
             known = ", ".join(manifest.ALIASES["text"])
             yield f"{source.name}: no row has text; {field!r} is no known field, expected {known}"
-        if _MAY_BE_TIME.match(field):
+        if _MAY_BE_TIME.fullmatch(field):
             yield (
                 f"{source.name}: {field!r} is no known field: where it bounds a segment, write"
                 " start and end, in seconds; else choose another name"
@@ -82,7 +96,8 @@ def problems(name: str, data_folder) -> Iterator[str]:
         if row.id in seen:
             yield f"{where}: expected an id of its own, found that of line {seen[row.id]}"
         seen.setdefault(row.id, row.line)
-        yield from (f"{where}: {found}" for found in _row_problems(row, has_text, cache))
+        for found in _row_problems(row, has_text, has_audio, cache):
+            yield f"{where}: {found}"
         if row.seconds and not row.offset and uses[row.audio] == 1:
             yield from (f"{where}: {found}" for found in _cut_problems(row))
 
@@ -97,7 +112,7 @@ def _cut_problems(row):
         yield f"expected the whole file, {whole:.3f} s, found a duration of {row.seconds:.3f} s"
 
 
-def _row_problems(row, has_text, cache):
+def _row_problems(row, has_text, has_audio, cache):
     if row.fault:
         yield row.fault
     if has_text and not row.text:
@@ -107,6 +122,8 @@ def _row_problems(row, has_text, cache):
             yield f"expected keywords that its text holds, found {name!r}"
     if row.text and not any(map(str.isalnum, row.text)):
         yield f"expected words, found {row.text!r}"
+    if not row.audio and row.text and not has_audio:
+        return
     if not row.audio:
         yield f"expected audio, found none; {manifest.hint(row, 'audio')}"
         return
@@ -115,6 +132,12 @@ def _row_problems(row, has_text, cache):
     except DataError as error:
         yield str(error)
         return
+    chosen = next(filter(_MAY_BE_CHANNEL.search, row.unread), None)
+    if chosen and (channels := files.channels(row.audio)) > 1:
+        yield (
+            f"expected one channel, found {channels}, which are averaged: {chosen!r} is no known"
+            " field; write the channel that it means to a file of its own"
+        )
     seconds, units = len(wave) / files.RATE, len(score.units(row.text, "mixed"))
     clipped = 100 * np.count_nonzero((wave == _FULL[0]) | (wave == _FULL[1])) / len(wave)
     if clipped > _CLIPPED_PERCENT:
@@ -153,5 +176,5 @@ def unread(name: str, data_folder) -> Iterator[str]:
             yield (
                 f"{source.name} line {first[tag]}: {tag!r}, which {count} rows have, is no language"
                 " of text/languages.py: such rows are scored as the recipe says."
-                f"{nearest(tag, languages.LANGUAGES)}"
+                f"{languages.near(tag)}"
             )

@@ -9,6 +9,8 @@ _SHOWN = 40  # characters of a line, in messages
 def fields(line: bytes) -> tuple[dict, bool]:
     """Reads one line.
 
+    A key that stands twice with two values says nothing; in a group inside of it, the last counts.
+
     Returns:
         Its JSON object, and whether strings in it may hold halves of surrogate pairs.
 
@@ -21,7 +23,7 @@ def fields(line: bytes) -> tuple[dict, bool]:
     except UnicodeDecodeError as error:
         text, halves = _halves(line, error), True
     try:
-        found = json.loads(text)
+        found = _DECODER.decode(text)
     except RecursionError:
         raise ValueError("values nested too deep") from None
     except ValueError as error:
@@ -29,7 +31,31 @@ def fields(line: bytes) -> tuple[dict, bool]:
     if not isinstance(found, dict):
         kinds = {list: "a list: write one of its objects per line", type(None): "null"}
         raise ValueError(kinds.get(type(found), f"a {type(found).__name__}"))
+    if isinstance(found, _Object):
+        raise ValueError(f"{found.twice!r} twice, with two values: leave one of them out")
     return found, halves
+
+
+class _Object(dict):
+    """An object in which a key, `twice`, has two values."""
+
+    twice = ""
+
+    @classmethod
+    def of(cls, pairs):
+        """The dict of pairs, or an _Object."""
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            # Written again a value is itself: 1 and true, or NaN and NaN, are told apart so.
+            values = {key: json.dumps(value) for key, value in pairs}
+            twice = (key for key, value in pairs if json.dumps(value) != values[key])
+            if key := next(twice, None):
+                found = cls(found)
+                found.twice = key
+        return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_Object.of)
 
 
 def _halves(line, error) -> str:

@@ -18,12 +18,12 @@ import zlib
 import numpy as np
 
 from seedasr_jax import workdir as disk
-from seedasr_jax.data_pipelines import columns, json_line, kept, manifest
+from seedasr_jax.data_pipelines import cells, columns, json_line, kept, lhotse, manifest
 from seedasr_jax.data_pipelines.table import Base, Table
 from seedasr_jax.errors import DataError, UserError
 from seedasr_jax.text import normalize, prompts, vocab
 
-_MADE_BY = columns, manifest, json_line, normalize, prompts, vocab
+_MADE_BY = columns, cells, manifest, lhotse, json_line, normalize, prompts, vocab
 FOLDER = "tables"  # of a data folder
 LARGE = 16 << 20  # bytes
 _SETTLED = 2.0  # seconds: a later change in the same tick would leave the time as it is

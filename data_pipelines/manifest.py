@@ -12,11 +12,9 @@ import os
 import pathlib
 import re
 import reprlib
-from typing import NamedTuple
 
 from seedasr_jax import workdir as disk
-from seedasr_jax.config import CONTEXT_KINDS
-from seedasr_jax.data_pipelines import json_line
+from seedasr_jax.data_pipelines import cells, json_line, lhotse
 from seedasr_jax.errors import DataError, nearest
 
 # Field of a line -> names that it goes by, ours first; the first that says something counts.
@@ -24,7 +22,7 @@ ALIASES = {
     "id": ("id", "utt_id", "utt", "uttid", "utterance_id", "key", "audio/filename"),
     "audio": (
         *("audio", "audio_filepath", "audio_path", "audio_filename", "audio_file"),
-        *("wav", "wav_path", "path", "file_name", "filename"),
+        *("wav", "wav_path", "wav_filename", "path", "file", "filepath", "file_name", "filename"),
     ),
     "offset": ("offset", "start", "start_time", "start_sec", "begin", "begin_time"),
     "seconds": ("seconds", "duration", "dur"),
@@ -42,16 +40,10 @@ ALIASES = {
     "alignment": ("alignment",),
 }
 _PAIR = {"audio": "source", "text": "target"}  # FunASR; other tools mean other things by one alone
-_LONGEST_SECONDS = 1e9
 _AGREE_SECONDS = 0.02  # two ways to say a time may differ by this: they are rounded
+_TEXTS = ("id", "audio", "text", "language", "dialect", "domain", "speaker", "split", "context")
+_TEXTS += ("keywords", "siblings")  # what a row of any source may have
 _SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-class Alignment(NamedTuple):
-    """When things begin, in seconds: each unit of the text, and (seconds, name) of each phone."""
-
-    words: tuple[float, ...]
-    phones: tuple[tuple[float, str], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,7 +70,7 @@ class Row:
     context_unread: str = ""  # its front, where a model that is scored takes only the rest
     keywords: tuple[str, ...] = ()  # names that the text holds
     siblings: tuple[str, ...] = ()  # other spellings of their sound
-    alignment: Alignment | None = None
+    alignment: cells.Alignment | None = None
     line: int = 0  # in its manifest, from 1
     fault: str = ""  # why nothing can be learned from it
     unread: tuple[str, ...] = dataclasses.field(default=(), compare=False)  # names on its line
@@ -127,6 +119,10 @@ def check_file(path: pathlib.Path):
     """Raises a DataError where there is no file."""
     if path.is_dir():
         raise DataError(f"{path}: expected a manifest, found a folder; name a file in it")
+    if not path.is_file() and path.exists():
+        raise DataError(f"{path}: expected a manifest, found a pipe or a device; make it a file")
+    if not path.is_file() and path.is_symlink():
+        raise DataError(f"{path}: a link to {os.readlink(path)}, where no file is")
     if not path.is_file():
         beside = path.parent.glob("*.jsonl") if path.parent.is_dir() else ()
         raise DataError(f"{path}: no such manifest.{nearest(path.name, [p.name for p in beside])}")
@@ -151,6 +147,11 @@ def parse(line: bytes, root: str, path, number: int) -> Row:
         raise DataError(
             f"{path}:{number}: expected one JSON object in UTF-8, found {error}"
         ) from error
+    if lhotse.is_cut(fields):
+        try:
+            fields = lhotse.fields(fields)
+        except ValueError as error:
+            raise DataError(f"{path}:{number}: {error}") from error
     values, passed = {}, ()  # passed over, for another name of the same field
     layout, unknown = _layout(tuple(fields))
     for field, aliases, convert in layout:
@@ -161,7 +162,7 @@ def parse(line: bytes, root: str, path, number: int) -> Row:
                 passed += more
             if fields[name] is not None:
                 values[field] = convert(fields[name])
-        except _Expected as error:
+        except cells.Expected as error:
             expected, near = error.args
             raise DataError(
                 f"{path}:{number}: {name}: expected {expected}, found"
@@ -205,78 +206,22 @@ def _clean(values):
 def _encodable(value):
     if isinstance(value, str):
         return _SURROGATE.sub("\ufffd", value)
-    if isinstance(value, Alignment):
+    if isinstance(value, cells.Alignment):
         return value._replace(phones=_encodable(value.phones))
     return tuple(map(_encodable, value)) if isinstance(value, tuple) else value
+
+
+def cleaned(row: Row) -> Row:
+    """A row of another source, bad where a line with its texts would be."""
+    values = {name: getattr(row, name) for name in _TEXTS}
+    _clean(values)
+    return dataclasses.replace(row, **values) if "fault" in values else row
 
 
 def hint(row: Row, field: str) -> str:
     """What a field that a row lacks is called, and the names on its line that are not known."""
     ignored = f"; not read: {', '.join(map(repr, row.unread))}" if row.unread else ""
     return f"expected one of {', '.join(ALIASES[field])}{ignored}"
-
-
-class _Expected(Exception):
-    """What a value should have been, and what may have been meant."""
-
-    def __init__(self, expected: str, near: str = ""):
-        super().__init__(expected, near and f".{near}")
-
-
-def _text(value) -> str:
-    if not isinstance(value, str):
-        raise _Expected("text")
-    return value.strip()
-
-
-def _label(value) -> str:
-    if type(value) not in (str, int):
-        raise _Expected("text")
-    return str(value)
-
-
-def _seconds(value) -> float:
-    if type(value) not in (int, float) or not 0 <= value < _LONGEST_SECONDS:
-        raise _Expected("seconds, a number of at least 0")
-    return float(value)
-
-
-def _words(value) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
-        raise _Expected("a list of texts")
-    return tuple(value)
-
-
-def _alignment(value) -> Alignment:
-    expected = _Expected('{"words": [seconds], "phones": [[seconds, name]]}')
-    if not isinstance(value, dict) or not set(value) <= {"words", "phones"}:
-        raise expected
-    words, phones = value.get("words", []), value.get("phones", [])
-    try:
-        return Alignment(
-            tuple(map(_seconds, words)), tuple((_seconds(start), _label(p)) for start, p in phones)
-        )
-    except (TypeError, ValueError, _Expected):
-        raise expected from None
-
-
-def _kind(value) -> str:
-    if value and value not in CONTEXT_KINDS:
-        raise _Expected(f"one of {', '.join(CONTEXT_KINDS)}", nearest(value, CONTEXT_KINDS))
-    return value
-
-
-_PARSERS = {
-    "id": _label,
-    "speaker": _label,
-    "offset": _seconds,
-    "seconds": _seconds,
-    "end": _seconds,
-    "context_kind": _kind,
-    "keywords": _words,
-    "siblings": _words,
-    "alignment": _alignment,
-}
 
 
 _TIMES = ("offset", "seconds", "end")
@@ -295,7 +240,7 @@ def _layout(names) -> tuple[tuple, tuple[str, ...]]:
             aliases = (*aliases, _PAIR[field])
         there = tuple(alias for alias in aliases if alias in names)
         if there:
-            found.append((field, there, _PARSERS.get(field, _text)))
+            found.append((field, there, cells.PARSERS.get(field, cells.text)))
             for name in there:
                 del unknown[name]
     return tuple(found), tuple(unknown)
@@ -307,9 +252,9 @@ def _first(fields, field, aliases, convert) -> tuple[str, tuple[str, ...]]:
     if field in _TIMES:
         times = [convert(fields[name]) for name in given]
         if given and max(times) - min(times) > _AGREE_SECONDS:
-            raise _Expected(f"one time by all its names: {', '.join(given)}")
+            raise cells.Expected(f"one time by all its names: {', '.join(given)}")
         return (given or aliases)[0], ()
-    given = [name for name in given if fields[name] != ""] or given
+    given = [name for name in given if str(fields[name]).strip()] or given
     return (given or aliases)[0], tuple(given[1:])
 
 
@@ -326,10 +271,12 @@ def _inside(audio, root, path, number) -> str:
         raise DataError(
             f"{path}:{number}: audio: expected a local file, found {audio!r}: fetch it first"
         )
-    if audio[0] != "/" and ".." not in audio and "\0" not in audio:
+    if "\0" in audio:
+        raise DataError(f"{path}:{number}: audio: expected a path, found {audio!r}, with a NUL")
+    if audio[0] != "/" and ".." not in audio:
         return f"{root}/{audio}"
     inside = os.path.normpath(os.path.join(root, audio))
-    if not inside.startswith(root + "/") or "\0" in audio:
+    if not inside.startswith(root + "/"):
         raise DataError(
             f"{path}:{number}: audio: expected a path inside the manifest's folder {root}, found"
             f" {audio!r}; put the manifest above its audio"

@@ -13,6 +13,7 @@ KEYS = (
     *("part", "seed", "speaker", "split", "without"),
 )
 PARTS = ("dev", "train")
+_DIGITS = 9
 _MANIFEST = re.compile(r"(.+?\.jsonl?)(?:\?(.*))?", re.DOTALL)  # a file's name may hold a `?`
 
 
@@ -90,8 +91,9 @@ def _names(text, key, value):
 
 
 def _count(text, key, value):
-    if not value.isdecimal():
-        raise ConfigError(f"source {text!r}: {key}: expected a whole number, found {value!r}")
+    if not value.isdecimal() or len(value) > _DIGITS:
+        few = f" of at most {_DIGITS} digits" if value.isdecimal() else ""
+        raise ConfigError(f"source {text!r}: {key}: expected a whole number{few}, found {value!r}")
     return int(value)
 
 

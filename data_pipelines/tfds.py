@@ -12,6 +12,8 @@ from seedasr_jax.data_pipelines.tf import tensorflow_datasets
 from seedasr_jax.errors import ConfigError, DataError, nearest
 
 _PER_FOLDER = 1_000  # files
+# What would bound a segment: an example's audio is whole, whatever it was cut from.
+_TIMES = {name for field in ("offset", "seconds", "end") for name in manifest.ALIASES[field]}
 
 
 def materialise(where: str, split: str, data_folder) -> pathlib.Path:
@@ -91,7 +93,8 @@ def _write(builder, split, folder, where):
         wave = _int16(example[audio], f"{where}: example {number}")
         files.write(folder / path, wave, rate)
         fields = {n: labels[n].int2str(v) if n in labels else v for n, v in example.items()}
-        row = {n: _plain(v) for n, v in fields.items() if n != audio and np.ndim(v) == 0}
+        fields = {n: v for n, v in fields.items() if n not in (audio, *_TIMES)}
+        row = {n: _plain(v) for n, v in fields.items() if np.ndim(v) == 0}
         # The number keeps ids apart where names repeat.
         name = row.get("id") or row.get("audio/filename") or split
         row |= {"id": f"{name}-{number:09}", "audio": path, "duration": len(wave) / rate}
@@ -122,4 +125,7 @@ def _int16(wave, where) -> np.ndarray:
 
 
 def _plain(value):
-    return value.decode(errors="replace") if isinstance(value, bytes) else np.asarray(value).item()
+    """Bytes that are no UTF-8 become what makes a bad row of a manifest."""
+    if isinstance(value, bytes):
+        return value.decode(errors="surrogateescape")
+    return np.asarray(value).item()

@@ -9,7 +9,8 @@ import tiny
 
 from seedasr_jax.audio import logmel, perturb
 from seedasr_jax.data_pipelines import clock
-from seedasr_jax.data_pipelines.manifest import Alignment, Row
+from seedasr_jax.data_pipelines.cells import Alignment
+from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.losses.framewise import spoken
 from seedasr_jax.text import vocab
@@ -59,6 +60,8 @@ def test_characters_are_units_where_the_language_counts_them(made, tokenizer):
     assert len(starts) == len(tokenizer.encode("打开窗户"))
     assert set(np.round(starts, 3)) <= set(begins)
     assert made.token_starts(row("打开窗户", begins[:3], "zh")) is None
+    for unknown in ("", "xx"):  # no row ends the job by what it does not state
+        assert made.token_starts(row("open the door", (0.2, 1.0, 1.4), unknown)) is not None
 
 
 def test_phones_are_classes_of_their_language(made):

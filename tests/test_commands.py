@@ -11,7 +11,7 @@ import pytest
 
 from seedasr_jax import errors
 from seedasr_jax.audio import files
-from seedasr_jax.data_pipelines import index, manifest, sources
+from seedasr_jax.data_pipelines import cells, index, sources
 from seedasr_jax.data_pipelines.synth import commands, corpus, espeak, facts, timing
 from seedasr_jax.data_pipelines.synth.spoken import SPOKEN
 from seedasr_jax.data_pipelines.synth.spoken.language import NAME, spoken
@@ -238,7 +238,7 @@ def test_a_spec_finds_each_split(made, monkeypatch):
     row = source.rows()[0]
     assert row.language in SPOKEN and languages.lookup(row.dialect).tag == row.dialect
     assert row.domain == "commands" and len(row.keywords) == 1 and row.siblings
-    assert isinstance(row.alignment, manifest.Alignment)
+    assert isinstance(row.alignment, cells.Alignment)
     assert row.alignment.phones[0][0] >= 0 and isinstance(row.alignment.phones[0][1], str)
     with pytest.raises(errors.ConfigError, match="split: expected one of train, dev, test, homo"):
         sources.open_source("synth:commands?split=tset", folder)

@@ -137,6 +137,9 @@ def test_recordings_without_a_speaker_are_not_joined(tmp_path):
     path = recordings.manifest(tmp_path / "m.jsonl", rows)
     made = make(path, "?join=2-3", buckets=((4.0, 20, 2),))
     assert made.epoch(0).left_out["joining needs speakers, none is named"] == 5
+    path = recordings.manifest(tmp_path / "none.jsonl", rows[:5])
+    with pytest.raises(DataError, match=r"nothing can be joined: 5 recordings: .*leave join out"):
+        make(path, "?join=2-3")
 
 
 def test_the_fixed_pass_is_that_of_the_spec(path):

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import soundfile
 
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import inspect
@@ -120,6 +121,50 @@ def test_unknown_fields_are_named(manifest, tmp_path, capsys):
     for line, word in zip(out, words, strict=True):
         assert word in line
     assert out[2].endswith("ignored.") and "Did you mean speaker" in out[3]
+
+
+BOUNDS = ("start_ms", "endTime", "segment-start", "clip_offset", "t0", "xmin", "segments")
+
+
+@pytest.mark.parametrize(
+    ("field", "bounds"),
+    [
+        *((name, True) for name in BOUNDS),
+        ("trend", False),
+        ("segment_id", False),
+        ("backend", False),
+    ],
+)
+def test_what_may_bound_a_segment_is_a_problem(manifest, tmp_path, field, bounds):
+    rows = [json.loads(line) for line in (tmp_path / "good.jsonl").read_text().splitlines()]
+    path = tmp_path / "times.jsonl"
+    path.write_text("".join(json.dumps(row | {field: 1}) + "\n" for row in rows))
+    found = list(inspect.problems(f"manifest:{path}", tmp_path))
+    assert len(found) == bounds and all(f"{field!r} is no known field" in one for one in found)
+
+
+def test_a_channel_that_nothing_chooses_is_a_problem_where_there_are_two(manifest, tmp_path):
+    rows = [json.loads(line) for line in (tmp_path / "good.jsonl").read_text().splitlines()]
+    both = np.random.default_rng(0).normal(0, 0.1, (8_000, 2))
+    soundfile.write(tmp_path / "both.wav", both, files.RATE)
+    rows[1] |= {"audio": "both.wav", "duration": 0.5}
+    path = tmp_path / "channels.jsonl"
+    path.write_text("".join(json.dumps(row | {"channel": 1}) + "\n" for row in rows))
+    (found,) = inspect.problems(f"manifest:{path}", tmp_path)
+    assert "line 2 (u1): expected one channel, found 2, which are averaged: 'channel'" in found
+
+
+def test_text_alone_lacks_nothing_but_names_that_may_be_audio_do(tmp_path):
+    path = tmp_path / "text.jsonl"
+    path.write_text('{"text": "a b"}\n{"text": "c"}\n')
+    assert list(inspect.problems(f"manifest:{path}", tmp_path)) == []
+    path.write_text('{"text": "a b", "sound_uri": "a.wav"}\n{"lang": "en"}\n')
+    found = list(inspect.problems(f"manifest:{path}", tmp_path))
+    assert [line.split(": ")[1].split(";")[0] for line in found] == [
+        "expected audio, found none",
+        "expected text as other rows have, found none",
+        "expected audio, found none",
+    ]
 
 
 def test_commands(manifest, tmp_path, capsys):

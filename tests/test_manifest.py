@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import os
 
 import pytest
 import recordings
@@ -53,6 +54,7 @@ def test_fields_by_their_own_names(tmp_path):
         ('{"text": "hi", "speaker": null}', "speaker", ""),
         ('{"text": null, "transcription": "hi"}', "text", "hi"),
         ('{"text": "", "transcription": "hi"}', "text", "hi"),
+        ('{"text": " ", "transcription": "hi"}', "text", "hi"),
         ('{"key": "a", "wav": "a.wav", "txt": "hi"}', "text", "hi"),
         ('{"key": "a", "source": "a.wav", "target": "hi"}', "text", "hi"),
         ('{"key": "a", "source": "a.wav", "target": "hi"}', "id", "a"),
@@ -67,6 +69,10 @@ def test_fields_by_their_own_names(tmp_path):
             "seconds",
             2.01,
         ),
+        ('{"audio": {"path": "a.wav", "bytes": null}, "offset": 0}', "id", "a.wav"),
+        ('{"audio": "   "}', "audio", ""),
+        ('{"file": "a.flac"}', "id", "a.flac"),
+        ('{"text": "hi", "text": "hi", "m": {"x": 1, "x": 2}}', "text", "hi"),
         ('{"text": "hi"}', "alignment", None),
         ('{"text": "hi", "alignment": {"words": [1]}}', "alignment", ((1.0,), ())),
         ('{"text": "hi"}', "id", "line-1"),
@@ -89,12 +95,12 @@ def test_blank_lines_count_but_are_no_rows(tmp_path):
     [
         ('{"text": "hi"', r"m\.jsonl:2: expected one JSON object"),
         ('["hi"]', r"m\.jsonl:2: expected one JSON object in UTF-8, found a list"),
-        ('{"text": 5}', r"m\.jsonl:2: text: expected text, found 5"),
+        ('{"text": 5}', r"m\.jsonl:2: text: expected text, found 5\. Write it in quotes$"),
         ('{"duration": -1}', r"m\.jsonl:2: duration: expected seconds.* found -1"),
         ('{"duration": NaN}', r"m\.jsonl:2: duration: expected seconds.* found nan"),
         ('{"duration": 1%s}' % ("0" * 400), r"m\.jsonl:2: duration: expected seconds"),
         ('{"duration": true}', r"m\.jsonl:2: duration: expected seconds.* found True"),
-        ('{"offset": "1"}', r"m\.jsonl:2: offset: expected seconds.* found '1'"),
+        ('{"offset": "1"}', r"m\.jsonl:2: offset: expected seconds.* found '1'\. Write it without"),
         ('{"start": 1, "end": 1}', r"m\.jsonl:2: expected an end after the start"),
         ('{"start": 1, "end": 3, "duration": 1}', r"m\.jsonl:2: expected one length.* 1 s; leave"),
         ('{"start": 1, "offset": 2}', r"m\.jsonl:2: offset: expected one time by all .*start"),
@@ -106,12 +112,16 @@ def test_blank_lines_count_but_are_no_rows(tmp_path):
         ('{"alignment": {"words": 1}}', r"m\.jsonl:2: alignment: expected"),
         ('{"alignment": {"phones": [[0.5]]}}', r"m\.jsonl:2: alignment: expected"),
         ('{"alignment": {"letters": []}}', r"m\.jsonl:2: alignment: expected"),
+        ('{"context_kind": []}', r"m\.jsonl:2: context_kind: expected text, found \[\]"),
         ('{"context_kind": "hotword"}', r"m\.jsonl:2: .*found 'hotword'\. Did you mean hotwords"),
         ('{"text": ["%s"]}' % ("x" * 999), r"m\.jsonl:2: text: expected text, found .{,99}$"),
         ('{"audio": "../a.flac"}', r"m\.jsonl:2: audio: expected a path inside"),
         ('{"audio": "x/../../a.flac"}', r"m\.jsonl:2: audio: expected a path inside"),
         ('{"audio": "/etc/passwd"}', r"m\.jsonl:2: audio: expected a path inside"),
-        ('{"audio": "a\\u0000.flac"}', r"m\.jsonl:2: audio: expected a path inside"),
+        ('{"audio": "a\\u0000.flac"}', r"m\.jsonl:2: audio: expected a path.* with a NUL"),
+        ('{"audio": {"array": [1]}}', r"m\.jsonl:2: audio: expected a path, found {'array'"),
+        ('{"text": "a", "text": "b"}', r"m\.jsonl:2: .*'text' twice, with two values"),
+        ('{"x": 1, "text": "a", "x": true}', r"m\.jsonl:2: .*'x' twice, with two values"),
     ],
 )
 def test_a_bad_line_names_itself(tmp_path, line, message):
@@ -181,6 +191,12 @@ def test_a_missing_manifest_names_its_neighbour(tmp_path):
     recordings.manifest(tmp_path / "train.jsonl", recordings.rows(1))
     with pytest.raises(DataError, match=r"no such manifest. Did you mean train.jsonl"):
         manifest.read(tmp_path / "trian.jsonl")
+    (tmp_path / "link.jsonl").symlink_to("gone.jsonl")
+    with pytest.raises(DataError, match=r"link\.jsonl: a link to gone\.jsonl, where no file is"):
+        manifest.read(tmp_path / "link.jsonl")
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    with pytest.raises(DataError, match="found a pipe or a device"):
+        manifest.read(tmp_path / "pipe.jsonl")
 
 
 def test_content_hash_is_of_the_bytes(tmp_path):
@@ -191,13 +207,55 @@ def test_content_hash_is_of_the_bytes(tmp_path):
 
 
 def test_names_that_nobody_reads_are_kept(tmp_path):
-    cut = {"id": "c", "start": 0, "duration": 1, "channel": 0, "supervisions": [], "recording": {}}
-    lines = ({"wav": "a.wav", "txt": "hi", "text": "ho", "note": 1, "spk": None}, cut)
+    lone = {"id": "c", "start": 0, "duration": 1, "channel": 0, "recording_id": "r"}
+    lines = ({"wav": "a.wav", "txt": "hi", "text": "ho", "note": 1, "spk": None}, lone)
     first, second = read(tmp_path, *map(json.dumps, lines))
     assert first.unread == ("note", "txt") and first.text == "ho"
-    assert second.unread == ("channel", "supervisions", "recording")
+    assert second.unread == ("channel", "recording_id")
     found = manifest.hint(second, "audio")
-    assert "audio_filepath" in found and "'recording'" in found
+    assert "audio_filepath" in found and "'recording_id'" in found
+
+
+SAID = {"id": "s", "start": 0.0, "duration": 1.0, "channel": 0, "text": "hi", "language": "en"}
+SOURCE = {"type": "file", "channels": [0], "source": "x/a.wav"}
+CUT = {
+    "id": "c-1",
+    "start": 0.25,
+    "duration": 1.0,
+    "channel": 0,
+    "supervisions": [SAID],
+    "recording": {"id": "r", "sources": [SOURCE], "sampling_rate": 16_000, "num_samples": 32_000},
+    "custom": {"snr": 3},
+    "type": "MonoCut",
+}
+
+
+def test_a_cut_of_lhotse_is_a_row(tmp_path):
+    first, second = read(tmp_path, *map(json.dumps, (CUT, CUT | {"supervisions": []})))
+    assert (first.id, first.audio) == ("c-1", f"{tmp_path}/x/a.wav")
+    assert (first.offset, first.seconds) == (0.25, 1.0)
+    assert (first.text, first.language, first.speaker) == ("hi", "en", "")
+    assert first.unread == ("custom",)
+    assert (second.text, second.silent) == ("", False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"type": "MixedCut"}, "a MonoCut of lhotse, found a MixedCut: cuts.save_audios"),
+        ({"supervisions": [SAID, SAID]}, "one supervision, found 2: cuts.trim_to_supervisions"),
+        ({"supervisions": [SAID | {"start": -0.5}]}, "found -0.5 to 0.5 s of 1 s: cuts.trim_to"),
+        ({"supervisions": [5]}, "lacks a field, or has one of another kind"),
+        ({"recording": {"sources": []}}, r"one channel, found no source with channels \[\]"),
+        ({"recording": {"sources": [SOURCE | {"channels": [0, 1]}]}}, r"channels \[0, 1\]"),
+        ({"recording": {"sources": [SOURCE | {"type": "command"}]}}, "found command with"),
+        ({"recording": {"sources": [SOURCE], "transforms": [{}]}}, "one with transforms"),
+        ({"recording": None}, "lacks a field, or has one of another kind"),
+    ],
+)
+def test_other_cuts_are_refused_with_their_cure(tmp_path, changes, words):
+    with pytest.raises(DataError, match=rf"m\.jsonl:1: expected .*{words}"):
+        read(tmp_path, json.dumps(CUT | changes))
 
 
 @pytest.mark.parametrize("field", ["text", "id", "context", "audio"])

@@ -40,6 +40,7 @@ def test_where(text, where):
         ("manifest:a.jsonl?join=0-3", "expected FEWEST-MOST"),
         ("manifest:a.jsonl?seed=x", "seed: expected a whole number, found 'x'"),
         ("manifest:a.jsonl?limit=0", "limit: expected at least 1"),
+        ("manifest:a.jsonl?minutes=1000000000", "minutes: expected a whole number of at most 9"),
         ("manifest:a.jsonl?minutes=0", "minutes: expected at least 1"),
         ("manifest:a.jsonl?part=test", "part: expected dev or train, found 'test'"),
         ("manifest:a.jsonl?seed", "expected seed=VALUE once, found 'seed'"),

@@ -78,6 +78,24 @@ class WideTest(RatelessTest):
         yield 0, {"audio": np.arange(1_000, dtype=np.int64) << 10, "text": "one"}
 
 
+class PiecesTest(RatelessTest):
+    """Audio that was cut from longer recordings; one text is no UTF-8."""
+
+    def _info(self):
+        features = {
+            "audio": tfds.features.Audio(sample_rate=8_000),
+            "text": tfds.features.Text(),
+            "begin_time": tfds.features.Scalar(np.float32),
+            "end_time": tfds.features.Scalar(np.float32),
+        }
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _generate_examples(self, count):
+        for number, text in enumerate((b"one", b"caf\xe9")):
+            times = {"begin_time": 0.05, "end_time": 0.1}
+            yield number, {"audio": np.arange(1_000, dtype=np.int64), "text": text} | times
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     return tmp_path_factory.mktemp("home")
@@ -107,6 +125,15 @@ def test_written_once_and_apart_by_split(home, tmp_path):
     assert again == source and manifest.stat().st_mtime_ns == before
     assert not list(tmp_path.rglob("*.partial"))
     assert json.loads(manifest.read_text().splitlines()[0])["label"] in recordings.WORDS
+
+
+def test_audio_is_whole_whatever_it_was_cut_from(home, tmp_path):
+    rows = sources.open_source(f"tfds:pieces_test@{home}", tmp_path).rows()
+    rows = sorted(rows, key=lambda row: row.fault)
+    assert [(row.offset, row.seconds, row.fault) for row in rows] == [
+        (0.0, 0.125, ""),
+        (0.0, 0.125, "text that is no Unicode"),
+    ]
 
 
 def test_errors(home, tmp_path):
