@@ -66,6 +66,9 @@ def test_the_recipes_have_eight_languages_and_thirteen_dialects():
         ("zh-X-Sichuan", "zh-x-sichuan"),
         ("zh-x-nowhere", "zh"),
         ("iw-IL", "he"),
+        ("eng", "en"),
+        ("zho-CN", "zh"),
+        ("JPN", "ja"),
     ],
 )
 def test_lookup(tag, found):

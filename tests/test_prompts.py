@@ -62,6 +62,8 @@ def test_what_is_no_list_is_refused(listed):
         (b"ann\rbob", ("ann", "bob")),
         (b" \n# none\n", None),
         (b"ann\nbob\t2.5\n", None),
+        (b"ANN :1.5 #0.6\nBOB\n", None),
+        (b"at 10:30\nBoeing 747", ("at 10:30", "Boeing 747")),
         ("ann\nbob".encode("utf-16"), None),
     ],
 )
@@ -75,7 +77,19 @@ def test_files(tmp_path, content, names):
         prompts.read_hotwords(f"@{path}")
 
 
+def test_what_is_typed_is_utf8_whatever_the_locale():
+    typed = "张三，李四".encode().decode("ascii", "surrogateescape")
+    assert prompts.read_hotwords(typed) == ("张三", "李四")
+    assert prompts.read_context(typed) == "张三，李四"
+    with pytest.raises(ConfigError, match="hotwords: expected text in UTF-8, found"):
+        prompts.context(hotwords=prompts.read_hotwords("\udcff"))
+
+
 def test_a_context_keeps_its_commas():
     assert prompts.normal_context("basic@2", "Ann,  BOB Joe!,") == "ann, bob joe"
     assert prompts.normal_context("zh@2", "张三，李四、…。") == "张三, 李四"
     assert prompts.normal_context("basic@2", "A talk about Tea.") == "a talk about tea"
+    assert (
+        prompts.normal_context("english@2", "It cost 1,000, ann said") == "it cost 1000, ann said"
+    )
+    assert prompts.normal_context("basic@2", "um 3,5 Prozent,5, 6") == "um 3 5 prozent, 5, 6"

@@ -88,14 +88,22 @@ _ROWS = (
     Language("he", "Hebrew", "", "Hebr", "word", "unpointed@2"),
     Language("hi", "Hindi", "", "Deva", "word", "basic@2"),
     Language("it", "Italian", "", "Latn", "word", "basic@2"),
+    Language("km", "Khmer", "", "Khmr", "char", "basic@2"),
+    Language("lo", "Lao", "", "Laoo", "char", "basic@2"),
+    Language("my", "Burmese", "", "Mymr", "char", "basic@2"),
     Language("sv", "Swedish", "", "Latn", "word", "basic@2"),
-    Language("th", "Thai", "", "Thai", "char", "basic@2"),  # written without spaces
+    Language("th", "Thai", "", "Thai", "char", "basic@2"),  # like these three without spaces
     Language("tok", "Toki Pona", "", "Latn", "word", "basic@2"),
 )
 
 LANGUAGES: dict[str, Language] = {row.tag: row for row in _ROWS}
 
-_ALIASES = {"cmn": "zh", "iw": "he", "in": "id"}  # other codes of the same language
+# Other codes of the same language, those of ISO 639-2 and -3 among them.
+_ALIASES = {"cmn": "zh", "zho": "zh", "chi": "zh", "iw": "he", "heb": "he", "in": "id", "ind": "id"}
+_ALIASES |= {"eng": "en", "ara": "ar", "arb": "ar", "spa": "es", "fra": "fr", "fre": "fr"}
+_ALIASES |= {"jpn": "ja", "kor": "ko", "por": "pt", "deu": "de", "ger": "de", "eus": "eu"}
+_ALIASES |= {"baq": "eu", "hin": "hi", "ita": "it", "swe": "sv", "tha": "th"}
+_ALIASES |= {"khm": "km", "lao": "lo", "mya": "my", "bur": "my"}
 _BY_LOWER = {tag.lower(): row for tag, row in LANGUAGES.items()}
 _BY_NAME = {row.name.lower(): row.tag for row in _ROWS}
 
@@ -104,7 +112,7 @@ def lookup(tag: str) -> Language:
     """Returns the row of a tag, or of the nearest tag above it.
 
     Case does not matter and `_` stands for `-`. Unknown subtags are dropped from the right as in
-    RFC 4647 (en-NZ -> en). `zh-yue`, the extended form, is `yue`; `cmn` is `zh`.
+    RFC 4647 (en-NZ -> en). `zh-yue`, the extended form, is `yue`; `cmn` is `zh`, and `eng` is `en`.
 
     Raises:
         errors.ConfigError: not even the first subtag is known; names the nearest tags.
@@ -119,11 +127,14 @@ def lookup(tag: str) -> Language:
         if row := _BY_LOWER.get("-".join(subtags)):
             return row
         subtags.pop()
-    if by_name := _BY_NAME.get(str(tag).lower()):
-        cure = f" Did you mean {by_name}?"
-    else:
-        cure = errors.nearest(str(tag).lower(), LANGUAGES)
     raise errors.ConfigError(
         f"unknown language {tag!r}: expected a BCP-47 tag whose language is in text/languages.py, "
-        f"such as en, zh or yue.{cure}"
+        f"such as en, zh or yue.{near(tag)}"
     )
+
+
+def near(tag: str) -> str:
+    """What may have been meant by an unknown tag, such as a language's name; as errors.nearest."""
+    if by_name := _BY_NAME.get(str(tag).lower()):
+        return f" Did you mean {by_name}?"
+    return errors.nearest(str(tag).lower(), LANGUAGES)

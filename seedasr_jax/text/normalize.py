@@ -3,9 +3,10 @@
 Results name the normaliser that made them, so a version never changes what it does: another rule is
 another version beside the old one. Every normaliser is idempotent.
 
-Version 2 differs from version 1 in this: no integer becomes another one, and a word of Hebrew stays
-one word. All punctuation between digits becomes a space, so the parts of dates, times, decimals,
-fractions and ranges stand beside each other: `3-4`, `3.4` and `3/4` are all `3 4`.
+Version 2 differs from version 1 in this: no integer becomes another one, a word of Hebrew stays one
+word, and the Turkish İ is an i. All punctuation between digits becomes a space, so the parts of
+dates, times, decimals, fractions and ranges stand beside each other: `3-4`, `3.4` and `3/4` are all
+`3 4`, and `.5` is `0 5`.
 """
 
 import re
@@ -55,6 +56,9 @@ _GERSHAYIM = re.compile(
     "(?<=[\u0591-\u05ea])(?:[\"“”„‟\u05f4]|['\u2019\u05f3]{2})(?=[\u05d0-\u05ea])"
 )
 _GROUPED = re.compile(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?!,?\d)")
+# A decimal point without its 0: .5 is no 5.
+_BARE_POINT = re.compile(rf"(?<![^{_MINUS}{_CURRENCY}\s(\[{{\"'“‘«<>=~≈+±*/×])[.٫](?=\d)")
+_DOTTED_I = re.compile("i\u0307+")  # İ, case folded
 _ENGLISH_SYMBOLS = str.maketrans({"&": " and ", "%": " percent "})
 
 
@@ -143,7 +147,8 @@ def _separated(text: str) -> str:
 
 def _signed(text: str) -> str:
     """The text with a hyphen for each sign of a number, and spaces for all other dashes."""
-    return _DASH.sub(lambda dash: " -" if _is_sign(dash) else " ", _BETWEEN_DIGITS.sub(" ", text))
+    text = _BARE_POINT.sub("0.", _BETWEEN_DIGITS.sub(" ", text))
+    return _DASH.sub(lambda dash: " -" if _is_sign(dash) else " ", text)
 
 
 def _is_sign(dash: re.Match) -> bool:
@@ -174,7 +179,8 @@ def _basic_2(text: str) -> str:
     apostrophes.
     """
     text = _compatible(_compatible(_separated(text)).casefold())
-    text = _compatible(_signed(_GERSHAYIM.sub("'", text)).translate(_CLEANED_2))
+    text = _signed(_GERSHAYIM.sub("'", text)).translate(_CLEANED_2)
+    text = _compatible(_DOTTED_I.sub("i", text))
     return " ".join(_STRAY_APOSTROPHE.sub(" ", text).split())
 
 

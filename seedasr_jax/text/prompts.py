@@ -2,6 +2,7 @@
 
 import bisect
 from collections.abc import Callable, Sequence
+import os
 import pathlib
 import re
 
@@ -21,7 +22,12 @@ _BETWEEN = re.compile(
     "\\u2e4c\\u3001\\ua4fe\\ua60d\\ua6f5\\ua6f6\\ufe10\\ufe11\\ufe14\\ufe50\\ufe51\\ufe54\\uff0c\\uff1b\\uff64"
     "\\U0001144d\\U0001145a\\U00016e97\\U0001da87\\U0001da89\\t\\n\\v\\f\\r\\x85\\u2028\\u2029]"
 )
-_WEIGHTED = re.compile(r".*\t\s*[-+]?[\d.]+\s*")  # as other tools have them behind a name
+# In a text, a comma between two digits is a number's.
+_BETWEEN_PARTS = re.compile(rf"(?!(?<=\d),\d){_BETWEEN.pattern}")
+# As other tools have them behind a name: a number behind a tab, or behind a colon that a space is
+# before.
+_WEIGHTED = re.compile(r".*(\t\s*|\s:\s*)[-+]?[\d.]+(\s+#.*)?\s*")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _SAME = "basic@2"  # names that this makes equal are one
 
 
@@ -39,7 +45,7 @@ def holds(text: str, name: str) -> bool:
 
 def normal_context(normalizer: str, text: str) -> str:
     """A context in the form of transcripts, its commas kept: they part the names of a list."""
-    parts = (normalize(normalizer, part) for part in split(text))
+    parts = (normalize(normalizer, part) for part in _BETWEEN_PARTS.split(text))
     return SEPARATOR.join(part for part in parts if part)
 
 
@@ -54,7 +60,7 @@ def context(text: str | None = "", hotwords: str | Sequence[str] | None = ()) ->
             once, where it came first; in a sequence, a name may hold a comma, which is dropped.
 
     Raises:
-        ConfigError: something else, such as a set, which has no order.
+        ConfigError: something else, such as a set, which has no order, or no Unicode.
     """
     if not isinstance(text, str | None):
         raise ConfigError(f"context: expected a text, found {text!r}")
@@ -65,6 +71,9 @@ def context(text: str | None = "", hotwords: str | Sequence[str] | None = ()) ->
             'hotwords: expected names in order, ["ann", "bob"], or a text that lists them,'
             f' "ann, bob"; found {hotwords!r}'
         )
+    for key, one in (("context", text or ""), *(("hotwords", name) for name in names)):
+        if _SURROGATE.search(one):  # of bytes on a command line, too
+            raise ConfigError(f"{key}: expected text in UTF-8, found {one!r}")
     once = {"": (text or "").strip()}
     for name in names:
         once.setdefault(normalize(_SAME, name), " ".join(split(name)))
@@ -93,6 +102,24 @@ def cut(context: str, fits: Callable[[str], bool]) -> tuple[str, str]:
     return context, ""
 
 
+def read_context(text: str) -> str:
+    """A context as a command line gives it.
+
+    Raises:
+        ConfigError: it is `@FILE`, which only hotwords are.
+    """
+    if text.startswith("@") and os.path.isfile(text[1:]):
+        raise ConfigError(
+            f'--context={text}: expected the text itself: write --context="$(cat {text[1:]})"'
+        )
+    return _typed(text)
+
+
+def _typed(text) -> str:
+    """A word of the command line, whose bytes Python may have read as those of another locale."""
+    return text.encode(errors="surrogateescape").decode(errors="surrogateescape")
+
+
 def read_hotwords(text: str) -> tuple[str, ...]:
     """Names as a command line gives them: a list that `split` reads, or `@FILE`.
 
@@ -100,10 +127,13 @@ def read_hotwords(text: str) -> tuple[str, ...]:
     lines and those that begin with `# ` are left out.
 
     Raises:
-        ConfigError: no such file, one that is not UTF-8 text, or one without a name.
+        ConfigError: no such file, one that is not UTF-8 text, or one without a name; a file's name
+            without the @.
     """
     if not text.startswith("@"):
-        return tuple(split(text))
+        if pathlib.Path(text).suffix and os.path.isfile(text):
+            raise ConfigError(f"--hotwords={text}: a file's names are read as --hotwords=@{text}")
+        return tuple(split(_typed(text)))
     path = pathlib.Path(text[1:])
     expected = f"--hotwords=@{path}: expected a text file in UTF-8 with a word or name per line"
     try:
