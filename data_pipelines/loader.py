@@ -114,6 +114,7 @@ def training(
         {index.name: dict(index.epoch(0).left_out) for index in indexes},
         {index.name: rows.counts("language") for index, rows in zip(indexes, placed)},
         counted.warning,
+        counted.share,
         max((float(rows.column("seconds").max(initial=0.0)) for rows in placed), default=0.0),
         functools.partial(usual_pause, placed) if fit.hears else float,
     )
@@ -140,9 +141,14 @@ def _opened(data, vocab, counted, seed, data_folder, process_count):
                 f"data.buckets: {bucket[2]} utterances in {bucket} cannot be shared by"
                 f" {process_count} processes; take {-(-bucket[2] // process_count) * process_count}"
             )
-    opened = []
+    opened, named = [], {}
     for name, rate in data.mixture:
         for source, task, share in tasks.resolve(name, data_folder):
+            if named.setdefault(source.name, name) != name:
+                raise ConfigError(
+                    f"data.mixture: {named[source.name]} and {name} both hold {source.name}: name"
+                    " it once, at the sum of its rates"
+                )
             index = Index(source, fit, counted, seed, _KEY_INDEX, len(opened))
             counted.add(int(index.epoch(0).tokens.sum()), int(index.epoch(0).unknown.sum()))
             allowed = data.max_bad_fraction

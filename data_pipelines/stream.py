@@ -42,6 +42,7 @@ class Known:
     left_out: Mapping[str, Mapping[str, int]]  # task -> reason -> those that no batch will hold
     languages: Mapping[str, Mapping[str, int]]  # task -> language -> those that batches hold
     unknown: str  # what to say of the tokens that are unknown; "" where they are few
+    unknown_share: float  # of the tokens
     longest: float  # seconds; 0: not known
     pause: Callable[[], float]  # seconds of the longest that is usual (`pauses.usual`): reads some
 

@@ -8,7 +8,7 @@ import math
 import re
 
 from seedasr_jax.audio import files
-from seedasr_jax.data_pipelines import index, preprocess, sources, spec, table
+from seedasr_jax.data_pipelines import index, manifest, preprocess, sources, spec, table
 from seedasr_jax.data_pipelines.tf import seqio, tf
 from seedasr_jax.data_pipelines.vocabulary import Vocabulary
 from seedasr_jax.errors import ConfigError, nearest
@@ -102,6 +102,12 @@ def resolve(name: str, data_folder) -> list[tuple[sources.Source, seqio.Task, fl
     if name in seqio.MixtureRegistry.names():
         mixture = seqio.MixtureRegistry.get(name)
         rates = [mixture.get_rate(task) for task in mixture.tasks]
+        for task, rate in zip(mixture.tasks, rates):
+            if not 0 < rate < math.inf:
+                raise ConfigError(
+                    f"mixture {name}: expected a rate above 0 of each task, found {rate:g} of"
+                    f" {task.name}: leave out what is not to be read"
+                )
         return [
             (_source(task), task, rate / sum(rates)) for task, rate in zip(mixture.tasks, rates)
         ]
@@ -137,7 +143,10 @@ def _source(task) -> sources.Source:
             f"task {task.name}: its source {type(task.source).__name__} has no rows(); expected a"
             " method that returns manifest.Row objects, since their order is ours to choose"
         )
-    return sources.Source(task.name, table.of(task.source.rows()))
+    rows = task.source.rows()
+    if not isinstance(rows, table.Table):
+        rows = map(manifest.cleaned, rows)
+    return sources.Source(task.name, table.of(rows))
 
 
 def _task_name(name: str) -> str:

@@ -36,7 +36,7 @@ def split_tasks(text: str) -> list[str]:
         if tasks and ":" not in piece and _UNENDED.fullmatch(tasks[-1]):
             tasks[-1] += "," + piece
         else:
-            tasks.append(piece)
+            tasks.append(piece.strip())
     return [task for task in tasks if task]
 
 
@@ -126,8 +126,12 @@ def run(
     setting = sweep.setting(stage.eval, method.name, normalizer, unit, language)
     cache = cache or stage.run.cache or pathlib.Path(opened.folder).parent / disk.CACHE
     code.import_all(opened.imports)
+    named = {}  # a mistake in a name costs no reading of parameters
     for task in tasks:
-        loader.open_named(task, cache)  # a mistake in a name costs no reading of parameters
+        name = loader.open_named(task, cache).name
+        if name in named:
+            raise ConfigError(f"--tasks: {named[name]} and {task} are both {name}: name it once")
+        named[name] = task
     recogniser = opening.open_recogniser(opened, mesh)
     recogniser.check(method.name)
     if pathlib.Path(cache).is_dir():  # a workdir's; beside a bundle nothing is left
@@ -154,6 +158,8 @@ def run(
         unused = evaluation.contexts_unused  # which is said with the scores
         if method.alpha and not evaluation.context_tokens and not unused:
             say(f"{evaluation.name}: no utterance has a context: alpha changes nothing")
+        if strange := opened.limits.strange(evaluation.languages):
+            say(f"{evaluation.name}: {opened.label} learned no {', '.join(strange)}")
         if warning := setting.conventions.warning(evaluation.languages):
             say(f"{evaluation.name}: {warning}; see --language, --unit, --normalizer")
     cells = [

@@ -201,6 +201,7 @@ def _limits(job, name, before, found) -> checkpoints.Limits:
         return before.limits
     tags = [tag for own in found.languages.values() for tag in own]
     known = dict(seconds=found.longest, pause=found.pause(), languages=tags)
+    known["unknown"] = found.unknown_share
     return parents.limits(job, name, **known)
 
 
@@ -210,27 +211,16 @@ def _newest(job, name) -> int | None:
     Raises:
         ConfigError: it was trained, and no step of it is left.
     """
-    latest, damaged = inventory.newest(job.folder(name))
+    folder, record = job.folder(name), job.record(name)
+    latest, damaged = inventory.newest(folder)
     for line in damaged:
         say(f"{name}: {line}; set aside")
-    if lost := lost_step(job, name):
+    if record is not None and record.step > (latest or 0):
+        lost = f"{name}: {record.state} at step {record.step}, which is gone from {folder}"
+        if latest is None:
+            raise ConfigError(f"{lost}, and none is before it: bring it back, or --from={name}")
         say(f"{lost}; taken: step {latest}")
     return latest
-
-
-def lost_step(job: Job, name: str) -> str:
-    """Says that the step a stage had reached is gone, where one before it is left; else "".
-
-    Raises:
-        ConfigError: none is left.
-    """
-    record, latest = job.record(name), checkpoints.latest(job.folder(name))
-    if record is None or record.step <= (latest or 0):
-        return ""
-    lost = f"{name}: {record.state} at step {record.step}, which is gone from {job.folder(name)}"
-    if latest is None:
-        raise ConfigError(f"{lost}, and none is before it: bring it back, or --from={name}")
-    return lost
 
 
 def _clock(stage, vocabulary):

@@ -136,7 +136,7 @@ OUTSIDE = {  # key of a stage -> values that mean nothing
     "data.min_seconds": (-3.0,),
     "data.cache_gib": (-1.0,),
     "data.max_bad_fraction": (-1.0, 1.5),
-    "data.mixture": ((), (("a", 0.0),), (("a", -1.0),)),
+    "data.mixture": ((), (("a", 0.0),), (("a", -1.0),), (("a", 1.0), ("b", 1.0), ("a", 0.5))),
     "data.buckets": ((), ((2.0, 8, 0),), ((-1.0, 8, 1),), ((2.0, 8, 1), (1.0, 8, 1))),
     "data.contexts.plain": (1.5,),
     "data.contexts.irrelevant": (0.5,),  # beside plain = 1
@@ -155,6 +155,7 @@ OUTSIDE = {  # key of a stage -> values that mean nothing
         *(((2.0, 0, 8),), ((0.0, 8, 8),), ((2.0, 8, 1), (1.0, 8, 1))),
         *(((1e30, 8, 8),), ((2.0, 10**30, 8),), ((2.0, 8, 10**30),)),
     ),
+    "eval.tasks": (("a", "b", "a"),),
     "eval.every": (-1,),
     "eval.tokens": (0,),
     "eval.unit": ("words",),

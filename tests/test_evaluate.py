@@ -226,6 +226,21 @@ def test_intervals_respect_the_recordings_of_joined_strings(tmp_path):
         assert abs(alone[bound] - joined[bound]) < 0.2 * min(widths)
 
 
+def test_segments_of_a_file_are_drawn_together():
+    def row(files, count=48):
+        names = [f"{n * files // count}.wav" for n in range(count)]
+        rows = [Row(f"u{n}", name, float(n), text="a b") for n, name in enumerate(names)]
+        return says(rows, ["a x" if n < 8 else "a b" for n in range(count)])
+
+    (alone, _), (shared, said), (few, _) = row(48), row(12), row(9)
+    assert (alone["ci_unit"], shared["ci_unit"]) == ("utterance", "recording")
+    assert alone["error_rate"] == shared["error_rate"]
+    width = alone["ci_high"] - alone["ci_low"]
+    assert shared["ci_high"] - shared["ci_low"] > 1.5 * width
+    assert [one["recording"] for one in said[:5]] == ["u0", "u0", "u0", "u0", "u4"]
+    assert few["ci_low"] is None and few["ci_reason"].startswith("9 recordings:")
+
+
 def test_ten_speakers_are_what_is_drawn():
     def row(speakers):
         examples = [
@@ -277,6 +292,7 @@ def test_equal_runs_give_equal_bytes_and_others_are_refused(trained, tmp_path):
         ("sft", ["manifest:T"], dict(decode="beem4"), ("beam4",)),
         ("lm", ["manifest:T"], {}, ("lm@60", "transcribe nothing")),
         ("sft", ["manifest:none.jsonl"], {}, ("none.jsonl",)),
+        ("sft", ["manifest:T", "manifest:T"], {}, ("--tasks", "are both manifest:test.jsonl#")),
         ("sft", ["no_task"], {}, ("'no_task'",)),
         ("sfd", ["manifest:T"], {}, ("Did you mean", "sft")),
     ],
@@ -395,6 +411,11 @@ def test_tasks_are_split_at_commas_outside_queries():
         "manifest:a,b.jsonl",
         "manifest:c,d.json?limit=1,e",
         "task:f",
+    ]
+    assert evaluate.split_tasks("manifest:a.jsonl, manifest:b, c.jsonl, d") == [
+        "manifest:a.jsonl",
+        "manifest:b, c.jsonl",
+        "d",
     ]
     assert evaluate.split_tasks("") == []
 

@@ -61,11 +61,19 @@ def test_limits_follow_from_the_lineage():
         ("sft", "decoder", 36),
     ):
         assert checkpoint.derive(stages[name], {part: informed}).context_tokens == tokens
-    data = dict(seconds=3.0, pause=0.1, languages=["fr", "", "de", "fr"])
-    known = {"converter": Limits(4.0, 0.05, 0, 9, ("ar",))}
+    data = dict(seconds=3.0, pause=0.1, languages=["fr", "", "de", "fr"], unknown=0.25)
+    known = {"converter": Limits(4.0, 0.05, 0, 9, ("ar",), 0.125)}
     assert checkpoint.derive(stages["sft"], known, **data) == Limits(
-        4.0, 0.1, 0, 20, ("ar", "de", "fr")
+        4.0, 0.1, 0, 20, ("ar", "de", "fr"), 0.25
     )
+    assert checkpoint.derive(stages["sft"], known).unknown == 0.125
+
+
+def test_languages_that_training_had_not():
+    limits = Limits(1.0, 0.1, 0, 9, ("en-US", "zh", "xx"))
+    tags = ["en-GB", "eng", "yue", "cmn", "XX", "de-AT", "", "ja", "ja"]
+    assert limits.strange(tags) == ["de-AT", "ja"]
+    assert Limits(1.0, 0.1, 0, 9, ()).strange(tags) == []  # none was stated
 
 
 def test_a_stage_records_what_it_can_take(trained):
@@ -74,6 +82,10 @@ def test_a_stage_records_what_it_can_take(trained):
     longest = max(row["duration"] for row in rows)
     assert record.limits == Limits(pytest.approx(longest), 0.2, 16, 4, ("en",))
     assert checkpoint.read(trained.workdir / "lm").limits.context_tokens == 0
+    path = trained.workdir / "sft/stage.json"
+    tree = json.loads(path.read_text())
+    assert tree["limits"].pop("unknown") == 0
+    assert checkpoint.parse(tree, path) == record  # written before there was such a key
 
 
 def test_an_older_record_has_limits_by_its_config(trained, tmp_path):
@@ -197,3 +209,4 @@ def test_unknown_tokens_are_counted_and_said(tmp_path, capsys):
         prompted=False,
     ) as stream:
         assert stream.known.unknown == counts.warning
+        assert stream.known.unknown_share == counts.share == counts.unknown / counts.tokens > 0.2

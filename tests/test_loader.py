@@ -345,6 +345,14 @@ def test_mixture_rates(path, opened, tmp_path):
     assert sum(row.id.startswith("o") for row in rows) == 250  # of 1,000: a quota, no chance
 
 
+def test_a_source_is_named_once(path, opened, tmp_path):
+    again = tmp_path / path.name
+    again.write_bytes(path.read_bytes())
+    with pytest.raises(ConfigError, match=r"both hold manifest:corpus.*the sum of its rates"):
+        opened(f"manifest:{path}", f"manifest:{again}")
+    opened(f"manifest:{path}?part=train", f"manifest:{path}?part=dev")
+
+
 @pytest.mark.parametrize(
     "data, error, message",
     [

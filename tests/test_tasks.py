@@ -109,11 +109,28 @@ def test_mixtures_resolve_to_shares(mixture):
     assert tasks.members("own_a") == ("own_a",)
 
 
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf")])
+def test_rates_of_a_mixture_are_above_zero(mixture, rate):
+    seqio.MixtureRegistry.remove("inner")
+    seqio.MixtureRegistry.add("inner", [("own_a", 1.0), ("own_b", rate)])
+    with pytest.raises(ConfigError, match=r"mixture inner: expected a rate above 0 .* of own_b"):
+        tasks.resolve("inner", "unused")
+
+
 def test_a_mixture_opens_as_one_source(mixture):
     opened = sources.open_named("inner", "unused")
     assert [row.id for row in opened.rows()] == ["a", "b", "c"]
     assert opened.name == "0.25*own_a+0.75*own_b"
     assert list(sources.texts(["inner"], "unused", "basic@1")) == ["one", "two", "two"]
+
+
+def test_rows_that_are_no_unicode_are_bad_whatever_their_source(mixture):
+    seqio.TaskRegistry.get("own_b").source.own = [Row("b\udcff", text="two"), Row("c", text="two")]
+    rows = sources.open_named("own_b", "unused").rows()
+    assert [(row.id, row.fault) for row in rows] == [
+        ("b\ufffd", "text that is no Unicode"),
+        ("c", ""),
+    ]
 
 
 def test_unknown_names_carry_the_nearest(mixture):

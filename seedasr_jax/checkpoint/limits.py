@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping
 import dataclasses
 
-from seedasr_jax import config
+from seedasr_jax import config, errors
 from seedasr_jax.audio import pauses
+from seedasr_jax.text import languages as table
 
 _READING = ("converter", "decoder", "lora")  # parts that learn to read a context
 
@@ -18,11 +19,31 @@ class Limits:
     context_tokens: int  # longest context that is read; 0: no context was learned
     transcript_tokens: int  # longest transcript
     languages: tuple[str, ...]  # stated by training utterances with a transcript, sorted
+    unknown: float = 0.0  # share of the tokens of training transcripts; not known of older records
 
     @property
     def piece(self) -> tuple[float, float]:
         """Seconds of the longest piece of audio that is decoded, and of the longest pause in it."""
         return self.seconds, self.pause or pauses.PAUSE_SECONDS
+
+    def strange(self, tags: Iterable[str]) -> list[str]:
+        """Those of the tags whose language, of whatever dialect, is none of training's, sorted.
+
+        None where training stated no language.
+        """
+        known = {_language(tag) for tag in self.languages}
+        return sorted({tag for tag in tags if tag and known and _language(tag) not in known})
+
+
+def _language(tag) -> str:
+    """The language of a tag, by text/languages.py; of what it does not have, the tag itself."""
+    try:
+        row = table.lookup(tag)
+    except errors.ConfigError:
+        return tag.lower()
+    while row.parent:
+        row = table.LANGUAGES[row.parent]
+    return row.tag
 
 
 def derive(
@@ -32,6 +53,7 @@ def derive(
     seconds: float | None = None,
     pause: float = 0.0,
     languages: Iterable[str] = (),
+    unknown: float = 0.0,
 ) -> Limits:
     """The limits of a stage, from its config and the stages that its parts come from.
 
@@ -45,6 +67,7 @@ def derive(
         seconds: of the longest utterance, where the data are known; None: what the buckets take.
         pause: of the data, if known.
         languages: of the data, if known.
+        unknown: share of the tokens of its texts that the tokenizer does not know, if known.
     """
     data, converts = stage.data, "converter" in stage.init
     before = parents.get("converter" if converts else "ctc_head")
@@ -54,7 +77,7 @@ def derive(
     known = [] if before is None else [before]
     if learns:
         tokens, spoken = data.buckets[-1][1], tuple(tag for tag in languages if tag)
-        known.append(Limits(seconds, pause, 0, tokens, spoken))
+        known.append(Limits(seconds, pause, 0, tokens, spoken, unknown))
     reads = "decoder" in stage.init and (converts or stage.objective.get("copy", False))
     contexts = [parents[part].context_tokens for part in _READING if part in parents]
     contexts.append(data.contexts.tokens * reads)
@@ -64,4 +87,5 @@ def derive(
         context_tokens=max(contexts),
         transcript_tokens=max((one.transcript_tokens for one in known), default=0),
         languages=tuple(sorted({tag for one in known for tag in one.languages})),
+        unknown=max((one.unknown for one in known), default=0.0),
     )

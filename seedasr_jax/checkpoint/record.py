@@ -112,6 +112,8 @@ def parse(tree, path, cure="; copy it there again") -> StageRecord:
     inventory.check_format(tree, path)
     names = {field.name for field in dataclasses.fields(StageRecord)}
     found = {"limits": None} | {k: v for k, v in tree.items() if k in names}
+    if isinstance(found["limits"], dict):
+        found["limits"] = {"unknown": Limits.unknown} | found["limits"]  # which older ones lack
     try:
         record = config.build(found, StageRecord, str(path))
         config.check(record, str(path))

@@ -30,6 +30,11 @@ BIN_HZ = 31.25  # of the spectrum that mel filters are laid over
 SLACK = 1e-6  # of products of floats
 
 
+def _once(names, key, expected):
+    twice = sorted({name for name in names if names.count(name) > 1})
+    require(not twice, key, expected, ", ".join(twice))
+
+
 def check_buckets(buckets):
     """Checks (seconds, tokens, utterances), ...: there are some, and they ascend.
 
@@ -279,6 +284,8 @@ class Data:
     def check(self):
         """There is something to read, and buckets ascend."""
         require(self.mixture, "mixture", "(task, mixture or SPEC, rate), ...", self.mixture)
+        names = [name for name, _ in self.mixture]
+        _once(names, "mixture", "each source once, at the sum of its rates")
         check_buckets(self.buckets)
 
     @property
@@ -391,7 +398,8 @@ class Eval:
     tokens: int = at_least(1)  # decoded at most, where `buckets` says nothing
 
     def check(self):
-        """Its own buckets can be decoded in."""
+        """Tasks are scored once; its own buckets can be decoded in."""
+        _once(self.tasks, "tasks", "each task once")
         if self.buckets:
             check_scored(self.buckets)
 

@@ -1,5 +1,6 @@
 """Scoring: a recogniser x a task x a decode setting -> a row of results.jsonl."""
 
+import collections
 from collections.abc import Iterable, Sequence
 import dataclasses
 import pathlib
@@ -88,9 +89,12 @@ def evaluate(
     if order:
         places = {id(example): place for place, example in enumerate(order)}
         heard.sort(key=lambda pair: places[id(pair[0])])
-    utterances = []
+    uses = collections.Counter(example.audio for example, _ in heard)
+    utterances, recordings = [], {}
     for example, hypotheses in heard:
         about = {key: getattr(example, key) for key in ABOUT}
+        if example.audio and uses[example.audio] > 1:  # a segment, named by the first of its file
+            about["recording"] = recordings.setdefault(example.audio, example.id)
         parts = [[part.id, part.text] for part in example.parts]
         whole = joined(hypotheses)
         said = {"reference": example.text, "hypothesis": whole.text, "cut": whole.cut}
@@ -147,7 +151,7 @@ def compare(utterances: list[dict], conventions: Conventions) -> Compared:
     """Each utterance by the convention of its language.
 
     Clusters are speakers where enough are known, and an utterance of none is one by itself; else
-    recordings where utterances are joined of them; else utterances.
+    recordings where utterances are joined of them, or are segments of them; else utterances.
     """
     own = [conventions.of(utterance["language"]) for utterance in utterances]
     references, hypotheses = (
@@ -157,7 +161,8 @@ def compare(utterances: list[dict], conventions: Conventions) -> Compared:
     if len({u["speaker"] for u in utterances} - {""}) >= score.FEWEST:
         cluster = "speaker"
     else:
-        cluster = "recording" if any(u["parts"] for u in utterances) else "utterance"
+        shared = any(u["parts"] or u.get("recording") for u in utterances)
+        cluster = "recording" if shared else "utterance"
     clusters = [
         _stretches(utterance, by, len(score.units(reference, by.unit)), cluster == "speaker")
         for utterance, by, reference in zip(utterances, own, references)
@@ -169,7 +174,7 @@ def _stretches(utterance, convention, length, by_speaker):
     """(cluster, reference units) of an utterance: of each of its recordings, or of its speaker."""
     if by_speaker and utterance["speaker"]:
         return [(("speaker", utterance["speaker"]), length)]
-    parts = utterance["parts"] or [[utterance["id"], ""]]
+    parts = utterance["parts"] or [[utterance.get("recording", utterance["id"]), ""]]
     texts = [text for _, text in parts]
     ends = [len(convention.units(" ".join(texts[:n]))) for n in range(len(parts))] + [length]
     return [(("id", part), end - start) for (part, _), start, end in zip(parts, ends, ends[1:])]

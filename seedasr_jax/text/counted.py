@@ -37,11 +37,16 @@ class Counted:
         return len(ids), ids.count(self._vocab.unk_id)
 
     @property
+    def share(self) -> float:
+        """Of the tokens that are unknown, a fraction; 0 of none."""
+        return self.unknown / max(self.tokens, 1)
+
+    @property
     def warning(self) -> str:
         """What to say of the unknown ones; "" where they are few."""
-        if self.unknown <= NOTABLE * self.tokens:
+        if self.share <= NOTABLE:
             return ""
-        share = 100 * self.unknown / self.tokens
+        share = 100 * self.share
         return (
             f"{share:.1f} % of the tokens are unknown to the tokenizer, which writes each as one"
             " mark: raise vocab.size, or take vocab.kind='bpe' (data vocab: --size, --kind)"
