@@ -37,7 +37,6 @@ def stages(job: stage.Job, due: Collection[str]):
     tokens = recognisers.special_tokens(job.vocab, spelled=True)
     built = {}
     for name in due:
-        stage.lost_step(job, name)
         with handed.of_stage(name):
             built[name] = build.build(job.graph.stages[name], tokens, job.vocab.size)
     handed.parts(job.graph, built)

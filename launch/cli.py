@@ -14,6 +14,7 @@ if "" in (named := os.environ.get("PYTHONPATH", "-").split(os.pathsep)):
 import argparse
 import functools
 import io
+import itertools
 import re
 
 from seedasr_jax import __version__
@@ -29,29 +30,39 @@ def main(arguments=None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # whatever the locale: a transcript is never lost
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    overrides = [found.groups() for a in arguments if (found := _OVERRIDE.fullmatch(a))]
-    options = parser().parse_args([a for a in arguments if not _OVERRIDE.fullmatch(a)])
     try:
-        if overrides and "config" not in options:
-            raise ConfigError(
-                f"--config.{overrides[0][0]}: `seedasr {options.command}` has no config"
-            )
-        for place in ("workdir", "out", "cache", "copy", "checkpoint"):
-            if found := getattr(options, place, ""):
-                disk.check_local(found, f"--{place}")
-                setattr(options, place, os.path.expanduser(found))  # no shell does, behind a "="
-        options.overrides = overrides
-        memory.keep()
-        return options.run(options) or 0
+        try:
+            return _run(sys.argv[1:] if arguments is None else list(arguments))
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except BrokenPipeError:
+        exits.give_up_output()
         sys.stderr.close()  # the reader of our output is gone
         return exits.FAILED
     except (UserError, OSError, MemoryError, RuntimeError, KeyboardInterrupt) as error:
         code = exits.code(error)
         if code is None:
             raise
+        exits.give_up_output()
         return code
+
+
+def _run(arguments) -> int:
+    overrides = [found.groups() for a in arguments if (found := _OVERRIDE.fullmatch(a))]
+    for argument in itertools.takewhile("--".__ne__, arguments):
+        if argument[:1] == "-" and os.path.isfile(argument):
+            raise ConfigError(f"{argument}: a file whose name begins so is written ./{argument}")
+    options = parser().parse_args([a for a in arguments if not _OVERRIDE.fullmatch(a)])
+    if overrides and "config" not in options:
+        raise ConfigError(f"--config.{overrides[0][0]}: `seedasr {options.command}` has no config")
+    for place in ("workdir", "out", "cache", "copy", "checkpoint"):
+        if found := getattr(options, place, ""):
+            disk.check_local(found, f"--{place}")
+            setattr(options, place, os.path.expanduser(found))  # no shell does, behind a "="
+    options.overrides = overrides
+    memory.keep()
+    return options.run(options) or 0
 
 
 def parser() -> argparse.ArgumentParser:

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import sys
 
@@ -105,10 +106,13 @@ def do_transcribe(options):
     from seedasr_jax.evaluate import transcribe
     from seedasr_jax.text import prompts
 
-    hotwords = prompts.read_hotwords(options.hotwords)
+    context, hotwords = (
+        prompts.read_context(options.context),
+        prompts.read_hotwords(options.hotwords),
+    )
     transcriber = transcribe.load(options.checkpoint, _mesh(options))
     print(f"checkpoint {transcriber.label}", file=sys.stderr)
-    found = transcriber.stream_files(options.files, context=options.context, hotwords=hotwords)
+    found = transcriber.stream_files(options.files, context=context, hotwords=hotwords)
     failed = False
     for path, result in found:
         if isinstance(result, DataError):
@@ -121,8 +125,14 @@ def do_transcribe(options):
             row = {"audio": path, **transcribe.to_dict(result)}
             print(json.dumps(row, ensure_ascii=False), flush=True)
         else:
-            print(result.text if len(options.files) == 1 else f"{path}\t{result.text}", flush=True)
+            named = [path] * (len(options.files) > 1)
+            print("\t".join(map(_in_a_line, (*named, result.text))), flush=True)
     return 1 if failed else 0
+
+
+def _in_a_line(text) -> str:
+    """A name or a transcript, with what would end a line or a column as Python writes it."""
+    return re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]", lambda char: ascii(char[0])[1:-1], text)
 
 
 def do_export(options):

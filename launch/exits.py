@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import contextlib
+import os
 import signal
 import sys
 
@@ -37,6 +38,15 @@ def hearing(handler: Callable, signals=tuple(SIGNALS)):
 def leave(number, _=None):
     """Of a signal before there is anything to save: ends the process."""
     raise SystemExit(SIGNALS[number])
+
+
+def give_up_output():
+    """What cannot be written is dropped: Python would try once more as it ends, and exit by 120."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def code(error: BaseException) -> int | None:

@@ -118,4 +118,4 @@ def copy(spec: str, path: pathlib.Path):
         raise ConfigError(f"no shipped recipe {name!r}.{nearest(name, names())}")
     if path.exists():
         raise ConfigError(f"--copy: {path} exists; choose another name")
-    disk.write_text(path, pathlib.Path(_shipped(name).__file__).read_text())
+    disk.write_text(path, pathlib.Path(_shipped(name).__file__).read_text("utf-8"))

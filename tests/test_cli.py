@@ -251,6 +251,31 @@ def test_a_reader_that_leaves_early_gets_no_traceback():
     assert done.wait() == 1
 
 
+@pytest.mark.parametrize("command", ["configs", "configs digits"])
+def test_output_that_finds_no_room_is_one_line(command):
+    """As much as a buffer holds is written at the end; more, before."""
+    environment = {key: os.environ[key] for key in os.environ if key != "PYTHONUNBUFFERED"}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*SEEDASR, *command.split()],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=environment,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("seedasr: no space left") and done.stderr.count("\n") == 1
+
+
+def test_a_file_that_begins_with_a_dash(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-x.wav").touch()
+    assert cli.main(["transcribe", "--checkpoint=none", "-x.wav"]) == 2
+    assert "is written ./-x.wav" in capsys.readouterr().err
+    assert cli.main(["transcribe", "--checkpoint=none", "--", "-x.wav"]) == 1
+    assert "no such checkpoint" in capsys.readouterr().err
+
+
 def test_eval_takes_a_beam(trained, capsys, tmp_path):
     command = ["eval", f"--checkpoint={trained.workdir}"]
     command += [f"--tasks=manifest:{trained.test}?limit=2", f"--out={tmp_path}/a"]

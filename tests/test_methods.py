@@ -61,6 +61,12 @@ def test_names_that_are_none(text, words):
         assert word in str(raised.value)
 
 
+@pytest.mark.parametrize("found", [5, None, ["ctc"], b"ctc"])
+def test_a_name_is_a_text(found):
+    with pytest.raises(ConfigError, match="expected a text such as greedy or beam4, found"):
+        methods.parse(found)
+
+
 def test_flags_name_a_method():
     assert methods.chosen("", 0, None, "ctc").name == "ctc"
     assert methods.chosen("greedy", 0, None, "ctc").name == "greedy"

@@ -115,6 +115,14 @@ def test_the_mesh_is_chosen_by_flags_or_by_python(trained, capsys):
         assert words in (said := capsys.readouterr().err) and said.count("\n") == 1
     with pytest.raises(ConfigError, match=r"mesh\.tensr: the axes are data.*Did you mean tensor"):
         opening.open_recogniser(opened, dict(tensr=2))
+    other = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("x",))
+    for mesh, words in (
+        (5, r"expected sizes by axis, dict\(tensor=4\).*found 5"),
+        (dict(tensor="2"), r"mesh\.tensor: expected int, found '2'"),
+        (other, "expected the axes data, fsdp, tensor, expert, found x"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            opening.open_recogniser(opened, mesh)
 
 
 def test_the_largest_model_is_shared_by_eight_devices():

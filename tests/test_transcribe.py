@@ -155,6 +155,9 @@ def test_a_context_may_be_read_greedily(transcriber):
         ("sft", dict(context="low", decode="beam4"), ["'beam4'", "beam4,alpha=0.5"]),
         ("sft", dict(context="low", decode="ctc"), ["'ctc'", "beam4,alpha=0.5"]),
         ("sft", dict(decode="beem4"), ["'beem4'", "beam4"]),
+        ("sft", dict(decode=5), ["expected a text such as greedy", "found 5"]),
+        ("sft", dict(decode=["ctc"]), ["expected a text such as greedy"]),
+        ("sft", dict(context="\udcff"), ["context: expected text in UTF-8"]),
     ],
 )
 def test_a_context_that_nothing_would_read(loaded, name, options, words):
@@ -176,12 +179,18 @@ def test_the_command_takes_a_context(trained, recorded, transcriber, capsys, tmp
         assert capsys.readouterr().out == expected[0].text + "\n"
     assert cli.main([*command, f"--hotwords=@{tmp_path}/none.txt"]) == 2
     assert "a word or name per line" in capsys.readouterr().err
+    assert cli.main([*command, f"--hotwords={words}"]) == 2
+    assert f"--hotwords=@{words}" in capsys.readouterr().err
+    assert cli.main([*command[:2], f"--context=@{words}", recorded[0]]) == 2
+    assert "expected the text itself" in capsys.readouterr().err
+    assert cli.main([*command[:2], "--hotwords=!!!", recorded[0]]) == 0
+    assert "nothing is left of the context" in capsys.readouterr().err
     command[1] += "/ctc"
     assert cli.main(command) == 2
     assert "such as sft" in capsys.readouterr().err
 
 
-def test_the_command_prints_a_line_per_file(trained, recorded, transcriber, capsys):
+def test_the_command_prints_a_line_per_file(trained, recorded, transcriber, capsys, tmp_path):
     expected = [result.text for result in transcriber.transcribe_files(recorded)]
     command = ["transcribe", f"--checkpoint={trained.workdir}"]
     assert cli.main([*command, *recorded]) == 0
@@ -190,6 +199,10 @@ def test_the_command_prints_a_line_per_file(trained, recorded, transcriber, caps
     assert transcriber.label in err
     assert cli.main([*command, recorded[0]]) == 0
     assert capsys.readouterr().out == expected[0] + "\n"
+    odd = shutil.copy(recorded[0], f"{tmp_path}/a\tb\n张 c.flac")
+    assert cli.main([*command, odd, odd]) == 0
+    (line, same) = capsys.readouterr().out.splitlines()
+    assert line == same == f"{tmp_path}/a\\tb\\n张 c.flac\t{expected[0]}"
 
 
 def test_a_bad_file_costs_no_other_its_text(transcriber, recorded, tmp_path, monkeypatch):
@@ -218,13 +231,27 @@ def test_a_bad_file_costs_no_other_its_text(transcriber, recorded, tmp_path, mon
         (".", "found a folder"),
         ("~/a.wav", "~ is not expanded"),
         ("a/b.wav", "no such audio file"),
-        ("/dev/null", "not a readable audio file"),
+        ("/dev/null", "found a device"),
+        ("/dev/zero", "found a device"),
+        ("-", "standard input, found none: it is closed"),
     ],
 )
-def test_what_a_name_stands_for(transcriber, name, words):
+def test_what_a_name_stands_for(transcriber, name, words, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(DataError) as raised:
         transcriber.transcribe_files([name])
     assert words in str(raised.value) and "manifest" not in str(raised.value)
+
+
+def test_open_files_that_cannot_seek_and_closed_ones(transcriber, recorded):
+    reading, writing = os.pipe()
+    os.write(writing, pathlib.Path(recorded[0]).read_bytes())
+    os.close(writing)
+    with open(reading, "rb", buffering=0) as pipe:
+        found = transcriber.transcribe_files([pipe, recorded[0]])
+    assert found[0] == found[1]
+    with pytest.raises(DataError, match="expected a path or an open file, found"):
+        transcriber.transcribe_files([pipe])
 
 
 CODE = """

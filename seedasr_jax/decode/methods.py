@@ -43,7 +43,6 @@ class Method:
         return ",".join(words + (["long=direct"] if self.long == "direct" else []))
 
 
-@functools.cache
 def parse(text: str) -> Method:
     """Reads a name: ctc, greedy or beamN, and options.
 
@@ -54,6 +53,13 @@ def parse(text: str) -> Method:
     Raises:
         ConfigError: no such method, option or value.
     """
+    if not isinstance(text, str):
+        raise ConfigError(f"decode: expected a text such as greedy or beam4, found {text!r}")
+    return _parse(text)
+
+
+@functools.cache
+def _parse(text):
     head, *rest = text.split(",")
     beam = _BEAM.fullmatch(head)
     if beam is None and head not in ("ctc", "greedy"):

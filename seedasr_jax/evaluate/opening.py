@@ -84,6 +84,11 @@ def open_model(checkpoint, mesh, modules: Sequence[str], parts: Sequence[str] = 
         mesh = _fitting(params, here[:1] if here[0].platform == "cpu" else here)
     elif not isinstance(mesh, jax.sharding.Mesh):
         mesh = _of_sizes(mesh)
+    elif set(mesh.axis_names) != set(meshes.AXES):
+        raise ConfigError(
+            f"mesh: expected the axes {', '.join(meshes.AXES)}, found"
+            f" {', '.join(map(str, mesh.axis_names))}; dict(tensor=4) makes one"
+        )
     state, places = as_placed(params, model.dtype, mesh)
     for part in parts or modules:
         state = checkpoints.fill(state, checkpoints.hand_over(checkpoint, part, state, places))
@@ -97,11 +102,15 @@ def as_placed(params: nnx.State, dtype, mesh):
 
 
 def _of_sizes(given: Axes) -> jax.sharding.Mesh:
+    if not isinstance(given, Mapping):
+        raise ConfigError(
+            f"mesh: expected sizes by axis, dict(tensor=4), or a jax.sharding.Mesh, found {given!r}"
+        )
     for axis in given:
         if axis not in meshes.AXES:
             known = ", ".join(meshes.AXES)
             raise ConfigError(f"mesh.{axis}: the axes are {known}.{nearest(axis, meshes.AXES)}")
-    sizes = config.Mesh(**{axis: given.get(axis, 1) for axis in meshes.AXES})
+    sizes = config.build({axis: given.get(axis, 1) for axis in meshes.AXES}, config.Mesh, "mesh")
     config.check(sizes, "mesh")
     wanted, devices = math.prod(given.values()), jax.local_devices()
     if wanted > len(devices):

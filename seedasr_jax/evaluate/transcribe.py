@@ -28,7 +28,6 @@ FILES_HELD, SECONDS_HELD = 4 * BATCH, 600.0  # at most, of files: then they are 
 TOKENS_PER_SECOND = 12  # at most, of fast speech in small pieces
 SHORTEST = 1.0  # seconds of the smallest shape; the next are twice, four times ... as long
 SHORTEST_CONTEXT = 16  # tokens, likewise
-QUIETEST = 2.0**-15  # a step of int16: a wave that stays below it was scaled twice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,14 +134,18 @@ class Transcriber:
 
     def transcribe_many(self, waves, *, context="", hotwords=(), decode="") -> list[Result]:
         """Transcribes waves at 16 kHz, those of like length together; see `transcribe`."""
-        text = prompts.normal_context(self.normalizer, prompts.context(context, hotwords))
+        given = prompts.context(context, hotwords)
+        text = prompts.normal_context(self.normalizer, given)
         method = self._method(text, decode)
+        named = hotwords if isinstance(hotwords, str) else " ".join(hotwords or ())
+        if not text and (given or named.strip()):
+            self._say(f"nothing is left of the context by {self.normalizer}: it is not used")
         unread, text = self._cut(text)
         method = method if text else decode or self.method
         waves = [arrays.to_wave(w, files.RATE, f"wave {n}") for n, w in enumerate(waves)]
         heard = [dict.fromkeys(self._spans(wave, method)) for wave in waves]
         for number, (wave, spans) in enumerate(zip(waves, heard)):
-            if not spans and 0 < (peak := np.abs(wave).max()) < QUIETEST:
+            if not spans and 0 < (peak := np.abs(wave).max()) < files.QUIETEST:
                 wanted = f"expected samples from -1 to 1, the loudest is {peak:.1g}"
                 print(f"wave {number}: too quiet for speech: {wanted}", file=sys.stderr)
         by_size: dict[float, list[tuple]] = {}
@@ -190,12 +193,16 @@ class Transcriber:
         """What is not read of a context, which is said once, and what is."""
         most, encode = self.limits.context_tokens, self.recogniser.vocab.encode
         unread, text = prompts.cut(context, lambda text: not text or len(encode(text)) <= most)
-        if unread and unread not in self._said:
-            self._said.add(unread)
+        if unread:
             taken = f"{self.label} learned contexts of at most {most} tokens"
             found = f"cut from the left to {text!r}" if text else "the context is not used"
-            print(f"{taken}: {found}", file=sys.stderr)
+            self._say(f"{taken}: {found}")
         return unread, text
+
+    def _say(self, line):
+        if line not in self._said:
+            self._said.add(line)
+            print(line, file=sys.stderr)
 
     def _batch(self, waves, seconds, context) -> Batch:
         rows = 1 if len(waves) == 1 else BATCH
