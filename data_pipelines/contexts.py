@@ -182,8 +182,8 @@ def check(text: str, condition: str) -> tuple[str, int]:
     return kind, int(count)
 
 
-def fixed(rows, condition: tuple[str, int], text: str, names: Names) -> tuple[Row, ...]:
-    """The rows with the contexts of a test, drawn by each row's id.
+def fixed(rows, condition: tuple[str, int], text: str, names: Names) -> table.Table:
+    """The rows with the contexts of a test, drawn by each row's id; none of them is held.
 
     A joined row has one list, of the names in all its parts.
 
@@ -197,19 +197,16 @@ def fixed(rows, condition: tuple[str, int], text: str, names: Names) -> tuple[Ro
         DataError: a row lacks the field that the condition needs.
     """
     kind, count = condition
-    if kind == "none":
-        return tuple(map(without, rows))
     field = {"own": "context", "right": "keywords", "wrong": "siblings"}.get(kind)
-    made = []
-    for row in rows:
+
+    def change(row):
         if field and not getattr(row, field):
             raise DataError(
                 f"{text}: line {row.line} ({row.id}): context={kind} needs a row with {field};"
                 " take such rows out, or choose another context"
             )
-        if kind == "own":
-            made.append(row)
-            continue
+        if kind in ("none", "own"):
+            return without(row) if kind == "none" else row
         key = int(hashlib.sha256(row.id.encode()).hexdigest()[:16], 16)
         said = {"right": row.keywords, "wrong": row.siblings, "distractors": ()}[kind]
         listed = [*said, *names.others(row, count, key, _OTHERS)]
@@ -218,8 +215,9 @@ def fixed(rows, condition: tuple[str, int], text: str, names: Names) -> tuple[Ro
                 f"{text}: line {row.line} ({row.id}): context={kind}_{count} finds no name of its"
                 " language to list: name a split whose rows have keywords with names=SPLIT"
             )
-        made.append(_listed(row, listed, key))
-    return tuple(made)
+        return _listed(row, listed, key)
+
+    return table.of(rows).mapped(change)
 
 
 def _listed(row, chosen, *key):

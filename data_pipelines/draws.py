@@ -17,6 +17,13 @@ def _mix(z: int) -> int:
     return z ^ (z >> 31)
 
 
+def _mix_all(z: np.ndarray) -> np.ndarray:
+    """`_mix` of [N] uint64."""
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
 def word(*key: int) -> int:
     """64 random bits that belong to a key of integers of at least 0."""
     state = 0
@@ -27,10 +34,8 @@ def word(*key: int) -> int:
 
 def words(size: int, *key: int) -> np.ndarray:
     """[N = size] uint64, random bits that belong to a key."""
-    z = np.uint64(word(*key)) + np.arange(1, size + 1, dtype=np.uint64) * np.uint64(_GOLDEN)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    z = np.arange(1, size + 1, dtype=np.uint64) * np.uint64(_GOLDEN)
+    return _mix_all(np.uint64(word(*key)) + z)
 
 
 def shuffled(size: int, *key: int) -> np.ndarray:
@@ -53,3 +58,18 @@ def permute(index: int, size: int, *key: int) -> int:
         index = left << half | right
         if index < size:
             return index
+
+
+def permute_all(indices: np.ndarray, size: int, *key: int) -> np.ndarray:
+    """`permute` of [N] indices, all at once: [N] int64."""
+    half = ((size - 1).bit_length() + 1) // 2
+    shift, mask, base = np.uint64(half), np.uint64((1 << half) - 1), word(*key)
+    found, outside = indices.astype(np.uint64), np.arange(len(indices))
+    while len(outside):
+        left, right = found[outside] >> shift, found[outside] & mask
+        for turn in range(_ROUNDS):
+            offset = np.uint64(base + (turn << half) + 1 & _MASK)
+            left, right = right, left ^ (_mix_all(right + offset) & mask)
+        found[outside] = left << shift | right
+        outside = outside[found[outside] >= size]
+    return found.astype(np.int64)

@@ -8,6 +8,7 @@ import collections
 from collections.abc import Callable
 import dataclasses
 import functools
+import hashlib
 import itertools
 import math
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from typing import NamedTuple
 from seedasr_jax import config
 from seedasr_jax.audio import files, pauses
 from seedasr_jax.batch import CONTINUED
-from seedasr_jax.data_pipelines import tasks
+from seedasr_jax.data_pipelines import reading, tasks
 from seedasr_jax.data_pipelines.batching import Fault, Reading, collate
 from seedasr_jax.data_pipelines.feed import Feed
 from seedasr_jax.data_pipelines.index import Fit, Index, check_faults
@@ -29,6 +30,7 @@ BUCKETS = "eval.buckets (eval: --buckets)"
 _WHOLE = "an evaluation leaves nothing out: mend the row or take it out of the manifest"
 _WHOLE_WAVE = (0, None)
 _AHEAD = 4  # batches
+_ROWS_AHEAD = 4  # whose audio is being read: each may last half an hour
 _TWICE = 1 << 28  # bytes of audio kept by a process that looks for pauses, then decodes: two hours
 
 
@@ -75,6 +77,12 @@ class Evaluation:
     def languages(self) -> list[str]:
         """Of each utterance, as it states it."""
         return [row.language for row in self.examples]
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of what decides the batches: processes that share one have the same."""
+        own = ((e.id, e.seconds, e.context) for e in self.examples)
+        text = repr((self._shapes, self.context_tokens, self._limit, *own))
+        return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
     def make_room(self, context_tokens: int):
         """Widens contexts, where there are any: fewer shapes are fewer programs to compile."""
@@ -157,11 +165,13 @@ class Evaluation:
     def _read(self, numbers):
         """Yields (number, example) of utterances."""
         here, there = itertools.tee(numbers)
-        rows = ((self.examples[n], (0, n)) for n in here)
-        for n, (_, example) in zip(there, Feed(self._task, rows, self._index.fit, self._cache)):
-            if isinstance(example, Fault):
-                raise self._error(n, example)
-            yield n, example
+        with reading.Reader(self._index.fit, self._cache) as reader:
+            turns = (reading.Turn(reader, self.examples[n], (0, n)) for n in here)
+            feed = Feed(self._task, reading.ahead(turns, _ROWS_AHEAD))
+            for n, (_, example) in zip(there, feed):
+                if isinstance(example, Fault):
+                    raise self._error(n, example)
+                yield n, example
 
     def _error(self, n, fault):
         return DataError(

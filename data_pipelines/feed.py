@@ -1,23 +1,18 @@
 """Feed: chosen rows through the preprocessors of one SeqIO task, in order.
 
 One tf.data pipeline lives as long as its feed: opening one costs more than a batch.
-Dims: S samples, L tokens.
 """
 
 import collections
-import os
 import threading
 
-import numpy as np
-
-from seedasr_jax.data_pipelines import preprocess, sources
+from seedasr_jax.data_pipelines import preprocess
 from seedasr_jax.data_pipelines.batching import Fault
 from seedasr_jax.data_pipelines.tf import tf
 from seedasr_jax.errors import ConfigError, DataError, UserError
 
 _NEEDED = ("context", "context_cut", "context_ids", "draw", "ids", "wave")
 _AHEAD = 1_000  # rows that preprocessors may swallow at a stretch before we give up on them
-_SILENCE = np.zeros(0, np.int16)
 
 
 class Feed:
@@ -27,20 +22,18 @@ class Feed:
     examples, and may look ahead: then rows are read before their turn.
     """
 
-    def __init__(self, task, rows, fit, cache):
+    def __init__(self, task, turns):
         """Opens the pipeline.
 
         Args:
             task: a bound SeqIO task (tasks.bind).
-            rows: iterator of (Row, draw), where draw is a pair of integers that no other row has.
-            fit: index.Fit, says whether audio is heard and text is read.
-            cache: files.WaveCache.
+            turns: iterator of reading.Turn.
 
         Raises:
             ConfigError: the preprocessors lose a key.
         """
         self.name = task.name
-        self._rows, self._fit, self._cache = rows, fit, cache
+        self._turns = turns
         self._lock = threading.Lock()
         self._order = collections.deque()  # (row, draw, fault) not yet given out
         self._good = collections.deque()  # (row, wave, draw) not yet in the pipeline
@@ -105,26 +98,8 @@ class Feed:
             raise
 
     def _read_one(self):
-        row, draw = next(self._rows)
-        wave, fault = self._hear(row)
-        self._order.append((row, draw, fault))
+        turn = next(self._turns)
+        wave, fault = turn.read()
+        self._order.append((turn.row, turn.draw, fault))
         if fault is None:
-            self._good.append((row, wave, draw))
-
-    def _hear(self, row):
-        """Returns the wave and no fault, or no wave and the fault."""
-        parts = row.parts or (row,)
-        for part in parts:
-            reason = self._fit.fault(part)
-            if reason:
-                return None, Fault(reason, f"line {part.line} of its manifest", part.id)
-        if not self._fit.hears:
-            return _SILENCE, None
-        waves = []
-        for part in parts:
-            try:
-                waves.append(sources.recording(part, self._cache))
-            except DataError as error:
-                reason = "unreadable audio" if os.path.exists(part.audio) else "missing audio"
-                return None, Fault(reason, str(error), part.id)
-        return sources.joined(waves, row.pauses), None
+            self._good.append((turn.row, wave, turn.draw))

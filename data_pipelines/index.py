@@ -8,21 +8,18 @@ import collections
 from collections.abc import Sequence
 import dataclasses
 import functools
+import hashlib
 
 import numpy as np
 
 from seedasr_jax import config
-from seedasr_jax.audio import files
-from seedasr_jax.data_pipelines import draws, manifest, sources, table
+from seedasr_jax.data_pipelines import draws, joining, manifest, sources, table
 from seedasr_jax.data_pipelines.columns import AUDIO, SILENT, TEXT
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.data_pipelines.table import Table
 from seedasr_jax.errors import DataError
-from seedasr_jax.text import prompts
 from seedasr_jax.text.counted import Counted
 
-PAUSE_SECONDS = (0.02, 0.12)  # between joined recordings
-STRINGS = 500  # at least, of a joined evaluation
 _EPOCHS_KEPT = 4
 _AT_ONCE = 1 << 20  # rows, to need room for no more
 _NONE = np.zeros(0, np.uint32)
@@ -89,7 +86,7 @@ class Epoch:
 class Index:
     """The utterances of one source by bucket; 4 bytes for each, beside its table.
 
-    Recordings are held in memory where they are joined.
+    Where recordings are joined, 4 bytes more for each of them, and the tables of some passes.
 
     Attributes:
         rows: the recordings, a `table.Table`.
@@ -111,11 +108,11 @@ class Index:
             DataError: no utterance fits a bucket; says by what they fail.
         """
         self.name, self.fit, self._join = source.name, fit, source.join
-        self._add_contexts = getattr(source, "add_contexts", tuple)
+        self._add_contexts = getattr(source, "add_contexts", table.of)
         self._counted, self._fixed, self._key = counted, not key, (*key, source.seed)
         rows = table.of(source.rows())
         self.rows = rows.measured(sources.measured) if fit.hears else rows
-        self._recordings = tuple(self.rows) if self._join else ()
+        self._joiner = joining.Joiner(self.rows, self._join) if self._join else None
         self.epoch = functools.lru_cache(maxsize=_EPOCHS_KEPT)(self._epoch)
         self.sizes = [len(members) for members in self.epoch(0).buckets]
         self.faults = np.flatnonzero(fit.faulty(self.rows))
@@ -134,28 +131,48 @@ class Index:
     def find(self, bucket: int, number: int) -> tuple[Table, int]:
         """The utterances of the pass that a draw is of, and the place of its own among them."""
         number, place = divmod(number, self.sizes[bucket])
-        epoch = self.epoch(number if self._join else 0)
-        members = epoch.buckets[bucket]
-        if not len(members):  # a pass of joined utterances that has none of this length
-            epoch = self.epoch(0)
-            members = epoch.buckets[bucket]
+        rows, members = self._members(bucket, number)
         size = len(members)
         drawn = draws.permute(place % size, size, *self._key, 0, bucket, number)
-        return epoch.rows, int(members[drawn])
+        return rows, int(members[drawn])
+
+    def seconds(self, bucket: int, numbers: np.ndarray) -> np.ndarray:
+        """[N] seconds of the utterances of [N] draws; no row is read."""
+        passes, places = np.divmod(numbers, self.sizes[bucket])
+        found = np.empty(len(numbers))
+        for number in np.unique(passes).tolist():
+            own, (rows, members) = passes == number, self._members(bucket, number)
+            size, key = len(members), (*self._key, 0, bucket, number)
+            drawn = draws.permute_all(places[own] % size, size, *key)
+            found[own] = rows.cell("seconds", members[drawn])
+        return found
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of what decides the draws: processes that share a batch have the same."""
+        found, rows = hashlib.sha256(repr((self.name, self._key)).encode()), self.epoch(0).rows
+        recordings = (self.rows.column("speaker"), self.rows.column("seconds"))
+        joined = recordings if self._join else ()
+        for array in (*self.epoch(0).buckets, rows.column("seconds"), *joined):
+            found.update(np.ascontiguousarray(array))
+        return found.hexdigest()
+
+    def _members(self, bucket, number):
+        """The utterances of a pass, and the places of those in a bucket."""
+        epoch = self.epoch(number if self._join else 0)
+        if not len(epoch.buckets[bucket]):  # a pass of joined utterances that has none so long
+            epoch = self.epoch(0)
+        return epoch.rows, epoch.buckets[bucket]
 
     def _epoch(self, number):
         rows, left_out = self.rows, collections.Counter()
-        if self._join:
-            own = self._recordings
-            if self._fixed:
-                joined, left_out = _strings(own, self._join, *self._key)
-            else:
-                joined, left_out = _join(own, self._join, *self._key, 1, number)
-            if not joined:
+        if self._joiner:
+            join = self._joiner.strings if self._fixed else self._joiner.draw
+            rows, left_out = join(*self._key, *(() if self._fixed else (1, number)))
+            if not len(rows):
                 reasons = left_out.most_common()
                 found = "; ".join(f"{n} recordings: {reason}" for reason, n in reasons)
                 raise DataError(f"{self.name}: nothing can be joined: {found}; leave join out")
-            rows = table.of(self._add_contexts(joined))
+            rows = table.of(self._add_contexts(rows))
         tokens = unknown = np.broadcast_to(np.int32(0), len(rows))
         if self.fit.reads and self._counted:
             tokens, unknown = rows.tokens(self._counted)
@@ -202,11 +219,11 @@ def check_faults(index: Index, allowed: float, cure: str, silent: str):
 
 
 def fixed(source) -> Sequence[Row]:
-    """The utterances of a source as an evaluation has them; joined ones see `_strings`."""
+    """The utterances of a source as an evaluation has them; joined ones: `Joiner.strings`."""
     if not source.join:
         return source.rows()
-    rows = tuple(map(sources.measured, source.rows()))
-    return source.add_contexts(_strings(rows, source.join, source.seed)[0])
+    rows = table.of(source.rows()).measured(sources.measured)
+    return source.add_contexts(joining.Joiner(rows, source.join).strings(source.seed)[0])
 
 
 def _place(seconds, tokens, fit):
@@ -237,82 +254,3 @@ def _place(seconds, tokens, fit):
         for k, found in enumerate(members):
             found.append((first + np.flatnonzero(placed == k)).astype(np.uint32))
     return tuple(np.concatenate(found or [_NONE]) for found in members), +counts
-
-
-def _join(rows, join, *key):
-    """Joins recordings of one speaker: each at most once, groups and pauses drawn by the key.
-
-    A speaker's last few recordings are left out where they would not fill a group.
-    """
-    left_out = collections.Counter()
-    by_speaker = collections.defaultdict(list)
-    for row in rows:
-        by_speaker[row.speaker].append(row)
-    left_out["joining needs speakers, none is named"] = len(by_speaker.pop("", ()))
-    made = []
-    for number, speaker in enumerate(sorted(by_speaker)):
-        own = by_speaker[speaker]
-        order = draws.shuffled(len(own), *key, 0, number).tolist()
-        wanted = draws.words(len(own), *key, 1, number).tolist()
-        pauses = _pauses(len(own), *key, 2, number)
-        start = 0
-        for size in _groups(len(own), join, wanted):
-            stop = start + size
-            parts = tuple(own[place] for place in order[start:stop])
-            made.append(_join_rows(parts, pauses[start : stop - 1]) if size > 1 else parts[0])
-            start = stop
-        left_out[f"too few of its speaker left to join {join[0]}"] += len(own) - start
-    return tuple(made), +left_out
-
-
-def _strings(rows, join, *key):
-    """Joined utterances of an evaluation: pass after pass until there are STRINGS of them.
-
-    Few recordings make many strings, which differ in their neighbours and pauses, and few strings a
-    wide interval.
-    """
-    made, left_out = _join(rows, join, *key, 1, 0)
-    number = 1
-    while made and len(made) < STRINGS:
-        made += _join(rows, join, *key, 1, number)[0]
-        number += 1
-    return made, left_out
-
-
-def _groups(count, join, wanted):
-    """Sizes within `join` that use up `count` recordings, or as many as they can."""
-    fewest, most = join
-    for draw in wanted:
-        allowed = [
-            size
-            for size in range(fewest, min(most, count) + 1)
-            if count == size or count - size >= fewest
-        ] or [min(most, count)]
-        if allowed[0] < fewest:
-            return
-        size = allowed[draw % len(allowed)]
-        yield size
-        count -= size
-
-
-def _pauses(count, *key):
-    low, high = (round(seconds * files.RATE) for seconds in PAUSE_SECONDS)
-    return (low + draws.words(count, *key) % np.uint64(high - low + 1)).astype(int).tolist()
-
-
-def _join_rows(parts, pauses) -> Row:
-    same = {}
-    for field in ("language", "dialect", "domain", "speaker", "split", "context_kind"):
-        values = {getattr(part, field) for part in parts}
-        same[field] = values.pop() if len(values) == 1 else ""
-    return Row(
-        id="+".join(part.id for part in parts),
-        seconds=(sum(map(sources.samples, parts)) + sum(pauses)) / files.RATE,
-        text=" ".join(part.text for part in parts),
-        parts=parts,
-        pauses=tuple(pauses),
-        context=prompts.SEPARATOR.join(part.context for part in parts if part.context),
-        keywords=tuple(name for part in parts for name in part.keywords),
-        siblings=tuple(name for part in parts for name in part.siblings),
-        **same,
-    )

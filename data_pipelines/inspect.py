@@ -2,15 +2,18 @@
 
 import collections
 from collections.abc import Iterator
+import math
 import re
 
 import numpy as np
 
 from seedasr_jax.audio import files
-from seedasr_jax.data_pipelines import manifest, sources
+from seedasr_jax.data_pipelines import columns, manifest, sources
+from seedasr_jax.data_pipelines import table as tables
 from seedasr_jax.errors import DataError, nearest
 from seedasr_jax.text import conventions, languages, prompts, score
 
+_AS_TEXTS = 1 << 20  # texts at most that are held as they are while they are counted
 _CLIPPED_PERCENT = 1.0  # so many samples at full scale are no single peaks
 _FULL = -32_768, 32_767  # full scale of int16
 _SHORTEST_SECONDS = 0.025  # one window of the features
@@ -43,22 +46,52 @@ def stats(name: str, data_folder) -> dict:
         which the others leave out).
     """
     source = sources.open_named(name, data_folder)
-    rows = [sources.measured(row) for row in source.rows()]
-    seconds = [row.seconds for row in rows if row.seconds or not row.audio]
-    tags = collections.Counter(row.language or "not stated" for row in rows)
+    tags, speakers, texts, words = collections.Counter(), _Distinct(), _Distinct(), _Distinct()
+    count, known, total, shortest, longest = 0, 0, 0.0, math.inf, 0.0
+    for row in tables.of(source.rows()).measured(sources.measured):
+        count += 1
+        tags[row.language or "not stated"] += 1
+        speakers.add((row.speaker,) if row.speaker else ())
+        texts.add((row.text,) if row.text else ())
+        words.add(row.text.split())
+        if row.seconds or not row.audio:
+            known, total = known + 1, total + row.seconds
+            shortest, longest = min(shortest, row.seconds), max(longest, row.seconds)
     return {
         "source": source.name,
-        "utterances": len(rows),
-        "hours": round(sum(seconds) / 3600, 4),
-        "shortest": round(min(seconds, default=0.0), 3),
-        "mean": round(sum(seconds) / max(len(seconds), 1), 3),
-        "longest": round(max(seconds, default=0.0), 3),
-        "speakers": len({row.speaker for row in rows if row.speaker}),
-        "texts": len({row.text for row in rows if row.text}),
-        "words": len({word for row in rows for word in row.text.split()}),
+        "utterances": count,
+        "hours": round(total / 3600, 4),
+        "shortest": round(shortest if known else 0.0, 3),
+        "mean": round(total / max(known, 1), 3),
+        "longest": round(longest, 3),
+        "speakers": len(speakers),
+        "texts": len(texts),
+        "words": len(words),
         "languages": dict(sorted(tags.items())),
-        "unreadable": len(rows) - len(seconds),
+        "unreadable": count - known,
     }
+
+
+class _Distinct:
+    """How many texts differ: of many 8 bytes each are held, a hash."""
+
+    def __init__(self):
+        self._new: set[str] = set()
+        self._hashes = np.zeros(0, np.uint64)
+
+    def add(self, texts):
+        """Takes some more."""
+        self._new.update(texts)
+        if len(self._new) > _AS_TEXTS:
+            self._hashes = self._both()
+            self._new.clear()
+
+    def __len__(self):
+        return len(self._both())
+
+    def _both(self):
+        new = np.fromiter(map(columns.hashed, self._new), np.uint64, len(self._new))
+        return np.union1d(self._hashes, new)
 
 
 def table(rows: list[dict]) -> str:
@@ -75,7 +108,7 @@ def problems(name: str, data_folder) -> Iterator[str]:
     any audio is text alone, for `lm`.
     """
     source = sources.open_named(name, data_folder)
-    rows = list(source.rows())
+    rows = source.rows()
     unread = {name for row in rows for name in row.unread}
     has_text = any(row.text for row in rows)
     has_audio = any(row.audio for row in rows) or any(map(_MAY_BE_AUDIO.search, unread))

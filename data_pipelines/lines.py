@@ -52,7 +52,8 @@ def _small(path, content):
 
 
 @functools.lru_cache(maxsize=32)
-def _large(path, digest, folder):
+def _large(path, digest, kept_below):
+    folder = kept_below
     if folder is not None:
         # What the code made of a line, and where its audio was, are part of what is kept.
         code = b"".join(pathlib.Path(made.__file__).read_bytes() for made in _MADE_BY)
@@ -60,10 +61,11 @@ def _large(path, digest, folder):
         folder = folder / f"{digest[:16]}-{where[:16]}"
         if not folder.exists():
             print(f"{path}: its rows are indexed, once, in {folder}", file=sys.stderr)
-    return _of_lines(path, _File(path), kept.Kept(folder))
+    again = functools.partial(_large, path, digest, kept_below)
+    return _of_lines(path, _File(path), kept.Kept(folder), again=again if folder else None)
 
 
-def _of_lines(path, read, keeper, content=None):
+def _of_lines(path, read, keeper, content=None, again=None):
     def make(growing):
         made = columns.Columns(growing)
         for row, begin, line in manifest.scan(path, content):
@@ -90,7 +92,7 @@ def _of_lines(path, read, keeper, content=None):
                 )
             yield manifest.parse(line, root, path, int(lines[n]))
 
-    return Table(Base(rows, arrays, keeper))
+    return Table(Base(rows, arrays, keeper, again))
 
 
 class _File:

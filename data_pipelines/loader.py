@@ -7,12 +7,15 @@ import collections
 from collections.abc import Callable
 import dataclasses
 import functools
+import itertools
 import math
 import threading
 
+import numpy as np
+
 from seedasr_jax import config
 from seedasr_jax.audio import files
-from seedasr_jax.data_pipelines import contexts, draws, tasks
+from seedasr_jax.data_pipelines import contexts, draws, reading, tasks
 from seedasr_jax.data_pipelines.batching import Fault, Reading, collate
 from seedasr_jax.data_pipelines.clock import PHONES_PER_SECOND, Clock
 from seedasr_jax.data_pipelines.evaluation import Evaluation, evaluation
@@ -52,6 +55,7 @@ __all__ = [
 
 SPEECH_ALONE = "; a stage that learns from speech alone has 0 tokens in data.buckets"
 _CHANGED = "its line of the manifest has changed since the job began"
+_AHEAD = 2  # steps whose audio is being read while that before them is made
 # Apart from each other, under one seed.
 _KEY_SAMPLER, _KEY_INDEX, _KEY_DRAW, _KEY_CONTEXT = range(4)
 
@@ -103,12 +107,13 @@ def training(
     drawing, placed = None, [index.placed for index in indexes]
     if prompted and data.contexts.tokens:
         drawing = contexts.Training(list(zip(placed, rates)), data.contexts)
-    plan = _Plan(sampler, indexes, start, seed, drawing, process_index, process_count)
-    cache = files.WaveCache(round(data.cache_gib * 2**30))
-    feeds = [Feed(task, plan.rows(number), fit, cache) for number, (_, task) in enumerate(entries)]
+    reader = reading.Reader(fit, files.WaveCache(round(data.cache_gib * 2**30)))
+    share = process_index, process_count
+    plan = _Plan(sampler, indexes, start, seed, drawing, share, reader)
+    feeds = [Feed(task, plan.turns(number)) for number, (_, task) in enumerate(entries)]
     recordings = sum(len(index.rows) for index in indexes)
-    reading = Reading(vocab, prompted=prompted, context_tokens=data.contexts.tokens)
-    batches = _batches(plan, feeds, names, fit, reading, clock, frames, steps)
+    reads = Reading(vocab, prompted=prompted, context_tokens=data.contexts.tokens)
+    batches = _closing(reader, _batches(plan, feeds, names, fit, reads, clock, frames, steps))
     bad_rows = BadRows(data.max_bad_fraction, recordings, sampler.drawn(start))
     known = Known(
         {index.name: dict(index.epoch(0).left_out) for index in indexes},
@@ -116,6 +121,7 @@ def training(
         counted.warning,
         counted.share,
         max((float(rows.column("seconds").max(initial=0.0)) for rows in placed), default=0.0),
+        lambda: {index.name: index.fingerprint() for index in indexes},
         functools.partial(usual_pause, placed) if fit.hears else float,
     )
     return Stream(batches, names, known, bad_rows, whole=process_count == 1)
@@ -160,27 +166,44 @@ def _opened(data, vocab, counted, seed, data_folder, process_count):
     return fit, opened
 
 
-class _Plan:
-    """Steps in order, and the same rows by source, for feeds that may run ahead of the steps."""
+@dataclasses.dataclass(frozen=True)
+class _Whole:
+    """What every process knows of a step's batch."""
 
-    def __init__(self, sampler, indexes, start, seed, drawing, process_index, process_count):
+    step: int
+    bucket: int
+    utterances: int
+    heard: dict[int, int]  # source -> samples of its utterances
+
+
+class _Plan:
+    """Steps in order, and the same rows by source, for feeds that may run ahead of the steps.
+
+    The audio of some steps begins to be read before their turn.
+    """
+
+    def __init__(self, sampler, indexes, start, seed, drawing, share, reader):
         self._sampler, self._indexes, self._seed = sampler, indexes, seed
         self._drawing = drawing  # contexts.Training; None: rows have no context
-        self._process = process_index, process_count
+        self._process, self._reader = share, reader
         self._next = start
         self._steps = collections.deque()
         self._queues = [collections.deque() for _ in indexes]
         self._lock = threading.Lock()
 
     def steps(self):
-        """Yields (step, bucket, [(source, samples)] of the batch, [Row] of ours, their slice)."""
+        """Yields (_Whole, [reading.Turn] of ours, [source] of each, the position of the first)."""
         while True:
-            while not self._steps:
+            while len(self._steps) <= _AHEAD:
                 self._advance()
+            with self._lock:  # feeds that run ahead add steps
+                near = [*itertools.islice(self._steps, _AHEAD + 1)]
+            for turn in itertools.chain.from_iterable(turns for _, turns, *_ in near):
+                turn.begin()
             yield self._steps.popleft()
 
-    def rows(self, source):
-        """Yields (Row, draw) of one source on this process."""
+    def turns(self, source):
+        """Yields reading.Turn of one source on this process."""
         while True:
             while not self._queues[source]:
                 self._advance()
@@ -189,22 +212,27 @@ class _Plan:
     def _advance(self):
         with self._lock:
             step, self._next = self._next, self._next + 1
-            bucket, chosen = self._sampler.at(step)
-            found = [(source, *self._indexes[source].find(bucket, n)) for source, n in chosen]
-            seconds = ((source, rows.cell("seconds", place)) for source, rows, place in found)
-            sizes = [(source, round(float(lasts) * files.RATE)) for source, lasts in seconds]
+            bucket, chosen, numbers = self._sampler.at(step)
+            heard = {}
+            for source in np.unique(chosen).tolist():
+                lasts = self._indexes[source].seconds(bucket, numbers[chosen == source])
+                heard[source] = int(np.rint(lasts * files.RATE).sum())
             index, count = self._process
-            share = slice(index * len(found) // count, (index + 1) * len(found) // count)
+            share = slice(index * len(chosen) // count, (index + 1) * len(chosen) // count)
             drawn, own = draws.word(self._seed, _KEY_DRAW, step) >> 1, []  # fits int64
-            for position, (source, rows, place) in enumerate(found[share], share.start):
+            ours = zip(chosen[share].tolist(), numbers[share].tolist())
+            for position, (source, number) in enumerate(ours, share.start):
+                rows, place = self._indexes[source].find(bucket, number)
                 try:
-                    own.append(self._with_context(source, rows[place], step, position))
+                    row = self._with_context(source, rows[place], step, position)
                 except DataError:
                     line = int(rows.cell("line", place))
                     name = f"{self._indexes[source].name}:{line}"
-                    own.append(Row(name, line=line, fault=_CHANGED))
-                self._queues[source].append((own[-1], (drawn, position)))
-            self._steps.append((step, bucket, sizes, own, share))
+                    row = Row(name, line=line, fault=_CHANGED)
+                own.append(reading.Turn(self._reader, row, (drawn, position)))
+                self._queues[source].append(own[-1])
+            whole = _Whole(step, bucket, len(chosen), heard)
+            self._steps.append((whole, own, chosen[share].tolist(), share.start))
 
     def _with_context(self, source, row, step, position):
         if self._drawing is None:
@@ -212,16 +240,16 @@ class _Plan:
         return self._drawing.draw(source, row, self._seed, _KEY_CONTEXT, step, position)
 
 
-def _batches(plan, feeds, names, fit, reading, clock, frames, steps):
+def _batches(plan, feeds, names, fit, reads, clock, frames, steps):
     """Yields (Batch, Info, skipped rows, samples by task).
 
     An error that ends the job is a skipped row too, FAILED, as are all rows after it: this process
     goes on with rows of weight 0 until all processes know of it.
     """
     failed = None
-    for step, bucket, sizes, rows, share in plan.steps():
-        room = math.ceil(PHONES_PER_SECOND * fit.buckets[bucket][0]) if clock else 0
-        shape = fit.buckets[bucket], reading, share.start, room
+    for whole, turns, own_sources, first in plan.steps():
+        step, bucket, rows = whole.step, fit.buckets[whole.bucket], [turn.row for turn in turns]
+        shape = bucket, reads, first, math.ceil(PHONES_PER_SECOND * bucket[0]) if clock else 0
 
         def fill(rows, examples, shape=shape):
             batch, faults = collate(examples, *shape, frames=frames)
@@ -231,7 +259,7 @@ def _batches(plan, feeds, names, fit, reading, clock, frames, steps):
             return batch, faults, own
 
         try:
-            examples = [failed or next(feeds[source])[1] for source, _ in sizes[share]]
+            examples = [failed or next(feeds[source])[1] for source in own_sources]
             batch, faults, own = fill(rows, examples)
         except UserError as error:
             failed = Fault(FAILED, str(error))
@@ -241,7 +269,7 @@ def _batches(plan, feeds, names, fit, reading, clock, frames, steps):
         skipped = [
             {
                 "step": step,
-                "position": share.start + place,
+                "position": first + place,
                 "id": row.id,
                 "reason": fault.reason,
                 "detail": fault.detail,
@@ -251,13 +279,18 @@ def _batches(plan, feeds, names, fit, reading, clock, frames, steps):
             if fault
         ]
         if cut := sum(_is_cut(example) for example in examples):
-            place = {"step": step, "position": share.start}
+            place = {"step": step, "position": first}
             skipped.append(place | {"reason": CONTEXT_CUT, "utterances": cut})
         heard = collections.Counter()
-        if fit.hears:
-            for source, size in sizes:
-                heard[names[source]] += size
-        yield batch, Info(step, bucket, own, len(sizes)), skipped, heard
+        for source, samples in whole.heard.items() if fit.hears else ():
+            heard[names[source]] += samples
+        yield batch, Info(step, whole.bucket, own, whole.utterances), skipped, heard
+
+
+def _closing(reader, batches):
+    """`batches`, behind which the reader's threads end."""
+    with reader:
+        yield from batches
 
 
 def _is_cut(example):

@@ -1,7 +1,8 @@
 """The sampler: which bucket a step has, and which draw of which source stands in each row.
 
 Both are quotas: cyclic schedules that give every choice its share, shuffled anew in each cycle. A
-step is found in constant time, without those before it. Dims: S sources, K buckets.
+step is found in constant time, without those before it. Dims: S sources, K buckets,
+N draws, B rows.
 """
 
 import functools
@@ -38,6 +39,18 @@ class Quota:
         order, before = self._cycle(cycle)
         choice = int(order[place])
         return choice, cycle * int(self.counts[choice]) + int(before[place])
+
+    def run(self, n: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """`at` of `count` draws from the n-th on: [N] each."""
+        choices, numbers = [], []
+        while count:
+            cycle, place = divmod(n, self.period)
+            order, before = self._cycle(cycle)
+            own = slice(place, min(place + count, self.period))
+            choices.append(order[own])
+            numbers.append(cycle * self.counts[order[own]] + before[own])
+            n, count = n + len(order[own]), count - len(order[own])
+        return np.concatenate(choices), np.concatenate(numbers)
 
     def before(self, n: int) -> np.ndarray:
         """How often each choice is among the first n."""
@@ -79,8 +92,10 @@ class Sampler:
         """Rows of all batches before a step."""
         return int(self._buckets.before(step) @ np.array(self.utterances))
 
-    def at(self, step: int) -> tuple[int, list[tuple[int, int]]]:
-        """Returns the step's bucket and, per row, (source, number of its draw in the bucket)."""
+    def at(self, step: int) -> tuple[int, np.ndarray, np.ndarray]:
+        """Returns the step's bucket and, of its rows, [B] sources and [B] numbers of their draws
+        in the bucket.
+        """
         bucket, before = self._buckets.at(step)
-        rows, count = self._rows[bucket], self.utterances[bucket]
-        return bucket, [rows.at(before * count + row) for row in range(count)]
+        count = self.utterances[bucket]
+        return bucket, *self._rows[bucket].run(before * count, count)

@@ -35,7 +35,7 @@ class Source:
     """The utterances behind a SPEC, in order, and how they are joined."""
 
     name: str  # KIND:FILENAME?query#8 hex of the content
-    utterances: Sequence[Row]  # a table.Table; those with a context that a SPEC asks for are held
+    utterances: Sequence[Row]  # a table.Table
     join: tuple[int, int] | None = None
     seed: int = 0
     add_contexts: Callable = _as_they_are  # rows -> rows with the contexts that the SPEC asks for
@@ -142,6 +142,11 @@ def recording(row: Row, cache: files.WaveCache) -> np.ndarray:
         if os.path.exists(row.audio):
             raise
         raise DataError(f"{error}; paths are relative to the manifest's folder") from error
+
+
+def is_held(row: Row, cache: files.WaveCache) -> bool:
+    """Whether `recording` reads no file."""
+    return cache.holds(row.audio, row.offset, row.seconds or None)
 
 
 def joined(waves, pauses) -> np.ndarray:

@@ -4,7 +4,7 @@ Dims: B utterances.
 """
 
 import collections
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 import concurrent.futures
 import dataclasses
 import math
@@ -44,6 +44,7 @@ class Known:
     unknown: str  # what to say of the tokens that are unknown; "" where they are few
     unknown_share: float  # of the tokens
     longest: float  # seconds; 0: not known
+    fingerprints: Callable[[], Mapping[str, str]]  # task -> `Index.fingerprint`
     pause: Callable[[], float]  # seconds of the longest that is usual (`pauses.usual`): reads some
 
 
@@ -201,9 +202,11 @@ class Prefetch:
         return item
 
     def close(self):
-        """Drops what was made ahead and waits for the thread."""
+        """Drops what was made ahead, waits for the thread, and closes an iterator that can be."""
         self._ahead.clear()
         self._thread.shutdown(cancel_futures=True)
+        if isinstance(self._iterator, Generator):
+            self._iterator.close()
 
     def _work(self):
         self._ahead.append(self._thread.submit(next, self._iterator, _END))

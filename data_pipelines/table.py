@@ -11,13 +11,12 @@ import hashlib
 
 import numpy as np
 
-from seedasr_jax.data_pipelines import columns
+from seedasr_jax.data_pipelines import columns, counting
 from seedasr_jax.data_pipelines.kept import Arrays, Growing, Kept
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.text.counted import Counted
 
 _AT_ONCE = 4096  # rows, read in one piece where they stand one after another
-_TEXTS = 1 << 16  # last texts whose tokens are not counted again
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,6 +26,7 @@ class Base:
     rows: Callable[[np.ndarray], Iterator[Row]]  # numbers -> rows
     arrays: Arrays
     kept: Kept = dataclasses.field(default_factory=Kept)  # for what follows from them
+    again: Callable | None = None  # opens the table of all rows in another process
 
     @functools.cached_property
     def values(self) -> Mapping[str, list]:
@@ -69,8 +69,8 @@ class Table(Sequence):
         """[N] of columns.py."""
         return self._seen(self._base.arrays[name])
 
-    def cell(self, name: str, place: int):
-        """Of one row; a column of some rows is a copy."""
+    def cell(self, name: str, place):
+        """Of one row, or of several [N]: a column of some rows is a copy of all of them."""
         return self._base.arrays[name][place if self._numbers is None else self._numbers[place]]
 
     def has(self, flags: int) -> np.ndarray:
@@ -94,14 +94,10 @@ class Table(Sequence):
         """[N] tokens of each text, and [N] those of them that are unknown."""
 
         def make(growing):
-            count = functools.lru_cache(_TEXTS)(counted.count)
-            for first in range(0, len(whole), _AT_ONCE):
-                pairs = [count(row.text) for row in whole[first : first + _AT_ONCE]]
-                both = np.array(pairs, np.int32).reshape(-1, 2)
+            for both in counting.blocks(Table(self._base), self._base.again, counted):
                 growing.append("tokens", both[:, 0].copy())
                 growing.append("unknown", both[:, 1].astype(np.uint16))
 
-        whole = Table(self._base)
         found = self._base.kept.get(f"tokens-{counted.key}", make)
         return self._seen(found["tokens"]), self._seen(found["unknown"])
 
@@ -137,6 +133,10 @@ class Table(Sequence):
 
         arrays = {**self._base.arrays, "seconds": seconds}
         return Table(dataclasses.replace(self._base, rows=rows, arrays=arrays), self._numbers)
+
+    def mapped(self, change: Callable[[Row], Row]) -> "Table":
+        """The rows as `change` makes them, each when it is asked for."""
+        return made(lambda numbers: map(change, self._base.rows(self._of(numbers))), len(self))
 
     def drawn(self, name: str, make: Callable[[], np.ndarray]) -> "Table":
         """The rows at places that `make` chooses; `name` says how, and of which rows."""
@@ -188,9 +188,18 @@ def of(rows) -> Table:
     """The table of rows that are held in memory; a table is its own."""
     if isinstance(rows, Table):
         return rows
-    rows, growing = tuple(rows), Growing()
-    made = columns.Columns(growing)
-    for row in rows:
-        made.add(row)
-    made.done()
-    return Table(Base(lambda numbers: (rows[n] for n in numbers.tolist()), growing.done()))
+    rows = tuple(rows)
+    return made(lambda numbers: (rows[n] for n in numbers.tolist()), len(rows))
+
+
+def made(rows: Callable[[np.ndarray], Iterator[Row]], count: int) -> Table:
+    """A table of `count` rows that are made when they are asked for, by their numbers: of all of
+    them only columns are held.
+    """
+    growing = Growing()
+    grown = columns.Columns(growing)
+    for first in range(0, count, _AT_ONCE):
+        for row in rows(np.arange(first, min(first + _AT_ONCE, count), dtype=np.uint32)):
+            grown.add(row)
+    grown.done()
+    return Table(Base(rows, growing.done()))

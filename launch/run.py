@@ -82,6 +82,7 @@ def train(expanded: config.Graph | None, workdir, *, only="", again="") -> int:
         UserError: data or a checkpoint that cannot be used.
     """
     runtime.compute_here()
+    runtime.check_joined()
     workdir = pathlib.Path(workdir).resolve()
     with contextlib.ExitStack() as held:
         stop, looked = held.enter_context(Stop()), held.enter_context(inventory.once())

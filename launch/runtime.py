@@ -16,8 +16,10 @@ import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 import numpy as np
 
+from seedasr_jax.errors import ConfigError
 from seedasr_jax.launch import exits
 from seedasr_jax.launch.progress import say
+from seedasr_jax.parallel import memory
 
 _PR_SET_PDEATHSIG = 1  # Linux, prctl(2)
 
@@ -41,6 +43,19 @@ def compute_here() -> None:
     """
     if not jax.distributed.is_initialized():
         jax.config.update("jax_cpu_enable_async_dispatch", False)
+
+
+def check_joined() -> None:
+    """Refuses to begin on a pod whose processes do not know of each other: none could wait for the
+    others, or decide with them.
+    """
+    count = jax.process_count()
+    if count > 1 and not jax.distributed.is_initialized():
+        raise ConfigError(
+            f"this pod has {count} processes, and they do not know of each other: start each with"
+            f" --coordinator=HOST:PORT (of the first) --processes={count} --process=I, I from 0 to"
+            f" {count - 1}"
+        )
 
 
 def _processor() -> str:
@@ -81,6 +96,7 @@ def member(coordinator: str, process: int, processes: int, devices: int, parent:
         pids = multihost_utils.process_allgather(np.array([os.getpid(), jax.local_device_count()]))
         for index, (pid, count) in enumerate(pids.tolist()):
             say(f"process_index {index} of {processes}: process {pid}, {count} devices")
+        memory.agree()
         yield
     except BaseException as error:  # an interrupt too: nothing above may wait for the others
         code = exits.code(error)

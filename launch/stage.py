@@ -105,6 +105,8 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     limits = config.build(limits, checkpoints.Limits, "limits")
     record = dataclasses.replace(record, limits=limits)
     evaluator = processes.together(lambda: Evaluator(job, name, built, stopping, limits))
+    own = {task.name: task.fingerprint for task in evaluator.tasks}
+    processes.alike(lambda: {**found.fingerprints(), **{name: of() for name, of in own.items()}})
     evaluator.warn()
     for task, reasons in found.left_out.items():
         for reason, count in reasons.items():
@@ -288,6 +290,8 @@ class Evaluator:
             )
             for task in evaluation.tasks
         ]
+        for task in self.tasks:  # one room for contexts: each would be a program of its own
+            task.make_room(max(each.context_tokens for each in self.tasks))
 
     def warn(self):
         """Says how many utterances state no language."""

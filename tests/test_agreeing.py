@@ -9,7 +9,7 @@ import recordings
 import several
 
 from seedasr_jax.audio import files
-from seedasr_jax.data_pipelines import loader
+from seedasr_jax.data_pipelines import index, loader, sources
 from seedasr_jax.errors import ConfigError, DataError, UserError
 from seedasr_jax.parallel import processes
 
@@ -93,6 +93,38 @@ def evaluation(path, index, **options):
     how = dict(buckets=((0.5, 20, 4),), data_folder="none", prompted=False, multiple=4)
     how |= dict(normalizer="basic@1", share=(index, 2), pieces=(0.5, 0.2), join=processes.shared)
     return loader.evaluation(f"manifest:{path}", Letters(), **(how | options))
+
+
+@pytest.mark.parametrize("query", ["", "?join=2-3&seed=0"])
+def test_processes_that_see_other_data_end_before_they_train(monkeypatch, path, tmp_path, query):
+    """A length that is measured, not stated, of a file that one of them cannot read."""
+    rows = [json.loads(line) for line in path.open()]
+    del rows[3]["duration"]
+    fit, found = index.Fit(((0.3, 20, 4), (5.0, 20, 2))), []
+    for place in ("one", "other", "same"):
+        copy = shutil.copytree(path.parent, tmp_path / place) / path.name
+        spec = f"manifest:{recordings.manifest(copy, rows)}{query}"
+        if place == "other":
+            (copy.parent / rows[3]["audio"]).unlink()
+        made = index.Index(sources.open_source(spec, "none"), fit, None, 3)
+        found.append({"data": made.fingerprint(), "dev": "the same"})
+
+    def agree(*own):
+        return several.run(monkeypatch, 2, lambda n: processes.alike(lambda: found[own[n]]))
+
+    assert agree(0, 2) == [None, None]
+    refused = agree(0, 1)
+    assert {type(each) for each in refused} == {DataError}
+    assert {str(each)[:38] for each in refused} == {"data: process 1 finds other data than "}
+
+
+def test_an_evaluation_is_alike_where_its_rows_are(path):
+    rows, prints = [json.loads(line) for line in path.open()], []
+    for name, text in (("a", "one"), ("b", "one"), ("c", "two")):
+        rows[2]["context"] = text
+        copy = recordings.manifest(path.parent / f"{name}.jsonl", rows)
+        prints.append(evaluation(copy, 0, share=(0, 1), join=None).fingerprint())
+    assert prints[0] == prints[1] != prints[2]
 
 
 def test_each_process_looks_for_pauses_in_its_share(monkeypatch, path):

@@ -6,8 +6,11 @@ import pytest
 import recordings
 import tones
 
+from seedasr_jax import checkpoint
+from seedasr_jax.decode import recogniser
 from seedasr_jax.errors import UserError
-from seedasr_jax.launch import run
+from seedasr_jax.launch import run, stage
+from seedasr_jax.train import build
 
 MISTAKES = {  # in the last of three stages -> words of the line that says so
     "trains=('encodr',)": ("trains 'encodr'", "Did you mean encoder"),
@@ -76,3 +79,20 @@ def test_a_context_has_room_before_clocked_speech(tmp_path):
         UserError, match=r"'sft': a stage that it starts from learned contexts of 5"
     ):
         run.train(tones.graph(manifest, **changes), tmp_path / "workdir")
+
+
+def test_development_sets_share_one_room_for_contexts(tmp_path):
+    """Another would be another program to compile."""
+    manifest, tasks = tones.write(tmp_path / "data", 40), []
+    for name, words in (("short", 3), ("long", 40), ("none", 0)):
+        rows = [
+            json.loads(line) | {"context": " ".join(["low"] * words)} for line in manifest.open()
+        ]
+        tasks.append(f"manifest:{recordings.manifest(manifest.parent / f'{name}.jsonl', rows)}")
+    graph = tones.graph(manifest, stages__sft__eval__tasks=tuple(tasks))
+    job = run.prepare(graph, tmp_path / "workdir")
+    tokens = recogniser.special_tokens(job.vocab)
+    built = build.build(job.graph.stages["sft"], tokens, job.vocab.size)
+    limits = checkpoint.Limits(1.0, 0.0, 64, 4, ())
+    found = stage.Evaluator(job, "sft", built, lambda: False, limits)
+    assert [task.context_tokens for task in found.tasks] == [48, 48, 0]

@@ -170,7 +170,7 @@ def test_conditions_of_a_test():
         assert row.siblings[0] in named(row) and row.keywords[0] not in named(row)
         assert len(named(row)) == 3
     assert not any(row.context for row in contexts.fixed(right, ("none", 0), "s", NAMES))
-    assert contexts.fixed(right, ("own", 0), "s", NAMES) == right
+    assert [*contexts.fixed(right, ("own", 0), "s", NAMES)] == [*right]
 
 
 @pytest.mark.parametrize("condition", ["rihgt_3", "right", "right_x", "none_2", "own_1"])

@@ -214,9 +214,10 @@ def test_what_is_gathered_is_counted_by_its_shapes_and_fits_a_half(monkeypatch):
         devices = jax.devices()[: np.prod(MESHES[over])]
         given = state, meshes.make(config.Mesh(*MESHES[over]), devices), dtype
         assert gathering.copied(*given) == width * size
-        for room, fits in ((2 * width * size, True), (2 * width * size - 1, False)):
-            monkeypatch.setattr(memory, "UNKNOWN", room)
-            assert gathering.fits(*given) == fits
+        for caches in (0, 1_000):
+            for room, fits in ((width * size + caches, True), (width * size + caches - 1, False)):
+                monkeypatch.setattr(memory, "UNKNOWN", 2 * room)
+                assert gathering.fits(*given, caches) == fits
 
 
 def test_a_cache_is_filled_and_reordered_in_place():

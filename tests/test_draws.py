@@ -48,3 +48,11 @@ def test_permute_in_a_large_range_spreads():
     drawn = np.array([draws.permute(i, size, 1, 2) for i in range(2_000)]) / size
     assert abs(drawn.mean() - 0.5) < 0.03 and abs(drawn.std() - 12**-0.5) < 0.02
     assert abs(np.corrcoef(drawn[:-1], drawn[1:])[0, 1]) < 0.08
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 64, 1000, 2**20 + 1, 10**9, 2**32, 10**12])
+def test_many_entries_of_a_permutation_are_those_one_by_one(size):
+    places = np.array([n % size for n in (0, 1, 2, 63, size - 1, size // 2, 7 * size // 9)])
+    one_by_one = [draws.permute(place, size, 3, 2**63) for place in places.tolist()]
+    assert draws.permute_all(places, size, 3, 2**63).tolist() == one_by_one
+    assert draws.permute_all(places[:0], size, 3).tolist() == []

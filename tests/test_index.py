@@ -2,12 +2,14 @@
 
 import collections
 import itertools
+import tracemalloc
 
+import numpy as np
 import pytest
 import recordings
 
 from seedasr_jax.audio import files
-from seedasr_jax.data_pipelines import draws, index, manifest, sources
+from seedasr_jax.data_pipelines import draws, index, joining, manifest, sources
 from seedasr_jax.errors import ConfigError, DataError
 from seedasr_jax.text.counted import Counted
 
@@ -115,6 +117,39 @@ def test_joined_draws_follow_the_epochs(path):
             assert (row.seconds <= 0.9) == (bucket == 0)
 
 
+@pytest.mark.parametrize("query", ["", "?join=3-6"])
+def test_lengths_of_many_draws_are_those_of_their_rows(path, query):
+    made = make(path, query, buckets=((0.25, 20, 2), (0.9, 20, 2), (4.0, 20, 2)))
+    for bucket in np.flatnonzero(made.sizes).tolist():
+        numbers = np.arange(0, 3 * made.sizes[bucket] + 2)
+        seconds = [made.draw(bucket, n).seconds for n in numbers.tolist()]
+        assert made.seconds(bucket, numbers).tolist() == seconds
+        assert made.seconds(bucket, numbers[:0]).tolist() == []
+
+
+@pytest.mark.parametrize("query", ["?join=2-3", "?context=distractors_1", "?context=own&join=2"])
+def test_neither_joined_rows_nor_those_with_a_context_are_held(tmp_path, monkeypatch, query):
+    monkeypatch.setattr(joining, "_HELD", 16)
+    count = 4_000
+    rows = recordings.rows(count)
+    for number, row in enumerate(rows):
+        name = f"n{number % 50}"
+        row |= {"keywords": [name], "context": name, "context_kind": "hotwords"}
+    spec = f"manifest:{recordings.manifest(tmp_path / 'many.jsonl', rows)}"
+
+    def make():
+        source = sources.open_source(spec + query, "unused")
+        return index.Index(source, index.Fit(((9.0, 99, 4),)), None, 3)
+
+    make()  # the text and the columns of the manifest, and what modules make once
+    tracemalloc.start()
+    made = make()
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sum(made.sizes) > count / 3
+    assert held / count < 300  # a row takes about 1,000
+
+
 @pytest.mark.parametrize("count", range(0, 30))
 @pytest.mark.parametrize("join", [(1, 1), (2, 2), (3, 6), (5, 6), (4, 4)])
 def test_groups_leave_as_little_as_they_can(count, join):
@@ -123,7 +158,7 @@ def test_groups_leave_as_little_as_they_can(count, join):
     for _ in range(count):
         possible |= {p + n for p in possible for n in range(fewest, most + 1) if p + n <= count}
     for seed in range(5):
-        groups = list(index._groups(count, join, draws.words(count, seed).tolist()))
+        groups = list(joining.groups(count, join, draws.words(count, seed).tolist()))
         assert all(fewest <= group <= most for group in groups)
         assert sum(groups) <= count
         if count in possible and most >= 2 * fewest - 1:
@@ -146,8 +181,8 @@ def test_the_fixed_pass_is_that_of_the_spec(path):
     source = sources.open_source(f"manifest:{path}?join=3-6&seed=5", "unused")
     made = make(path, "?join=3-6&seed=5", buckets=((4.0, 20, 2),), key=())
     assert [*index.fixed(source)] == [*made.epoch(0).rows]
-    assert len(index.fixed(source)) >= index.STRINGS
-    assert len(set(index.fixed(source))) > 0.9 * index.STRINGS  # other strings, pass by pass
+    assert len(index.fixed(source)) >= joining.STRINGS
+    assert len(set(index.fixed(source))) > 0.9 * joining.STRINGS  # other strings, pass by pass
 
 
 def test_text_that_fits_no_bucket_says_what_would(path):

@@ -51,7 +51,9 @@ def manifest(tmp_path):
     return write("good.jsonl", rows), write("bad.jsonl", rows + faults)
 
 
-def test_stats_count(manifest, tmp_path):
+@pytest.mark.parametrize("as_texts", [1, 1 << 20])
+def test_stats_count(manifest, tmp_path, monkeypatch, as_texts):
+    monkeypatch.setattr(inspect, "_AS_TEXTS", as_texts)
     found = inspect.stats(manifest[0], tmp_path)
     assert (found["utterances"], found["speakers"], found["texts"], found["words"]) == (4, 2, 2, 3)
     assert found["hours"] == round((0.5 + 1 + 1.5 + 2) / 3600, 4)

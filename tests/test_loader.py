@@ -19,7 +19,7 @@ import tones
 from seedasr_jax import checkpoint, config
 from seedasr_jax.audio import files
 from seedasr_jax.batch import CONTINUED
-from seedasr_jax.data_pipelines import batching, lines, loader, manifest, preprocess
+from seedasr_jax.data_pipelines import batching, lines, loader, manifest, preprocess, sources
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.data_pipelines.stream import CONTEXT_CUT, BadRows, Prefetch, merged
 from seedasr_jax.data_pipelines.tf import seqio, tf
@@ -128,6 +128,22 @@ def test_any_start_gives_the_same_batches(path, opened, query):
             assert_same(batch, expected)
     other = take(opened(f"manifest:{path}{query}", buckets=buckets, seed=4), 5)
     assert [info.rows for _, info in other] != [info.rows for _, info in whole[:5]]
+
+
+def test_the_audio_of_a_batch_and_of_those_behind_it_is_read_together(path, opened, monkeypatch):
+    """No file is read before three others are begun."""
+    together, read = threading.Barrier(4, timeout=20), sources.recording
+
+    def recording(row, cache):
+        together.wait()
+        return read(row, cache)
+
+    buckets = ((0.6, 40, 2),)
+    expected = take(opened(f"manifest:{path}", buckets=buckets), 6)
+    monkeypatch.setattr(sources, "recording", recording)
+    for one, other in zip(take(opened(f"manifest:{path}", buckets=buckets), 6), expected):
+        assert_same(one[0], other[0])
+    together.abort()  # for those that are read ahead
 
 
 def test_step_one_million_opens_at_once(path, opened):

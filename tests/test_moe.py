@@ -155,12 +155,20 @@ def test_tokens_that_make_up_a_tile_of_a_tpu_change_nothing(layer, x, mesh, monk
     ragged = moe.product
     monkeypatch.setattr(moe, "product", lambda x, *rest: rows.append(len(x)) or ragged(x, *rest))
     found, wanted = run(layer, x, mesh and meshes.make(config.Mesh(*mesh)))
-    assert set(rows) == {3 * moe.TALL}  # of 8 x 6 tokens, or half of them, with 3 experts each
+    assert set(rows) == {3 * 128}  # of 8 x 6 tokens, or half of them, with 3 experts each
     assert_close(found, wanted)
 
 
-@pytest.mark.parametrize("rows, sizes", [(512, (0, 512, 0)), (1024, (70, 0, 600))])
-def test_the_kernel_of_tpus_is_a_ragged_product(rows, sizes):
+def test_tiles_are_as_tall_as_what_an_expert_has():
+    experts, active = 128, 8
+    for tokens, tile in ((128, 128), (2048, 128), (2049, 256), (4096, 256), (100_000, 512)):
+        assert moe.tall(tokens * active, experts) == tile
+
+
+@pytest.mark.parametrize(
+    "rows, sizes, tile", [(512, (0, 512, 0), 512), (1024, (70, 0, 600), 256), (256, (3, 9, 1), 128)]
+)
+def test_the_kernel_of_tpus_is_a_ragged_product(rows, sizes, tile):
     """Interpreted: forward and both gradients, of the rows of groups; behind them may lie NaN."""
     rng, real = np.random.default_rng(2), np.arange(rows)[:, None] < sum(sizes)
     x, kernels = (
@@ -177,7 +185,7 @@ def test_the_kernel_of_tpus_is_a_ragged_product(rows, sizes):
         return y, jnp.where(real, of_x, 0), of_kernels
 
     spoiled, clean = (np.where(real, x, np.float32(behind)) for behind in (np.nan, 0))
-    found = run(functools.partial(moe._megablox, interpret=True), spoiled)
+    found = run(functools.partial(moe._megablox, tile=tile, interpret=True), spoiled)
     assert_close(found, run(jax.lax.ragged_dot, clean))
 
 

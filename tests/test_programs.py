@@ -73,6 +73,8 @@ def test_a_cache_is_shared_by_examples_and_heads(built, held):
     assert stream.cache.k.shape[2:4] == (1, held.tokens + 1)
     whole = 2 * 2 * held.utterances * slots * 2 * 8 * 4  # k and v, layers, ..., float32
     assert begin.bytes["kv"] == follow.bytes["kv"] == whole // 8
+    counted = built.stage.model, built.mesh, begin.arguments[1], held.tokens, (held.context,), 1
+    assert gathering.cached(*counted) == whole // 8
     assert follow.runs == held.tokens + 1
 
 

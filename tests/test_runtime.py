@@ -3,8 +3,15 @@
 import platform
 import subprocess
 import sys
+import types
 
+import jax
+import numpy as np
 import pytest
+
+from seedasr_jax.errors import ConfigError
+from seedasr_jax.launch import runtime
+from seedasr_jax.parallel import memory
 
 CODE = """
 import sys, jax, jax.numpy as jnp
@@ -75,3 +82,32 @@ def test_large_temporaries_of_a_program_are_kept():
     # In a process now and then a small block takes the place of a large one before it comes again.
     left = faults(TEMPORARY, "left")
     assert any(2 * faults(TEMPORARY, "kept") < left for _ in range(4))
+
+
+def test_a_pod_whose_processes_do_not_know_of_each_other_is_refused(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 128)
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: False)
+    with pytest.raises(ConfigError, match=r"128 processes.*--processes=128.* 0 to 127$"):
+        runtime.check_joined()
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    runtime.check_joined()
+
+
+def test_the_memory_of_a_device_is_what_it_says_or_its_kind(monkeypatch):
+    """All processes of a job take the least that any of them finds."""
+    gib = memory.GIB
+
+    def device(kind, limit=None):
+        found = limit and {"bytes_limit": limit}
+        return types.SimpleNamespace(device_kind=kind, memory_stats=lambda: found)
+
+    monkeypatch.setattr(memory, "_agreed", {})
+    assert memory.of(device("TPU v5", 7)) == 95 * gib  # as it is planned
+    assert memory.of(device("NVIDIA H200", 105 * gib + 7)) == 105 * gib
+    assert memory.of(device("NVIDIA H200")) == 140 * gib
+    assert memory.of(device("cpu")) == memory.UNKNOWN == 16 * gib
+    monkeypatch.setattr(jax, "local_devices", lambda: [device("NVIDIA H200", 105 * gib)])
+    found = [np.array([105, 104, 106])]
+    monkeypatch.setattr(memory.processes, "stacked", lambda own: found)
+    memory.agree()
+    assert memory.of(device("NVIDIA H200", 105 * gib)) == 104 * gib

@@ -26,6 +26,9 @@ def test_quota_counts_what_came_before(weights):
         choice, before = quota.at(n)
         assert before == seen[choice]
         seen[choice] += 1
+    first, count = quota.period - 3, quota.period + 7  # over three cycles
+    both = [quota.at(n) for n in range(first, first + count)]
+    assert [*zip(*(x.tolist() for x in quota.run(first, count)))] == both
 
 
 def test_a_rare_choice_keeps_its_share():
@@ -40,6 +43,12 @@ def test_cycles_and_keys_differ():
     assert first != [other.at(n)[0] for n in range(quota.period)]
 
 
+def at(sampler, step):
+    """The bucket of a step, and (source, number) of each row."""
+    bucket, sources, numbers = sampler.at(step)
+    return bucket, [*zip(sources.tolist(), numbers.tolist())]
+
+
 SIZES = [[30, 10, 0], [0, 50, 50]]
 
 
@@ -49,11 +58,11 @@ def sampler(seed=0, rates=(3.0, 1.0)):
 
 def test_a_step_needs_no_steps_before_it():
     one, other = sampler(), sampler()
-    ascending = [one.at(step) for step in range(40)]
+    ascending = [at(one, step) for step in range(40)]
     for step in range(40):
         assert one.drawn(step) == sum(len(rows) for _, rows in ascending[:step])
-    assert [other.at(step) for step in reversed(range(40))] == ascending[::-1]
-    assert ascending != [sampler(seed=1).at(step) for step in range(40)]
+    assert [at(other, step) for step in reversed(range(40))] == ascending[::-1]
+    assert ascending != [at(sampler(seed=1), step) for step in range(40)]
     begun = time.perf_counter()
     sampler().at(10**6)
     assert time.perf_counter() - begun < 0.5
@@ -62,7 +71,7 @@ def test_a_step_needs_no_steps_before_it():
 def test_draws_of_a_source_in_a_bucket_count_up():
     seen, drawn = collections.Counter(), sampler()
     for step in range(600):
-        bucket, rows = drawn.at(step)
+        bucket, rows = at(drawn, step)
         assert len(rows) == [8, 4, 2][bucket]
         for source, number in rows:
             assert SIZES[source][bucket] > 0
@@ -74,7 +83,7 @@ def test_rates_are_shares_of_utterances():
     drawn = sampler()
     seen = collections.Counter()
     for step in range(12_000):
-        bucket, rows = drawn.at(step)
+        bucket, rows = at(drawn, step)
         seen.update((source, bucket) for source, _ in rows)
     total = sum(seen.values())
     share = np.array([[seen[s, b] / total for b in range(3)] for s in range(2)])

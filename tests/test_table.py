@@ -1,6 +1,7 @@
 """Tables: rows on demand, columns that agree with them, and what is kept between starts."""
 
 import dataclasses
+import functools
 import json
 import os
 import tracemalloc
@@ -11,9 +12,19 @@ import recordings
 
 from seedasr_jax import config
 from seedasr_jax.audio import files
-from seedasr_jax.data_pipelines import columns, contexts, index, kept, lines, manifest, sources
+from seedasr_jax.data_pipelines import (
+    columns,
+    contexts,
+    counting,
+    index,
+    kept,
+    lines,
+    manifest,
+    sources,
+)
 from seedasr_jax.data_pipelines import table as tables
 from seedasr_jax.errors import DataError
+from seedasr_jax.text import normalize, vocab
 from seedasr_jax.text.counted import Counted
 
 FIT = index.Fit(((0.3, 1, 4), (0.5, 2, 2)), min_seconds=0.11)
@@ -111,6 +122,20 @@ def test_what_is_kept_is_what_was_read(path, large, monkeypatch, query):
     monkeypatch.setattr(sources, "measured", lambda row: asked.append(row.id) or measure(row))
     assert everything(make(path, large, query)) == expected
     assert set(asked) <= {"r008"}  # whose file is not there
+
+
+def test_several_processes_count_the_tokens_of_many_texts(path, large, monkeypatch):
+    texts = [row.text for row in manifest.read(path)]
+    made = vocab.train_sentencepiece(texts, large / "vocab", size=60, kind="char")
+    normal = functools.partial(normalize.normalize, "basic@2")
+    rows, _ = lines.table(path, large)
+    expected = [found.tolist() for found in rows.tokens(Counted(made, normal, "one"))]
+    monkeypatch.setattr(counting, "MANY", len(rows))
+    monkeypatch.setattr(counting, "_CHUNK", 25)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(counting, "_counting", None)  # not here
+    found = rows.tokens(Counted(made, normal, "several"))
+    assert [x.tolist() for x in found] == expected and len(expected[0]) == 60
 
 
 def test_another_content_tokenizer_or_place_is_read_anew(path, large):

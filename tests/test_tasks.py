@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import recordings
 
-from seedasr_jax.data_pipelines import index, sources, tasks
+from seedasr_jax.data_pipelines import joining, sources, tasks
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.data_pipelines.tf import seqio, tf
 from seedasr_jax.errors import ConfigError
@@ -48,7 +48,7 @@ def test_a_joined_source_is_joined_for_seqio_too(path):
     ((_, task, _),) = tasks.resolve(f"manifest:{path}?join=2-3&seed=4", "unused")
     found = examples(task)
     parts = [name for example in found for name in example["id"].split(b"+")]
-    assert len(found) >= index.STRINGS
+    assert len(found) >= joining.STRINGS
     counts = collections.Counter(parts)
     assert len(counts) == 9 and len(set(counts.values())) == 1  # each as often as any, pass by pass
     assert all(len(example["wave"]) > 2 * 1_600 for example in found)

@@ -1,6 +1,7 @@
 """Vocabularies: training, both tokenizers behind the protocol, what bad files get."""
 
 import json
+import pickle
 import random
 
 import numpy as np
@@ -146,6 +147,22 @@ def test_a_long_text_is_not_left_out(tmp_path):
     assert vocabulary.decode(vocabulary.encode("lastword")) == "lastword"
 
 
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_pieces_of_many_texts_are_learned_from_some_of_them(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(vocab, "TRAINED", 300)
+    texts = [f"{'abcdefgh'[n % 8]}ey ho" for n in range(3_000)]
+    drawn = {int(number) for number in vocab._drawn(map(str, range(3_000)))[0]}
+    texts[min({*range(3_000)} - drawn)] += " ω"  # in one alone, which is not drawn
+    found, seen = vocab._drawn(iter(texts))
+    assert len(found) == 300 and "ω" not in "".join(found) and seen["ω"] == 1
+    shares = [sum(text[0] == first for text in found) for first in "abcdefgh"]
+    assert min(shares) > 15 and max(shares) < 65  # 37.5 expected
+    made = vocab.train_sentencepiece(iter(texts), tmp_path / "a", size=60, kind=kind)
+    assert made.unk_id not in made.encode("aey ω ho")
+    again = vocab.train_sentencepiece(iter(texts), tmp_path / "b", size=60, kind=kind)
+    assert again.hash == made.hash
+
+
 def test_bad_training_arguments(tmp_path):
     with pytest.raises(errors.ConfigError, match="Did you mean unigram"):
         vocab.train_sentencepiece(["a"], tmp_path, size=50, kind="unigrams")
@@ -196,6 +213,9 @@ def test_hugging_face(tmp_path):
     assert vocabulary.decode(vocabulary.encode("a<|end|>")) == "a<|end|>"
     vocabulary.save(tmp_path / "copy")
     assert vocab.open_vocabulary(tmp_path / "copy").hash == vocabulary.hash
+    elsewhere = pickle.loads(pickle.dumps(vocabulary))  # as another process gets it
+    assert elsewhere.hash == vocabulary.hash
+    assert elsewhere.encode("a<|end|>" * 9) == vocabulary.encode("a<|end|>" * 9)
 
 
 def test_hugging_face_special_tokens_enter_the_hash(tmp_path):

@@ -253,6 +253,11 @@ class WaveCache:
         self._waves = collections.OrderedDict()
         self._lock = threading.Lock()
 
+    def holds(self, path, offset: float = 0.0, duration: float | None = None) -> bool:
+        """Whether `read` has it in memory."""
+        with self._lock:
+            return (os.fspath(path), offset, duration) in self._waves
+
     def read(self, path, offset: float = 0.0, duration: float | None = None) -> np.ndarray:
         """[S] int16 at RATE: what `read(path, offset=offset, duration=duration)` gives."""
         key = (os.fspath(path), offset, duration)

@@ -3,26 +3,68 @@
 A decoder that is sharded over fsdp would be gathered layer by layer at each token: of 8B parameters
 over 32 devices 14 GiB, 241 times a batch. Over tensor and expert it stays sharded: along those,
 activations move.
+
+Dims: L layers, B batch, N prefix slots, W hypotheses, S token slots, G key-value heads, K head
+width.
 """
+
+from collections.abc import Sequence
+import math
 
 from flax import nnx
 import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
 
+from seedasr_jax import config
+from seedasr_jax.audio import logmel
+from seedasr_jax.batch import Batch
 from seedasr_jax.models import layers
-from seedasr_jax.parallel import memory, sharding
+from seedasr_jax.parallel import memory, rules, sharding
 
-SHARE = 1 / 2  # of a device's memory that the copy may take; caches and the optimiser need the rest
+# Of a device's memory that the copy and the caches may take: the parameters, the optimiser and what
+# is computed need the rest.
+SHARE = 1 / 2
 
 
-def once(state: nnx.State, mesh, dtype) -> tuple[nnx.State, bool]:
+def cached(
+    model: config.Model, mesh, batch: Batch, tokens: int, prefixes: Sequence[int], width: int
+) -> int:
+    """Bytes of a device that caches take: keys and values [L B N+WS G K], see models/cache.py.
+
+    Args:
+        model: with a decoder.
+        mesh: of the program.
+        batch: or its shapes.
+        tokens: decoded at most.
+        prefixes: tokens of the context in each prefix that is followed; () where no LLM decodes.
+        width: W.
+    """
+    decoder, rows = model.decoder, batch.weight.shape[0]
+    heard = -(-(batch.wave.shape[1] // logmel.HOP) // model.encoder.subsampling)
+    before = batch.prompt.shape[1] - (-heard // model.converter.splice)
+    slots = sum(before + context + width * (tokens + 1) for context in prefixes)
+    shape = (2 * decoder.layers, rows, slots, decoder.groups, decoder.head_width)
+
+    def dividing(place, size):
+        parts = math.prod(mesh.shape[axis] for axis in rules.on(place))
+        return None if size % parts else place
+
+    spec = (None, dividing(rules.BATCH, rows), None, dividing("tensor", decoder.groups))
+    place = NamedSharding(mesh, PartitionSpec(*spec))
+    return sharding.bytes_of(jax.ShapeDtypeStruct(shape, jnp.dtype(model.dtype), sharding=place))
+
+
+def once(state: nnx.State, mesh, dtype, beside: int) -> tuple[nnx.State, bool]:
     """The parameters, those of the decoder gathered if they fit, and whether they do.
 
     Args:
         state: of a model with a decoder, while a program is traced.
         mesh: of the program.
         dtype: of the computation; matrices are gathered in it.
+        beside: bytes of a device that caches take, of `cached`.
     """
-    if not fits(state, mesh, dtype):
+    if not fits(state, mesh, dtype, beside):
         return state, False
     used = layers.as_used(state["decoder"], dtype)
     if mesh.size > 1:
@@ -31,9 +73,9 @@ def once(state: nnx.State, mesh, dtype) -> tuple[nnx.State, bool]:
     return nnx.merge_state(state, nnx.State({"decoder": used})), True
 
 
-def fits(state: nnx.State, mesh, dtype) -> bool:
-    """Whether the copy takes at most SHARE of a device; arguments as of `once`, or shapes."""
-    return copied(state, mesh, dtype) <= SHARE * memory.of(mesh.devices.flat[0])
+def fits(state: nnx.State, mesh, dtype, beside: int) -> bool:
+    """Whether copy and caches take at most SHARE of a device; arguments as of `once`, or shapes."""
+    return copied(state, mesh, dtype) + beside <= SHARE * memory.of(mesh.devices.flat[0])
 
 
 def copied(state: nnx.State, mesh, dtype) -> int:

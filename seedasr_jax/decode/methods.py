@@ -31,6 +31,16 @@ class Method:
         """Whether the context of an utterance is read."""
         return self.kind == "greedy" or self.alpha > 0
 
+    def prefixes(self, context: int) -> tuple[tuple[int, ...], int]:
+        """What the LLM follows, with room for `context` tokens of one: for each prefix the tokens
+        of context in it, and the hypotheses of a row; (), 0 where no LLM decodes.
+        """
+        if self.kind == "ctc":
+            return (), 0
+        if self.kind == "greedy":
+            return (context,), 1
+        return ((0, context) if self.alpha and context else (0,)), self.search.beam
+
     @property
     def name(self) -> str:
         """As it is written: the same method, the same name."""

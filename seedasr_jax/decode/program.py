@@ -3,13 +3,15 @@
 Dims: B batch; `...` stands for the other axes of an array.
 """
 
+from collections.abc import Callable
 import dataclasses
 import functools
 
 from flax import nnx
 import jax
 
-from seedasr_jax.decode import gathering, greedy, sample
+from seedasr_jax.batch import Batch
+from seedasr_jax.decode import gathering, greedy, methods, sample
 from seedasr_jax.decode import search as searching
 from seedasr_jax.models.acllm import AcLLM
 from seedasr_jax.parallel import compiler, layout, sharding
@@ -19,7 +21,7 @@ from seedasr_jax.parallel import compiler, layout, sharding
 _once = functools.lru_cache(maxsize=64)
 
 
-def program(graphdef, mesh, decode, *, loops: bool):
+def program(graphdef, mesh, decode, *, follows: Callable[..., tuple] | None):
     """Jits `decode(model, batch, *inputs)`, traced for `mesh`, examples on the devices that share
     a batch.
 
@@ -27,7 +29,8 @@ def program(graphdef, mesh, decode, *, loops: bool):
         graphdef: of the model.
         mesh: of any number of devices.
         decode: pure; gives a tree of arrays [B ...].
-        loops: whether it reads the decoder's parameters at each token; see decode/gathering.py.
+        follows: (batch, *inputs) -> (prefixes, width) of `gathering.cached`, where the decoder's
+            parameters are read at each token; None: they are not.
 
     Returns:
         The jitted (state, batch, inputs) -> what `decode` gives, B over (data, fsdp, expert).
@@ -35,11 +38,12 @@ def program(graphdef, mesh, decode, *, loops: bool):
     """
     place = sharding.of_batch(mesh)
 
-    def run(state, batch, inputs):
+    def run(state, batch: Batch, inputs):
         gathered = False
-        if loops:
-            dtype = nnx.merge(graphdef, state).config.dtype
-            state, gathered = gathering.once(state, mesh, dtype)
+        if follows is not None:
+            model, tokens = nnx.merge(graphdef, state).config, batch.ids.shape[1]
+            beside = gathering.cached(model, mesh, batch, tokens, *follows(batch, *inputs))
+            state, gathered = gathering.once(state, mesh, model.dtype, beside)
         with layout.over(mesh, gathered=gathered):
             return decode(nnx.merge(graphdef, state), batch, *inputs)
 
@@ -75,7 +79,11 @@ def score(graphdef, mesh, instructions, kind, how):
         options = dict(instructions=instructions, alpha=alpha)
         return searching.search(model, batch, tokens, how, **options)
 
-    return program(graphdef, mesh, decode, loops=kind != "ctc")
+    def follows(batch, alpha):
+        way = methods.Method(kind, how, alpha=float(alpha is not None))
+        return way.prefixes(batch.context.shape[1])
+
+    return program(graphdef, mesh, decode, follows=None if kind == "ctc" else follows)
 
 
 @_once
@@ -92,7 +100,7 @@ def probe(graphdef, mesh):
     def decode(model, batch, layer):
         return greedy.ctc(_AtLayer(model, layer), batch)
 
-    return program(graphdef, mesh, decode, loops=False)
+    return program(graphdef, mesh, decode, follows=None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,4 +149,7 @@ def rollout(graphdef, mesh, hypotheses, temperature, stream):
         options = dict(samples=hypotheses, temperature=temperature, rng=rng)
         return sample.sample(model, batch, tokens, **options)
 
-    return program(graphdef, mesh, decode, loops=True)
+    def follows(batch, *_):
+        return (batch.context.shape[1],), hypotheses
+
+    return program(graphdef, mesh, decode, follows=follows)

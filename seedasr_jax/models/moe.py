@@ -25,7 +25,7 @@ from seedasr_jax.models.layers import Dense
 from seedasr_jax.parallel import layout, rules
 from seedasr_jax.shapes import LANES
 
-TALL = 512  # rows that Megablox takes at a time
+TALL = 128, 256, 512  # rows that Megablox may take at a time
 
 
 @jax.tree_util.register_dataclass
@@ -121,9 +121,9 @@ def mix(x, chosen, share, gate, wide, narrow):
     Returns:
         [B N E].
     """
-    gathered = layout.gathered()
+    gathered, experts = layout.gathered(), narrow.shape[0]
     if layout.mesh() is None:
-        return _gathered(x, chosen, share, _widening(gate, wide), narrow, 0)
+        return _gathered(x, chosen, share, _widening(gate, wide), narrow, 0, experts)
     batch = layout.dividing(rules.BATCH, x.shape[0])
     rows = layout.dividing("tensor", x.shape[1])  # as residuals are sharded
     tokens = (batch, None, None)
@@ -140,7 +140,7 @@ def mix(x, chosen, share, gate, wide, narrow):
                 jax.lax.all_gather(of, "expert", axis=0, tiled=True) for of in (x, chosen, share)
             )
         first = jax.lax.axis_index("expert") * narrow.shape[0]
-        y = _gathered(x, chosen, share, widening, narrow, first)
+        y = _gathered(x, chosen, share, widening, narrow, first, experts)
         for axis, mesh_axis, scattered in ((0, "expert", batch), (1, "tensor", rows)):
             if scattered:
                 y = jax.lax.psum_scatter(y, mesh_axis, scatter_dimension=axis, tiled=True)
@@ -160,16 +160,26 @@ def _widening(gate, wide):
     return [gate, wide] if layout.gathered() else [jnp.concatenate([gate, wide], -1)]
 
 
-def _gathered(x, chosen, share, widening, narrow, first):
-    """What the experts `first`, first + 1, ... give: [B N E], 0 where none of them was chosen.
+def tall(rows: int, experts: int) -> int:
+    """Rows that Megablox takes at a time: as few as hold what an expert has at even load.
+
+    Each expert costs whole ones: those of a transcript's tokens, some for each expert, would be
+    multiplied as 512 for each.
+    """
+    return next((size for size in TALL if rows <= size * experts), TALL[-1])
+
+
+def _gathered(x, chosen, share, widening, narrow, first, total):
+    """What the experts `first`, first + 1, ... of `total` give: [B N E], 0 where none of them was
+    chosen.
 
     `widening`: gate and wide, see `_widening`.
     """
     experts, active = narrow.shape[0], chosen.shape[-1]
     tokens = x.reshape(-1, x.shape[-1])
-    count, more = len(tokens), 0
+    count, more, tile = len(tokens), 0, tall(chosen.size, total)
     if layout.platform() == "tpu":  # tokens that choose nothing make up what Megablox takes
-        more = -count % (TALL // math.gcd(active, TALL))
+        more = -count % (tile // math.gcd(active, tile))
     tokens = jnp.pad(tokens, ((0, more), (0, 0)))
     chosen = jnp.pad(chosen.reshape(-1), (0, more * active), constant_values=-1)
     share = jnp.pad(share.reshape(-1), (0, more * active))
@@ -185,17 +195,17 @@ def _gathered(x, chosen, share, widening, narrow, first):
     # A token's sum is linear in what its experts hold inside: there its share costs a gradient F
     # wide, and not E.
     share = _permute(jnp.where(own, share, 0)[:, None], order, undo)
-    widened = jnp.concatenate([product(rows, kernels, sizes) for kernels in widening], -1)
+    widened = jnp.concatenate([product(rows, kernels, sizes, tile) for kernels in widening], -1)
     gate, hidden = jnp.split(widened, 2, -1)
     hidden = jax.nn.silu(gate) * hidden
     hidden = (hidden.astype(jnp.float32) * share).astype(x.dtype)
-    rows = product(hidden, narrow, sizes)
+    rows = product(hidden, narrow, sizes, tile)
     rows = jnp.where(own[:, None], _permute(rows, undo, order), 0)
     mixed = rows.reshape(-1, active, x.shape[-1]).sum(1, dtype=jnp.float32)
     return mixed[:count].astype(x.dtype).reshape(x.shape)
 
 
-def product(rows, kernels, sizes):
+def product(rows, kernels, sizes, tile):
     """Each group of rows by its own matrix; rows behind the groups cost a TPU no products.
 
     The gradient of `jax.lax.ragged_dot` by its kernels is compiled for TPU as a dense product of
@@ -205,25 +215,25 @@ def product(rows, kernels, sizes):
         rows: [R I], sorted by group.
         kernels: [X I O].
         sizes: [X] int32, rows of each group; they may sum to less than R.
+        tile: rows that Megablox takes at a time.
 
     Returns:
         [R O] in the rows' type; what stands behind the groups means nothing.
     """
-    if rows.shape[0] % TALL:
+    if rows.shape[0] % tile:
         return jax.lax.ragged_dot(rows, kernels, sizes)
-    return jax.lax.platform_dependent(
-        rows, kernels, sizes, tpu=_megablox, default=jax.lax.ragged_dot
-    )
+    kernel = functools.partial(_megablox, tile=tile)
+    return jax.lax.platform_dependent(rows, kernels, sizes, tpu=kernel, default=jax.lax.ragged_dot)
 
 
-def _megablox(rows, kernels, sizes, *, interpret=False):
+def _megablox(rows, kernels, sizes, *, tile, interpret=False):
     """`interpret`: by plain operations, anywhere, for tests."""
 
-    def tile(size):
+    def width(size):
         whole = (n for n in range(1024, 0, -LANES) if size % n == 0)
         return next(whole, min(size, 1024))
 
-    tiles = (TALL, *map(tile, kernels.shape[1:]))
+    tiles = (tile, *map(width, kernels.shape[1:]))
     return gmm(rows, kernels, sizes, rows.dtype, tiles, interpret=interpret)
 
 

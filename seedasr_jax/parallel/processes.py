@@ -86,6 +86,24 @@ def shared(work: Callable[[], list]) -> list:
     return gathered(together(work))
 
 
+def alike(find: Callable[[], dict[str, str]]) -> None:
+    """Makes sure that `find()` gives all processes the same: what it found by name.
+
+    Raises:
+        DataError: it does not, on every process; names the first that differs.
+    """
+    if jax.process_count() == 1:
+        return
+    first_found, *others = gathered([find()])
+    for number, found in enumerate(others, 1):
+        for name in first_found:
+            if found.get(name) != first_found[name]:
+                raise errors.DataError(
+                    f"{name}: process {number} finds other data than process 0: expected the same"
+                    " manifests and audio on every host, on one disk or as equal copies"
+                )
+
+
 def _described(error) -> tuple[str, str]:
     """A class of errors.py and its line; raises what is no error of a user."""
     line = disk.as_user_error(error) if isinstance(error, OSError) else error

@@ -3,6 +3,7 @@
 Dims: B global batch.
 """
 
+import functools
 import math
 
 from flax import nnx
@@ -115,17 +116,19 @@ def share(mesh) -> tuple[int, int]:
     Raises:
         ConfigError: see `shares`.
     """
-    return shares(_owners(mesh))[jax.process_index()]
+    return _held(mesh)[jax.process_index()]
 
 
 def holders(mesh) -> list[int]:
     """A process that holds each share of a batch's rows, in the order of the shares."""
-    found = {place: process for process, (place, _) in shares(_owners(mesh)).items()}
+    found = {place: process for process, (place, _) in _held(mesh).items()}
     return [found[place] for place in sorted(found)]
 
 
-def _owners(mesh):
-    return np.vectorize(lambda device: device.process_index)(mesh.devices)
+@functools.lru_cache(maxsize=64)
+def _held(mesh):
+    """`shares` of a mesh: each step asks, and a pod has thousands of devices."""
+    return shares(np.vectorize(lambda device: device.process_index)(mesh.devices))
 
 
 def shares(owners: np.ndarray) -> dict[int, tuple[int, int]]:
@@ -154,9 +157,16 @@ def shares(owners: np.ndarray) -> dict[int, tuple[int, int]]:
 
 
 def put_batch(batch, mesh):
-    """A process's rows of a numpy Batch to global arrays, B over rules.BATCH."""
-    place = of_batch(mesh)
-    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(place, x), batch)
+    """A process's rows of a numpy Batch to global arrays, B over rules.BATCH.
+
+    Their shape is stated: to find it out JAX would go over all devices for each axis of each array.
+    """
+    place, (_, count) = of_batch(mesh), share(mesh)
+
+    def put(x):
+        return jax.make_array_from_process_local_data(place, x, (len(x) * count, *x.shape[1:]))
+
+    return jax.tree.map(put, batch)
 
 
 def take_rows(x) -> np.ndarray:

@@ -9,7 +9,6 @@ import dataclasses
 
 from flax import nnx
 import jax
-import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 import numpy as np
 
@@ -73,12 +72,7 @@ def score(built: build.Built, held: flops.Sizes, seconds: float) -> list[Program
         instructions = ((0,) * fitting.PROMPT,) * 2
         function = program.score(built.graphdef, mesh, instructions, how.kind, how.search)
         inputs = (np.float32 if how.alpha else None,)
-    informed = how.alpha and held.context  # else one prefix is decoded, without it
-    contexts, width = {
-        "ctc": ((), 0),
-        "greedy": ((held.context,), 1),
-        "beam": ((0, held.context) if informed else (0,), how.search and how.search.beam),
-    }[how.kind]
+    contexts, width = how.prefixes(held.context)  # without a context one prefix is decoded
     inputs = tuple(kind and jax.ShapeDtypeStruct((), kind) for kind in inputs)
     return [_decoded("score", built, held, seconds, function, inputs, contexts, width)]
 
@@ -112,21 +106,16 @@ def _decoded(name, built, held, seconds, function, inputs, contexts, width):
     parts = set(built.objective.parts) - {"decoder"} if contexts else ("encoder", "ctc_head")
     useful = sum(flops.forward(model, stage.vocab.size, parts, held).values())
     heard = -(-held.frames // model.encoder.subsampling)
-    steps, slots = held.tokens + 1, 0
+    steps = held.tokens + 1
     for context in contexts:
         before = held.prompt + context - (-heard // model.converter.splice)
         follow = flops.decoder(decoder, before + steps) - flops.decoder(decoder, before)
         follow += steps * flops.logits(decoder, stage.vocab.size)
         useful += held.utterances * (flops.decoder(decoder, before) + width * follow)
-        slots += before + width * steps
-    cache = jax.ShapeDtypeStruct(
-        (2 * decoder.layers, held.utterances, slots, decoder.groups, decoder.head_width),
-        jnp.dtype(model.dtype),
-    )
-    cached = sharding.bytes_of(_place(cache, mesh))
+    cached = gathering.cached(model, mesh, batch, held.tokens, contexts, width)
     params = nnx.merge_state(state.params, state.frozen)
     copied = 0
-    if contexts and gathering.fits(params, mesh, model.dtype):
+    if contexts and gathering.fits(params, mesh, model.dtype, cached):
         copied = gathering.copied(params, mesh, model.dtype)
     held_by = _held(state, cached)
     return Program(
@@ -169,10 +158,11 @@ def decoding(built: build.Built, held: flops.Sizes, seconds: float) -> list[Prog
     )
     shapes = jax.eval_shape(lambda state: layers.as_used(state, model.dtype), shapes)
     state = sharding.placed(shapes, sharding.of_params(shapes, mesh))
-    repeated, gathered = state, gathering.fits(state, mesh, model.dtype)
+    batch = _batch(built, held, seconds, (held.prompt, held.context, 0, 0))
+    cached = gathering.cached(model, mesh, batch, held.tokens, (held.context,), 1)
+    repeated, gathered = state, gathering.fits(state, mesh, model.dtype, cached)
     if gathered:
         repeated = nnx.merge_state(state, gathering.places(state, mesh, model.dtype))
-    batch = _batch(built, held, seconds, (held.prompt, held.context, 0, 0))
     last = jax.ShapeDtypeStruct((held.utterances, 1), np.int32, sharding=sharding.of_batch(mesh))
 
     def encode(state, batch):

@@ -32,11 +32,6 @@ class Chip:
         """Of all its devices."""
         return memory.HBM[self.kind] * self.devices
 
-    @property
-    def link_bandwidth(self) -> float:
-        """Bytes per second of one link in one direction."""
-        return self.ici_bandwidth / (2 * 2 * self.dims)
-
 
 _FLAT = ((1, 1), (2, 2), (2, 4), (4, 4), (4, 8), (8, 8), (8, 16), (16, 16))
 _CUBES = (

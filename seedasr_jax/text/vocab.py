@@ -11,6 +11,7 @@ import functools
 import hashlib
 import io
 import json
+import random
 import re
 import threading
 from typing import Protocol
@@ -25,6 +26,7 @@ from seedasr_jax.text import prompts
 
 MOST = 2**24  # pieces: SentencePiece counts on from `size` in int32
 KINDS = ("word", "bpe", "unigram", "char")
+TRAINED = 2_000_000  # texts: SentencePiece holds all that it learns pieces from
 _CHINESE = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")  # Unicode's Han
 _SPECIALS = {"pad_id": 0, "unk_id": 1, "bos_id": 2, "eos_id": 3}
 _SPACE = "\u2581"  # how SentencePiece writes a space
@@ -92,6 +94,10 @@ class SentencePieceVocabulary:
         self.pad_id = pad if pad >= 0 else self.eos_id
         self.start_id = start if start >= 0 else self.eos_id
 
+    def __reduce__(self):
+        """How another process has it: by its content."""
+        return SentencePieceVocabulary, (self._content,)
+
     def encode(self, text: str) -> list[int]:
         """Text -> ids; runs of white space count as one space."""
         return self._model.encode(_one_line(text))
@@ -148,6 +154,10 @@ class HuggingFaceVocabulary:
         self.unk_id = self.pad_id if unknown is None else unknown
         ids = (self.pad_id, self.start_id, self.eos_id, self.unk_id)
         self.hash = _digest(content + repr(ids).encode())
+
+    def __reduce__(self):
+        """How another process has it: by its content, for the settings above are in no file."""
+        return HuggingFaceVocabulary, (self._files[_HF_FILE], self._files[_HF_CONFIG])
 
     def encode(self, text: str) -> list[int]:
         """Text -> ids, nothing added."""
@@ -237,7 +247,8 @@ def train_sentencepiece(
     but white space: text/normalize.py did that.
 
     Args:
-        texts: transcripts; read once, kept in memory for bpe and unigram.
+        texts: transcripts; read once. bpe and unigram learn from TRAINED of them at most, drawn so
+            that each is as likely as any other; the characters of all are known.
         folder: where spm.model goes.
         size: the most ids it may have, the four special ones included; fewer where the texts give
             no more.
@@ -262,8 +273,7 @@ def train_sentencepiece(
         seen = collections.Counter(piece for text in texts for piece in split(text))
         known = {piece for text in instructions for piece in split(text)}
     else:
-        texts = list(texts)
-        seen = collections.Counter(char for text in texts for char in text)
+        texts, seen = _drawn(texts)
         symbols = [_SPACE + text.replace(" ", _SPACE) for text in instructions]
         symbols += sorted(char for char in seen if _CHINESE.match(char))
         # bpe and unigram keep every character
@@ -276,6 +286,10 @@ def train_sentencepiece(
             f"size {size} is too small for a {kind} vocabulary of these texts: set it to at least "
             f"{size - room} ({len(known)} pieces must be known, {len(_SPECIALS)} are special)"
         )
+    required = ""
+    if symbols:  # the separator, and characters of texts that were not drawn
+        lacking = seen.keys() - set(" ").union(*texts)
+        required = prompts.SEPARATOR.strip() + "".join(sorted(lacking))
     if kind in ("word", "char"):  # chosen here: SentencePiece would drop rare instruction words
         others = sorted(seen.keys() - known, key=lambda piece: (-seen[piece], piece))
         corpus, size = [" ".join(sorted(known) + others[:room])], size - max(0, room - len(others))
@@ -294,7 +308,7 @@ def train_sentencepiece(
         add_dummy_prefix=kind != "char",  # there it would be one more token per utterance
         max_sentence_length=1 << 30,  # bytes; longer ones would be left out silently
         user_defined_symbols=symbols,
-        required_chars=prompts.SEPARATOR.strip() if symbols else "",
+        required_chars=required,
         num_threads=4,  # part of the result: sums are split by thread
         minloglevel=2,
         **_SPECIALS,
@@ -320,6 +334,18 @@ def _apart(work):
 
     threading.Thread(target=run, daemon=True).start()
     return done.result()
+
+
+def _drawn(texts: Iterable[str]) -> tuple[list[str], collections.Counter]:
+    """Up to TRAINED of the texts (Vitter's algorithm R), and how often all have each character."""
+    found, seen, chance = [], collections.Counter(), random.Random(0)
+    for number, text in enumerate(texts):
+        seen.update(text)
+        if number < TRAINED:
+            found.append(text)
+        elif (place := int(chance.random() * (number + 1))) < TRAINED:
+            found[place] = text
+    return found, seen
 
 
 def _one_line(text: str) -> str:
