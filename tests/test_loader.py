@@ -555,7 +555,7 @@ def test_an_evaluation_has_shapes_of_its_own(path, tokenizer):
         assert all(own == rows for _, own in shares)
         together = np.concatenate([share.wave for share, _ in shares])
         np.testing.assert_array_equal(together, batch.wave)
-    with pytest.raises(ConfigError, match=r"buckets: expected seconds and tokens above 0"):
+    with pytest.raises(ConfigError, match=r"buckets: expected seconds above 0, at most"):
         evaluate(spec, tokenizer, ((0.5, 0, 3),))
 
 
