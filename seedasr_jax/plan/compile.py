@@ -36,6 +36,8 @@ def devices(topology: Topology):
     # By default libtpu queries the machine for its type, and takes a lock.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "true")
+    # Kernels are counted by their names, which a program has from full locations alone.
+    jax.config.update("jax_include_full_tracebacks_in_locations", True)
     from jax.experimental import topologies
 
     shape = {} if topology.slices == 1 else {"num_slices": topology.slices}
