@@ -21,7 +21,6 @@ import sys
 
 import pages
 
-from seedasr_jax.configs import common, digits
 from seedasr_jax.launch import recipes
 from seedasr_jax.text import score
 
@@ -31,16 +30,7 @@ PAGE = ROOT / "docs/results.md"
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "yweweler")
 SEEDS = (0, 1, 2)
 JOIN = "join=3-6&seed=0"
-
-
-def get_config(manifest):
-    """The recipe `digits` and, beside its lm and sft, the same with unclocked positions."""
-    c = digits.get_config(manifest).unlock()
-    for name in ("lm", "sft"):
-        stage = c.stages[f"{name}_frames"] = common.copy(c.stages[name])
-        stage.model = dict(small=dict(speech_positions="frames"))
-    c.stages.sft_frames.init.decoder = "lm_frames"
-    return c.lock()
+FRAMES = pathlib.Path(__file__).resolve().parent / "digits_frames.py"
 
 
 def measure(speech: pathlib.Path, speaker: str, seed: int, work: pathlib.Path, cores) -> dict:
@@ -53,7 +43,7 @@ def measure(speech: pathlib.Path, speaker: str, seed: int, work: pathlib.Path, c
 
     folder, manifest = work / f"{speaker}-{seed}", speech / "fsdd"
     both = seed == SEEDS[0]
-    recipe = pathlib.Path(__file__).resolve() if both else "digits"
+    recipe = FRAMES if both else "digits"
     seedasr(
         "train",
         f"--config={recipe}:{manifest}/train.jsonl?without={speaker}",

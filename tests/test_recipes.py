@@ -252,3 +252,11 @@ def test_configs_lists_and_prints(capsys):
     assert cli.main(["configs", "--copy=x.py"]) == 2
     assert cli.main(["configs", "digist"]) == 2
     assert "digits" in capsys.readouterr().err
+
+
+def test_the_recipe_of_the_study_on_left_out_speakers():
+    """It is opened by its path, so it imports nothing that stands beside it."""
+    path = pathlib.Path(__file__).parent.parent / "benchmarks/digits_frames.py"
+    graph = recipes.expand(f"{path}:train.jsonl", [])
+    assert list(graph.stages) == ["lm", "ctc", "sft", "lm_frames", "sft_frames"]
+    assert graph.stages["sft_frames"].model.small.speech_positions == "frames"
