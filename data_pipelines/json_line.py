@@ -46,7 +46,7 @@ class _Object(dict):
         """The dict of pairs, or an _Object."""
         found = dict(pairs)
         if len(found) < len(pairs):
-            # Written again a value is itself: 1 and true, or NaN and NaN, are told apart so.
+            # Compared as JSON: in Python 1 equals True, and NaN does not equal NaN.
             values = {key: json.dumps(value) for key, value in pairs}
             twice = (key for key, value in pairs if json.dumps(value) != values[key])
             if key := next(twice, None):

@@ -173,7 +173,7 @@ class _Whole:
     step: int
     bucket: int
     utterances: int
-    heard: dict[int, int]  # source -> samples of its utterances
+    samples: dict[int, int]  # source -> those of its utterances
 
 
 class _Plan:
@@ -213,10 +213,10 @@ class _Plan:
         with self._lock:
             step, self._next = self._next, self._next + 1
             bucket, chosen, numbers = self._sampler.at(step)
-            heard = {}
+            samples = {}
             for source in np.unique(chosen).tolist():
                 lasts = self._indexes[source].seconds(bucket, numbers[chosen == source])
-                heard[source] = int(np.rint(lasts * files.RATE).sum())
+                samples[source] = int(np.rint(lasts * files.RATE).sum())
             index, count = self._process
             share = slice(index * len(chosen) // count, (index + 1) * len(chosen) // count)
             drawn, own = draws.word(self._seed, _KEY_DRAW, step) >> 1, []  # fits int64
@@ -231,7 +231,7 @@ class _Plan:
                     row = Row(name, line=line, fault=_CHANGED)
                 own.append(reading.Turn(self._reader, row, (drawn, position)))
                 self._queues[source].append(own[-1])
-            whole = _Whole(step, bucket, len(chosen), heard)
+            whole = _Whole(step, bucket, len(chosen), samples)
             self._steps.append((whole, own, chosen[share].tolist(), share.start))
 
     def _with_context(self, source, row, step, position):
@@ -281,10 +281,10 @@ def _batches(plan, feeds, names, fit, reads, clock, frames, steps):
         if cut := sum(_is_cut(example) for example in examples):
             place = {"step": step, "position": first}
             skipped.append(place | {"reason": CONTEXT_CUT, "utterances": cut})
-        heard = collections.Counter()
-        for source, samples in whole.heard.items() if fit.hears else ():
-            heard[names[source]] += samples
-        yield batch, Info(step, whole.bucket, own, whole.utterances), skipped, heard
+        samples = collections.Counter()
+        for source, count in whole.samples.items() if fit.hears else ():
+            samples[names[source]] += count
+        yield batch, Info(step, whole.bucket, own, whole.utterances), skipped, samples
 
 
 def _closing(reader, batches):
