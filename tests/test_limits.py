@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 import recordings
@@ -171,6 +172,26 @@ def test_rows_that_ctc_cannot_align_weigh_nothing_and_are_named():
     np.testing.assert_array_equal(batch.weight, wanted)
     assert 0 < batch.weight.sum() < rows
     assert {fault.reason for fault in faults if fault} == {"more tokens than frames"}
+
+    @jax.jit
+    def drawn(batch, rng):
+        return objective.weigh(batch, rng), objective.channel(batch, rng).tempo
+
+    # What fits at the slowest tempo may not at the one that is drawn: counted, and said once.
+    batch.ids_length[np.flatnonzero(batch.weight)[0]] = 0  # nothing to align is nothing left out
+    (weights, tempo), said, seen = drawn(batch, jax.random.key(0)), [], None
+    frames = -(-logmel.num_frames(batch.wave_length, np.asarray(tempo)) // 4)
+    lost = (batch.weight > 0) & (batch.ids_length > 0)
+    lost &= ~ctc.feasible(batch.ids, batch.ids_length, frames)
+    assert weights["unaligned"] == lost.sum() > 0
+    assert weights["utterances"] == batch.weight.sum()
+    for _ in range(3):
+        seen, line = objective.watch(seen, {"weights": jax.tree.map(np.asarray, weights)})
+        said += [line] * bool(line)
+    share = 100 * lost.sum() / batch.weight.sum()
+    assert len(said) == 1 and f"leaves out {share:.0f} % of" in said[0]
+    assert "augment.tempo" in said[0] and seen[0] == 3 * lost.sum()
+    assert objective.watch(None, {"weights": {"unaligned": 0, "utterances": 64}})[1] == ""
     assert objective.aligned
     for weight in (0.0, 0.3):
         own = tiny.stage("sft", (), (), objective=dict(ctc_weight=weight))

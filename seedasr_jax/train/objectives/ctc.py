@@ -53,8 +53,8 @@ class Ctc(Hearing):
         return ("encoder", "ctc_head", *(("phone_head",) if self.timed else ()))
 
     def weigh(self, batch, rng):
-        """Tokens of the examples whose frames have room; labelled frames."""
-        weights = {"ctc": count(self.ctc_tokens(batch, rng) * batch.ids_length)}
+        """CTC's, see `Hearing.ctc_weights`; labelled frames."""
+        weights = self.ctc_weights(batch, rng)
         if self.timed:
             weights["phones"] = count(self.phones(batch, rng)[1])
             weights["tokens"] = count(self.spoken(batch, rng)[1])

@@ -7,7 +7,7 @@ import dataclasses
 
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.train.objectives.registry import register
-from seedasr_jax.train.objectives.shared import Hearing, count
+from seedasr_jax.train.objectives.shared import Hearing
 
 
 @register("probe")
@@ -30,8 +30,8 @@ class Probe(Hearing):
             )
 
     def weigh(self, batch, rng):
-        """Tokens of the examples whose frames have room."""
-        return {"ctc": count(self.ctc_tokens(batch, rng) * batch.ids_length)}
+        """CTC's, see `Hearing.ctc_weights`."""
+        return self.ctc_weights(batch, rng)
 
     def loss(self, model, batch, weights, rng):
         """CTC per token, the sum over layers: each head learns as if it were alone."""

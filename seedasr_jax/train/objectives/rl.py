@@ -15,10 +15,9 @@ from seedasr_jax.models import acllm
 from seedasr_jax.text.conventions import Convention, Conventions
 from seedasr_jax.train import rollout
 from seedasr_jax.train.objectives.registry import register
-from seedasr_jax.train.objectives.shared import ROLLOUT, Hearing, count, with_routers
+from seedasr_jax.train.objectives.shared import ROLLOUT, Hearing, count, judged, with_routers
 
-JUDGED = 32  # lists that are counted before their share without a gradient is judged
-MOST = 0.5  # of the lists may have none; above, a line says so
+MOST = 0.5  # of the lists may have no gradient; above, a line says so
 
 
 @register("rl")
@@ -78,13 +77,13 @@ class Rl(Hearing):
 
     def watch(self, seen, terms):
         """Counts lists without a gradient; returns a line, once, when they are more than MOST."""
-        flat, lists, warned = (0.0, 0.0, False) if seen is None else seen
-        count = float(terms["weights"]["utterances"])
-        flat, lists = flat + float(terms["no_gradient"]) * count, lists + count
-        if warned or lists < JUDGED or flat <= MOST * lists:
-            return (flat, lists, warned), ""
-        return (flat, lists, True), (
-            f"{100 * flat / lists:.0f} % of {lists:.0f} lists of hypotheses have no gradient, for"
+        lists = terms["weights"]["utterances"]
+        seen, found = judged(seen, terms["no_gradient"] * lists, lists, MOST)
+        if not found:
+            return seen, ""
+        share, lists = found
+        return seen, (
+            f"{100 * share:.0f} % of {lists:.0f} lists of hypotheses have no gradient, for"
             " all of a list have the same errors: set objective.temperature=0 for the N best of a"
             " beam, or more objective.hypotheses"
         )

@@ -39,14 +39,9 @@ class Sft(Hearing):
         return ("encoder", *head, "converter", "decoder")
 
     def weigh(self, batch, rng):
-        """Utterances; transcript tokens with the end token; CTC's tokens."""
-        weights = {
-            "utterances": count(batch.weight),
-            "text": count(batch.weight * (batch.ids_length + 1)),
-        }
-        if self.options.ctc_weight:
-            weights["ctc"] = count(self.ctc_tokens(batch, rng) * batch.ids_length)
-        return weights
+        """Utterances; transcript tokens with the end token; CTC's, see `Hearing.ctc_weights`."""
+        own = self.ctc_weights(batch, rng) if self.aligned else {"utterances": count(batch.weight)}
+        return own | {"text": count(batch.weight * (batch.ids_length + 1))}
 
     def loss(self, model, batch, weights, rng):
         """Nll per token."""

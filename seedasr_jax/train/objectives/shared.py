@@ -19,6 +19,9 @@ from seedasr_jax.models.acllm import AcLLM
 
 PERTURB, MASK, DROPOUT, TEXT, ROLLOUT, SPANS, NOISE = range(7)  # streams of a step's rng
 
+JUDGED = 32  # examples that are counted before a share of them is judged
+UNALIGNED = 0.01  # share of the examples that CTC may leave out; above, a line says so
+
 
 def per_example(rng, stream, position):
     """[B] keys, one per example, of one of the step's streams."""
@@ -29,6 +32,23 @@ def per_example(rng, stream, position):
 def count(tokens):
     """A weight: the number of tokens, at least 1."""
     return jnp.maximum(tokens.sum(), 1.0)
+
+
+def judged(seen, part, whole, most):
+    """Counts over logged steps, and the share that is worth a line, once.
+
+    Args:
+        seen: what the call before returned; None at the first.
+        part, whole: of this step's examples, scalars.
+        most: share without a word.
+
+    Returns:
+        What the next call gets, and (share, examples) once it is above `most`; else None.
+    """
+    parts, wholes, said = (0.0, 0.0, False) if seen is None else seen
+    parts, wholes = parts + float(part), wholes + float(whole)
+    over = not said and wholes >= JUDGED and parts > most * wholes
+    return (parts, wholes, said or over), (parts / wholes, wholes) if over else None
 
 
 def text_loss(model: AcLLM, prefix, batch: Batch, weights):
@@ -162,6 +182,30 @@ class Hearing(Objective):
         """[B] weight of each example's CTC: 0 where its frames have no room for its tokens."""
         frames = -(-self.mel_frames(batch, rng) // self.stage.model.encoder.subsampling)
         return batch.weight * feasible(batch.ids, batch.ids_length, frames)
+
+    def ctc_weights(self, batch: Batch, rng):
+        """CTC's tokens; `unaligned`, the examples of `utterances` that it leaves out."""
+        aligned = self.ctc_tokens(batch, rng)
+        return {
+            "ctc": count(aligned * batch.ids_length),
+            "unaligned": jnp.where(batch.ids_length > 0, batch.weight - aligned, 0).sum(),
+            "utterances": count(batch.weight),
+        }
+
+    def watch(self, seen, terms):
+        """Counts what CTC left out; returns a line, once, when it is more than UNALIGNED."""
+        if not self.aligned:
+            return seen, ""
+        weights = terms["weights"]
+        seen, found = judged(seen, weights["unaligned"], weights["utterances"], UNALIGNED)
+        if not found:
+            return seen, ""
+        share, examples = found
+        return seen, (
+            f"CTC leaves out {100 * share:.0f} % of {examples:.0f} utterances, which at the tempo"
+            " that was drawn have fewer frames than tokens: set augment.tempo and augment.speed"
+            " nearer to 1, or vocab.size higher, for a text of fewer tokens"
+        )
 
     def ctc_loss(self, logits, frames, batch, weights, rng):
         """CTC loss per token of the global batch."""
