@@ -9,12 +9,11 @@ import math
 import os
 
 import jax
-import jax.numpy as jnp
 
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import loader
-from seedasr_jax.decode import methods, scoring
+from seedasr_jax.decode import gathering, methods, scoring
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.launch import parents, probe, stage
@@ -118,38 +117,36 @@ def _fits(own, limits):
     params = _share(state.params, places.params)
     held = params + _share(state.frozen, places.frozen)
     held += _share(state.opt_state, places.opt_state)
-    trained = [(*bucket, 4.0) for bucket in stage.data.buckets]
-    _check_memory(own.mesh, held + params, trained, "data.buckets")
+    _check_memory(own.mesh, held + params, stage.data.buckets, "data.buckets")
     if stage.eval.tasks:
         how = scoring.of(stage.eval.decode, stage.scored, limits)
-        scored = [(*bucket, _cached(stage, own.mesh)) for bucket in how.buckets]
-        _check_memory(own.mesh, held, scored, "eval.buckets and eval.tokens")
+        prefixes, width = methods.parse(stage.eval.decode).prefixes(how.context_tokens)
+
+        def kept(tokens, rows):
+            slots = sum(context + width * (tokens + 1) for context in prefixes)
+            return slots * gathering.slot(stage.model, own.mesh, rows)
+
+        _check_memory(own.mesh, held, how.buckets, "eval.buckets and eval.tokens", kept)
 
 
-def _check_memory(mesh, held, buckets, key):
-    """Refuses buckets (seconds, tokens, utterances, bytes of a token) that no device can hold."""
+def _check_memory(mesh, held, buckets, key, kept=lambda tokens, rows: 0):
+    """Refuses buckets (seconds, tokens, utterances) that no device can hold, with the bytes that
+    are `kept` of their tokens.
+    """
     shares = math.prod(mesh.shape[axis] for axis in rules.BATCH)
-    batch, *largest = max(
-        ((4 * seconds * files.RATE + tokens * each) * n / shares, seconds, tokens, n)
-        for seconds, tokens, n, each in buckets
-    )
+
+    def takes(seconds, tokens, rows):
+        rows = -(-rows // shares) * shares
+        return 4 * (seconds * files.RATE + tokens) * rows / shares + kept(tokens, rows)
+
+    batch, largest = max((takes(*bucket), tuple(bucket)) for bucket in buckets)
     if held + batch > (room := _memory(jax.local_devices())):
         raise ConfigError(
             f"each device has {room / _GIB:.3g} GiB; parameters, gradients and the optimiser's"
-            f" state take {held / _GIB:.3g} GiB of it, a batch of {key} {tuple(largest)} takes"
+            f" state take {held / _GIB:.3g} GiB of it, a batch of {key} {largest} takes"
             f" {batch / _GIB:.3g} GiB: make them smaller, or shard them (config.mesh.fsdp) over"
             " more devices; `seedasr plan` says what a step takes"
         )
-
-
-def _cached(stage, mesh) -> float:
-    """Bytes of keys and values of a token of all hypotheses of a row, on one device."""
-    method, decoder = methods.parse(stage.eval.decode), stage.model.decoder
-    if method.kind == "ctc":
-        return 4.0
-    hypotheses = 1 if method.search is None else method.search.beam
-    values = 2 * decoder.layers * decoder.groups * decoder.head_width * hypotheses
-    return values * jnp.dtype(stage.model.dtype).itemsize / mesh.shape["tensor"]
 
 
 def _share(tree, places) -> int:

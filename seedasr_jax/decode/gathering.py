@@ -40,17 +40,23 @@ def cached(
         prefixes: tokens of the context in each prefix that is followed; () where no LLM decodes.
         width: W.
     """
-    decoder, rows = model.decoder, batch.weight.shape[0]
+    rows = batch.weight.shape[0]
     heard = -(-(batch.wave.shape[1] // logmel.HOP) // model.encoder.subsampling)
     before = batch.prompt.shape[1] - (-heard // model.converter.splice)
     slots = sum(before + context + width * (tokens + 1) for context in prefixes)
-    shape = (2 * decoder.layers, rows, slots, decoder.groups, decoder.head_width)
+    return slots * slot(model, mesh, rows)
+
+
+def slot(model: config.Model, mesh, rows: int) -> int:
+    """Bytes of a device that keys and values of a token of each of `rows` rows take."""
+    decoder = model.decoder
 
     def dividing(place, size):
         parts = math.prod(mesh.shape[axis] for axis in rules.on(place))
         return None if size % parts else place
 
-    spec = (None, dividing(rules.BATCH, rows), None, dividing("tensor", decoder.groups))
+    shape = (2 * decoder.layers, rows, decoder.groups, decoder.head_width)
+    spec = (None, dividing(rules.BATCH, rows), dividing("tensor", decoder.groups))
     place = NamedSharding(mesh, PartitionSpec(*spec))
     return sharding.bytes_of(jax.ShapeDtypeStruct(shape, jnp.dtype(model.dtype), sharding=place))
 
