@@ -1,7 +1,9 @@
 """What is in a source, and what is wrong with it, row by row. No TensorFlow."""
 
+import array
 import collections
 from collections.abc import Iterator
+import functools
 import math
 import re
 
@@ -94,6 +96,27 @@ class _Distinct:
         return np.union1d(self._hashes, new)
 
 
+class _Repeated:
+    """The texts that were added more than once; of each text 8 bytes are held, a hash."""
+
+    def __init__(self):
+        self._hashes = array.array("Q")
+
+    def add(self, text: str):
+        """Takes one more, before the first is looked up."""
+        self._hashes.append(columns.hashed(text))
+
+    def __contains__(self, text):
+        wanted = np.uint64(columns.hashed(text))
+        place = np.searchsorted(self._found, wanted)
+        return place < len(self._found) and self._found[place] == wanted
+
+    @functools.cached_property
+    def _found(self):
+        hashes = np.sort(np.array(self._hashes, np.uint64))
+        return np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+
+
 def table(rows: list[dict]) -> str:
     """The counts for a person."""
     lines = [_COLUMNS] + [tuple(str(row[key]) for key in _COLUMNS) for row in rows]
@@ -108,10 +131,14 @@ def problems(name: str, data_folder) -> Iterator[str]:
     any audio is text alone, for `lm`.
     """
     source = sources.open_named(name, data_folder)
-    rows = source.rows()
-    unread = {name for row in rows for name in row.unread}
-    has_text = any(row.text for row in rows)
-    has_audio = any(row.audio for row in rows) or any(map(_MAY_BE_AUDIO.search, unread))
+    rows, unread, has_text, has_audio = source.rows(), set(), False, False
+    ids, paths = _Repeated(), _Repeated()
+    for row in rows:
+        unread.update(row.unread)
+        has_text, has_audio = has_text or bool(row.text), has_audio or bool(row.audio)
+        ids.add(row.id)
+        paths.add(row.audio)
+    has_audio = has_audio or any(map(_MAY_BE_AUDIO.search, unread))
     for field in sorted(unread):
         if not has_text and _MAY_BE_TEXT.search(field):
             known = ", ".join(manifest.ALIASES["text"])
@@ -122,16 +149,16 @@ def problems(name: str, data_folder) -> Iterator[str]:
                 " start and end, in seconds; else choose another name"
             )
     cache = files.WaveCache(0)
-    uses = collections.Counter(row.audio for row in rows)
-    seen: dict[str, int] = {}
+    seen: dict[str, int] = {}  # of `ids`
     for row in rows:
         where = f"{source.name} line {row.line} ({row.id})"
         if row.id in seen:
             yield f"{where}: expected an id of its own, found that of line {seen[row.id]}"
-        seen.setdefault(row.id, row.line)
+        if row.id in ids:
+            seen.setdefault(row.id, row.line)
         for found in _row_problems(row, has_text, has_audio, cache):
             yield f"{where}: {found}"
-        if row.seconds and not row.offset and uses[row.audio] == 1:
+        if row.seconds and not row.offset and row.audio not in paths:
             yield from (f"{where}: {found}" for found in _cut_problems(row))
 
 

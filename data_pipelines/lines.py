@@ -60,6 +60,7 @@ def _large(path, digest, kept_below):
         where = hashlib.sha256(manifest.folder(path).encode() + code).hexdigest()
         folder = folder / f"{digest[:16]}-{where[:16]}"
         if not folder.exists():
+            _name_left(kept_below, digest, f"are of {path} too, by other code or in another folder")
             print(f"{path}: its rows are indexed, once, in {folder}", file=sys.stderr)
     again = functools.partial(_large, path, digest, kept_below)
     return _of_lines(path, _File(path), kept.Kept(folder), again=again if folder else None)
@@ -124,11 +125,19 @@ def _digest(path, folder):
     if all(known.get(key) == value for key, value in state.items()):
         return known["sha256"]
     digest = manifest.content_hash(path)
+    if (before := str(known.get("sha256", digest))) != digest:
+        _name_left(folder, before, f"are of {path} before it changed")
     if _state(path) == state and time.time() - state["mtime_ns"] / 1e9 > _SETTLED:
         folder.mkdir(exist_ok=True)
         with disk.hold(folder, wait=True):
             disk.write_json(note, {"path": place} | state | {"sha256": digest})
     return digest
+
+
+def _name_left(folder, digest, why):
+    """Names the tables of a content that this job does not read; another job may, so they stay."""
+    if left := sorted(found.name for found in folder.glob(f"{digest[:16]}-*")):
+        print(f"{folder}: {', '.join(left)} {why}: remove what no job reads", file=sys.stderr)
 
 
 def _state(path):

@@ -55,6 +55,7 @@ __all__ = [
 
 SPEECH_ALONE = "; a stage that learns from speech alone has 0 tokens in data.buckets"
 _CHANGED = "its line of the manifest has changed since the job began"
+_OTHER_CHANGED = "the line whose context it was to have has changed since the job began"
 _AHEAD = 2  # steps whose audio is being read while that before them is made
 # Apart from each other, under one seed.
 _KEY_SAMPLER, _KEY_INDEX, _KEY_DRAW, _KEY_CONTEXT = range(4)
@@ -223,12 +224,14 @@ class _Plan:
             ours = zip(chosen[share].tolist(), numbers[share].tolist())
             for position, (source, number) in enumerate(ours, share.start):
                 rows, place = self._indexes[source].find(bucket, number)
+                fault = _CHANGED
                 try:
-                    row = self._with_context(source, rows[place], step, position)
+                    row, fault = rows[place], _OTHER_CHANGED
+                    row = self._with_context(source, row, step, position)
                 except DataError:
                     line = int(rows.cell("line", place))
                     name = f"{self._indexes[source].name}:{line}"
-                    row = Row(name, line=line, fault=_CHANGED)
+                    row = Row(name, line=line, fault=fault)
                 own.append(reading.Turn(self._reader, row, (drawn, position)))
                 self._queues[source].append(own[-1])
             whole = _Whole(step, bucket, len(chosen), samples)

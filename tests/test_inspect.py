@@ -1,6 +1,7 @@
 """Stats and validation of sources."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -167,6 +168,19 @@ def test_text_alone_lacks_nothing_but_names_that_may_be_audio_do(tmp_path):
         "expected text as other rows have, found none",
         "expected audio, found none",
     ]
+
+
+def test_what_is_looked_for_in_all_rows_is_not_held(tmp_path):
+    path, count = tmp_path / "many.jsonl", 12_000
+    rows = [{"id": f"utterance-{n % (count - 1)}", "text": "a b"} for n in range(count)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert next(inspect.problems(f"manifest:{path}", tmp_path))  # the text and its columns
+    tracemalloc.start()
+    (found,) = inspect.problems(f"manifest:{path}", tmp_path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert f"line {count} (utterance-0): expected an id of its own, found that of line 1" in found
+    assert most / count < 120  # an entry of a dict takes about 200
 
 
 def test_commands(manifest, tmp_path, capsys):

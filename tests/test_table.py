@@ -138,18 +138,24 @@ def test_several_processes_count_the_tokens_of_many_texts(path, large, monkeypat
     assert [x.tolist() for x in found] == expected and len(expected[0]) == 60
 
 
-def test_another_content_tokenizer_or_place_is_read_anew(path, large):
+def test_another_content_tokenizer_or_place_is_read_anew(path, large, capsys):
+    """What is read no more is named, once: another job may read it."""
     first = make(path, large)
     folder = large / lines.FOLDER
     (one,) = [found for found in folder.iterdir() if found.is_dir()]
+    assert "remove" not in capsys.readouterr().err
     make(path, large, counted=Counted(Words(), str.title, "other"))
     assert {"tokens-words", "tokens-other"} < {found.name for found in one.iterdir()}
     path.write_text(path.read_text().replace("zero", "nine", 1))  # of the same size
     os.utime(path, (2_000, 2_000))
     assert make(path, large).epoch(0).rows[0] != first.rows[1]
+    left = f"{folder}: {one.name} are of {path} before it changed: remove what no job reads"
+    make(path, large)
+    assert (said := capsys.readouterr().err).count("remove") == 1 and left in said
     path.rename(path.with_name("b.jsonl"))
     moved = path.parent.rename(path.parent.with_name("moved")) / "b.jsonl"
     assert make(moved, large).rows[0].audio.startswith(str(moved.parent))
+    assert "by other code or in another folder: remove" in capsys.readouterr().err
     assert len([found for found in folder.iterdir() if found.is_dir()]) == 3
 
 
