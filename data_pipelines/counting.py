@@ -9,14 +9,18 @@ Dims: N rows.
 import collections
 from collections.abc import Callable, Iterator
 import concurrent.futures
+from concurrent.futures.process import BrokenProcessPool
 import functools
 import itertools
 import multiprocessing
 import os
+import signal
+import threading
 
 import numpy as np
 
 from seedasr_jax.data_pipelines.manifest import Row
+from seedasr_jax.errors import UserError
 from seedasr_jax.text.counted import Counted
 
 MANY = 1 << 20  # rows from which on processes are started
@@ -34,6 +38,9 @@ def blocks(rows, again: Callable | None, counted: Counted) -> Iterator[np.ndarra
         rows: a table.Table.
         again: opens the same table in another process, where that can be.
         counted: counts.
+
+    Raises:
+        UserError: one of the processes was killed.
     """
     stretches = [(n, min(n + _CHUNK, len(rows))) for n in range(0, len(rows), _CHUNK)]
     processors = min(len(os.sched_getaffinity(0)), MOST, len(stretches))
@@ -45,20 +52,34 @@ def blocks(rows, again: Callable | None, counted: Counted) -> Iterator[np.ndarra
         processors, spawned, _begin, (again, len(rows), counted)
     ) as pool:
         left, waiting = iter(stretches), collections.deque()
-        for stretch in itertools.islice(left, 2 * processors):
-            waiting.append(pool.submit(_count, stretch))
         try:
+            for stretch in itertools.islice(left, 2 * processors):
+                waiting.append(pool.submit(_count, stretch))
             while waiting:
                 yield waiting.popleft().result()
                 waiting.extend(pool.submit(_count, one) for one in itertools.islice(left, 1))
+        except BrokenProcessPool as error:
+            raise UserError(
+                f"one of the {processors} processes that count tokens was killed, as where memory"
+                " runs out: start it again, on fewer processors (taskset -c 0-3) if it was"
+            ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _begin(again, size, counted):
+    for number in (signal.SIGINT, signal.SIGHUP):  # of the terminal: the parent ends this process
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     rows = again()
     assert len(rows) == size, (len(rows), size)
     _worker.append(_counting(rows, counted))
+
+
+def _end_with_parent():
+    """A parent that is killed leaves no process that waits for rows for ever."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _count(stretch):

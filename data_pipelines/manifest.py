@@ -82,7 +82,7 @@ def read(path) -> list[Row]:
     """Reads a manifest.
 
     Audio paths are relative to the manifest's folder and may not leave it. A row without text or
-    audio is a row: whether that is bad depends on who reads it.
+    audio is a row: whether that is bad depends on the stage.
 
     Raises:
         DataError: no such file, no rows, or a line that is no row; names file and line, what was

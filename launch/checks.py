@@ -142,8 +142,8 @@ def _check_memory(mesh, held, buckets, key, kept=lambda tokens, rows: 0):
     batch, largest = max((takes(*bucket), tuple(bucket)) for bucket in buckets)
     if held + batch > (room := _memory(jax.local_devices())):
         raise ConfigError(
-            f"each device has {room / _GIB:.3g} GiB; parameters, gradients and the optimiser's"
-            f" state take {held / _GIB:.3g} GiB of it, a batch of {key} {largest} takes"
+            f"each device has {room / _GIB:.3g} GiB; parameters, the optimiser's state and, in a"
+            f" step, gradients take {held / _GIB:.3g} GiB of it, a batch of {key} {largest} takes"
             f" {batch / _GIB:.3g} GiB: make them smaller, or shard them (config.mesh.fsdp) over"
             " more devices; `seedasr plan` says what a step takes"
         )

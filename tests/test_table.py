@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import os
+import signal
 import tracemalloc
 
 import numpy as np
@@ -23,7 +24,7 @@ from seedasr_jax.data_pipelines import (
     sources,
 )
 from seedasr_jax.data_pipelines import table as tables
-from seedasr_jax.errors import DataError
+from seedasr_jax.errors import DataError, UserError
 from seedasr_jax.text import normalize, vocab
 from seedasr_jax.text.counted import Counted
 
@@ -136,6 +137,14 @@ def test_several_processes_count_the_tokens_of_many_texts(path, large, monkeypat
     monkeypatch.setattr(counting, "_counting", None)  # not here
     found = rows.tokens(Counted(made, normal, "several"))
     assert [x.tolist() for x in found] == expected and len(expected[0]) == 60
+    with pytest.raises(UserError, match="one of the 2 processes that count tokens was killed"):
+        rows.tokens(Counted(made, killed, "killed"))
+
+
+def killed(text):
+    """As by the kernel, where memory runs out; but not before the signals of a terminal."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGKILL):
+        os.kill(os.getpid(), number)
 
 
 def test_another_content_tokenizer_or_place_is_read_anew(path, large, capsys):
