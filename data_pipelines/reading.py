@@ -13,6 +13,7 @@ import os
 
 import numpy as np
 
+from seedasr_jax import workdir as disk
 from seedasr_jax.data_pipelines import sources
 from seedasr_jax.data_pipelines.batching import Fault
 from seedasr_jax.data_pipelines.manifest import Row
@@ -59,7 +60,7 @@ class Reader:
             try:
                 waves.append(sources.recording(part, self._cache))
             except DataError as error:
-                reason = "unreadable audio" if os.path.exists(part.audio) else "missing audio"
+                reason = "missing audio" if disk.is_missing(part.audio) else "unreadable audio"
                 return None, Fault(reason, str(error), part.id)
         return sources.joined(waves, row.pauses), None
 

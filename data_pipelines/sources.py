@@ -139,7 +139,7 @@ def recording(row: Row, cache: files.WaveCache) -> np.ndarray:
     try:
         return cache.read(row.audio, row.offset, row.seconds or None)
     except DataError as error:
-        if os.path.exists(row.audio):
+        if not disk.is_missing(row.audio):
             raise
         raise DataError(f"{error}; paths are relative to the manifest's folder") from error
 

@@ -13,29 +13,26 @@ if "" in (named := os.environ.get("PYTHONPATH", "-").split(os.pathsep)):
 
 import argparse
 import functools
-import io
 import itertools
 import re
 
 from seedasr_jax import __version__
 from seedasr_jax import workdir as disk
 from seedasr_jax.errors import ConfigError, UserError
-from seedasr_jax.launch import commands, exits, flags, memory
+from seedasr_jax.launch import commands, exits, flags, memory, streams
 
 _OVERRIDE = re.compile(r"--config\.([\w.-]+)=(.*)", re.DOTALL)
 
 
 def main(arguments=None) -> int:
     """Runs a command and returns its exit code: 0 done, 2 usage or config; others: exits.py."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # whatever the locale: a transcript is never lost
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    streams.ready()
     try:
         try:
-            return _run(sys.argv[1:] if arguments is None else list(arguments))
+            with exits.insisting():
+                return _run(sys.argv[1:] if arguments is None else list(arguments))
         finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()
+            sys.stdout.flush()
     except BrokenPipeError:
         exits.give_up_output()
         sys.stderr.close()  # the reader of our output is gone

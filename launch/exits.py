@@ -5,11 +5,13 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 
 from seedasr_jax import workdir as disk
 from seedasr_jax.errors import UserError
 
 _EXHAUSTED = "RESOURCE_EXHAUSTED"
+_AGAIN = 0.02  # seconds: by then the C code that dropped an interrupt has mostly gone on
 FAILED, CHECK_FAILED, PREEMPTED, HUNG, INTERRUPTED = 1, 3, 75, 76, 130
 # What asks a job to save and stop: its exit code then. A terminal that is closed hangs up.
 SIGNALS = {
@@ -38,6 +40,39 @@ def hearing(handler: Callable, signals=tuple(SIGNALS)):
 def leave(number, _=None):
     """Of a signal before there is anything to save: ends the process."""
     raise SystemExit(SIGNALS[number])
+
+
+@contextlib.contextmanager
+def insisting():
+    """A signal is sent again where what its handler raised was dropped.
+
+    C code that calls Python drops it, as JAX does in a collection of garbage and libsndfile in a
+    read of audio: the command would go on.
+    """
+    before = sys.unraisablehook
+
+    def hook(dropped):
+        number = _number(dropped.exc_value)
+        if number is None:
+            before(dropped)
+            return
+        again = threading.Timer(_AGAIN, os.kill, (os.getpid(), number))
+        again.daemon = True
+        again.start()
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+
+
+def _number(error) -> int | None:
+    """The signal whose handler raised an error, or one that is handled alike."""
+    if isinstance(error, KeyboardInterrupt):
+        return signal.SIGINT
+    found = error.code if isinstance(error, SystemExit) else None
+    return next((number for number, code in SIGNALS.items() if code == found), None)
 
 
 def give_up_output():

@@ -190,11 +190,31 @@ def check_local(path, flag: str) -> None:
         raise ConfigError(f"{flag}: expected a local path, found {path}: copy from or to there")
 
 
+def unseen(path) -> UserError | None:
+    """Why nothing can be known of a path, such as a folder above it that is closed to this user.
+
+    For os.path.exists and most of pathlib, nothing is there.
+    """
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # a NUL in it
+        return None
+    except OSError as error:
+        return as_user_error(error)
+    return None
+
+
+def is_missing(path) -> bool:
+    """Whether it is known that nothing is there."""
+    return not os.path.exists(path) and unseen(path) is None
+
+
 def try_place(folder, flag: str) -> None:
     """Makes sure that files can be written to a folder, before the work; leaves nothing behind.
 
     Raises:
-        ConfigError: they cannot; names the flag that says another place, and why.
+        UserError: they cannot; names the flag that says another place, and why. A ConfigError where
+            that place will not do later either; where one is full, a UserError.
     """
     check_local(folder, flag)
     folder, made = pathlib.Path(folder), []
@@ -206,9 +226,11 @@ def try_place(folder, flag: str) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise ConfigError(
-            f"{flag}: nothing can be written to {folder}: {_why(error)}; name another place with"
-            f" {flag}"
+        kind, cure = _CURES.get(error.errno, _OTHER)
+        cure = "" if kind is ConfigError else f"{cure}; or "
+        raise kind(
+            f"{flag}: nothing can be written to {folder}: {_why(error)}; {cure}name another place"
+            f" with {flag}"
         ) from error
     finally:
         for path in reversed(made):

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import struct
+import sys
 import time
 
 from flax import nnx
@@ -205,6 +206,16 @@ def test_a_save_that_fails_in_the_background_is_reported_and_may_be_repeated(tmp
     writer.save(2, workdirs.state())
     writer.close()
     assert writer.finished() == 2 == checkpoint.latest(tmp_path)
+
+
+def test_of_a_save_that_fails_nothing_is_said_twice(tmp_path, monkeypatch, capsys):
+    """Writes that were under way find the event loop of Orbax closed, each in a thread of C++."""
+    monkeypatch.setattr(sys, "excepthook", None)
+    checkpoint.Writer(tmp_path, keep=1)
+    sys.excepthook(RuntimeError, RuntimeError("Event loop is closed"), None)
+    assert capsys.readouterr().err == ""
+    sys.excepthook(RuntimeError, RuntimeError("another"), None)
+    assert capsys.readouterr().err == "RuntimeError: another\n"
 
 
 def test_array_without_elements_is_refused(tmp_path):

@@ -1,10 +1,12 @@
 """The command: quick help, examples that parse, exit codes."""
 
+import gc
 import json
 import os
 import pathlib
 import re
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
@@ -15,7 +17,7 @@ import recordings
 import tones
 
 from seedasr_jax import checkpoint
-from seedasr_jax.launch import cli
+from seedasr_jax.launch import cli, exits
 
 SEEDASR = [sys.executable, "-m", "seedasr_jax.launch.cli"]
 COMMANDS = [
@@ -253,8 +255,10 @@ def test_a_reader_that_leaves_early_gets_no_traceback():
 
 @pytest.mark.parametrize("command", ["configs", "configs digits"])
 def test_output_that_finds_no_room_is_one_line(command):
-    """As much as a buffer holds is written at the end; more, before."""
+    """As much as a buffer holds is written at the end; more, before; without one, each line."""
     environment = {key: os.environ[key] for key in os.environ if key != "PYTHONUNBUFFERED"}
+    if command == "configs":
+        environment["PYTHONUNBUFFERED"] = "1"
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [*SEEDASR, *command.split()],
@@ -264,7 +268,45 @@ def test_output_that_finds_no_room_is_one_line(command):
             text=True,
         )
     assert done.returncode == 1
-    assert done.stderr.startswith("seedasr: no space left") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("seedasr: stdout: no space left")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("stderr", ["2>/dev/full", "2>&-", ">&- 2>&- <&-"])
+def test_a_log_without_room_and_closed_streams_end_no_command(stderr):
+    code = (
+        "import os, sys; from seedasr_jax.launch import streams; streams.ready()\n"
+        "print('a line', file=sys.stderr); sys.stderr.isatty()\n"
+        "print('\\u00fc'); sys.stdout.flush()\n"
+        "assert os.open('/dev/null', os.O_RDONLY) > 2"
+    )
+    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "CODE": code}
+    line = f'exec "{sys.executable}" -c "$CODE" {stderr}'
+    done = subprocess.run(line, shell=True, env=environment, stdout=subprocess.PIPE)
+    assert done.returncode == 0
+    assert done.stdout.decode() == ("" if ">&- 2" in stderr else "ü\n")
+
+
+def test_an_interrupt_that_c_code_drops_comes_again():
+    """As one that comes in a collection of garbage, where JAX has a callback, or in libsndfile."""
+    calls = []
+
+    def collected(*_):
+        calls.append(_)
+        if len(calls) == 1:
+            signal.raise_signal(signal.SIGINT)
+
+    def interrupted():
+        with exits.insisting():
+            gc.collect()
+            time.sleep(30)
+
+    gc.callbacks.append(collected)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+    finally:
+        gc.callbacks.remove(collected)
 
 
 def test_a_file_that_begins_with_a_dash(tmp_path, capsys, monkeypatch):

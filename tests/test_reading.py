@@ -1,5 +1,7 @@
 """Reading: several files at a time, before their turn, in order, each once."""
 
+import dataclasses
+import re
 import threading
 
 import pytest
@@ -56,13 +58,17 @@ def test_a_row_is_read_when_it_is_asked_for_if_not_before(rows):
     assert fault is None and len(wave) == round(rows[2].seconds * files.RATE)
 
 
-def test_what_cannot_be_read_is_a_fault_of_its_row(rows):
+def test_what_cannot_be_read_is_a_fault_of_its_row(rows, tmp_path):
     gone = manifest.Row("gone", audio="/nowhere/gone.wav", text="one", seconds=1.0)
     silent = manifest.Row("silent", audio=rows[0].audio, line=7)
+    (tmp_path / "loop").symlink_to("loop")  # unknown, as in a folder of another user
+    unknown = dataclasses.replace(gone, audio=str(tmp_path / "loop/a.wav"))
     with reading.Reader(FIT, files.WaveCache(0)) as reader:
-        faults = [turn.read()[1] for turn in turns(reader, [gone, silent, rows[0]])]
-    assert [fault and fault.reason for fault in faults] == ["missing audio", "no text", None]
+        faults = [turn.read()[1] for turn in turns(reader, [gone, silent, rows[0], unknown])]
+    reasons = ["missing audio", "no text", None, "unreadable audio"]
+    assert [fault and fault.reason for fault in faults] == reasons
     assert faults[1].detail == "line 7 of its manifest"
+    assert re.search(r"/loop/a\.wav: too many levels of symbolic links; ", faults[3].detail)
     with reading.Reader(index.Fit(((0.0, 9, 4),)), files.WaveCache(0)) as reader:  # text alone
         (one,) = turns(reader, [gone])
         wave, fault = one.read()

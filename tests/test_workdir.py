@@ -121,12 +121,19 @@ def test_a_place_is_tried_and_left_as_it_was(tmp_path, monkeypatch):
         with pytest.raises(ConfigError, match=f"^--out: nothing can be .*: {why}.*with --out$"):
             disk.try_place(place, "--out")
 
-    def refuse(*_, **__):
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+    def refuse(number):
+        def raising(*_, **__):
+            raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+        monkeypatch.setattr(tempfile, "TemporaryFile", raising)
+
+    refuse(errno.EROFS)
     with pytest.raises(ConfigError, match="read-only file system; name another place"):
         disk.try_place(tmp_path / "a/b", "--out")
+    refuse(errno.ENOSPC)
+    with pytest.raises(UserError, match=r"no space left.*; free some.*or name another") as full:
+        disk.try_place(tmp_path / "a/b", "--out")
+    assert full.value.exit_code == 1  # worth another try
     assert os.listdir(tmp_path) == ["file"]
 
 

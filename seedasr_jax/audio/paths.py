@@ -80,6 +80,8 @@ def _beside(path) -> str:
 def _instead(path) -> str:
     if disk.is_url(path):
         return "expected a local file, found a URL: fetch it first"
+    if wrong := disk.unseen(path):
+        return str(wrong).removeprefix(f"{path}: ")
     if os.path.isdir(path):
         names = os.path.join(path, "*.wav")
         return f"expected an audio file, found a folder; name its files, as in {names}"

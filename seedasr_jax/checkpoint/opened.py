@@ -282,13 +282,13 @@ def open_checkpoint(path) -> Checkpoint:
         folder, step = records.absolute(text), int(number)
     if not folder.is_dir():
         siblings = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else ()
-        raise UserError(
+        raise disk.unseen(folder) or UserError(
             f"{folder}: no such checkpoint; expected a workdir, a stage directory, DIR@STEP or a"
             f" bundle.{nearest(folder.name, siblings)}"
         )
     if not (folder / disk.STAGE).exists():
         if not (folder / disk.CONFIG).exists():
-            raise UserError(
+            raise disk.unseen(folder / disk.CONFIG) or UserError(
                 f"{folder}: holds neither {disk.CONFIG} nor {disk.STAGE}; expected a workdir, a"
                 " stage directory, DIR@STEP or a bundle"
             )

@@ -9,7 +9,9 @@ import functools
 import logging
 import os
 import re
+import sys
 import threading
+import warnings
 
 import jax
 import numpy as np
@@ -42,7 +44,7 @@ class Writer:
         Removes what an earlier process left unfinished, and sets damaged steps aside.
         """
         assert keep >= 1, keep
-        logging.getLogger("absl").addFilter(_is_not_raised)
+        _drop_what_is_raised_too()
         self._folder = absolute(folder) / disk.CHECKPOINTS
         self._keep, self._pinned, self._passing = keep, set(pinned), False
         self._response, self._durable = None, processes.first(lambda: self._begin(folder))
@@ -254,6 +256,20 @@ def _load(path, leaves):
         raise UserError(
             f"{path} is damaged: {line}; move it away, and the step before it is taken"
         ) from error
+
+
+def _drop_what_is_raised_too():
+    """What else Orbax and TensorStore say of a save that fails, beside what `wait` raises: a line
+    of the log and, by each write that was under way, a traceback or a warning.
+    """
+    logging.getLogger("absl").addFilter(_is_not_raised)
+    warnings.filterwarnings("ignore", "coroutine '.*write_fragment'", RuntimeWarning)
+    sys.excepthook = _excepthook
+
+
+def _excepthook(kind, error, traceback, before=sys.excepthook):
+    if kind is not RuntimeError or str(error) != "Event loop is closed":
+        before(kind, error, traceback)
 
 
 def _is_not_raised(record) -> bool:
