@@ -4,7 +4,9 @@ A step holds step, skipped, params, opt_state and rng by name. `frozen` is not i
 refers to the parent stage. It is whole once it has its inventory.
 """
 
+from collections.abc import Callable
 import contextlib
+import dataclasses
 import functools
 import logging
 import os
@@ -264,12 +266,19 @@ def _drop_what_is_raised_too():
     """
     logging.getLogger("absl").addFilter(_is_not_raised)
     warnings.filterwarnings("ignore", "coroutine '.*write_fragment'", RuntimeWarning)
-    sys.excepthook = _excepthook
+    if not isinstance(sys.excepthook, _WithoutClosedLoops):
+        sys.excepthook = _WithoutClosedLoops(sys.excepthook)
 
 
-def _excepthook(kind, error, traceback, before=sys.excepthook):
-    if kind is not RuntimeError or str(error) != "Event loop is closed":
-        before(kind, error, traceback)
+@dataclasses.dataclass(frozen=True)
+class _WithoutClosedLoops:
+    """A `sys.excepthook` that leaves the rest to the one before it."""
+
+    before: Callable
+
+    def __call__(self, kind, error, traceback):
+        if kind is not RuntimeError or str(error) != "Event loop is closed":
+            self.before(kind, error, traceback)
 
 
 def _is_not_raised(record) -> bool:
