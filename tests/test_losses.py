@@ -73,6 +73,30 @@ def test_a_vocabulary_in_chunks_is_the_vocabulary(count, devices):
         np.testing.assert_allclose(found, wanted, atol=2e-5)
 
 
+def test_the_gradient_of_a_vocabulary_in_chunks_is_rounded_once():
+    """In bfloat16: by x as near to the exact one as that of all logits at once, which rounds it."""
+    x = jnp.asarray(RNG.normal(size=(2, 6, 32)), jnp.bfloat16)
+    kernel = jnp.asarray(RNG.normal(size=(32, 512)), jnp.bfloat16)
+    targets, real = RNG.integers(0, 512, (2, 6)), np.ones((2, 6), bool)
+
+    def whole(x, kernel):
+        logits = jnp.matmul(x, kernel, preferred_element_type=jnp.float32)
+        return module.nll(logits, targets, real).sum()
+
+    def chunks(x, kernel):
+        return module.nll_by_chunks(x, kernel, targets, real, 512, 16).sum()
+
+    exact = jax.grad(whole)(x.astype(jnp.float32), kernel.astype(jnp.float32))
+    once, found = (jax.jit(jax.grad(of))(x, kernel) for of in (whole, chunks))
+    assert found.dtype == jnp.bfloat16
+    np.testing.assert_allclose(found, exact.astype(jnp.bfloat16), rtol=2.0**-8, atol=1e-4)
+
+    def off(gradient):
+        return float(jnp.sqrt(jnp.mean((gradient.astype(jnp.float32) - exact) ** 2)))
+
+    assert 0 < off(found) < 1.1 * off(once)
+
+
 def test_parts_divide_a_vocabulary_and_small_ones_are_whole():
     assert [module.chunks(rows) for rows in (128, 1_792, 16_384)] == [1, 1, 1]
     for rows in (16_512, 32_000, 50_304, 128_256, 151_936, 152_064):

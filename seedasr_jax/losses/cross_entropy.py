@@ -57,7 +57,8 @@ def chunks(vocabulary: int) -> int:
 def nll_by_chunks(x, kernel, targets, real, size, count):
     """`nll` of logits x @ kernel, one chunk of the vocabulary at a time, forward and back.
 
-    Neither all logits nor, where it is sharded, the whole kernel exist at a time.
+    Neither all logits nor, where it is sharded, the whole kernel exist at a time. The gradient by
+    x is summed over the chunks in float32.
 
     Args:
         x: [B N E]; kernel: [E V].
@@ -67,7 +68,7 @@ def nll_by_chunks(x, kernel, targets, real, size, count):
     """
     dims = shapes.check(x, "B N E")
     width, rows = kernel.shape
-    x = jnp.where(real[..., None], x, 0)
+    x = jnp.where(real[..., None], x, 0).astype(jnp.float32)  # the type of its gradient
     # Row v is in chunk v % P, so that each chunk is sharded over all devices along `tensor`.
     kernel = layout.keep(kernel.reshape(width, rows // count, count), rules.FSDP, "tensor", None)
     kernel = layout.keep(jnp.moveaxis(kernel, 2, 0), None, rules.FSDP, "tensor")
@@ -78,8 +79,7 @@ def nll_by_chunks(x, kernel, targets, real, size, count):
         top, total, chosen = carry
         number, kernel = of
         kernel = layout.keep(kernel, None, "tensor")
-        logits = jnp.einsum("BNE,EV->BNV", x, kernel, preferred_element_type=jnp.float32)
-        logits = layout.keep(logits, rules.BATCH, None, "tensor")
+        logits = layout.keep(_product(x, kernel), rules.BATCH, None, "tensor")
         logits = jnp.where(at * count + number < size, logits, -jnp.inf)
         above = jax.lax.stop_gradient(jnp.maximum(top, logits.max(-1)))
         total = total * jnp.exp(top - above) + jnp.exp(logits - above[..., None]).sum(-1)
@@ -90,3 +90,27 @@ def nll_by_chunks(x, kernel, targets, real, size, count):
     start = (zeros - 1e30, zeros, zeros)
     (top, total, chosen), _ = jax.lax.scan(add, start, (jnp.arange(count), kernel))
     return top + jnp.log(total) - chosen
+
+
+@jax.custom_vjp
+def _product(x, kernel):
+    """[B N E] float32, rounded to the kernel's type, times [E V] -> [B N V] float32.
+
+    The gradient by x is not rounded.
+    """
+    return _contracted(x.astype(kernel.dtype), kernel, (2,), (0,))
+
+
+def _product_backward(kept, gradient):
+    x, kernel = kept
+    by_kernel = _contracted(x.astype(kernel.dtype), gradient, (0, 1), (0, 1))
+    return _contracted(gradient, kernel, (2,), (1,)), by_kernel.astype(kernel.dtype)
+
+
+def _contracted(one, other, axes, others):
+    """The product over these axes of each, float32; operands keep their types."""
+    sums = ((axes, others), ((), ()))
+    return jax.lax.dot_general(one, other, sums, preferred_element_type=jnp.float32)
+
+
+_product.defvjp(lambda x, kernel: (_product(x, kernel), (x, kernel)), _product_backward)
