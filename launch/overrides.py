@@ -88,7 +88,7 @@ def _set(recipe, path, value, text, done) -> list[str]:
         value = config.build(value, kind, f"--config.{path}")
     except ConfigError as error:
         more = f" ({', '.join(known)})" if isinstance(known, dict) and known else ""
-        raise ConfigError(f"{error}{more}; write it as {config.form(kind, known)}") from error
+        raise ConfigError(f"{error}{more}; write it like {config.form(kind, known)}") from error
     _put(recipe, path, value)
     return [path]
 

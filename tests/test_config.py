@@ -171,6 +171,11 @@ def test_a_value_without_meaning_is_refused_by_its_key(key):
         assert "expected" in text and "found" in text
 
 
+def test_axes_that_all_take_what_is_left_are_named():
+    text = fails(recipe(stages__two__mesh__tensor=-1))  # beside fsdp = -1
+    assert "expected -1 for one axis alone, found it for fsdp and tensor" in text
+
+
 def test_every_number_of_the_schema_has_bounds():
     def walk(kind, where=""):
         for field in dataclasses.fields(kind):

@@ -109,6 +109,7 @@ def test_the_mesh_is_chosen_by_flags_or_by_python(trained, capsys):
     for flags, words in (
         (["--mesh.tensor=16"], "takes 16 devices, found 8 of kind cpu"),
         (["--mesh.fsdp=3"], "is not divisible by"),
+        (["--mesh.tensor=8"], "is not divisible by mesh.tensor=8; the nearest: 8\n"),
         (["--mesh.fsdp=0"], "mesh.fsdp: expected a size above 0"),
     ):
         assert cli.main([*command, *flags]) == 2

@@ -367,8 +367,9 @@ class Mesh:
         sizes = dataclasses.asdict(self)
         left = [axis for axis, size in sizes.items() if size == -1]
         for axis, size in sizes.items():
-            known = size > 0 or [axis] == left
-            require(known, axis, "a size above 0, or -1 for one axis of all", size)
+            require(size, axis, "a size above 0, or -1 for one axis of all", size)
+        found = f"it for {' and '.join(left)}"
+        require(len(left) < 2, "".join(left[:1]), "-1 for one axis alone", found)
 
 
 @dataclasses.dataclass(frozen=True)

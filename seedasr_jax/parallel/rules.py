@@ -73,10 +73,10 @@ def spec(axes, shape, mesh, name, *, gathered=False) -> PartitionSpec:
         parts = math.prod(mesh.shape[one] for one in on(place))
         if size % parts:
             below, above = size // parts * parts, -(-size // parts) * parts
+            near = f"{below} and {above}" if below else above
             by = " x ".join(f"mesh.{one}={mesh.shape[one]}" for one in on(place))
             raise ConfigError(
-                f"{name}: axis {axis!r} of {size} is not divisible by {by};"
-                f" the nearest sizes that are: {below or above} and {above}"
+                f"{name}: axis {axis!r} of {size} is not divisible by {by}; the nearest: {near}"
             )
         places.append(place)
     return PartitionSpec(*places)
