@@ -274,7 +274,11 @@ def _data_actions(actions):
     def add(name, run, text, example):
         action = _add(actions, name, run, text, example)
         action.add_argument("--source", required=True, action="append", metavar="SPEC")
-        action.add_argument("--cache", default="cache", metavar="DIR", help="for made audio")
+        action.add_argument(
+            "--cache",
+            metavar="DIR",
+            help="for made audio, and tables if it is given or here; default: cache",
+        )
         return action
 
     a = add(

@@ -166,11 +166,19 @@ def do_configs(options):
             print(f"{name:16}{recipes.describe(name).splitlines()[0]}")
 
 
+def _cache(options) -> str:
+    """The folder of --cache, made if it was named: without a folder no table is kept."""
+    if options.cache:
+        pathlib.Path(options.cache).mkdir(parents=True, exist_ok=True)
+    return options.cache or disk.CACHE
+
+
 def do_data_stats(options):
     """Prints what there is of each source."""
     from seedasr_jax.data_pipelines import inspect
 
-    rows = [inspect.stats(source, options.cache) for source in options.source]
+    cache = _cache(options)
+    rows = [inspect.stats(source, cache) for source in options.source]
     print(json.dumps(rows, indent=1) if options.json else inspect.table(rows))
 
 
@@ -178,11 +186,11 @@ def do_data_validate(options):
     """Prints problems, and what is not read; exit code 3 if there are problems."""
     from seedasr_jax.data_pipelines import inspect
 
-    found = 0
+    cache, found = _cache(options), 0
     for source in options.source:
-        for note in inspect.unread(source, options.cache):
+        for note in inspect.unread(source, cache):
             print(note)
-        for problem in inspect.problems(source, options.cache):
+        for problem in inspect.problems(source, cache):
             print(problem)
             found += 1
     print(f"{found} problems", file=sys.stderr)
@@ -195,7 +203,7 @@ def do_data_vocab(options):
     from seedasr_jax.data_pipelines import sources
     from seedasr_jax.text import counted, vocab
 
-    source = options.source, options.cache, options.normalizer
+    source = options.source, _cache(options), options.normalizer
     texts = sources.texts(*source)
     made = vocab.train_sentencepiece(texts, options.out, size=options.size, kind=options.kind)
     print(f"{options.out}: {made.size} pieces, hash {made.hash}")

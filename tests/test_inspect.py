@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from seedasr_jax.audio import files
-from seedasr_jax.data_pipelines import inspect
+from seedasr_jax.data_pipelines import inspect, lines
 from seedasr_jax.launch import cli
 
 
@@ -183,10 +183,12 @@ def test_what_is_looked_for_in_all_rows_is_not_held(tmp_path):
     assert most / count < 120  # an entry of a dict takes about 200
 
 
-def test_commands(manifest, tmp_path, capsys):
-    cache = f"--cache={tmp_path}"
+def test_commands(manifest, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(lines, "LARGE", 0)
+    cache = f"--cache={tmp_path}/not/there"
     assert cli.main(["data", "validate", f"--source={manifest[0]}", cache]) == 0
     assert cli.main(["data", "validate", f"--source={manifest[1]}", cache]) == 3
+    assert (tmp_path / "not" / "there" / lines.FOLDER).is_dir()
     capsys.readouterr()
     assert cli.main(["data", "stats", f"--source={manifest[0]}", "--json", cache]) == 0
     assert json.loads(capsys.readouterr().out)[0]["utterances"] == 4
