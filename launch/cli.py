@@ -43,6 +43,9 @@ def main(arguments=None) -> int:
             raise
         exits.give_up_output()
         return code
+    finally:
+        if arguments is None:  # a program of its own, and not a function
+            exits.done()
 
 
 def _run(arguments) -> int:

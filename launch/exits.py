@@ -11,8 +11,9 @@ from seedasr_jax import workdir as disk
 from seedasr_jax.errors import UserError
 
 _EXHAUSTED = "RESOURCE_EXHAUSTED"
+_GLOO = "Gloo"  # connects processes whose devices are CPUs; it fails where another one is gone
 _AGAIN = 0.02  # seconds: by then the C code that dropped an interrupt has mostly gone on
-FAILED, CHECK_FAILED, PREEMPTED, HUNG, INTERRUPTED = 1, 3, 75, 76, 130
+FAILED, CHECK_FAILED, PREEMPTED, INTERRUPTED = 1, 3, 75, 130
 # What asks a job to save and stop: its exit code then. A terminal that is closed hangs up.
 SIGNALS = {
     signal.SIGINT: INTERRUPTED,
@@ -75,6 +76,16 @@ def _number(error) -> int | None:
     return next((number for number, code in SIGNALS.items() if code == found), None)
 
 
+def done():
+    """Of a program whose command is over: an interrupt ends it at once.
+
+    As one of Python's it would print the traceback of what a library runs at the exit. Where a
+    shell has it ignored, it stays so.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def give_up_output():
     """What cannot be written is dropped: Python would try once more as it ends, and exit by 120."""
     try:
@@ -98,13 +109,15 @@ def code(error: BaseException) -> int | None:
 
 
 def _as_user_error(error):
-    """An error of the file system or of memory as a UserError; others as they are."""
+    """An error of files, memory or the connection to others as a UserError; others unchanged."""
     if isinstance(error, OSError):
         return disk.as_user_error(error)
+    found = " ".join(str(error).split())[:200]
+    if isinstance(error, RuntimeError | ValueError) and _GLOO in str(error):  # of JAX
+        return UserError(f"another process of this job is gone; its log says why ({found})")
     exhausted = isinstance(error, RuntimeError) and _EXHAUSTED in str(error)  # of JAX
     if not (exhausted or isinstance(error, MemoryError)):
         return error
-    found = " ".join(str(error).split())[:200]
     return UserError(
         f"out of memory: {found}; take smaller data.buckets or eval.buckets (eval: --buckets), a"
         " larger run.accum, or more devices; `seedasr plan` says what a program takes"

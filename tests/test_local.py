@@ -112,12 +112,22 @@ def test_what_the_exit_codes_of_processes_mean(monkeypatch):
     assert code(0, 0) == 0
     assert code(75, 75) == 75
     assert code(None, 2) == code(1, 2) == code(-9, 2) == 2
-    assert code(1, 76) == 76
+    assert code(1, 3) == 3
     assert code(None, -9) == code(1, -9) == code(-6, 1) == 1
     assert code(-15, None, came=signal.SIGTERM) == 75
     assert code(-2, None, came=signal.SIGINT) == 130
     assert code(-1, None, came=signal.SIGHUP) == 75
     assert code(-9, None, came=signal.SIGTERM) == 1
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, ValueError])
+def test_a_lost_connection_is_a_line(kind, capsys):
+    found = "UNKNOWN: Gloo all-reduce failed: [pair.cc:538] Read\nerror: Connection reset by peer"
+    assert exits.code(kind(found)) == exits.FAILED
+    assert exits.code(kind("of our own")) is None
+    said = capsys.readouterr().err
+    assert said.startswith("seedasr: another process") and "Connection reset" in said
+    assert said.count("\n") == 1
 
 
 def test_a_process_is_read_whatever_becomes_of_its_log(monkeypatch):
@@ -134,7 +144,7 @@ def test_a_process_is_read_whatever_becomes_of_its_log(monkeypatch):
     ("restart", "codes", "last"),
     [
         (0, [1], 1),
-        (0, [75, 76, 75, 0], 0),
+        (0, [75, 75, 0], 0),
         (2, [1, 75, 1, 1], 1),
         (1, [1, 0], 0),
         (5, [2], 2),
