@@ -125,7 +125,9 @@ def check_file(path: pathlib.Path):
         raise DataError(f"{path}: a link to {os.readlink(path)}, where no file is")
     if not path.is_file():
         beside = path.parent.glob("*.jsonl") if path.parent.is_dir() else ()
-        raise DataError(f"{path}: no such manifest.{nearest(path.name, [p.name for p in beside])}")
+        near = nearest(path.name, [p.name for p in beside])
+        moved = " If it has moved, name its new place (in train: with --config=RECIPE)"
+        raise DataError(f"{path}: no such manifest.{near or moved}")
 
 
 def folder(path) -> str:

@@ -83,7 +83,7 @@ def train(expanded: config.Graph | None, workdir, *, only="", again="") -> int:
     """
     runtime.compute_here()
     runtime.check_joined()
-    workdir = pathlib.Path(workdir).resolve()
+    workdir = pathlib.Path(os.path.realpath(workdir))  # also of a link to itself
     with contextlib.ExitStack() as held:
         stop, looked = held.enter_context(Stop()), held.enter_context(inventory.once())
         decided = processes.first(

@@ -31,8 +31,8 @@ def keep_programs(cache) -> None:
     another has not, so each model of processor has a folder of its own.
     """
     if jax.config.jax_compilation_cache_dir is None:
-        folder = pathlib.Path(cache, f"programs-{_processor()}").resolve()
-        jax.config.update("jax_compilation_cache_dir", str(folder))
+        folder = os.path.realpath(pathlib.Path(cache, f"programs-{_processor()}"))
+        jax.config.update("jax_compilation_cache_dir", folder)
 
 
 def compute_here() -> None:

@@ -191,6 +191,8 @@ def test_a_missing_manifest_names_its_neighbour(tmp_path):
     recordings.manifest(tmp_path / "train.jsonl", recordings.rows(1))
     with pytest.raises(DataError, match=r"no such manifest. Did you mean train.jsonl"):
         manifest.read(tmp_path / "trian.jsonl")
+    with pytest.raises(DataError, match=r"no such manifest. If it has moved, name its new place"):
+        manifest.read(tmp_path / "gone" / "train.jsonl")
     (tmp_path / "link.jsonl").symlink_to("gone.jsonl")
     with pytest.raises(DataError, match=r"link\.jsonl: a link to gone\.jsonl, where no file is"):
         manifest.read(tmp_path / "link.jsonl")
