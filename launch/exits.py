@@ -11,7 +11,11 @@ from seedasr_jax import workdir as disk
 from seedasr_jax.errors import UserError
 
 _EXHAUSTED = "RESOURCE_EXHAUSTED"
-_GLOO = "Gloo"  # connects processes whose devices are CPUs; it fails where another one is gone
+# What errors of JAX hold -> what they mean.
+_OF_JAX = {
+    "Gloo": "another process of this job is gone; its log says why",  # connects those on CPUs
+    "Unable to initialize backend": "JAX finds no devices",
+}
 _AGAIN = 0.02  # seconds: by then the C code that dropped an interrupt has mostly gone on
 FAILED, CHECK_FAILED, PREEMPTED, INTERRUPTED = 1, 3, 75, 130
 # What asks a job to save and stop: its exit code then. A terminal that is closed hangs up.
@@ -109,12 +113,13 @@ def code(error: BaseException) -> int | None:
 
 
 def _as_user_error(error):
-    """An error of files, memory or the connection to others as a UserError; others unchanged."""
+    """An error of files, memory, devices or the connection to others as a UserError."""
     if isinstance(error, OSError):
         return disk.as_user_error(error)
     found = " ".join(str(error).split())[:200]
-    if isinstance(error, RuntimeError | ValueError) and _GLOO in str(error):  # of JAX
-        return UserError(f"another process of this job is gone; its log says why ({found})")
+    for mark, meaning in _OF_JAX.items():
+        if isinstance(error, RuntimeError | ValueError) and mark in str(error):
+            return UserError(f"{meaning} ({found})")
     exhausted = isinstance(error, RuntimeError) and _EXHAUSTED in str(error)  # of JAX
     if not (exhausted or isinstance(error, MemoryError)):
         return error

@@ -181,11 +181,17 @@ def is_url(path) -> bool:
 
 
 def check_local(path, flag: str) -> None:
-    """Refuses gs://, s3:// and the like, which are neither read nor written yet.
+    """Refuses gs://, s3:// and the like, which are neither read nor written yet, and names that are
+    not UTF-8, which the libraries that write checkpoints do not take.
 
     Raises:
         ConfigError: names the flag.
     """
+    if re.search(r"[\ud800-\udfff]", str(path)):  # as Python reads bytes that it cannot decode
+        raise ConfigError(
+            f"{flag}: expected a name in UTF-8, found {str(path)!r}: choose another, or set"
+            " LC_ALL=C.UTF-8 where Python does not read UTF-8"
+        )
     if is_url(path):
         raise ConfigError(f"{flag}: expected a local path, found {path}: copy from or to there")
 

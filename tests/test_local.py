@@ -120,13 +120,19 @@ def test_what_the_exit_codes_of_processes_mean(monkeypatch):
     assert code(-9, None, came=signal.SIGTERM) == 1
 
 
-@pytest.mark.parametrize("kind", [RuntimeError, ValueError])
-def test_a_lost_connection_is_a_line(kind, capsys):
-    found = "UNKNOWN: Gloo all-reduce failed: [pair.cc:538] Read\nerror: Connection reset by peer"
+@pytest.mark.parametrize(
+    ("kind", "found", "meaning"),
+    [
+        (RuntimeError, "UNKNOWN: Gloo failed: [pair.cc:538] Read\nerror: reset", "another process"),
+        (ValueError, "UNKNOWN: Gloo AllGather failed: Read error: reset", "another process"),
+        (RuntimeError, "Unable to initialize backend 'x': reset", "JAX finds no devices"),
+    ],
+)
+def test_an_error_of_jax_that_has_a_meaning_is_a_line(kind, found, meaning, capsys):
     assert exits.code(kind(found)) == exits.FAILED
     assert exits.code(kind("of our own")) is None
     said = capsys.readouterr().err
-    assert said.startswith("seedasr: another process") and "Connection reset" in said
+    assert said.startswith(f"seedasr: {meaning}") and said.endswith("reset)\n")
     assert said.count("\n") == 1
 
 

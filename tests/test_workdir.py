@@ -109,6 +109,12 @@ def test_one_makes_a_folder_and_others_wait(tmp_path, capfd):
     first.join()
 
 
+def test_a_place_has_a_name_in_utf_8():
+    disk.check_local("é 词", "--out")
+    with pytest.raises(ConfigError, match=r"--out: expected a name in UTF-8, found 'a/.udcff'"):
+        disk.check_local(os.fsdecode(b"a/\xff"), "--out")
+
+
 def test_a_place_is_tried_and_left_as_it_was(tmp_path, monkeypatch):
     disk.try_place(tmp_path / "a/b", "--out")
     (tmp_path / "file").touch()
