@@ -132,7 +132,14 @@ def _decided(expanded, workdir, only, again, held) -> dict:
 
 
 def _check_free(workdir):
-    """Raises a ConfigError where a stage's directory is meant, or config.json would be replaced."""
+    """Raises a ConfigError where a stage's directory is meant, config.json would be replaced, or
+    Orbax would take the path as a pattern: it finds no file of its own there and saves nothing.
+    """
+    if re.search(r"[*?\[]", str(workdir)):
+        raise ConfigError(
+            f"--workdir: expected a path without *, ? and [, found {workdir}: no checkpoint can be"
+            " saved there; choose another --workdir"
+        )
     if (workdir / disk.STAGE).exists():
         raise ConfigError(
             f"--workdir: {workdir} is the directory of a stage, expected a workdir: take"

@@ -220,6 +220,8 @@ def test_another_config_is_not_replaced(trained, tmp_path):
     bundle = {"format": "seedasr_jax.bundle"}
     disk.write_json(tmp_path / disk.CONFIG, bundle)
     assert "choose another --workdir" in fails(ConfigError, trained.graph(), tmp_path)
+    for name in ("run[1]", "run?", "run*"):
+        assert "without *, ? and [" in fails(ConfigError, trained.graph(), tmp_path / name)
     assert disk.read_json(tmp_path / disk.CONFIG) == bundle
 
 
