@@ -280,7 +280,7 @@ def _data_actions(actions):
         action.add_argument(
             "--cache",
             metavar="DIR",
-            help="for made audio, and tables if it is given or here; default: cache",
+            help="of made audio; of tables where it is given or there already (default: cache)",
         )
         return action
 

@@ -17,7 +17,7 @@ _OF_JAX = {
     "Unable to initialize backend": "JAX finds no devices",
 }
 _AGAIN = 0.02  # seconds: by then the C code that dropped an interrupt has mostly gone on
-FAILED, CHECK_FAILED, PREEMPTED, INTERRUPTED = 1, 3, 75, 130
+FAILED, CHECK_FAILED, PREEMPTED, HUNG, INTERRUPTED = 1, 3, 75, 76, 130
 # What asks a job to save and stop: its exit code then. A terminal that is closed hangs up.
 SIGNALS = {
     signal.SIGINT: INTERRUPTED,

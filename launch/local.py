@@ -24,11 +24,13 @@ from seedasr_jax import config
 from seedasr_jax import workdir as disk
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.launch import exits, recipes
-from seedasr_jax.launch.exits import FAILED, INTERRUPTED, PREEMPTED
+from seedasr_jax.launch.exits import FAILED, HUNG, INTERRUPTED, PREEMPTED
 from seedasr_jax.launch.progress import say
 from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.parallel import sharding
 
+# Tried again as often as it takes; see --restart for FAILED. HUNG is left to a user's watchdog.
+_FREE = (PREEMPTED, HUNG)
 _IN_ORDER = (0, PREEMPTED, INTERRUPTED)  # left by all, which save together; see _GRACE
 _LOOK = 0.05  # seconds between looks at the processes
 _LAST = 10.0  # seconds for the last lines of a process that has ended
@@ -61,7 +63,7 @@ def run(graph: config.Graph | None, options) -> int:
         while True:
             code = _try(_command(options) + again, options, workdir / disk.LOGS, signals)
             failures += code == FAILED
-            retry = code == PREEMPTED or (code == FAILED and failures <= options.restart)
+            retry = code in _FREE or (code == FAILED and failures <= options.restart)
             if signals.came or not retry:
                 return code
             say(f"launch: exit code {code}, starting again")

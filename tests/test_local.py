@@ -113,6 +113,7 @@ def test_what_the_exit_codes_of_processes_mean(monkeypatch):
     assert code(75, 75) == 75
     assert code(None, 2) == code(1, 2) == code(-9, 2) == 2
     assert code(1, 3) == 3
+    assert code(1, 76) == 76
     assert code(None, -9) == code(1, -9) == code(-6, 1) == 1
     assert code(-15, None, came=signal.SIGTERM) == 75
     assert code(-2, None, came=signal.SIGINT) == 130
@@ -150,7 +151,7 @@ def test_a_process_is_read_whatever_becomes_of_its_log(monkeypatch):
     ("restart", "codes", "last"),
     [
         (0, [1], 1),
-        (0, [75, 75, 0], 0),
+        (0, [75, 76, 75, 0], 0),
         (2, [1, 75, 1, 1], 1),
         (1, [1, 0], 0),
         (5, [2], 2),
