@@ -208,6 +208,15 @@ def test_a_save_that_fails_in_the_background_is_reported_and_may_be_repeated(tmp
     assert writer.finished() == 2 == checkpoint.latest(tmp_path)
 
 
+def test_a_save_that_wrote_nothing_is_none(tmp_path):
+    """Orbax takes a path as a pattern where it looks for what the processes wrote, and warns."""
+    writer = checkpoint.Writer(tmp_path / "run[1]", keep=1)
+    writer.save(1, workdirs.state())
+    with pytest.raises(UserError, match=r"run\[1\]/checkpoints/1: expected arrays"):
+        writer.wait()
+    assert writer.finished() is None and checkpoint.latest(tmp_path / "run[1]") is None
+
+
 def test_of_a_save_that_fails_nothing_is_said_twice(tmp_path, monkeypatch):
     """Writes that were under way find the event loop of Orbax closed, each in a thread of C++."""
     said = []

@@ -104,6 +104,7 @@ class Writer:
         with self._sealing:
             if self._durable != step:
                 if jax.process_index() == 0:
+                    _check_arrays(self._folder / str(step))
                     if self._passing:
                         (self._folder / str(step) / _PASSING).touch()
                     inventory.write(self._folder / str(step))
@@ -258,6 +259,17 @@ def _load(path, leaves):
         raise UserError(
             f"{path} is damaged: {line}; move it away, and the step before it is taken"
         ) from error
+
+
+def _check_arrays(path):
+    """Refuses a step that was committed without its arrays: where Orbax finds none of what the
+    processes wrote, it only warns.
+    """
+    if not any(path.glob("*/manifest.ocdbt")):
+        raise UserError(
+            f"{path}: expected arrays of a step that was saved, found none of their files: Orbax"
+            " did not find what was written; choose another --workdir"
+        )
 
 
 def _drop_what_is_raised_too():
