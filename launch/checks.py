@@ -24,6 +24,19 @@ from seedasr_jax.train import build, graph, handed
 _GIB = 2**30
 
 
+def meshes(job: stage.Job, only: str):
+    """Checks what takes no data, no tokenizer and no time: that meshes fit the devices, and buckets
+    the meshes, of the stage `only`, or of all that are not finished.
+
+    Raises:
+        UserError: names the stage.
+    """
+    for name, own in job.graph.stages.items():
+        if only in ("", name) and not job.done(name):
+            with handed.of_stage(name):
+                build.mesh_of(own)
+
+
 def stages(job: stage.Job, due: Collection[str]):
     """Checks the stages that are due: all that can go wrong before a step.
 

@@ -112,6 +112,7 @@ def _decided(expanded, workdir, only, again, held) -> dict:
     _check_free(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     held.enter_context(disk.hold(workdir))
+    checks.meshes(Job(workdir, expanded, None, {}), only)
     job = prepare(expanded, workdir)
     redone = _redone(job, again)
     _check_stale(job, redone)

@@ -30,7 +30,7 @@ class Job:
 
     workdir: pathlib.Path
     graph: config.Graph
-    vocab: vocab.Vocabulary
+    vocab: vocab.Vocabulary | None  # None while nothing needs it yet
     recipes: collections.abc.Mapping[str, graph.Recipe]
     redone: collections.abc.Collection[str] = ()  # stages that begin anew, whatever is there
 

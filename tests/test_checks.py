@@ -59,6 +59,15 @@ def test_no_stage_trains_before_all_are_checked(tmp_path, monkeypatch):
         assert not (tmp_path / "lm").exists() and not (tmp_path / "config.json").exists()
 
 
+def test_meshes_are_checked_before_anything_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "prepare", lambda *_: pytest.fail("reads"))
+    graph = tones.graph(tones.write(tmp_path / "data", 2), stages__sft__mesh__tensor="3")
+    with pytest.raises(UserError, match=r"stage 'sft': mesh .* takes 3 devices"):
+        run.train(graph, tmp_path)
+    with pytest.raises(pytest.fail.Exception):  # a stage that is not run may be for other devices
+        run.train(graph, tmp_path, only="lm")
+
+
 def test_contexts_of_a_stage_that_reads_none_are_refused(tmp_path):
     manifest = tones.write(tmp_path / "data", 40)
     told = dict(stages__ctc__data__contexts="{'tokens': 2, 'plain': 0.5}")

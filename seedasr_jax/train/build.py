@@ -111,6 +111,18 @@ def _check_named(stage, parts):
             )
 
 
+def mesh_of(stage: config.Stage, devices=None) -> jax.sharding.Mesh:
+    """The mesh of a stage, which every bucket fits; `devices`: default all.
+
+    Raises:
+        ConfigError: the mesh does not fit the devices, or a bucket the mesh.
+    """
+    mesh = meshes.make(stage.mesh, devices)
+    for _, _, utterances in stage.data.buckets:
+        sharding.check_batch(utterances, mesh, stage.run.accum)
+    return mesh
+
+
 def build(stage: config.Stage, tokens: Tokens, vocabulary: int, devices=None) -> Built:
     """Builds a stage without allocating anything.
 
@@ -123,9 +135,7 @@ def build(stage: config.Stage, tokens: Tokens, vocabulary: int, devices=None) ->
         ConfigError: parts that do not exist, or a mesh that does not fit devices, parameters or
             buckets.
     """
-    mesh = meshes.make(stage.mesh, devices)
-    for _, _, utterances in stage.data.buckets:
-        sharding.check_batch(utterances, mesh, stage.run.accum)
+    mesh = mesh_of(stage, devices)
     objective = objectives.make(stage, tokens, vocabulary)
     if objective.reads and not stage.data.reads:
         raise ConfigError(
