@@ -70,18 +70,20 @@ if sys.argv[1] == "kept":
     memory.keep()
     runtime.compute_here()
 program, x = jax.jit(lambda x: jnp.sin(x[:, None] * x[None]) @ x), jnp.ones(4_200)  # 67 MiB
-for _ in range(3):
+found = []
+for _ in range(10):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     program(x).block_until_ready()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    found.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(min(found))
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left alone")
 def test_large_temporaries_of_a_program_are_kept():
-    # In a process now and then a small block takes the place of a large one before it comes again.
-    left = faults(TEMPORARY, "left")
-    assert any(2 * faults(TEMPORARY, "kept") < left for _ in range(4))
+    """In most runs of a program: in some a small block has taken the place of the large one."""
+    assert faults(TEMPORARY, "kept") < 8
+    assert faults(TEMPORARY, "left") >= 32  # pages of 2 MiB, or more of 4 KiB
 
 
 def test_a_pod_whose_processes_do_not_know_of_each_other_is_refused(monkeypatch):
