@@ -136,7 +136,7 @@ def _fits(own, limits):
         prefixes, width = methods.parse(stage.eval.decode).prefixes(how.context_tokens)
 
         def kept(tokens, rows):
-            slots = sum(context + width * (tokens + 1) for context in prefixes)
+            slots = gathering.slots(tokens, prefixes, width)
             return slots * gathering.slot(stage.model, own.mesh, rows)
 
         _check_memory(own.mesh, held, how.buckets, "eval.buckets and eval.tokens", kept)

@@ -43,8 +43,12 @@ def cached(
     rows = batch.weight.shape[0]
     heard = -(-(batch.wave.shape[1] // logmel.HOP) // model.encoder.subsampling)
     before = batch.prompt.shape[1] - (-heard // model.converter.splice)
-    slots = sum(before + context + width * (tokens + 1) for context in prefixes)
-    return slots * slot(model, mesh, rows)
+    return (len(prefixes) * before + slots(tokens, prefixes, width)) * slot(model, mesh, rows)
+
+
+def slots(tokens: int, prefixes: Sequence[int], width: int) -> int:
+    """Slots of a row but those of instruction and speech; arguments as of `cached`."""
+    return sum(context + width * (tokens + 1) for context in prefixes)
 
 
 def slot(model: config.Model, mesh, rows: int) -> int:
