@@ -1,28 +1,14 @@
-"""Packaging. The folders beside the core install inside it: short names would collide elsewhere."""
+"""Packaging: one package. The folders beside the core are links inside it, so that short names
+collide with nothing elsewhere, and tools that read code find each module under its own name.
+"""
 
 import pathlib
 import re
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 ROOT = pathlib.Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "seedasr_jax/__init__.py").read_text())[1]
-FOLDERS = ("configs", "data_pipelines", "launch")
-
-
-def _packages():
-    names = {"seedasr_jax": "seedasr_jax"}
-    for path in sorted((ROOT / "seedasr_jax").rglob("__init__.py")):
-        folder = path.parent.relative_to(ROOT)
-        names[".".join(folder.parts)] = str(folder)
-    for top in FOLDERS:
-        for path in sorted((ROOT / top).rglob("__init__.py")):
-            folder = path.parent.relative_to(ROOT)
-            names[".".join(("seedasr_jax", *folder.parts))] = str(folder)
-    return names
-
-
-PACKAGES = _packages()
 
 setup(
     name="seedasr_jax",
@@ -33,8 +19,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE", "NOTICE"],
     python_requires=">=3.11,<3.13",
-    packages=list(PACKAGES),
-    package_dir=PACKAGES,
+    packages=find_packages(include=["seedasr_jax*"]),
     install_requires=[
         "etils[epath]",
         "jax>=0.10",

@@ -1,5 +1,6 @@
 """A wheel built from the tree works from an empty folder, and holds no tests."""
 
+import os
 import pathlib
 import shutil
 import site
@@ -77,6 +78,22 @@ def test_every_module_of_the_tree_is_in_the_wheel(wheel):
         for path in (ROOT / folder).rglob("*.py"):
             name = str(path.relative_to(ROOT))
             assert (name if folder == "seedasr_jax" else f"seedasr_jax/{name}") in names
+
+
+def test_tools_that_only_read_folders_find_every_module():
+    """Go-to-definition and import graphs follow no import hook, and a clone may stand anywhere."""
+    for folder in FOLDERS[1:4]:
+        assert os.readlink(ROOT / "seedasr_jax" / folder) == f"../{folder}"
+    code = (
+        "from importlib.machinery import PathFinder\n"
+        f"spec = PathFinder.find_spec('seedasr_jax', [{str(ROOT)!r}])\n"
+        "for name in ('configs', 'data_pipelines', 'launch'):\n"
+        "    inside = PathFinder.find_spec(name, spec.submodule_search_locations)\n"
+        "    assert inside is not None, name\n"
+        "print(PathFinder.find_spec('cli', inside.submodule_search_locations).origin)\n"
+    )
+    found = run(sys.executable, "-I", "-S", "-c", code, cwd="/").strip()
+    assert found == str(ROOT / "seedasr_jax/launch/cli.py")
 
 
 def test_the_command_works_from_an_empty_folder(installed, tmp_path):
