@@ -28,8 +28,8 @@ class Published:
     layers: int
     width: int
     heads: int
-    groups: int
-    feedforward: int
+    kv_heads: int
+    ffn_dim: int
     vocabulary: int
     positions: int  # of a sequence
     rows: int  # sequences of a chip
@@ -45,8 +45,8 @@ def scaled(times: int, topology, rows, remat, mfu, **mesh) -> Published:
     """
     cycles, rest = divmod(times.bit_length() - 1, 3)
     heads = 16 << (cycles + (rest > 0))
-    width, feedforward = 2048 << (cycles + (rest > 1)), 7168 << (cycles + (rest > 0))
-    shape = (16 << cycles, width, heads, heads, feedforward, 32_000)
+    width, ffn_dim = 2048 << (cycles + (rest > 1)), 7168 << (cycles + (rest > 0))
+    shape = (16 << cycles, width, heads, heads, ffn_dim, 32_000)
     return Published(topology, *shape, 2048, rows, remat, mfu, mesh=mesh)
 
 
@@ -76,9 +76,9 @@ def graph(row: Published) -> config.Graph:
         row.layers,
         row.width,
         heads=row.heads,
-        groups=row.groups,
-        head_width=128,
-        feedforward=row.feedforward,
+        kv_heads=row.kv_heads,
+        head_dim=128,
+        ffn_dim=row.ffn_dim,
         vocabulary=row.vocabulary,
         tied=False,
         qk_norm=False,

@@ -31,18 +31,18 @@ class Size:
 
 
 def _encoder(layers, width, **changes):
-    shape = dict(layers=layers, width=width, heads=width // 64, feedforward=4 * width)
+    shape = dict(layers=layers, width=width, heads=width // 64, ffn_dim=4 * width)
     return shape | dict(channels=256, subsampling=4, kernel=31) | changes
 
 
-def _decoder(layers, width, heads, groups, head_width, feedforward, vocabulary):
+def _decoder(layers, width, heads, kv_heads, head_dim, ffn_dim, vocabulary):
     return dict(
         layers=layers,
         width=width,
         heads=heads,
-        groups=groups,
-        head_width=head_width,
-        feedforward=feedforward,
+        kv_heads=kv_heads,
+        head_dim=head_dim,
+        ffn_dim=ffn_dim,
         vocabulary=vocabulary,
         tied=True,
     )

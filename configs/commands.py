@@ -37,11 +37,11 @@ def get_config(arm="clock"):
     clocked = labels == "clock"
     c = common.graph("commands", vocab=dict(path="", kind="bpe", size=1800))
     c.model.features.update(floor=1e-3)
-    c.model.encoder = common.conformer(4, 144, feedforward=144, clip=24, attending=1)
+    c.model.encoder = common.conformer(4, 144, ffn_dim=144, clip=24, attending=1)
     c.model.quantizer = dict(codes=64, width=16, layer=0)  # the layer is the probe's to say
     c.model.converter.splice = 1
-    heads = dict(heads=4, groups=2, head_width=36)
-    c.model.decoder = common.qwen3(4, 144, feedforward=192, embed_scale=12.0, **heads)
+    heads = dict(heads=4, kv_heads=2, head_dim=36)
+    c.model.decoder = common.qwen3(4, 144, ffn_dim=192, embed_scale=12.0, **heads)
     c.model.decoder.qk_norm = False  # lists are read sooner
     c.model.small.update(
         speech_positions="ctc_onsets",

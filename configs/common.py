@@ -40,7 +40,7 @@ def luise(size):
         attending=0,
         width=width,
         heads=width // 64,
-        feedforward=4 * width,
+        ffn_dim=4 * width,
         kernel=31,
         causal=False,
         clip=0,
@@ -52,7 +52,7 @@ def luise(size):
 def conformer(layers, width, **changes):
     """A small encoder: 80 ms per frame from one linear layer over stacked frames."""
     small = dict(front="stack", subsampling=8, heads=4, kernel=11)
-    return luise("75m") | dict(layers=layers, width=width, feedforward=4 * width) | small | changes
+    return luise("75m") | dict(layers=layers, width=width, ffn_dim=4 * width) | small | changes
 
 
 def qwen3(layers, width, **changes):
@@ -61,9 +61,9 @@ def qwen3(layers, width, **changes):
         layers=layers,
         width=width,
         heads=width // 32,
-        groups=width // 32,
-        head_width=32,
-        feedforward=4 * width,
+        kv_heads=width // 32,
+        head_dim=32,
+        ffn_dim=4 * width,
         moe=dict(experts=0, active=0, balance=0.0, z=0.0),
         vocabulary=0,
         qk_norm=True,
@@ -80,9 +80,9 @@ def qwen3_8b():
         36,
         4096,
         heads=32,
-        groups=8,
-        head_width=128,
-        feedforward=12_288,
+        kv_heads=8,
+        head_dim=128,
+        ffn_dim=12_288,
         vocabulary=151_936,
         tied=False,
     )
@@ -98,9 +98,9 @@ def qwen3_30b_a3b():
         48,
         2048,
         heads=32,
-        groups=4,
-        head_width=128,
-        feedforward=768,
+        kv_heads=4,
+        head_dim=128,
+        ffn_dim=768,
         moe=dict(experts=128, active=8, balance=0.01, z=0.001),
         vocabulary=151_936,
         tied=False,

@@ -38,7 +38,7 @@ def get_config(manifest=""):
     c.model.features.update(mels=40, high_hz=4000.0, floor=1e-3, norm="level")
     c.model.encoder = common.conformer(layers=3, width=128)
     c.model.converter.splice = 2
-    c.model.decoder = common.qwen3(3, 144, heads=4, groups=2, head_width=36, embed_scale=12.0)
+    c.model.decoder = common.qwen3(3, 144, heads=4, kv_heads=2, head_dim=36, embed_scale=12.0)
     c.model.small.update(speech_positions="ctc_onsets", transcript_position=24)
     c.eval.tokens = 10
     train, dev = voices("synth:digits", "split"), unheard("synth:digits", "split")

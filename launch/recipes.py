@@ -97,6 +97,7 @@ def stored(workdir: pathlib.Path) -> config.Graph:
     if not path.exists():
         raise ConfigError(f"{workdir} holds no {disk.CONFIG}: name a recipe with --config")
     tree = disk.read_config(workdir)
+    tree = {key: value for key, value in tree.items() if key != "format_version"}
     try:
         graph = config.build(tree, config.Graph, str(path))
         config.check(graph, str(path))

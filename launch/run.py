@@ -128,7 +128,8 @@ def _decided(expanded, workdir, only, again, held) -> dict:
     _set_aside(job, redone)
     _name_others(job)
     graph_, hashed = config.to_dict(expanded), config.to_dict(dict(job.recipes))
-    disk.write_json(workdir / disk.CONFIG, graph_)
+    stated = {"format_version": disk.FORMAT_VERSION}
+    disk.write_json(workdir / disk.CONFIG, stated | graph_)
     return {"graph": graph_, "recipes": hashed, "chosen": chosen, "due": due}
 
 
@@ -146,15 +147,19 @@ def _check_free(workdir):
             f"--workdir: {workdir} is the directory of a stage, expected a workdir: take"
             f" {workdir.parent}"
         )
+    path = workdir / disk.CONFIG
     try:
-        found = disk.read_config(workdir) if (workdir / disk.CONFIG).exists() else {}
+        found = disk.read_json(path) if path.exists() else {}
     except UserError:
         return
-    if found and "stages" not in found:
+    if not found:
+        return
+    if "stages" not in found:
         raise ConfigError(
-            f"--workdir: {workdir / disk.CONFIG} is not of a workdir (it has no stages), and"
-            " training would replace it: choose another --workdir"
+            f"--workdir: {path} is not of a workdir (it has no stages), and training would replace"
+            " it: choose another --workdir"
         )
+    disk.check_config_format(found, path)
 
 
 def _job(decided, workdir) -> Job:

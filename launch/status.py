@@ -57,7 +57,7 @@ def _recorded(folder) -> dict:
     """What is shown of a stage's record, as it should be."""
     path, tree = folder / disk.STAGE, disk.read_stage(folder)
     known = [field.name for field in dataclasses.fields(_Shown)]
-    inventory.check_format(tree, path)
+    disk.check_format(tree, path)
     try:
         shown = config.build({k: tree[k] for k in known if k in tree}, _Shown, str(path))
         config.check(shown, str(path))

@@ -91,7 +91,7 @@ def encoder(model: config.Model, frames: int, utterances: int = 1, lowest: int =
             total += 2.0 * time * bins * 9 * inputs * e.channels
             inputs = e.channels
         total += 2.0 * time * bins * e.channels * e.width
-    feedforward = 2 * 2 * e.width * e.feedforward
+    feedforward = 2 * 2 * e.width * e.ffn_dim
     convolution = (3 * e.width + e.kernel) * e.width
     projections = 4 * e.width * e.width
     scores = 3 * time * e.width  # by content, by distance, and the values
@@ -105,9 +105,9 @@ def encoder(model: config.Model, frames: int, utterances: int = 1, lowest: int =
 
 def decoder(d: config.Decoder, tokens: int) -> float:
     """Of one sequence of that many tokens, no logits; a token sees itself and those before."""
-    queries, keys = d.heads * d.head_width, d.groups * d.head_width
+    queries, keys = d.heads * d.head_dim, d.kv_heads * d.head_dim
     layer = 2 * d.width * (queries + keys)
-    layer += 3 * d.width * d.feedforward * (d.moe.active if d.moe.experts else 1)
+    layer += 3 * d.width * d.ffn_dim * (d.moe.active if d.moe.experts else 1)
     layer += d.width * d.moe.experts  # the router
     scores = 2 * queries * (tokens + 1) / 2
     return d.layers * 2.0 * tokens * (layer + scores)

@@ -15,7 +15,6 @@ import re
 from seedasr_jax import workdir as disk
 from seedasr_jax.errors import UserError
 
-FORMAT_VERSION = 2  # of stage.json; 2: content hashes by blocks, see checkpoint/hashes.py
 FILE = "inventory.json"
 _NUMBER = re.compile("0|[1-9][0-9]*")  # of a step, as its folder is named
 _NOTE = "_CHECKPOINT_METADATA"  # of Orbax, with what was noted beside the arrays
@@ -35,27 +34,6 @@ def once() -> Iterator[dict[str, str]]:
         yield _seen[-1]
     finally:
         _seen.pop()
-
-
-def check_format(tree: dict, path) -> None:
-    """Refuses a stage.json, or a bundle's config.json, that another release wrote.
-
-    Raises:
-        UserError: names the file, its version, and the release to use.
-    """
-    version = tree.get("format_version")
-    if not isinstance(version, int) or version == FORMAT_VERSION:
-        return  # what is no number is refused by its type
-    if version > FORMAT_VERSION:
-        raise UserError(
-            f"{path}: format_version {version}, this seedasr_jax reads up to {FORMAT_VERSION};"
-            " install a newer one"
-        )
-    raise UserError(
-        f"{path}: format_version {version}: its content hashes are of a form that nothing computes"
-        f" any more (this seedasr_jax reads {FORMAT_VERSION}): use the release that wrote it, or"
-        " train in a new --workdir"
-    )
 
 
 def write(folder, without=()) -> None:

@@ -32,6 +32,8 @@ CHECKPOINTS, EVAL = "checkpoints", "eval"
 RESULTS, TRANSCRIPTS = "results.jsonl", "transcripts.jsonl"
 PARITY, CARD = "parity.json", "CARD.md"
 SUMMARY, SPENT, SAMPLES = "summary.json", "spent.json", "samples.jsonl"  # of the quickstart
+FORMAT_VERSION = 3  # of config.json and stage.json; a change of either form raises it
+READ_BY = {1: "c03a92d", 2: "8810b2b"}  # version -> the last commit that reads it
 NEW_CONFIG = "; in a workdir, `seedasr train --config=NAME --workdir=DIR` writes it anew"
 NEW_STAGE = "; remove it, and `seedasr train` writes it anew from the newest checkpoint"
 _LOCK = ".lock"
@@ -116,9 +118,37 @@ def read_json(path, cure: str = "") -> dict:
     return tree
 
 
+def check_format(tree: dict, path) -> None:
+    """Refuses a config.json or stage.json of another format version.
+
+    Raises:
+        UserError: names the file, its version, and the commit to use.
+    """
+    version = tree.get("format_version")
+    if not isinstance(version, int) or version == FORMAT_VERSION:
+        return  # what is no number is refused by its type
+    if version > FORMAT_VERSION:
+        raise UserError(
+            f"{path}: format_version {version}, this seedasr_jax reads {FORMAT_VERSION}; install a"
+            " newer one"
+        )
+    last = READ_BY.get(version, min(READ_BY.values()))
+    raise UserError(
+        f"{path}: format_version {version}, this seedasr_jax reads {FORMAT_VERSION}; the last"
+        f" commit that reads it is {last}: use that one, or train in a new --workdir"
+    )
+
+
 def read_config(folder) -> dict:
-    """config.json of a workdir or a bundle."""
-    return read_json(folder / CONFIG, NEW_CONFIG)
+    """config.json of a workdir or a bundle, of this format version; see `check_format`."""
+    tree = read_json(folder / CONFIG, NEW_CONFIG)
+    check_config_format(tree, folder / CONFIG)
+    return tree
+
+
+def check_config_format(tree: dict, path) -> None:
+    """`check_format` of a config.json: workdirs stated no version before 3."""
+    check_format({"format_version": 2} | tree, path)
 
 
 def read_stage(folder) -> dict:

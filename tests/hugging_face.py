@@ -22,8 +22,8 @@ TABLE = (
     (f"{_BLOCK}.self_attn.k_norm.weight", f"{_OURS}/attention/key_norm/scale", False),
     (f"{_BLOCK}.post_attention_layernorm.weight", f"{_OURS}/feedforward_norm/scale", False),
     (f"{_BLOCK}.mlp.gate_proj.weight", f"{_OURS}/feedforward/gate/kernel", True),
-    (f"{_BLOCK}.mlp.up_proj.weight", f"{_OURS}/feedforward/wide/kernel", True),
-    (f"{_BLOCK}.mlp.down_proj.weight", f"{_OURS}/feedforward/narrow/kernel", True),
+    (f"{_BLOCK}.mlp.up_proj.weight", f"{_OURS}/feedforward/up/kernel", True),
+    (f"{_BLOCK}.mlp.down_proj.weight", f"{_OURS}/feedforward/down/kernel", True),
 )
 _VOCABULARY_AXIS = {"embed/table": 0, "head/kernel": 1}  # padded in ours
 

@@ -22,7 +22,7 @@ def normal(*shape):
 @pytest.mark.parametrize("name, kernel, causal", [("block", 5, False), ("causal_block", 4, True)])
 def test_block_matches_the_reference(name, kernel, causal):
     arrays, parameters = tiny.golden(f"conformer_{name}")
-    config = tiny.encoder(width=8, feedforward=12, heads=2, kernel=kernel, causal=causal)
+    config = tiny.encoder(width=8, ffn_dim=12, heads=2, kernel=kernel, causal=causal)
     block = tiny.filled(tiny.make(conformer.ConformerBlock, config), parameters)
     out, _ = jax.jit(lambda x, n: block(x, n, None))(arrays["x"], arrays["length"])
     out = np.asarray(out)

@@ -43,7 +43,7 @@ def forward(decoder, x, positions, real):
 @pytest.mark.parametrize("kind", SHAPES)
 def test_matches_transformers(kind):
     arrays, weights = tiny.golden(f"decoder_{kind}")
-    shape = dict(feedforward=24, rope_theta=1_000.0, norm_eps=1e-5, vocabulary=30)
+    shape = dict(ffn_dim=24, rope_theta=1_000.0, norm_eps=1e-5, vocabulary=30)
     decoder = hugging_face.into(make(**shape, **SHAPES[kind]), weights)
     logits = np.asarray(plain(decoder, arrays["ids"]))
     np.testing.assert_allclose(logits[..., :30], arrays["logits"], atol=1e-4)

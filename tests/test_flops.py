@@ -52,9 +52,9 @@ def tokens(kind):
 
 def a_stage(kind):
     c = common.graph("counted")
-    c.model.encoder = common.luise("75m") | dict(layers=2, width=512, heads=8, feedforward=2_048)
+    c.model.encoder = common.luise("75m") | dict(layers=2, width=512, heads=8, ffn_dim=2_048)
     c.model.encoder.update(front="stack", subsampling=4)
-    c.model.decoder = common.qwen3(2, 512, heads=8, groups=4, head_width=64, feedforward=1_536)
+    c.model.decoder = common.qwen3(2, 512, heads=8, kv_heads=4, head_dim=64, ffn_dim=1_536)
     c.model.quantizer = dict(codes=1_024, width=16, layer=2)
     s = c.stages.only = common.stage(kind, 100)
     s.objective.update(OBJECTIVE.get(kind, {}))

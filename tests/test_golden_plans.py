@@ -34,7 +34,7 @@ ROWS = {  # file: recipe, stage, topology, programs
     "seed_asr_ml-8b-rl.json": ("seed_asr_ml:8b", "rl", "v5p:4x4x8", ("train", "rollout")),
     README: ("lm:qwen3_8b", "lm", "v5p:4x4x8", ("train",)),
 }
-SIZES = dict(layers=2, width=512, heads=8, groups=4, feedforward=1_024, vocabulary=8_192)
+SIZES = dict(layers=2, width=512, heads=8, kv_heads=4, ffn_dim=1_024, vocabulary=8_192)
 SMALL = [  # the same program of small sizes: a real compile searches for seconds and not minutes
     ("model.decoder", str(SIZES)),
     ("vocab.size", str(SIZES["vocabulary"])),

@@ -128,7 +128,8 @@ def test_a_record_of_another_form_is_one_line_with_its_cure(trained, tmp_path, k
     with pytest.raises(UserError, match=re.escape(said)) as raised:
         checkpoint.read(tmp_path / "sft")
     assert "; remove it, and `seedasr train`" in str(raised.value)
-    disk.write_json(tmp_path / disk.CONFIG, {"stages": {"sft": {"steps": 60}}})
+    now = {"format_version": disk.FORMAT_VERSION}
+    disk.write_json(tmp_path / disk.CONFIG, now | {"stages": {"sft": {"steps": 60}}})
     (row,) = status.rows(tmp_path)
     assert row["state"] != "unreadable" or said in str(row["problems"])
 

@@ -23,13 +23,13 @@ from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.train import build, objectives
 
 MOE = dict(experts=8, active=3, balance=0.01, z=0.001)
-LM = {"model.decoder.moe": MOE, "model.decoder.feedforward": 12}
+LM = {"model.decoder.moe": MOE, "model.decoder.ffn_dim": 12}
 MESHES = [(1, 1, 1, 8), (1, 2, 2, 2), (2, 2, 2, 1)]
 
 
 @pytest.fixture(scope="module")
 def layer():
-    return tiny.make(moe.MixtureFeedForward, tiny.decoder(feedforward=12, moe=MOE))
+    return tiny.make(moe.MixtureFeedForward, tiny.decoder(ffn_dim=12, moe=MOE))
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +46,10 @@ def loop(state, x, active):
     for at in np.ndindex(x.shape[:2]):
         chosen = np.argsort(-probs[at])[:active]
         for expert in chosen:
-            gate, wide = (x[at] @ state[name]["kernels"][expert] for name in ("gate", "wide"))
-            hidden = gate / (1 + np.exp(-gate)) * wide
+            gate, up = (x[at] @ state[name]["kernels"][expert] for name in ("gate", "up"))
+            hidden = gate / (1 + np.exp(-gate)) * up
             share = probs[at][expert] / probs[at][chosen].sum()
-            y[at] += share * (hidden @ state["narrow"]["kernels"][expert])
+            y[at] += share * (hidden @ state["down"]["kernels"][expert])
     return y
 
 
@@ -59,8 +59,8 @@ def dense(layer, x):
     least = jnp.sort(probs, -1)[..., -layer.active][..., None]
     share = jnp.where(probs >= least, probs, 0)
     share = share / share.sum(-1, keepdims=True)
-    gate, wide = (jnp.einsum("BNE,XEF->BNXF", x, of()) for of in (layer.gate, layer.wide))
-    return jnp.einsum("BNXF,XFE,BNX->BNE", jax.nn.silu(gate) * wide, layer.narrow(), share)
+    gate, up = (jnp.einsum("BNE,XEF->BNXF", x, of()) for of in (layer.gate, layer.up))
+    return jnp.einsum("BNXF,XFE,BNX->BNE", jax.nn.silu(gate) * up, layer.down(), share)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -217,7 +217,7 @@ def test_even_routers_have_a_balance_of_one():
 
 
 def test_cached_steps_are_the_teacher_forced_pass():
-    settings = tiny.decoder(feedforward=12, moe=MOE)
+    settings = tiny.decoder(ffn_dim=12, moe=MOE)
     options = dict(lora=config.Lora(rank=0, alpha=16.0), remat="none")
     decoder = tiny.make(Decoder, settings, tiny.VOCABULARY, **options)
     embedded = np.random.default_rng(1).normal(size=(2, 7, 16)).astype(np.float32)
@@ -297,8 +297,8 @@ def test_a_frozen_decoders_routers_are_reported_and_not_minimised():
 
 
 def test_work_is_that_of_the_active_experts():
-    sparse = tiny.decoder(feedforward=12, moe=MOE)
-    dense = tiny.decoder(feedforward=36)
+    sparse = tiny.decoder(ffn_dim=12, moe=MOE)
+    dense = tiny.decoder(ffn_dim=36)
     more = flops.decoder(sparse, 10) - flops.decoder(dense, 10)
     assert more == 2 * 2 * 10 * 16 * 8  # the routers of two layers
 

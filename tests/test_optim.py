@@ -128,7 +128,7 @@ def test_adafactor_is_the_papers():
 
 def test_adafactors_state_lies_where_its_parameters_do():
     """Rows and columns too; and a step is that of one device."""
-    changes = {"model.decoder.width": 128, "model.decoder.feedforward": 256}
+    changes = {"model.decoder.width": 128, "model.decoder.ffn_dim": 256}
     changes |= {"model.decoder.layers": 1}
     stage = tiny.stage("lm", ("decoder",), ("decoder",), **changes)
     base = common.adafactor(1e-2, warmup=0, b1=0.9)
@@ -144,7 +144,7 @@ def test_adafactors_state_lies_where_its_parameters_do():
         results.append(jax.tree.map(np.asarray, state.params))
     whole = [x.shape for x in opt if x.size > 1_000 and x.sharding.is_fully_replicated]
     assert not whole
-    factored = [x for x in opt if x.shape == (1, 256)]  # columns of gate and wide, rows of narrow
+    factored = [x for x in opt if x.shape == (1, 256)]  # columns of gate and up, rows of down
     assert factored and all("tensor" in x.sharding.spec for x in factored)
     for one, other in zip(*map(jax.tree.leaves, results), strict=True):
         np.testing.assert_allclose(one, other, atol=2e-5)

@@ -33,9 +33,9 @@ def pair(kind, seed):
         layers=int(rng.integers(1, 4)),
         width=int(rng.integers(2, 6)) * 8,
         heads=groups * group,
-        groups=groups,
-        head_width=int(rng.integers(2, 9)) * 2,
-        feedforward=int(rng.integers(10, 50)),
+        kv_heads=groups,
+        head_dim=int(rng.integers(2, 9)) * 2,
+        ffn_dim=int(rng.integers(10, 50)),
         vocabulary=int(rng.integers(20, 300)),
         rope_theta=float(rng.choice([100.0, 1e4, 1e6])),
         norm_eps=float(rng.choice([1e-5, 1e-6])),
@@ -47,8 +47,8 @@ def pair(kind, seed):
         hidden_size=shape["width"],
         num_attention_heads=shape["heads"],
         num_key_value_heads=groups,
-        head_dim=shape["head_width"],
-        intermediate_size=shape["feedforward"],
+        head_dim=shape["head_dim"],
+        intermediate_size=shape["ffn_dim"],
         vocab_size=shape["vocabulary"],
         rope_parameters=dict(rope_type="default", rope_theta=shape["rope_theta"]),
         rms_norm_eps=shape["norm_eps"],
@@ -105,11 +105,11 @@ def test_experts_are_those_of_transformers(seed):
         for parameter in net.parameters():
             parameter.copy_(torch.randn_like(parameter) * 0.3)
     moe = dict(experts=6, active=2 + seed, balance=0.0, z=0.0)
-    ours = tiny.make(MixtureFeedForward, tiny.decoder(width=24, feedforward=10, moe=moe))
+    ours = tiny.make(MixtureFeedForward, tiny.decoder(width=24, ffn_dim=10, moe=moe))
     weights = {name: value.numpy() for name, value in net.state_dict().items()}
-    gate, wide = np.split(weights.pop("experts.gate_up_proj"), 2, 1)
-    ours.gate.kernels[...], ours.wide.kernels[...] = gate.swapaxes(1, 2), wide.swapaxes(1, 2)
-    ours.narrow.kernels[...] = weights.pop("experts.down_proj").swapaxes(1, 2)
+    gate, up = np.split(weights.pop("experts.gate_up_proj"), 2, 1)
+    ours.gate.kernels[...], ours.up.kernels[...] = gate.swapaxes(1, 2), up.swapaxes(1, 2)
+    ours.down.kernels[...] = weights.pop("experts.down_proj").swapaxes(1, 2)
     ours.router.kernel[...] = weights.pop("gate.weight").T
     assert not weights
     x = np.random.default_rng(seed).normal(size=(2, 7, 24)).astype(np.float32)

@@ -44,7 +44,7 @@ def test_qwen3_8b_has_its_published_size():
 
 def test_qwen3_0_6b_shape_counts_a_tied_table_once():
     """Its config.json: 28 x 1,024, 16 heads on 8 groups of 128, 0.596B with the table tied."""
-    shape = dict(heads=16, groups=8, head_width=128, feedforward=3_072, vocabulary=151_936)
+    shape = dict(heads=16, kv_heads=8, head_dim=128, ffn_dim=3_072, vocabulary=151_936)
     settings = config.build(common.qwen3(28, 1_024, **shape), config.Decoder)
     model = nnx.eval_shape(lambda: Decoder(settings, 0, lora=LORA, **OPTIONS, rngs=nnx.Rngs(0)))
     np.testing.assert_allclose(parameters(model) / 1e9, 0.596, rtol=0.01)

@@ -306,10 +306,10 @@ def outside(trained, part, manifest=None, **changes):
 
 
 def test_a_checkpoint_of_another_shape(trained, tmp_path):
-    graph = outside(trained, "encoder", model__encoder__feedforward=64)
+    graph = outside(trained, "encoder", model__encoder__ffn_dim=64)
     text = fails(ConfigError, graph, tmp_path)
     assert "init.encoder" in text
-    assert "encoder.feedforward: 128 -> 64" in text
+    assert "encoder.ffn_dim: 128 -> 64" in text
     assert not (tmp_path / "ctc/checkpoints").exists()
 
 

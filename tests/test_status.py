@@ -6,6 +6,7 @@ import shutil
 
 from flax import nnx
 import pytest
+import tones
 import workdirs
 
 from seedasr_jax import checkpoint, config, inventory
@@ -16,6 +17,7 @@ from seedasr_jax.text import vocab
 
 KEYS = ["stage", "state", "step", "steps", "steps_per_second", "checkpoint", "hours", "chip_hours"]
 KEYS += ["parents", "frozen"]
+NOW = {"format_version": disk.FORMAT_VERSION}
 STAGE = {"steps": 40}
 
 
@@ -56,7 +58,7 @@ def test_a_workdir_on_its_way(trained, tmp_path):
 
 
 def test_nothing_has_begun(trained, tmp_path):
-    disk.write_json(tmp_path / "config.json", config.to_dict(trained.graph()))
+    disk.write_json(tmp_path / disk.CONFIG, NOW | config.to_dict(trained.graph()))
     assert {row["state"] for row in status.rows(tmp_path)} == {"waiting"}
 
 
@@ -73,7 +75,9 @@ def test_the_table_is_for_people(trained, capsys):
 
 def test_verify_names_what_differs_or_is_missing(tmp_path, capsys):
     """lm -> sft, which is frozen there; bytes, records and steps are changed by hand."""
-    (tmp_path / disk.CONFIG).write_text(json.dumps({"stages": dict.fromkeys(("lm", "sft"), STAGE)}))
+    (tmp_path / disk.CONFIG).write_text(
+        json.dumps(NOW | {"stages": dict.fromkeys(("lm", "sft"), STAGE)})
+    )
     whole = workdirs.params(seed=1)
     workdirs.finish(tmp_path, "lm", nnx.State({"decoder": whole["decoder"]}), step=40)
     decoder = checkpoint.open_checkpoint(tmp_path / "lm").reference("decoder", tmp_path)
@@ -126,7 +130,7 @@ def test_verify_names_what_differs_or_is_missing(tmp_path, capsys):
     ],
 )
 def test_a_config_of_another_form(tmp_path, tree, said):
-    disk.write_json(tmp_path / disk.CONFIG, tree)
+    disk.write_json(tmp_path / disk.CONFIG, NOW | tree)
     with pytest.raises(UserError, match=said):
         status.rows(tmp_path)
     with pytest.raises(UserError):
@@ -136,8 +140,12 @@ def test_a_config_of_another_form(tmp_path, tree, said):
 @pytest.mark.parametrize(
     ("name", "changes", "said"),
     [
-        ("stage.json", {"format_version": 3}, "format_version 3, this seedasr_jax reads up to 2"),
-        ("stage.json", {"format_version": 1}, "format_version 1: .* use the release that wrote it"),
+        (
+            "stage.json",
+            {"format_version": 9},
+            "format_version 9, .* reads 3; install",
+        ),
+        ("stage.json", {"format_version": 2}, "format_version 2, .* that reads it is 8810b2b"),
         ("stage.json", {"state": "done"}, "stage.json.state: expected one of running, finished"),
         ("stage.json", None, "stage.json: is a directory"),
         ("metrics.jsonl", None, "metrics.jsonl: is a directory"),
@@ -161,6 +169,27 @@ def test_what_cannot_be_read_is_a_problem_of_its_stage(trained, tmp_path, name, 
     assert "problems" not in lm and "problems" not in sft
     if name == "stage.json":
         assert ctc["state"] == "unreadable" and ctc["checkpoint"] == f"{workdir}/ctc@40"
+
+
+@pytest.mark.parametrize("version", [{}, {"format_version": 2}])
+def test_a_workdir_of_before_is_refused_in_one_line(trained, tmp_path, capsys, version):
+    """Its parameters and config keys had other names (docs/renamed.json)."""
+    tree = disk.read_json(trained.workdir / disk.CONFIG)
+    del tree["format_version"]
+    disk.write_json(tmp_path / disk.CONFIG, tree | version)
+    flags = (f"--workdir={tmp_path}", f"--checkpoint={tmp_path}", str(tmp_path))
+    out, config = f"--out={tmp_path}/out", f"--config={tones.RECIPE}:{trained.manifest}"
+    for command in (
+        ["train", flags[0]],
+        ["train", flags[0], config],
+        ["export", flags[1], out],
+        ["status", flags[2]],
+    ):
+        assert cli.main(command) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "format_version 2, this seedasr_jax reads 3; the last commit" in line
+        assert "reads it is 8810b2b" in line
+    assert [path.name for path in tmp_path.iterdir()] == [disk.CONFIG]
 
 
 def test_a_folder_that_is_no_workdir(tmp_path):

@@ -27,7 +27,7 @@ from seedasr_jax.configs import common, pods
 def get_config():
     c = pods.graph("small", vocab=dict(path="", kind="bpe", size=32_000))
     c.model.encoder = common.luise("200m") | dict(layers=2, channels=32, kernel=7)
-    c.model.decoder = common.qwen3(2, 1_024, heads=8, groups=8, head_width=128, vocabulary=32_000)
+    c.model.decoder = common.qwen3(2, 1_024, heads=8, kv_heads=8, head_dim=128, vocabulary=32_000)
     s = c.stages.sft = common.stage("sft", 100)
     s.init = dict(encoder="fresh", converter="fresh", decoder="./llm")
     s.trains = ("encoder", "converter")
@@ -77,7 +77,7 @@ from seedasr_jax.configs import common, pods
 def get_config():
     c = pods.graph("experts", vocab=dict(path="", kind="bpe", size=4_096))
     c.model.decoder = common.qwen3(
-        2, 512, heads=4, groups=4, head_width=128, feedforward=512, vocabulary=4_096,
+        2, 512, heads=4, kv_heads=4, head_dim=128, ffn_dim=512, vocabulary=4_096,
         moe=dict(experts=8, active=2, balance=0.01, z=0.001),
     )
     s = c.stages.lm = common.stage("lm", 100)
@@ -138,7 +138,7 @@ def test_what_does_not_fit_says_so(capsys):
 
 def test_attention_is_splash_and_its_scores_are_never_whole():
     c = common.graph("text")
-    c.model.decoder = common.qwen3(2, 512, heads=4, groups=2, head_width=128, vocabulary=50_304)
+    c.model.decoder = common.qwen3(2, 512, heads=4, kv_heads=2, head_dim=128, vocabulary=50_304)
     c.model.dtype, c.run.remat, c.mesh.tensor = "bfloat16", "block", 2
     s = c.stages.lm = common.stage("lm", 100)
     s.init, s.trains, s.optim = dict(decoder="fresh"), ("decoder",), common.adamw(1e-3)

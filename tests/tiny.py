@@ -42,7 +42,7 @@ def encoder(**changes):
 
 def decoder(**changes):
     """A decoder's config: 2 layers of 16, 4 query heads on 2 groups."""
-    small = dict(heads=4, groups=2, head_width=8, rope_theta=100.0)
+    small = dict(heads=4, kv_heads=2, head_dim=8, rope_theta=100.0)
     return config.build(common.qwen3(2, 16) | small | changes, config.Decoder)
 
 

@@ -13,7 +13,7 @@ def get_config(manifest):
     c.model.features.update(mels=16, high_hz=4000.0, floor=1e-3)
     c.model.encoder = common.conformer(1, 32, heads=2, kernel=3, subsampling=4, bias=False)
     c.model.converter.splice = 2
-    c.model.decoder = common.qwen3(1, 32, heads=2, groups=1, head_width=16, embed_scale=5.6)
+    c.model.decoder = common.qwen3(1, 32, heads=2, kv_heads=1, head_dim=16, embed_scale=5.6)
     c.model.small.update(speech_positions="ctc_onsets", transcript_position=16)
     c.run.update(log_every=4, save_every=3)
     c.eval.tokens = 6

@@ -10,7 +10,7 @@ from typing import Any
 
 from etils import epath
 
-from seedasr_jax import config, inventory
+from seedasr_jax import config
 from seedasr_jax import workdir as disk
 from seedasr_jax.checkpoint.limits import Limits
 from seedasr_jax.errors import ConfigError, UserError
@@ -63,7 +63,7 @@ def begin(stage: config.Stage, recipe_hash, *, parents, frozen, vocabulary, read
     """
     whole, recipe = config.to_dict(stage), config.to_dict(stage, recipe_only=True)
     return StageRecord(
-        format_version=inventory.FORMAT_VERSION,
+        format_version=disk.FORMAT_VERSION,
         state="running",
         kind=stage.kind,
         recipe=config.build(recipe, _Group, "recipe"),
@@ -109,7 +109,7 @@ def parse(tree, path, cure="; copy it there again") -> StageRecord:
         UserError: a key is missing, of another type or without meaning; names file and key, and
             ends with `cure`.
     """
-    inventory.check_format(tree, path)
+    disk.check_format(tree, path)
     names = {field.name for field in dataclasses.fields(StageRecord)}
     found = {"limits": None} | {k: v for k, v in tree.items() if k in names}
     if isinstance(found["limits"], dict):

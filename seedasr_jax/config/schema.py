@@ -101,7 +101,7 @@ class Encoder:
     attending: int = at_least(0)  # 0: all; else only so many, the last ones, have attention
     width: int = at_least(1)
     heads: int = at_least(1)
-    feedforward: int = at_least(1)
+    ffn_dim: int = at_least(1)
     kernel: int = within(1, 1_000)  # frames
     causal: bool  # depthwise convolution that sees no future frame
     clip: int = at_least(0)  # of learned relative keys, in frames; 0: sinusoidal positions
@@ -158,9 +158,9 @@ class Decoder:
     layers: int = at_least(1)
     width: int = at_least(1)
     heads: int = at_least(1)
-    groups: int = at_least(1)  # key-value heads
-    head_width: int = at_least(2)
-    feedforward: int = at_least(1)  # hidden width, of an expert where there are experts
+    kv_heads: int = at_least(1)
+    head_dim: int = at_least(2)
+    ffn_dim: int = at_least(1)  # hidden width, of an expert where there are experts
     moe: Moe
     vocabulary: int = at_least(0)  # rows of the embedding as published; 0: the tokenizer's size
     qk_norm: bool  # Qwen3: true, Llama: false
@@ -171,9 +171,9 @@ class Decoder:
 
     def check(self):
         """Query heads share key-value heads evenly; rotary positions turn pairs."""
-        even = self.heads % self.groups == 0
-        require(even, "groups", f"a divisor of heads = {self.heads}", self.groups)
-        require(self.head_width % 2 == 0, "head_width", "an even number", self.head_width)
+        even = self.heads % self.kv_heads == 0
+        require(even, "kv_heads", f"a divisor of heads = {self.heads}", self.kv_heads)
+        require(self.head_dim % 2 == 0, "head_dim", "an even number", self.head_dim)
 
 
 @dataclasses.dataclass(frozen=True)

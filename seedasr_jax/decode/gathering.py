@@ -59,8 +59,8 @@ def slot(model: config.Model, mesh, rows: int) -> int:
         parts = math.prod(mesh.shape[axis] for axis in rules.on(place))
         return None if size % parts else place
 
-    shape = (2 * decoder.layers, rows, decoder.groups, decoder.head_width)
-    spec = (None, dividing(rules.BATCH, rows), dividing("tensor", decoder.groups))
+    shape = (2 * decoder.layers, rows, decoder.kv_heads, decoder.head_dim)
+    spec = (None, dividing(rules.BATCH, rows), dividing("tensor", decoder.kv_heads))
     place = NamedSharding(mesh, PartitionSpec(*spec))
     return sharding.bytes_of(jax.ShapeDtypeStruct(shape, jnp.dtype(model.dtype), sharding=place))
 

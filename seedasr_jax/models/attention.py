@@ -92,17 +92,17 @@ class GroupedAttention(nnx.Module):
     """Causal self-attention of the decoder: grouped keys and values, RoPE, optional q/k norm."""
 
     def __init__(self, config, *, lora, dtype, rngs):
-        self.heads, self.groups, self.size = config.heads, config.groups, config.head_width
+        self.heads, self.kv_heads, self.size = config.heads, config.kv_heads, config.head_dim
         self.theta = config.rope_theta
-        queries, keys = self.heads * self.size, self.groups * self.size
+        queries, keys = self.heads * self.size, self.kv_heads * self.size
 
         def dense(inputs, outputs, axes):
             adapter = dict(lora=lora.rank, alpha=lora.alpha)
             return Dense(inputs, outputs, axes, dtype=dtype, rngs=rngs, **adapter)
 
         self.query = dense(config.width, queries, ("embed", "heads"))
-        self.key = dense(config.width, keys, ("embed", "groups"))
-        self.value = dense(config.width, keys, ("embed", "groups"))
+        self.key = dense(config.width, keys, ("embed", "kv_heads"))
+        self.value = dense(config.width, keys, ("embed", "kv_heads"))
         self.out = dense(queries, config.width, ("heads", "embed"))
         self.query_norm = self.key_norm = nnx.data(None)
         if config.qk_norm:
@@ -129,7 +129,7 @@ class GroupedAttention(nnx.Module):
             return layout.heads(y.reshape(dims["B"], dims["N"], heads, self.size))
 
         q = split(self.query(x), self.heads)
-        k, v = split(self.key(x), self.groups), split(self.value(x), self.groups)
+        k, v = split(self.key(x), self.kv_heads), split(self.value(x), self.kv_heads)
         if self.query_norm is not None:
             q, k = self.query_norm(q), self.key_norm(k)
         q, k = rope(q, positions, self.theta), rope(k, positions, self.theta)

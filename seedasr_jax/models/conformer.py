@@ -117,11 +117,11 @@ class FeedForward(nnx.Module):
     def __init__(self, config, *, dtype, rngs):
         self.norm = LayerNorm(config.width, dtype=dtype)
         options = dict(bias=config.bias, dtype=dtype, rngs=rngs)
-        self.wide = Dense(config.width, config.feedforward, ("width", "encoder_mlp"), **options)
-        self.narrow = Dense(config.feedforward, config.width, ("encoder_mlp", "width"), **options)
+        self.up = Dense(config.width, config.ffn_dim, ("width", "encoder_mlp"), **options)
+        self.down = Dense(config.ffn_dim, config.width, ("encoder_mlp", "width"), **options)
 
     def __call__(self, x):
-        return self.narrow(layout.wide(jax.nn.silu(self.wide(layout.whole(self.norm(x))))))
+        return self.down(layout.wide(jax.nn.silu(self.up(layout.whole(self.norm(x))))))
 
 
 class Convolution(nnx.Module):

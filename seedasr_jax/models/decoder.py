@@ -26,17 +26,17 @@ from seedasr_jax.parallel import layout
 
 
 class GatedFeedForward(nnx.Module):
-    """SwiGLU (arXiv 2002.05202): narrow(silu(gate x) * wide x)."""
+    """SwiGLU (arXiv 2002.05202): down(silu(gate x) * up x)."""
 
     def __init__(self, config, *, dtype, rngs):
         options = dict(dtype=dtype, rngs=rngs)
-        self.gate = Dense(config.width, config.feedforward, ("embed", "mlp"), **options)
-        self.wide = Dense(config.width, config.feedforward, ("embed", "mlp"), **options)
-        self.narrow = Dense(config.feedforward, config.width, ("mlp", "embed"), **options)
+        self.gate = Dense(config.width, config.ffn_dim, ("embed", "mlp"), **options)
+        self.up = Dense(config.width, config.ffn_dim, ("embed", "mlp"), **options)
+        self.down = Dense(config.ffn_dim, config.width, ("mlp", "embed"), **options)
 
     def __call__(self, x, real):
         del real
-        return self.narrow(layout.wide(jax.nn.silu(self.gate(x)) * self.wide(x))), None
+        return self.down(layout.wide(jax.nn.silu(self.gate(x)) * self.up(x))), None
 
 
 class DecoderBlock(nnx.Module):

@@ -73,9 +73,9 @@ def attend_cached(q, prefix, valid, tokens, slot):
     return y.astype(q.dtype).reshape(q.shape)
 
 
-def _by_group(q, groups):
+def _by_group(q, kv_heads):
     """[B N H K] -> [B N G R K]: R = H / G query heads read each key-value head, unrepeated."""
-    return q.reshape(*q.shape[:2], groups, -1, q.shape[-1])
+    return q.reshape(*q.shape[:2], kv_heads, -1, q.shape[-1])
 
 
 def _softmax(scores, mask):

@@ -62,14 +62,14 @@ class MixtureFeedForward(nnx.Module):
     """SwiGLU experts behind a router."""
 
     def __init__(self, config, *, dtype, rngs):
-        moe, width, hidden = config.moe, config.width, config.feedforward
+        moe, width, hidden = config.moe, config.width, config.ffn_dim
         self.experts, self.active, self.dtype = moe.experts, moe.active, dtype
         options = dict(dtype=dtype, rngs=rngs)
         # In float32: close logits must not change places by rounding.
         self.router = Dense(width, moe.experts, ("embed", "routes"), dtype=jnp.float32, rngs=rngs)
         self.gate = Kernels(moe.experts, width, hidden, ("expert_embed", "mlp"), **options)
-        self.wide = Kernels(moe.experts, width, hidden, ("expert_embed", "mlp"), **options)
-        self.narrow = Kernels(moe.experts, hidden, width, ("mlp", "expert_embed"), **options)
+        self.up = Kernels(moe.experts, width, hidden, ("expert_embed", "mlp"), **options)
+        self.down = Kernels(moe.experts, hidden, width, ("mlp", "expert_embed"), **options)
 
     def __call__(self, x, real):
         """[B N E] tokens -> [B N E], and what the router did with the `real` ones [B N].
@@ -81,7 +81,7 @@ class MixtureFeedForward(nnx.Module):
         probs = jax.nn.softmax(logits, -1)
         share, chosen = jax.lax.top_k(probs, self.active)  # [B N K]
         share = share / share.sum(-1, keepdims=True)
-        y = mix(x.astype(self.dtype), chosen, share, self.gate(), self.wide(), self.narrow())
+        y = mix(x.astype(self.dtype), chosen, share, self.gate(), self.up(), self.down())
         return y, None if real is None else routing(logits, probs, chosen, real)
 
 
@@ -110,37 +110,37 @@ def routing(logits, probs, chosen, real) -> Routing:
     return Routing(load, balance, mean(jax.nn.logsumexp(logits, -1) ** 2))
 
 
-def mix(x, chosen, share, gate, wide, narrow):
+def mix(x, chosen, share, gate, up, down):
     """Sums each token's experts.
 
     Args:
         x: [B N E].
         chosen: [B N K] int32, different experts; share: [B N K] float32.
-        gate, wide: [X E F]; narrow: [X F E].
+        gate, up: [X E F]; down: [X F E].
 
     Returns:
         [B N E].
     """
-    gathered, experts = layout.gathered(), narrow.shape[0]
+    gathered, experts = layout.gathered(), down.shape[0]
     if layout.mesh() is None:
-        return _gathered(x, chosen, share, _widening(gate, wide), narrow, 0, experts)
+        return _gathered(x, chosen, share, _widening(gate, up), down, 0, experts)
     batch = layout.dividing(rules.BATCH, x.shape[0])
     rows = layout.dividing("tensor", x.shape[1])  # as residuals are sharded
     tokens = (batch, None, None)
     held = None if gathered else "fsdp"
     into, out_of = ("expert", held, "tensor"), ("expert", "tensor", held)
 
-    def local(x, chosen, share, gate, wide, narrow):
-        widening = _widening(gate, wide)
+    def local(x, chosen, share, gate, up, down):
+        widening = _widening(gate, up)
         if not gathered:
             widening = [jax.lax.all_gather(one, "fsdp", axis=1, tiled=True) for one in widening]
-            narrow = jax.lax.all_gather(narrow, "fsdp", axis=2, tiled=True)
+            down = jax.lax.all_gather(down, "fsdp", axis=2, tiled=True)
         if batch:
             x, chosen, share = (
                 jax.lax.all_gather(of, "expert", axis=0, tiled=True) for of in (x, chosen, share)
             )
-        first = jax.lax.axis_index("expert") * narrow.shape[0]
-        y = _gathered(x, chosen, share, widening, narrow, first, experts)
+        first = jax.lax.axis_index("expert") * down.shape[0]
+        y = _gathered(x, chosen, share, widening, down, first, experts)
         for axis, mesh_axis, scattered in ((0, "expert", batch), (1, "tensor", rows)):
             if scattered:
                 y = jax.lax.psum_scatter(y, mesh_axis, scatter_dimension=axis, tiled=True)
@@ -148,16 +148,16 @@ def mix(x, chosen, share, gate, wide, narrow):
                 y = jax.lax.psum(y, mesh_axis)
         return y
 
-    arrays = (x, chosen, share, gate, wide, narrow)
+    arrays = (x, chosen, share, gate, up, down)
     places = (tokens, tokens, tokens, into, into, out_of)
     return layout.on_each(local, arrays, places, (batch, rows, None))
 
 
-def _widening(gate, wide):
+def _widening(gate, up):
     """The kernels of `_gathered`: one [X E 2F], so that rows and their gradient exist once, but two
     [X E F] where each token of a transcript reads them: joining would cost more than the product.
     """
-    return [gate, wide] if layout.gathered() else [jnp.concatenate([gate, wide], -1)]
+    return [gate, up] if layout.gathered() else [jnp.concatenate([gate, up], -1)]
 
 
 def tall(rows: int, experts: int) -> int:
@@ -169,13 +169,13 @@ def tall(rows: int, experts: int) -> int:
     return next((size for size in TALL if rows <= size * experts), TALL[-1])
 
 
-def _gathered(x, chosen, share, widening, narrow, first, total):
+def _gathered(x, chosen, share, widening, down, first, total):
     """What the experts `first`, first + 1, ... of `total` give: [B N E], 0 where none of them was
     chosen.
 
-    `widening`: gate and wide, see `_widening`.
+    `widening`: gate and up, see `_widening`.
     """
-    experts, active = narrow.shape[0], chosen.shape[-1]
+    experts, active = down.shape[0], chosen.shape[-1]
     tokens = x.reshape(-1, x.shape[-1])
     count, more, tile = len(tokens), 0, tall(chosen.size, total)
     if layout.platform() == "tpu":  # tokens that choose nothing make up what Megablox takes
@@ -199,7 +199,7 @@ def _gathered(x, chosen, share, widening, narrow, first, total):
     gate, hidden = jnp.split(widened, 2, -1)
     hidden = jax.nn.silu(gate) * hidden
     hidden = (hidden.astype(jnp.float32) * share).astype(x.dtype)
-    rows = product(hidden, narrow, sizes, tile)
+    rows = product(hidden, down, sizes, tile)
     rows = jnp.where(own[:, None], _permute(rows, undo, order), 0)
     mixed = rows.reshape(-1, active, x.shape[-1]).sum(1, dtype=jnp.float32)
     return mixed[:count].astype(x.dtype).reshape(x.shape)

@@ -26,7 +26,7 @@ RULES = {
     "splice": "tensor",
     "embed": FSDP,
     "heads": "tensor",
-    "groups": "tensor",
+    "kv_heads": "tensor",
     "mlp": "tensor",
     "vocab": "tensor",
     "rank": None,

@@ -227,8 +227,8 @@ def _batch(built, held, seconds, sizes):
 def _place(x, mesh):
     """An array of decoding with its sharding: keys and values [L B ... G K], scalars, [B ...]."""
     if x.ndim >= 5:
-        groups = "tensor" if x.shape[-2] % mesh.shape["tensor"] == 0 else None
-        spec = PartitionSpec(None, rules.BATCH, *(None,) * (x.ndim - 4), groups, None)
+        kv_heads = "tensor" if x.shape[-2] % mesh.shape["tensor"] == 0 else None
+        spec = PartitionSpec(None, rules.BATCH, *(None,) * (x.ndim - 4), kv_heads, None)
     else:
         spec = PartitionSpec(*[rules.BATCH] * bool(x.ndim))
     return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, spec))

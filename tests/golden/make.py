@@ -136,13 +136,13 @@ def conformer():
     """Conformer blocks (arXiv 2005.08100), LayerNorm in the convolution, kernels even and odd."""
     for name, kernel, causal in (("block", 5, False), ("causal_block", 4, True)):
         rng = np.random.default_rng(2)
-        width, wide, heads = 8, 12, 2
+        width, ffn_dim, heads = 8, 12, 2
         p = attention_parameters(rng, width, heads, 0, "attention/")
         for at in NORMS:
             p[f"{at}/scale"], p[f"{at}/bias"] = rng.normal(1, 0.3, width), rng.normal(0, 0.3, width)
         for half in ("first", "second"):
-            dense(rng, p, f"{half}/wide", width, wide)
-            dense(rng, p, f"{half}/narrow", wide, width)
+            dense(rng, p, f"{half}/up", width, ffn_dim)
+            dense(rng, p, f"{half}/down", ffn_dim, width)
         for part in ("value", "gate", "out"):
             dense(rng, p, f"convolution/{part}", width, width)
         p["convolution/kernel"] = rng.normal(0, 0.5, (kernel, width))
@@ -156,8 +156,8 @@ def conformer():
             return x @ p[f"{at}/kernel"] + p[f"{at}/bias"]
 
         def feedforward(x, at):
-            hidden = linear(norm(x, f"{at}/norm"), f"{at}/wide")
-            return linear(hidden * sigmoid(hidden), f"{at}/narrow")
+            hidden = linear(norm(x, f"{at}/norm"), f"{at}/up")
+            return linear(hidden * sigmoid(hidden), f"{at}/down")
 
         def convolution(x):
             frames = len(x)
