@@ -20,7 +20,7 @@ from seedasr_jax.launch import checks, exits, parents, recipes, runtime, stage
 from seedasr_jax.launch.progress import say
 from seedasr_jax.launch.stage import Job
 from seedasr_jax.parallel import processes
-from seedasr_jax.text import prompts, vocab
+from seedasr_jax.text import prompts, vocab, vocab_training
 from seedasr_jax.train import graph, handed, loop
 
 
@@ -245,7 +245,7 @@ def _tokenizer(expanded, workdir):
         vocab.open_vocabulary(_place(setting.path)).save(partial)
     else:
         texts = _texts(expanded, workdir)
-        vocab.train_sentencepiece(texts, partial, size=setting.size, kind=setting.kind)
+        vocab_training.train(texts, partial, size=setting.size, kind=setting.kind)
     if known:
         wanted = vocab.open_vocabulary(partial)
         shutil.rmtree(partial)

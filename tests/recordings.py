@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import random
 
 import numpy as np
 
@@ -52,3 +53,11 @@ def manifest(path, rows) -> pathlib.Path:
 def rows(count: int, speakers=("ann", "bob")) -> list[dict]:
     """Rows of several speakers in turn."""
     return [row(number, speakers[number % len(speakers)]) for number in range(count)]
+
+
+def texts(count=300, seed=0):
+    """Many common words and some rare ones, so that a small vocabulary must leave words out."""
+    rng = random.Random(seed)
+    words = [f"{a}{b}" for a in "bdfgk" for b in ("an", "en", "ino", "u", "alo")]
+    rare = [f"rare{chr(97 + i)}" for i in range(20)]
+    return [" ".join(rng.choices(words, k=6) + rng.choices(rare, k=1)) for _ in range(count)]

@@ -20,7 +20,7 @@ from seedasr_jax.convert import safetensors as shards
 from seedasr_jax.errors import UserError
 from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.parallel import sharding
-from seedasr_jax.text import vocab
+from seedasr_jax.text import vocab, vocab_training
 
 
 @pytest.fixture
@@ -248,7 +248,7 @@ def test_folder_in_the_way_of_the_partial_one_is_left_alone(source, tmp_path):
 def test_another_tokenizer_is_noticed(source, tmp_path):
     folder = source.vocab
     (folder / "spm.model").unlink()
-    vocab.train_sentencepiece(["other words"], folder, size=40, kind="word")
+    vocab_training.train(["other words"], folder, size=40, kind="word")
     with pytest.raises(UserError, match=r"sft@5#.* the vocabulary \w{16}, found \w{16}"):
         bundle.export_bundle(source, tmp_path / "out", passes)
 

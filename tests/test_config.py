@@ -11,7 +11,7 @@ from seedasr_jax.audio import logmel
 from seedasr_jax.configs import common
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.models import layers
-from seedasr_jax.text import score, vocab
+from seedasr_jax.text import score, vocab_training
 from seedasr_jax.train import optim
 
 
@@ -199,7 +199,7 @@ def test_choices_are_those_that_the_code_knows():
     assert names(config.Features, "norm") == set(logmel.NORMS)
     assert names(config.Optim, "name") == {*optim._SCALES, "kmeans"}
     assert names(config.Run, "remat") == set(layers.REMAT)
-    assert names(config.Vocab, "kind") == set(vocab.KINDS)
+    assert names(config.Vocab, "kind") == set(vocab_training.KINDS)
     for unit in names(config.Eval, "unit"):
         score.units("a b", unit)
 

@@ -11,7 +11,7 @@ from seedasr_jax import config
 from seedasr_jax.data_pipelines import batching, contexts, loader, sources
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.errors import ConfigError, DataError
-from seedasr_jax.text import prompts, vocab
+from seedasr_jax.text import prompts, vocab_training
 
 PEOPLE = ("ann", "bob", "eve", "joe", "kim", "lea", "max", "zoe")
 ROWS = [
@@ -198,7 +198,7 @@ def corpus(tmp_path_factory):
         row |= {"text": f"call {PEOPLE[number]}", "keywords": [PEOPLE[number]], "lang": "en"}
     path = recordings.write(folder, rows)
     texts = [row["text"] for row in rows]
-    return path, vocab.train_sentencepiece(texts, folder / "v", size=64, kind="char")
+    return path, vocab_training.train(texts, folder / "v", size=64, kind="char")
 
 
 def test_the_instruction_follows_the_context(corpus):

@@ -28,7 +28,7 @@ from seedasr_jax.errors import ConfigError, DataError
 from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.parallel import sharding
 from seedasr_jax.plan import fitting
-from seedasr_jax.text import prompts, vocab
+from seedasr_jax.text import prompts, vocab_training
 
 COUNT = 40
 BUCKETS = ((0.25, 20, 4), (0.5, 20, 2))
@@ -42,7 +42,7 @@ def path(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("vocab")
-    return vocab.train_sentencepiece(recordings.WORDS, folder, size=60, kind="char")
+    return vocab_training.train(recordings.WORDS, folder, size=60, kind="char")
 
 
 @pytest.fixture

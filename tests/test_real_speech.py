@@ -11,7 +11,7 @@ from seedasr_jax import config
 from seedasr_jax.audio import files, logmel, pauses
 from seedasr_jax.configs import digits
 from seedasr_jax.data_pipelines import inspect, loader, sources
-from seedasr_jax.text import vocab
+from seedasr_jax.text import vocab_training
 
 SPEECH = pathlib.Path(os.environ["SEEDASR_TEST_SPEECH"])
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
@@ -24,7 +24,7 @@ def spec(name, query=""):
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
     """Of the ten digits."""
-    return vocab.train_sentencepiece(DIGITS, tmp_path_factory.mktemp("v"), size=64, kind="word")
+    return vocab_training.train(DIGITS, tmp_path_factory.mktemp("v"), size=64, kind="word")
 
 
 def test_the_folder_is_there():

@@ -13,7 +13,7 @@ from seedasr_jax import checkpoint, config, inventory
 from seedasr_jax import workdir as disk
 from seedasr_jax.errors import UserError
 from seedasr_jax.launch import cli, recipes, status
-from seedasr_jax.text import vocab
+from seedasr_jax.text import vocab_training
 
 KEYS = ["stage", "state", "step", "steps", "steps_per_second", "checkpoint", "hours", "chip_hours"]
 KEYS += ["parents", "frozen"]
@@ -114,9 +114,9 @@ def test_verify_names_what_differs_or_is_missing(tmp_path, capsys):
     (tmp_path / "whole").rename(tmp_path / "lm")
     assert verify(0) == ("", "")
     shutil.rmtree(tmp_path / disk.VOCAB)
-    vocab.train_sentencepiece(["other words"], tmp_path / disk.VOCAB, size=40, kind="word")
+    vocab_training.train(["other words"], tmp_path / disk.VOCAB, size=40, kind="word")
     for lines in verify(3):
-        assert "expected the vocabulary" in lines and "tokenizer of its training" in lines
+        assert "expected the vocabulary" in lines and "tokenizer that it was trained with" in lines
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from seedasr_jax.data_pipelines import (
 )
 from seedasr_jax.data_pipelines import table as tables
 from seedasr_jax.errors import DataError, UserError
-from seedasr_jax.text import normalize, vocab
+from seedasr_jax.text import normalize, vocab_training
 from seedasr_jax.text.counted import Counted
 
 FIT = index.Fit(((0.3, 1, 4), (0.5, 2, 2)), min_seconds=0.11)
@@ -127,7 +127,7 @@ def test_what_is_kept_is_what_was_read(path, large, monkeypatch, query):
 
 def test_several_processes_count_the_tokens_of_many_texts(path, large, monkeypatch):
     texts = [row.text for row in manifest.read(path)]
-    made = vocab.train_sentencepiece(texts, large / "vocab", size=60, kind="char")
+    made = vocab_training.train(texts, large / "vocab", size=60, kind="char")
     normal = functools.partial(normalize.normalize, "basic@2")
     rows, _ = lines.table(path, large)
     expected = [found.tolist() for found in rows.tokens(Counted(made, normal, "one"))]

@@ -10,7 +10,7 @@ from seedasr_jax.data_pipelines import joining, sources, tasks
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.data_pipelines.tf import seqio, tf
 from seedasr_jax.errors import ConfigError
-from seedasr_jax.text import vocab
+from seedasr_jax.text import vocab_training
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def path(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("vocab")
-    return vocab.train_sentencepiece(recordings.WORDS, folder, size=60, kind="char")
+    return vocab_training.train(recordings.WORDS, folder, size=60, kind="char")
 
 
 def examples(task):

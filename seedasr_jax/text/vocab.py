@@ -1,19 +1,12 @@
 """Vocabularies: SentencePiece and Hugging Face tokenizers behind one protocol.
 
-A vocabulary is a folder with the tokenizer's own files, so other tools read it too. Ids never carry
-a start or end token: whoever builds a sequence adds them. The blank of CTC is `pad_id`.
+A vocabulary is a folder with the tokenizer's own files, which other tools can read too. Encoded ids
+contain no start or end token: the code that assembles a sequence adds them. The blank of CTC is
+`pad_id`.
 """
 
-import collections
-from collections.abc import Iterable
-import concurrent.futures
-import functools
 import hashlib
-import io
 import json
-import random
-import re
-import threading
 from typing import Protocol
 
 from etils import epath
@@ -22,21 +15,15 @@ import tokenizers
 
 from seedasr_jax import errors
 from seedasr_jax import workdir as disk
-from seedasr_jax.text import prompts
 
-MOST = 2**24  # pieces: SentencePiece counts on from `size` in int32
-KINDS = ("word", "bpe", "unigram", "char")
-TRAINED = 2_000_000  # texts: SentencePiece holds all that it learns pieces from
-_CHINESE = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")  # Unicode's Han
-_SPECIALS = {"pad_id": 0, "unk_id": 1, "bos_id": 2, "eos_id": 3}
-_SPACE = "\u2581"  # how SentencePiece writes a space
+SPACE = "\u2581"  # how SentencePiece writes a space
 _SPM_FILE = "spm.model"
 _HF_FILE, _HF_CONFIG = "tokenizer.json", "tokenizer_config.json"
 _HOW_TO_MAKE = "make one with `seedasr data vocab`"
 
 
 class _Unreadable(errors.ConfigError):
-    """No tokenizer is there; `what` says so without the cure."""
+    """No readable tokenizer was found; `what` is the message without its cure."""
 
     def __init__(self, what: str, near: str = ""):
         super().__init__(f"{what}; {_HOW_TO_MAKE}.{near}")
@@ -44,10 +31,10 @@ class _Unreadable(errors.ConfigError):
 
 
 class Vocabulary(Protocol):
-    """What the project asks of a tokenizer.
+    """The interface of a tokenizer.
 
     Attributes:
-        size: number of ids; embeddings may be padded beyond it, this is not.
+        size: number of ids; excludes the padding rows that embeddings may have.
         pad_id, start_id, eos_id, unk_id: ids below `size`; some may be equal.
         name: "sentencepiece" or "huggingface".
         hash: 16 hex digits of the content; equal hashes mean equal ids for every text.
@@ -62,23 +49,26 @@ class Vocabulary(Protocol):
     hash: str
 
     def encode(self, text: str) -> list[int]:
-        """Text -> ids, without start or end; text that looks like a special token stays text."""
+        """Text -> ids, without start or end; a spelled special token is encoded as text."""
 
     def decode(self, ids) -> str:
-        """Ids -> text; pad, start, end and ids out of range are dropped."""
+        """Ids -> text; pad, start, end and out-of-range ids are dropped."""
 
     def save(self, folder) -> None:
-        """Writes the files that `open_vocabulary` reads; refuses to replace different ones."""
+        """Writes the files that `open_vocabulary` reads; refuses to replace other content."""
 
 
 class SentencePieceVocabulary:
-    """A SentencePiece model; pad 0, unknown 1, start 2, end 3 when this project trained it."""
+    """A SentencePiece model; pad 0, unknown 1, start 2, end 3 if trained by vocab_training.py.
+
+    Where the model has no start or pad token, the end token takes its place.
+    """
 
     name = "sentencepiece"
 
     def __init__(self, content: bytes, where: str = _SPM_FILE):
         """Args: `content`, the bytes of a model file; `where`, its path for messages."""
-        if not content:  # SentencePiece takes it and fails later
+        if not content:  # SentencePiece accepts it and fails later
             raise _unreadable(where, "a SentencePiece model, found an empty file")
         try:
             self._model = sentencepiece.SentencePieceProcessor(model_proto=content)
@@ -89,22 +79,22 @@ class SentencePieceVocabulary:
         self.size = self._model.get_piece_size()
         self.unk_id, self.eos_id = self._model.unk_id(), self._model.eos_id()
         if self.eos_id < 0:  # -1: trained without
-            raise errors.ConfigError(f"{where} has no end token: train it with eos_id=3")
+            raise errors.ConfigError(f"{where} has no end token: train the model with eos_id=3")
         pad, start = self._model.pad_id(), self._model.bos_id()
         self.pad_id = pad if pad >= 0 else self.eos_id
         self.start_id = start if start >= 0 else self.eos_id
 
     def __reduce__(self):
-        """How another process has it: by its content."""
+        """Pickles the content: the C++ object is rebuilt in the other process."""
         return SentencePieceVocabulary, (self._content,)
 
     def encode(self, text: str) -> list[int]:
-        """Text -> ids; runs of white space count as one space."""
-        return self._model.encode(_one_line(text))
+        """Text -> ids; a run of white space is one space."""
+        return self._model.encode(one_line(text))
 
     def decode(self, ids) -> str:
         """Ids -> text, words joined by spaces; an unknown piece is written as U+2047."""
-        return self._model.decode(_real(ids, self)).strip()
+        return self._model.decode(_text_ids(ids, self)).strip()
 
     def save(self, folder) -> None:
         """Writes spm.model."""
@@ -114,8 +104,8 @@ class SentencePieceVocabulary:
 class HuggingFaceVocabulary:
     """A tokenizer.json, run by `tokenizers`; special tokens as in tokenizer_config.json.
 
-    Where the model has no start or pad token the end token stands in; without an unknown token
-    (byte-level models need none) `unk_id` is `pad_id`.
+    Where the model has no start or pad token, the end token takes its place; without an unknown
+    token (byte-level models need none), `unk_id` is `pad_id`.
     """
 
     name = "huggingface"
@@ -126,9 +116,9 @@ class HuggingFaceVocabulary:
         if not isinstance(fields.get("model"), dict):
             raise _unreadable(where, "a tokenizer.json with a `model`")
         self._tokenizer = tokenizers.Tokenizer.from_str(content.decode())
-        self._tokenizer.no_truncation()  # a file may carry the settings of its last use
+        self._tokenizer.no_truncation()  # the file may contain such settings
         self._tokenizer.no_padding()
-        self._tokenizer.encode_special_tokens = True  # a transcript cannot write control tokens
+        self._tokenizer.encode_special_tokens = True  # text never yields special tokens
         self._files = {_HF_FILE: content, _HF_CONFIG: config}
         pieces = self._tokenizer.get_vocab(with_added_tokens=True)
         self.size = max(pieces.values()) + 1
@@ -156,24 +146,29 @@ class HuggingFaceVocabulary:
         self.hash = _digest(content + repr(ids).encode())
 
     def __reduce__(self):
-        """How another process has it: by its content, for the settings above are in no file."""
+        """Pickles the content: `tokenizers` does not serialise the settings made above."""
         return HuggingFaceVocabulary, (self._files[_HF_FILE], self._files[_HF_CONFIG])
 
     def encode(self, text: str) -> list[int]:
-        """Text -> ids, nothing added."""
+        """Text -> ids, without added tokens."""
         return self._tokenizer.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids) -> str:
         """Ids -> text; all special tokens are dropped."""
-        return self._tokenizer.decode(_real(ids, self), skip_special_tokens=True)
+        return self._tokenizer.decode(_text_ids(ids, self), skip_special_tokens=True)
 
     def save(self, folder) -> None:
         """Writes tokenizer.json and tokenizer_config.json."""
         _write(folder, self._files)
 
 
+def one_line(text: str) -> str:
+    """The text with each run of white space, and SentencePiece's own space, as one space."""
+    return " ".join(text.replace(SPACE, " ").split())
+
+
 def holds(path) -> bool:
-    """Whether a path is a tokenizer's file, or a folder with one."""
+    """Whether `path` is a file, or a folder with a tokenizer."""
     path = epath.Path(path)
     return path.is_file() or any((path / name).exists() for name in (_SPM_FILE, _HF_FILE))
 
@@ -185,7 +180,7 @@ def open_vocabulary(path) -> Vocabulary:
         path: a folder with spm.model or tokenizer.json, or such a file.
 
     Raises:
-        errors.ConfigError: nothing is there, or nothing that is a tokenizer; says what to do.
+        errors.ConfigError: nothing there, or no tokenizer; the message has the cure.
     """
     disk.check_local(path, "vocabulary")
     path = epath.Path(path)
@@ -214,16 +209,16 @@ def open_trained(folder, expected: str, label: str) -> Vocabulary:
     """Opens the tokenizer that a checkpoint was trained with.
 
     Args:
-        folder: where it is.
-        expected: the hash of its content, by the checkpoint's record.
-        label: the checkpoint's.
+        folder: the tokenizer's folder.
+        expected: hash of its content, from the checkpoint's record.
+        label: the checkpoint's, for messages.
 
     Raises:
-        errors.UserError: nothing is there that can be read, or another tokenizer.
+        errors.UserError: no readable tokenizer there, or another one.
     """
     cure = (
-        "; put back the tokenizer of its training: in a workdir, remove the folder, and `seedasr"
-        " train` makes it again"
+        "; restore the tokenizer that it was trained with: in a workdir, remove the folder, and"
+        " `seedasr train` creates it again"
     )
     try:
         found = open_vocabulary(folder)
@@ -236,123 +231,8 @@ def open_trained(folder, expected: str, label: str) -> Vocabulary:
     return found
 
 
-def train_sentencepiece(
-    texts: Iterable[str], folder, *, size: int, kind: str
-) -> SentencePieceVocabulary:
-    """Trains a vocabulary and writes it to `folder`; equal texts give equal bytes.
-
-    The two instructions of text/prompts.py are never unknown; to bpe and unigram each is one piece,
-    for small models pay for every token of a prefix. Chinese characters stay pieces of their own
-    there: a pair of them is heard no better, and new pairs much worse. Nothing is normalised here
-    but white space: text/normalize.py did that.
-
-    Args:
-        texts: transcripts; read once. bpe and unigram learn from TRAINED of them at most, drawn so
-            that each is as likely as any other; the characters of all are known.
-        folder: where spm.model goes.
-        size: the most ids it may have, the four special ones included; fewer where the texts give
-            no more.
-        kind: "word", "bpe", "unigram" or "char".
-
-    Raises:
-        errors.ConfigError: no such kind, or a size that cannot hold what must be known.
-        errors.DataError: there is no text.
-    """
-    if kind not in KINDS:
-        raise errors.ConfigError(
-            f"unknown vocabulary kind {kind!r}: expected one of {', '.join(KINDS)}."
-            f"{errors.nearest(kind, KINDS)}"
-        )
-    if not 0 < size <= MOST:
-        raise errors.ConfigError(f"size: expected 1 to {MOST} pieces, found {size}")
-    texts = filter(None, (_one_line(text) for text in texts))
-    instructions = [prompts.INSTRUCTION, prompts.INSTRUCTION_WITH_CONTEXT]
-    symbols = []
-    if kind in ("word", "char"):
-        split = str.split if kind == "word" else list
-        seen = collections.Counter(piece for text in texts for piece in split(text))
-        known = {piece for text in instructions for piece in split(text)}
-    else:
-        texts, seen = _drawn(texts)
-        symbols = [_SPACE + text.replace(" ", _SPACE) for text in instructions]
-        symbols += sorted(char for char in seen if _CHINESE.match(char))
-        # bpe and unigram keep every character
-        known = {*seen, prompts.SEPARATOR.strip(), *symbols}
-    if not seen:
-        raise errors.DataError("no text to train a vocabulary on: expected transcripts, found none")
-    room = size - len(_SPECIALS) - len(known)
-    if room < 0:
-        raise errors.ConfigError(
-            f"size {size} is too small for a {kind} vocabulary of these texts: set it to at least "
-            f"{size - room} ({len(known)} pieces must be known, {len(_SPECIALS)} are special)"
-        )
-    required = ""
-    if symbols:  # the separator, and characters of texts that were not drawn
-        lacking = seen.keys() - set(" ").union(*texts)
-        required = prompts.SEPARATOR.strip() + "".join(sorted(lacking))
-    if kind in ("word", "char"):  # chosen here: SentencePiece would drop rare instruction words
-        others = sorted(seen.keys() - known, key=lambda piece: (-seen[piece], piece))
-        corpus, size = [" ".join(sorted(known) + others[:room])], size - max(0, room - len(others))
-    else:
-        corpus = texts
-    model = io.BytesIO()
-    train = functools.partial(
-        sentencepiece.SentencePieceTrainer.train,
-        sentence_iterator=iter(corpus),
-        model_writer=model,  # a file name would be written into the model
-        model_type=kind,
-        vocab_size=size,
-        hard_vocab_limit=False,
-        character_coverage=1.0,
-        normalization_rule_name="identity",
-        add_dummy_prefix=kind != "char",  # there it would be one more token per utterance
-        max_sentence_length=1 << 30,  # bytes; longer ones would be left out silently
-        user_defined_symbols=symbols,
-        required_chars=required,
-        num_threads=4,  # part of the result: sums are split by thread
-        minloglevel=2,
-        **_SPECIALS,
-    )
-    _apart(train)
-    vocabulary = SentencePieceVocabulary(model.getvalue())
-    vocabulary.save(folder)
-    return vocabulary
-
-
-def _apart(work):
-    """Runs work in C++ in a thread of its own, for this one hears signals meanwhile.
-
-    A signal that ends the program does not wait for it.
-    """
-    done = concurrent.futures.Future()
-
-    def run():
-        try:
-            done.set_result(work())
-        except BaseException as error:  # raised where it is waited for
-            done.set_exception(error)
-
-    threading.Thread(target=run, daemon=True).start()
-    return done.result()
-
-
-def _drawn(texts: Iterable[str]) -> tuple[list[str], collections.Counter]:
-    """Up to TRAINED of the texts (Vitter's algorithm R), and how often all have each character."""
-    found, seen, chance = [], collections.Counter(), random.Random(0)
-    for number, text in enumerate(texts):
-        seen.update(text)
-        if number < TRAINED:
-            found.append(text)
-        elif (place := int(chance.random() * (number + 1))) < TRAINED:
-            found[place] = text
-    return found, seen
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.replace(_SPACE, " ").split())
-
-
-def _real(ids, vocabulary: Vocabulary) -> list[int]:
+def _text_ids(ids, vocabulary: Vocabulary) -> list[int]:
+    """The ids without pad, start, end and out-of-range ids."""
     dropped = (vocabulary.pad_id, vocabulary.start_id, vocabulary.eos_id)
     return [int(i) for i in ids if 0 <= i < vocabulary.size and i not in dropped]
 
@@ -384,7 +264,7 @@ def _write(folder, files: dict[str, bytes]) -> None:
             if path.read_bytes() == content:
                 continue
             raise errors.ConfigError(
-                f"{path} exists and holds another vocabulary: choose another folder or remove it"
+                f"{path} exists and contains another vocabulary: choose another folder or remove it"
             )
         with disk.replacing(path) as partial:
             partial.write_bytes(content)
