@@ -9,9 +9,10 @@ import re
 
 import numpy as np
 
+from seedasr_jax import tables
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import columns, manifest, sources
-from seedasr_jax.data_pipelines import table as tables
+from seedasr_jax.data_pipelines import table as stored
 from seedasr_jax.errors import DataError, nearest
 from seedasr_jax.text import conventions, languages, prompts, score
 
@@ -50,7 +51,7 @@ def stats(name: str, data_folder) -> dict:
     source = sources.open_named(name, data_folder)
     tags, speakers, texts, words = collections.Counter(), _Distinct(), _Distinct(), _Distinct()
     count, known, total, shortest, longest = 0, 0, 0.0, math.inf, 0.0
-    for row in tables.of(source.rows()).measured(sources.measured):
+    for row in stored.of(source.rows()).measured(sources.measured):
         count += 1
         tags[row.language or "not stated"] += 1
         speakers.add((row.speaker,) if row.speaker else ())
@@ -119,9 +120,7 @@ class _Repeated:
 
 def table(rows: list[dict]) -> str:
     """The counts for a person."""
-    lines = [_COLUMNS] + [tuple(str(row[key]) for key in _COLUMNS) for row in rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(_COLUMNS))]
-    return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in lines)
+    return tables.columns(_COLUMNS, ([row[key] for key in _COLUMNS] for row in rows))
 
 
 def problems(name: str, data_folder) -> Iterator[str]:

@@ -18,8 +18,8 @@ import re
 
 from seedasr_jax import __version__
 from seedasr_jax import workdir as disk
-from seedasr_jax.errors import ConfigError, UserError
-from seedasr_jax.launch import commands, exits, flags, memory, streams
+from seedasr_jax.errors import FAILED, ConfigError, UserError
+from seedasr_jax.launch import commands, exits, flags, memory, signals, streams
 
 _OVERRIDE = re.compile(r"--config\.([\w.-]+)=(.*)", re.DOTALL)
 
@@ -29,23 +29,23 @@ def main(arguments=None) -> int:
     streams.ready()
     try:
         try:
-            with exits.insisting():
+            with signals.insisting():
                 return _run(sys.argv[1:] if arguments is None else list(arguments))
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        exits.give_up_output()
+        streams.give_up_output()
         sys.stderr.close()  # the reader of our output is gone
-        return exits.FAILED
+        return FAILED
     except (UserError, OSError, MemoryError, RuntimeError, KeyboardInterrupt) as error:
         code = exits.code(error)
         if code is None:
             raise
-        exits.give_up_output()
+        streams.give_up_output()
         return code
     finally:
         if arguments is None:  # a program of its own, and not a function
-            exits.done()
+            signals.done()
 
 
 def _run(arguments) -> int:

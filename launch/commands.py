@@ -8,8 +8,8 @@ import signal
 import sys
 
 from seedasr_jax import workdir as disk
-from seedasr_jax.errors import ConfigError, DataError
-from seedasr_jax.launch import exits
+from seedasr_jax.errors import CHECK_FAILED, DONE, FAILED, ConfigError, DataError
+from seedasr_jax.launch import signals
 
 MESH = ("data", "fsdp", "tensor", "expert")  # axes; parallel/mesh.py imports JAX
 # Flags that `launch local` gives `train`.
@@ -18,7 +18,7 @@ MEMBER = ("process", "processes", "devices", "parent")
 
 def do_train(options):
     """Trains; the exit code."""
-    with exits.hearing(exits.leave, (signal.SIGTERM, signal.SIGHUP)):  # imports take seconds
+    with signals.hearing(signals.leave, (signal.SIGTERM, signal.SIGHUP)):  # imports take seconds
         return _train(options)
 
 
@@ -44,9 +44,12 @@ def _graph(options):
 def do_launch_local(options):
     """Trains in several processes; the exit code."""
     graph = _graph(options)
-    from seedasr_jax.launch import local
+    from seedasr_jax.launch.places import local, training
 
-    return local.run(graph, options)
+    flags = ("workdir", "config", "stage", "again", "overrides")
+    started = training.Training(**{flag: getattr(options, flag) for flag in flags})
+    scale = ("processes", "devices", "restart")
+    return local.submit(started, graph, **{flag: getattr(options, flag) for flag in scale})
 
 
 def do_quickstart(options):
@@ -67,7 +70,7 @@ def do_status(options):
         rows = verify.verified(rows)
     print(json.dumps(rows, indent=1) if options.json else status.table(rows))
     failed = options.verify and any("problems" in row for row in rows)
-    return exits.CHECK_FAILED if failed else 0
+    return CHECK_FAILED if failed else DONE
 
 
 def do_plan(options):
@@ -127,7 +130,7 @@ def do_transcribe(options):
         else:
             named = [path] * (len(options.files) > 1)
             print("\t".join(map(_in_a_line, (*named, result.text))), flush=True)
-    return 1 if failed else 0
+    return FAILED if failed else DONE
 
 
 def _in_a_line(text) -> str:
@@ -194,7 +197,7 @@ def do_data_validate(options):
             print(problem)
             found += 1
     print(f"{found} problems", file=sys.stderr)
-    return exits.CHECK_FAILED if found else 0
+    return CHECK_FAILED if found else DONE
 
 
 def do_data_vocab(options):

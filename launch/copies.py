@@ -12,15 +12,14 @@ import shutil
 import subprocess
 import sys
 
-import jax
-
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import config, inventory
 from seedasr_jax import workdir as disk
 from seedasr_jax.convert import bundle
-from seedasr_jax.errors import UserError
+from seedasr_jax.errors import DONE, UserError
 from seedasr_jax.launch import exits
 from seedasr_jax.launch.progress import say
+from seedasr_jax.parallel import processes
 
 _SOURCES = "sources.json"  # PATH:PART -> name of the copy
 
@@ -64,7 +63,7 @@ def make(workdir: pathlib.Path, where: str, part: str, found: checkpoints.Checkp
             shutil.rmtree(place)
     say(f"{part} is copied to {place}: {found.folder} will remove its step {found.step}")
     one = checkpoints.to_dict(found), str(place), part
-    if jax.process_count() == 1:
+    if processes.is_alone():
         _copy(*one)
     else:
         _copy_apart(*one)
@@ -104,7 +103,7 @@ def _main() -> int:
         if (code := exits.code(error)) is None:
             raise
         return code
-    return 0
+    return DONE
 
 
 if __name__ == "__main__":

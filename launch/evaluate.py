@@ -13,7 +13,7 @@ from seedasr_jax.data_pipelines import loader
 from seedasr_jax.decode import methods, scoring
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import ConfigError
-from seedasr_jax.evaluate import opening, sweep
+from seedasr_jax.evaluate import cells, opening, score
 from seedasr_jax.launch import runtime
 from seedasr_jax.launch.progress import say
 from seedasr_jax.parallel import sharding
@@ -123,7 +123,7 @@ def run(
         )
     own = recognisers.own_method(stage.eval.decode, parts)
     method = methods.chosen(decode, beam, alpha, own)
-    setting = sweep.setting(stage.eval, method.name, normalizer, unit, language)
+    setting = score.setting(stage.eval, method.name, normalizer, unit, language)
     cache = cache or stage.run.cache or pathlib.Path(opened.folder).parent / disk.CACHE
     code.import_all(opened.imports)
     named = {}  # a mistake in a name costs no reading of parameters
@@ -162,46 +162,10 @@ def run(
             say(f"{evaluation.name}: {opened.label} learned no {', '.join(strange)}")
         if warning := setting.conventions.warning(evaluation.languages):
             say(f"{evaluation.name}: {warning}; see --language, --unit, --normalizer")
-    cells = [
-        (opened.label, e.name, setting.decode, *setting.conventions.used(e.languages))
-        for e in evaluations
-    ]
-    here = pathlib.Path(opened.folder) / disk.EVAL / config.digest({"cells": cells})[:8]
+    units = [cells.Cell(opened.label, evaluation, setting) for evaluation in evaluations]
+    here = pathlib.Path(opened.folder) / disk.EVAL / cells.digest(units)
     folder = pathlib.Path(out) if out else here
     disk.try_place(folder, "--out")
     disk.try_files(folder, disk.TRANSCRIPTS, disk.RESULTS)
-    found = _found(folder, cells)
-    if kept and found and (folder / disk.TRANSCRIPTS).exists():
-        return found, sweep.table(found)
-    rows, said = [], {}
-    for evaluation in evaluations:
-        row, utterances = sweep.evaluate(
-            recogniser,
-            opened.label,
-            evaluation.name,
-            evaluation,
-            setting,
-            order=evaluation.examples,
-            unknown=evaluation.unknown,
-        )
-        say(f"{evaluation.name}  {setting.decode}  {row['error_rate']:.2f} %")
-        if met := sweep.met(row):
-            say(f"{evaluation.name}: {met}")
-        rows.append(row)
-        said[evaluation.name] = utterances
-    sweep.write(folder, rows, said)
-    say(f"results in {folder}")
-    return rows, sweep.table(rows)
-
-
-def _found(folder, cells):
-    """Rows that stand there: nothing is overwritten silently, they must be of the same cells."""
-    path = folder / disk.RESULTS
-    rows = disk.read_rows(path)
-    found = [tuple(row.get(key, "") for key in sweep.CELL) for row in rows]
-    if found and found != cells:
-        raise ConfigError(
-            f"{path} holds {' '.join(found[0])}{' and more' if found[1:] else ''}, not"
-            f" {' '.join(cells[0])}{' and more' if cells[1:] else ''}: choose another --out"
-        )
-    return rows
+    rows = cells.run(folder, units, recogniser, say, kept=kept)
+    return rows, cells.table(rows)

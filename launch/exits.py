@@ -1,14 +1,21 @@
-"""Exit codes, and the line that a failing command prints."""
+"""Exit codes: what each means and whether another try is worth it, and the line of a failure."""
 
-from collections.abc import Callable
-import contextlib
-import os
-import signal
+import dataclasses
+import enum
 import sys
-import threading
 
+from seedasr_jax import tables
 from seedasr_jax import workdir as disk
-from seedasr_jax.errors import UserError
+from seedasr_jax.errors import (
+    CHECK_FAILED,
+    DONE,
+    FAILED,
+    HUNG,
+    INTERRUPTED,
+    PREEMPTED,
+    USAGE,
+    UserError,
+)
 
 _EXHAUSTED = "RESOURCE_EXHAUSTED"
 # What errors of JAX hold -> what they mean.
@@ -16,87 +23,45 @@ _OF_JAX = {
     "Gloo": "another process of this job is gone; its log says why",  # connects those on CPUs
     "Unable to initialize backend": "JAX finds no devices",
 }
-_AGAIN = 0.02  # seconds: by then the C code that dropped an interrupt has mostly gone on
-FAILED, CHECK_FAILED, PREEMPTED, HUNG, INTERRUPTED = 1, 3, 75, 76, 130
-# What asks a job to save and stop: its exit code then. A terminal that is closed hangs up.
-SIGNALS = {
-    signal.SIGINT: INTERRUPTED,
-    signal.SIGTERM: PREEMPTED,
-    signal.SIGHUP: PREEMPTED,
+
+
+class Retry(enum.Enum):
+    """Whether a launcher starts a command again."""
+
+    NEVER = "never"
+    COUNTED = "counted"  # as often as the launcher's limit on restarts allows
+    FREE = "free"  # without limit
+
+
+@dataclasses.dataclass(frozen=True)
+class Exit:
+    """What follows from an exit code."""
+
+    meaning: str
+    retry: Retry
+
+
+# The one table: launchers render their retry policies from it.
+TABLE = {
+    DONE: Exit("done", Retry.NEVER),
+    FAILED: Exit("failed", Retry.COUNTED),
+    USAGE: Exit("usage, config or stale recipe", Retry.NEVER),
+    CHECK_FAILED: Exit("a check said no", Retry.NEVER),
+    PREEMPTED: Exit("preempted after saving", Retry.FREE),
+    HUNG: Exit("stopped by a watchdog", Retry.COUNTED),
+    INTERRUPTED: Exit("interrupted by Ctrl-C", Retry.NEVER),
 }
 
 
-@contextlib.contextmanager
-def hearing(handler: Callable, signals=tuple(SIGNALS)):
-    """Signals go to `handler(number, frame)`; a hang-up that is ignored, as by nohup, stays so."""
-    taken = [
-        number
-        for number in signals
-        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
-    ]
-    before = {number: signal.signal(number, handler) for number in taken}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def retry(code: int) -> Retry:
+    """Whether to start a command again that ended with a code; NEVER for an unknown one."""
+    return TABLE[code].retry if code in TABLE else Retry.NEVER
 
 
-def leave(number, _=None):
-    """Of a signal before there is anything to save: ends the process."""
-    raise SystemExit(SIGNALS[number])
-
-
-@contextlib.contextmanager
-def insisting():
-    """A signal is sent again where what its handler raised was dropped.
-
-    C code that calls Python drops it, as JAX does in a collection of garbage and libsndfile in a
-    read of audio: the command would go on.
-    """
-    before = sys.unraisablehook
-
-    def hook(dropped):
-        number = _number(dropped.exc_value)
-        if number is None:
-            before(dropped)
-            return
-        again = threading.Timer(_AGAIN, os.kill, (os.getpid(), number))
-        again.daemon = True
-        again.start()
-
-    sys.unraisablehook = hook
-    try:
-        yield
-    finally:
-        sys.unraisablehook = before
-
-
-def _number(error) -> int | None:
-    """The signal whose handler raised an error, or one that is handled alike."""
-    if isinstance(error, KeyboardInterrupt):
-        return signal.SIGINT
-    found = error.code if isinstance(error, SystemExit) else None
-    return next((number for number, code in SIGNALS.items() if code == found), None)
-
-
-def done():
-    """Of a program whose command is over: an interrupt ends it at once.
-
-    As one of Python's it would print the traceback of what a library runs at the exit. Where a
-    shell has it ignored, it stays so.
-    """
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def give_up_output():
-    """What cannot be written is dropped: Python would try once more as it ends, and exit by 120."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def markdown() -> str:
+    """The table for a page."""
+    rows = [(code, known.meaning, known.retry.value) for code, known in TABLE.items()]
+    return tables.markdown(("exit code", "meaning", "retry"), rows)
 
 
 def code(error: BaseException) -> int | None:

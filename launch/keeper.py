@@ -46,7 +46,7 @@ class Keeper:
         return self
 
     def __exit__(self, kind, *_):
-        if kind is not None and kind is not loop.Stopped and jax.process_count() > 1:
+        if kind is not None and kind is not loop.Stopped and not processes.is_alone():
             return  # the others are still in a step and will not come along
         self.list_skipped()
         self.wait()

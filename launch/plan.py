@@ -5,8 +5,7 @@ import json
 import sys
 
 from seedasr_jax.config import code
-from seedasr_jax.errors import ConfigError
-from seedasr_jax.launch import exits
+from seedasr_jax.errors import CHECK_FAILED, DONE, ConfigError
 from seedasr_jax.launch.progress import say
 from seedasr_jax.parallel import mesh
 from seedasr_jax.plan import compile as compiling
@@ -15,7 +14,7 @@ from seedasr_jax.train import handed
 
 
 def run(graph, options) -> int:
-    """Plans; returns the exit code, `exits.CHECK_FAILED` where something does not fit.
+    """Plans; returns the exit code, CHECK_FAILED where something does not fit.
 
     Args:
         graph: the expanded recipe.
@@ -57,7 +56,7 @@ def run(graph, options) -> int:
     misfits = [row for row in found if not row.fits]
     for row in misfits:
         say(f"{row.stage} {row.program} does not fit: {rows.cure(row)}")
-    return exits.CHECK_FAILED if misfits else 0
+    return CHECK_FAILED if misfits else DONE
 
 
 def _priced(row, graph, options) -> dict:

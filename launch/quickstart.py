@@ -12,7 +12,8 @@ from seedasr_jax import workdir as disk
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import sources
 from seedasr_jax.data_pipelines.synth import facts
-from seedasr_jax.evaluate import sweep, transcribe
+from seedasr_jax.errors import DONE
+from seedasr_jax.evaluate import cells, score, transcribe
 from seedasr_jax.launch import evaluate, export, meter, recipes, report, run, summary
 from seedasr_jax.launch.progress import say
 
@@ -92,10 +93,10 @@ def run_all(out: pathlib.Path, *, recipe=RECIPE, overrides=(), limit=0, install_
         }
     disk.write_json(out / disk.SUMMARY, made)
     page, totals = report.write(out), made["totals"]
-    print(sweep.table([own[name].row for own in found.values() for name in _SHOWN if name in own]))
+    print(cells.table([own[name].row for own in found.values() for name in _SHOWN if name in own]))
     print(f"{said['audio']}: {heard} (said: {said['reference']})")
     print(f"{totals['seconds']:.0f} s, {totals['cpu_seconds']:.0f} CPU s; {page}")
-    return 0
+    return DONE
 
 
 def plan(recipe: str, stages, limit: int = 0) -> dict[tuple[str, str], dict[str, str]]:
@@ -103,7 +104,7 @@ def plan(recipe: str, stages, limit: int = 0) -> dict[tuple[str, str], dict[str,
 
     Lists of names are tried where the graph trains with them.
     """
-    cells = {}
+    found = {}
     for name, query, scored, decode in PLANS[recipe]:
         if "context" in query and "context_sft" not in stages:
             continue
@@ -111,8 +112,8 @@ def plan(recipe: str, stages, limit: int = 0) -> dict[tuple[str, str], dict[str,
             query = f"{query.partition('&limit=')[0]}&limit={limit}"
         for stage in scored:
             if stage in stages:
-                cells.setdefault((stage, decode), {})[name] = f"synth:{recipe}?{query}"
-    return cells
+                found.setdefault((stage, decode), {})[name] = f"synth:{recipe}?{query}"
+    return found
 
 
 def _stages(out, stages, found) -> dict:
@@ -143,7 +144,7 @@ def _stages(out, stages, found) -> dict:
 
 
 def _conventions(stage: config.Stage):
-    return sweep.setting(stage.eval).conventions
+    return score.setting(stage.eval).conventions
 
 
 def _write_samples(out, recipe, found) -> dict:

@@ -7,7 +7,6 @@ import os
 import pathlib
 import re
 import shutil
-import signal
 import types
 
 from seedasr_jax import checkpoint as checkpoints
@@ -15,53 +14,14 @@ from seedasr_jax import config, inventory
 from seedasr_jax import workdir as disk
 from seedasr_jax.config import code
 from seedasr_jax.data_pipelines import loader, sources
-from seedasr_jax.errors import ConfigError, DataError, UserError, nearest
-from seedasr_jax.launch import checks, exits, parents, recipes, runtime, stage
+from seedasr_jax.errors import DONE, ConfigError, DataError, UserError, nearest
+from seedasr_jax.launch import checks, parents, recipes, runtime, stage
 from seedasr_jax.launch.progress import say
 from seedasr_jax.launch.stage import Job
+from seedasr_jax.launch.stop import Stop
 from seedasr_jax.parallel import processes
 from seedasr_jax.text import prompts, vocab, vocab_training
 from seedasr_jax.train import graph, handed, loop
-
-
-class Stop:
-    """Ctrl-C, SIGTERM and SIGHUP make the loop save and stop; a second Ctrl-C exits at once.
-
-    Before a stage's loop first polls, while data are made or programs compiled, they end the
-    process: there is nothing to save, and finished data are kept.
-    """
-
-    def __init__(self):
-        self.exit_code, self._wanted = 0, 0  # of all processes; of this one
-        self._asks = False
-        self._agreed = runtime.Agreed(lambda: self._wanted)
-        self._hearing = exits.hearing(self._ask)
-
-    def __enter__(self):
-        self._hearing.__enter__()
-        return self
-
-    def __exit__(self, *error):
-        return self._hearing.__exit__(*error)
-
-    def _ask(self, number, _):
-        if self._wanted and number == signal.SIGINT:
-            os._exit(exits.INTERRUPTED)
-        self._wanted = exits.SIGNALS[number]
-        if not self._asks:
-            exits.leave(number)
-        os.write(2, b"saving, then stopping\n")  # print may not be interrupted by itself
-
-    def before_stage(self) -> bool:
-        """As `asked`; until the stage's loop polls, signals end the process."""
-        stopping, self._asks = self.asked(), False
-        return stopping
-
-    def asked(self) -> bool:
-        """Whether a signal came to any process; all get the same answer at the same call."""
-        self._asks = True
-        self.exit_code = self._agreed()
-        return self.exit_code != 0
 
 
 def train(expanded: config.Graph | None, workdir, *, only="", again="") -> int:
@@ -102,7 +62,7 @@ def train(expanded: config.Graph | None, workdir, *, only="", again="") -> int:
                 stage.run(job, name, stop.asked)
             except loop.Stopped:
                 return stop.exit_code
-    return 0
+    return DONE
 
 
 def _decided(expanded, workdir, only, again, held) -> dict:

@@ -1,6 +1,5 @@
-"""What a process sets up before it computes, and how the processes of a job share signals."""
+"""What a process sets up before it computes."""
 
-from collections.abc import Callable
 import contextlib
 import ctypes
 import hashlib
@@ -11,15 +10,12 @@ import sys
 import traceback
 
 import jax
-from jax.experimental import multihost_utils
-import jax.numpy as jnp
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
-import numpy as np
 
-from seedasr_jax.errors import ConfigError
+from seedasr_jax.errors import FAILED, ConfigError
 from seedasr_jax.launch import exits
 from seedasr_jax.launch.progress import say
 from seedasr_jax.parallel import memory
+from seedasr_jax.parallel import processes as members
 
 _PR_SET_PDEATHSIG = 1  # Linux, prctl(2)
 
@@ -93,8 +89,9 @@ def member(coordinator: str, process: int, processes: int, devices: int, parent:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(coordinator, processes, process)
     try:
-        pids = multihost_utils.process_allgather(np.array([os.getpid(), jax.local_device_count()]))
-        for index, (pid, count) in enumerate(pids.tolist()):
+        for index, (pid, count) in enumerate(
+            members.gathered([(os.getpid(), jax.local_device_count())])
+        ):
             say(f"process_index {index} of {processes}: process {pid}, {count} devices")
         memory.agree()
         yield
@@ -103,35 +100,11 @@ def member(coordinator: str, process: int, processes: int, devices: int, parent:
         if code is None:
             traceback.print_exc()
             sys.stderr.flush()
-            code = exits.FAILED
+            code = FAILED
         os._exit(code)
 
 
 def _die_with(parent):
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it was gone before
-        os._exit(1)
-
-
-class Agreed:
-    """What the processes were asked: the same answer for all at the same call.
-
-    Signals come to each when they like. Every call takes a vote and returns the one before, so that
-    no step waits for another.
-    """
-
-    def __init__(self, asked: Callable[[], int]):
-        """Args: `asked`, what this process was asked, 0 for nothing."""
-        self._asked, self._vote = asked, None
-        mesh = jax.make_mesh((jax.device_count(),), ("all",), axis_types=(AxisType.Auto,))
-        self._place = NamedSharding(mesh, PartitionSpec("all"))
-        self._most = jax.jit(jnp.max, out_shardings=NamedSharding(mesh, PartitionSpec()))
-
-    def __call__(self) -> int:
-        """The largest of all processes; every process calls it equally often."""
-        if jax.process_count() == 1:
-            return self._asked()
-        own = np.full(jax.local_device_count(), self._asked(), np.int32)
-        before = self._vote
-        self._vote = self._most(jax.make_array_from_process_local_data(self._place, own))
-        return int(before) if before is not None else 0
+        os._exit(FAILED)

@@ -14,7 +14,7 @@ from seedasr_jax.data_pipelines import loader
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.decode import scoring
 from seedasr_jax.errors import ConfigError
-from seedasr_jax.evaluate import sweep
+from seedasr_jax.evaluate import score
 from seedasr_jax.launch import parents, probe, runtime
 from seedasr_jax.launch.keeper import RECORD, ROW, Keeper
 from seedasr_jax.launch.progress import Progress, say
@@ -266,7 +266,7 @@ class Evaluator:
             ConfigError: a decoding that the model cannot do, a task or a unit that does not exist.
         """
         self.name, self.stopping, evaluation = name, stopping, built.stage.eval
-        self.setting = sweep.setting(evaluation)
+        self.setting = score.setting(evaluation)
         model, parts = built.stage.model, built.objective.parts
         how = scoring.of(self.setting.decode, built.stage.scored, limits)
         options = (job.vocab, model, parts, built.mesh)
@@ -324,13 +324,12 @@ class Evaluator:
         rates = {}
         for task in self.tasks:
             batches = self._until_stopped(task)
-            row, _ = sweep.evaluate(
+            row, _ = score.evaluate(
                 recogniser, label, task.name, batches, self.setting, unknown=task.unknown
             )
             rates[task.name] = row["error_rate"]
-            say(f"{label}: {task.name}  {self.setting.decode}  {row['error_rate']:.2f} %")
-            if met := sweep.met(row):
-                say(f"{label}: {task.name}: {met}")
+            for line in score.describe(row):
+                say(f"{label}: {line}")
         return rates
 
     def _until_stopped(self, batches):

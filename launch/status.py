@@ -7,7 +7,7 @@ import os
 import pathlib
 from typing import Any
 
-from seedasr_jax import config, inventory
+from seedasr_jax import config, inventory, tables
 from seedasr_jax import workdir as disk
 from seedasr_jax.errors import ConfigError, UserError
 
@@ -120,23 +120,21 @@ def table(rows: list[dict]) -> str:
     """The rows for a person."""
     head = ("stage", "state", "step", "steps/s", "hours heard", "chip-hours", "checkpoint")
     head = (*head, "starts from")
-    lines = [head] + [
+    lines = [
         (
             r["stage"],
             r["state"],
             f"{r['step']}/{r['steps']}",
-            str(r["steps_per_second"] or ""),
-            str(r["hours"]),
-            str(r["chip_hours"]),
+            r["steps_per_second"] or "",
+            r["hours"],
+            r["chip_hours"],
             r["checkpoint"] or "",
             _origins(r),
         )
         for r in rows
     ]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    text = ["  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in lines]
     problems = [f"{row['stage']}: {line}" for row in rows for line in row.get("problems", ())]
-    return "\n".join(text + problems)
+    return "\n".join([tables.columns(head, lines), *problems])
 
 
 def _origins(row) -> str:

@@ -8,8 +8,9 @@ import dataclasses
 import pathlib
 
 from seedasr_jax import workdir as disk
-from seedasr_jax.evaluate import matcher, sweep
-from seedasr_jax.text import languages, prompts, score
+from seedasr_jax.evaluate import matcher, score
+from seedasr_jax.text import languages, prompts
+from seedasr_jax.text import score as rates
 from seedasr_jax.text.conventions import Conventions
 
 MATCHER_COST = 2.0  # percent of development utterances that may get a name that was not said
@@ -162,11 +163,11 @@ def paired(
     for test in before.keys() & after.keys():
         then, now = before[test].utterances, after[test].utterances
         assert [u["id"] for u in then] == [u["id"] for u in now], test
-        old, new = (sweep.compare(said, conventions) for said in (then, now))
-        found = score.difference(*old.texts, new.hypotheses, unit=old.units, clusters=old.clusters)
+        old, new = (score.compare(said, conventions) for said in (then, now))
+        found = rates.difference(*old.texts, new.hypotheses, unit=old.units, clusters=old.clusters)
         changes[test] = {
             "difference": round(found.difference, 4),
-            "ci": [sweep.rounded(found.ci_low), sweep.rounded(found.ci_high)],
+            "ci": [score.rounded(found.ci_low), score.rounded(found.ci_high)],
         }
     return {test: changes[test] for test in before if test in changes}
 
@@ -181,7 +182,7 @@ def matched(found: Mapping[str, Result], conventions: Conventions) -> dict:
     for tag, own in _by_language(_with_lists(found["dev_distractors_3"])).items():
         lists = [_listed(conventions, utterance) for utterance in own]
         options = dict(most=MATCHER_COST, unit=conventions.of(tag).unit)
-        texts = sweep.compare(own, conventions).texts
+        texts = score.compare(own, conventions).texts
         thresholds[tag] = matcher.choose(*texts, lists, **options)
 
     def figured(test):
@@ -189,8 +190,8 @@ def matched(found: Mapping[str, Result], conventions: Conventions) -> dict:
             utterance | {"hypothesis": _match(conventions, utterance, thresholds)}
             for utterance in _with_lists(found[test])
         ]
-        by = {tag: sweep.measure(own, conventions) for tag, own in _by_language(utterances).items()}
-        return figures(sweep.measure(utterances, conventions) | {"by_language": by})
+        by = {tag: score.measure(own, conventions) for tag, own in _by_language(utterances).items()}
+        return figures(score.measure(utterances, conventions) | {"by_language": by})
 
     tests = ("right_3", "distractors_3", "test_distractors_3", "unseen_right_3")
     of = {test: figured(test) for test in (*tests, "unseen_distractors_3")}

@@ -2,17 +2,21 @@
 
 import difflib
 
+# Exit codes of a command; launch/exits.py has what each means.
+DONE, FAILED, USAGE, CHECK_FAILED = 0, 1, 2, 3
+PREEMPTED, HUNG, INTERRUPTED = 75, 76, 130
+
 
 class UserError(Exception):
     """Something that the user can mend; the command prints the line and leaves with `exit_code`."""
 
-    exit_code = 1
+    exit_code = FAILED
 
 
 class ConfigError(UserError):
     """A wrong flag, config or stale recipe: never worth a retry."""
 
-    exit_code = 2
+    exit_code = USAGE
 
 
 class DataError(UserError):

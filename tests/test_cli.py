@@ -17,7 +17,7 @@ import recordings
 import tones
 
 from seedasr_jax import checkpoint
-from seedasr_jax.launch import cli, exits
+from seedasr_jax.launch import cli, signals
 
 SEEDASR = [sys.executable, "-m", "seedasr_jax.launch.cli"]
 COMMANDS = [
@@ -299,7 +299,7 @@ def test_an_interrupt_that_c_code_drops_comes_again():
             signal.raise_signal(signal.SIGINT)
 
     def interrupted():
-        with exits.insisting():
+        with signals.insisting():
             gc.collect()
             time.sleep(30)
 

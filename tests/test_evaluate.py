@@ -17,7 +17,8 @@ from seedasr_jax.data_pipelines import index, loader, sources
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import ConfigError, DataError, UserError
-from seedasr_jax.evaluate import sweep, transcribe
+from seedasr_jax.evaluate import cells, transcribe
+from seedasr_jax.evaluate import score as scores
 from seedasr_jax.launch import evaluate
 
 KEYS = ["checkpoint", "task", "decode", "normalizer", "unit", "utterances", "ref_len"]
@@ -101,7 +102,7 @@ def test_names_contexts_and_languages_have_figures_of_their_own():
     english = row["by_language"]["en"]
     assert english["keywords"]["recall"] == 50.0 and english["context"]["leaking"] == 50.0
     assert "keywords" not in row["by_language"]["zh"] and "by_dialect" not in row
-    assert sweep.measure(utterances, setting_of(**how).conventions).items() <= row.items()
+    assert scores.measure(utterances, setting_of(**how).conventions).items() <= row.items()
     assert utterances[0]["keywords"] == ("Ann",) and utterances[0]["seconds"] == 1.5
     alone, _ = says(examples[2:], said[2:], **how)
     assert list(alone) == [*KEYS, "ci_reason"]
@@ -113,7 +114,7 @@ def test_results_do_not_depend_on_the_order_of_batches():
     heard = [" ".join(["one", "two", "three"][: n % 4]) for n in range(24)]
     batches = [(heard[n::3], examples[n::3]) for n in range(3)]
     found = [
-        sweep.evaluate(Says(), "c", "t", own, setting_of(), order=examples)
+        scores.evaluate(Says(), "c", "t", own, setting_of(), order=examples)
         for own in (batches, batches[::-1])
     ]
     assert found[0] == found[1] == says(examples, heard)
@@ -129,7 +130,7 @@ class Says:
 
 def says(examples, hypotheses, **how):
     """The row and the utterances of a recogniser that says what it is told to."""
-    return sweep.evaluate(Says(), "c", "t", [(hypotheses, examples)], setting_of(**how))
+    return scores.evaluate(Says(), "c", "t", [(hypotheses, examples)], setting_of(**how))
 
 
 def setting_of(**how):
@@ -142,7 +143,7 @@ def setting_of(**how):
         unit="word",
         tokens=9,
     )
-    return sweep.setting(own, **how)
+    return scores.setting(own, **how)
 
 
 def test_each_utterance_is_counted_by_its_language():
@@ -490,7 +491,7 @@ def test_methods_follow_from_the_parts():
 
 def test_the_table_has_a_line_per_row(scored):
     few = scored[0] | {"ci_low": None, "ci_high": None}
-    head, line, short = sweep.table([scored[0], few]).splitlines()
+    head, line, short = cells.table([scored[0], few]).splitlines()
     assert short.split()[-1] == "none"
     assert head.split()[:3] == ["checkpoint", "task", "decode"]
     assert line.split()[0] == scored[0]["checkpoint"]

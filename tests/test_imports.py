@@ -13,7 +13,7 @@ CORE = ROOT / "seedasr_jax"
 # A package imports what stands in an earlier row; those of one row never import each other.
 ROWS = (
     ("errors", "quiet"),
-    ("workdir",),
+    ("workdir", "tables"),
     ("batch", "config", "inventory", "shapes"),
     ("parallel",),
     ("audio", "text", "losses", "quantize"),
@@ -26,7 +26,7 @@ ROWS = (
 LEVEL = {name: level for level, row in enumerate(ROWS) for name in row}
 # The three folders beside the core: what of it they may use.
 OUTSIDE = {
-    "data_pipelines": {"errors", "quiet", "workdir", "batch", "config", "audio"}
+    "data_pipelines": {"errors", "quiet", "workdir", "tables", "batch", "config", "audio"}
     | {"text", "data_pipelines"},
     "configs": {"configs", "errors"},
 }

@@ -10,12 +10,13 @@ import recordings
 
 from seedasr_jax.data_pipelines import sources
 from seedasr_jax.decode import recogniser as recognisers
-from seedasr_jax.evaluate import sweep, transcribe
+from seedasr_jax.evaluate import cells, transcribe
+from seedasr_jax.evaluate import score as scores
 from seedasr_jax.launch import evaluate, export, quickstart, recipes, run
 from seedasr_jax.text.conventions import Convention, Conventions
 
 NAMES = ("ann", "bob", "eve", "joe", "kim", "lea")
-SETTING = sweep.Setting("greedy", Conventions(Convention("basic@2", "mixed")))
+SETTING = scores.Setting("greedy", Conventions(Convention("basic@2", "mixed")))
 
 
 def manifests(folder):
@@ -86,10 +87,12 @@ def stood_in(tmp_path, monkeypatch):
                     for row in examples
                 ]
             batches = [(examples, examples)]
-            row, utterances = sweep.evaluate(Says(), checkpoint.name, source.name, batches, SETTING)
+            row, utterances = scores.evaluate(
+                Says(), checkpoint.name, source.name, batches, SETTING
+            )
             rows.append(row)
             said[source.name] = utterances
-        sweep.write(out, rows, said)
+        cells.write(out, rows, said)
 
     class Loaded:
         def transcribe_files(self, paths):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from seedasr_jax.evaluate import sweep
+from seedasr_jax.evaluate import cells, score
 from seedasr_jax.launch import quickstart, summary
 from seedasr_jax.text.conventions import Convention, Conventions
 
@@ -14,7 +14,7 @@ DECODINGS = ("", "beam4,alpha=6", "beam4,alpha=6,prune=off")
 
 
 def utterance(number, reference, hypothesis, **more):
-    about = dict.fromkeys(sweep.ABOUT, "") | {"keywords": [], "siblings": [], "parts": []}
+    about = dict.fromkeys(score.ABOUT, "") | {"keywords": [], "siblings": [], "parts": []}
     said = {"reference": reference, "hypothesis": hypothesis}
     return about | {"id": f"u{number}", "language": "en", "dialect": "en-GB"} | said | more
 
@@ -26,10 +26,10 @@ def call(number, name, hypothesis, **more):
 
 
 def row(utterances):
-    """A row of results.jsonl as `sweep.evaluate` writes it."""
+    """A row of results.jsonl as `score.evaluate` writes it."""
     tags = sorted({u["language"] for u in utterances})
-    by = {t: sweep.measure([u for u in utterances if u["language"] == t], BY) for t in tags}
-    found = {"task": "t", "decode": "greedy"} | sweep.measure(utterances, BY)
+    by = {t: score.measure([u for u in utterances if u["language"] == t], BY) for t in tags}
+    found = {"task": "t", "decode": "greedy"} | score.measure(utterances, BY)
     return found | ({"by_language": by} if len(by) > 1 else {})
 
 
@@ -66,7 +66,7 @@ def told():
 
 
 def test_error_rates_by_language_and_dialect():
-    own = sweep.measure([utterance(0, "a b", "a")], BY)
+    own = score.measure([utterance(0, "a b", "a")], BY)
     made = summary.error_rates(own | {"by_language": {"en": own}, "by_dialect": {"en-GB": own}})
     assert made["error_rate"] == {"all": 50, "by_language": {"en": 50}, "by_dialect": {"en-GB": 50}}
     assert made["error_rate_ci"]["by_language"]["en"] == [None, None]
@@ -181,7 +181,7 @@ def test_training_is_what_the_folder_says(tmp_path):
 def test_results_are_read_back_by_test(told, tmp_path):
     rows = [told[test].row | {"task": f"task-{test}"} for test in ("none", "right_3")]
     said = {r["task"]: told[t].utterances for r, t in zip(rows, ("none", "right_3"))}
-    sweep.write(tmp_path, rows, said)
+    cells.write(tmp_path, rows, said)
     found = summary.read(tmp_path, ["none", "right_3"])
     assert summary.figures(found["right_3"].row) == summary.figures(told["right_3"].row)
     assert [u["hypothesis"] for u in found["none"].utterances] == ["call anne", "call anne"]

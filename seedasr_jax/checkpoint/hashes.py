@@ -117,7 +117,7 @@ def _shards(leaf):
             if shard.replica_id == 0:
                 begin = [one.start or 0 for one in shard.index] or [0]
                 yield _bytes(begin, np.asarray(shard.data))
-    elif jax.process_index() == 0:  # NumPy, which each process has whole
+    elif processes.is_first():  # NumPy, which each process has whole
         yield _bytes([0] * max(leaf.ndim, 1), leaf)
 
 

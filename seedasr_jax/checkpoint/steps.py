@@ -103,7 +103,7 @@ class Writer:
         """Makes a step that is written a whole one, in the background or, failing there, again."""
         with self._sealing:
             if self._durable != step:
-                if jax.process_index() == 0:
+                if processes.is_first():
                     _check_arrays(self._folder / str(step))
                     if self._passing:
                         (self._folder / str(step) / _PASSING).touch()
@@ -126,7 +126,7 @@ class Writer:
                 response.result()
             self._seal(step)
             self._started = step
-        if jax.process_index() == 0:
+        if processes.is_first():
             found = _steps(self._folder)
             regular = [n for n in found if not (self._folder / str(n) / _PASSING).exists()]
             for step in {*found} - {*regular[-self._keep :], *found[-1:], *self._pinned}:

@@ -10,7 +10,7 @@ import dataclasses
 
 from etils import epath
 
-from seedasr_jax import __version__, config, inventory
+from seedasr_jax import __version__, config, inventory, tables
 from seedasr_jax import workdir as disk
 from seedasr_jax.checkpoint import Checkpoint, opened
 from seedasr_jax.convert import safetensors
@@ -145,21 +145,14 @@ def _card(bundle, results, licences) -> str:
             f"{described}, written by seedasr_jax {__version__}.\n",
             _USE if recogniser.methods(parts) else _START,
             "## Parameters\n",
-            _table(("part", "parameters"), sizes),
+            tables.markdown(("part", "parameters"), sizes),
             "## Lineage\n",
-            _table(("checkpoint", "kind", "starts from"), lineage),
+            tables.markdown(("checkpoint", "kind", "starts from"), lineage),
             "## Data\n",
-            _table(("stage", "task", "rate", "hours heard", "licence"), data),
+            tables.markdown(("stage", "task", "rate", "hours heard", "licence"), data),
             "## Error rates\n",
-            _table(("task", "decode", "utterances", "percent", "95 % interval"), rates)
+            tables.markdown(("task", "decode", "utterances", "percent", "95 % interval"), rates)
             if rates
             else "None were measured with this export.\n",
         ]
     )
-
-
-def _table(head, rows) -> str:
-    def line(cells):
-        return "| " + " | ".join(str(c).replace("|", "\\|") for c in cells) + " |\n"
-
-    return line(head) + line(["---"] * len(head)) + "".join(map(line, rows))

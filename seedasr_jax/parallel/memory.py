@@ -37,7 +37,7 @@ def of(device: jax.Device) -> int:
     """Bytes of the memory of a device, real or planned."""
     kind = device.device_kind
     known = HBM.get(kind) or _agreed.get(kind)
-    if not known and jax.process_count() == 1:
+    if not known and processes.is_alone():
         known = _asked(device)
     return known or GPUS.get(kind, UNKNOWN)
 

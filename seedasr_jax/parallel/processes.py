@@ -15,6 +15,8 @@ from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
+import jax.numpy as jnp
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 import numpy as np
 from orbax.checkpoint import multihost
 
@@ -31,6 +33,11 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
+def is_alone() -> bool:
+    """Whether the job has no other process."""
+    return jax.process_count() == 1
+
+
 def meet():
     """Returns when every process is here."""
     wait = multihost.get_barrier_sync_fn()  # of the coordinator: a collective would time out
@@ -41,7 +48,7 @@ def meet():
 
 def first(decide: Callable[[], Any]) -> Any:
     """What `decide()`, which process 0 alone calls, returns (JSON) or raises (a UserError)."""
-    if jax.process_count() == 1:
+    if is_alone():
         return decide()
     said = ""
     if is_first():
@@ -66,7 +73,7 @@ def together(work: Callable[[], Any], *, patient: bool = True) -> Any:
         work: what each process does by itself: nothing in it waits for another process.
         patient: whether it may take minutes.
     """
-    if jax.process_count() == 1:
+    if is_alone():
         return work()
     value, failed = None, []
     try:
@@ -92,7 +99,7 @@ def alike(find: Callable[[], dict[str, str]]) -> None:
     Raises:
         DataError: it does not, on every process; names the first that differs.
     """
-    if jax.process_count() == 1:
+    if is_alone():
         return
     first_found, *others = gathered([find()])
     for number, found in enumerate(others, 1):
@@ -114,14 +121,14 @@ def _described(error) -> tuple[str, str]:
 
 def stacked(arrays: tuple) -> tuple:
     """NumPy arrays [...], of equal shapes on every process, as [P ...]."""
-    if jax.process_count() == 1:
+    if is_alone():
         return tuple(x[None] for x in arrays)
     return multihost_utils.process_allgather(arrays)
 
 
 def gathered(rows: list) -> list:
     """The lists of all processes (JSON), joined in their order."""
-    if jax.process_count() == 1:
+    if is_alone():
         return rows
     text = np.frombuffer(json.dumps(rows).encode(), np.uint8)
     sizes = multihost_utils.process_allgather(np.array(text.size))  # [P]
@@ -133,3 +140,27 @@ def gathered(rows: list) -> list:
 
 def _rounded(size: int) -> int:
     return -(-size // _BLOCK) * _BLOCK
+
+
+class Agreed:
+    """What the processes were asked: the same answer for all at the same call.
+
+    Signals reach each process at its own time. Every call takes a vote and returns the result of
+    the one before, so that no step waits for another.
+    """
+
+    def __init__(self, asked: Callable[[], int]):
+        """Args: `asked`, what this process was asked, 0 for nothing."""
+        self._asked, self._vote = asked, None
+        mesh = jax.make_mesh((jax.device_count(),), ("all",), axis_types=(AxisType.Auto,))
+        self._place = NamedSharding(mesh, PartitionSpec("all"))
+        self._most = jax.jit(jnp.max, out_shardings=NamedSharding(mesh, PartitionSpec()))
+
+    def __call__(self) -> int:
+        """The largest of all processes; every process calls it equally often."""
+        if is_alone():
+            return self._asked()
+        own = np.full(jax.local_device_count(), self._asked(), np.int32)
+        before = self._vote
+        self._vote = self._most(jax.make_array_from_process_local_data(self._place, own))
+        return int(before) if before is not None else 0

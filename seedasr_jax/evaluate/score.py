@@ -1,15 +1,14 @@
-"""Scoring: a recogniser x a task x a decode setting -> a row of results.jsonl."""
+"""Scores one checkpoint on one task: decodes it and computes its row of results.jsonl."""
 
 import collections
 from collections.abc import Iterable, Sequence
 import dataclasses
-import pathlib
 
 from seedasr_jax import config
-from seedasr_jax import workdir as disk
 from seedasr_jax.batch import CONTINUED, Batch
 from seedasr_jax.decode.recogniser import Recogniser, joined
-from seedasr_jax.text import prompts, score, weighted
+from seedasr_jax.text import prompts, weighted
+from seedasr_jax.text import score as rates
 from seedasr_jax.text.conventions import BY_LANGUAGE, Convention, Conventions
 
 # What an example says about itself, and stays with its transcript.
@@ -17,7 +16,7 @@ ABOUT = (
     *("id", "seconds", "language", "dialect", "domain", "speaker"),
     *("context", "context_unread", "context_kind", "keywords", "siblings"),
 )
-# Keys of a row that say what it measures.
+# Keys of a row that say what it measures: its cell of a sweep.
 CELL = ("checkpoint", "task", "decode", "normalizer", "unit")
 
 
@@ -133,7 +132,7 @@ def measure(utterances: list[dict], conventions: Conventions) -> dict:
 
 @dataclasses.dataclass(frozen=True)
 class Compared:
-    """N utterances as they are compared: normalised, and what `score.score` wants to know."""
+    """N utterances as they are compared: normalised, and what `rates.score` wants to know."""
 
     references: list[str]
     hypotheses: list[str]
@@ -158,13 +157,13 @@ def compare(utterances: list[dict], conventions: Conventions) -> Compared:
         [by.clean(utterance[key]) for by, utterance in zip(own, utterances)]
         for key in ("reference", "hypothesis")
     )
-    if len({u["speaker"] for u in utterances} - {""}) >= score.FEWEST:
+    if len({u["speaker"] for u in utterances} - {""}) >= rates.FEWEST:
         cluster = "speaker"
     else:
         shared = any(u["parts"] or u.get("recording") for u in utterances)
         cluster = "recording" if shared else "utterance"
     clusters = [
-        _stretches(utterance, by, len(score.units(reference, by.unit)), cluster == "speaker")
+        _stretches(utterance, by, len(rates.units(reference, by.unit)), cluster == "speaker")
         for utterance, by, reference in zip(utterances, own, references)
     ]
     return Compared(references, hypotheses, [by.unit for by in own], clusters, cluster)
@@ -181,7 +180,7 @@ def _stretches(utterance, convention, length, by_speaker):
 
 
 def _count(compared: Compared) -> dict:
-    found = score.score(*compared.texts, unit=compared.units, clusters=compared.clusters)
+    found = rates.score(*compared.texts, unit=compared.units, clusters=compared.clusters)
     figures = {
         "utterances": found.utterances,
         "ref_len": found.ref_len,
@@ -195,7 +194,7 @@ def _count(compared: Compared) -> dict:
     }
     if found.ci_low is None:
         number = f"{found.clusters} {compared.cluster}{'s' * (found.clusters > 1)}"
-        figures["ci_reason"] = f"{number}: an interval needs {score.FEWEST}"
+        figures["ci_reason"] = f"{number}: an interval needs {rates.FEWEST}"
     return figures
 
 
@@ -207,8 +206,14 @@ def _limits(utterances) -> dict:
     return {key: count for key, count in counts.items() if count}
 
 
-def met(row: dict) -> str:
-    """The limits that a row of results reached, as text; "" where it reached none."""
+def describe(row: dict) -> list[str]:
+    """A row of results as lines of a log: its error rate and, where it met any, its limits."""
+    line, limits = f"{row['task']}  {row['decode']}  {row['error_rate']:.2f} %", _met(row)
+    return [line, f"{row['task']}: {limits}"] if limits else [line]
+
+
+def _met(row: dict) -> str:
+    """The limits that a row reached, as text; "" where it reached none."""
     names = {
         "cut": "transcripts stop at the most tokens (eval.tokens; eval: --buckets)",
         "contexts_cut": "contexts are longer than any in training: cut from the left",
@@ -245,29 +250,3 @@ def _names(utterances, compared, conventions) -> dict:
     if any(utterance["siblings"] for utterance in utterances):
         more["siblings"] = written(utterance["siblings"] for utterance in utterances)
     return more
-
-
-def write(folder: pathlib.Path, rows: list[dict], utterances: dict[str, list[dict]]):
-    """Writes transcripts.jsonl, then results.jsonl, each atomically."""
-    folder.mkdir(parents=True, exist_ok=True)
-    said = [{"task": task} | u for task, listed in utterances.items() for u in listed]
-    disk.write_rows(folder / disk.TRANSCRIPTS, said)
-    disk.write_rows(folder / disk.RESULTS, rows)
-
-
-def table(rows: list[dict]) -> str:
-    """The rows for a person: checkpoint, task, decoding, utterances, error rate and interval."""
-    head = ("checkpoint", "task", "decode", "utterances", "error rate %", "95 % interval")
-    lines = [head] + [
-        (
-            row["checkpoint"],
-            row["task"],
-            row["decode"],
-            str(row["utterances"]),
-            f"{row['error_rate']:.2f}",
-            score.interval(row),
-        )
-        for row in rows
-    ]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in lines)

@@ -22,27 +22,36 @@ import numpy as np
 
 from seedasr_jax import config
 from seedasr_jax import workdir as disk
-from seedasr_jax.errors import ConfigError
-from seedasr_jax.launch import exits, recipes
-from seedasr_jax.launch.exits import FAILED, HUNG, INTERRUPTED, PREEMPTED
+from seedasr_jax.errors import DONE, FAILED, INTERRUPTED, PREEMPTED, ConfigError
+from seedasr_jax.launch import exits, recipes, signals
+from seedasr_jax.launch.exits import Retry
+from seedasr_jax.launch.places.training import Training
 from seedasr_jax.launch.progress import say
 from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.parallel import sharding
 
-# Tried again as often as it takes; see --restart for FAILED. HUNG is left to a user's watchdog.
-_FREE = (PREEMPTED, HUNG)
-_IN_ORDER = (0, PREEMPTED, INTERRUPTED)  # left by all, which save together; see _GRACE
+_IN_ORDER = (DONE, PREEMPTED, INTERRUPTED)  # left by all, which save together; see _GRACE
 _LOOK = 0.05  # seconds between looks at the processes
 _LAST = 10.0  # seconds for the last lines of a process that has ended
 _GRACE = 300.0  # seconds for the others, when one has saved and left
 
 
-def run(graph: config.Graph | None, options) -> int:
+def submit(
+    training: Training,
+    graph: config.Graph | None,
+    *,
+    processes: int,
+    devices: int = 1,
+    restart: int = 0,
+) -> int:
     """Trains until done, or until another try is of no use.
 
     Args:
-        graph: the recipe, or None for that of the workdir.
-        options: of the command.
+        training: what is started.
+        graph: its recipe, expanded; None for that of the workdir.
+        processes: N.
+        devices: D.
+        restart: how often codes of `Retry.COUNTED` are tried again.
 
     Returns:
         The exit code of the last try.
@@ -50,24 +59,27 @@ def run(graph: config.Graph | None, options) -> int:
     Raises:
         ConfigError: numbers below 1, or a mesh or bucket that does not fit N x D devices.
     """
-    for flag, least in (("processes", 1), ("devices", 1), ("restart", 0)):
-        if (found := getattr(options, flag)) < least:
+    for flag, found, least in (
+        ("processes", processes, 1),
+        ("devices", devices, 1),
+        ("restart", restart, 0),
+    ):
+        if found < least:
             raise ConfigError(f"--{flag}: expected at least {least}, found {found}")
-    workdir = pathlib.Path(options.workdir)
-    check(graph or recipes.stored(workdir), options.processes, options.devices)
+    workdir = pathlib.Path(training.workdir)
+    check(graph or recipes.stored(workdir), processes, devices)
     disk.try_place(workdir, "--workdir")
     (workdir / disk.LOGS).mkdir(parents=True, exist_ok=True)
-    again = [f"--from={options.again}"] if options.again else []
-    failures = 0
-    with Signals() as signals:
+    tries, counted = 0, 0
+    with Relay() as relay:
         while True:
-            code = _try(_command(options) + again, options, workdir / disk.LOGS, signals)
-            failures += code == FAILED
-            retry = code in _FREE or (code == FAILED and failures <= options.restart)
-            if signals.came or not retry:
+            commands = render(training, processes, devices, again=not tries)
+            tries, code = tries + 1, _try(commands, workdir / disk.LOGS, relay)
+            retry = exits.retry(code)
+            counted += retry is Retry.COUNTED
+            if relay.came or retry is Retry.NEVER or counted > restart:
                 return code
             say(f"launch: exit code {code}, starting again")
-            again = []  # what it replaces is set aside already
 
 
 def check(graph: config.Graph, processes: int, devices: int):
@@ -89,21 +101,28 @@ def check(graph: config.Graph, processes: int, devices: int):
             ) from error
 
 
-def _command(options):
-    """`seedasr train` with what `launch local` was given of it."""
-    command = [sys.executable, "-P", "-m", "seedasr_jax.launch.cli", "train"]
-    command.append(f"--workdir={options.workdir}")
-    command += [f"--config={options.config}"] if options.config else []
-    command += [f"--stage={options.stage}"] if options.stage else []
-    return command + [f"--config.{key}={value}" for key, value in options.overrides]
+def render(training: Training, processes: int, devices: int, *, again: bool) -> list[list[str]]:
+    """The commands of the N processes, which meet at a free port of the loopback.
+
+    `again`: as of `Training.arguments`.
+    """
+    command = [sys.executable, "-P", "-m", "seedasr_jax.launch.cli"]
+    command += training.arguments(again=again)
+    command += [
+        f"--coordinator=127.0.0.1:{_free_port()}",
+        f"--processes={processes}",
+        f"--devices={devices}",
+        f"--parent={os.getpid()}",
+    ]
+    return [[*command, f"--process={index}"] for index in range(processes)]
 
 
-class Signals:
+class Relay:
     """Hands signals on to the processes, which save and leave together."""
 
     def __init__(self):
         self.came, self.children = 0, ()
-        self._hearing = exits.hearing(self.hand_on)
+        self._hearing = signals.hearing(self.hand_on)
 
     def __enter__(self):
         self._hearing.__enter__()
@@ -119,35 +138,29 @@ class Signals:
             child.send_signal(number)
 
 
-def _try(command, options, logs, signals) -> int:
+def _try(commands, logs, relay) -> int:
     """Starts the processes and waits for them; none is left behind. Returns their exit code."""
-    flags = [
-        f"--coordinator=127.0.0.1:{_free_port()}",
-        f"--processes={options.processes}",
-        f"--devices={options.devices}",
-        f"--parent={os.getpid()}",
-    ]
     with contextlib.ExitStack() as stack:
         files = [
             stack.enter_context(open(logs / f"process-{index}.log", "ab", buffering=0))
-            for index in range(options.processes)
+            for index in range(len(commands))
         ]
-        children = signals.children = []
+        children = relay.children = []
         stack.callback(_end, children)
-        for index, file in enumerate(files):
+        for command, file in zip(commands, files, strict=True):
             child = subprocess.Popen(
-                [*command, *flags, f"--process={index}"],
+                command,
                 stdin=subprocess.DEVNULL,
-                stdout=file if index else subprocess.PIPE,
+                stdout=file if children else subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # a terminal's Ctrl-C comes through us, once
             )
             children.append(child)
-        if signals.came:  # before there were all
-            signals.hand_on(signals.came)
+        if relay.came:  # before there were all
+            relay.hand_on(relay.came)
         lines = threading.Thread(target=_show, args=(children[0].stdout, files[0]), daemon=True)
         lines.start()
-        code = _wait(children, signals)
+        code = _wait(children, relay)
         _end(children)
         lines.join(_LAST)  # what a process started may hold its pipe open
         return code
@@ -172,7 +185,7 @@ def _show(lines, file):
                 place.flush()
 
 
-def _wait(children, signals) -> int:
+def _wait(children, relay) -> int:
     """Waits until all are done in order, or one is not; returns the exit code of the job.
 
     Where one was asked to stop and left, the others are asked too: alone they would wait for it.
@@ -187,15 +200,15 @@ def _wait(children, signals) -> int:
             index = codes.index(code)
             log = f"{disk.LOGS}/process-{index}.log"
             say(f"launch: process {index} ended with {code} (its log: {log}), stopping the others")
-            if code == -signals.came:
-                return exits.SIGNALS[signals.came]
+            if code == -relay.came:
+                return signals.CODES[relay.came]
             return max(code, FAILED)
         if None not in codes:
             return max(codes)
         left = max((code for code in codes if code), default=0)
         if left and asked is None:
             asked = time.monotonic()
-            for child in () if signals.came else children:
+            for child in () if relay.came else children:
                 child.send_signal(signal.SIGINT if left == INTERRUPTED else signal.SIGTERM)
         if left and time.monotonic() > asked + _GRACE:
             say("launch: not all processes left, stopping the others")

@@ -1,0 +1,117 @@
+"""Cells of a sweep, checkpoint x task x decode setting, and the files that hold their results.
+
+A cell is the unit of work. Its key is known before anything is decoded, rows keep the order of the
+cells, and equal cells give equal bytes, whichever process scores them.
+"""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import pathlib
+from typing import Any
+
+from seedasr_jax import config, tables
+from seedasr_jax import workdir as disk
+from seedasr_jax.decode.recogniser import Recogniser
+from seedasr_jax.errors import ConfigError
+from seedasr_jax.evaluate import score
+from seedasr_jax.text import score as rates
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One checkpoint on one task in one setting."""
+
+    checkpoint: str  # its label, STAGE@STEP#hash
+    task: Any  # opened for this setting: `name`, `examples`, `languages`, `unknown`, and batches
+    setting: score.Setting
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The values of `score.CELL` in its row."""
+        used = self.setting.conventions.used(self.task.languages)
+        return (self.checkpoint, self.task.name, self.setting.decode, *used)
+
+    def score(self, recogniser: Recogniser) -> tuple[dict, list[dict]]:
+        """Its row of results.jsonl and one dict per utterance, as of `score.evaluate`."""
+        task = self.task
+        more = dict(order=task.examples, unknown=task.unknown)
+        return score.evaluate(recogniser, self.checkpoint, task.name, task, self.setting, **more)
+
+
+def digest(cells: Sequence[Cell]) -> str:
+    """A short hash of the keys, which names the folder of their results."""
+    return config.digest({"cells": [cell.key for cell in cells]})[:8]
+
+
+def run(
+    folder: pathlib.Path,
+    cells: Sequence[Cell],
+    recogniser: Recogniser,
+    say: Callable[[str], None],
+    *,
+    kept: bool = False,
+) -> list[dict]:
+    """Scores cells in order and writes their files.
+
+    Args:
+        folder: gets results.jsonl and transcripts.jsonl.
+        cells: of one checkpoint.
+        recogniser: of that checkpoint.
+        say: takes a line of the log.
+        kept: whether results of the same cells stay, instead of being made again.
+
+    Returns:
+        The rows of results.jsonl.
+
+    Raises:
+        ConfigError: the folder holds the results of other cells.
+    """
+    found = _found(folder, cells)
+    if kept and found and (folder / disk.TRANSCRIPTS).exists():
+        return found
+    rows, said = [], {}
+    for cell in cells:
+        row, said[cell.task.name] = cell.score(recogniser)
+        rows.append(row)
+        for line in score.describe(row):
+            say(line)
+    write(folder, rows, said)
+    say(f"results in {folder}")
+    return rows
+
+
+def _found(folder, cells):
+    """Rows that are there already: nothing is overwritten silently, so their cells must match."""
+    path, keys = folder / disk.RESULTS, [cell.key for cell in cells]
+    rows = disk.read_rows(path)
+    found = [tuple(row.get(key, "") for key in score.CELL) for row in rows]
+    if found and found != keys:
+        raise ConfigError(
+            f"{path} holds {' '.join(found[0])}{' and more' if found[1:] else ''}, not"
+            f" {' '.join(keys[0])}{' and more' if keys[1:] else ''}: choose another --out"
+        )
+    return rows
+
+
+def write(folder: pathlib.Path, rows: list[dict], utterances: dict[str, list[dict]]):
+    """Writes transcripts.jsonl, then results.jsonl, each atomically."""
+    folder.mkdir(parents=True, exist_ok=True)
+    said = [{"task": task} | u for task, listed in utterances.items() for u in listed]
+    disk.write_rows(folder / disk.TRANSCRIPTS, said)
+    disk.write_rows(folder / disk.RESULTS, rows)
+
+
+def table(rows: list[dict]) -> str:
+    """The rows for a person: checkpoint, task, decoding, utterances, error rate and interval."""
+    head = ("checkpoint", "task", "decode", "utterances", "error rate %", "95 % interval")
+    return tables.columns(
+        head,
+        (
+            (
+                *(row[key] for key in ("checkpoint", "task", "decode", "utterances")),
+                f"{row['error_rate']:.2f}",
+                rates.interval(row),
+            )
+            for row in rows
+        ),
+    )
