@@ -16,6 +16,8 @@ from seedasr_jax.errors import ConfigError
 from seedasr_jax.evaluate import cells, opening, score
 from seedasr_jax.launch import runtime
 from seedasr_jax.launch.progress import say
+from seedasr_jax.models import names
+from seedasr_jax.models.parts import decodings
 from seedasr_jax.parallel import sharding
 
 # Shapes for scoring where none are named: (seconds, utterances).
@@ -116,7 +118,7 @@ def run(
     say(f"checkpoint {opened.label}")
     opening.check_whole(opened)
     stage, parts = opened.stage, opened.parts()
-    if not recognisers.methods(parts):
+    if not decodings(parts):
         raise ConfigError(
             f"{opened.label}: its parts ({', '.join(parts)}) transcribe nothing; score a stage"
             " that has an encoder and a CTC head or a decoder"
@@ -144,7 +146,7 @@ def run(
             recogniser.vocab,
             buckets=how.buckets,
             data_folder=cache,
-            prompted="decoder" in recogniser.parts,
+            prompted=names.DECODER in recogniser.parts,
             normalizer=stage.data.normalizer,
             context_tokens=how.context_tokens,
             multiple=sharding.rows(1, recogniser.mesh),

@@ -13,9 +13,10 @@ from seedasr_jax import workdir as disk
 from seedasr_jax.audio import files, logmel
 from seedasr_jax.convert.bundle import export_bundle
 from seedasr_jax.decode import program
-from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import UserError
 from seedasr_jax.evaluate import opening, transcribe
+from seedasr_jax.models import names
+from seedasr_jax.models.parts import decodings
 from seedasr_jax.parallel import sharding
 
 SECONDS = (0.7, 1.5, 2.4)  # of the sounds that original and artefact are compared on
@@ -48,8 +49,9 @@ def bundle(checkpoint, out: pathlib.Path, mesh=None) -> str:
         raise UserError(f"{out} exists and is no bundle: choose another --out or remove it")
     rng = np.random.default_rng(0)
     waves = [rng.normal(0, 0.1, round(s * files.RATE)).astype(np.float32) for s in SECONDS]
-    if "encoder" in opened.parts() and not recognisers.methods(opened.parts()):
-        written = export_bundle(opened, out, _same_frames(opened, waves, mesh), parts=("encoder",))
+    if names.ENCODER in opened.parts() and not decodings(opened.parts()):
+        check = _same_frames(opened, waves, mesh)
+        written = export_bundle(opened, out, check, parts=(names.ENCODER,))
         return f"{written}: bundle of the encoder of {opened.label}, which recognises nothing yet"
     # Its parameters are gone from the devices before those of the bundle come.
     expected = transcribe.Transcriber(
@@ -91,7 +93,7 @@ def _same_frames(original, waves, mesh):
 
 def _frames(checkpoint, waves, mesh):
     """[B T D] that a checkpoint's encoder makes of waves [S]."""
-    graphdef, state, _, mesh = opening.open_model(checkpoint, mesh, ("encoder",))
+    graphdef, state, _, mesh = opening.open_model(checkpoint, mesh, (names.ENCODER,))
     rows, samples = sharding.rows(len(waves), mesh), max(map(len, waves))
     batch = batches.zeros(rows, samples, 0, 0, 0)
     for row, wave in enumerate(waves):

@@ -9,18 +9,6 @@ from seedasr_jax import config
 from seedasr_jax.errors import ConfigError, nearest
 from seedasr_jax.launch.progress import say
 
-# Group of a model -> parts that depend on it, as `init` names them.
-_HAVE = {
-    "encoder": ("encoder", "teacher"),
-    "quantizer": ("quantizer", "codebook", "ssl_head", "teacher"),
-    "converter": ("converter",),
-    "decoder": ("decoder",),
-    "lora": ("decoder",),
-}
-# Parts that are ours; what others depend on, a module of `config.imports` alone knows.
-_PARTS = ("encoder", "ctc_head", "converter", "decoder", "lora", "phone_head")
-_PARTS += ("quantizer", "codebook", "ssl_head", "teacher", "probe")
-
 
 def apply(recipe: ConfigDict, overrides: list[tuple[str, str]]) -> list[str]:
     """Sets `a.b.c` to a value written as Python (text that is no literal is a string).
@@ -156,13 +144,16 @@ def _reads(stage, path):
 
     Without audio nothing is augmented or recognised; a part's sizes are of stages that have it.
     """
+    from seedasr_jax.models import parts  # late: it brings JAX
+
     group, key = (*path.split("."), "")[:2]
     if path == "eval.every":
         return bool(stage["eval"]["tasks"])
     if group == "vocab" and key in ("kind", "size"):
         return not stage["vocab"]["path"]
-    if group == "model" and key in _HAVE:
-        return any(part in _HAVE[key] or part not in _PARTS for part in stage["init"])
+    if group == "model" and (dependent := parts.of_group(key)):
+        # A part that is not registered yet, of a module of `config.imports`, may depend on it.
+        return any(part in dependent or part not in parts.known() for part in stage["init"])
     hears = any(bucket[0] for bucket in stage["data"]["buckets"])
     return hears or (group not in ("augment", "eval") and (group, key) != ("model", "features"))
 

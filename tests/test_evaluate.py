@@ -20,6 +20,7 @@ from seedasr_jax.errors import ConfigError, DataError, UserError
 from seedasr_jax.evaluate import cells, transcribe
 from seedasr_jax.evaluate import score as scores
 from seedasr_jax.launch import evaluate
+from seedasr_jax.models.parts import decodings
 
 KEYS = ["checkpoint", "task", "decode", "normalizer", "unit", "utterances", "ref_len"]
 KEYS += ["sub", "del", "ins", "error_rate", "ci_low", "ci_high", "ci_unit"]
@@ -480,13 +481,13 @@ def test_a_batch_of_many_is_many_batches_of_one(trained, method, change):
 
 
 def test_methods_follow_from_the_parts():
-    assert recognisers.methods(("encoder", "ctc_head", "converter", "decoder")) == (
+    assert decodings(("encoder", "ctc_head", "converter", "decoder")) == (
         "greedy",
         "beam",
         "ctc",
     )
-    assert recognisers.methods(("encoder", "ctc_head")) == ("ctc",)
-    assert recognisers.methods(("decoder",)) == ()
+    assert decodings(("encoder", "ctc_head")) == ("ctc",)
+    assert decodings(("decoder",)) == ()
 
 
 def test_the_table_has_a_line_per_row(scored):

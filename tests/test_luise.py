@@ -70,9 +70,13 @@ def test_bfloat16_stays_bfloat16():
 
 
 def test_encoders_are_found_by_name(monkeypatch):
-    monkeypatch.setattr(encoders, "_ENCODERS", {"luise": Luise})  # other tests add some
-    assert encoders.lookup("luise") is Luise
+    kinds = {"luise": encoders.lookup("luise")}  # other tests add some
+    monkeypatch.setattr(encoders, "_ENCODERS", kinds)
+    assert encoders.lookup("luise").make is Luise
     with pytest.raises(ConfigError, match=r"one of luise, found 'luis'\. Did you mean luise"):
         encoders.lookup("luis")
     encoders.register("mine", dict)
-    assert encoders.lookup("mine") is dict
+    assert encoders.lookup("mine").make is dict
+    settings = tiny.stage("ctc", ("encoder",), ("encoder",), **{"model.encoder.kind": "mine"})
+    with pytest.raises(ConfigError, match=r"'mine': a plan needs its FLOPs: register it with"):
+        encoders.flops(settings.model, 100)

@@ -14,8 +14,9 @@ import numpy as np
 from seedasr_jax import batch as batches
 from seedasr_jax import config
 from seedasr_jax.configs import common
-from seedasr_jax.models.acllm import PARTS, AcLLM, Tokens
+from seedasr_jax.models.acllm import AcLLM, Tokens
 
+PARTS = ("encoder", "ctc_head", "converter", "decoder")
 TOKENS = Tokens(pad=0, start=2, eos=3)
 VOCABULARY = 20
 FEATURES = config.Features(mels=8, low_hz=20.0, high_hz=4000.0, floor=1e-5, norm="bin")

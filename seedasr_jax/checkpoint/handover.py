@@ -5,8 +5,7 @@ import jax
 from seedasr_jax import config
 from seedasr_jax.checkpoint import opened, trees
 from seedasr_jax.errors import ConfigError
-
-_SPEAK = ("ctc_head", "decoder", "probe")  # parts whose rows are the vocabulary's pieces
+from seedasr_jax.models import names, parts
 
 
 def hand_over(
@@ -55,12 +54,13 @@ def check_part(source, part: str, abstract, *, there="", model=None, vocabulary=
     """Checks that a part of a checkpoint fits; arguments and errors as of `hand_over`."""
     there = there or part
     where = f"init.{part}={source.label}" + (f":{there}" if there != part else "")
-    if vocabulary is not None and part in _SPEAK and source.record.vocabulary != vocabulary:
+    known = source.record.vocabulary
+    if vocabulary not in (None, known) and parts.lookup(part).pieces:
         raise ConfigError(
-            f"{where}: the vocabulary differs (hash {source.record.vocabulary}, this stage's is"
+            f"{where}: the vocabulary differs (hash {known}, this stage's is"
             f" {vocabulary}): set vocab.path={source.vocab} or init.{part}=fresh"
         )
-    if model is not None and part == "codebook":
+    if model is not None and part == names.CODEBOOK:
         layer, fitted = model.quantizer.layer, source.stage.model.quantizer.layer
         if layer != fitted:
             raise ConfigError(

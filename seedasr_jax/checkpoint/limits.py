@@ -5,9 +5,9 @@ import dataclasses
 
 from seedasr_jax import config, errors
 from seedasr_jax.audio import pauses
+from seedasr_jax.models import names
+from seedasr_jax.models import parts as registry
 from seedasr_jax.text import languages as table
-
-_READING = ("converter", "decoder", "lora")  # parts that learn to read a context
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,9 +57,9 @@ def derive(
 ) -> Limits:
     """The limits of a stage, from its config and the stages that its parts come from.
 
-    A context is read where a part of the LLM's side (`_READING`) was trained with contexts, beside
-    speech or, in a stage `lm` with `copy`, beside slots. Everything else follows from the stages
-    that trained what turns speech into text, the converter or else the CTC head.
+    A context is read where a part that may learn it (`Part.informed`) was trained with contexts,
+    beside speech or, in a stage `lm` with `copy`, beside slots. Everything else follows from the
+    stages that trained what turns speech into text, the converter or else the CTC head.
 
     Args:
         stage: its config.
@@ -69,8 +69,8 @@ def derive(
         languages: of the data, if known.
         unknown: share of the tokens of its texts that the tokenizer does not know, if known.
     """
-    data, converts = stage.data, "converter" in stage.init
-    before = parents.get("converter" if converts else "ctc_head")
+    data, converts = stage.data, names.CONVERTER in stage.init
+    before = parents.get(names.CONVERTER if converts else names.CTC_HEAD)
     learns = data.hears and data.reads
     if seconds is None:
         seconds = data.buckets[-1][0] / data.stretch
@@ -78,8 +78,10 @@ def derive(
     if learns:
         tokens, spoken = data.buckets[-1][1], tuple(tag for tag in languages if tag)
         known.append(Limits(seconds, pause, 0, tokens, spoken, unknown))
-    reads = "decoder" in stage.init and (converts or stage.objective.get("copy", False))
-    contexts = [parents[part].context_tokens for part in _READING if part in parents]
+    reads = names.DECODER in stage.init and (converts or stage.objective.get("copy", False))
+    contexts = [
+        own.context_tokens for part, own in parents.items() if registry.lookup(part).informed
+    ]
     contexts.append(data.contexts.tokens * reads)
     return Limits(
         seconds=max((one.seconds for one in known), default=0.0),

@@ -2,7 +2,7 @@
 
 import jax
 
-LORA = "lora"
+from seedasr_jax.models.names import LORA
 
 
 def flat(tree) -> dict:

@@ -14,8 +14,8 @@ from seedasr_jax import __version__, config, inventory, tables
 from seedasr_jax import workdir as disk
 from seedasr_jax.checkpoint import Checkpoint, opened
 from seedasr_jax.convert import safetensors
-from seedasr_jax.decode import recogniser
 from seedasr_jax.errors import UserError
+from seedasr_jax.models.parts import decodings
 from seedasr_jax.text import score
 from seedasr_jax.text.vocab import open_trained
 
@@ -143,7 +143,7 @@ def _card(bundle, results, licences) -> str:
         [
             f"# {bundle.label}\n",
             f"{described}, written by seedasr_jax {__version__}.\n",
-            _USE if recogniser.methods(parts) else _START,
+            _USE if decodings(parts) else _START,
             "## Parameters\n",
             tables.markdown(("part", "parameters"), sizes),
             "## Lineage\n",

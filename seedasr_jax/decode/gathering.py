@@ -19,7 +19,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from seedasr_jax import config
 from seedasr_jax.audio import logmel
 from seedasr_jax.batch import Batch
-from seedasr_jax.models import layers
+from seedasr_jax.models import layers, names
 from seedasr_jax.parallel import memory, rules, sharding
 
 # Of a device's memory that the copy and the caches may take: the parameters, the optimiser and what
@@ -76,11 +76,11 @@ def once(state: nnx.State, mesh, dtype, beside: int) -> tuple[nnx.State, bool]:
     """
     if not fits(state, mesh, dtype, beside):
         return state, False
-    used = layers.as_used(state["decoder"], dtype)
+    used = layers.as_used(state[names.DECODER], dtype)
     if mesh.size > 1:
         placed = sharding.of_params(used, mesh, gathered=True)
         used = jax.tree.map(jax.lax.with_sharding_constraint, used, placed)
-    return nnx.merge_state(state, nnx.State({"decoder": used})), True
+    return nnx.merge_state(state, nnx.State({names.DECODER: used})), True
 
 
 def fits(state: nnx.State, mesh, dtype, beside: int) -> bool:
@@ -93,7 +93,7 @@ def copied(state: nnx.State, mesh, dtype) -> int:
 
     Arguments as of `once`, or shapes. What changes neither its place nor its type is no copy.
     """
-    own, used = state["decoder"], places(state, mesh, dtype)["decoder"]
+    own, used = state[names.DECODER], places(state, mesh, dtype)[names.DECODER]
     own = sharding.placed(own, sharding.of_params(own, mesh))
 
     def bytes_of(before, after):
@@ -105,7 +105,7 @@ def copied(state: nnx.State, mesh, dtype) -> int:
 
 def places(state: nnx.State, mesh, dtype) -> nnx.State:
     """The decoder alone, gathered: shapes with their shardings. Arguments as of `once`."""
-    own = state["decoder"]
+    own = state[names.DECODER]
     used = jax.eval_shape(lambda own: layers.as_used(own, dtype), own)
     used = sharding.placed(used, sharding.of_params(used, mesh, gathered=True))
-    return nnx.State({"decoder": used})
+    return nnx.State({names.DECODER: used})

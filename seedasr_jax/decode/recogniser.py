@@ -18,6 +18,7 @@ from seedasr_jax.decode import methods as named
 from seedasr_jax.decode import program
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.models.acllm import AcLLM, Tokens
+from seedasr_jax.models.parts import decodings
 from seedasr_jax.parallel import processes, sharding
 from seedasr_jax.text import joining, prompts
 
@@ -51,17 +52,11 @@ def special_tokens(vocab, *, spelled=False) -> Tokens:
     return Tokens(vocab.pad_id, vocab.start_id, vocab.eos_id, between, texts)
 
 
-def methods(parts) -> tuple[str, ...]:
-    """Kinds of decoding that a model with these parts can do, its own first."""
-    found = ("greedy", "beam") if "decoder" in parts and "encoder" in parts else ()
-    return found + (("ctc",) if "ctc_head" in parts else ())
-
-
 def own_method(decode: str, parts) -> str:
     """What a checkpoint decodes with where nothing is said: `eval.decode` of its stage, if its
-    parts can do that, else the first of `methods`.
+    parts can do that, else the first of `decodings`.
     """
-    able, own = methods(parts), named.parse(decode)
+    able, own = decodings(parts), named.parse(decode)
     return own.name if own.kind in able else able[0]
 
 
@@ -100,7 +95,7 @@ class Recogniser:
         Raises:
             ConfigError: no such method, the model has no part for it, or fewer pieces than a beam.
         """
-        found, able = named.parse(method), methods(self.parts)
+        found, able = named.parse(method), decodings(self.parts)
         if found.search is not None and found.search.beam > self.vocab.size:
             raise ConfigError(
                 f"decode {method!r}: expected a beam of at most {self.vocab.size} hypotheses, the"

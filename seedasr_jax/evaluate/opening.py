@@ -15,6 +15,7 @@ from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.decode.recogniser import Recogniser
 from seedasr_jax.errors import ConfigError, UserError, nearest
 from seedasr_jax.models import layers
+from seedasr_jax.models import parts as registry
 from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.parallel import sharding
 from seedasr_jax.text import vocab
@@ -33,7 +34,7 @@ def open_recogniser(
     """
     check_whole(checkpoint)
     found = checkpoint.parts()
-    parts = [part for part in found if part != "lora"]  # which stands inside the decoder
+    parts = [part for part in found if registry.holder(part) == part]
     graphdef, state, tokenizer, mesh = open_model(checkpoint, mesh, parts, found)
     return Recogniser(graphdef, state, tokenizer, checkpoint.stage.model, parts, mesh)
 

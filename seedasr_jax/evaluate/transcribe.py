@@ -21,6 +21,8 @@ from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.decode.recogniser import Recogniser
 from seedasr_jax.errors import ConfigError, DataError, UserError
 from seedasr_jax.evaluate import opening
+from seedasr_jax.models import names
+from seedasr_jax.models.parts import decodings
 from seedasr_jax.text import prompts
 
 BATCH = 8  # utterances decoded at a time
@@ -61,7 +63,7 @@ class Transcriber:
         self.recogniser, self.label = recogniser, checkpoint.label
         self.limits, stage = checkpoint.limits, checkpoint.stage
         self.normalizer, self._said = stage.data.normalizer, set()
-        if not recognisers.methods(recogniser.parts):
+        if not decodings(recogniser.parts):
             raise UserError(
                 f"{self.label}: its parts ({', '.join(recogniser.parts)}) transcribe nothing; take"
                 " a stage that has an encoder and a CTC head or a decoder"
@@ -176,7 +178,7 @@ class Transcriber:
         """What to decode with, where all that was asked for can be done."""
         own = methods.with_context(self.method)
         method = decode or (own if context else self.method)
-        if context and "decoder" not in self.recogniser.parts:
+        if context and names.DECODER not in self.recogniser.parts:
             raise ConfigError(
                 f"{self.label}: its parts ({', '.join(self.recogniser.parts)}) read no context:"
                 " name a stage with a decoder, such as sft, or leave context and hotwords out"

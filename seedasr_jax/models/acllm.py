@@ -12,13 +12,9 @@ import jax.numpy as jnp
 
 from seedasr_jax import config, shapes
 from seedasr_jax.batch import Batch
-from seedasr_jax.models import encoders, pretraining, small
-from seedasr_jax.models.converter import Converter
-from seedasr_jax.models.ctc_head import CtcHead
-from seedasr_jax.models.decoder import Decoder
+from seedasr_jax.models import parts as registry
+from seedasr_jax.models import small
 from seedasr_jax.parallel import layout
-
-PARTS = ("encoder", "ctc_head", "converter", "decoder")
 
 
 @jax.tree_util.register_dataclass
@@ -57,31 +53,18 @@ class Prefix:
 
 
 class AcLLM(nnx.Module):
-    """The recogniser; a stage builds only the parts that it needs, the others are None."""
+    """The recogniser: a module for each of its `parts`, which are those that a stage needs."""
 
     def __init__(self, model: config.Model, tokens: Tokens, vocabulary, parts, *, remat, rngs):
-        """`vocabulary`: pieces of the tokenizer; `parts`: of PARTS and of pretraining.PARTS."""
-        self.config, self.tokens = model, tokens
-        options = dict(dtype=jnp.dtype(model.dtype), rngs=rngs)
-        widths = (model.encoder.width, model.decoder.width)
-        self.encoder = self.ctc_head = self.converter = self.decoder = nnx.data(None)
-        if "encoder" in parts:
-            self.encoder = encoders.make(model, remat=remat, **options)
-        if "ctc_head" in parts:
-            self.ctc_head = CtcHead(model.encoder.width, vocabulary, **options)
-        if "converter" in parts:
-            splice = model.converter.splice
-            if self.posteriors:
-                self.converter = small.MeanConverter(widths[1], splice=splice, **options)
-            else:
-                self.converter = Converter(*widths, splice=splice, **options)
-        if "decoder" in parts:
-            more = dict(lora=model.lora, small=model.small, spelled=tokens.spelled, remat=remat)
-            self.decoder = Decoder(model.decoder, vocabulary, **more, **options)
-        if "phone_head" in parts:
-            self.phone_head = small.PhoneHead(widths[0], model.small.phones, **options)
-        for part in (part for part in parts if part in pretraining.PARTS):
-            setattr(self, part, pretraining.make(part, model, vocabulary, remat=remat, **options))
+        """`vocabulary`: pieces of the tokenizer; `parts`: names of models/parts.py."""
+        self.config, self.tokens, self.parts = model, tokens, tuple(parts)
+        options = dict(tokens=tokens, remat=remat, dtype=jnp.dtype(model.dtype), rngs=rngs)
+        for part in self.parts:  # in this order parameters are drawn
+            setattr(self, part, registry.lookup(part).make(model, vocabulary, **options))
+
+    def has(self, part: str) -> bool:
+        """Whether it was built with that part."""
+        return part in self.parts
 
     @property
     def clocked(self):

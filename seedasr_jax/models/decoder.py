@@ -7,7 +7,7 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
-from seedasr_jax import shapes
+from seedasr_jax import config, shapes
 from seedasr_jax.losses import cross_entropy
 from seedasr_jax.models import cache as caches
 from seedasr_jax.models.attention import GroupedAttention
@@ -176,3 +176,21 @@ class Decoder(nnx.Module):
         head = self.embed.table[...].T if self.head is None else self.head.kernel[...]
         kernel = head.astype(self.dtype)
         return cross_entropy.nll_by_chunks(x, kernel, targets, real, self.vocabulary, count)
+
+
+def flops(d: config.Decoder, tokens: int) -> float:
+    """FLOPs of a forward pass over one sequence of `tokens` tokens, without logits.
+
+    A token attends to itself and to those before it.
+    """
+    queries, keys = d.heads * d.head_dim, d.kv_heads * d.head_dim
+    layer = 2 * d.width * (queries + keys)
+    layer += 3 * d.width * d.ffn_dim * (d.moe.active if d.moe.experts else 1)
+    layer += d.width * d.moe.experts  # the router
+    scores = 2 * queries * (tokens + 1) / 2
+    return d.layers * 2.0 * tokens * (layer + scores)
+
+
+def logits_flops(d: config.Decoder, vocabulary: int) -> float:
+    """FLOPs of the logits of one token."""
+    return 2.0 * d.width * (d.vocabulary or vocabulary)

@@ -8,31 +8,13 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
-from seedasr_jax import config, shapes
-from seedasr_jax.models import encoders
+from seedasr_jax import shapes
 from seedasr_jax.models.ctc_head import CtcHead
 from seedasr_jax.models.layers import Dense, Stack, mask_surplus, padded_vocabulary
 from seedasr_jax.quantize.kmeans import KMeans
 from seedasr_jax.quantize.random_projection import RandomProjection
 
-PARTS = ("ssl_head", "quantizer", "teacher", "codebook", "probe")
-
-
-def make(part, model: config.Model, vocabulary, *, remat, dtype, rngs) -> nnx.Module:
-    """One of PARTS."""
-    width, labels = model.encoder.width, model.quantizer
-    if part == "ssl_head":
-        return SslHead(width, labels.codes, each=model.small.labels, dtype=dtype, rngs=rngs)
-    if part == "quantizer":
-        mels, size = model.features.width, model.encoder.subsampling // model.small.labels
-        return RandomProjection(mels, size=size, codes=labels.codes, width=labels.width, rngs=rngs)
-    if part == "teacher":
-        return encoders.make(model, remat=remat, dtype=dtype, rngs=rngs)
-    if part == "codebook":
-        return KMeans(width, codes=labels.codes)
-    assert part == "probe", part
-    layers = model.encoder.layers
-    return Probe(layers, width, vocabulary, remat=remat, dtype=dtype, rngs=rngs)
+__all__ = ["KMeans", "Probe", "RandomProjection", "SslHead"]
 
 
 class SslHead(nnx.Module):

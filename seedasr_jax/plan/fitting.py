@@ -10,6 +10,7 @@ from seedasr_jax import config, flops
 from seedasr_jax.checkpoint.limits import Limits
 from seedasr_jax.decode import scoring
 from seedasr_jax.errors import ConfigError
+from seedasr_jax.models import names
 from seedasr_jax.models.acllm import Tokens
 from seedasr_jax.parallel import rules, sharding
 from seedasr_jax.plan.topologies import Topology
@@ -74,7 +75,7 @@ def known_layer(stage: config.Stage) -> config.Stage:
 
     The paper's probe chose 25 of 32; which one it is changes no size.
     """
-    if "probe" not in objectives.make(stage, TOKENS, 0).consults:
+    if names.PROBE not in objectives.make(stage, TOKENS, 0).consults:
         return stage
     return stage.at_layer(-(-3 * stage.model.encoder.layers // 4))
 

@@ -15,9 +15,10 @@ import numpy as np
 from seedasr_jax import batch as batches
 from seedasr_jax import flops
 from seedasr_jax.audio import files
-from seedasr_jax.decode import gathering, methods, prefill, program, recogniser
-from seedasr_jax.models import layers
+from seedasr_jax.decode import gathering, methods, prefill, program
+from seedasr_jax.models import layers, names
 from seedasr_jax.models.acllm import AcLLM
+from seedasr_jax.models.parts import GREEDY, decodings
 from seedasr_jax.parallel import compiler, layout, rules, sharding
 from seedasr_jax.plan import fitting
 from seedasr_jax.train import build
@@ -66,7 +67,7 @@ def score(built: build.Built, held: flops.Sizes, seconds: float) -> list[Program
     if not stage.eval.tasks:
         return []
     how = methods.parse(stage.eval.decode)
-    if "probe" in parts:
+    if names.PROBE in parts:
         function, inputs = program.probe(built.graphdef, mesh), (np.int32,)
     else:
         instructions = ((0,) * fitting.PROMPT,) * 2
@@ -103,7 +104,9 @@ def _decoded(name, built, held, seconds, function, inputs, contexts, width):
     model, decoder = stage.model, stage.model.decoder
     state = sharding.placed(built.abstract, built.sharding)
     batch = _batch(built, held, seconds, (held.prompt, held.context, held.tokens, 0))
-    parts = set(built.objective.parts) - {"decoder"} if contexts else ("encoder", "ctc_head")
+    parts = (
+        {*built.objective.parts} - {names.DECODER} if contexts else (names.ENCODER, names.CTC_HEAD)
+    )
     useful = sum(flops.forward(model, stage.vocab.size, parts, held).values())
     heard = -(-held.frames // model.encoder.subsampling)
     steps = held.tokens + 1
@@ -146,7 +149,7 @@ def decoding(built: build.Built, held: flops.Sizes, seconds: float) -> list[Prog
         built, held, seconds: as of `train`.
     """
     stage, parts = built.stage, built.objective.parts
-    if "greedy" not in recogniser.methods(parts):
+    if GREEDY not in decodings(parts):
         return []
     model, mesh = stage.model, built.mesh
     graphdef, shapes = nnx.split(
@@ -186,7 +189,7 @@ def decoding(built: build.Built, held: flops.Sizes, seconds: float) -> list[Prog
     own = {"params": sharding.bytes_of(state), "opt": 0, "kv": 0}
     filled = own | {"kv": sharding.bytes_of((stream.cache.prefix, stream.cache.k, stream.cache.v))}
     rows, before = held.utterances, stream.cache.valid.shape[1]
-    heard = flops.forward(model, stage.vocab.size, set(parts) - {"decoder"}, held)
+    heard = flops.forward(model, stage.vocab.size, {*parts} - {names.DECODER}, held)
     of_one = flops.decoder(model.decoder, before + held.tokens + 1)
     of_one += flops.logits(model.decoder, stage.vocab.size)
     of_one -= flops.decoder(model.decoder, before + held.tokens)

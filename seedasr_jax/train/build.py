@@ -11,7 +11,8 @@ import jax.numpy as jnp
 
 from seedasr_jax import config
 from seedasr_jax.errors import ConfigError, nearest
-from seedasr_jax.models import layers
+from seedasr_jax.models import layers, names
+from seedasr_jax.models import parts as registry
 from seedasr_jax.models.acllm import AcLLM, Tokens
 from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.parallel import sharding
@@ -93,14 +94,16 @@ def _state(params, frozen, tx, stage):
 
 def _check_named(stage, parts):
     """Checks the parts that `trains`, `optim.rates` and `init.lora` name."""
-    adapts = "decoder" in parts and stage.model.lora.rank > 0
-    known = (*parts, *(("lora",) if adapts else ()))
+    known = registry.with_inner(parts)
+    if not stage.model.lora.rank:
+        known = tuple(part for part in known if part != names.LORA)
     named = [("trains", part) for part in stage.trains]
     named += [("optim.rates", part) for part in stage.optim.rates]
-    named += [("init", "lora")] if "lora" in stage.init else []
+    named += [("init", names.LORA)] if names.LORA in stage.init else []
     for key, part in named:
         if part not in known:
-            rank = " with model.lora.rank = 0" if part == "lora" and "decoder" in parts else ""
+            adapter = part == names.LORA and names.DECODER in parts
+            rank = " with model.lora.rank = 0" if adapter else ""
             raise ConfigError(
                 f"{key} {part!r}: kind {stage.kind!r}{rank} has no such part.{nearest(part, known)}"
             )
@@ -144,7 +147,7 @@ def build(stage: config.Stage, tokens: Tokens, vocabulary: int, devices=None) ->
         )
     _check_named(stage, objective.parts)
     rows = stage.model.decoder.vocabulary
-    if "decoder" in objective.parts and 0 < rows < vocabulary:
+    if names.DECODER in objective.parts and 0 < rows < vocabulary:
         raise ConfigError(
             f"model.decoder.vocabulary: expected at least {vocabulary}, the pieces of the"
             f" tokenizer, or 0 for as many, found {rows}"

@@ -8,6 +8,7 @@ from seedasr_jax import config
 from seedasr_jax import workdir as disk
 from seedasr_jax.checkpoint.limits import Limits, derive
 from seedasr_jax.errors import ConfigError, UserError, nearest
+from seedasr_jax.models import parts as registry
 
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 # What else `init` or a workdir holds.
@@ -113,7 +114,7 @@ def check(graph: config.Graph, needed: Callable[[config.Stage], tuple[str, ...]]
                     " or a checkpoint"
                 )
         for part, source in stage.init.items():
-            if part not in (*parts, "lora"):
+            if part not in registry.with_inner(parts):
                 raise ConfigError(
                     f"stage {name!r}: init.{part}, but kind {stage.kind!r} has no such part."
                     f"{nearest(part, parts)}"

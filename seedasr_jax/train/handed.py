@@ -6,6 +6,7 @@ import contextlib
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import config
 from seedasr_jax.errors import ConfigError, UserError
+from seedasr_jax.models import parts as registry
 from seedasr_jax.models.acllm import Tokens
 from seedasr_jax.train import build, graph, objectives
 
@@ -19,6 +20,8 @@ def names(expanded: config.Graph):
 
     def needed(stage):
         objective = objectives.make(stage, Tokens(0, 0, 0), 0)  # no part depends on the ids
+        for part in objective.parts:
+            registry.lookup(part)
         return (*objective.parts, *objective.consults)
 
     graph.check(expanded, needed)

@@ -7,13 +7,14 @@ import optax
 
 from seedasr_jax import config
 from seedasr_jax.errors import ConfigError
+from seedasr_jax.models import names
 from seedasr_jax.models.layers import LoraParam, is_matrix
 from seedasr_jax.quantize import kmeans
 
 
 def part_of(path, param) -> str:
     """The part that a parameter belongs to: its module, or `lora` for every adapter."""
-    return "lora" if isinstance(param, LoraParam) else str(path[0])
+    return names.LORA if isinstance(param, LoraParam) else str(path[0])
 
 
 def by_part(params: nnx.State, of):
@@ -47,7 +48,7 @@ def _fit_kmeans(keep):
 
     def init(params):
         parts = {part_of(path, param) for path, param in nnx.to_flat_state(params)}
-        if parts != {"codebook"}:
+        if parts != {names.CODEBOOK}:
             raise ConfigError(
                 f"optim.name 'kmeans' fits a codebook alone, found trains {sorted(parts)}"
             )

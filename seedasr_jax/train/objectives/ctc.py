@@ -12,6 +12,7 @@ from seedasr_jax.audio import logmel
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.losses.cross_entropy import cross_entropy
 from seedasr_jax.losses.framewise import spoken
+from seedasr_jax.models import names
 from seedasr_jax.train.objectives.registry import register
 from seedasr_jax.train.objectives.shared import Hearing, count
 
@@ -50,7 +51,7 @@ class Ctc(Hearing):
     @property
     def parts(self):
         """A head for phones where the clock labels frames."""
-        return ("encoder", "ctc_head", *(("phone_head",) if self.timed else ()))
+        return (names.ENCODER, names.CTC_HEAD, *((names.PHONE_HEAD,) if self.timed else ()))
 
     def weigh(self, batch, rng):
         """CTC's, see `Hearing.ctc_weights`; labelled frames."""

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from seedasr_jax import shapes
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.losses.masked_prediction import describe
+from seedasr_jax.models import names
 from seedasr_jax.quantize import kmeans
 from seedasr_jax.train.objectives.registry import register
 from seedasr_jax.train.objectives.shared import Hearing, count
@@ -20,7 +21,7 @@ from seedasr_jax.train.objectives.ssl import probe_of, taught
 class KMeans(Hearing):
     """Online Lloyd: the gradient carries a batch's sums, optim.name=kmeans adds them."""
 
-    parts = ("teacher", "codebook")
+    parts = (names.TEACHER, names.CODEBOOK)
     reads = False
 
     @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seedasr_jax import config
+from seedasr_jax.models import names
 from seedasr_jax.models.acllm import Speech
 from seedasr_jax.train import copying, lists
 from seedasr_jax.train.objectives.registry import register
@@ -28,7 +29,7 @@ class Lm(Objective):
     has them (train/copying.py, train/lists.py).
     """
 
-    parts = ("decoder",)
+    parts = (names.DECODER,)
 
     @dataclasses.dataclass(frozen=True)
     class Options:

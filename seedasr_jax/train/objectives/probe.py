@@ -6,6 +6,7 @@ Dims: L layers, B batch, T encoder frames, D encoder width, V vocabulary.
 import dataclasses
 
 from seedasr_jax.errors import ConfigError
+from seedasr_jax.models import names
 from seedasr_jax.train.objectives.registry import register
 from seedasr_jax.train.objectives.shared import Hearing
 
@@ -14,7 +15,7 @@ from seedasr_jax.train.objectives.shared import Hearing
 class Probe(Hearing):
     """A CTC head on every layer at once; the heads share nothing but the batch."""
 
-    parts = ("encoder", "probe")
+    parts = (names.ENCODER, names.PROBE)
     apart = aligned = True
 
     @dataclasses.dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Probe(Hearing):
 
     def __init__(self, stage, tokens, vocabulary, options):
         super().__init__(stage, tokens, vocabulary, options)
-        if stage.trains != ("probe",):
+        if stage.trains != (names.PROBE,):
             raise ConfigError(
                 f"stage kind 'probe' trains its heads alone: expected trains ('probe',), found"
                 f" {stage.trains}"

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from seedasr_jax import config, shapes
 from seedasr_jax.decode import program
 from seedasr_jax.losses import mwer
-from seedasr_jax.models import acllm
+from seedasr_jax.models import acllm, names
 from seedasr_jax.text.conventions import Convention, Conventions
 from seedasr_jax.train import rollout
 from seedasr_jax.train.objectives.registry import register
@@ -49,8 +49,8 @@ class Rl(Hearing):
     @property
     def parts(self):
         """The CTC head only where the LLM's input depends on it."""
-        head = ("ctc_head",) if self.stage.model.small.needs_ctc else ()
-        return ("encoder", *head, "converter", "decoder")
+        head = (names.CTC_HEAD,) if self.stage.model.small.needs_ctc else ()
+        return (names.ENCODER, *head, names.CONVERTER, names.DECODER)
 
     @property
     def conventions(self):
@@ -94,7 +94,7 @@ class Rl(Hearing):
         """
         dims = shapes.check(batch.hyp, "B N L", shapes.check(batch.ids, "B L"))
         x, frames = self.encode(model, batch, rng)
-        ctc_logits = None if model.ctc_head is None else model.ctc_head(x)
+        ctc_logits = model.ctc_head(x) if model.has(names.CTC_HEAD) else None
         prefix = model.prefix(batch, model.convert(x, frames, ctc_logits))
         # The transcript is one more hypothesis: one pass over B x (N + 1).
         ids = jnp.concatenate([batch.ids[:, None], batch.hyp], 1).reshape(-1, dims["L"])

@@ -4,6 +4,7 @@ import dataclasses
 
 from seedasr_jax import config
 from seedasr_jax.errors import ConfigError
+from seedasr_jax.models import names
 from seedasr_jax.train.objectives.registry import register
 from seedasr_jax.train.objectives.shared import (
     Hearing,
@@ -35,8 +36,8 @@ class Sft(Hearing):
     def parts(self):
         """The CTC head only where it has a loss or the LLM's input depends on it."""
         needed = self.stage.model.small.needs_ctc or self.options.ctc_weight
-        head = ("ctc_head",) if needed else ()
-        return ("encoder", *head, "converter", "decoder")
+        head = (names.CTC_HEAD,) if needed else ()
+        return (names.ENCODER, *head, names.CONVERTER, names.DECODER)
 
     def weigh(self, batch, rng):
         """Utterances; transcript tokens with the end token; CTC's, see `Hearing.ctc_weights`."""
@@ -46,7 +47,7 @@ class Sft(Hearing):
     def loss(self, model, batch, weights, rng):
         """Nll per token."""
         x, frames = self.encode(model, batch, rng)
-        ctc_logits = None if model.ctc_head is None else model.ctc_head(x)
+        ctc_logits = model.ctc_head(x) if model.has(names.CTC_HEAD) else None
         prefix = model.prefix(batch, model.convert(x, frames, ctc_logits))
         wanted = text_weights(batch, self.tokens.eos)
         nll, routing = text_loss(model, prefix, batch, wanted)

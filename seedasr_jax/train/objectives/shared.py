@@ -14,7 +14,7 @@ from seedasr_jax.audio import logmel, masking, perturb
 from seedasr_jax.batch import Batch
 from seedasr_jax.losses.cross_entropy import weighted
 from seedasr_jax.losses.ctc import ctc, feasible
-from seedasr_jax.models import acllm
+from seedasr_jax.models import acllm, names
 from seedasr_jax.models.acllm import AcLLM
 
 PERTURB, MASK, DROPOUT, TEXT, ROLLOUT, SPANS, NOISE = range(7)  # streams of a step's rng
@@ -73,7 +73,7 @@ def with_routers(total, terms, routing, stage, shares):
         return jnp.where(shared > 0, shared * x, 0).sum(1)
 
     balance, z = mean(routing.balance).mean(), mean(routing.z).mean()
-    if "decoder" in stage.trains:
+    if names.DECODER in stage.trains:
         total = total + moe.balance * balance + moe.z * z
     routers = {"balance": balance, "z": z, "load": mean(routing.load)}
     return total, terms | {"loss": total, "experts": routers}

@@ -12,6 +12,7 @@ from seedasr_jax import config, shapes
 from seedasr_jax.audio import logmel, masking
 from seedasr_jax.errors import ConfigError, UserError
 from seedasr_jax.losses.masked_prediction import describe, histogram, masked_prediction
+from seedasr_jax.models import names
 from seedasr_jax.train.objectives.registry import register
 from seedasr_jax.train.objectives.shared import (
     DROPOUT,
@@ -103,8 +104,8 @@ class Ssl1(Masked):
     is nothing to learn from (docs/results.md). `model.small.labels`, ours, has several a frame.
     """
 
-    parts = ("encoder", "ssl_head", "quantizer")
-    drawn = ("quantizer",)
+    parts = (names.ENCODER, names.SSL_HEAD, names.QUANTIZER)
+    drawn = (names.QUANTIZER,)
     cure = "is the audio silent, or is model.quantizer.codes very small?"
 
     def __init__(self, stage, tokens, vocabulary, options):
@@ -125,7 +126,7 @@ class Ssl1(Masked):
 class Ssl2(Masked):
     """Second iteration: labels by k-means over a layer of the encoder before, the teacher."""
 
-    parts = ("encoder", "ssl_head", "teacher", "codebook")
+    parts = (names.ENCODER, names.SSL_HEAD, names.TEACHER, names.CODEBOOK)
     cure = "the teacher's layer says nothing, or the fit of the codebook was too short"
 
     def __init__(self, stage, tokens, vocabulary, options):
@@ -159,7 +160,7 @@ def probe_of(stage):
             f"model.quantizer.layer: expected 1 to {layers}, or 0 for that of init.probe, found"
             f" {layer}"
         )
-    return () if stage.model.quantizer.layer else ("probe",)
+    return () if stage.model.quantizer.layer else (names.PROBE,)
 
 
 def taught(model, mel, length):

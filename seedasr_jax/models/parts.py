@@ -1,0 +1,272 @@
+"""The registry of parts: modules that stages build, train and hand over.
+
+Everything that depends on which parts there are reads it: the model, FLOPs, the hand-over between
+stages, ways to decode, the optimiser, the command line. A module of `config.imports` may add one.
+
+Dims: B utterances, T feature frames, D encoder width, P prompt, C context, U speech and L
+transcript tokens, N hypotheses, E decoder width, V vocabulary, K codes.
+"""
+
+from collections.abc import Callable, Iterable
+import dataclasses
+
+from flax import nnx
+
+from seedasr_jax import config
+from seedasr_jax.errors import ConfigError, nearest
+from seedasr_jax.models import converter, ctc_head, decoder, encoders, names, pretraining, small
+
+GREEDY, BEAM, CTC = "greedy", "beam", "ctc"  # kinds of decoding
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """The contents of a batch without padding."""
+
+    utterances: int
+    frames: int  # 10 ms each, per utterance
+    prompt: int
+    context: int
+    tokens: int
+    hypotheses: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A part.
+
+    `make(model, vocabulary, *, tokens, remat, dtype, rngs)` builds its module; None where it stands
+    inside another part. `flops(model, vocabulary, sizes, parts)` counts one forward pass over a
+    batch in which `parts` run.
+    """
+
+    name: str
+    make: Callable[..., nnx.Module] | None
+    flops: Callable[[config.Model, int, Sizes, tuple[str, ...]], float]
+    follows: tuple[str, ...] = ()  # parts whose output it reads, with gradients
+    groups: tuple[str, ...] = ()  # of config.Model, that decide its shapes or its values
+    deep: bool = False  # of many layers: gradients of activations pass between them
+    pieces: bool = False  # its rows are the vocabulary's pieces
+    inside: str = ""  # the part whose module holds it
+    needs: tuple[str, ...] = ()  # parts without which it decodes nothing
+    decodes: tuple[str, ...] = ()  # kinds of decoding that it adds
+    informed: bool = False  # it may learn to read contexts
+
+
+_PARTS: dict[str, Part] = {}
+
+
+def register(part: Part) -> None:
+    """Adds a part, or replaces the one of that name."""
+    _PARTS[part.name] = part
+
+
+def lookup(name: str) -> Part:
+    """The part of that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in _PARTS:
+        raise ConfigError(
+            f"part {name!r}: expected one of {', '.join(_PARTS)}, or one that a module of"
+            f" config.imports registers.{nearest(name, _PARTS)}"
+        )
+    return _PARTS[name]
+
+
+def known() -> tuple[str, ...]:
+    """Names of all parts."""
+    return tuple(_PARTS)
+
+
+def with_inner(parts: Iterable[str]) -> tuple[str, ...]:
+    """The parts, and those that stand inside one of them."""
+    parts = tuple(parts)
+    return parts + tuple(name for name, part in _PARTS.items() if part.inside in parts)
+
+
+def holder(name: str) -> str:
+    """The part whose module holds the parameters of a part: itself, unless it stands inside."""
+    return lookup(name).inside or name
+
+
+def of_group(group: str) -> tuple[str, ...]:
+    """Parts that depend on a group of config.Model."""
+    return tuple(name for name, part in _PARTS.items() if group in part.groups)
+
+
+def decodings(parts: Iterable[str]) -> tuple[str, ...]:
+    """Kinds of decoding that a model with these parts can do, its own first."""
+    parts = tuple(parts)
+    able = [lookup(name) for name in parts if set(lookup(name).needs) <= set(parts)]
+    found = [kind for kind in (GREEDY, BEAM, CTC) if any(kind in part.decodes for part in able)]
+    return tuple(found + [k for part in able for k in part.decodes if k not in found])
+
+
+def _frames(model, sizes):
+    """Encoder frames of an utterance."""
+    return -(-sizes.frames // model.encoder.subsampling)
+
+
+def _by_frame(outputs):
+    """FLOPs of a linear layer over the encoder's frames; `outputs(model, vocabulary)`: its rows."""
+
+    def flops(model, vocabulary, sizes, parts):
+        del parts
+        rows = sizes.utterances * _frames(model, sizes)
+        return 2.0 * rows * model.encoder.width * outputs(model, vocabulary)
+
+    return flops
+
+
+def _encoder_flops(model, vocabulary, sizes, parts):
+    del vocabulary, parts
+    return encoders.flops(model, sizes.frames, sizes.utterances)
+
+
+def _teacher_flops(model, vocabulary, sizes, parts):
+    del vocabulary, parts
+    return encoders.flops(model, sizes.frames, sizes.utterances, model.quantizer.layer)
+
+
+def _quantizer_flops(model, vocabulary, sizes, parts):
+    del vocabulary, parts
+    size = model.encoder.subsampling // model.small.labels
+    labels, width = -(-sizes.frames // size), model.quantizer.width
+    inputs = size * model.features.width
+    return 2.0 * sizes.utterances * labels * (inputs + model.quantizer.codes) * width
+
+
+def _decoder_flops(model, vocabulary, sizes, parts):
+    speech = -(-_frames(model, sizes) // model.converter.splice)
+    before = sizes.prompt + sizes.context + (speech if names.CONVERTER in parts else 0)
+    lists = sizes.utterances * (sizes.hypotheses + 1)
+    of_one = decoder.flops(model.decoder, before + sizes.tokens + 1)
+    return lists * (of_one + decoder.logits_flops(model.decoder, vocabulary) * (sizes.tokens + 1))
+
+
+def _encoder(model, vocabulary, *, tokens, **options):
+    del vocabulary, tokens
+    return encoders.make(model, **options)
+
+
+def _ctc_head(model, vocabulary, *, tokens, remat, **options):
+    del tokens, remat
+    return ctc_head.CtcHead(model.encoder.width, vocabulary, **options)
+
+
+def _converter(model, vocabulary, *, tokens, remat, **options):
+    del vocabulary, tokens, remat
+    widths, splice = (model.encoder.width, model.decoder.width), model.converter.splice
+    if model.small.converter_input == "ctc_posteriors":
+        return small.MeanConverter(widths[1], splice=splice, **options)
+    return converter.Converter(*widths, splice=splice, **options)
+
+
+def _decoder(model, vocabulary, *, tokens, **options):
+    more = dict(lora=model.lora, small=model.small, spelled=tokens.spelled)
+    return decoder.Decoder(model.decoder, vocabulary, **more, **options)
+
+
+def _phone_head(model, vocabulary, *, tokens, remat, **options):
+    del vocabulary, tokens, remat
+    return small.PhoneHead(model.encoder.width, model.small.phones, **options)
+
+
+def _ssl_head(model, vocabulary, *, tokens, remat, **options):
+    del vocabulary, tokens, remat
+    each, codes = model.small.labels, model.quantizer.codes
+    return pretraining.SslHead(model.encoder.width, codes, each=each, **options)
+
+
+def _quantizer(model, vocabulary, *, tokens, remat, dtype, rngs):
+    del vocabulary, tokens, remat, dtype
+    size, labels = model.encoder.subsampling // model.small.labels, model.quantizer
+    shape = dict(size=size, codes=labels.codes, width=labels.width)
+    return pretraining.RandomProjection(model.features.width, **shape, rngs=rngs)
+
+
+def _codebook(model, vocabulary, *, tokens, remat, dtype, rngs):
+    del vocabulary, tokens, remat, dtype, rngs
+    return pretraining.KMeans(model.encoder.width, codes=model.quantizer.codes)
+
+
+def _probe(model, vocabulary, *, tokens, **options):
+    del tokens
+    layers, width = model.encoder.layers, model.encoder.width
+    return pretraining.Probe(layers, width, vocabulary, **options)
+
+
+_AFTER_ENCODER = dict(follows=(names.ENCODER,))
+register(Part(names.ENCODER, _encoder, _encoder_flops, groups=("encoder",), deep=True))
+register(
+    Part(
+        names.CTC_HEAD,
+        _ctc_head,
+        _by_frame(lambda model, vocabulary: vocabulary),
+        pieces=True,
+        decodes=(CTC,),
+        **_AFTER_ENCODER,
+    )
+)
+register(
+    Part(
+        names.CONVERTER,
+        _converter,
+        _by_frame(lambda model, vocabulary: model.decoder.width),
+        groups=("converter",),
+        informed=True,
+        **_AFTER_ENCODER,
+    )
+)
+register(
+    Part(
+        names.DECODER,
+        _decoder,
+        _decoder_flops,
+        follows=(names.ENCODER, names.CTC_HEAD, names.CONVERTER),
+        groups=("decoder", "lora"),
+        deep=True,
+        pieces=True,
+        needs=(names.ENCODER,),
+        decodes=(GREEDY, BEAM),
+        informed=True,
+    )
+)
+register(Part(names.LORA, None, lambda *_: 0.0, inside=names.DECODER, informed=True))
+register(
+    Part(
+        names.PHONE_HEAD,
+        _phone_head,
+        _by_frame(lambda model, vocabulary: 2 * model.small.phones),
+        **_AFTER_ENCODER,
+    )
+)
+register(
+    Part(
+        names.SSL_HEAD,
+        _ssl_head,
+        _by_frame(lambda model, vocabulary: model.quantizer.codes * model.small.labels),
+        groups=("quantizer",),
+        **_AFTER_ENCODER,
+    )
+)
+register(Part(names.QUANTIZER, _quantizer, _quantizer_flops, groups=("quantizer",)))
+register(Part(names.TEACHER, _encoder, _teacher_flops, groups=("encoder", "quantizer")))
+register(
+    Part(
+        names.CODEBOOK,
+        _codebook,
+        _by_frame(lambda model, vocabulary: model.quantizer.codes),
+        groups=("quantizer",),
+    )
+)
+register(
+    Part(
+        names.PROBE,
+        _probe,
+        _by_frame(lambda model, vocabulary: model.encoder.layers * vocabulary),
+        pieces=True,
+    )
+)
