@@ -149,7 +149,7 @@ def run(
             prompted=names.DECODER in recogniser.parts,
             normalizer=stage.data.normalizer,
             context_tokens=how.context_tokens,
-            multiple=sharding.rows(1, recogniser.mesh),
+            multiple=sharding.padded_rows(1, recogniser.mesh),
             pieces=how.pieces,
         )
         for task in tasks

@@ -94,7 +94,7 @@ def _same_frames(original, waves, mesh):
 def _frames(checkpoint, waves, mesh):
     """[B T D] that a checkpoint's encoder makes of waves [S]."""
     graphdef, state, _, mesh = opening.open_model(checkpoint, mesh, (names.ENCODER,))
-    rows, samples = sharding.rows(len(waves), mesh), max(map(len, waves))
+    rows, samples = sharding.padded_rows(len(waves), mesh), max(map(len, waves))
     batch = batches.zeros(rows, samples, 0, 0, 0)
     for row, wave in enumerate(waves):
         batch.wave[row, : len(wave)], batch.wave_length[row] = wave, len(wave)

@@ -149,7 +149,7 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     if keeper.cut:
         room = f"data.contexts.tokens = {stage.data.contexts.tokens}"
         say(f"{name}: {keeper.cut} contexts were longer than {room}: cut from the left")
-    processes.meet()  # the next stage reads what process 0 wrote
+    processes.barrier()  # the next stage reads what process 0 wrote
     say(f"{name}: finished in {keeper.record.spent['seconds']:.0f} s")
 
 
@@ -283,7 +283,7 @@ class Evaluator:
                 prompted=built.objective.prompted,
                 normalizer=built.stage.data.normalizer,
                 context_tokens=how.context_tokens,
-                multiple=sharding.rows(1, built.mesh),
+                multiple=sharding.padded_rows(1, built.mesh),
                 share=sharding.share(built.mesh),
                 pieces=how.pieces,
                 join=processes.shared,

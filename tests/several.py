@@ -11,7 +11,7 @@ from seedasr_jax.parallel import processes
 
 
 def run(monkeypatch, count, work) -> list:
-    """[what `work(index)` returns or raises] of each process; they must meet equally often."""
+    """[what `work(index)` returns or raises] of each process; each must reach the same barriers."""
     here, barrier = threading.local(), threading.Barrier(count, timeout=20)
     slots, results = [None] * count, [None] * count
 
@@ -38,7 +38,7 @@ def run(monkeypatch, count, work) -> list:
     own.process_count, own.process_index = lambda: count, lambda: here.index
     with monkeypatch.context() as patch:
         patch.setattr(processes, "jax", own)
-        patch.setattr(processes, "meet", lambda: exchange(None))
+        patch.setattr(processes, "barrier", lambda: exchange(None))
         patch.setattr(multihost_utils, "process_allgather", gather)
         patch.setattr(multihost_utils, "broadcast_one_to_all", lambda tree: exchange(tree)[0])
         threads = [threading.Thread(target=one, args=(index,)) for index in range(count)]

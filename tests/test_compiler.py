@@ -44,9 +44,9 @@ def test_only_a_tpu_that_is_planned_for_is_spared_a_search():
     assert compiler.planned(jax.devices("cpu")[0]) == {}
 
 
-@pytest.mark.parametrize(("platform", "told"), [("tpu", compiler._TPU), ("cuda", {})])
-def test_other_devices_are_told_their_own(platform, told):
+@pytest.mark.parametrize(("platform", "expected"), [("tpu", compiler._TPU), ("cuda", {})])
+def test_other_devices_get_their_own_options(platform, expected):
     class Sharding:
         device_set = frozenset({type("Device", (), {"platform": platform})()})
 
-    assert compiler.options(Sharding()) == told
+    assert compiler.options(Sharding()) == expected

@@ -1,4 +1,4 @@
-"""Where activations lie: what is kept, what is left alone, and that a step follows it."""
+"""Shardings of activations: what is constrained, what stays replicated, and over which mesh."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from seedasr_jax.parallel import layout, rules
 from seedasr_jax.parallel import mesh as meshes
 
 
-def test_nothing_is_said_outside_of_a_mesh_or_on_one_device():
+def test_nothing_is_constrained_outside_of_a_mesh_or_on_one_device():
     x = jnp.ones((4, 6, 8))
     one = meshes.make(config.Mesh(1, 1, 1, 1), jax.devices()[:1])
     assert layout.mesh() is None and layout.axis_size("tensor") == 1
@@ -20,23 +20,23 @@ def test_nothing_is_said_outside_of_a_mesh_or_on_one_device():
             assert layout.residual(x) is x and layout.heads(x[..., None]).shape == (4, 6, 8, 1)
 
 
-def test_axes_lie_where_they_divide():
+def test_axes_are_sharded_where_they_are_divisible():
     mesh = meshes.make(config.Mesh(2, 2, 2, 1))
 
-    def lies(keep, shape):
+    def spec(constrain, shape):
         def put(x):
             with layout.over(mesh):
-                return keep(x)
+                return constrain(x)
 
         return jax.jit(put)(jnp.zeros(shape)).sharding.spec
 
     both = ("data", "fsdp")
-    assert lies(layout.residual, (4, 6, 8)) == PartitionSpec(both, "tensor")
-    assert lies(layout.whole, (4, 6, 8)) == PartitionSpec(both)
-    assert lies(layout.wide, (4, 6, 8)) == PartitionSpec(both, None, "tensor")
-    assert lies(layout.heads, (4, 6, 2, 8)) == PartitionSpec(both, None, "tensor")
-    assert lies(layout.residual, (4, 5, 8)) == PartitionSpec(both)  # 5 positions on 2 devices
-    assert lies(layout.wide, (3, 6, 8)) == PartitionSpec(None, None, "tensor")
+    assert spec(layout.residual, (4, 6, 8)) == PartitionSpec(both, "tensor")
+    assert spec(layout.all_positions, (4, 6, 8)) == PartitionSpec(both)
+    assert spec(layout.hidden, (4, 6, 8)) == PartitionSpec(both, None, "tensor")
+    assert spec(layout.heads, (4, 6, 2, 8)) == PartitionSpec(both, None, "tensor")
+    assert spec(layout.residual, (4, 5, 8)) == PartitionSpec(both)  # 5 positions on 2 devices
+    assert spec(layout.hidden, (3, 6, 8)) == PartitionSpec(None, None, "tensor")
 
 
 def test_the_innermost_mesh_counts_and_the_outer_returns():

@@ -618,7 +618,7 @@ def test_the_shapes_that_run_are_those_that_are_planned(decode, tokenizer, tmp_p
     how = scoring.of(decode, stage.scored, checkpoint.derive(stage, {}))
     planned = fitting.scored(how, mesh, "all")
     options = dict(data_folder="", prompted=False, normalizer="basic@2")
-    options |= dict(buckets=how.buckets, pieces=how.pieces, multiple=sharding.rows(1, mesh))
+    options |= dict(buckets=how.buckets, pieces=how.pieces, multiple=sharding.padded_rows(1, mesh))
     ran = {
         (batch.wave.shape[1] / files.RATE, batch.ids.shape[1], len(batch.weight))
         for batch, _ in loader.evaluation(spec, tokenizer, **options)

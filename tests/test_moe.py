@@ -69,7 +69,7 @@ def both(call, graphdef, mesh, state, x):
 
     def loss(state, x):
         with layout.over(mesh):
-            y = call(nnx.merge(graphdef, state), layout.whole(x))
+            y = call(nnx.merge(graphdef, state), layout.all_positions(x))
         return (y * jnp.cos(jnp.arange(y.size).reshape(y.shape))).sum(), y
 
     (_, y), gradients = jax.value_and_grad(loss, (0, 1), has_aux=True)(state, x)

@@ -90,7 +90,7 @@ def test_another_tokenizer_than_that_of_its_training_is_refused(tmp_path):
     with pytest.raises(UserError, match="expected the vocabulary 0123456789abcdef, found"):
         opening.open_recogniser(checkpoint.open_checkpoint(tmp_path / "ctc"))
     shutil.rmtree(tmp_path / "vocab")
-    with pytest.raises(UserError, match=r"no vocabulary at .*tokenizer of its training"):
+    with pytest.raises(UserError, match=r"no vocabulary at .*tokenizer that it was trained with"):
         opening.open_recogniser(checkpoint.open_checkpoint(tmp_path / "ctc"))
 
 

@@ -32,7 +32,7 @@ def test_shards_reduce_as_whole_rows_do():
     @jax.jit
     def call(x, index):
         with layout.over(meshes.make(config.Mesh(2, 1, 4, 1))):
-            return shards.over(reduced, layout.wide(x), index)
+            return shards.over(reduced, layout.hidden(x), index)
 
     best, total, at, (chosen, gain) = jax.tree.map(np.asarray, call(x, index))
     order = np.argsort(-x, -1, stable=True)

@@ -56,7 +56,7 @@ def slot(model: config.Model, mesh, rows: int) -> int:
     decoder = model.decoder
 
     def dividing(place, size):
-        parts = math.prod(mesh.shape[axis] for axis in rules.on(place))
+        parts = math.prod(mesh.shape[axis] for axis in rules.mesh_axes(place))
         return None if size % parts else place
 
     shape = (2 * decoder.layers, rows, decoder.kv_heads, decoder.head_dim)

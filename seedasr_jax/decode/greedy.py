@@ -35,7 +35,7 @@ def ctc(model: AcLLM, batch: Batch) -> Hypotheses:
     features = model.config.features
     mel, count = logmel.log_mel(batch.wave, batch.wave_length, features)
     x, length = model.encoder(mel, count)
-    logits = layout.wide(model.ctc_head(x))
+    logits = layout.hidden(model.ctc_head(x))
     best, logprobs = shards.over(shards.pick, (logits, logits))
     blank = model.tokens.pad
     best = jnp.where(shapes.valid(length, x.shape[1]), best, blank)

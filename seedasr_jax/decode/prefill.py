@@ -57,7 +57,7 @@ def decode_step(model: AcLLM, stream: Stream, last) -> tuple[jax.Array, Stream]:
     x = decoder.embed_tokens(last, before=stream.before)
     positions = jnp.broadcast_to(stream.start[:, None] + stream.cache.slot, last.shape)
     hidden, cache = decoder.step(x, positions, stream.cache)
-    logits = layout.wide(decoder.logits(hidden))
+    logits = layout.hidden(decoder.logits(hidden))
     return logits, dataclasses.replace(stream, cache=cache, before=last)
 
 

@@ -133,7 +133,7 @@ class Recogniser:
         way = self.check(method)
         alpha = np.float32(way.alpha) if way.alpha else None
         own, shares = len(batch.weight), len(self.holders)
-        rows = sharding.rows(own * shares, self.mesh) // shares
+        rows = sharding.padded_rows(own * shares, self.mesh) // shares
         spread = sharding.put_batch(batches.padded(batch, rows), self.mesh)
         found = self._found(spread, way, alpha)
         best = (found.length, found.ids, found.logprobs, found.ended)

@@ -41,7 +41,7 @@ def sample(
         def noise(key):
             return jax.random.gumbel(jax.random.fold_in(key, step), logits.shape[-1:])
 
-        return logits / temperature + layout.wide(jax.vmap(jax.vmap(noise))(keys))
+        return logits / temperature + layout.hidden(jax.vmap(jax.vmap(noise))(keys))
 
     fold = jax.vmap(jax.random.fold_in, (None, 0))
     keys = jax.vmap(fold, (0, None))(fold(rng, batch.position), jnp.arange(samples))  # [B N]

@@ -83,9 +83,9 @@ def over(function: Callable, logits, *trees):
         trees: arrays [B ...] and scalars.
     """
     size = jax.tree.leaves(logits)[0].shape[-1]
-    sharded = layout.axis_size("tensor") > 1 and layout.dividing("tensor", size)
+    sharded = layout.axis_size("tensor") > 1 and layout.if_divisible("tensor", size)
     reduce = functools.partial(function, Shard("tensor") if sharded else ALL)
-    return layout.by_rows(reduce, logits, *trees, wide=1)
+    return layout.by_rows(reduce, logits, *trees, over_tensor=1)
 
 
 def pick(shard: Shard, both):

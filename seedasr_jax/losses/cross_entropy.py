@@ -70,16 +70,18 @@ def nll_by_chunks(x, kernel, targets, real, size, count):
     width, rows = kernel.shape
     x = jnp.where(real[..., None], x, 0).astype(jnp.float32)  # the type of its gradient
     # Row v is in chunk v % P, so that each chunk is sharded over all devices along `tensor`.
-    kernel = layout.keep(kernel.reshape(width, rows // count, count), rules.FSDP, "tensor", None)
-    kernel = layout.keep(jnp.moveaxis(kernel, 2, 0), None, rules.FSDP, "tensor")
+    kernel = layout.constrain(
+        kernel.reshape(width, rows // count, count), rules.FSDP, "tensor", None
+    )
+    kernel = layout.constrain(jnp.moveaxis(kernel, 2, 0), None, rules.FSDP, "tensor")
     at = jnp.arange(rows // count)[None, None]
 
     @jax.checkpoint
     def add(carry, of):
         top, total, chosen = carry
         number, kernel = of
-        kernel = layout.keep(kernel, None, "tensor")
-        logits = layout.keep(_product(x, kernel), rules.BATCH, None, "tensor")
+        kernel = layout.constrain(kernel, None, "tensor")
+        logits = layout.constrain(_product(x, kernel), rules.BATCH, None, "tensor")
         logits = jnp.where(at * count + number < size, logits, -jnp.inf)
         above = jax.lax.stop_gradient(jnp.maximum(top, logits.max(-1)))
         total = total * jnp.exp(top - above) + jnp.exp(logits - above[..., None]).sum(-1)

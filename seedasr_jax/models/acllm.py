@@ -154,7 +154,7 @@ class AcLLM(nnx.Module):
         positions = jnp.concatenate([prefix.positions, prefix.next[:, None] + steps], 1)
         real = jnp.concatenate([prefix.real, shapes.valid(ids_length + 1, dims["L"] + 1)], 1)
         x, routing = self.decoder(x, positions, real)
-        return layout.whole(x)[:, prefix.x.shape[1] :], routing
+        return layout.all_positions(x)[:, prefix.x.shape[1] :], routing
 
     def nothing(self, rows: int) -> Prefix:
         """What stands before text alone."""

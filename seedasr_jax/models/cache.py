@@ -37,7 +37,7 @@ def begin(k, v, valid, count: int, room: int) -> KVCache:
     """
     dims = shapes.check(k, "L B N G K")
     shapes.check(valid, "B N", dims)
-    prefix = tuple(layout.keep(x, None, rules.BATCH, None, "tensor", None) for x in (k, v))
+    prefix = tuple(layout.constrain(x, None, rules.BATCH, None, "tensor", None) for x in (k, v))
     empty = _kept(jnp.zeros((dims["L"], dims["B"], count, room, dims["G"], dims["K"]), k.dtype))
     return KVCache(prefix, layout.rows(valid), empty, empty, jnp.zeros((), jnp.int32))
 
@@ -75,4 +75,4 @@ def reorder(cache: KVCache, parent: jax.Array) -> KVCache:
 
 
 def _kept(x):
-    return layout.keep(x, None, rules.BATCH, None, None, "tensor", None)
+    return layout.constrain(x, None, rules.BATCH, None, None, "tensor", None)

@@ -121,7 +121,7 @@ class FeedForward(nnx.Module):
         self.down = Dense(config.ffn_dim, config.width, ("encoder_mlp", "width"), **options)
 
     def __call__(self, x):
-        return self.down(layout.wide(jax.nn.silu(self.up(layout.whole(self.norm(x))))))
+        return self.down(layout.hidden(jax.nn.silu(self.up(layout.all_positions(self.norm(x))))))
 
 
 class Convolution(nnx.Module):
@@ -144,8 +144,8 @@ class Convolution(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, x, length):
-        x = layout.whole(self.norm(x))
-        x = layout.wide(self.value(x) * jax.nn.sigmoid(self.gate(x)))
+        x = layout.all_positions(self.norm(x))
+        x = layout.hidden(self.value(x) * jax.nn.sigmoid(self.gate(x)))
         x = shapes.zero_padding(x, length)  # biases made it non-zero
         x = depthwise(x, self.kernel[...].astype(self.dtype), causal=self.causal)
         return self.out(jax.nn.silu(self.middle(x)))
@@ -179,7 +179,7 @@ class ConformerBlock(nnx.Module):
         keys = (None,) * 4 if keys is None else keys
         x = layout.residual(x + 0.5 * dropout(self.first(x), self.rate, keys[0]))
         if self.attention is not None:
-            y = self.attention(layout.whole(self.attention_norm(x)), mask)
+            y = self.attention(layout.all_positions(self.attention_norm(x)), mask)
             x = layout.residual(x + dropout(y, self.rate, keys[1]))
         x = layout.residual(x + dropout(self.convolution(x, length), self.rate, keys[2]))
         x = layout.residual(x + 0.5 * dropout(self.second(x), self.rate, keys[3]))

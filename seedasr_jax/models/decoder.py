@@ -36,7 +36,7 @@ class GatedFeedForward(nnx.Module):
 
     def __call__(self, x, real):
         del real
-        return self.down(layout.wide(jax.nn.silu(self.gate(x)) * self.up(x))), None
+        return self.down(layout.hidden(jax.nn.silu(self.gate(x)) * self.up(x))), None
 
 
 class DecoderBlock(nnx.Module):
@@ -52,11 +52,11 @@ class DecoderBlock(nnx.Module):
 
     def __call__(self, x, positions, valid, slot, cache):
         y, kept = self.attention(
-            layout.whole(self.attention_norm(x)), positions, valid, slot, cache
+            layout.all_positions(self.attention_norm(x)), positions, valid, slot, cache
         )
         x = x + layout.residual(y)
         real = valid if slot is None else None
-        y, routing = self.feedforward(layout.whole(self.feedforward_norm(x)), real)
+        y, routing = self.feedforward(layout.all_positions(self.feedforward_norm(x)), real)
         return x + layout.residual(y), (kept, routing)
 
 
@@ -156,7 +156,7 @@ class Decoder(nnx.Module):
         own = cache.prefix, (cache.k, cache.v)
         x = layout.residual(x)
         x, ((k, v), _) = self.blocks(x, positions, cache.valid, cache.slot, own=own)
-        return layout.whole(self.norm(x)), caches.add(cache, k, v)
+        return layout.all_positions(self.norm(x)), caches.add(cache, k, v)
 
     def logits(self, x):
         """[... E] -> [... V] float32; padding rows get layers.NEVER."""

@@ -110,9 +110,9 @@ def causal(q, k, v, real):
 
 def _on_each(kernel, q, k, v, real):
     """`causal` by a kernel, each device on its own examples and heads."""
-    batch = layout.dividing(rules.BATCH, q.shape[0])
-    heads = (batch, None, layout.dividing("tensor", k.shape[2]), None)
-    return layout.on_each(kernel, (q, k, v, real), (heads, heads, heads, (batch, None)), heads)
+    batch = layout.if_divisible(rules.BATCH, q.shape[0])
+    heads = (batch, None, layout.if_divisible("tensor", k.shape[2]), None)
+    return layout.on_shards(kernel, (q, k, v, real), (heads, heads, heads, (batch, None)), heads)
 
 
 def _cudnn(q, k, v, real, *, implementation="cudnn"):

@@ -170,9 +170,9 @@ class Embed(nnx.Module):
         if ids.ndim != 2:
             return x
         if layout.gathered():
-            return layout.keep(x, rules.BATCH, None, None)
+            return layout.constrain(x, rules.BATCH, None, None)
         # Each device looks up its columns for all, then examples change places.
-        return layout.keep(x, "data", None, rules.FSDP)
+        return layout.constrain(x, "data", None, rules.FSDP)
 
 
 def mask_surplus(logits, size):

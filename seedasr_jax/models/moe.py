@@ -124,8 +124,8 @@ def mix(x, chosen, share, gate, up, down):
     gathered, experts = layout.gathered(), down.shape[0]
     if layout.mesh() is None:
         return _gathered(x, chosen, share, _widening(gate, up), down, 0, experts)
-    batch = layout.dividing(rules.BATCH, x.shape[0])
-    rows = layout.dividing("tensor", x.shape[1])  # as residuals are sharded
+    batch = layout.if_divisible(rules.BATCH, x.shape[0])
+    rows = layout.if_divisible("tensor", x.shape[1])  # as residuals are sharded
     tokens = (batch, None, None)
     held = None if gathered else "fsdp"
     into, out_of = ("expert", held, "tensor"), ("expert", "tensor", held)
@@ -150,7 +150,7 @@ def mix(x, chosen, share, gate, up, down):
 
     arrays = (x, chosen, share, gate, up, down)
     places = (tokens, tokens, tokens, into, into, out_of)
-    return layout.on_each(local, arrays, places, (batch, rows, None))
+    return layout.on_shards(local, arrays, places, (batch, rows, None))
 
 
 def _widening(gate, up):

@@ -61,9 +61,9 @@ def _moved(on_tpu, elsewhere, x, size):
 
 def _on_each(kernel, x):
     """Each device moves the rows of its own examples and heads."""
-    batch = layout.dividing(rules.BATCH, x.shape[0])
-    place = (batch, layout.dividing("tensor", x.shape[1]), None, None)
-    return layout.on_each(kernel, (x,), (place,), place)
+    batch = layout.if_divisible(rules.BATCH, x.shape[0])
+    place = (batch, layout.if_divisible("tensor", x.shape[1]), None, None)
+    return layout.on_shards(kernel, (x,), (place,), place)
 
 
 # Two copies in one: rows are rotated in the TPU's own memory.

@@ -1,13 +1,13 @@
 """Sharding of activations; that of parameters is in rules.py.
 
-A program is traced `over` a mesh; inside, models name what an array is, which decides its sharding:
-examples over (data, fsdp, expert), heads and hidden widths over tensor, and the residual stream,
-whose sum is all that a layer hands on, along its positions over tensor too ("sequence parallel",
-arXiv 2205.05198), so that what remat saves is spread over all devices. Without these constraints
-XLA follows the parameters and gathers the examples.
+A program is traced `over` a mesh. Inside, models call the function here that names an array's kind,
+and that decides the sharding: examples over (data, fsdp, expert), heads and hidden widths over
+tensor. Positions of the residual stream are sharded over tensor too ("sequence parallel", arXiv
+2205.05198), so that the activations that remat saves are spread over all devices. Without these
+constraints XLA follows the parameters' shardings and gathers the examples.
 
-Outside of `over`, and on one device, nothing is constrained. An axis that is not divisible by its
-mesh axes stays replicated.
+Outside of `over`, and on a single device, nothing is constrained. An axis that is not divisible by
+its mesh axes stays replicated.
 
 Dims: B batch, N positions, E width, H heads, K head width, F hidden width.
 """
@@ -29,9 +29,9 @@ def over(mesh: jax.sharding.Mesh, *, gathered: bool = False):
     """Traces the code inside for `mesh`.
 
     Args:
-        mesh: of any number of devices.
-        gathered: whether the decoder's parameters are replicated over rules.FSDP; see
-            decode/gathering.py.
+        mesh: a mesh of any number of devices.
+        gathered: whether the decoder's parameters have been gathered, that is, are replicated over
+            rules.FSDP; see decode/gathering.py.
     """
     token = _OVER.set((mesh, gathered))
     try:
@@ -58,61 +58,71 @@ def platform() -> str | None:
 
 
 def axis_size(axis) -> int:
-    """Devices along a mesh axis, or along several; 1 outside of `over`."""
-    return math.prod(mesh().shape[name] for name in rules.on(axis)) if mesh() else 1
+    """Number of devices along a mesh axis, or along several; 1 outside of `over`."""
+    return math.prod(mesh().shape[name] for name in rules.mesh_axes(axis)) if mesh() else 1
 
 
-def keep(x, *places):
+def constrain(x, *places):
     """Constrains x so that axis i is sharded over `places[i]` (None: replicated).
 
     Axes that are not divisible stay replicated.
     """
     if mesh() is None:
         return x
-    spec = PartitionSpec(*map(dividing, places, x.shape))
+    spec = PartitionSpec(*map(if_divisible, places, x.shape))
     return jax.lax.with_sharding_constraint(x, NamedSharding(mesh(), spec))
 
 
 def rows(tree):
-    """Constrains a tree of arrays [B ...] to be sharded over examples alone."""
-    return jax.tree.map(lambda x: keep(x, rules.BATCH, *(None,) * (x.ndim - 1)), tree)
+    """Constrains a tree of arrays [B ...] to be sharded over B alone."""
+    return jax.tree.map(lambda x: constrain(x, rules.BATCH, *(None,) * (x.ndim - 1)), tree)
 
 
-def by_rows(function, *trees, wide=0):
-    """`function` of trees of arrays [B ...] and scalars, which gives a tree of arrays [B ...].
+def by_rows(function, *trees, over_tensor=0):
+    """Runs `function` on each device's examples.
 
-    Each device runs it on its own examples: for what XLA would gather them, such as `top_k`. Of
-    the first `wide` trees, of arrays [B ... V], it has its own share of the last axis too.
+    It serves operations for which XLA would gather the examples, such as `top_k`.
+
+    Args:
+        function: maps trees like `trees`, of a device's shards, to a tree of arrays [B ...].
+        *trees: trees of arrays [B ...] and scalars.
+        over_tensor: number of leading trees, of arrays [B ... V], whose last axis is sharded over
+            tensor too.
     """
     if mesh() is None:
         return function(*trees)
     size = next(x.shape[0] for x in jax.tree.leaves(trees) if x.ndim)
-    spec = PartitionSpec(dividing(rules.BATCH, size))
+    spec = PartitionSpec(if_divisible(rules.BATCH, size))
 
-    def narrow(x):
+    def by_example(x):
         return spec if x.ndim else PartitionSpec()
 
-    def shared(x):
-        return PartitionSpec(*spec, *(None,) * (x.ndim - 2), dividing("tensor", x.shape[-1]))
+    def by_last_axis(x):
+        return PartitionSpec(*spec, *(None,) * (x.ndim - 2), if_divisible("tensor", x.shape[-1]))
 
-    specs = (*jax.tree.map(shared, trees[:wide]), *jax.tree.map(narrow, trees[wide:]))
+    specs = (
+        *jax.tree.map(by_last_axis, trees[:over_tensor]),
+        *jax.tree.map(by_example, trees[over_tensor:]),
+    )
     return jax.shard_map(function, mesh=mesh(), in_specs=specs, out_specs=spec, check_vma=False)(
         *trees
     )
 
 
-def dividing(place, size):
-    """`place`, or None where an axis of `size` is not divisible by its devices."""
+def if_divisible(place, size):
+    """The mesh axes `place`, or None if `size` is not divisible by their number of devices."""
     return place if size % axis_size(place) == 0 else None
 
 
-def on_each(kernel, arrays, places, out):
-    """`kernel` of `arrays`: each device runs it on what is its own.
+def on_shards(kernel, arrays, places, out):
+    """Runs `kernel` on each device's shards of `arrays`.
 
     Args:
-        places: for each array the mesh axes of its axes (None: each device has all of it), by which
-            they must be divisible.
-        out: the same of the result, one array.
+        kernel: maps shards of `arrays` to the shard of one result.
+        arrays: a tuple of arrays.
+        places: per array, the mesh axes of each of its axes (None: replicated), by which the axis
+            must be divisible.
+        out: mesh axes of the result's axes.
     """
     if mesh() is None:
         return kernel(*arrays)
@@ -126,20 +136,20 @@ def on_each(kernel, arrays, places, out):
 
 
 def residual(x):
-    """[B N E] between layers."""
-    return keep(x, rules.BATCH, "tensor", None)
+    """Constrains the residual stream [B N E] between layers: N is sharded over tensor."""
+    return constrain(x, rules.BATCH, "tensor", None)
 
 
-def whole(x):
-    """[B N E] as a layer that mixes positions or widens reads it."""
-    return keep(x, rules.BATCH, None, None)
+def all_positions(x):
+    """Constrains the input [B N E] of a layer that mixes positions or widens: N is replicated."""
+    return constrain(x, rules.BATCH, None, None)
 
 
-def wide(x):
-    """[B N F] inside a layer."""
-    return keep(x, rules.BATCH, None, "tensor")
+def hidden(x):
+    """Constrains hidden activations or logits [B N F]: F is sharded over tensor."""
+    return constrain(x, rules.BATCH, None, "tensor")
 
 
 def heads(x):
-    """[B N H K]."""
-    return keep(x, rules.BATCH, None, "tensor", None)
+    """Constrains queries, keys or values [B N H K]: H is sharded over tensor."""
+    return constrain(x, rules.BATCH, None, "tensor", None)

@@ -1,7 +1,7 @@
-"""Memory of a device by its kind: what runs and what is planned decide alike by it.
+"""Memory of a device by its kind.
 
-So do all processes of a job: of kinds that are not planned for, the least that any of them finds
-counts (`agree`).
+Decisions that depend on memory are the same in a run and in its plan, and in all processes of a
+job: for kinds outside the table, all use the smallest value that any process reads (`agree`).
 """
 
 import jax
@@ -11,7 +11,7 @@ from seedasr_jax.parallel import processes
 
 GIB = 1 << 30
 
-# docs.cloud.google.com/tpu/docs/{v5e, v5p, v6e, tpu7x}, read in November 2026; by `device_kind`.
+# By `device_kind`; docs.cloud.google.com/tpu/docs/{v5e, v5p, v6e, tpu7x}, read in November 2026.
 HBM = {
     "TPU v5 lite": 16 * GIB,
     "TPU v5e": 16 * GIB,
@@ -19,9 +19,9 @@ HBM = {
     "TPU v5p": 95 * GIB,
     "TPU v6 lite": 32 * GIB,
     "TPU v6e": 32 * GIB,
-    "TPU7x": 96 * GIB,  # a chip has two
+    "TPU7x": 96 * GIB,  # a chip has two such devices
 }
-# Of GPUs that cannot be asked, such as those of another process: the vendor's data sheets.
+# Vendor's data sheets, for GPUs that report no memory, such as those of another process.
 GPUS = {
     "NVIDIA A100-SXM4-40GB": 40 * GIB,
     "NVIDIA A100-SXM4-80GB": 80 * GIB,
@@ -29,27 +29,30 @@ GPUS = {
     "NVIDIA H200": 140 * GIB,
     "NVIDIA B200": 180 * GIB,
 }
-UNKNOWN = min(HBM.values())  # of a kind that neither can be asked nor stands above, such as a CPU
+UNKNOWN = min(HBM.values())  # for kinds that report nothing and are in no table, such as CPUs
 _agreed: dict[str, int] = {}  # by `device_kind`; see `agree`
 
 
 def of(device: jax.Device) -> int:
-    """Bytes of the memory of a device, real or planned."""
+    """Memory of a device, real or planned, in bytes."""
     kind = device.device_kind
     known = HBM.get(kind) or _agreed.get(kind)
     if not known and processes.is_alone():
-        known = _asked(device)
+        known = _reported(device)
     return known or GPUS.get(kind, UNKNOWN)
 
 
 def agree() -> None:
-    """Asks the devices of all processes of a job; each calls it, before it decides by `of`."""
+    """Agrees on the memory of this device kind over all processes of a job.
+
+    Every process calls this before its first decision by `of`.
+    """
     device = jax.local_devices()[0]
-    (found,) = processes.stacked((np.array(_asked(device) // GIB),))
+    (found,) = processes.stacked((np.array(_reported(device) // GIB),))
     _agreed[device.device_kind] = int(found.min()) * GIB
 
 
-def _asked(device) -> int:
-    """What a device says that can be allocated, to whole GiB; 0: it says nothing."""
+def _reported(device) -> int:
+    """Allocatable bytes as a device reports them, rounded down to GiB; 0 if it reports nothing."""
     found = device.memory_stats() or {}
     return found.get("bytes_limit", 0) // GIB * GIB

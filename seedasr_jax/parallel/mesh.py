@@ -1,4 +1,4 @@
-"""Mesh: devices by the axes data, fsdp, tensor, expert."""
+"""Mesh: devices arranged along the axes data, fsdp, tensor, expert."""
 
 import jax
 from jax.experimental import mesh_utils
@@ -11,10 +11,10 @@ AXES = ("data", "fsdp", "tensor", "expert")
 
 
 def sizes(mesh: config.Mesh, devices: int) -> tuple[int, ...]:
-    """Sizes in the order of AXES, with the -1 resolved.
+    """Axis sizes in the order of AXES, with the -1 resolved.
 
     Raises:
-        ConfigError: their product is not the number of devices.
+        ConfigError: the product of the sizes is not the number of devices.
     """
     given = [getattr(mesh, axis) for axis in AXES]
     known = 1
@@ -27,18 +27,18 @@ def sizes(mesh: config.Mesh, devices: int) -> tuple[int, ...]:
         multiple = " or a multiple" if -1 in given else ""
         raise ConfigError(
             f"mesh {dict(zip(AXES, given))} takes {known} devices{multiple}, found {devices}; set"
-            " mesh.data=1 and mesh.fsdp=-1 to take what is there"
+            " mesh.data=1 and mesh.fsdp=-1 to use all devices"
         )
     return tuple(given)
 
 
 def make(mesh: config.Mesh, devices=None) -> jax.sharding.Mesh:
-    """The mesh of a stage over `devices` (default: all of this job).
+    """The mesh of a stage over `devices` (default: all devices of the job).
 
-    Between slices of a pod only `data` crosses.
+    Of the axes, only `data` spans several slices of a pod.
 
     Raises:
-        ConfigError: sizes whose product is not the number of devices, or a `data` that is not
+        ConfigError: the product of the sizes is not the number of devices, or `data` is not
             divisible by the number of slices.
     """
     devices = jax.devices() if devices is None else devices
@@ -47,10 +47,10 @@ def make(mesh: config.Mesh, devices=None) -> jax.sharding.Mesh:
     data, *others = shape
     if data % slices:
         raise ConfigError(
-            f"mesh.data={data}: expected a multiple of the {slices} slices, for data alone crosses"
-            f" the network between them; the nearest is {-(-data // slices) * slices}"
+            f"mesh.data={data}: expected a multiple of the {slices} slices, because data alone"
+            f" spans several slices; the nearest is {-(-data // slices) * slices}"
         )
-    # An axis may take a part of a side of the pod: 32 of 8 x 8 x 8 are 8 x 4.
+    # Physical axes are split where necessary: 32 devices of 8 x 8 x 8 are 8 x 4.
     if slices == 1:
         grid = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
     else:

@@ -1,8 +1,8 @@
 """Agreement among the processes of a job: decisions, barriers, gathering.
 
-Decisions that depend on the view of a disk are made by process 0 for all (`first`). If one process
-raises, all raise (`together`), so that none waits for the others in a step. Every process of a job
-must call the functions of this file equally often and in the same order.
+Process 0 makes the decisions that depend on the contents of a disk, for all (`first`). If one
+process raises, all raise (`together`), so that none is left waiting in a step. Every process of a
+job must call the functions of this file equally often and in the same order.
 
 Dims: P processes.
 """
@@ -23,41 +23,41 @@ from orbax.checkpoint import multihost
 from seedasr_jax import errors
 from seedasr_jax import workdir as disk
 
-_BLOCK = 4096  # bytes: few sizes are few programs
-_PATIENCE = 24 * 3600  # seconds: a process may be making hours of speech
-_meetings = itertools.count()
+_BLOCK = 4096  # bytes; texts are padded to multiples of it, so that few programs are compiled
+_PATIENCE = 24 * 3600  # seconds; a process may be synthesising hours of speech
+_barriers = itertools.count()
 
 
 def is_first() -> bool:
-    """Whether this process writes what one process writes."""
+    """Whether this is process 0, which writes the files that a single process writes."""
     return jax.process_index() == 0
 
 
 def is_alone() -> bool:
-    """Whether the job has no other process."""
+    """Whether this is the only process of the job."""
     return jax.process_count() == 1
 
 
-def meet():
-    """Returns when every process is here."""
-    wait = multihost.get_barrier_sync_fn()  # of the coordinator: a collective would time out
-    key = f"seedasr_jax {next(_meetings)}"
-    thread = concurrent.futures.ThreadPoolExecutor(1)  # this one takes signals meanwhile
+def barrier():
+    """Returns once every process has called it."""
+    wait = multihost.get_barrier_sync_fn()  # the coordinator's: a collective would time out
+    key = f"seedasr_jax {next(_barriers)}"
+    thread = concurrent.futures.ThreadPoolExecutor(1)  # the caller handles signals meanwhile
     thread.submit(wait, key=key, timeout_ms=_PATIENCE * 1000).result()
 
 
 def first(decide: Callable[[], Any]) -> Any:
-    """What `decide()`, which process 0 alone calls, returns (JSON) or raises (a UserError)."""
+    """Calls `decide()` in process 0 alone; all return its result (JSON) or raise its UserError."""
     if is_alone():
         return decide()
-    said = ""
+    outcome = ""
     if is_first():
         try:
-            said = json.dumps([None, decide()])
+            outcome = json.dumps([None, decide()])
         except (errors.UserError, OSError) as error:
-            said = json.dumps(_described(error))
-    meet()
-    text = np.frombuffer(said.encode(), np.uint8)
+            outcome = json.dumps(_described(error))
+    barrier()
+    text = np.frombuffer(outcome.encode(), np.uint8)
     size = int(multihost_utils.broadcast_one_to_all(np.array(text.size)))
     text = np.pad(text, (0, max(0, _rounded(size) - text.size)))
     kind, value = json.loads(multihost_utils.broadcast_one_to_all(text)[:size].tobytes())
@@ -67,10 +67,12 @@ def first(decide: Callable[[], Any]) -> Any:
 
 
 def together(work: Callable[[], Any], *, patient: bool = True) -> Any:
-    """`work()` of each process; where it raises a UserError in any, all raise that of the first.
+    """Calls `work()` in every process and returns its result.
+
+    If it raises a UserError in any process, all raise the one of the first such process.
 
     Args:
-        work: what each process does by itself: nothing in it waits for another process.
+        work: must not wait for another process.
         patient: whether it may take minutes.
     """
     if is_alone():
@@ -81,7 +83,7 @@ def together(work: Callable[[], Any], *, patient: bool = True) -> Any:
     except (errors.UserError, OSError) as error:
         failed = [_described(error)]
     if patient:
-        meet()
+        barrier()
     if multihost_utils.process_allgather(np.array(bool(failed))).any():
         kind, text = gathered(failed)[0]
         raise getattr(errors, kind)(text)
@@ -89,15 +91,15 @@ def together(work: Callable[[], Any], *, patient: bool = True) -> Any:
 
 
 def shared(work: Callable[[], list]) -> list:
-    """The lists (JSON) that `work()` returns in all processes, joined; refusals as `together`."""
+    """The lists (JSON) that `work()` returns in all processes, joined; raises as `together`."""
     return gathered(together(work))
 
 
 def alike(find: Callable[[], dict[str, str]]) -> None:
-    """Makes sure that `find()` gives all processes the same: what it found by name.
+    """Checks that `find()` returns the same {name: value} in all processes.
 
     Raises:
-        DataError: it does not, on every process; names the first that differs.
+        DataError: in every process, if it does not; names the first entry that differs.
     """
     if is_alone():
         return
@@ -112,7 +114,7 @@ def alike(find: Callable[[], dict[str, str]]) -> None:
 
 
 def _described(error) -> tuple[str, str]:
-    """A class of errors.py and its line; raises what is no error of a user."""
+    """Class (of errors.py) and message of a user's error; raises any other error again."""
     line = disk.as_user_error(error) if isinstance(error, OSError) else error
     if line is None:
         raise error
@@ -120,21 +122,21 @@ def _described(error) -> tuple[str, str]:
 
 
 def stacked(arrays: tuple) -> tuple:
-    """NumPy arrays [...], of equal shapes on every process, as [P ...]."""
+    """Gathers NumPy arrays [...], of equal shapes in every process, as [P ...]."""
     if is_alone():
         return tuple(x[None] for x in arrays)
     return multihost_utils.process_allgather(arrays)
 
 
 def gathered(rows: list) -> list:
-    """The lists of all processes (JSON), joined in their order."""
+    """The lists (JSON) of all processes, joined in the order of the processes."""
     if is_alone():
         return rows
     text = np.frombuffer(json.dumps(rows).encode(), np.uint8)
     sizes = multihost_utils.process_allgather(np.array(text.size))  # [P]
     texts = multihost_utils.process_allgather(
         np.pad(text, (0, _rounded(int(sizes.max())) - text.size))
-    )  # [P, up to a block more than the longest]
+    )  # [P, longest text rounded up to a block]
     return [row for line, size in zip(texts, sizes) for row in json.loads(line[:size].tobytes())]
 
 
@@ -143,21 +145,21 @@ def _rounded(size: int) -> int:
 
 
 class Agreed:
-    """What the processes were asked: the same answer for all at the same call.
+    """The largest request that any process has received, the same in all at the same call.
 
-    Signals reach each process at its own time. Every call takes a vote and returns the result of
-    the one before, so that no step waits for another.
+    Signals reach the processes at different times. Every call starts a vote and returns the result
+    of the previous one, so that no step waits for it.
     """
 
     def __init__(self, asked: Callable[[], int]):
-        """Args: `asked`, what this process was asked, 0 for nothing."""
+        """Args: `asked`, returns the request that this process has received; 0: none."""
         self._asked, self._vote = asked, None
         mesh = jax.make_mesh((jax.device_count(),), ("all",), axis_types=(AxisType.Auto,))
         self._place = NamedSharding(mesh, PartitionSpec("all"))
         self._most = jax.jit(jnp.max, out_shardings=NamedSharding(mesh, PartitionSpec()))
 
     def __call__(self) -> int:
-        """The largest of all processes; every process calls it equally often."""
+        """The largest request of all processes, each of which must call this equally often."""
         if is_alone():
             return self._asked()
         own = np.full(jax.local_device_count(), self._asked(), np.int32)

@@ -1,4 +1,7 @@
-"""THE table: logical axis of a parameter -> mesh axis. A gap, a collision or a misfit raises."""
+"""THE table: logical axis of a parameter -> mesh axes.
+
+A missing rule, two axes on one mesh axis and a size that is not divisible raise.
+"""
 
 import math
 
@@ -6,7 +9,7 @@ from jax.sharding import PartitionSpec
 
 from seedasr_jax.errors import ConfigError, nearest
 
-# Parameters are sharded over both; those of experts are sharded over `expert` by their own axis.
+# Parameters are sharded over both, except an expert's, which `experts` shards over `expert`.
 FSDP = ("fsdp", "expert")
 
 RULES = {
@@ -39,24 +42,27 @@ RULES = {
     "norm": None,
 }
 
-BATCH = ("data", "fsdp", "expert")  # mesh axes that share the examples
+BATCH = ("data", "fsdp", "expert")  # mesh axes over which examples are sharded
 
 
-def on(place) -> tuple[str, ...]:
-    """Mesh axes of a place: none, one or several."""
+def mesh_axes(place) -> tuple[str, ...]:
+    """An entry of the table or of a PartitionSpec as a tuple of mesh axes, possibly empty."""
     return () if place is None else (place,) if isinstance(place, str) else place
 
 
 def spec(axes, shape, mesh, name, *, gathered=False) -> PartitionSpec:
-    """The mesh axes of a parameter's axes.
+    """The PartitionSpec of a parameter.
 
     Args:
-        axes: logical axes; shape: sizes; mesh: the mesh; name: of the parameter, for errors.
-        gathered: replicated over FSDP, sharded over tensor and, what an expert owns, over expert.
+        axes: logical axes, one per axis of `shape`.
+        shape: axis sizes.
+        mesh: the mesh.
+        name: the parameter's, for errors.
+        gathered: replicates over FSDP; shards over tensor and, for experts' parameters, expert.
 
     Raises:
-        ConfigError: an axis without a rule, two axes on one mesh axis, or a size that its mesh axis
-            does not divide; names parameter, axis and cure.
+        ConfigError: an axis without a rule, two axes on one mesh axis, or a size that is not
+            divisible by its mesh axes; names parameter, axis and cure.
     """
     if axes is None or len(axes) != len(shape):
         raise ConfigError(f"{name} {tuple(shape)}: expected an axis name each, found {axes}")
@@ -65,16 +71,16 @@ def spec(axes, shape, mesh, name, *, gathered=False) -> PartitionSpec:
         if axis not in RULES:
             raise ConfigError(f"{name}: axis {axis!r} has no rule.{nearest(axis, RULES)}")
         place = RULES[axis]
-        if gathered and "fsdp" in on(place):
+        if gathered and "fsdp" in mesh_axes(place):
             place = None
-        for one in on(place):
-            if any(one in on(other) for other in places):
+        for one in mesh_axes(place):
+            if any(one in mesh_axes(other) for other in places):
                 raise ConfigError(f"{name}: axes {axes} put two on mesh axis {one!r}")
-        parts = math.prod(mesh.shape[one] for one in on(place))
-        if size % parts:
-            below, above = size // parts * parts, -(-size // parts) * parts
+        shards = math.prod(mesh.shape[one] for one in mesh_axes(place))
+        if size % shards:
+            below, above = size // shards * shards, -(-size // shards) * shards
             near = f"{below} and {above}" if below else above
-            by = " x ".join(f"mesh.{one}={mesh.shape[one]}" for one in on(place))
+            by = " x ".join(f"mesh.{one}={mesh.shape[one]}" for one in mesh_axes(place))
             raise ConfigError(
                 f"{name}: axis {axis!r} of {size} is not divisible by {by}; the nearest: {near}"
             )

@@ -1,4 +1,4 @@
-"""Shardings of a state and of a Batch, from the one table.
+"""Shardings of a state and of a Batch, from the table in rules.py.
 
 Dims: B global batch.
 """
@@ -17,9 +17,9 @@ from seedasr_jax.parallel.mesh import AXES
 
 
 def of_params(params: nnx.State, mesh, *, gathered=False):
-    """A tree like `params` (abstract or not) of shardings, by each parameter's axes.
+    """The shardings of a tree `params` (abstract or not), by each parameter's logical axes.
 
-    `gathered`: as of `rules.spec`.
+    `gathered`: see `rules.spec`.
     """
 
     def one(path, param):
@@ -32,7 +32,7 @@ def of_params(params: nnx.State, mesh, *, gathered=False):
 
 
 def bytes_of(tree) -> int:
-    """Bytes on each device of a tree of shapes with shardings."""
+    """Bytes per device of a tree of shapes with shardings."""
     return sum(
         math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
         for leaf in jax.tree.leaves(tree)
@@ -40,35 +40,36 @@ def bytes_of(tree) -> int:
 
 
 def placed(abstract, shardings):
-    """A tree of shapes with their shardings, for compiling ahead of time."""
+    """A tree of shapes with shardings, for compilation ahead of time."""
 
-    def one(shape, place):
-        return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=place)
+    def one(shape, sharding):
+        return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
 
     return jax.tree.map(one, abstract, shardings)
 
 
 def like_params(tree, params, shardings, mesh):
-    """Shardings of an optimiser's state: what belongs to a parameter is sharded as it is.
+    """Shardings of an optimiser's state: an array of a parameter's shape is sharded as it is.
 
-    So are Adafactor's rows and columns, which are parameters without one axis. What has any other
-    shape is small and replicated.
+    So are Adafactor's rows and columns, whose shape is the parameter's without one axis. Arrays of
+    any other shape are small and replicated.
 
     Args:
-        tree: abstract optimiser state, holding trees like `params` and scalars.
-        params, shardings: trees of one structure.
+        tree: abstract optimiser state, which contains trees like `params`, and scalars.
+        params: abstract parameters.
+        shardings: their shardings, a tree of the same structure.
     """
     structure = jax.tree.structure(params)
 
     def is_params(node):
         return jax.tree.structure(node) == structure
 
-    def follow(leaf, param, place):
-        spec = (*place.spec, *(None,) * (param.ndim - len(place.spec)))
-        for gone in range(param.ndim):  # of two equal axes either will do: values do not move
+    def follow(leaf, param, sharding):
+        spec = (*sharding.spec, *(None,) * (param.ndim - len(sharding.spec)))
+        for gone in range(param.ndim):  # of two axes of equal size, either gives equal values
             if leaf.shape == param.shape[:gone] + param.shape[gone + 1 :]:
                 return NamedSharding(mesh, PartitionSpec(*spec[:gone], *spec[gone + 1 :]))
-        return place if leaf.shape == param.shape else replicated(mesh)
+        return sharding if leaf.shape == param.shape else replicated(mesh)
 
     def one(node):
         if is_params(node):
@@ -80,64 +81,67 @@ def like_params(tree, params, shardings, mesh):
 
 
 def replicated(mesh):
-    """Replicated on all devices."""
+    """The sharding of an array that is replicated on all devices."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def of_batch(mesh):
-    """B over the mesh axes that share examples."""
+    """The sharding of arrays [B ...]: B over rules.BATCH."""
     return NamedSharding(mesh, PartitionSpec(rules.BATCH))
 
 
-def rows(utterances: int, mesh) -> int:
-    """Utterances rounded up to a multiple of the devices that share a batch."""
-    parts = math.prod(mesh.shape[axis] for axis in rules.BATCH)
-    return -(-utterances // parts) * parts
+def padded_rows(utterances: int, mesh) -> int:
+    """Utterances rounded up to a multiple of the devices that a batch is sharded over."""
+    shards = math.prod(mesh.shape[axis] for axis in rules.BATCH)
+    return -(-utterances // shards) * shards
 
 
 def check_batch(utterances: int, mesh, accum: int):
-    """Checks that a bucket is divisible over mesh and accumulation.
+    """Checks that a bucket's utterances are divisible by the batch's mesh axes x accumulation.
 
     Raises:
-        ConfigError: names the nearest number of utterances that does.
+        ConfigError: they are not; names the next number that is.
     """
-    parts = accum * math.prod(mesh.shape[axis] for axis in rules.BATCH)
-    if utterances % parts:
-        above = -(-utterances // parts) * parts
+    divisor = accum * math.prod(mesh.shape[axis] for axis in rules.BATCH)
+    if utterances % divisor:
+        above = -(-utterances // divisor) * divisor
         raise ConfigError(
             f"a bucket of {utterances} utterances is not divisible by mesh.data x mesh.fsdp x"
-            f" mesh.expert x run.accum = {parts}; the nearest that is: {above}"
+            f" mesh.expert x run.accum = {divisor}; the nearest that is: {above}"
         )
 
 
 def share(mesh) -> tuple[int, int]:
-    """Which of how many equal shares of a batch's rows this process holds.
+    """(index, number of shares): the share of a batch's rows that this process has; see `shares`.
 
     Raises:
         ConfigError: see `shares`.
     """
-    return _held(mesh)[jax.process_index()]
+    return _shares(mesh)[jax.process_index()]
 
 
 def holders(mesh) -> list[int]:
-    """A process that holds each share of a batch's rows, in the order of the shares."""
-    found = {place: process for process, (place, _) in _held(mesh).items()}
-    return [found[place] for place in sorted(found)]
+    """For each share of a batch's rows, in order, a process that has it."""
+    found = {index: process for process, (index, _) in _shares(mesh).items()}
+    return [found[index] for index in sorted(found)]
 
 
 @functools.lru_cache(maxsize=64)
-def _held(mesh):
-    """`shares` of a mesh: each step asks, and a pod has thousands of devices."""
+def _shares(mesh):
+    """`shares` of a mesh, cached: every step needs them, and a pod has thousands of devices."""
     return shares(np.vectorize(lambda device: device.process_index)(mesh.devices))
 
 
 def shares(owners: np.ndarray) -> dict[int, tuple[int, int]]:
-    """Which of how many equal shares of a batch's rows each process holds.
+    """Divides a batch's rows into equal shares, one for each group of processes with equal rows.
 
-    Processes that share the width of a row hold the same rows.
+    Processes whose devices differ only along tensor have the same rows.
 
     Args:
-        owners: the process of each device, by the axes of a mesh.
+        owners: process index of each device, an array with the axes of a mesh.
+
+    Returns:
+        {process: (index of its share, number of shares)}.
 
     Raises:
         ConfigError: the rows of some processes overlap without being equal.
@@ -145,31 +149,32 @@ def shares(owners: np.ndarray) -> dict[int, tuple[int, int]]:
     sizes = dict(zip(AXES, owners.shape))
     grid = [size if axis in rules.BATCH else 1 for axis, size in sizes.items()]
     rows = np.broadcast_to(np.arange(math.prod(grid)).reshape(grid), owners.shape)
-    held = {owner: tuple(np.unique(rows[owners == owner])) for owner in np.unique(owners).tolist()}
-    places = sorted(set(held.values()))
-    if sum(map(len, places)) != math.prod(grid):
+    by_owner = {
+        owner: tuple(np.unique(rows[owners == owner])) for owner in np.unique(owners).tolist()
+    }
+    distinct = sorted(set(by_owner.values()))
+    if sum(map(len, distinct)) != math.prod(grid):
         raise ConfigError(
-            f"mesh.tensor={sizes['tensor']}, mesh.expert={sizes['expert']}: the rows of a batch on"
-            f" some of {len(held)} processes would overlap in part; expected"
-            f" mesh.tensor x mesh.expert to divide the {owners.size // len(held)} devices of each"
+            f"mesh.tensor={sizes['tensor']}, mesh.expert={sizes['expert']}: the batch rows of some"
+            f" of {len(by_owner)} processes would overlap without being equal; set them so that"
+            f" the {owners.size // len(by_owner)} devices of each process are divisible by"
+            " mesh.tensor x mesh.expert"
         )
-    return {owner: (places.index(own), len(places)) for owner, own in held.items()}
+    return {owner: (distinct.index(rows), len(distinct)) for owner, rows in by_owner.items()}
 
 
 def put_batch(batch, mesh):
-    """A process's rows of a numpy Batch to global arrays, B over rules.BATCH.
-
-    Their shape is stated: to find it out JAX would go over all devices for each axis of each array.
-    """
-    place, (_, count) = of_batch(mesh), share(mesh)
+    """Makes global arrays, B over rules.BATCH, of a numpy Batch of this process's rows."""
+    sharding, (_, count) = of_batch(mesh), share(mesh)
 
     def put(x):
-        return jax.make_array_from_process_local_data(place, x, (len(x) * count, *x.shape[1:]))
+        shape = (len(x) * count, *x.shape[1:])  # to infer it JAX would visit all devices per axis
+        return jax.make_array_from_process_local_data(sharding, x, shape)
 
     return jax.tree.map(put, batch)
 
 
 def take_rows(x) -> np.ndarray:
-    """Rows of this process of a global array [B ...] that is sharded as `of_batch` says."""
+    """The rows that this process has of a global array [B ...], sharded as in `of_batch`."""
     by_start = {shard.index[0].start or 0: shard.data for shard in x.addressable_shards}
     return np.concatenate([np.asarray(by_start[start]) for start in sorted(by_start)])

@@ -59,7 +59,7 @@ def _fsdp(stage, within: int, topology: Topology) -> int:
         for tree in (built.abstract.params, built.abstract.frozen)
         for _, param in nnx.to_flat_state(tree)
         for axis, size in zip(param.get_metadata("axes"), param.shape)
-        if "fsdp" in (places := rules.on(rules.RULES[axis]))
+        if "fsdp" in (places := rules.mesh_axes(rules.RULES[axis]))
     ]
     divides = int(np.gcd.reduce([within, *sizes]))
     state = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(built.abstract))
@@ -84,7 +84,7 @@ def scored(how: scoring.Scoring, mesh, wanted: str = ""):
     """As `buckets` of the stage's evaluation, utterances as many as the devices share; none where
     it has none of that length.
     """
-    found = tuple((s, tokens, sharding.rows(n, mesh)) for s, tokens, n in how.buckets)
+    found = tuple((s, tokens, sharding.padded_rows(n, mesh)) for s, tokens, n in how.buckets)
     if not wanted:
         return found[-1:]
     return tuple(bucket for bucket in found if wanted in ("all", f"{bucket[0]:g}"))
