@@ -10,6 +10,10 @@ import jax
 import jax.numpy as jnp
 
 LANES = 128  # of a TPU's vectors: its kernels take lengths that are multiples of it
+# Logit of an excluded outcome, such as a padding row of a vocabulary. Not the lowest float32, which
+# is -inf in bfloat16, the input type of a TPU's matrix product: -inf times a 0 of one-hot labels
+# (CTC) is NaN.
+NEVER = -1e9
 
 
 def check(x, letters: str, dims: dict | None = None) -> dict:

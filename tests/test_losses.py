@@ -44,21 +44,21 @@ def test_cross_entropy_ignores_what_has_no_weight():
 @pytest.mark.parametrize("devices", [1, 8])
 @pytest.mark.parametrize("count", [1, 3, 4])
 def test_a_vocabulary_in_chunks_is_the_vocabulary(count, devices):
-    """40 of 48 rows are real; rows without weight hold NaN."""
+    """40 of 48 rows are valid; rows without weight hold NaN."""
     sizes = (2, 2, 2, 1) if devices == 8 else (1, 1, 1, 1)
     mesh = meshes.make(config.Mesh(*sizes), jax.devices()[:devices])
     x = RNG.normal(size=(4, 6, 8)).astype(np.float32)
     kernel = RNG.normal(size=(8, 48)).astype(np.float32)
-    targets, real = RNG.integers(0, 40, (4, 6)), RNG.random((4, 6)) < 0.7
+    targets, valid = RNG.integers(0, 40, (4, 6)), RNG.random((4, 6)) < 0.7
 
     def whole(x, kernel):
         logits = jnp.where(jnp.arange(48)[None, None] < 40, x @ kernel, -1e9)
-        return jnp.where(real, module.nll(logits, targets, real), 0)
+        return jnp.where(valid, module.nll(logits, targets, valid), 0)
 
     def chunks(x, kernel):
         with layout.over(mesh):
-            nll = module.nll_by_chunks(x, kernel, targets, real, 40, count)
-        return jnp.where(real, nll, 0)
+            nll = module.nll_by_chunks(x, kernel, targets, valid, 40, count)
+        return jnp.where(valid, nll, 0)
 
     def values(of, x):
         def total(x, kernel):
@@ -68,7 +68,7 @@ def test_a_vocabulary_in_chunks_is_the_vocabulary(count, devices):
         gradients, nll = jax.jit(jax.grad(total, argnums=(0, 1), has_aux=True))(x, kernel)
         return nll, *gradients
 
-    spoiled = np.where(real[..., None], x, np.float32(np.nan))
+    spoiled = np.where(valid[..., None], x, np.float32(np.nan))
     for found, wanted in zip(values(chunks, spoiled), values(whole, x)):
         np.testing.assert_allclose(found, wanted, atol=2e-5)
 
@@ -77,14 +77,14 @@ def test_the_gradient_of_a_vocabulary_in_chunks_is_rounded_once():
     """In bfloat16: by x as near to the exact one as that of all logits at once, which rounds it."""
     x = jnp.asarray(RNG.normal(size=(2, 6, 32)), jnp.bfloat16)
     kernel = jnp.asarray(RNG.normal(size=(32, 512)), jnp.bfloat16)
-    targets, real = RNG.integers(0, 512, (2, 6)), np.ones((2, 6), bool)
+    targets, valid = RNG.integers(0, 512, (2, 6)), np.ones((2, 6), bool)
 
     def whole(x, kernel):
         logits = jnp.matmul(x, kernel, preferred_element_type=jnp.float32)
-        return module.nll(logits, targets, real).sum()
+        return module.nll(logits, targets, valid).sum()
 
     def chunks(x, kernel):
-        return module.nll_by_chunks(x, kernel, targets, real, 512, 16).sum()
+        return module.nll_by_chunks(x, kernel, targets, valid, 512, 16).sum()
 
     exact = jax.grad(whole)(x.astype(jnp.float32), kernel.astype(jnp.float32))
     once, found = (jax.jit(jax.grad(of))(x, kernel) for of in (whole, chunks))
@@ -108,9 +108,9 @@ def test_ctc_matches_pytorch():
     arrays, _ = tiny.golden("ctc")
     rest = arrays["frames"], arrays["ids"], arrays["ids_length"]
     each = [both(arrays["logits"], *rest, np.eye(4, dtype=np.float32)[b], 0)[0] for b in range(4)]
-    np.testing.assert_allclose(each, arrays["nats"], rtol=1e-5)
+    np.testing.assert_allclose(each, arrays["nll"], rtol=1e-5)
     total, gradient = both(arrays["logits"], *rest, np.ones(4, np.float32), 0)
-    np.testing.assert_allclose(total, arrays["nats"].sum(), rtol=1e-5)
+    np.testing.assert_allclose(total, arrays["nll"].sum(), rtol=1e-5)
     np.testing.assert_allclose(gradient, arrays["gradient"], atol=1e-4)
 
 

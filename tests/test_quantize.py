@@ -42,7 +42,7 @@ def projection(codes=32, width=5, size=4):
 
 
 def test_labels_follow_the_formula():
-    """z = argmin | c / |c| - A x / |A x| |, x normalised over the real frames, stacks of 4."""
+    """z = argmin | c / |c| - A x / |A x| |, x normalised over the valid frames, stacks of 4."""
     quantizer = projection()
     ids, length = called(quantizer, MEL, LENGTH)
     a = np.asarray(quantizer.project[...], np.float64)
@@ -50,10 +50,10 @@ def test_labels_follow_the_formula():
     codes = codes / np.sqrt((codes**2).sum(1, keepdims=True))
     np.testing.assert_array_equal(length, [3, 2, 1])
     for row in range(3):
-        real = MEL[row, : LENGTH[row]].astype(np.float64)
-        real = (real - real.mean(0)) / np.sqrt(real.var(0) + 1e-5)
-        real = np.pad(real, ((0, -len(real) % 4), (0, 0)))
-        for t, x in enumerate(real.reshape(-1, 32)):
+        mel = MEL[row, : LENGTH[row]].astype(np.float64)
+        mel = (mel - mel.mean(0)) / np.sqrt(mel.var(0) + 1e-5)
+        mel = np.pad(mel, ((0, -len(mel) % 4), (0, 0)))
+        for t, x in enumerate(mel.reshape(-1, 32)):
             y = x @ a / np.sqrt(((x @ a) ** 2).sum())
             assert ids[row, t] == np.argmin(((codes - y) ** 2).sum(1))
         assert not ids[row, length[row] :].any()
@@ -124,7 +124,7 @@ def test_one_update_matches_float64():
 
     def loss(now):
         ids = jnp.argmin(quantizer.distances(frames), -1)
-        batch = kmeans.gather(frames, ids, jnp.ones((3, 20)), 4)
+        batch = kmeans.batch_sums(frames, ids, jnp.ones((3, 20)), 4)
         return kmeans.surrogate(now, batch)
 
     gradient = jax.jit(jax.grad(loss))(quantizer.statistics())
@@ -140,8 +140,8 @@ def test_frames_without_weight_are_in_no_sum():
     x = RNG.normal(0, 1, (2, 6, 3)).astype(np.float32)
     ids, weights = RNG.integers(0, 4, (2, 6)), RNG.integers(0, 2, (2, 6)).astype(np.float32)
     on = weights > 0
-    gather = jax.jit(kmeans.gather, static_argnums=3)
-    found = gather(np.where(on[..., None], x, np.nan), ids, weights, 4)
+    batch_sums = jax.jit(kmeans.batch_sums, static_argnums=3)
+    found = batch_sums(np.where(on[..., None], x, np.nan), ids, weights, 4)
     for name, value in stored(x[on], ids[on], 4).items():
         np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
 
@@ -200,7 +200,7 @@ def fitted(now, frames, step):
     """One step of the fit on frames [1 N D]."""
     codes, width = now["sums"].shape
     ids = jnp.argmin(module(now, width, codes).distances(frames), -1)
-    batch = kmeans.gather(frames, ids, jnp.ones(frames.shape[:2]), codes)
+    batch = kmeans.batch_sums(frames, ids, jnp.ones(frames.shape[:2]), codes)
     return kmeans.advance(now, batch, 0.9, jax.random.fold_in(jax.random.key(0), step))
 
 

@@ -51,7 +51,7 @@ def fill(model: AcLLM, batch: Batch, speech: Speech, room: int, count: int = 1) 
 def decode_step(model: AcLLM, stream: Stream, last) -> tuple[jax.Array, Stream]:
     """Feeds one token per hypothesis, `last` [B W]; returns float32 logits [B W V] of the next.
 
-    V as padded, so that it shards: logits of padding rows are layers.NEVER.
+    V as padded, so that it shards: logits of padding rows are shapes.NEVER.
     """
     decoder = model.decoder
     x = decoder.embed_tokens(last, before=stream.before)

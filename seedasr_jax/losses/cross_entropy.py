@@ -9,43 +9,45 @@ import jax.numpy as jnp
 from seedasr_jax import shapes
 from seedasr_jax.parallel import layout, rules
 
-CHUNK = 16_384  # rows of a vocabulary whose logits exist at a time, per device along `tensor`
+CHUNK = 16_384  # vocabulary rows whose logits exist at a time, per device along `tensor`
 
 
 def cross_entropy(logits, targets, weights):
     """Sum of -weights * log softmax(logits)[targets], natural logarithm, float32.
 
     Args:
-        logits: [B N V]; targets: [B N] int32; weights: [B N] float32; where they are 0,
-            logits and targets are ignored, whatever they are.
+        logits: [B N V].
+        targets: [B N] int32.
+        weights: [B N] float32; where a weight is 0, logits and targets are ignored (even NaN).
     """
     shapes.check(weights, "B N", shapes.check(logits, "B N V"))
     return weighted(nll(logits, targets, weights > 0), weights)
 
 
 def weighted(nll, weights):
-    """Sum of weights * nll, both [B N]; where a weight is 0, its nll is ignored."""
+    """Sum of weights * nll, both [B N]; where a weight is 0, the nll is ignored."""
     return jnp.where(weights > 0, nll * weights, 0).sum()
 
 
-def nll(logits, targets, real):
+def nll(logits, targets, valid):
     """Negative log-likelihood -log softmax(logits)[targets], [B N] float32.
 
     Args:
-        logits: [B N V]; targets: [B N] int32.
-        real: [B N] bool; where it is false, logits and targets are ignored.
+        logits: [B N V].
+        targets: [B N] int32.
+        valid: [B N] bool; where it is false, logits and targets are ignored.
     """
     dims = shapes.check(logits, "B N V")
     shapes.check(targets, "B N", dims)
-    shapes.check(real, "B N", dims)
-    # Before the logarithm: a gradient of 0 through NaN is NaN.
-    logits = jnp.where(real[..., None], logits.astype(jnp.float32), 0)
+    shapes.check(valid, "B N", dims)
+    # Masked before the logarithm: a gradient of 0 through NaN is NaN.
+    logits = jnp.where(valid[..., None], logits.astype(jnp.float32), 0)
     chosen = jnp.take_along_axis(logits, targets[..., None], -1)[..., 0]
     return jax.nn.logsumexp(logits, -1) - chosen
 
 
 def chunks(vocabulary: int) -> int:
-    """How many chunks a vocabulary is split into, each divisible over `tensor`; 1: whole."""
+    """Number of chunks that a vocabulary is split into, each divisible over `tensor`; 1: none."""
     shards = layout.axis_size("tensor")
     at_least = -(-vocabulary // (CHUNK * shards))
     for count in range(at_least, 4 * at_least + 1):
@@ -54,51 +56,53 @@ def chunks(vocabulary: int) -> int:
     return 1
 
 
-def nll_by_chunks(x, kernel, targets, real, size, count):
-    """`nll` of logits x @ kernel, one chunk of the vocabulary at a time, forward and back.
+def nll_by_chunks(x, kernel, targets, valid, size, count):
+    """`nll` of logits x @ kernel, one chunk of the vocabulary at a time, forward and backward.
 
-    Neither all logits nor, where it is sharded, the whole kernel exist at a time. The gradient by
-    x is summed over the chunks in float32.
+    The logits never exist as a whole, nor does a sharded kernel. The gradient with respect to x is
+    summed over the chunks in float32.
 
     Args:
-        x: [B N E]; kernel: [E V].
-        targets: [B N] int32; real: [B N] bool, as of `nll`.
-        size: of the vocabulary; rows of the kernel behind it are padding.
-        count: P, divides V.
+        x: [B N E].
+        kernel: [E V].
+        targets: [B N] int32.
+        valid: [B N] bool; see `nll`.
+        size: of the vocabulary; columns of the kernel from there on are padding.
+        count: P, a divisor of V.
     """
     dims = shapes.check(x, "B N E")
     width, rows = kernel.shape
-    x = jnp.where(real[..., None], x, 0).astype(jnp.float32)  # the type of its gradient
-    # Row v is in chunk v % P, so that each chunk is sharded over all devices along `tensor`.
+    x = jnp.where(valid[..., None], x, 0).astype(jnp.float32)  # the dtype of its gradient
+    # Token v is in chunk v % P, so that each chunk is sharded over all devices along `tensor`.
     kernel = layout.constrain(
         kernel.reshape(width, rows // count, count), rules.FSDP, "tensor", None
     )
     kernel = layout.constrain(jnp.moveaxis(kernel, 2, 0), None, rules.FSDP, "tensor")
-    at = jnp.arange(rows // count)[None, None]
+    row = jnp.arange(rows // count)[None, None]
 
     @jax.checkpoint
-    def add(carry, of):
+    def add(carry, chunk):
         top, total, chosen = carry
-        number, kernel = of
+        number, kernel = chunk
         kernel = layout.constrain(kernel, None, "tensor")
         logits = layout.constrain(_product(x, kernel), rules.BATCH, None, "tensor")
-        logits = jnp.where(at * count + number < size, logits, -jnp.inf)
+        logits = jnp.where(row * count + number < size, logits, -jnp.inf)
         above = jax.lax.stop_gradient(jnp.maximum(top, logits.max(-1)))
         total = total * jnp.exp(top - above) + jnp.exp(logits - above[..., None]).sum(-1)
-        hit = (targets[..., None] == at * count + number) & real[..., None]
+        hit = (targets[..., None] == row * count + number) & valid[..., None]
         return (above, total, chosen + jnp.where(hit, logits, 0).sum(-1)), None
 
     zeros = jnp.zeros((dims["B"], dims["N"]), jnp.float32)
-    start = (zeros - 1e30, zeros, zeros)
+    start = (zeros + shapes.NEVER, zeros, zeros)
     (top, total, chosen), _ = jax.lax.scan(add, start, (jnp.arange(count), kernel))
     return top + jnp.log(total) - chosen
 
 
 @jax.custom_vjp
 def _product(x, kernel):
-    """[B N E] float32, rounded to the kernel's type, times [E V] -> [B N V] float32.
+    """[B N E] float32, rounded to the kernel's dtype, times [E V] -> [B N V] float32.
 
-    The gradient by x is not rounded.
+    The gradient with respect to x is not rounded.
     """
     return _contracted(x.astype(kernel.dtype), kernel, (2,), (0,))
 
@@ -110,9 +114,9 @@ def _product_backward(kept, gradient):
 
 
 def _contracted(one, other, axes, others):
-    """The product over these axes of each, float32; operands keep their types."""
-    sums = ((axes, others), ((), ()))
-    return jax.lax.dot_general(one, other, sums, preferred_element_type=jnp.float32)
+    """The product summed over these axes of each, in float32; operands keep their dtypes."""
+    contracted = ((axes, others), ((), ()))
+    return jax.lax.dot_general(one, other, contracted, preferred_element_type=jnp.float32)
 
 
 _product.defvjp(lambda x, kernel: (_product(x, kernel), (x, kernel)), _product_backward)

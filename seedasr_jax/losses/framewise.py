@@ -1,7 +1,7 @@
-"""Labels by the clock: what is being said in each frame, where its times are known.
+"""Framewise labels from known times: the phone or token that is spoken in each frame.
 
-Ours, for small recipes on synthesised speech: the synthesiser knows when each phone and token
-begins. Dims: B batch, T frames, N sounds.
+Ours, for small recipes on synthesised speech: the synthesiser reports when each phone and token
+begins. Dims: B batch, T frames, N phones or tokens.
 """
 
 import jax.numpy as jnp
@@ -10,20 +10,20 @@ from seedasr_jax import shapes
 
 
 def spoken(ids, starts, length, seconds):
-    """What is being said at given moments.
+    """The phones or tokens that are spoken at given times.
 
     Args:
-        ids: [B N] int32, what is said one after another.
+        ids: [B N] int32, in order of time.
         starts: [B N] seconds at which each begins, ascending.
-        length: [B] int32, real ones of N.
-        seconds: [B T] moments.
+        length: [B] int32, number of valid ones.
+        seconds: [B T] times.
 
     Returns:
-        [B T] int32 ids, and [B T] bool: False before the first begins, where nothing is said.
+        [B T] int32 ids, and [B T] bool: false before the first begins.
     """
     dims = shapes.check(starts, "B N", shapes.check(ids, "B N"))
     shapes.check(seconds, "B T", dims)
     begun = (starts[:, None] <= seconds[..., None]) & shapes.valid(length, dims["N"])[:, None]
     count = begun.sum(-1)
-    at = jnp.maximum(count - 1, 0)
-    return jnp.take_along_axis(ids, at, 1), count > 0
+    latest = jnp.maximum(count - 1, 0)
+    return jnp.take_along_axis(ids, latest, 1), count > 0

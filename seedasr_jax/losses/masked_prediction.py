@@ -1,4 +1,4 @@
-"""Masked prediction: what the encoder says of the frames that it did not see, summed.
+"""Masked prediction: cross-entropy of the codes of masked frames, summed; codebook statistics.
 
 Dims: B batch, T encoder frames, K codes.
 """
@@ -11,15 +11,16 @@ from seedasr_jax.losses.cross_entropy import cross_entropy
 
 
 def masked_prediction(logits, labels, weights):
-    """Cross-entropy and hits on masked frames.
+    """Cross-entropy and accuracy on masked frames.
 
     Args:
-        logits: [B T K]; labels: [B T] int32.
-        weights: [B T] float32, above 0 on masked frames of rows that count; all else is ignored.
+        logits: [B T K].
+        labels: [B T] int32.
+        weights: [B T] float32, positive on masked frames of rows with weight; others are ignored.
 
     Returns:
         The sum of -weights * log softmax(logits)[labels], natural logarithm, float32; and the sum
-        of weights where the likeliest code is the label.
+        of weights where the most probable code is the label.
     """
     dims = shapes.check(logits, "B T K")
     shapes.check(labels, "B T", dims)
@@ -28,25 +29,26 @@ def masked_prediction(logits, labels, weights):
 
 
 def histogram(labels, weights, codes):
-    """[K] weighted count of each label: what the figures of `describe` are computed from."""
+    """[K] weighted counts of the labels [B T], for `describe`."""
     dims = shapes.check(labels, "B T")
     shapes.check(weights, "B T", dims)
     return jnp.zeros(codes).at[labels.reshape(-1)].add(weights.reshape(-1))
 
 
 def describe(counts) -> dict:
-    """What a histogram [K] of labels says about the codebook.
+    """Statistics of a codebook from a histogram [K] of labels.
 
     Returns:
-        `used_codes`, share of codes with a frame; `majority`, accuracy of always guessing the
-        commonest; `entropy` of their frequencies, natural logarithm; `perplexity`, its exponential.
+        `used_codes`, fraction of codes with any frame; `majority`, accuracy of always predicting
+        the most frequent code; `entropy` of the frequencies, natural logarithm; `perplexity`, its
+        exponential.
     """
     counts = np.asarray(counts, np.float64)
-    share = counts / max(counts.sum(), 1.0)
-    entropy = -(share * np.log(np.where(share > 0, share, 1))).sum()
+    frequencies = counts / max(counts.sum(), 1.0)
+    entropy = -(frequencies * np.log(np.where(frequencies > 0, frequencies, 1))).sum()
     return {
         "used_codes": (counts > 0).mean(),
-        "majority": share.max(),
+        "majority": frequencies.max(),
         "entropy": entropy,
         "perplexity": np.exp(entropy),
     }

@@ -2,11 +2,12 @@
 
     L = 1/N sum_i P_i (W_i - mean_j W_j),    P_i = P(y_i | x) / sum_j P(y_j | x)
 
-Its gradient by log P(y_i | x) is 1/N P_i (W_i - sum_j P_j W_j): the mean shifts the value and not
-the gradient. The factor 1/N is equation 2's; it only rescales what stands beside this loss.
+The gradient with respect to log P(y_i | x) is 1/N P_i (W_i - sum_j P_j W_j): the mean shifts the
+value but not the gradient. The factor 1/N is equation 2's; it only scales this loss against others.
 
-A list is a set: a hypothesis that stands there twice would count twice in P and in N, so all but
-the first are left out, and N is what is left. A list of one has loss and gradient 0.
+The N-best list is a set: duplicates would count twice in P and in N, so only the first occurrence
+of each hypothesis is valid, and N is the number of valid ones. With a single valid hypothesis loss
+and gradient are 0.
 
 Dims: B batch, N hypotheses, L tokens, K positions.
 """
@@ -16,67 +17,70 @@ import jax.numpy as jnp
 
 from seedasr_jax import shapes
 
-NEVER = -1e30  # a log-probability that a softmax turns into 0
 
+def sequence_logprobs(nll, valid):
+    """Log-probabilities [B] of sequences, from the nll [B K] of their tokens.
 
-def sequence_logprobs(nll, real):
-    """Log-probability [B] of whole sequences, from the nll [B K] of their tokens.
-
-    Where `real` [B K] is false, the nll is ignored; the end token is real.
+    Where `valid` [B K] is false, the nll is ignored; the end token is valid.
     """
-    shapes.check(real, "B K", shapes.check(nll, "B K"))
-    return -jnp.where(real, nll, 0).sum(-1)
+    shapes.check(valid, "B K", shapes.check(nll, "B K"))
+    return -jnp.where(valid, nll, 0).sum(-1)
 
 
 def distinct(hyp, hyp_length):
-    """[B N L] hypotheses of [B N] tokens -> [B N] bool: whether none before it is the same."""
+    """[B N] bool: whether a hypothesis differs from all before it in its N-best list.
+
+    Args:
+        hyp: [B N L] int32.
+        hyp_length: [B N] int32, tokens of each.
+    """
     dims = shapes.check(hyp, "B N L")
     shapes.check(hyp_length, "B N", dims)
-    real = jnp.arange(dims["L"])[None, None] < hyp_length[..., None]
-    hyp = jnp.where(real, hyp, -1)
-    same = (hyp[:, :, None] == hyp[:, None]).all(-1)  # [B N N]; padding distinguishes lengths
+    valid = jnp.arange(dims["L"])[None, None] < hyp_length[..., None]
+    hyp = jnp.where(valid, hyp, -1)
+    same = (hyp[:, :, None] == hyp[:, None]).all(-1)  # [B N N]; -1 distinguishes lengths
     before = jnp.tril(jnp.ones((dims["N"], dims["N"]), bool), -1)
     return ~(same & before[None]).any(-1)
 
 
-def renormalised(logprobs, listed):
-    """P over the list [B N], 0 outside of it; `listed` [B N] bool."""
-    probs = jax.nn.softmax(jnp.where(listed, logprobs.astype(jnp.float32), NEVER), -1)
-    return jnp.where(listed, probs, 0)
+def renormalised(logprobs, valid):
+    """P [B N]: probabilities normalised over the valid hypotheses, 0 for all others."""
+    probs = jax.nn.softmax(jnp.where(valid, logprobs.astype(jnp.float32), shapes.NEVER), -1)
+    return jnp.where(valid, probs, 0)
 
 
-def mwer(logprobs, risk, listed, weights):
+def mwer(logprobs, risk, valid, weights):
     """Sum of weights * L.
 
     Args:
-        logprobs: [B N] of whole hypotheses, end token included; not divided by their length.
-        risk: [B N] errors W, counts or rates; no gradient.
-        listed: [B N] bool, see `distinct`; the rest is ignored.
-        weights: [B] float32; where they are 0, everything else is ignored.
+        logprobs: [B N] of complete hypotheses with their end tokens; not normalised by length.
+        risk: [B N] errors W, counts or rates; without gradient.
+        valid: [B N] bool, see `distinct`; other hypotheses are ignored.
+        weights: [B] float32; where a weight is 0, the row is ignored.
     """
     dims = shapes.check(logprobs, "B N")
     shapes.check(risk, "B N", dims)
     shapes.check(weights, "B", dims)
-    listed = listed & (weights > 0)[:, None]
-    count = jnp.maximum(listed.sum(-1), 1)
-    risk = jax.lax.stop_gradient(jnp.where(listed, risk, 0))
+    valid = valid & (weights > 0)[:, None]
+    count = jnp.maximum(valid.sum(-1), 1)
+    risk = jax.lax.stop_gradient(jnp.where(valid, risk, 0))
     gap = risk - (risk.sum(-1) / count)[:, None]
-    losses = (renormalised(logprobs, listed) * gap).sum(-1) / count
+    losses = (renormalised(logprobs, valid) * gap).sum(-1) / count
     return (losses * weights).sum()
 
 
-def without_gradient(risk, listed, weights):
-    """Sum of weights of the lists that teach nothing: all of a list have the same risk.
+def without_gradient(risk, valid, weights):
+    """Sum of weights of the N-best lists without gradient: all valid hypotheses have equal risk.
 
-    A list of one is one of them.
+    This includes lists with a single valid hypothesis.
     """
-    most = jnp.where(listed, risk, -jnp.inf).max(-1)
-    least = jnp.where(listed, risk, jnp.inf).min(-1)
+    most = jnp.where(valid, risk, -jnp.inf).max(-1)
+    least = jnp.where(valid, risk, jnp.inf).min(-1)
     return jnp.where((weights > 0) & (most == least), weights, 0).sum()
 
 
-def expected_risk(logprobs, risk, listed, weights):
-    """Sum of weights * sum_i P_i W_i: the expected risk, which `mwer` lowers."""
-    listed = listed & (weights > 0)[:, None]
-    probs = renormalised(logprobs, listed)
-    return ((probs * jnp.where(listed, risk, 0)).sum(-1) * weights).sum()
+def expected_risk(logprobs, risk, valid, weights):
+    """Sum of weights * sum_i P_i W_i: the expected risk, which `mwer` minimises."""
+    valid = valid & (weights > 0)[:, None]
+    probs = renormalised(logprobs, valid)
+    return ((probs * jnp.where(valid, risk, 0)).sum(-1) * weights).sum()

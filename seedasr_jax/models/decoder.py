@@ -159,7 +159,7 @@ class Decoder(nnx.Module):
         return layout.all_positions(self.norm(x)), caches.add(cache, k, v)
 
     def logits(self, x):
-        """[... E] -> [... V] float32; padding rows get layers.NEVER."""
+        """[... E] -> [... V] float32; padding rows get shapes.NEVER."""
         if self.head is not None:
             return mask_surplus(self.head(x), self.vocabulary)
         table = self.embed.table[...].astype(self.dtype)

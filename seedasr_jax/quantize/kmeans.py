@@ -1,10 +1,10 @@
 """k-means over encoder frames: labels for the second SSL iteration, and its fit (online Lloyd).
 
-Dims: B batch, T frames, D encoder width, K codes.
+The parameters are sums over frames, so a step's sums over any mesh, micro-batches and hosts are
+computed as gradients are: `surrogate` is linear in the stored sums, and its gradient is minus the
+batch's sums. `advance` adds these to the decayed stored sums.
 
-All that is stored are sums over frames, so a step's new sums over any mesh, micro-batches and hosts
-come the way gradients come: `surrogate` is linear in the stored sums, and its gradient is minus
-the batch's own. `advance` adds them to what is left of the old ones.
+Dims: B batch, T frames, D encoder width, K codes.
 """
 
 from flax import nnx
@@ -13,12 +13,12 @@ import jax.numpy as jnp
 
 from seedasr_jax import shapes
 
-EMPTY = 0.01  # of a fair share of frames: a code with fewer is given another place
-SPLIT = 0.1  # standard deviations between the halves of a code that is split, per feature
+EMPTY = 0.01  # a code with less than this fraction of the mean count is re-initialised by a split
+SPLIT = 0.1  # standard deviations, per feature, between the two halves of a split code
 
 
 class KMeans(nnx.Module):
-    """Codes as sums of the frames they took: the nearest centroid, features standardised."""
+    """Labels a frame with its nearest centroid, features standardised; stores sums over frames."""
 
     def __init__(self, width, *, codes):
         self.sums = nnx.Param(jnp.zeros((codes, width)), axes=("codes", "width"))
@@ -28,14 +28,15 @@ class KMeans(nnx.Module):
         self.frames = nnx.Param(jnp.zeros(()), axes=())
 
     def statistics(self):
-        """The stored sums by name, what `advance` takes."""
+        """The stored sums by name, as `advance` takes them."""
         names = ("sums", "counts", "first", "second", "frames")
         return {name: getattr(self, name)[...] for name in names}
 
     def distances(self, x):
         """[B T D] -> [B T K] squared distances of standardised features, float32.
 
-        Infinite where a code has no frames; before the first step the first code is the only one.
+        Distances to codes without frames are infinite, except that before the first step the first
+        code is in use.
         """
         shapes.check(x, "B T D")
         stored = self.statistics()
@@ -50,13 +51,13 @@ class KMeans(nnx.Module):
         return jnp.where(used[None, None], jnp.maximum(squares - 2 * products, 0), jnp.inf)
 
     def __call__(self, x, length):
-        """[B T D] of [B] real frames -> [B T] int32 labels, 0 at padding; [B] real ones."""
+        """[B T D] of [B] valid frames -> [B T] int32 labels, 0 at padding; [B] valid labels."""
         ids = jnp.argmin(self.distances(x), -1).astype(jnp.int32)
         return shapes.zero_padding(ids, length), length
 
 
 def moments(stored):
-    """[D] mean and [D] standard deviation of all frames; 0 and 1 before the first."""
+    """[D] mean and [D] standard deviation of all frames; 0 and 1 before the first frame."""
     frames = jnp.maximum(stored["frames"], 1)
     mean = stored["first"] / frames
     deviation = jnp.sqrt(jnp.maximum(stored["second"] / frames - mean**2, 1e-6))
@@ -64,15 +65,17 @@ def moments(stored):
 
 
 def centroids(stored):
-    """[K D] means of each code's frames; 0 where there are none."""
+    """[K D] means of each code's frames; 0 for a code without frames."""
     return stored["sums"] / jnp.where(stored["counts"] > 0, stored["counts"], 1)[:, None]
 
 
-def gather(x, ids, weights, codes):
+def batch_sums(x, ids, weights, codes):
     """The sums of one batch, by name.
 
     Args:
-        x: [B T D]; ids: [B T] int32; weights: [B T], 0 where a frame does not count.
+        x: [B T D] frames.
+        ids: [B T] int32 labels.
+        weights: [B T]; frames of weight 0 are ignored.
         codes: K.
     """
     shapes.check(ids, "B T", shapes.check(x, "B T D"))
@@ -89,25 +92,26 @@ def gather(x, ids, weights, codes):
 
 
 def surrogate(stored, batch):
-    """A scalar whose gradient in `stored` is minus the sums of `batch`."""
+    """A scalar whose gradient with respect to `stored` is minus the sums of `batch`."""
     products = jax.tree.map(lambda s, b: (s * jax.lax.stop_gradient(b)).sum(), stored, batch)
     return -sum(jax.tree.leaves(products))
 
 
 def advance(stored, batch, keep, key):
-    """Old sums, faded to `keep`, plus the batch's; codes left empty split the most used ones.
+    """Stored sums times `keep` plus the batch's; the most used codes are split into empty ones.
 
-    All codes but the first begin empty, so their number doubles with each step until all are used.
+    All codes but the first begin empty, so the number of used codes doubles with each step until
+    all are used.
 
     Args:
         stored, batch: sums by name.
-        keep: share of the old ones.
-        key: random, of the direction in which a code is split.
+        keep: decay factor of the stored sums.
+        key: random key for the directions of splits.
     """
     stored = jax.tree.map(lambda old, new: keep * old + new, stored, batch)
     counts = stored["counts"]
     empty = counts < EMPTY * counts.sum() / counts.shape[0]
-    # The r-th empty code takes half of the r-th most used one, as far as there are used ones.
+    # The r-th empty code receives half of the r-th most used one, while there are used ones left.
     splits = jnp.minimum(empty.sum(), (~empty).sum())
     donor = jnp.argsort(-counts, stable=True)  # empty ones last
     taker = jnp.argsort(~empty, stable=True)  # empty ones first

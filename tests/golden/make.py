@@ -194,19 +194,19 @@ def losses():
     frames, lengths = torch.tensor([12, 9, 12, 5]), torch.tensor([4, 3, 5, 1])
     ids = torch.tensor([[1, 2, 2, 3, 0], [5, 5, 5, 0, 0], [1, 2, 3, 4, 5], [4, 0, 0, 0, 0]])
     logprobs = logits.log_softmax(-1).transpose(0, 1)
-    nats = torch.nn.functional.ctc_loss(logprobs, ids, frames, lengths, reduction="none")
-    nats.sum().backward()
+    nll = torch.nn.functional.ctc_loss(logprobs, ids, frames, lengths, reduction="none")
+    nll.sum().backward()
     integers = dict(ids=ids, frames=frames, ids_length=lengths)
     integers = {k: v.numpy().astype(np.int32) for k, v in integers.items()}
-    save("ctc", logits=logits.detach(), nats=nats.detach(), gradient=logits.grad, **integers)
+    save("ctc", logits=logits.detach(), nll=nll.detach(), gradient=logits.grad, **integers)
 
     logits = torch.tensor(rng.normal(0, 3, (2, 5, 7)), requires_grad=True)
     targets = torch.tensor(rng.integers(0, 7, (2, 5)))
     weights = torch.tensor([[1.0, 1, 1, 0, 0], [0.5, 1, 1, 1, 1]], dtype=torch.float64)
-    nats = torch.nn.functional.cross_entropy(
+    nll = torch.nn.functional.cross_entropy(
         logits.flatten(0, 1), targets.flatten(), reduction="none"
     )
-    total = (nats * weights.flatten()).sum()
+    total = (nll * weights.flatten()).sum()
     total.backward()
     save(
         "cross_entropy",

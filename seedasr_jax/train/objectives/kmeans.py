@@ -52,7 +52,7 @@ class KMeans(Hearing):
         distances = model.codebook.distances(x)
         real = shapes.valid(length, x.shape[1]) * batch.weight[:, None]
         codes = self.stage.model.quantizer.codes
-        sums = kmeans.gather(x, jnp.argmin(distances, -1), real, codes)
+        sums = kmeans.batch_sums(x, jnp.argmin(distances, -1), real, codes)
         inertia = jnp.where(real > 0, distances.min(-1), 0).sum() / weights["frames"]
         total = kmeans.surrogate(model.codebook.statistics(), sums)
         return total, {"loss": inertia, "codes": sums["counts"]}
