@@ -92,11 +92,11 @@ def test_other_sample_formats_are_rounded_and_clipped(tmp_path):
 
 def test_a_sound_of_which_nothing_is_left_is_refused(tmp_path):
     soundfile.write(tmp_path / "x.wav", np.full(1, 0.5), 48_000)  # a third of a sample
-    with pytest.raises(errors.DataError, match=r"x\.wav: holds 0\.000 s"):
+    with pytest.raises(errors.DataError, match=r"x\.wav: contains 0\.000 s"):
         files.read(tmp_path / "x.wav")
     twice = tone(440, files.RATE) / 32_768
     soundfile.write(tmp_path / "x.wav", twice, files.RATE, subtype="FLOAT")
-    with pytest.raises(errors.DataError, match=r"x\.wav: .*-1 to 1, the loudest is 2e-05: scale"):
+    with pytest.raises(errors.DataError, match=r"x\.wav: .*-1 to 1, found a peak of 2e-05; scale"):
         files.read(tmp_path / "x.wav")
     soundfile.write(tmp_path / "x.wav", 0 * twice, files.RATE, subtype="FLOAT")
     assert not files.read(tmp_path / "x.wav").any()  # silence is no mistake
@@ -134,11 +134,9 @@ def test_a_duration_may_be_rounded_up_but_not_invented(tmp_path):
     files.write(path, noise(files.RATE), files.RATE)
     for duration in (1.01, 1.099):
         assert len(files.read(path, duration=duration)) == files.RATE
-    with pytest.raises(
-        errors.DataError, match=r"x\.wav.*1\.000 s.*asked for 1\.150 s.*leave it out"
-    ):
+    with pytest.raises(errors.DataError, match=r"x\.wav.*1\.000 s.*expected 1\.150 s.*remove it"):
         files.read(path, duration=1.15)
-    with pytest.raises(errors.DataError, match=r"1\.000 s.* from 1\.000 s on; mend .* start$"):
+    with pytest.raises(errors.DataError, match=r"1\.000 s.* from 1\.000 s on; correct .* start$"):
         files.read(path, offset=1.0)
 
 
@@ -214,7 +212,7 @@ def test_a_name_in_another_normal_form_is_the_same_file(tmp_path):
     with pytest.raises(errors.DataError, match=r"Did you mean .*/b\.wav"):
         files.read(tmp_path / "a/b.WAV")
     (tmp_path / "c.wav").symlink_to("gone.wav")
-    with pytest.raises(errors.DataError, match=r"a link to gone\.wav, where no file is"):
+    with pytest.raises(errors.DataError, match=r"a broken link to gone\.wav"):
         files.read(tmp_path / "c.wav")
 
 
@@ -222,7 +220,7 @@ def test_a_truncated_wav_is_shorter_than_its_row(tmp_path):
     path = tmp_path / "x.wav"
     files.write(path, noise(2 * files.RATE), files.RATE)
     path.write_bytes(path.read_bytes()[:40_000])
-    with pytest.raises(errors.DataError, match=r"x\.wav: holds 1\.249 s.*cut off: 64,000 bytes"):
+    with pytest.raises(errors.DataError, match=r"x\.wav: contains 1\.249 s.*cut off: 64,000 bytes"):
         files.read(path, duration=2.0)
     assert len(files.read(path, duration=1.0)) == files.RATE  # which is all there
 

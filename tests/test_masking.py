@@ -1,4 +1,4 @@
-"""SpecAugment and spans: how much is hidden, and on what it depends.
+"""SpecAugment and spans: the fraction that is masked, and what it depends on.
 
 Dims: B batch, T frames, F mel bins.
 """
@@ -29,7 +29,7 @@ def runs(row):
     return np.flatnonzero(edges == -1) - np.flatnonzero(edges == 1)
 
 
-def test_off_hides_nothing():
+def test_off_masks_nothing():
     assert not hidden().any()
 
 
@@ -42,7 +42,7 @@ def test_a_frequency_mask_is_a_span_of_bins_over_all_frames():
     assert mask[:, 0].any(0).all()  # every bin has its turn
 
 
-def test_a_time_mask_is_a_share_of_the_utterance_at_most():
+def test_a_time_mask_is_at_most_a_fraction_of_the_utterance():
     mask = hidden(time_masks=1, time_fraction=0.15)
     assert (mask == mask[:, :, :1]).all()
     widths = mask[:, :, 0].sum(-1)
@@ -87,7 +87,7 @@ def test_spans_are_where_frames_started_them():
             assert length >= 6 or end == count - 1  # cut by the end alone
 
 
-def test_the_share_that_is_hidden_is_the_published_one():
+def test_the_fraction_that_is_masked_is_the_published_one():
     """0.01 and 40 frames: about a third (1 - 0.99^40), less at the beginning."""
     count = jnp.full(ROWS, 1_000)
     hidden = spans(1_000, count=count, start=0.01, span=40)
@@ -115,7 +115,7 @@ def test_spans_follow_the_position_alone_and_no_padding():
     assert (spans(position=jnp.array([7, 1, 4]), seed=1) != some).any()
 
 
-def test_noise_stands_where_frames_are_hidden():
+def test_noise_replaces_masked_frames():
     hidden = jnp.asarray(np.random.default_rng(0).random((ROWS, FRAMES)) < 0.5)
     mel = jnp.full((ROWS, FRAMES, BINS), 7.0)
     position = jnp.arange(ROWS)

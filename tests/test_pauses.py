@@ -1,4 +1,4 @@
-"""Where audio is cut: on tones and noise whose places are known."""
+"""Division of recordings at pauses, on tones and noise at known places."""
 
 import itertools
 
@@ -12,13 +12,13 @@ RATE = files.RATE
 
 
 def tone(seconds, rng, level=0.2):
-    """A hum of changing strength, which no pause interrupts."""
+    """A tone of varying level without pauses."""
     time = np.arange(round(seconds * RATE)) / RATE
     return level * (1.2 + np.sin(8 * time)) * np.sin(2 * np.pi * rng.uniform(200, 900) * time)
 
 
 def spoken(rng, lengths, gaps, noise=1e-4):
-    """(wave [S] int16, [(first sample, end)] of the tones); a gap more than there are tones."""
+    """Wave [S] int16 and [(start, end)] of its tones in samples; len(gaps) = len(lengths) + 1."""
     sounds = [np.zeros(round(gaps[0] * RATE))]
     places = []
     for seconds, gap in zip(lengths, gaps[1:], strict=True):

@@ -1,4 +1,4 @@
-"""Each lever of the channel does what its name says, and nothing when it is off.
+"""Perturbations: each has its stated effect, and none when it is off.
 
 Dims: B batch, T frames, F mel bins.
 """
@@ -67,7 +67,7 @@ def test_tempo_changes_the_frames_and_not_the_pitch():
     assert (np.asarray(energies[:, 3]).argmax(-1) == 1_000 * logmel.FFT // RATE).all()
 
 
-def test_tempo_moves_what_is_heard_in_time():
+def test_tempo_moves_events_in_time():
     wave = np.zeros((2, 8_000), np.float32)
     wave[:, 4_000] = 1  # a click after 25 frames
     energies, _ = logmel.spectrum(jnp.asarray(wave), jnp.full(2, 8_000), jnp.array([0.8, 1.25]))
@@ -120,7 +120,7 @@ def test_echoes_past_the_end_do_not_raise_the_noise():
 
 
 @pytest.mark.parametrize("decibels", [0.0, 15.0])
-def test_noise_stands_as_far_below_the_speech_as_asked(decibels):
+def test_noise_is_as_far_below_the_speech_as_requested(decibels):
     rows = 100
     channel = draw(rows, noise=1.0, noise_snr_db=(decibels, decibels))
     channel = dataclasses.replace(channel, equaliser=jnp.zeros((rows, perturb.KNOTS)))

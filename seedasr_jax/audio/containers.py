@@ -1,8 +1,8 @@
-"""Audio containers: an open file with what it states about its sound.
+"""Audio containers: an open file together with the length that its container states.
 
-libsndfile believes a header, or silently cuts it down to the file. A sound is therefore opened with
-what its container states beside it, and decoded to its end where nothing reliable is stated: FLAC
-without a length, MP3 without a Xing frame, WAV from a pipe.
+libsndfile trusts a stated length, or silently reduces it to what the file contains. A file is
+therefore opened together with the statement of its container (headers.py), and decoded to its end
+where nothing reliable is stated: FLAC without a length, MP3 without a Xing frame, WAV from a pipe.
 """
 
 import collections
@@ -18,17 +18,17 @@ import soundfile
 from seedasr_jax import errors
 from seedasr_jax.audio import headers
 
-_ENDLESS = 1 << 40  # bytes, of a view that claims to be far longer than its file
+_ENDLESS = 1 << 40  # bytes; size of a view that claims to be far longer than its file
 _BLOCK = 1 << 16  # frames
-_LAYERS = 4  # at most, of files inside of files
-_BY_SAMPLE = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # without a codec
-_MPEG_DELAY = 10_000  # samples at most that encoder and decoder put around the sound of an MP3
+_LAYERS = 4  # maximum depth of files nested in files
+_BY_SAMPLE = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # subtypes without a block codec
+_MPEG_DELAY = 10_000  # maximum number of samples that an MP3's encoder and decoder add
 
 
 class _Forward(soundfile.SoundFile):
-    """Decodes from front to back, without the seek by which soundfile follows each read.
+    """Decodes from start to end, without the seek that soundfile performs after each read.
 
-    That seek fails in GSM 6.10 and its like, and at the end of a FLAC file without a length.
+    That seek fails in GSM 6.10 and similar codecs, and at the end of a FLAC file without a length.
     """
 
     def seekable(self):
@@ -37,12 +37,12 @@ class _Forward(soundfile.SoundFile):
 
 @dataclasses.dataclass
 class Sound:
-    """An open sound.
+    """An open audio file.
 
     Attributes:
-        file: decodes it, from front to back.
-        frames: how many the container states; None where it does not, or cannot be believed.
-        fault: why the file is not all of the sound, or "".
+        file: the decoder, from start to end.
+        frames: length as stated by the container; None if it states none, or an unreliable one.
+        fault: why the file does not contain all of its audio; "" if it does.
     """
 
     file: soundfile.SoundFile
@@ -50,7 +50,7 @@ class Sound:
     fault: str
 
     def blocks(self, size: int, dtype: str, frames: int | None = None):
-        """Yields the next `frames` frames, or all that is left, in arrays of at most `size`."""
+        """Yields the next `frames` frames, or all that remain, in arrays of at most `size`."""
         left = float("inf") if frames is None else frames
         while left > 0:
             wanted = min(size, left)
@@ -59,14 +59,14 @@ class Sound:
             left = left - wanted if len(block) == wanted else 0
 
     def more(self) -> bool:
-        """Whether anything is left that can be decoded."""
+        """Whether any frame remains that can be decoded."""
         try:
             return len(self.file.read(1)) > 0
-        except soundfile.LibsndfileError:  # a tag, or padding
+        except soundfile.LibsndfileError:  # the rest is a tag or padding
             return False
 
     def skip(self, frames: int):
-        """Goes forward by so many frames, or to the end."""
+        """Skips `frames` frames from the start, or all."""
         if self.frames is not None and soundfile.SoundFile.seekable(self.file):
             self.file.seek(frames)
         else:
@@ -75,13 +75,13 @@ class Sound:
 
 @contextlib.contextmanager
 def opened(source: str | os.PathLike | BinaryIO, name: str):
-    """Opens a path, or a binary file that can seek; `name` is for messages.
+    """Opens a path, or a seekable binary file; `name` is for messages.
 
     Yields:
         A Sound.
 
     Raises:
-        DataError: it is no audio that libsndfile knows.
+        DataError: not an audio format that libsndfile supports.
     """
     with contextlib.ExitStack() as stack:
         raw = source
@@ -93,11 +93,11 @@ def opened(source: str | os.PathLike | BinaryIO, name: str):
                 raw = _View(raw, *header.inside)
                 header = headers.header(raw)
         known, header = header is not None, header or headers.Header()
-        # Never a path: by its ending alone libsndfile takes bytes for headerless audio.
+        # Never a path: libsndfile decides by the extension whether audio is headerless.
         view = _View(raw, 0, headers.size_of(raw), header.changes)
         try:
             file = stack.enter_context(_Forward(view))
-            if header.endless:  # tried as it is first: without any sound libsndfile would crash
+            if header.endless:  # opened unchanged first: without any audio libsndfile would crash
                 view.extend()
                 file = stack.enter_context(_Forward(view))
         except soundfile.LibsndfileError as error:
@@ -106,16 +106,16 @@ def opened(source: str | os.PathLike | BinaryIO, name: str):
         frames = file.frames if header.frames is None else header.frames
         fault = _fault(file, header) if known else _logged(file)
         if header.stated and frames > file.samplerate * (size := headers.size_of(raw)):
-            found = f"{frames / file.samplerate:.0f} s in {size:,} bytes"  # no codec is so dense
-            fault = f"damaged or cut off: its header promises {found}"
+            found = f"{frames / file.samplerate:.0f} s in {size:,} bytes"  # below any codec's rate
+            fault = f"damaged or cut off: its header states {found}"
         yield Sound(file, frames if header.stated else None, fault)
 
 
 class _View(io.RawIOBase):
-    """A stretch of the bytes of a file, some of them changed.
+    """A range of a file's bytes, some of them replaced.
 
-    libsndfile estimates the length of an MP3 by the size of its file and decodes no further: an
-    endless view has it decode what there is.
+    libsndfile estimates the length of an MP3 from the size of its file and decodes no further; with
+    an endless view it decodes everything.
     """
 
     def __init__(self, raw: BinaryIO, start: int, end: int, changes=()):
@@ -124,7 +124,7 @@ class _View(io.RawIOBase):
         self._at = 0
 
     def extend(self):
-        """Makes it endless, and goes to its start."""
+        """Makes the view endless and rewinds it."""
         self._end, self._at = _ENDLESS, 0
 
     def seek(self, offset, whence=os.SEEK_SET):
@@ -138,7 +138,7 @@ class _View(io.RawIOBase):
         out, start = memoryview(out), self._at
         if start > self._size:
             count = len(out) if self._end > self._size else 0
-            out[:count] = bytes(count)  # tags are looked for before the end
+            out[:count] = bytes(count)  # zeros: libsndfile searches for tags before the end
         else:
             self._raw.seek(self._start + start)
             count = self._raw.readinto(out[: self._size - start])
@@ -153,7 +153,7 @@ class _View(io.RawIOBase):
 def _unreadable(raw, error) -> str:
     if not headers.size_of(raw):
         return "not a readable audio file: it is empty"
-    # Of MPEG audio without a whole frame libsndfile says that there is no file.
+    # For MPEG audio without a complete frame, libsndfile reports that the file does not exist.
     known = "" if "does not exist" in error.error_string else f" {error.error_string}"
     return (
         f"not a readable audio file:{known or ' damaged or cut off.'} Expected WAV, FLAC, Ogg, MP3"
@@ -162,25 +162,25 @@ def _unreadable(raw, error) -> str:
 
 
 def _fault(file, header) -> str:
-    """What is wrong with a container by its header, and by what libsndfile makes of it."""
+    """The fault of a container, from its header and from libsndfile's reading of it; "" if none."""
     if header.fault:
         return header.fault
     if header.odd and not file.subtype.startswith(_BY_SAMPLE):
         return f"cut off: the last byte of its {file.subtype} is missing"
     if header.about and abs(file.frames - header.about) > _MPEG_DELAY:
         return (
-            f"damaged: its first frame states {header.about:,} samples, the decoder finds"
+            f"damaged: its first frame states {header.about:,} samples, the decoder found"
             f" {file.frames:,}"
         )
     if file.subtype.startswith("MPEG") and file.format != "MP3":
-        return f"MPEG audio inside of {file.format} states no length; convert it"
+        return f"MPEG audio inside {file.format} states no length; convert it to WAV or FLAC"
     return ""
 
 
 def _logged(file) -> str:
-    """What libsndfile noticed in a container that is not looked into here."""
+    """The fault of a container that headers.py cannot parse, by libsndfile's log; "" if none."""
     log = file.extra_info
     frames = re.search(r"^ *Frames *: (\d+)", log, re.M)
     if re.search("should be|truncated", log) or (frames and int(frames[1]) > file.frames):
-        return "cut off: less is there than its header states"
+        return "cut off: shorter than its header states"
     return ""

@@ -1,4 +1,6 @@
-"""Audio files -> waves: 16 kHz mono, whatever the file holds. No JAX and no TensorFlow here.
+"""Audio files -> waves at 16 kHz, mono, from any format, rate and number of channels.
+
+This file imports neither JAX nor TensorFlow.
 
 Dims: S samples, C channels.
 """
@@ -19,48 +21,48 @@ from seedasr_jax import errors
 from seedasr_jax import workdir as disk
 from seedasr_jax.audio import containers, paths
 
-RATE = 16_000  # Hz, of every wave that the models hear
-LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000  # Hz, of any recording
-# Manifests round their durations, to frames of MPEG audio for one (26 to 72 ms): a file may end so
-# much before its row says.
+RATE = 16_000  # Hz, of every wave that enters a model
+LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000  # Hz, accepted rates of recordings
+# A file may be shorter than its row's duration by this much: manifests round durations, for example
+# to frames of MPEG audio (26 to 72 ms).
 SLACK_SECONDS = 0.1
-ROUNDING_SECONDS = 0.01  # what a wave may last beyond the room that its row's seconds asked for
-_FULL_SCALE = 32_768  # int16 of 1.0
-QUIETEST = 2.0**-15  # a step of int16: a wave that stays below it was scaled twice
-_FLOATS = ("FLOAT", "DOUBLE")  # samples on a scale that nothing states
-_QUIET = 0.01  # -40 dB of full scale; of samples that are louder
-_CLIPPED = 0.01  # so many may lie beyond full scale, and are clipped: glitches, single peaks
-_HOTTEST = 8.0  # +18 dB: the loudest peak of a recording that is scaled down instead
-_CANCELLED = 0.05  # power of averaged channels, by that of the loudest
-_BLOCK = 1 << 20  # frames decoded at a time: more than most utterances have
+ROUNDING_SECONDS = 0.01  # a wave may be longer than its row's duration by this much
+_FULL_SCALE = 32_768  # int16 value of 1.0
+QUIETEST = 2.0**-15  # one step of int16; a wave below it everywhere was scaled down twice
+_FLOATS = ("FLOAT", "DOUBLE")  # subtypes whose scale no header states
+_LOUD = 0.01  # -40 dB of full scale; samples above it count for _CLIPPED
+_CLIPPED = 0.01  # fraction of loud samples that may exceed full scale and be clipped (glitches)
+_HOTTEST = 8.0  # +18 dB: highest peak of a wave that is scaled down instead of refused
+_CANCELLED = 0.05  # averaged channels with less than this fraction of the loudest one's power
+_BLOCK = 1 << 20  # frames per decoded block, more than most utterances have
 
 
 def read(source, *, offset: float = 0.0, duration: float | None = None) -> np.ndarray:
-    """Reads a file, or a stretch of it, without decoding the rest.
+    """Reads a file, or an interval of it, without decoding the rest.
 
     Args:
-        source: path of anything that libsndfile opens (WAV, FLAC, Ogg, Opus, MP3, ...), or such a
-            file, open in binary.
+        source: path of any format that libsndfile supports (WAV, FLAC, Ogg, Opus, MP3, ...), or
+            such a file opened in binary mode.
         offset: seconds to skip.
-        duration: seconds to read; None for all that is left.
+        duration: seconds to read; None: to the end.
 
     Returns:
-        [S] int16 at RATE, channels averaged. A 16-bit mono file at RATE comes back bit by bit.
+        [S] int16 at RATE, channels averaged. A 16-bit mono file at RATE is returned bit by bit.
 
     Raises:
-        DataError: names the file and says what is wrong: missing, not audio, damaged, cut off,
-            empty, or shorter than asked for by more than SLACK_SECONDS.
+        DataError: the file is missing, not audio, damaged, cut off, empty, or shorter than
+            requested by more than SLACK_SECONDS; names the file.
     """
     if not (0 <= offset < float("inf") and (duration is None or 0 < duration < float("inf"))):
         raise errors.DataError(
             f"{source}: expected offset >= 0 s and duration > 0 s, found {offset} and {duration}"
         )
     with _opened(source) as (name, sound):
-        return _stretch(name, sound, offset, duration)
+        return _interval(name, sound, offset, duration)
 
 
 def seconds(source) -> float:
-    """Length of a file: what its container states where that can be relied on, else decoded.
+    """Duration of a file in seconds, as stated if its container is reliable, else by decoding it.
 
     Raises:
         DataError: as `read`.
@@ -75,14 +77,14 @@ def seconds(source) -> float:
 
 
 def channels(source) -> int:
-    """Channels of a file, which `read` averages; raises as it does."""
+    """Number of channels of a file, which `read` averages; raises as `read`."""
     with _opened(source) as (_, sound):
         return sound.file.channels
 
 
 @contextlib.contextmanager
 def _opened(source):
-    """Yields the name of a file, for messages, and its containers.Sound; see `read`."""
+    """Yields the name of a file, for messages, and its containers.Sound; raises as `read`."""
     if isinstance(source, str | os.PathLike):
         name = source = paths.found(source)
         if name.lower().endswith(".raw"):
@@ -100,7 +102,8 @@ def _opened(source):
         raise errors.DataError(f"{name}: damaged or unreadable: {error}") from error
 
 
-def _stretch(name, sound, offset, duration):
+def _interval(name, sound, offset, duration):
+    """The samples of an open file from `offset` on; see `read`."""
     rate, start = sound.file.samplerate, round(offset * sound.file.samplerate)
     stated = sound.frames
     wanted = None if duration is None else max(round(duration * rate), 1)
@@ -108,21 +111,21 @@ def _stretch(name, sound, offset, duration):
     slack = SLACK_SECONDS * rate
     if left is not None and (left == 0 or (wanted or 0) - left > slack):
         raise errors.DataError(_short(name, sound, stated, offset, duration))
-    whole = wanted is None or (left is not None and wanted >= left - 1)  # seconds are rounded
-    if whole and sound.fault:
+    to_end = wanted is None or (left is not None and wanted >= left - 1)  # seconds are rounded
+    if to_end and sound.fault:
         raise errors.DataError(f"{name}: {sound.fault}")
     exact = rate == RATE and sound.file.channels == 1 and sound.file.subtype == "PCM_16"
     if start:
         sound.skip(start)
     count = wanted
-    if left is not None and whole:
+    if left is not None and to_end:
         count = left
     dtype = "int16" if exact else "float32"
     wave = np.concatenate([*sound.blocks(_BLOCK, dtype, count)])
-    if whole and left is not None and (len(wave) < left or sound.more()):
+    if to_end and left is not None and (len(wave) < left or sound.more()):
         found = f"{len(wave) / rate:.3f} s" if len(wave) < left else "more"
         raise errors.DataError(
-            f"{name}: damaged or cut off: its header promises {left / rate:.3f} s from"
+            f"{name}: damaged or cut off: its header states {left / rate:.3f} s from"
             f" {offset:.3f} s on, {found} can be decoded"
         )
     if not len(wave) or (wanted or 0) - len(wave) > slack:
@@ -134,57 +137,58 @@ def _stretch(name, sound, offset, duration):
         raise errors.DataError(_short(name, sound, start, offset, duration))
     if sound.file.subtype in _FLOATS and not out.any() and wave.any():
         raise errors.DataError(
-            f"{name}: expected samples from -1 to 1, the loudest is {np.abs(wave).max():.1g}:"
-            " scale it first"
+            f"{name}: expected samples from -1 to 1, found a peak of {np.abs(wave).max():.1g};"
+            " scale the file first"
         )
     return out
 
 
 def _short(name, sound, frames, offset, duration):
-    asked = "all" if duration is None else f"{duration:.3f} s"
+    """Message for a file that is shorter than requested."""
+    wanted = "all" if duration is None else f"{duration:.3f} s"
     fault = f" ({sound.fault})" if sound.fault else ""
-    holds = f"{name}: holds {frames / sound.file.samplerate:.3f} s of audio{fault}"
-    if offset * sound.file.samplerate >= frames > 0:
-        return f"{holds}; asked for {asked} from {offset:.3f} s on; mend the row's start"
+    found = f"{name}: contains {frames / sound.file.samplerate:.3f} s of audio{fault}"
     if not frames:
-        return holds
+        return found
+    found += f"; expected {wanted} from {offset:.3f} s on"
+    if offset * sound.file.samplerate >= frames:
+        return f"{found}; correct the row's start"
     return (
-        f"{holds}; asked for {asked}"
-        f" from {offset:.3f} s on, of which at most {SLACK_SECONDS:g} s may be missing; mend the"
-        " row's duration, or leave it out: then the file's own counts"
+        f"{found}, of which at most {SLACK_SECONDS:g} s may be missing; correct the row's duration,"
+        " or remove it to use the file's"
     )
 
 
 def checked(wave: np.ndarray, name: str) -> np.ndarray:
-    """float of any shape, made sure of -> the same within full scale.
+    """Checks the scale of a float array of any shape and brings it into full scale.
 
     Args:
-        wave: float, expected in [-1, 1]. A few samples beyond are clipped; with more of them a wave
-            is scaled down to its peak.
-        name: of the wave, for messages.
+        wave: float, expected in [-1, 1]. A few samples beyond are clipped; with more of them the
+            wave is divided by its peak.
+        name: the wave's, for messages.
 
     Raises:
-        DataError: not finite, or on another scale, such as that of int16.
+        DataError: not finite, or on another scale, such as int16's.
     """
     if not np.isfinite(wave).all():
-        raise errors.DataError(f"{name}: holds samples that are not numbers (NaN or infinite)")
+        raise errors.DataError(f"{name}: contains samples that are NaN or infinite")
     level = np.abs(wave)
-    peak, sound = level.max(initial=0.0), np.count_nonzero(level > _QUIET)
-    if np.count_nonzero(level > 1) <= _CLIPPED * sound:
+    peak, loud = level.max(initial=0.0), np.count_nonzero(level > _LOUD)
+    if np.count_nonzero(level > 1) <= _CLIPPED * loud:
         return np.clip(wave, -1.0, 1.0)
     if peak <= _HOTTEST:
         return wave / peak
     raise errors.DataError(
         f"{name}: expected samples from -1 to 1, found many beyond, up to {peak:g}; scale it first:"
-        f" values of int16, for one, are divided by {_FULL_SCALE}"
+        f" int16 values, for example, must be divided by {_FULL_SCALE}"
     )
 
 
 def rate_fault(rate) -> str:
-    """What is wrong with a sampling rate, or ""."""
+    """The error of a sampling rate, or "" if it is acceptable."""
     kinds = (int, float, np.integer, np.floating)
-    whole = isinstance(rate, kinds) and rate % 1 == 0
-    if isinstance(rate, bool) or not whole or not LOWEST_RATE <= rate <= HIGHEST_RATE:
+    integral = isinstance(rate, kinds) and rate % 1 == 0
+    if isinstance(rate, bool) or not integral or not LOWEST_RATE <= rate <= HIGHEST_RATE:
         return (
             f"expected a rate of {LOWEST_RATE} to {HIGHEST_RATE} samples per second, found {rate!r}"
         )
@@ -192,26 +196,27 @@ def rate_fault(rate) -> str:
 
 
 def to_float(wave: np.ndarray) -> np.ndarray:
-    """int16 of any shape -> float32 in [-1, 1), exactly: a division by a power of two."""
+    """int16 of any shape -> float32 in [-1, 1); exact, a division by a power of two."""
     return wave.astype(np.float32) / _FULL_SCALE
 
 
 def to_int16(wave: np.ndarray) -> np.ndarray:
-    """float of any shape -> int16, rounded to nearest; what is beyond full scale is clipped."""
+    """float of any shape -> int16, rounded to nearest and clipped to full scale."""
     return np.clip(np.rint(wave * _FULL_SCALE), -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
 
 
 def resample(wave: np.ndarray, rate: int) -> np.ndarray:
     """Averages channels and resamples.
 
-    Channels that cancel each other, as one with its polarity reversed does, leave the loudest.
+    If channels cancel each other, for example because one has reversed polarity, the loudest one is
+    taken instead.
 
     Args:
         wave: [S] or [S C] float32.
         rate: Hz, of `wave`.
 
     Returns:
-        [S'] float32 at RATE, S' = S * RATE / rate to the nearest (a half counts as one).
+        [S'] float32 at RATE, S' = S * RATE / rate rounded to nearest, half up.
     """
     if wave.ndim == 2:
         mean, power = wave.mean(axis=1, dtype=np.float32), np.square(wave).sum(axis=0)
@@ -224,28 +229,28 @@ def write(path, wave: np.ndarray, rate: int) -> None:
     """Writes a 16-bit mono file, WAV or FLAC by its extension; equal waves give equal bytes.
 
     Args:
-        path: ends in .wav or .flac.
+        path: destination, ending in .wav or .flac.
         wave: [S] int16.
         rate: Hz.
 
     Raises:
-        DataError: another extension, or a wave that is not [S] int16.
+        DataError: another extension, or `wave` is not [S] int16.
     """
     suffix = pathlib.Path(path).suffix.lower()
     if suffix not in (".wav", ".flac"):
         raise errors.DataError(f"{path}: expected a name ending in .wav or .flac")
     if wave.dtype != np.int16 or wave.ndim != 1:
         raise errors.DataError(f"{path}: expected int16 [S], found {wave.dtype} {wave.shape}")
-    content = io.BytesIO()  # of libsndfile's own files, an error says nothing
+    content = io.BytesIO()  # libsndfile's own errors in writing files are uninformative
     soundfile.write(content, wave, rate, subtype="PCM_16", format=suffix[1:].upper())
     with disk.naming(path):
         pathlib.Path(path).write_bytes(content.getbuffer())
 
 
 class WaveCache:
-    """`read` with a memory: waves in order of last use, within a budget. Safe to share by threads.
+    """`read` with a least-recently-used cache within a budget; thread-safe.
 
-    The file behind a key is taken to stay as it is. A wave comes back read-only, for it is shared.
+    Files are assumed not to change. Waves are shared and therefore read-only.
     """
 
     def __init__(self, budget_bytes: int):
@@ -254,23 +259,23 @@ class WaveCache:
         self._lock = threading.Lock()
 
     def holds(self, path, offset: float = 0.0, duration: float | None = None) -> bool:
-        """Whether `read` has it in memory."""
+        """Whether `read` would return it from memory."""
         with self._lock:
             return (os.fspath(path), offset, duration) in self._waves
 
     def read(self, path, offset: float = 0.0, duration: float | None = None) -> np.ndarray:
-        """[S] int16 at RATE: what `read(path, offset=offset, duration=duration)` gives."""
+        """[S] int16 at RATE, as `read(path, offset=offset, duration=duration)`."""
         key = (os.fspath(path), offset, duration)
         with self._lock:
             if key in self._waves:
                 self._waves.move_to_end(key)
                 return self._waves[key]
-        wave = read(path, offset=offset, duration=duration)  # unlocked: decoding runs in parallel
+        wave = read(path, offset=offset, duration=duration)  # without the lock: decodes in parallel
         wave.flags.writeable = False
         if wave.nbytes > self.budget_bytes:
             return wave
         with self._lock:
-            if key not in self._waves:  # else another thread was faster
+            if key not in self._waves:  # unless another thread has added it meanwhile
                 self._waves[key] = wave
                 self.used_bytes += wave.nbytes
             while self.used_bytes > self.budget_bytes:

@@ -1,7 +1,7 @@
-"""Headers of audio containers: what their bytes state about the sound, held against the file.
+"""Headers of audio containers: the length that their bytes state, compared with the file's.
 
-libsndfile silently cuts a stated length down to the file, estimates it or stops at it. What it does
-not tell is found here.
+libsndfile silently reduces a stated length to the file's, estimates it or stops at it. This file
+finds the faults that it does not report.
 """
 
 import os
@@ -9,22 +9,22 @@ import re
 import struct
 from typing import BinaryIO, NamedTuple
 
-_HEAD = 4096  # bytes that are looked at
+_HEAD = 4096  # bytes read from the start of a file
 
 
 class Header(NamedTuple):
-    """What a container's own bytes say, where libsndfile's word is not enough.
+    """What a container's own bytes state, beyond what libsndfile reports.
 
     Attributes:
-        stated: whether the container states its frames, so that the number can be believed.
-        frames: the number, where `changes` hides it from libsndfile.
-        fault: see Sound.
-        changes: (place, bytes) that libsndfile must see in place of the file's.
+        stated: whether the container states its number of frames reliably.
+        frames: that number, if `changes` hides it from libsndfile.
+        fault: see containers.Sound.
+        changes: (offset, bytes) that replace the file's bytes for libsndfile.
         endless: whether the file must claim to be longer than it is.
-        inside: (first byte, end) of a file of another container that is all of the sound; () where
-            there is none. It has a header of its own.
+        inside: (start, end) in bytes of a nested file of another container, with a header of its
+            own, that contains all of the audio; () if there is none.
         odd: whether the last byte is missing.
-        about: samples that an MP3 states, to which encoder and decoder add a little; 0: none.
+        about: samples that an MP3 states, without the few that encoder and decoder add; 0: none.
     """
 
     stated: bool = True
@@ -38,20 +38,21 @@ class Header(NamedTuple):
 
 
 def size_of(raw: BinaryIO) -> int:
-    """Bytes of a file, which then stands at its end."""
+    """Size of a file in bytes; leaves its position at the end."""
     return raw.seek(0, os.SEEK_END)
 
 
 def _at(raw, place, count) -> bytes:
+    """Up to `count` bytes from offset `place` on."""
     raw.seek(place)
     return raw.read(count)
 
 
 def header(raw) -> Header | None:
-    """Looks at a file that can seek; None: a container that is not looked into."""
+    """Parses the header of a seekable file; None: a container that this file cannot parse."""
     head = _at(raw, 0, _HEAD)
     magic = head[:4]
-    if magic[:3] == b"ID3" and len(head) > 10:  # before any container: libsndfile may hang there
+    if magic[:3] == b"ID3" and len(head) > 10:  # may precede any container; libsndfile may hang
         size = sum(byte << 7 * (3 - place) for place, byte in enumerate(head[6:10]))
         return Header(inside=(10 + size + 10 * (head[5] >> 4 & 1), size_of(raw)))
     if magic in _CHUNKED:
@@ -66,7 +67,7 @@ def header(raw) -> Header | None:
         return _ogg(raw)
     if magic == b"fLaC":
         return _flac(head)
-    rest = head.lstrip(b"\0")  # a tag may be padded
+    rest = head.lstrip(b"\0")  # a tag may be followed by padding
     if not _is_frame(rest):
         return None
     if len(rest) < len(head):
@@ -75,14 +76,14 @@ def header(raw) -> Header | None:
 
 
 class _Chunks(NamedTuple):
-    """How RIFF or a relative of it writes its chunks: name, size, body."""
+    """Chunk layout of RIFF or a related container; a chunk is name, size, body."""
 
-    order: str
-    first: int  # byte of the first chunk
+    order: str  # byte order
+    first: int  # offset of the first chunk
     name: int  # bytes of a name, of which four are read
-    size: int  # bytes of a size
-    align: int  # chunks begin at multiples of it
-    counted: int  # bytes of its name and size that a size counts
+    size: int  # bytes of a size field
+    align: int  # alignment of chunks, in bytes
+    counted: int  # bytes of name and size field that are included in a size
 
 
 _CHUNKED = {
@@ -93,12 +94,13 @@ _CHUNKED = {
     b"caff": _Chunks("big", 8, 4, 8, 1, 0),
     b"riff": _Chunks("little", 40, 16, 8, 8, 24),  # W64
 }
-# Of WAVE: PCM, float, A-law and mu-law; MPEG audio of layers I and II, of layer III.
+# Format tags of WAVE: PCM, float, A-law and mu-law; MPEG audio of layers I and II, of layer III.
 _PLAIN_TAGS, _MPEG_TAGS = (1, 3, 6, 7), (0x50, 0x55)
 _BLOCK_TAGS = {0x02: "MS ADPCM", 0x11: "IMA ADPCM", 0x31: "GSM 6.10", 0x38: "NMS ADPCM"}
 
 
 def _chunked(raw, layout) -> Header | None:
+    """Header of RIFF and related containers: walks the chunks up to the audio data."""
     place, total, in_64_bits, coded = layout.first, size_of(raw), None, _Coded()
     while place + layout.name + layout.size <= total:
         name, size = _chunk(raw, place, layout)
@@ -121,7 +123,7 @@ def _chunked(raw, layout) -> Header | None:
             if coded.block and not found.fault and (left := size % coded.block):
                 return Header(
                     fault=f"cut off: its last block of {coded.name} has {left} of {coded.block}"
-                    " bytes; convert it anew"
+                    " bytes; convert it again from its source"
                 )
             return found
         if size < 0 or not _NAME.match(name):
@@ -131,43 +133,51 @@ def _chunked(raw, layout) -> Header | None:
 
 
 class _Coded(NamedTuple):
-    """What RIFF states about its samples."""
+    """The sample format that RIFF states."""
 
     mpeg: bool = False
-    block: int = 0  # bytes of a block of a codec; 0: there are none
+    block: int = 0  # bytes of a codec's block; 0: no block codec
     name: str = ""  # of that codec
-    fault: str = ""  # what contradicts
+    fault: str = ""  # contradiction in the format
 
 
 def _format(chunk, order) -> _Coded:
+    """Parses a `fmt ` chunk."""
     if len(chunk) < 16:
         return _Coded(fault="cut off in its header")
     tag, channels, _, _, align, bits = struct.unpack(f"{'<>'[order == 'big']}HHIIHH", chunk)
     if tag in _PLAIN_TAGS and bits in (8, 16, 32, 64) and 8 * align != channels * bits:
-        stated = f"{channels} channels of {bits} bit are stated, in {align} bytes"
-        return _Coded(fault=f"damaged: {stated}")
+        stated = f"{channels} channels of {bits} bits in {align} bytes"
+        return _Coded(fault=f"damaged: its header states {stated}")
     name = _BLOCK_TAGS.get(tag, "")
     return _Coded(tag in _MPEG_TAGS, align if name else 0, name)
 
 
 def _chunk(raw, place, layout) -> tuple[bytes, int]:
-    """Name and size of the chunk at a place."""
+    """Name and body size of the chunk at offset `place`."""
     head = _at(raw, place, layout.name + layout.size)
     return head[:4], int.from_bytes(head[layout.name :], layout.order) - layout.counted
 
 
 def _data(raw, place, size, field, layout) -> Header:
-    """Of sound in the bytes from `place` on: `size` of them, as `field` states.
+    """Header of a container whose audio data begins at offset `place`.
 
-    `field` is its place, width and order. A header written before its sound may state nothing (0,
-    all ones, half of that), which the rest of the file then is.
+    A header that was written before its data, as to a pipe, may state a placeholder (0, all ones,
+    half of that): then all of the rest of the file is data.
+
+    Args:
+        raw: the file.
+        place: offset of the data.
+        size: its stated number of bytes.
+        field: offset, width and byte order of the field that states it.
+        layout: _Chunks of the container, or None.
     """
     where, width, order = field
     rest, top = max(size_of(raw) - place, 0), 1 << 8 * width
     behind = place + size
     if layout:
         behind += -behind % layout.align
-    empty = layout and _chunk(raw, place, layout)
+    empty = layout and _chunk(raw, place, layout)  # a chunk that follows directly: size 0 is true
     nothing = size <= 0 < rest and not (
         empty and _NAME.match(empty[0]) and 0 <= empty[1] <= rest - layout.name - layout.size
     )
@@ -175,16 +185,16 @@ def _data(raw, place, size, field, layout) -> Header:
     if nothing or (about and size > rest):
         counted = layout.counted if layout else 0
         return Header(changes=((where, min(rest + counted, top - 1).to_bytes(width, order)),))
-    if size > rest + 1:  # the last byte alone may be missing
-        return Header(fault=f"cut off: {size:,} bytes of sound are stated, {rest:,} are there")
+    if size > rest + 1:  # a single missing byte is tolerated
+        return Header(fault=f"cut off: {size:,} bytes of audio are stated, {rest:,} found")
     more = _at(raw, behind, _HEAD)
     if more.strip(b"\0") and not _NAME.match(more) and not _NAME.match(_at(raw, place + size, 4)):
         return Header(
-            fault=f"{size:,} bytes of sound are stated, and {rest - size:,} stand behind them"
-            " that are no chunk"
+            fault=f"damaged: {size:,} bytes of audio are stated, and the {rest - size:,} bytes"
+            " after them are not a chunk"
         )
     if more and layout in (None, _CHUNKED[b"riff"]):
-        return Header(inside=(0, place + size))  # libsndfile takes all for sound
+        return Header(inside=(0, place + size))  # libsndfile would decode the rest as audio
     return Header(odd=size > rest)
 
 
@@ -192,6 +202,7 @@ _NAME = re.compile(rb"(?!RIFF|FORM|riff|caff)[ -~]{4}")
 
 
 def _sphere(raw, head) -> Header:
+    """Header of NIST SPHERE."""
     found = dict(re.findall(rb"^(sample_count|channel_count|sample_n_bytes) -i (\d+)", head, re.M))
     size = int(head[8:16]) if head[8:16].strip().isdigit() else 1024
     wanted = 1
@@ -201,28 +212,30 @@ def _sphere(raw, head) -> Header:
 
 
 def _ogg(raw) -> Header:
-    """The last page is marked as such, no other stands behind it, and none goes back in time."""
+    """Header of Ogg: its last page is marked as last, is not followed by another stream, and no
+    page ends before the previous one.
+    """
     place, total, ended, last = 0, size_of(raw), False, 0
     while place < total and not ended:
         page = _at(raw, place, 27 + 255)
         if page[:4] != b"OggS" or len(page) < 27:
-            return Header(fault=f"damaged: expected a page of Ogg at byte {place:,}")
+            return Header(fault=f"damaged: expected an Ogg page at byte {place:,}")
         ended, sample = bool(page[5] & 4), int.from_bytes(page[6:14], "little", signed=True)
         if 0 <= sample < last:
-            return Header(fault=f"damaged: its page at byte {place:,} ends before the one before")
+            return Header(fault=f"damaged: the page at byte {place:,} ends before the previous one")
         last = max(sample, last)
         place += 27 + page[26] + sum(page[27 : 27 + page[26]])
     if place > total or not ended:
-        return Header(fault="cut off: its last page of Ogg is incomplete or not marked as last")
+        return Header(fault="cut off: the last Ogg page is incomplete or not marked as last")
     if place == total:
         return Header()
     if b"OggS" in _at(raw, place, 1 << 16):
-        return Header(fault=f"another stream begins at byte {place:,}; part the two")
-    return Header(inside=(0, place))  # a tag, or padding
+        return Header(fault=f"another stream begins at byte {place:,}; split the file there")
+    return Header(inside=(0, place))  # followed by a tag or padding
 
 
 def _flac(head) -> Header:
-    """The length is hidden from libFLAC, which then decodes what there is, be it more or less."""
+    """Header of FLAC: hides the stated length from libFLAC, which then decodes to the end."""
     length = (1 << 36) - 1
     field = int.from_bytes(head[18:26], "big")
     hidden = (field & ~length).to_bytes(8, "big")
@@ -231,19 +244,19 @@ def _flac(head) -> Header:
 
 
 def _is_frame(data) -> bool:
-    """Whether a frame of MPEG audio may begin here."""
+    """Whether `data` may begin with a frame of MPEG audio."""
     return len(data) > 1 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0
 
 
-# Of MPEG audio of layer III: kbit/s by their number in a frame, of versions 1, and 2 and 2.5; and
-# Hz, by version and number.
+# MPEG audio, layer III: kbit/s by the frame's bit-rate index, for version 1 and for versions 2 and
+# 2.5; and Hz by version and index.
 _KBITS = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _KBITS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _HERTZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 
 
 def _frame_size(head) -> int:
-    """Bytes of the frame that begins with four bytes; 0: none of layer III, or of an open size."""
+    """Size of the frame with these first four bytes; 0: not layer III, or of unspecified size."""
     if not _is_frame(head) or len(head) < 4 or head[1] >> 1 & 3 != 1:
         return 0
     version, bits, rate = head[1] >> 3 & 3, head[2] >> 4, head[2] >> 2 & 3
@@ -255,7 +268,7 @@ def _frame_size(head) -> int:
 
 
 def _frames_behind(raw, head) -> int:
-    """Whole frames that follow the first one."""
+    """Number of complete frames that follow the first one."""
     place, total, count = 0, size_of(raw), 0
     while (size := _frame_size(head)) and place + size <= total:
         place, count = place + size, count + 1
@@ -264,9 +277,9 @@ def _frames_behind(raw, head) -> int:
 
 
 def _mpeg(raw, head) -> Header:
-    """A frame of its own, Xing, Info or VBRI, states frames and bytes; without it nothing does.
+    """Header of MPEG audio: only a Xing, Info or VBRI frame states frames and bytes.
 
-    Nor does it where more frames are there.
+    It is not believed if more frames follow than it states.
     """
     tag = re.search(rb"Xing|Info|VBRI", head[:40])
     if not tag:
@@ -282,6 +295,6 @@ def _mpeg(raw, head) -> Header:
     more = _at(raw, behind, 4)
     count = int.from_bytes(head[frames : frames + 4], "big")
     ends = not _is_frame(more) and more[:3] != b"ID3"
-    if count and ends and _frames_behind(raw, head) <= count + 1:  # some count their own
+    if count and ends and _frames_behind(raw, head) <= count + 1:  # some count this frame too
         return Header(about=count * (1_152 if head[1] & 8 else 576))  # MPEG-1, or 2 and 2.5
     return Header(stated=False, endless=True, changes=((frames, bytes(4)),))

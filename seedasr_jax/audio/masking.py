@@ -1,4 +1,4 @@
-"""What is hidden from the model: SpecAugment (arXiv 1904.08779), and spans to be predicted.
+"""Masking of the encoder's input: SpecAugment (arXiv 1904.08779), and spans to be predicted.
 
 Dims: B batch, T frames, F mel bins.
 """
@@ -13,8 +13,10 @@ def spec_augment(mel, count, rng, position, augment: config.Augment):
     """Masks spans of bins and of frames with 0, the mean after normalisation.
 
     Args:
-        mel: [B T F]; count: [B] int32, real frames.
-        rng: the step's key; position: [B] int32, folded in per example.
+        mel: [B T F].
+        count: [B] int32, valid frames.
+        rng: the step's key.
+        position: [B] int32, folded into the key per example.
         augment: number and width of the masks.
 
     Returns:
@@ -23,7 +25,7 @@ def spec_augment(mel, count, rng, position, augment: config.Augment):
     dims = shapes.check(mel, "B T F")
 
     def spans(key, masks, size, widest, length):
-        """[size] bool: inside one of `masks` spans of up to `widest`, within `length`."""
+        """[size] bool: inside any of `masks` spans of at most `widest`, all within `length`."""
         keys = jax.random.split(key, 2)
         width = jax.random.uniform(keys[0], (masks,)) * (widest + 1)
         width = jnp.floor(width).astype(jnp.int32)
@@ -35,28 +37,31 @@ def spec_augment(mel, count, rng, position, augment: config.Augment):
     def one(position, count):
         keys = jax.random.split(jax.random.fold_in(rng, position), 2)
         bins, frames = dims["F"], dims["T"]
-        hidden = jnp.zeros((frames, bins), bool)
+        masked = jnp.zeros((frames, bins), bool)
         if augment.frequency_masks:
             widest = min(augment.frequency_width, bins)
-            hidden |= spans(keys[0], augment.frequency_masks, bins, widest, bins)[None]
+            masked |= spans(keys[0], augment.frequency_masks, bins, widest, bins)[None]
         if augment.time_masks:
             widest = jnp.floor(augment.time_fraction * count)
-            hidden |= spans(keys[1], augment.time_masks, frames, widest, count)[:, None]
-        return hidden
+            masked |= spans(keys[1], augment.time_masks, frames, widest, count)[:, None]
+        return masked
 
     return jnp.where(jax.vmap(one)(position, count), 0, mel)
 
 
 def spans(count, size, rng, position, *, start, span):
-    """Spans of frames to be hidden and predicted (BEST-RQ, arXiv 2202.01855).
+    """Spans of frames to be masked and predicted (BEST-RQ, arXiv 2202.01855).
 
-    Each real frame starts a span with probability `start`; spans may overlap and end with the
-    utterance. One that drew none gets one, whole where there is room.
+    Each valid frame starts a span with probability `start`; spans may overlap and are cut at the
+    end of the utterance. An utterance without any span gets one, uncut if it is long enough.
 
     Args:
-        count: [B] int32, real frames; size: T.
-        rng: the step's key; position: [B] int32, folded in per example.
-        start: probability; span: frames.
+        count: [B] int32, valid frames.
+        size: T.
+        rng: the step's key.
+        position: [B] int32, folded into the key per example.
+        start: probability.
+        span: frames of a span.
 
     Returns:
         [B T] bool, false at padding.
@@ -64,25 +69,25 @@ def spans(count, size, rng, position, *, start, span):
 
     def one(position, count):
         keys = jax.random.split(jax.random.fold_in(rng, position), 2)
-        # What frame t draws depends on the key and on t alone: a longer bucket changes no mask.
-        at = jnp.arange(size)
-        starts = (jax.random.uniform(keys[0], (size,)) < start) & (at < count)
+        # The draw of frame t depends on the key and on t alone: a longer bucket changes no mask.
+        frame = jnp.arange(size)
+        starts = (jax.random.uniform(keys[0], (size,)) < start) & (frame < count)
         room = jnp.maximum(count - span + 1, 1)
         only = jnp.floor(jax.random.uniform(keys[1]) * room).astype(jnp.int32)
-        starts = jnp.where(starts.any(), starts, at == only)
+        starts = jnp.where(starts.any(), starts, frame == only)
         begun = jnp.cumsum(starts)
-        ended = jnp.pad(begun, (span, 0))[:size]  # begun `span` frames ago or earlier
-        return (begun > ended) & (at < count)
+        ended = jnp.pad(begun, (span, 0))[:size]  # spans that began at least `span` frames ago
+        return (begun > ended) & (frame < count)
 
     return jax.vmap(one)(position, count)
 
 
-def noise(mel, hidden, rng, position, deviation):
-    """[B T F] with the hidden frames, [B T] bool, replaced by draws from N(0, deviation^2)."""
+def noise(mel, masked, rng, position, deviation):
+    """Replaces the masked frames, [B T] bool, of [B T F] by draws from N(0, deviation^2)."""
     dims = shapes.check(mel, "B T F")
-    shapes.check(hidden, "B T", dims)
+    shapes.check(masked, "B T", dims)
 
     def one(position):
         return jax.random.normal(jax.random.fold_in(rng, position), mel.shape[1:])
 
-    return jnp.where(hidden[..., None], deviation * jax.vmap(one)(position), mel)
+    return jnp.where(masked[..., None], deviation * jax.vmap(one)(position), mel)

@@ -1,4 +1,4 @@
-"""Names of audio files: the file that is meant, or what stands in its place."""
+"""Paths of audio files: finds the intended file, or explains why there is none."""
 
 import io
 import os
@@ -12,10 +12,10 @@ from seedasr_jax import workdir as disk
 
 
 def found(path: str | os.PathLike) -> str:
-    """The path of an existing file, which the disk may spell in another normal form of Unicode.
+    """Path of an existing file, whose name on disk may be in another Unicode normal form.
 
     Raises:
-        DataError: there is none; says what is there, and what may have been meant.
+        DataError: no such file; says what was found there, and names similar files.
     """
     path = os.fspath(path)
     if os.path.isfile(path):
@@ -32,12 +32,12 @@ def found(path: str | os.PathLike) -> str:
 
 
 def opened(argument):
-    """What `files.read` takes: pipes, and "-", the standard input, are read to their end first.
+    """Converts a command-line argument to a source for `files.read`.
 
-    So are open files that cannot seek.
+    Pipes, "-" (standard input) and open files that are not seekable are read into memory.
 
     Raises:
-        DataError: nothing can be read there.
+        DataError: the argument cannot be read.
     """
     if not isinstance(argument, str | os.PathLike):
         seeks = not hasattr(argument, "readinto") or argument.closed or argument.seekable()
@@ -58,19 +58,20 @@ def opened(argument):
 
 
 def _stream(content, name) -> io.BytesIO:
+    """An in-memory file with a name, for messages."""
     stream = io.BytesIO(content)
     stream.name = name
     return stream
 
 
 def _beside(path) -> str:
-    """A file of the same folder whose name differs in its normal forms alone, or ""."""
+    """A file of the same folder whose name differs only in its Unicode normal form, or ""."""
     folder, name = os.path.split(path)
     if name.isascii():
         return ""
     try:
         names = os.listdir(folder or ".")
-    except (OSError, ValueError):  # a NUL in it
+    except (OSError, ValueError):  # ValueError: a NUL in the path
         return ""
     wanted = unicodedata.normalize("NFC", name)
     same = (other for other in names if unicodedata.normalize("NFC", other) == wanted)
@@ -78,8 +79,9 @@ def _beside(path) -> str:
 
 
 def _instead(path) -> str:
+    """What was found at a path instead of an audio file, with a cure."""
     if disk.is_url(path):
-        return "expected a local file, found a URL: fetch it first"
+        return "expected a local file, found a URL; download it first"
     if wrong := disk.unseen(path):
         return str(wrong).removeprefix(f"{path}: ")
     if os.path.isdir(path):
@@ -88,7 +90,7 @@ def _instead(path) -> str:
     if os.path.exists(path):
         return "expected an audio file, found a pipe or a device"
     if os.path.islink(path):
-        return f"a link to {os.readlink(path)}, where no file is"
+        return f"expected an audio file, found a broken link to {os.readlink(path)}"
     if "\\" in path and os.path.isfile(other := path.replace("\\", "/")):
         return f"no such audio file. Did you mean {other}?"
     (stem, ending), (folder, name) = os.path.splitext(path), os.path.split(path)
@@ -97,9 +99,11 @@ def _instead(path) -> str:
         if os.path.isfile(other):
             return f"no such audio file. Did you mean {other}?"
     if re.search(r"(^|/)~", path):
-        return "no such audio file; ~ is not expanded here: write the folder out"
+        return "no such audio file; ~ is not expanded here: write the full path"
     if path.endswith("|"):
-        return "expected a file, found a command; none runs from a manifest: write its output first"
+        return (
+            "expected a file, found a command, which manifests cannot run; store its output first"
+        )
     if re.search(r"[*?[]", path):
-        return "no file has this name; the shell expands patterns: it found none, or was quoted"
+        return "no such audio file; patterns are expanded by the shell: none matched, or quoted"
     return "no such audio file"

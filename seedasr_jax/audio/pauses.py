@@ -1,7 +1,9 @@
-"""Where a recording pauses, and how it is cut there into pieces that a model can take.
+"""Pauses of a recording, and its division there into pieces that a model can take.
 
-Speech is what rises above the noise around it, whatever the level: each ten seconds have a
-threshold of their own, a part of the way (in dB) from their noise floor to their loudest sound.
+Speech is detected relative to the surrounding noise, independently of the level: each block of ten
+seconds has its own threshold, a fixed fraction of the way in dB from its noise floor to its loudest
+sound.
+
 Dims: S samples, T frames.
 """
 
@@ -12,34 +14,35 @@ import numpy as np
 from seedasr_jax.audio import files
 
 FRAME_SECONDS = 0.01
-PAUSE_SECONDS = 0.5  # the longest usual pause in training, where that is not known
-LEAST_SECONDS = 0.2  # shorter ones are in all speech
-MARGIN_SECONDS = 0.1  # of what lies around speech is kept, where a pause is cut out
+PAUSE_SECONDS = 0.5  # default of `pause` if the usual pause of the training data is unknown
+LEAST_SECONDS = 0.2  # lower bound of the usual pause: any speech has pauses of this length
+MARGIN_SECONDS = 0.1  # kept at each side where a pause is removed
 _FRAME = round(FRAME_SECONDS * files.RATE)  # samples
-_SMOOTH = 5  # frames: shorter dips belong to a sound
-_BLOCK = 1_000  # frames that have one threshold, by what lies up to as many before and behind
+_SMOOTH = 5  # frames of the moving average: shorter dips belong to a sound
+_BLOCK = 1_000  # frames with one threshold, computed over them and one block at each side
 _FLOOR, _LOUD = 10, 99  # percentiles of the levels
-_THRESHOLD = 0.25  # of the way from the floor up
-_STEADY = 6.0  # dB: sound that varies less has no floor
-_SILENT = -80.0  # dB of full scale: no microphone is as quiet
+_THRESHOLD = 0.25  # fraction of the way from _FLOOR to _LOUD
+_STEADY = 6.0  # dB; audio with a smaller range has no noise floor
+_SILENT = -80.0  # dB of full scale, below the noise of any microphone
 _USUAL = 95  # percentile
-_BREATH = 10  # frames of a pause at least, where one is cut that need not be
+_BREATH = 10  # frames; minimum length of a pause at which a piece may be split
 
 
 def pieces(wave: np.ndarray, seconds: float, pause: float) -> list[tuple[int, int]]:
-    """The stretches of a wave that are decoded each by itself.
+    """Divides a wave into pieces that are decoded independently.
 
-    A wave that is short enough and pauses for no longer than allowed is one piece, whole. Else
-    longer pauses are cut out, all but a margin at each side; what then is too long still is cut in
-    the middle of its pauses, as seldom as possible, and where it has none, at its quietest point.
+    A wave that is short enough and has no longer pause than allowed is a single piece. Otherwise
+    longer pauses are removed except for a margin at each side; pieces that are still too long are
+    split in the middle of their pauses, as rarely as possible, or at the quietest point if they
+    have none.
 
     Args:
         wave: [S], int16 or float in [-1, 1].
-        seconds: of the longest piece.
-        pause: seconds of the longest pause in a piece, at its ends too.
+        seconds: maximum duration of a piece.
+        pause: maximum duration in seconds of a pause within a piece or at its ends.
 
     Returns:
-        (first sample, end) in order; none where nothing is to be heard. All sound is in one.
+        (start, end) in samples, in order; every sound is in a piece. Empty for a silent wave.
     """
     levels, most = _levels(wave), int(seconds * files.RATE)
     gaps = [(a * _FRAME, min(b * _FRAME, len(wave))) for a, b in _gaps(levels)]
@@ -49,12 +52,12 @@ def pieces(wave: np.ndarray, seconds: float, pause: float) -> list[tuple[int, in
     if len(wave) <= (seconds + files.ROUNDING_SECONDS) * files.RATE and not long:
         return [(0, len(wave))]
     middles = [(a + b) // 2 for a, b in gaps if b - a >= _BREATH * _FRAME]
-    spread = _SMOOTH // 2 * _FRAME  # so far sound seems to reach into a pause
+    spread = _SMOOTH // 2 * _FRAME  # smoothing extends sound this far into a pause
     long = [(a - spread if a else 0, min(b + spread, len(wave))) for a, b in long]
     found, behind = [], [*long, (len(wave), len(wave))]
     for (before, start), (end, after) in zip([(0, 0), *long], behind, strict=True):
         margin, room = round(max(MARGIN_SECONDS, pause / 2) * files.RATE), most - (end - start)
-        if room >= 0:  # what fits by itself is not cut for its margins
+        if room >= 0:  # margins never make a piece too long
             margin = min(margin, room // 2)
         first = start - min(margin, (start - before) // 2)
         last = end + min(margin, (after - end) // 2)
@@ -64,23 +67,23 @@ def pieces(wave: np.ndarray, seconds: float, pause: float) -> list[tuple[int, in
 
 
 def longest(wave: np.ndarray) -> float:
-    """Seconds of the longest pause, of which silence before and behind the speech is one."""
+    """Duration in seconds of the longest pause, including silence before and after the speech."""
     return max((b - a for a, b in _gaps(_levels(wave))), default=0) * FRAME_SECONDS
 
 
 def usual(seconds: Sequence[float]) -> float:
-    """The longest pause that is usual: 95 of 100 utterances, of each its longest, have no longer.
+    """The usual longest pause: the 95th percentile of the utterances' longest pauses, in seconds.
 
-    At least LEAST_SECONDS; 0 where there are no utterances.
+    At least LEAST_SECONDS; 0 without utterances.
     """
     return max(LEAST_SECONDS, float(np.percentile(seconds, _USUAL))) if len(seconds) else 0.0
 
 
 def _split(start, end, most, middles, levels) -> Iterator[tuple[int, int]]:
-    """Pieces of a stretch, none of them longer than allowed."""
+    """Splits samples `start` to `end` into pieces of at most `most` samples."""
     while end - start > most:
         leaving = max(end - round(MARGIN_SECONDS * files.RATE), start + most // 2)
-        latest = min(start + most, leaving)  # the last piece is no sliver
+        latest = min(start + most, leaving)  # prevents a very short last piece
         inside = [cut for cut in middles if start < cut <= latest]
         if inside:
             cut = inside[-1]
@@ -95,23 +98,25 @@ def _split(start, end, most, middles, levels) -> Iterator[tuple[int, int]]:
 
 
 def _levels(wave) -> np.ndarray:
-    """[S] -> [T] dB of full scale, smoothed, _SILENT at least; a last frame may be shorter."""
+    """[S] -> [T] smoothed levels in dB of full scale, at least _SILENT.
+
+    The last frame may be shorter than the others.
+    """
     scale = 32_768.0 if wave.dtype == np.int16 else 1.0
-    parts = []
+    powers = []
     for start in range(0, len(wave), _BLOCK * _FRAME):
         block = wave[start : start + _BLOCK * _FRAME].astype(np.float32) / scale
-        whole = len(block) // _FRAME * _FRAME
-        parts.append(block[:whole].reshape(-1, _FRAME).var(axis=1))
-        if whole < len(block):
-            parts.append(block[whole:].var(keepdims=True))
-    power = np.concatenate(parts)
-    around = np.pad(power, _SMOOTH // 2, mode="edge")
-    smooth = np.convolve(around, np.full(_SMOOTH, 1 / _SMOOTH), mode="valid")
+        full = len(block) // _FRAME * _FRAME
+        powers.append(block[:full].reshape(-1, _FRAME).var(axis=1))
+        if full < len(block):
+            powers.append(block[full:].var(keepdims=True))
+    padded = np.pad(np.concatenate(powers), _SMOOTH // 2, mode="edge")
+    smooth = np.convolve(padded, np.full(_SMOOTH, 1 / _SMOOTH), mode="valid")
     return np.maximum(10 * np.log10(smooth + 1e-12), _SILENT)
 
 
 def _gaps(levels) -> list[tuple[int, int]]:
-    """(first frame, end) of each stretch without speech."""
+    """(start, end) in frames of each pause."""
     quiet = np.zeros(len(levels), bool)
     for start in range(0, len(levels), _BLOCK):
         near = levels[max(0, start - _BLOCK) : start + 2 * _BLOCK]
@@ -121,5 +126,6 @@ def _gaps(levels) -> list[tuple[int, int]]:
 
 
 def _threshold(levels) -> float:
+    """Level in dB up to which a frame is a pause."""
     floor, loud = np.percentile(levels, (_FLOOR, _LOUD))
     return floor + _THRESHOLD * (loud - floor) if loud - floor > _STEADY else _SILENT

@@ -1,11 +1,11 @@
-"""Perturbation of voice and channel, drawn per example: a recogniser must not know its microphone.
+"""Perturbation of voice and channel, drawn per example: makes a recogniser independent of them.
+
+Tempo, vocal-tract warp, equaliser, reverberation and noise are applied where each is cheap: to the
+hop, to the filters' edges and to mel energies (energies of independent sounds add). Every draw
+folds in the example's position in the global batch. Noise is drawn for all T frames at once: in a
+longer bucket an example gets other noise of the same level and colour; all other draws are equal.
 
 Dims: B batch, T frames, F mel bins.
-
-Tempo, vocal-tract warp, equaliser, reverberation and noise act where each is cheap: on the hop, on
-the filters' edges and on mel energies (energies of independent sounds add). Every draw folds in the
-example's position in the global batch. The noise is drawn frame by frame over T: in a longer bucket
-the same example meets other noise of the same level and colour; all else stays.
 """
 
 import dataclasses
@@ -23,26 +23,26 @@ KNOTS = 5  # of the random equaliser
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Channel:
-    """What one batch's voices and channels are, [B] each unless said."""
+    """The perturbations of a batch, [B] each unless stated."""
 
     tempo: jax.Array  # factor of the speaking rate
     warp: jax.Array  # factor of the filters' edges
     equaliser: jax.Array  # [B KNOTS] dB
-    tail: jax.Array  # energy of the reverberation's first frame against the direct sound; 0: none
+    tail: jax.Array  # energy of the reverberation's first frame relative to direct sound; 0: none
     seconds: jax.Array  # T60 of the reverberation
-    noise: jax.Array  # noise energy over mean speech energy; 0: none
+    noise: jax.Array  # noise energy relative to mean speech energy; 0: none
     tilt: jax.Array  # [B KNOTS] dB, colour of the noise
-    key: jax.Array  # [B] for the noise itself
+    key: jax.Array  # [B] random keys of the noise
 
     def colour(self, x, count):
-        """Equaliser, reverberation and noise on mel energies [B T F] of [B] real frames."""
+        """Applies equaliser, reverberation and noise to energies [B T F] of [B] valid frames."""
         bins = x.shape[2]
         x = x * _gain(self.equaliser, bins)
         x = shapes.zero_padding(x + _reverberate(x, self.tail, self.seconds), count)
-        real = jnp.maximum(count, 1)[:, None, None]
-        level = x.sum((1, 2), keepdims=True) / (real * bins)
+        frames = jnp.maximum(count, 1)[:, None, None]
+        level = x.sum((1, 2), keepdims=True) / (frames * bins)
         draws = jax.vmap(lambda key: jax.random.normal(key, x.shape[1:]))(self.key)
-        # A mel bin sums a few squared Gaussians: log-normal with a variance of about a half.
+        # A mel bin is a sum of a few squared Gaussians: log-normal with a variance of about 1/2.
         tilt = _gain(self.tilt, bins)
         draws = jnp.exp(0.65 * draws - 0.21) * (tilt / tilt.mean(-1, keepdims=True))
         return x + self.noise[:, None, None] * level * draws
@@ -50,13 +50,13 @@ class Channel:
 
 def _gain(decibels, bins):
     """[B KNOTS] dB -> [B 1 bins] energy factors, linear in dB between knots."""
-    at = np.linspace(0, KNOTS - 1, bins)
-    weights = np.maximum(0, 1 - abs(at[None] - np.arange(KNOTS)[:, None])).astype(np.float32)
+    place = np.linspace(0, KNOTS - 1, bins)
+    weights = np.maximum(0, 1 - abs(place[None] - np.arange(KNOTS)[:, None])).astype(np.float32)
     return 10 ** ((decibels @ weights) / 10)[:, None]
 
 
 def _reverberate(x, tail, seconds):
-    """Exponentially decaying echoes of energies [B T F], the direct sound not included."""
+    """Exponentially decaying echoes of energies [B T F], without the direct sound."""
     frames = x.shape[1]
     lag = jnp.arange(frames)[:, None] - jnp.arange(frames)[None]  # [T T]
     rate = 6 * np.log(10) / (FRAMES_PER_SECOND * seconds)  # -60 dB after T60
@@ -66,7 +66,7 @@ def _reverberate(x, tail, seconds):
 
 
 def switched_on(augment: config.Augment) -> bool:
-    """Whether any perturbation of voice or channel is asked for."""
+    """Whether any perturbation of voice or channel is enabled."""
     spans = (augment.tempo, augment.warp, augment.speed)
     return any(s != (1.0, 1.0) for s in spans) or bool(
         augment.eq_db or augment.noise or augment.reverb
@@ -82,7 +82,7 @@ def draw(rng, position, augment: config.Augment) -> Channel | None:
         augment: ranges and probabilities.
 
     Returns:
-        A Channel, or None where everything is off.
+        A Channel, or None if all perturbations are off.
     """
     if not switched_on(augment):
         return None
