@@ -172,7 +172,7 @@ def test_errors_are_those_of_the_recordings_that_they_stand_in():
         edits, lengths = module._tally([said.split()], [heard.split()], [stretches])
         assert dict(zip("xyz", edits.sum(1).tolist())) == {"x": 0, "y": 0, "z": 0} | wrong
         assert lengths.tolist() == [3, 0, 3]
-    with pytest.raises(ValueError, match="do not cover 2 units"):
+    with pytest.raises(ValueError, match="expected 2 units in all"):
         score(["a b"], ["a b"], clusters=[[("x", 1)]])
 
 

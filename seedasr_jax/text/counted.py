@@ -1,36 +1,36 @@
-"""Tokens of texts, counted, and how many of them the tokenizer does not know."""
+"""Counting of tokens, and of those that are unknown to the tokenizer."""
 
 from seedasr_jax.text.vocab import Vocabulary
 
-NOTABLE = 0.01  # share of unknown tokens from which on it is said
+NOTABLE = 0.01  # fraction of unknown tokens above which `Counted.warning` is not empty
 
 
 class Counted:
-    """text -> number of its tokens; counts them all.
+    """Maps a text to its number of tokens, and keeps the totals.
 
     Attributes:
         key: distinguishes its counts from those of another tokenizer or normaliser.
-        tokens, unknown: of all texts so far. A run of unknown words may be one token.
+        tokens, unknown: totals over all texts so far. A run of unknown words may be one token.
     """
 
     def __init__(self, vocab: Vocabulary, normal=str, key: str = ""):
-        """Args: `vocab`, the tokenizer; `normal`, text -> the text that is tokenised."""
+        """Args: `vocab`, the tokenizer; `normal`, maps a text to the text that is tokenised."""
         self._vocab, self._normal, self.key = vocab, normal, key
         self.tokens = self.unknown = 0
 
     def __call__(self, text: str) -> int:
-        """Counts the tokens of a text."""
+        """Counts the tokens of a text and adds them to the totals."""
         tokens, unknown = self.count(text)
         self.add(tokens, unknown)
         return tokens
 
     def add(self, tokens: int, unknown: int):
-        """Adds what was counted elsewhere."""
+        """Adds counts to the totals, such as those of another process."""
         self.tokens += tokens
         self.unknown += unknown
 
     def count(self, text: str) -> tuple[int, int]:
-        """Tokens of a text, and those that are unknown; adds nothing."""
+        """Numbers of tokens and of unknown tokens of a text; leaves the totals unchanged."""
         ids = self._vocab.encode(self._normal(text))
         if self._vocab.unk_id == self._vocab.pad_id:  # no token is unknown
             return len(ids), 0
@@ -38,16 +38,16 @@ class Counted:
 
     @property
     def share(self) -> float:
-        """Of the tokens that are unknown, a fraction; 0 of none."""
+        """Fraction of the tokens that are unknown; 0 without tokens."""
         return self.unknown / max(self.tokens, 1)
 
     @property
     def warning(self) -> str:
-        """What to say of the unknown ones; "" where they are few."""
+        """A warning about unknown tokens; "" if there are few."""
         if self.share <= NOTABLE:
             return ""
         share = 100 * self.share
         return (
-            f"{share:.1f} % of the tokens are unknown to the tokenizer, which writes each as one"
-            " mark: raise vocab.size, or take vocab.kind='bpe' (data vocab: --size, --kind)"
+            f"{share:.1f} % of the tokens are unknown to the tokenizer, which decodes each as one"
+            " mark: raise vocab.size, or set vocab.kind='bpe' (data vocab: --size, --kind)"
         )

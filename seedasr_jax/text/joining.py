@@ -1,21 +1,22 @@
-"""Transcripts of consecutive pieces -> one text."""
+"""Joins the transcripts of consecutive audio into one text."""
 
 from collections.abc import Iterable
 import re
 
 from seedasr_jax.text.normalize import CJK
 
-# Thai, Lao, Burmese and Khmer, which are written without spaces too.
+# Scripts without spaces: Chinese and Japanese; Thai, Lao, Burmese and Khmer.
 UNSPACED = re.compile(f"[{CJK}\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
 
 
 def join(texts: Iterable[str]) -> str:
-    """The texts one after another, empty ones left out.
+    """Joins the texts, without empty ones.
 
-    A space stands between two, or nothing where both ends are of a script without spaces.
+    Two texts are separated by a space unless both adjoining characters are of a script without
+    spaces.
     """
     out = ""
     for text in filter(None, texts):
-        apart = out and not (UNSPACED.match(out[-1]) and UNSPACED.match(text[0]))
-        out += " " * bool(apart) + text
+        spaced = out and not (UNSPACED.match(out[-1]) and UNSPACED.match(text[0]))
+        out += " " * bool(spaced) + text
     return out

@@ -1,13 +1,12 @@
-"""THE table of languages, dialects and accents: nothing else in the project describes any.
+"""THE table of languages, dialects and accents. No other file describes any.
 
-Tags are BCP-47 (RFC 5646), scripts ISO 15924. A Mandarin dialect without a registered tag gets a
+Tags are BCP-47 (RFC 5646), scripts ISO 15924. A Mandarin dialect without a registered tag has a
 private-use one, `zh-x-NAME`. `unit` is what an error rate counts, `normalizer` a name of
-text/normalize.py.
+text/normalize.py. Adding a language means adding a row.
 
-Seed-ASR speaks of eight languages in its multilingual model and of Mandarin with 13 dialects in its
+Seed-ASR states eight languages for its multilingual model, and Mandarin with 13 dialects for its
 Chinese one. Which ones the recipes `seed_asr_ml` and `seed_asr_cn` name is our choice: the eight
-were never checked against the paper, and we know of no list of the 13. A team adds its language by
-adding a row.
+have not been checked against the paper, and we know of no list of the 13.
 """
 
 import dataclasses
@@ -23,9 +22,9 @@ class Language:
         tag: BCP-47 tag in its canonical case.
         name: English name.
         parent: tag of the language that this is a dialect or accent of; "" for a language.
-        script: ISO 15924 code of the script that transcripts are written in.
-        unit: "word" or "char", what its error rate counts.
-        normalizer: name and version in `normalize.NORMALIZERS` for scoring.
+        script: ISO 15924 code of the script of transcripts.
+        unit: "word" or "char", the unit of its error rate.
+        normalizer: key of `normalize.NORMALIZERS`, for scoring.
     """
 
     tag: str
@@ -68,7 +67,7 @@ _ROWS = (
     Language("zh", "Mandarin Chinese", "", "Hans", "char", "zh@2"),
     Language("zh-Hant", "Mandarin in traditional characters", "zh", "Hant", "char", "zh@2"),
     Language("zh-TW", "Taiwanese Mandarin", "zh-Hant", "Hant", "char", "zh@2"),
-    # The 13 Chinese dialects: Mandarin ones first.
+    # The 13 Chinese dialects, Mandarin dialects first.
     Language("zh-x-dongbei", "Northeastern Mandarin", "zh", "Hans", "char", "zh@2"),
     Language("zh-x-henan", "Henan Mandarin", "zh", "Hans", "char", "zh@2"),
     Language("zh-x-hubei", "Hubei Mandarin", "zh", "Hans", "char", "zh@2"),
@@ -92,13 +91,15 @@ _ROWS = (
     Language("lo", "Lao", "", "Laoo", "char", "basic@2"),
     Language("my", "Burmese", "", "Mymr", "char", "basic@2"),
     Language("sv", "Swedish", "", "Latn", "word", "basic@2"),
-    Language("th", "Thai", "", "Thai", "char", "basic@2"),  # like these three without spaces
+    Language(
+        "th", "Thai", "", "Thai", "char", "basic@2"
+    ),  # no spaces between words, as in the three above
     Language("tok", "Toki Pona", "", "Latn", "word", "basic@2"),
 )
 
 LANGUAGES: dict[str, Language] = {row.tag: row for row in _ROWS}
 
-# Other codes of the same language, those of ISO 639-2 and -3 among them.
+# Other codes of these languages, including those of ISO 639-2 and -3.
 _ALIASES = {"cmn": "zh", "zho": "zh", "chi": "zh", "iw": "he", "heb": "he", "in": "id", "ind": "id"}
 _ALIASES |= {"eng": "en", "ara": "ar", "arb": "ar", "spa": "es", "fra": "fr", "fre": "fr"}
 _ALIASES |= {"jpn": "ja", "kor": "ko", "por": "pt", "deu": "de", "ger": "de", "eus": "eu"}
@@ -109,13 +110,13 @@ _BY_NAME = {row.name.lower(): row.tag for row in _ROWS}
 
 
 def lookup(tag: str) -> Language:
-    """Returns the row of a tag, or of the nearest tag above it.
+    """Returns the row of a tag, or of its longest known prefix.
 
-    Case does not matter and `_` stands for `-`. Unknown subtags are dropped from the right as in
+    Case is ignored, and `_` is read as `-`. Unknown subtags are removed from the right as in
     RFC 4647 (en-NZ -> en). `zh-yue`, the extended form, is `yue`; `cmn` is `zh`, and `eng` is `en`.
 
     Raises:
-        errors.ConfigError: not even the first subtag is known; names the nearest tags.
+        errors.ConfigError: the first subtag is unknown too; names the nearest tags.
     """
     subtags = str(tag).lower().replace("_", "-").split("-")
     subtags[0] = _ALIASES.get(subtags[0], subtags[0])
@@ -134,7 +135,7 @@ def lookup(tag: str) -> Language:
 
 
 def near(tag: str) -> str:
-    """What may have been meant by an unknown tag, such as a language's name; as errors.nearest."""
+    """A suggestion for an unknown tag or a language's name, in the form of errors.nearest."""
     if by_name := _BY_NAME.get(str(tag).lower()):
         return f" Did you mean {by_name}?"
     return errors.nearest(str(tag).lower(), LANGUAGES)

@@ -1,12 +1,12 @@
-"""Text normalisers by name and version: what training text and both sides of a score go through.
+"""Text normalisers by name and version, for training text and for both sides of a score.
 
-Results name the normaliser that made them, so a version never changes what it does: another rule is
-another version beside the old one. Every normaliser is idempotent.
+Results name the normaliser that produced them, so a version never changes: a new rule is a new
+version beside the old one. Every normaliser is idempotent.
 
-Version 2 differs from version 1 in this: no integer becomes another one, a word of Hebrew stays one
-word, and the Turkish İ is an i. All punctuation between digits becomes a space, so the parts of
-dates, times, decimals, fractions and ranges stand beside each other: `3-4`, `3.4` and `3/4` are all
-`3 4`, and `.5` is `0 5`.
+Version 2 differs from version 1 as follows: no integer is changed into another one, a Hebrew word
+remains one word, and the Turkish İ becomes i. All punctuation between digits becomes a space, which
+separates the numbers of dates, times, decimals, fractions and ranges: `3-4`, `3.4` and `3/4` are
+all `3 4`, and `.5` is `0 5`.
 """
 
 import re
@@ -14,16 +14,16 @@ import unicodedata
 
 from seedasr_jax import errors
 
-# Han with radicals, 々 〇, kana, bopomofo, supplementary planes; not Hangul, which has spaces.
+# Han with radicals, 々 〇, kana, bopomofo, supplementary planes; not Hangul, which uses spaces.
 CJK = (
     "\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3031-\u3035\u3041-\u3096\u3099-\u30ff\u3100-\u312f"
     "\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 )
 
 _APOSTROPHES = "'‘’‛ʹʻʼ`"
-_HYPHENS = "-\u2010\u2011"  # dashes (– —) part clauses, not the parts of a word
-# Arabic vowel marks, superscript alef and tatweel (not hamza and madda, U+0653 to U+0655: NFKD
-# parts them from their letters); Hebrew vowel and cantillation points.
+_HYPHENS = "-\u2010\u2011"  # not dashes (– —), which separate clauses
+# Arabic vowel marks, superscript alef and tatweel (not hamza and madda, U+0653 to U+0655, which
+# NFKD separates from their letters); Hebrew vowel and cantillation points.
 _POINTS = re.compile(
     "[\u0610-\u061a\u0640\u064b-\u0652\u0656-\u065f\u0670\u06d6-\u06dc\u06df-\u06e8\u06ea-\u06ed"
     "\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7]"
@@ -34,9 +34,9 @@ _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _ENGLISH_SPOKEN = str.maketrans({"&": " and ", "%": " percent ", **dict.fromkeys(_HYPHENS, " ")})
 
 
-# Version 2. Characters that NFKC writes with digits of other kinds (a test holds them against
-# Unicode): runs of superscripts and of subscripts are one number each, circled digits, fractions
-# and the like each one of its own. Keycaps and invisible operators stand between numbers too.
+# Version 2. Characters that NFKC replaces by ordinary digits (a test compares them with Unicode):
+# each run of superscripts or of subscripts is one number; each circled digit, fraction and the like
+# is a number of its own. Keycaps and invisible operators separate numbers too.
 _SUPERSCRIPTS = "\u00b2\u00b3\u00b9\u2070\u2074-\u2079\u207b"
 _SUBSCRIPTS = "\u2080-\u2089\u208b"
 _NUMERALS = (
@@ -46,24 +46,24 @@ _NUMERALS = (
 _SEPARATE = re.compile(
     f"[{_SUPERSCRIPTS}]+|[{_SUBSCRIPTS}]+|[{_NUMERALS}]|\ufe0f?[\u20dd-\u20e4]|[\u2061-\u2064]"
 )
-_BREAK = "\u200b"  # zero-width space: dropped, but between two digits a space
+_BREAK = "\u200b"  # zero-width space: becomes a space between two digits, and nothing elsewhere
 _BETWEEN_DIGITS = re.compile(rf"(?<=\d)[{_BREAK}\ufe0f\u20dd-\u20e4\u2061-\u2064]+(?=[\d\u2212])")
 _MINUS = "-\u2010-\u2013\u2212"  # hyphens, figure and en dash, minus
 _CURRENCY = "$\u00a2-\u00a5\u058f\u060b\u09f2\u09f3\u0af1\u0bf9\u0e3f\u17db\u20a0-\u20c0"
 _DASH = re.compile(rf"[{_MINUS}](?:[{_CURRENCY}](?=\d))?")
-# Hebrew writes abbreviations with gershayim before the last letter, typed in many ways.
+# Hebrew abbreviations have gershayim before the last letter, for which many characters are typed.
 _GERSHAYIM = re.compile(
     "(?<=[\u0591-\u05ea])(?:[\"“”„‟\u05f4]|['\u2019\u05f3]{2})(?=[\u05d0-\u05ea])"
 )
 _GROUPED = re.compile(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?!,?\d)")
-# A decimal point without its 0: .5 is no 5.
+# A decimal point without a leading 0: .5 differs from 5.
 _BARE_POINT = re.compile(rf"(?<![^{_MINUS}{_CURRENCY}\s(\[{{\"'“‘«<>=~≈+±*/×])[.٫](?=\d)")
 _DOTTED_I = re.compile("i\u0307+")  # İ, case folded
 _ENGLISH_SYMBOLS = str.maketrans({"&": " and ", "%": " percent "})
 
 
 class _Cleaned(dict):
-    """Code point -> what stands for it, filled as characters are met: translating at C speed."""
+    """Code point -> replacement, filled on first use; `str.translate` then runs at C speed."""
 
     def __missing__(self, code: int) -> str:
         char = chr(code)
@@ -73,7 +73,7 @@ class _Cleaned(dict):
         elif char.isspace():
             kept = " "
         elif char in _HYPHENS or kind[0] == "C" or kind == "Me" or _is_variation(code):
-            kept = ""  # invisible, or inside a word
+            kept = ""  # invisible, or within a word
         else:
             kept = " " if kind[0] in "PSZ" else char
         self[code] = kept
@@ -88,7 +88,7 @@ _CLEANED = _Cleaned()
 
 
 class _Cleaned2(_Cleaned):
-    """As `_Cleaned`, but digits of all scripts are 0 to 9, signs stay and controls are spaces."""
+    """As `_Cleaned`, but all digits become 0 to 9, minus signs stay, and controls become spaces."""
 
     def __missing__(self, code: int) -> str:
         char = chr(code)
@@ -96,7 +96,7 @@ class _Cleaned2(_Cleaned):
         if category == "Nd":
             kept = str(unicodedata.decimal(char))
         elif char == "-":
-            kept = char  # a sign: `_signed` has seen all
+            kept = char  # the sign of a number: `_signed` has replaced all others
         elif category == "Cc":
             kept = " "
         elif char in "\u055a\u05f3":  # the apostrophes of Armenian and Hebrew
@@ -111,7 +111,7 @@ _CLEANED_2 = _Cleaned2()
 
 
 def _compatible(text: str, form: str = "NFKC") -> str:
-    return unicodedata.normalize(form, text.replace("´", "'"))  # it would become space and accent
+    return unicodedata.normalize(form, text.replace("´", "'"))  # else it becomes space and accent
 
 
 def _none(text: str) -> str:
@@ -119,9 +119,9 @@ def _none(text: str) -> str:
 
 
 def _basic(text: str) -> str:
-    """NFKC, case folded; punctuation and symbols become spaces, not apostrophes inside a word."""
+    """NFKC, case folded; punctuation and symbols except apostrophes within words become spaces."""
     text = _compatible(_compatible(text).casefold()).translate(_CLEANED)
-    text = _compatible(text)  # a hyphen may have stood before a combining mark
+    text = _compatible(text)  # a removed hyphen may have preceded a combining mark
     return " ".join(_STRAY_APOSTROPHE.sub(" ", text).split())
 
 
@@ -136,23 +136,23 @@ def _zh(text: str) -> str:
 
 
 def _english(text: str) -> str:
-    """Basic, but a hyphen parts words, `1,000` is 1000, and & and % are what they stand for."""
+    """Basic, but hyphens separate words, `1,000` is 1000, and & and % are spelled out."""
     return _basic(_THOUSANDS.sub("", _compatible(text)).translate(_ENGLISH_SPOKEN))
 
 
 def _separated(text: str) -> str:
-    """The text with `_BREAK` around what NFKC would join to the digits beside it."""
+    """The text with `_BREAK` around characters that NFKC would join to neighbouring digits."""
     return _SEPARATE.sub(rf"{_BREAK}\g<0>{_BREAK}", text)
 
 
 def _signed(text: str) -> str:
-    """The text with a hyphen for each sign of a number, and spaces for all other dashes."""
+    """The text with minus signs of numbers as hyphens, and all other dashes as spaces."""
     text = _BARE_POINT.sub("0.", _BETWEEN_DIGITS.sub(" ", text))
     return _DASH.sub(lambda dash: " -" if _is_sign(dash) else " ", text)
 
 
 def _is_sign(dash: re.Match) -> bool:
-    """Whether a dash is that of a number: -5 and (-5), but neither 3-4 nor 10%-20%."""
+    """Whether a dash is the minus sign of a number: in -5 and (-5), but not in 3-4 or 10%-20%."""
     text, before, behind = dash.string, dash.start() - 1, dash.end()
     while unicodedata.category(text[behind : behind + 1] or " ") == "Cf":
         behind += 1
@@ -168,15 +168,15 @@ def _is_sign(dash: re.Match) -> bool:
         return rest != text[:before] or not rest
     if kind == "Sc":
         return not rest[-1:].isdecimal()
-    chinese = dash[0] == "\u2212" and re.match(f"[{CJK}]", char)  # nothing else is written so there
+    chinese = dash[0] == "\u2212" and re.match(f"[{CJK}]", char)  # U+2212 is never a dash there
     return kind in ("Ps", "Pi", "Sm") or char in ",;:" or bool(chinese)
 
 
 def _basic_2(text: str) -> str:
-    """NFKC, case folded; punctuation and symbols become spaces, hyphens too.
+    """NFKC, case folded; punctuation and symbols, including hyphens, become spaces.
 
-    Not so an apostrophe inside a word and the minus of a number. Hebrew's geresh and gershayim are
-    apostrophes.
+    Exceptions are apostrophes within words and minus signs of numbers. Hebrew's geresh and
+    gershayim become apostrophes.
     """
     text = _compatible(_compatible(_separated(text)).casefold())
     text = _signed(_GERSHAYIM.sub("'", text)).translate(_CLEANED_2)
@@ -195,7 +195,7 @@ def _zh_2(text: str) -> str:
 
 
 def _english_2(text: str) -> str:
-    """Basic, but `1,000` is 1000, and & and % are what they stand for."""
+    """Basic, but `1,000` is 1000, and & and % are spelled out."""
     text = _signed(_compatible(_separated(text)))
     text = _GROUPED.sub(lambda number: number[0].replace(",", ""), text)
     return _basic_2(text.translate(_ENGLISH_SYMBOLS))
@@ -222,7 +222,7 @@ def normalize(name: str, text: str) -> str:
         text: any text, also empty.
 
     Raises:
-        errors.ConfigError: no such name or version; names the nearest.
+        errors.ConfigError: unknown name or version; names the nearest.
     """
     if name not in NORMALIZERS:
         raise errors.ConfigError(

@@ -1,11 +1,11 @@
-"""Word, character and mixed error rates with a bootstrap interval.
+"""Word, character and mixed error rates with bootstrap confidence intervals.
 
 Error rate = (substitutions + deletions + insertions) / reference units, in percent, over a whole
-set (never the mean of utterances). Texts come in normalised.
+set (never the mean over utterances). All texts are expected to be normalised.
 
-An interval holds what would vary in another set of the same kind. Utterances that share a speaker
-or a recording are no independent draws: what is resampled are clusters, and a cluster's errors are
-drawn together, wherever they stand.
+An interval describes the variation over other sets of the same kind. Utterances of one speaker or
+one recording are not independent: clusters are resampled, and all errors of a cluster are drawn
+together.
 
 Dims: N utterances, G clusters, R resamples.
 """
@@ -29,16 +29,16 @@ _SPLITTERS = {
     "mixed": _MIXED.findall,
 }
 UNITS = tuple(_SPLITTERS)
-FEWEST = 10  # clusters that an interval needs: of fewer, resamples say little
+FEWEST = 10  # minimum number of clusters for an interval: with fewer, resampling is uninformative
 _KINDS = ("replace", "delete", "insert")
-_DRAWS_AT_ONCE = 1 << 22  # indices of one bootstrap block: 32 MiB however large the set
+_DRAWS_AT_ONCE = 1 << 22  # indices per bootstrap block, 32 MiB for a set of any size
 
 
 @dataclasses.dataclass(frozen=True)
 class Score:
     """Errors of a set of utterances; rates in percent.
 
-    The interval holds 95 %; None: of fewer than FEWEST clusters there is none.
+    `ci_low` and `ci_high` bound the 95 % interval; None with fewer than FEWEST clusters.
     """
 
     utterances: int
@@ -53,16 +53,16 @@ class Score:
 
 
 def units(text: str, unit: str) -> list[str]:
-    """Splits a text into what an error rate counts.
+    """Splits a text into the units that an error rate counts.
 
     Args:
         text: normalised text.
-        unit: "word" splits at white space; "char" gives code points, white space left out, so that
-            spacing conventions cost nothing, but between digits, where 3 4 is not 34; "mixed" gives
-            Chinese and Japanese characters one by one and everything else by words.
+        unit: "word" splits at white space. "char" gives code points without white space, so that
+            spacing conventions cause no errors, except between digits, where 3 4 is not 34. "mixed"
+            gives Chinese and Japanese characters one by one, and words of everything else.
 
     Raises:
-        errors.ConfigError: no such unit.
+        errors.ConfigError: unknown unit.
     """
     if unit not in _SPLITTERS:
         raise errors.ConfigError(
@@ -73,62 +73,61 @@ def units(text: str, unit: str) -> list[str]:
 
 
 def split(texts: Iterable[str], unit: str | Sequence[str]) -> list[list[str]]:
-    """`units` of N texts, of one unit or of one for each."""
+    """`units` of N texts; `unit` is one for all, or one for each."""
     if isinstance(unit, str):
         return [units(text, unit) for text in texts]
-    return [units(text, own) for text, own in zip(texts, unit, strict=True)]
+    return [units(text, each) for text, each in zip(texts, unit, strict=True)]
 
 
-def _edits(said, heard, stretches):
-    """(cluster, [substitutions, deletions, insertions]) of each stretch of a reference.
+def _edits(reference, hypothesis, segments):
+    """(cluster, [substitutions, deletions, insertions]) of each segment of a reference.
 
-    Several alignments can be shortest ("a b" against "b a"): the one taken is RapidFuzz's, which
-    jiwer reports too.
-    An insertion between two stretches counts for the first.
+    Of several shortest alignments ("a b" against "b a"), RapidFuzz's is taken, as in jiwer. An
+    insertion between two segments counts for the first.
     """
-    ends = list(itertools.accumulate(length for _, length in stretches))
-    found = [(name, [0, 0, 0]) for name, _ in stretches]
-    for edit in Levenshtein.editops(said, heard):
+    ends = list(itertools.accumulate(length for _, length in segments))
+    found = [(name, [0, 0, 0]) for name, _ in segments]
+    for edit in Levenshtein.editops(reference, hypothesis):
         side = bisect.bisect_left if edit.tag == "insert" else bisect.bisect_right
         found[side(ends, edit.src_pos)][1][_KINDS.index(edit.tag)] += 1
     return found
 
 
 def _tally(references, hypotheses, clusters):
-    """[G 3] edits and [G] reference units by cluster, in the order of their names."""
+    """[G 3] edits and [G] reference units by cluster, in the order of the clusters' names."""
     if clusters is None:
-        clusters = [[(n, len(said))] for n, said in enumerate(references)]
-    names = sorted({name for stretches in clusters for name, _ in stretches})
-    place = {name: g for g, name in enumerate(names)}
+        clusters = [[(n, len(reference))] for n, reference in enumerate(references)]
+    names = sorted({name for segments in clusters for name, _ in segments})
+    number = {name: g for g, name in enumerate(names)}
     edits, lengths = np.zeros((len(names), 3), np.int64), np.zeros(len(names), np.int64)
-    for said, heard, stretches in zip(references, hypotheses, clusters, strict=True):
-        if sum(length for _, length in stretches) != len(said):
-            raise ValueError(f"clusters {stretches} do not cover {len(said)} units")
-        for name, length in stretches:
-            lengths[place[name]] += length
-        for name, found in _edits(said, heard, stretches):
-            edits[place[name]] += found
+    for reference, hypothesis, segments in zip(references, hypotheses, clusters, strict=True):
+        if sum(length for _, length in segments) != len(reference):
+            raise ValueError(f"clusters: expected {len(reference)} units in all, found {segments}")
+        for name, length in segments:
+            lengths[number[name]] += length
+        for name, found in _edits(reference, hypothesis, segments):
+            edits[number[name]] += found
     return edits, lengths
 
 
 def score(references, hypotheses, *, unit="word", clusters=None, resamples=1000, seed=0) -> Score:
     """Scores hypotheses against references, utterance by utterance.
 
-    A set whose references are all empty counts as one unit long: no errors give 0, each inserted
-    unit 100 percent; the rate stays finite, so it can be written as JSON and averaged.
+    A set whose references are all empty is treated as one unit long: the rate is 0 without errors,
+    plus 100 percent per inserted unit. It stays finite, so it can be written as JSON and averaged.
 
     Args:
         references: N normalised texts.
         hypotheses: N normalised texts in the same order.
-        unit: see `units`; one, or N.
-        clusters: N lists of (name, reference units): what each utterance consists of, in order, by
-            the speaker or the recording that it belongs to. None: each utterance by itself.
+        unit: see `units`; one for all, or N.
+        clusters: N lists of segments (cluster, number of reference units), in order; the cluster is
+            the speaker or the recording of that segment. None: each utterance is a cluster.
         resamples: R, bootstrap draws of G clusters with replacement.
         seed: of the draws; equal seeds give equal intervals on every machine.
 
     Raises:
-        errors.DataError: there is no utterance.
-        ValueError: the lists differ in number, or `resamples` is below 1.
+        errors.DataError: no utterances.
+        ValueError: the lists differ in length, or `resamples` is below 1.
     """
     references, hypotheses = list(references), list(hypotheses)
     if len(references) != len(hypotheses):
@@ -154,9 +153,9 @@ def score(references, hypotheses, *, unit="word", clusters=None, resamples=1000,
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """How an error rate changed on the same utterances, in points; interval as in Score."""
+    """Change of an error rate on the same utterances, in points; interval as in Score."""
 
-    difference: float  # below 0: fewer errors after
+    difference: float  # negative: fewer errors after
     ci_low: float | None
     ci_high: float | None
 
@@ -164,28 +163,28 @@ class Difference:
 def difference(
     references, before, after, *, unit="word", clusters=None, resamples=1000, seed=0
 ) -> Difference:
-    """Error rate of `after` less that of `before`: paired bootstrap over clusters.
+    """Error rate of `after` minus that of `before`, with a paired bootstrap over clusters.
 
     Args:
         references, before, after: N normalised texts each, in the same order.
         unit, clusters, resamples, seed: see `score`.
 
     Raises:
-        errors.DataError: there is no utterance.
-        ValueError: they differ in number.
+        errors.DataError: no utterances.
+        ValueError: the lists differ in length.
     """
     references = split(references, unit)
     if not references:
         raise errors.DataError("nothing to compare: expected at least one utterance, found none")
-    then, lengths = _tally(references, split(before, unit), clusters)
-    now, _ = _tally(references, split(after, unit), clusters)
-    more = (now - then).sum(1)
+    edits_before, lengths = _tally(references, split(before, unit), clusters)
+    edits_after, _ = _tally(references, split(after, unit), clusters)
+    more = (edits_after - edits_before).sum(1)
     low, high = _bootstrap(more, lengths, resamples, seed)
     return Difference(float(_rate(more.sum(), lengths.sum())), low, high)
 
 
 def interval(row: Mapping, digits: int = 2) -> str:
-    """The interval of a row of results for a person."""
+    """The interval of a row of results as text."""
     if row["ci_low"] is None:
         return "none"
     return f"{row['ci_low']:.{digits}f} to {row['ci_high']:.{digits}f}"
@@ -196,7 +195,7 @@ def _rate(wrong, length):
 
 
 def _bootstrap(wrong, lengths, resamples, seed) -> tuple[float | None, float | None]:
-    """[G] errors, [G] lengths -> the 2.5 and 97.5 percentiles of the rate over R resamples."""
+    """[G] errors, [G] lengths -> the 2.5th and 97.5th percentile of the rate over R resamples."""
     if resamples < 1:
         raise ValueError(f"resamples must be at least 1, found {resamples}")
     size, rates, left = len(wrong), [], resamples
@@ -205,7 +204,7 @@ def _bootstrap(wrong, lengths, resamples, seed) -> tuple[float | None, float | N
     rng = np.random.Generator(np.random.Philox(seed))
     while left:
         block = min(left, max(1, _DRAWS_AT_ONCE // size))
-        drawn = rng.integers(size, size=(block, size))  # [R G]; blocks do not change the draws
+        drawn = rng.integers(size, size=(block, size))  # [R G]; draws do not depend on the blocks
         rates.append(_rate(wrong[drawn].sum(1), lengths[drawn].sum(1)))
         left -= block
     low, high = np.percentile(np.concatenate(rates), (2.5, 97.5))

@@ -1,7 +1,7 @@
-"""Errors where some words count more, and how well words that matter are recognised.
+"""Weighted errors, keyword recall and precision, and false insertions of context phrases.
 
 The paper trains with a weighted word error rate and reports keyword recall but defines neither
-(Seed-ASR sections 3.5 and 3.6): the definitions here are ours. Texts and phrases come in
+(Seed-ASR sections 3.5 and 3.6): the definitions here are ours. Texts and phrases are expected to be
 normalised; a phrase is one or more units of text/score.py.
 """
 
@@ -37,54 +37,54 @@ def weighted_errors(
 ) -> Weighted:
     """Counts the errors of one shortest alignment, each with its weight.
 
-    A substituted or deleted unit weighs `weight` inside an occurrence of a keyword in the
-    reference, an inserted one inside an occurrence in the hypothesis; all others weigh 1. An
-    inserted unit of a context phrase that is nowhere in the reference weighs `weight` too: it came
-    from the context and not from the sound.
+    A substituted or deleted unit has weight `weight` within a keyword of the reference, an inserted
+    one within a keyword of the hypothesis; all others have weight 1. An inserted unit of a context
+    phrase that does not occur in the reference has weight `weight` too: it must have been copied
+    from the context.
 
     Args:
         reference, hypothesis: normalised texts.
-        keywords: phrases that matter.
+        keywords: phrases whose errors are weighted.
         context: phrases of the context.
         weight: of an error in a keyword; 1 gives the plain error count.
         unit: word, char or mixed.
     """
-    said, heard = units(reference, unit), units(hypothesis, unit)
+    reference, hypothesis = units(reference, unit), units(hypothesis, unit)
     phrases = [units(phrase, unit) for phrase in keywords]
-    informed = {word for phrase in context for word in units(phrase, unit)} - set(said)
-    in_said, in_heard = _inside(said, phrases), _inside(heard, phrases)
+    copied = {word for phrase in context for word in units(phrase, unit)} - set(reference)
+    in_reference, in_hypothesis = _inside(reference, phrases), _inside(hypothesis, phrases)
     errors = 0.0
-    for edit in Levenshtein.editops(said, heard):
+    for edit in Levenshtein.editops(reference, hypothesis):
         if edit.tag == "insert":
-            matters = in_heard[edit.dest_pos] or heard[edit.dest_pos] in informed
+            weighted = in_hypothesis[edit.dest_pos] or hypothesis[edit.dest_pos] in copied
         else:
-            matters = in_said[edit.src_pos]
-        errors += weight if matters else 1.0
-    return Weighted(errors, sum(weight if inside else 1.0 for inside in in_said))
+            weighted = in_reference[edit.src_pos]
+        errors += weight if weighted else 1.0
+    return Weighted(errors, sum(weight if inside else 1.0 for inside in in_reference))
 
 
 @dataclasses.dataclass(frozen=True)
 class Keywords:
-    """How keywords came through a set of utterances; rates in percent, 0 where nothing counts."""
+    """Recognition of keywords in a set of utterances; rates in percent, 0 if undefined."""
 
     reference: int  # occurrences in the references
     hypothesis: int  # occurrences in the hypotheses
-    found: int  # of the references', written in their place: each unit aligned with itself
-    anywhere: int  # of the references', matched by as many occurrences anywhere in the hypothesis
+    found: int  # occurrences in the references of which each unit is aligned with an equal one
+    anywhere: int  # occurrences in the references with a counterpart anywhere in the hypothesis
 
     @property
     def recall(self) -> float:
-        """Found of those in the references: strict recall."""
+        """Strict recall: fraction of occurrences in the references that are found in place."""
         return _percent(self.found, self.reference)
 
     @property
     def loose_recall(self) -> float:
-        """The same, wherever in the utterance they stand."""
+        """Recall with occurrences anywhere in the utterance."""
         return _percent(self.anywhere, self.reference)
 
     @property
     def precision(self) -> float:
-        """Found of those in the hypotheses."""
+        """Fraction of occurrences in the hypotheses that are found in place."""
         return _percent(self.found, self.hypothesis)
 
     @property
@@ -98,34 +98,35 @@ def keywords(references, hypotheses, phrases, *, unit) -> Keywords:
 
     Args:
         references, hypotheses: N texts each.
-        phrases: N lists of phrases, those that matter in each utterance.
-        unit: word, char or mixed; one, or N.
+        phrases: N lists, the keywords of each utterance.
+        unit: word, char or mixed; one for all, or N.
 
     Raises:
-        ValueError: they differ in number.
+        ValueError: the lists differ in length.
     """
     total = [0, 0, 0, 0]
-    for said, heard, listed in _each(references, hypotheses, phrases, unit):
-        place = _aligned(said, heard)
-        for phrase in listed:
-            there, ours = _occurrences(said, phrase), _occurrences(heard, phrase)
-            found = sum(_whole(place[i : i + len(phrase)]) for i in there)
-            counts = (len(there), len(ours), found, min(len(there), len(ours)))
+    for reference, hypothesis, keywords in _each(references, hypotheses, phrases, unit):
+        place = _aligned(reference, hypothesis)
+        for phrase in keywords:
+            starts = _occurrences(reference, phrase)
+            written = len(_occurrences(hypothesis, phrase))
+            found = sum(_contiguous(place[i : i + len(phrase)]) for i in starts)
+            counts = (len(starts), written, found, min(len(starts), written))
             total = [a + b for a, b in zip(total, counts)]
     return Keywords(*total)
 
 
 @dataclasses.dataclass(frozen=True)
 class Leaks:
-    """Phrases of the contexts that were written but not said."""
+    """False insertions: context phrases in hypotheses that are not in the references."""
 
-    utterances: int  # looked at
-    leaking: int  # of them, with one such phrase or more
-    insertions: int  # such phrases in all
+    utterances: int
+    leaking: int  # utterances with at least one such phrase
+    insertions: int  # number of such phrases
 
     @property
     def rate(self) -> float:
-        """Leaking utterances in percent."""
+        """Percentage of leaking utterances."""
         return _percent(self.leaking, self.utterances)
 
 
@@ -133,62 +134,68 @@ def leaks(references, hypotheses, contexts, *, unit) -> Leaks:
     """Counts false insertions of context phrases: more in the hypothesis than in the reference.
 
     With distractors as contexts the rate is `false_insertions` of the results; with the wrong one
-    of two names that sound alike it is `follow`.
+    of two names of equal sound it is `follow`.
 
     Args:
         references, hypotheses: N texts each.
-        contexts: N lists of phrases, those of each utterance's context.
-        unit: word, char or mixed; one, or N.
+        contexts: N lists, the phrases of each utterance's context.
+        unit: word, char or mixed; one for all, or N.
 
     Raises:
-        ValueError: they differ in number.
+        ValueError: the lists differ in length.
     """
     counts = []
-    for said, heard, listed in _each(references, hypotheses, contexts, unit):
-        more = [len(_occurrences(heard, name)) - len(_occurrences(said, name)) for name in listed]
+    for reference, hypothesis, phrases in _each(references, hypotheses, contexts, unit):
+        more = [
+            len(_occurrences(hypothesis, phrase)) - len(_occurrences(reference, phrase))
+            for phrase in phrases
+        ]
         counts.append(sum(max(0, n) for n in more))
     return Leaks(len(counts), sum(n > 0 for n in counts), sum(counts))
 
 
 def _each(references, hypotheses, lists, unit):
-    """N times reference, hypothesis and phrases in units, each phrase once, empty ones left out."""
+    """Yields N times (reference, hypothesis, distinct non-empty phrases), all as lists of units."""
     lists = list(lists)
-    each = [unit] * len(lists) if isinstance(unit, str) else unit
-    texts = split(references, each), split(hypotheses, each)
-    for said, heard, listed, own in zip(*texts, lists, each, strict=True):
-        once = dict.fromkeys(tuple(units(phrase, own)) for phrase in listed)
-        yield said, heard, [list(phrase) for phrase in once if phrase]
+    each_unit = [unit] * len(lists) if isinstance(unit, str) else unit
+    texts = split(references, each_unit), split(hypotheses, each_unit)
+    for reference, hypothesis, phrases, unit in zip(*texts, lists, each_unit, strict=True):
+        distinct = dict.fromkeys(tuple(units(phrase, unit)) for phrase in phrases)
+        yield reference, hypothesis, [list(phrase) for phrase in distinct if phrase]
 
 
-def _occurrences(said, phrase) -> list[int]:
-    """Where a phrase begins; occurrences may overlap."""
+def _occurrences(text, phrase) -> list[int]:
+    """Start indices of a phrase in a text, both in units; occurrences may overlap."""
     size = len(phrase)
-    return [i for i in range(len(said) - size + 1) if size and said[i : i + size] == phrase]
+    return [i for i in range(len(text) - size + 1) if size and text[i : i + size] == phrase]
 
 
-def _inside(said, phrases) -> list[bool]:
-    """Of each unit, whether it stands inside an occurrence of a phrase."""
-    inside = [False] * len(said)
+def _inside(text, phrases) -> list[bool]:
+    """Whether each unit of a text is within an occurrence of any phrase."""
+    inside = [False] * len(text)
     for phrase in phrases:
-        for start in _occurrences(said, phrase):
+        for start in _occurrences(text, phrase):
             inside[start : start + len(phrase)] = [True] * len(phrase)
     return inside
 
 
-def _aligned(said, heard) -> list[int | None]:
-    """Of each unit, where one shortest alignment has the same unit in the hypothesis, or None."""
-    place: list[int | None] = [None] * len(said)
-    for block in Levenshtein.opcodes(said, heard):
+def _aligned(reference, hypothesis) -> list[int | None]:
+    """For each unit of the reference, the index of its equal in the hypothesis, or None.
+
+    By one shortest alignment.
+    """
+    place: list[int | None] = [None] * len(reference)
+    for block in Levenshtein.opcodes(reference, hypothesis):
         if block.tag == "equal":
             span = range(block.dest_start, block.dest_end)
             place[block.src_start : block.src_end] = span
     return place
 
 
-def _whole(places) -> bool:
-    """Whether a phrase stands in one piece in the hypothesis."""
+def _contiguous(places) -> bool:
+    """Whether the units of a phrase are neighbours in the hypothesis."""
     return None not in places and places == list(range(places[0], places[0] + len(places)))
 
 
-def _percent(part, whole) -> float:
-    return 100.0 * part / whole if whole else 0.0
+def _percent(count, total) -> float:
+    return 100.0 * count / total if total else 0.0
