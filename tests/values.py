@@ -11,6 +11,7 @@ and the losses of the first 20 steps. A quarter of an hour on two cores.
 """
 
 import argparse
+import dataclasses
 import hashlib
 import json
 import os
@@ -71,7 +72,9 @@ def train(name, folder, cache) -> dict:
 
 def read(workdir) -> dict:
     """What `train` returns, of a workdir that is finished."""
-    from seedasr_jax import checkpoint
+    import jax
+
+    from seedasr_jax import checkpoint, config
     from seedasr_jax import workdir as disk
     from seedasr_jax.decode import recogniser
     from seedasr_jax.launch import recipes
@@ -86,7 +89,8 @@ def read(workdir) -> dict:
         final = {}
         for part in found.parts():
             final |= hashes(found.read(part, found.shapes(part)))
-        first = build.build(found.stage, tokens, tokenizer.size, devices_of_one()).fresh()
+        alone = dataclasses.replace(found.stage, mesh=config.Mesh(1, 1, 1, 1))  # draws know no mesh
+        first = build.build(alone, tokens, tokenizer.size, jax.devices()[:1]).fresh()
         drawn = checkpoint.flat(first.params) | checkpoint.flat(first.frozen)
         fresh = {part for part, source in stage.init.items() if source == "fresh"}
         drawn = {key: x for key, x in drawn.items() if checkpoint.part_of(key) in fresh}
@@ -94,13 +98,6 @@ def read(workdir) -> dict:
         loss = [row["loss"] for row in rows if row["step"] <= STEPS]
         out[name] = {"fresh": hashes(drawn), "final": final, "loss": loss}
     return out
-
-
-def devices_of_one():
-    """One device: what is drawn depends on no mesh."""
-    import jax
-
-    return jax.devices()[:1]
 
 
 def hashes(leaves) -> dict[str, str]:
