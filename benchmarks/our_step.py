@@ -111,7 +111,7 @@ def prepare(size: sizes.Size, trains: tuple[str, ...]):
         "parameters": train + frozen,
         "trained": train,
         "device": jax.devices()[0].device_kind,
-        "flops": sum(flops.train(one, vocabulary, built.objective.parts, full).values()),
+        "flops": sum(flops.train(one, vocabulary, built.needs.parts, full).values()),
         "peak_flops": rate,
         "peak_from": source,
         "versions": {name: importlib.metadata.version(name) for name in ("jax", "flax", "optax")},

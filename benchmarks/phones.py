@@ -110,7 +110,7 @@ def labels(workdir, name, vocab, heard: Heard) -> np.ndarray:
         best = probe.best_layer(checkpoints.open_checkpoint(workdir / "probe"))
         stage = stage.at_layer(best)
     objective = objectives.make(stage, recogniser.special_tokens(vocab), vocab.size)
-    parts = tuple(part for part in objective.parts if part not in ("encoder", "ssl_head"))
+    parts = tuple(part for part in objective.needs.parts if part not in ("encoder", "ssl_head"))
     graphdef, _ = recogniser.abstract(stage.model, vocab, parts)
     _, state = trained(opened, vocab, parts)
 

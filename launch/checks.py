@@ -62,9 +62,9 @@ def stages(job: stage.Job, due: Collection[str]):
             _fits(own, limits)
             stage.Evaluator(job, name, own, lambda: False, limits)
             one = dataclasses.replace(own.stage.data, cache_gib=0.0)
-            how = dict(data_folder=job.cache(own.stage), prompted=own.objective.prompted)
+            how = dict(data_folder=job.cache(own.stage), prompted=own.needs.prompted)
             how |= dict(process_count=sharding.share(own.mesh)[1])
-            if own.stage.data.contexts.tokens and not own.objective.prompted:
+            if own.stage.data.contexts.tokens and not own.needs.prompted:
                 raise ConfigError(
                     f"data.contexts.tokens = {own.stage.data.contexts.tokens}: a stage of kind"
                     f" {own.stage.kind!r} reads no context here: set it to 0"
@@ -78,7 +78,7 @@ def _outside(job, name, own, built):
     """Parts from checkpoints that are there already, and the layer that a probe chose."""
     for part, source in own.stage.init.items():
         where, _ = graph.stage_of(job.graph.stages, graph.origin(part, source)[0])
-        if part in own.objective.consults:
+        if part in own.needs.consults:
             _probe(job, name, source, built.get(where))
         elif source != "fresh" and where not in built and not parents.is_saved(job, name, part):
             (opened, there), model = parents.opened(job, name, part), own.stage.model
@@ -91,7 +91,7 @@ def _outside(job, name, own, built):
 def _probe(job, name, source, own):
     if source != "fresh" and own is None:
         probe.best_layer(parents.opened(job, name, "probe")[0])
-    elif source == "fresh" or "probe" not in own.objective.parts or not own.stage.eval.tasks:
+    elif source == "fresh" or "probe" not in own.needs.parts or not own.stage.eval.tasks:
         raise ConfigError(
             f"init.probe: expected a stage of kind 'probe' with eval.tasks, which scores its"
             f" layers, found {source!r}; or set model.quantizer.layer to a number"
@@ -104,7 +104,7 @@ def _room(vocab, own, learned):
     Also behind a context that is as long as the stage, or one that it starts from, `learned`.
     """
     small, data = own.stage.model.small, own.stage.data
-    if not (own.objective.prompted and small.clocked):
+    if not (own.needs.prompted and small.clocked):
         return
     room, tokens = max(data.contexts.tokens, learned), data.buckets[-1][1]
     prompt = prompts.INSTRUCTION_WITH_CONTEXT if room else prompts.INSTRUCTION

@@ -80,7 +80,7 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     tokens = recognisers.special_tokens(job.vocab, spelled=True)
     built = build.build(stage, tokens, job.vocab.size)
     state, origins = parents.begin(job, name, built, before, latest is not None)
-    known = (*built.objective.parts, "lora")
+    known = (*built.needs.parts, "lora")
     record = checkpoints.begin(
         job.graph.stages[name],
         job.recipes[name].hash,
@@ -188,9 +188,9 @@ def _stream(job, built, start):
         seed=stage.seed,
         start=start,
         data_folder=job.cache(stage),
-        prompted=built.objective.prompted,
-        clock=_clock(stage, job.vocab) if built.objective.timed else None,
-        frames=built.objective.most_frames if built.objective.aligned else None,
+        prompted=built.needs.prompted,
+        clock=_clock(stage, job.vocab) if built.needs.timed else None,
+        frames=built.objective.most_frames if built.needs.aligned else None,
         steps=stage.steps,
         process_index=share,
         process_count=shares,
@@ -240,7 +240,7 @@ def _best_layer(job, name) -> int | None:
 
 
 def _consults(stage):
-    return objectives.make(stage, recognisers.Tokens(0, 0, 0), 0).consults
+    return objectives.needs(stage).consults
 
 
 def _resolved(job, name, layer) -> config.Stage:
@@ -267,7 +267,7 @@ class Evaluator:
         """
         self.name, self.stopping, evaluation = name, stopping, built.stage.eval
         self.setting = score.setting(evaluation)
-        model, parts = built.stage.model, built.objective.parts
+        model, parts = built.stage.model, built.needs.parts
         how = scoring.of(self.setting.decode, built.stage.scored, limits)
         options = (job.vocab, model, parts, built.mesh)
         self.layers = probe.recognisers(built.graphdef, *options)
@@ -280,7 +280,7 @@ class Evaluator:
                 job.vocab,
                 buckets=how.buckets,
                 data_folder=job.cache(built.stage),
-                prompted=built.objective.prompted,
+                prompted=built.needs.prompted,
                 normalizer=built.stage.data.normalizer,
                 context_tokens=how.context_tokens,
                 multiple=sharding.padded_rows(1, built.mesh),

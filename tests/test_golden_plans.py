@@ -131,7 +131,7 @@ def test_a_planned_program_is_the_one_that_would_run():
     one = fitting.fit(one, pod)
     built = build.build(one, fitting.TOKENS, one.vocab.size, devices=there)
     (bucket,) = fitting.buckets(one, "")
-    held = fitting.sizes(one, built.objective, bucket)
+    held = fitting.sizes(one, bucket)
     program = programs.train(built, held, bucket[0])
     lowered = program.function.lower(*program.arguments)
     spared, real = lowered.compile(compiler.planned(there[0])), lowered.compile()

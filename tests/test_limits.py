@@ -192,10 +192,10 @@ def test_rows_that_ctc_cannot_align_weigh_nothing_and_are_named():
     assert len(said) == 1 and f"leaves out {share:.0f} % of" in said[0]
     assert "augment.tempo" in said[0] and seen[0] == 3 * lost.sum()
     assert objective.watch(None, {"weights": {"unaligned": 0, "utterances": 64}})[1] == ""
-    assert objective.aligned
+    assert objective.needs.aligned
     for weight in (0.0, 0.3):
         own = tiny.stage("sft", (), (), objective=dict(ctc_weight=weight))
-        assert objectives.make(own, tiny.TOKENS, tiny.VOCABULARY).aligned == (weight > 0)
+        assert objectives.needs(own).aligned == (weight > 0)
 
 
 def test_unknown_tokens_are_counted_and_said(tmp_path, capsys):

@@ -30,7 +30,7 @@ def built():
 
 @pytest.fixture(scope="module")
 def held(built):
-    return fitting.sizes(built.stage, built.objective, built.stage.data.buckets[0])
+    return fitting.sizes(built.stage, built.stage.data.buckets[0])
 
 
 def test_what_is_planned_decodes_as_one_device_does(built, held):
@@ -112,7 +112,7 @@ def test_scores_and_rollouts_of_a_stage_have_rows():
         (programs.score, bucket, 1),
         (programs.rollout, rl.data.buckets[0], 2),
     ):
-        held = fitting.sizes(rl, built.objective, one)
+        held = fitting.sizes(rl, one)
         (program,) = make(built, held, SECONDS)
         row = compiling.compiled(program, held, built.mesh, pod, stage="only", bucket=one)
         train = programs.train(built, held, SECONDS)

@@ -119,7 +119,7 @@ def test_self_supervised_stages_at_2b(kind):
 
     def create():
         options = dict(remat="block", rngs=nnx.Rngs(0))
-        return AcLLM(stage.model, tokens, 5_000, objective.parts, **options)
+        return AcLLM(stage.model, tokens, 5_000, objective.needs.parts, **options)
 
     model = nnx.eval_shape(create)
     wanted, arrays = SSL[kind]

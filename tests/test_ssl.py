@@ -135,10 +135,10 @@ def test_a_fit_may_begin_with_one_code():
 
 def test_what_chooses_the_layer():
     for kind in ("ssl2", "kmeans"):
-        assert objective(kind).consults == ()
-        assert objective(kind, **{"model.quantizer.layer": 0}).consults == ("probe",)
+        assert objective(kind).needs.consults == ()
+        assert objective(kind, **{"model.quantizer.layer": 0}).needs.consults == ("probe",)
         with pytest.raises(ConfigError, match=r"quantizer\.layer: expected 1 to 2.*found 3"):
-            _ = objective(kind, **{"model.quantizer.layer": 3}).consults
+            objective(kind, **{"model.quantizer.layer": 3})
 
 
 def test_labels_fill_encoder_frames():

@@ -147,7 +147,7 @@ def test_attention_is_splash_and_its_scores_are_never_whole():
     there = compiling.devices(topologies.parse("v5p:2x2x2"))
     fitted = fitting.fit(stage, topologies.parse("v5p:2x2x2"))
     built = build.build(fitted, fitting.TOKENS, 50_304, devices=there)
-    held = fitting.sizes(fitted, built.objective, fitted.data.buckets[0])
+    held = fitting.sizes(fitted, fitted.data.buckets[0])
     program = programs.train(built, held, 0.0)
     lowered = program.function.lower(*program.arguments)
     found = hlo.Program(lowered.compile(compiler.planned(there[0])).as_text())

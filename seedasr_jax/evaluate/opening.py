@@ -48,9 +48,8 @@ def check_whole(checkpoint: checkpoints.Checkpoint):
     if checkpoint.bundle is not None:
         return
     code.import_all(checkpoint.imports)  # registers what the config names
-    objective = objectives.make(checkpoint.stage, recognisers.Tokens(0, 0, 0), 0)
     known = {*checkpoint.parts(), *checkpoint.stage.trains}
-    if lost := [part for part in objective.parts if part not in known]:
+    if lost := [part for part in objectives.needs(checkpoint.stage).parts if part not in known]:
         raise UserError(
             f"{checkpoint.folder / disk.STAGE}: expected under `frozen` where {', '.join(lost)} of"
             f" this stage of kind {checkpoint.stage.kind!r} is, found"

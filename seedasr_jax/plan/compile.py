@@ -95,7 +95,7 @@ def plan(
     for name, own in built.items():
         stage = own.stage
         for one in fitting.buckets(stage, bucket):
-            held = fitting.sizes(stage, own.objective, one)
+            held = fitting.sizes(stage, one)
             options = dict(stage=name, bucket=tuple(one))
             program = programs.train(own, held, one[0])
             yield compiled(program, held, own.mesh, topology, **options)
@@ -114,7 +114,7 @@ def plan(
         how = scoring.of(stage.eval.decode, stage.scored, fitting.limits(graph, name))
         context = config.context_room(how.context_tokens)
         for one in fitting.scored(how, own.mesh, bucket) if given is None else ():
-            held = fitting.sizes(stage, own.objective, one, context)
+            held = fitting.sizes(stage, one, context)
             for program in programs.score(own, held, one[0]):
                 options = dict(stage=name, bucket=tuple(one))
                 yield compiled(program, held, own.mesh, topology, **options)

@@ -75,7 +75,7 @@ def known_layer(stage: config.Stage) -> config.Stage:
 
     The paper's probe chose 25 of 32; which one it is changes no size.
     """
-    if names.PROBE not in objectives.make(stage, TOKENS, 0).consults:
+    if names.PROBE not in objectives.needs(stage).consults:
         return stage
     return stage.at_layer(-(-3 * stage.model.encoder.layers // 4))
 
@@ -113,14 +113,13 @@ def buckets(stage: config.Stage, wanted: str = ""):
     return chosen
 
 
-def sizes(stage: config.Stage, objective, bucket, context: int | None = None) -> flops.Sizes:
+def sizes(stage: config.Stage, bucket, context: int | None = None) -> flops.Sizes:
     """What a batch of a bucket holds, full; `context`: tokens of one, None: as in training."""
-    seconds, tokens, rows = bucket
-    prompt = PROMPT if objective.prompted else 0
+    (seconds, tokens, rows), needs = bucket, objectives.needs(stage)
+    prompt = PROMPT if needs.prompted else 0
     context = stage.data.contexts.tokens if context is None else context
-    context = context if objective.prompted else 0
-    hypotheses = stage.objective.get("hypotheses", 0)
-    return flops.Sizes(rows, round(seconds * 100), prompt, context, tokens, hypotheses)
+    context = context if needs.prompted else 0
+    return flops.Sizes(rows, round(seconds * 100), prompt, context, tokens, needs.hypotheses)
 
 
 def stretched(stage: config.Stage, chips: int, given: int) -> config.Stage:

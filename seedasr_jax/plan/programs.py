@@ -50,7 +50,7 @@ def train(built: build.Built, held: flops.Sizes, seconds: float) -> Program:
     stage = built.stage
     state = sharding.placed(built.abstract, built.sharding)
     sizes = (held.prompt, held.context, held.tokens, held.hypotheses)
-    useful = flops.train(stage, stage.vocab.size, built.objective.parts, held)
+    useful = flops.train(stage, stage.vocab.size, built.needs.parts, held)
     arguments = (state, _batch(built, held, seconds, sizes))
     own = _held(state, 0)
     return Program("train", built.train_step(), arguments, own, sum(useful.values()))
@@ -63,7 +63,7 @@ def score(built: build.Built, held: flops.Sizes, seconds: float) -> list[Program
     Args:
         built, held, seconds: as of `train`; `held.tokens` are decoded at most.
     """
-    stage, parts, mesh = built.stage, built.objective.parts, built.mesh
+    stage, parts, mesh = built.stage, built.needs.parts, built.mesh
     if not stage.eval.tasks:
         return []
     how = methods.parse(stage.eval.decode)
@@ -104,9 +104,7 @@ def _decoded(name, built, held, seconds, function, inputs, contexts, width):
     model, decoder = stage.model, stage.model.decoder
     state = sharding.placed(built.abstract, built.sharding)
     batch = _batch(built, held, seconds, (held.prompt, held.context, held.tokens, 0))
-    parts = (
-        {*built.objective.parts} - {names.DECODER} if contexts else (names.ENCODER, names.CTC_HEAD)
-    )
+    parts = {*built.needs.parts} - {names.DECODER} if contexts else (names.ENCODER, names.CTC_HEAD)
     useful = sum(flops.forward(model, stage.vocab.size, parts, held).values())
     heard = -(-held.frames // model.encoder.subsampling)
     steps = held.tokens + 1
@@ -148,7 +146,7 @@ def decoding(built: build.Built, held: flops.Sizes, seconds: float) -> list[Prog
     Args:
         built, held, seconds: as of `train`.
     """
-    stage, parts = built.stage, built.objective.parts
+    stage, parts = built.stage, built.needs.parts
     if GREEDY not in decodings(parts):
         return []
     model, mesh = stage.model, built.mesh

@@ -35,6 +35,11 @@ class Built:
     sharding: TrainState  # of each
     make_model: Callable[[nnx.Rngs], AcLLM]
 
+    @property
+    def needs(self) -> objectives.Needs:
+        """What its objective asks of the stage."""
+        return self.objective.needs
+
     def train_step(self):
         """The jitted step."""
         return make_train_step(
@@ -140,29 +145,30 @@ def build(stage: config.Stage, tokens: Tokens, vocabulary: int, devices=None) ->
     """
     mesh = mesh_of(stage, devices)
     objective = objectives.make(stage, tokens, vocabulary)
-    if objective.reads and not stage.data.reads:
+    needs = objective.needs
+    if needs.reads and not stage.data.reads:
         raise ConfigError(
             f"data.buckets: kind {stage.kind!r} learns from text, found no bucket with room for any"
             f" token: {stage.data.buckets}"
         )
-    _check_named(stage, objective.parts)
+    _check_named(stage, needs.parts)
     rows = stage.model.decoder.vocabulary
-    if names.DECODER in objective.parts and 0 < rows < vocabulary:
+    if names.DECODER in needs.parts and 0 < rows < vocabulary:
         raise ConfigError(
             f"model.decoder.vocabulary: expected at least {vocabulary}, the pieces of the"
             f" tokenizer, or 0 for as many, found {rows}"
         )
 
     def make_model(rngs):
-        parts = objective.parts
+        parts = needs.parts
         return AcLLM(stage.model, tokens, vocabulary, parts, remat=stage.run.remat, rngs=rngs)
 
-    tx = optim.make(stage.optim, stage.steps, apart=objective.apart)
+    tx = optim.make(stage.optim, stage.steps, apart=needs.apart)
     model = nnx.eval_shape(lambda: make_model(nnx.Rngs(0)))
     if not jax.tree.leaves(_split(model, stage.trains)[1]):
         raise ConfigError(f"trains {stage.trains}: nothing is left to train; name a part")
     # What is drawn once gets gradients of 0, and no decay: its name is none of layers.MATRICES.
-    drawn = [part for part in objective.drawn if stage.init.get(part) == "fresh"]
+    drawn = [part for part in needs.drawn if stage.init.get(part) == "fresh"]
     own = (*stage.trains, *drawn)
     graphdef, params, frozen = _split(model, own)
     abstract = jax.eval_shape(lambda p, f: _state(p, f, tx, stage), params, frozen)

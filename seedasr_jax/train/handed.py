@@ -7,7 +7,6 @@ from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import config
 from seedasr_jax.errors import ConfigError, UserError
 from seedasr_jax.models import parts as registry
-from seedasr_jax.models.acllm import Tokens
 from seedasr_jax.train import build, graph, objectives
 
 
@@ -19,10 +18,10 @@ def names(expanded: config.Graph):
     """
 
     def needed(stage):
-        objective = objectives.make(stage, Tokens(0, 0, 0), 0)  # no part depends on the ids
-        for part in objective.parts:
+        needs = objectives.needs(stage)
+        for part in needs.parts:
             registry.lookup(part)
-        return (*objective.parts, *objective.consults)
+        return (*needs.parts, *needs.consults)
 
     graph.check(expanded, needed)
 

@@ -1,7 +1,7 @@
 """Objectives: what a stage minimises. A stage changes the objective, never the path.
 
-An objective has `parts`, the modules that it needs, `prompted`, whether it reads the instruction,
-and two pure functions: `weigh(batch, rng)` gives each term's weight from the batch and the step's
+An objective says what it needs of a stage before anything is built (`ask` gives its `Needs`), and
+has two pure functions: `weigh(batch, rng)` gives each term's weight from the batch and the step's
 rng alone, and `loss(model, batch, weights, rng)` returns the total and the terms, sums divided by
 those weights. The rest has defaults: shared.Objective. A term may be an array that adds up, such as
 a histogram; `summary` makes scalars of the terms that are logged, and `watch` says what people
@@ -13,10 +13,10 @@ from seedasr_jax.train.objectives.ctc import Ctc
 from seedasr_jax.train.objectives.kmeans import KMeans
 from seedasr_jax.train.objectives.lm import Lm
 from seedasr_jax.train.objectives.probe import Probe
-from seedasr_jax.train.objectives.registry import make, register
+from seedasr_jax.train.objectives.registry import make, needs, register
 from seedasr_jax.train.objectives.rl import Rl
 from seedasr_jax.train.objectives.sft import ContextSft, Sft
-from seedasr_jax.train.objectives.shared import Objective
+from seedasr_jax.train.objectives.shared import Needs, Objective
 from seedasr_jax.train.objectives.ssl import Ssl1, Ssl2
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Ctc",
     "KMeans",
     "Lm",
+    "Needs",
     "Objective",
     "Probe",
     "Rl",
@@ -31,5 +32,6 @@ __all__ = [
     "Ssl1",
     "Ssl2",
     "make",
+    "needs",
     "register",
 ]

@@ -14,7 +14,7 @@ from seedasr_jax.losses.cross_entropy import cross_entropy
 from seedasr_jax.losses.framewise import spoken
 from seedasr_jax.models import names
 from seedasr_jax.train.objectives.registry import register
-from seedasr_jax.train.objectives.shared import Hearing, count
+from seedasr_jax.train.objectives.shared import Hearing, Needs, count
 
 # Weights of the clock's labels at the start; both fall to 0, tokens' before the end, for CTC alone
 # decides where it emits.
@@ -29,41 +29,32 @@ class Ctc(Hearing):
     it: phones after the middle layer, tokens at the head. Real speech has no such clock.
     """
 
-    prompted = False
-    aligned = True
-
     @dataclasses.dataclass(frozen=True)
     class Options:
         """`labels`: of frames."""
 
         labels: str = config.one_of("none", "clock")
 
-    def __init__(self, stage, tokens, vocabulary, options):
-        super().__init__(stage, tokens, vocabulary, options)
-        if self.timed and stage.model.small.phones < 2:
-            raise ConfigError("objective.labels = 'clock' needs model.small.phones, such as 512")
-
-    @property
-    def timed(self):
-        """Whether it reads when things are said."""
-        return self.options.labels == "clock"
-
-    @property
-    def parts(self):
+    @classmethod
+    def ask(cls, stage, options):
         """A head for phones where the clock labels frames."""
-        return (names.ENCODER, names.CTC_HEAD, *((names.PHONE_HEAD,) if self.timed else ()))
+        timed = options.labels == "clock"
+        if timed and stage.model.small.phones < 2:
+            raise ConfigError("objective.labels = 'clock' needs model.small.phones, such as 512")
+        parts = (names.ENCODER, names.CTC_HEAD) + (names.PHONE_HEAD,) * timed
+        return Needs(parts, aligned=True, timed=timed)
 
     def weigh(self, batch, rng):
         """CTC's, see `Hearing.ctc_weights`; labelled frames."""
         weights = self.ctc_weights(batch, rng)
-        if self.timed:
+        if self.needs.timed:
             weights["phones"] = count(self.phones(batch, rng)[1])
             weights["tokens"] = count(self.spoken(batch, rng)[1])
         return weights
 
     def loss(self, model, batch, weights, rng):
         """CTC per token; with a clock, cross-entropy per labelled frame that fades."""
-        if not self.timed:
+        if not self.needs.timed:
             x, frames = self.encode(model, batch, rng)
             loss = self.ctc_loss(model.ctc_head(x), frames, batch, weights, rng)
             return loss, {"loss": loss}

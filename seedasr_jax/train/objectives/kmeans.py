@@ -13,7 +13,7 @@ from seedasr_jax.losses.masked_prediction import describe
 from seedasr_jax.models import names
 from seedasr_jax.quantize import kmeans
 from seedasr_jax.train.objectives.registry import register
-from seedasr_jax.train.objectives.shared import Hearing, count
+from seedasr_jax.train.objectives.shared import Hearing, Needs, count
 from seedasr_jax.train.objectives.ssl import probe_of, taught
 
 
@@ -21,25 +21,20 @@ from seedasr_jax.train.objectives.ssl import probe_of, taught
 class KMeans(Hearing):
     """Online Lloyd: the gradient carries a batch's sums, optim.name=kmeans adds them."""
 
-    parts = (names.TEACHER, names.CODEBOOK)
-    reads = False
-
     @dataclasses.dataclass(frozen=True)
     class Options:
         """None."""
 
-    def __init__(self, stage, tokens, vocabulary, options):
-        super().__init__(stage, tokens, vocabulary, options)
+    @classmethod
+    def ask(cls, stage, options):
+        """The probe, where it chooses the layer."""
+        del options
         if stage.optim.name != "kmeans":
             raise ConfigError(
                 f"stage kind 'kmeans': expected optim.name 'kmeans', found {stage.optim.name!r};"
                 " configs/common.py: kmeans()"
             )
-
-    @property
-    def consults(self):
-        """The probe, where it chooses the layer."""
-        return probe_of(self.stage)
+        return Needs((names.TEACHER, names.CODEBOOK), consults=probe_of(stage), reads=False)
 
     def weigh(self, batch, rng):
         """Encoder frames."""

@@ -12,6 +12,7 @@ from seedasr_jax.train import copying, lists
 from seedasr_jax.train.objectives.registry import register
 from seedasr_jax.train.objectives.shared import (
     TEXT,
+    Needs,
     Objective,
     count,
     per_example,
@@ -29,8 +30,6 @@ class Lm(Objective):
     has them (train/copying.py, train/lists.py).
     """
 
-    parts = (names.DECODER,)
-
     @dataclasses.dataclass(frozen=True)
     class Options:
         """`copy`: transcripts, half of them random, are read from slots.
@@ -44,12 +43,16 @@ class Lm(Objective):
         sustained: bool
 
     def __init__(self, stage, tokens, vocabulary, options):
-        self.stage, self.tokens, self.vocabulary = stage, tokens, vocabulary
-        self.options = options
-        self.prompted = options.copy  # the slots stand where speech will
+        super().__init__(stage, tokens, vocabulary, options)
         special = (tokens.pad, tokens.start, tokens.eos)
         self.pieces = np.array([i for i in range(vocabulary) if i not in special], np.int32)
         self.alike = lists.alike(tokens.spelled) if options.copy else None
+
+    @classmethod
+    def ask(cls, stage, options):
+        """The instruction where there are slots, which stand where speech will."""
+        del stage
+        return Needs((names.DECODER,), prompted=options.copy)
 
     def weigh(self, batch, rng):
         """Utterances; tokens with the end token, by what they weigh."""

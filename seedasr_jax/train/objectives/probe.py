@@ -8,27 +8,27 @@ import dataclasses
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.models import names
 from seedasr_jax.train.objectives.registry import register
-from seedasr_jax.train.objectives.shared import Hearing
+from seedasr_jax.train.objectives.shared import Hearing, Needs
 
 
 @register("probe")
 class Probe(Hearing):
     """A CTC head on every layer at once; the heads share nothing but the batch."""
 
-    parts = (names.ENCODER, names.PROBE)
-    apart = aligned = True
-
     @dataclasses.dataclass(frozen=True)
     class Options:
         """None."""
 
-    def __init__(self, stage, tokens, vocabulary, options):
-        super().__init__(stage, tokens, vocabulary, options)
+    @classmethod
+    def ask(cls, stage, options):
+        """Heads that learn apart, and nothing else that trains."""
+        del options
         if stage.trains != (names.PROBE,):
             raise ConfigError(
                 f"stage kind 'probe' trains its heads alone: expected trains ('probe',), found"
                 f" {stage.trains}"
             )
+        return Needs((names.ENCODER, names.PROBE), aligned=True, apart=True)
 
     def weigh(self, batch, rng):
         """CTC's, see `Hearing.ctc_weights`."""

@@ -17,13 +17,29 @@ def register(kind):
     return add
 
 
+def needs(stage: config.Stage):
+    """The `Needs` of a stage's objective, which is not built.
+
+    Raises:
+        ConfigError: see `make`.
+    """
+    cls, options = _asked(stage)
+    return cls.ask(stage, options)
+
+
 def make(stage: config.Stage, tokens: acllm.Tokens, vocabulary: int):
     """The objective of a stage, its options checked against the class's fields.
 
     Raises:
-        ConfigError: an unknown kind, an unknown or missing option, or one of another type or
-            outside of its bounds.
+        ConfigError: an unknown kind, an unknown or missing option, one of another type or outside
+            of its bounds, or a stage that the objective cannot work with.
     """
+    cls, options = _asked(stage)
+    return cls(stage, tokens, vocabulary, options)
+
+
+def _asked(stage):
+    """The class of a stage's kind, and its options."""
     if stage.kind not in _OBJECTIVES:
         raise ConfigError(
             f"kind: expected one of {', '.join(_OBJECTIVES)}, found {stage.kind!r}."
@@ -32,4 +48,4 @@ def make(stage: config.Stage, tokens: acllm.Tokens, vocabulary: int):
     cls = _OBJECTIVES[stage.kind]
     options = config.build(dict(stage.objective), cls.Options, "objective")
     config.check(options, "objective")
-    return cls(stage, tokens, vocabulary, options)
+    return cls, options

@@ -15,7 +15,15 @@ from seedasr_jax.models import acllm, names
 from seedasr_jax.text.conventions import Convention, Conventions
 from seedasr_jax.train import rollout
 from seedasr_jax.train.objectives.registry import register
-from seedasr_jax.train.objectives.shared import ROLLOUT, Hearing, count, judged, with_routers
+from seedasr_jax.train.objectives.shared import (
+    ROLLOUT,
+    Hearing,
+    Needs,
+    count,
+    judged,
+    recogniser_parts,
+    with_routers,
+)
 
 MOST = 0.5  # of the lists may have no gradient; above, a line says so
 
@@ -27,8 +35,6 @@ class Rl(Hearing):
     The paper gives neither N nor the weight of the cross-entropy nor that of keywords, and not
     whether hypotheses are drawn anew: 4, 0.01 and 3, before each step, are what we propose.
     """
-
-    prompted = True
 
     @dataclasses.dataclass(frozen=True)
     class Options:
@@ -46,11 +52,11 @@ class Rl(Hearing):
         keyword_weight: float = config.at_least(0)
         unit: str = config.one_of("word", "char", "mixed")
 
-    @property
-    def parts(self):
+    @classmethod
+    def ask(cls, stage, options):
         """The CTC head only where the LLM's input depends on it."""
-        head = (names.CTC_HEAD,) if self.stage.model.small.needs_ctc else ()
-        return (names.ENCODER, *head, names.CONVERTER, names.DECODER)
+        parts = recogniser_parts(stage)
+        return Needs(parts, prompted=True, hypotheses=options.hypotheses)
 
     @property
     def conventions(self):

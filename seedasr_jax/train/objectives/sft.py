@@ -8,7 +8,9 @@ from seedasr_jax.models import names
 from seedasr_jax.train.objectives.registry import register
 from seedasr_jax.train.objectives.shared import (
     Hearing,
+    Needs,
     count,
+    recogniser_parts,
     text_loss,
     text_weights,
     with_routers,
@@ -19,30 +21,24 @@ from seedasr_jax.train.objectives.shared import (
 class Sft(Hearing):
     """Cross-entropy of the transcript given instruction and speech (Seed-ASR section 3.3)."""
 
-    prompted = True
-
     @dataclasses.dataclass(frozen=True)
     class Options:
         """`ctc_weight`: of the auxiliary CTC loss, ours; 0 in the paper's form."""
 
         ctc_weight: float = config.at_least(0)
 
-    @property
-    def aligned(self):
-        """Whether it learns by CTC too."""
-        return self.options.ctc_weight > 0
-
-    @property
-    def parts(self):
+    @classmethod
+    def ask(cls, stage, options):
         """The CTC head only where it has a loss or the LLM's input depends on it."""
-        needed = self.stage.model.small.needs_ctc or self.options.ctc_weight
-        head = (names.CTC_HEAD,) if needed else ()
-        return (names.ENCODER, *head, names.CONVERTER, names.DECODER)
+        aligned = options.ctc_weight > 0
+        return Needs(recogniser_parts(stage, aligned), prompted=True, aligned=aligned)
 
     def weigh(self, batch, rng):
         """Utterances; transcript tokens with the end token; CTC's, see `Hearing.ctc_weights`."""
-        own = self.ctc_weights(batch, rng) if self.aligned else {"utterances": count(batch.weight)}
-        return own | {"text": count(batch.weight * (batch.ids_length + 1))}
+        weights = {"utterances": count(batch.weight)}
+        if self.needs.aligned:
+            weights = self.ctc_weights(batch, rng)
+        return weights | {"text": count(batch.weight * (batch.ids_length + 1))}
 
     def loss(self, model, batch, weights, rng):
         """Nll per token."""
@@ -64,10 +60,12 @@ class Sft(Hearing):
 class ContextSft(Sft):
     """The same on <context, speech, text> among plain utterances (Seed-ASR section 3.4)."""
 
-    def __init__(self, stage, tokens, vocabulary, options):
-        super().__init__(stage, tokens, vocabulary, options)
+    @classmethod
+    def ask(cls, stage, options):
+        """As of `sft`, with room for contexts."""
         if not stage.data.contexts.tokens:
             raise ConfigError(
                 "stage kind 'context_sft' needs data.contexts.tokens above 0, found 0: room for a"
                 " context, such as 48"
             )
+        return super().ask(stage, options)

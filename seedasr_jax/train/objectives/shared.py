@@ -3,6 +3,7 @@
 Dims: B batch, T frames, L tokens, V vocabulary.
 """
 
+import dataclasses
 import math
 
 import jax
@@ -51,6 +52,12 @@ def judged(seen, part, whole, most):
     return (parts, wholes, said or over), (parts / wholes, wholes) if over else None
 
 
+def recogniser_parts(stage, aligned=False) -> tuple[str, ...]:
+    """Parts of an AcLLM; a CTC head where it has a loss or where the LLM's input depends on it."""
+    head = (names.CTC_HEAD,) if aligned or stage.model.small.needs_ctc else ()
+    return (names.ENCODER, *head, names.CONVERTER, names.DECODER)
+
+
 def text_loss(model: AcLLM, prefix, batch: Batch, weights):
     """Sum of weights [B L+1] * nll of transcript and end token; and the decoder's Routing."""
     nll, routing = model.nll(prefix, batch.ids, batch.ids_length, weights)
@@ -85,17 +92,39 @@ def text_weights(batch, eos):
     return real * batch.weight[:, None]
 
 
-class Objective:
-    """What an objective may leave as it is."""
+@dataclasses.dataclass(frozen=True)
+class Needs:
+    """What an objective asks of a stage: known from its config, before anything is built."""
 
-    prompted = False
-    reads = True  # whether transcripts are part of what it minimises
-    aligned = False  # whether it learns by CTC
-    timed = False  # whether it reads when things are said
+    parts: tuple[str, ...]  # of the model, in the order in which they are drawn
+    consults: tuple[str, ...] = ()  # keys of `init` that are no part: stages whose result is read
+    reads: bool = True  # transcripts are part of what is minimised
+    prompted: bool = False  # the instruction and, by data.contexts, a context are read
+    aligned: bool = False  # it learns by CTC
+    timed: bool = False  # it reads when tokens and phones begin
+    hypotheses: int = 0  # per utterance, which a rollout adds to the batch
+    drawn: tuple[str, ...] = ()  # parts that never train: drawn once where fresh, saved with it
+    apart: bool = False  # the layers of what trains learn apart, see optim.make
+
+
+class Objective:
+    """Base of all objectives; everything but `ask`, `weigh` and `loss` has a default."""
+
     conventions = None  # of the languages whose errors it counts
-    drawn = ()  # parts that never train: where fresh, they are drawn once and saved with the stage
-    apart = False  # whether the layers of what trains learn apart, see optim.make
-    consults = ()  # keys of `init` that are no part: stages whose result is read
+
+    def __init__(self, stage, tokens, vocabulary, options):
+        """Arguments as of `registry.make`, the options built."""
+        self.stage, self.tokens, self.vocabulary, self.options = stage, tokens, vocabulary, options
+        self.needs = self.ask(stage, options)
+
+    @classmethod
+    def ask(cls, stage, options) -> Needs:
+        """What a stage of this kind needs.
+
+        Raises:
+            ConfigError: settings of the stage that the objective cannot work with.
+        """
+        raise NotImplementedError(f"{cls.__name__}.ask")
 
     def summary(self, terms: dict) -> dict:
         """The terms of a step as they are logged, scalars.
@@ -135,10 +164,6 @@ class Objective:
 
 class Hearing(Objective):
     """What the objectives that hear audio share: waves to encoder frames, as in training."""
-
-    def __init__(self, stage, tokens, vocabulary, options):
-        self.stage, self.tokens, self.options = stage, tokens, options
-        del vocabulary
 
     def channel(self, batch: Batch, rng):
         """The channel of each example: the same in `weigh` and in `loss`."""
@@ -194,7 +219,7 @@ class Hearing(Objective):
 
     def watch(self, seen, terms):
         """Counts what CTC left out; returns a line, once, when it is more than UNALIGNED."""
-        if not self.aligned:
+        if not self.needs.aligned:
             return seen, ""
         weights = terms["weights"]
         seen, found = judged(seen, weights["unaligned"], weights["utterances"], UNALIGNED)

@@ -19,6 +19,7 @@ from seedasr_jax.train.objectives.shared import (
     NOISE,
     SPANS,
     Hearing,
+    Needs,
     count,
     per_example,
 )
@@ -30,7 +31,6 @@ JUDGED = 32  # masked frames of a step at least, before that is said of it
 class Masked(Hearing):
     """BERT-style masked prediction (Seed-ASR section 3.2); subclasses define the labels."""
 
-    reads = False
     cure = ""  # of labels that collapsed
 
     @dataclasses.dataclass(frozen=True)
@@ -104,18 +104,20 @@ class Ssl1(Masked):
     is nothing to learn from (docs/results.md). `model.small.labels`, ours, has several a frame.
     """
 
-    parts = (names.ENCODER, names.SSL_HEAD, names.QUANTIZER)
-    drawn = (names.QUANTIZER,)
     cure = "is the audio silent, or is model.quantizer.codes very small?"
 
-    def __init__(self, stage, tokens, vocabulary, options):
-        super().__init__(stage, tokens, vocabulary, options)
+    @classmethod
+    def ask(cls, stage, options):
+        """A quantizer that never trains."""
+        del options
         each, stride = stage.model.small.labels, stage.model.encoder.subsampling
         if each < 1 or stride % each:
             raise ConfigError(
                 f"model.small.labels: expected a divisor of model.encoder.subsampling = {stride},"
                 f" found {each}"
             )
+        parts = (names.ENCODER, names.SSL_HEAD, names.QUANTIZER)
+        return Needs(parts, reads=False, drawn=(names.QUANTIZER,))
 
     def labels(self, model, mel, length):
         """[B N*T/R] int32."""
@@ -126,21 +128,19 @@ class Ssl1(Masked):
 class Ssl2(Masked):
     """Second iteration: labels by k-means over a layer of the encoder before, the teacher."""
 
-    parts = (names.ENCODER, names.SSL_HEAD, names.TEACHER, names.CODEBOOK)
     cure = "the teacher's layer says nothing, or the fit of the codebook was too short"
 
-    def __init__(self, stage, tokens, vocabulary, options):
-        super().__init__(stage, tokens, vocabulary, options)
+    @classmethod
+    def ask(cls, stage, options):
+        """The teacher and its codebook; the probe, where it chooses the layer."""
+        del options
         if stage.model.small.labels != 1:
             raise ConfigError(
                 "model.small.labels: k-means gives one label of an encoder frame, found"
                 f" {stage.model.small.labels}: set it to 1 for this stage"
             )
-
-    @property
-    def consults(self):
-        """The probe, where it chooses the layer."""
-        return probe_of(self.stage)
+        parts = (names.ENCODER, names.SSL_HEAD, names.TEACHER, names.CODEBOOK)
+        return Needs(parts, consults=probe_of(stage), reads=False)
 
     def labels(self, model, mel, length):
         """[B T/R] int32, of what the teacher hears unmasked."""
