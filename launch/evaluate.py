@@ -8,7 +8,6 @@ import re
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import config
 from seedasr_jax import workdir as disk
-from seedasr_jax.config import code
 from seedasr_jax.data_pipelines import loader
 from seedasr_jax.decode import methods, scoring
 from seedasr_jax.decode import recogniser as recognisers
@@ -127,7 +126,6 @@ def run(
     method = methods.chosen(decode, beam, alpha, own)
     setting = score.setting(stage.eval, method.name, normalizer, unit, language)
     cache = cache or stage.run.cache or pathlib.Path(opened.folder).parent / disk.CACHE
-    code.import_all(opened.imports)
     named = {}  # a mistake in a name costs no reading of parameters
     for task in tasks:
         name = loader.open_named(task, cache).name

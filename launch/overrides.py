@@ -15,7 +15,8 @@ def apply(recipe: ConfigDict, overrides: list[tuple[str, str]]) -> list[str]:
 
     A key of a stage that the stage leaves to the graph (`stages.ctc.mesh.tensor`) becomes its own.
     A group takes {'KEY': VALUE} and keeps its other keys; one by part (`init`, `optim.rates`) is
-    replaced, and takes any part as a key.
+    replaced, and takes any part as a key; one that becomes of another kind keeps the keys that this
+    kind has too.
 
     Returns:
         The keys that were set, groups as their own keys; for `check_reach`.
@@ -25,9 +26,14 @@ def apply(recipe: ConfigDict, overrides: list[tuple[str, str]]) -> list[str]:
             form.
     """
     leaves: list[str] = []
+    imports = [one for one in overrides if one[0] == "imports"]  # which register kinds of groups
     with recipe.unlocked(), recipe.ignore_type():
-        for path, text in overrides:
+        for path, text in imports:
             leaves += _set(recipe, path, _parsed(text), text, leaves)
+        config.import_from(recipe.to_dict())
+        for path, text in overrides:
+            if path != "imports":
+                leaves += _set(recipe, path, _parsed(text), text, leaves)
     return leaves
 
 
@@ -50,12 +56,15 @@ def _parsed(text):
 
 def _set(recipe, path, value, text, done) -> list[str]:
     """Sets a key; returns it, or those of the group that it is. `done`: those that are set."""
-    known, kind = _known(recipe, path), config.kind_at(path)
-    if twice := [leaf for leaf in done if leaf == path or _inside(leaf, path)]:
+    tree = config.with_defaults(recipe.to_dict())
+    known, kind = _known(tree, path), config.kind_at(path, tree)
+    by_part = config.by_part(path, tree)
+    inside = f"{path}." if by_part else path  # where setting the group drops what was set before
+    if twice := [leaf for leaf in done if leaf == path or leaf.startswith(inside)]:
         raise ConfigError(f"--config.{twice[0]} is set twice: leave one of them out")
     if config.is_group(kind) and isinstance(value, dict):
-        if config.by_part(path):
-            _put(recipe, path, ConfigDict(sort_keys=False))
+        if by_part:
+            _put(recipe, tree, path, ConfigDict(sort_keys=False))
             if not value:
                 return [path]
         elif not value:
@@ -63,8 +72,8 @@ def _set(recipe, path, value, text, done) -> list[str]:
                 f"--config.{path}={{}} changes nothing ({', '.join(known)}); write it as"
                 f" {config.form(kind)}"
             )
-        leaves = []
-        for key, one in value.items():
+        leaves, tag = [], getattr(kind, "tag", None)  # which says what the other keys are
+        for key, one in sorted(value.items(), key=lambda item: item[0] != tag):
             leaves += _set(recipe, f"{path}.{key}", one, str(one), done)
         return leaves
     if kind is Any and isinstance(known, str | int | float):  # an option, which its kind checks
@@ -77,33 +86,31 @@ def _set(recipe, path, value, text, done) -> list[str]:
     except ConfigError as error:
         more = f" ({', '.join(known)})" if isinstance(known, dict) and known else ""
         raise ConfigError(f"{error}{more}; write it like {config.form(kind, known)}") from error
-    _put(recipe, path, value)
+    _put(recipe, tree, path, value)
     return [path]
 
 
-def _inside(leaf, path) -> bool:
-    """Whether setting a group drops what was set in it before."""
-    return config.by_part(path) and leaf.startswith(f"{path}.")
-
-
-def _put(recipe, path, value):
+def _put(recipe, tree, path, value):
     *groups, last = path.split(".")
     holder = recipe
     for key in groups:
         if key not in holder:
             holder[key] = ConfigDict(sort_keys=False)
         holder = holder[key]
+    group = config.kind_at(".".join(groups), tree) if groups else None
+    for key in config.dropped(group, holder.to_dict(), {last: value}):
+        del holder[key]
     holder[last] = value
 
 
-def _known(recipe, path):
-    """What the recipe has at a key; None of a part that is new to a group by part."""
-    keys, known = path.split("."), config.with_defaults(recipe.to_dict())
+def _known(tree, path):
+    """What a recipe with its defaults has at a key; None of one that is new to its group."""
+    keys, known = path.split("."), tree
     for depth, key in enumerate(keys):
         valid = known if isinstance(known, dict) else ()
         if key in valid:
             known = known[key]
-        elif depth == len(keys) - 1 and config.by_part(".".join(keys[:-1])):
+        elif depth == len(keys) - 1 and config.may_be_new(path, tree):
             return None
         else:
             where, near = ".".join(["config", *keys[:depth]]), nearest(key, valid)

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import sys
 
-from seedasr_jax.config import code
 from seedasr_jax.errors import CHECK_FAILED, DONE, ConfigError
 from seedasr_jax.launch.progress import say
 from seedasr_jax.parallel import mesh
@@ -27,7 +26,6 @@ def run(graph, options) -> int:
         raise ConfigError(f"--steps: expected at least 0, found {options.steps}")
     if options.scaling and options.bucket:
         raise ConfigError("--scaling takes each stage's largest bucket: leave --bucket out")
-    code.import_all(graph.imports)
     handed.names(graph)
     topology = topologies.parse(options.topology, options.slices)
     pods = topologies.ladder(topology.chip) if options.scaling else [topology]

@@ -99,7 +99,7 @@ def stored(workdir: pathlib.Path) -> config.Graph:
     tree = disk.read_config(workdir)
     tree = {key: value for key, value in tree.items() if key != "format_version"}
     try:
-        graph = config.build(tree, config.Graph, str(path))
+        graph = config.stored(tree, str(path))
         config.check(graph, str(path))
     except ConfigError as error:
         raise ConfigError(f"{error}{disk.NEW_CONFIG}") from error

@@ -12,7 +12,6 @@ import types
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import config, inventory
 from seedasr_jax import workdir as disk
-from seedasr_jax.config import code
 from seedasr_jax.data_pipelines import loader, sources
 from seedasr_jax.errors import DONE, ConfigError, DataError, UserError, nearest
 from seedasr_jax.launch import checks, parents, recipes, runtime, stage
@@ -124,8 +123,7 @@ def _check_free(workdir):
 
 def _job(decided, workdir) -> Job:
     """The job of what process 0 decided."""
-    expanded = config.build(decided["graph"], config.Graph)
-    code.import_all(expanded.imports)
+    expanded = config.stored(decided["graph"], "config")
     _make_caches(expanded, workdir)
     hashed = {name: graph.Recipe(**recipe) for name, recipe in decided["recipes"].items()}
     return Job(workdir, expanded, vocab.open_vocabulary(workdir / disk.VOCAB), hashed)
@@ -170,7 +168,6 @@ def anchored(expanded: config.Graph) -> config.Graph:
 
 def prepare(expanded: config.Graph, workdir: pathlib.Path) -> Job:
     """Checks a graph, makes its tokenizer, and hashes its recipes."""
-    code.import_all(expanded.imports)
     handed.names(expanded)
     _make_caches(expanded, workdir)
     tokenizer = _tokenizer(expanded, workdir)

@@ -180,7 +180,9 @@ def test_every_number_of_the_schema_has_bounds():
     def walk(kind, where=""):
         for field in dataclasses.fields(kind):
             if dataclasses.is_dataclass(field.type):
-                yield from walk(field.type, f"{where}{field.name}.")
+                kinds = getattr(field.type, "kinds", {"": field.type}).values()
+                for each in kinds:
+                    yield from walk(each, f"{where}{field.name}.")
             elif re.search("int|float", str(field.type)):
                 yield f"{where}{field.name}", field.metadata
 
@@ -212,6 +214,43 @@ def test_stretch_covers_the_slowest_tempo(slowest, least):
     config.expand(recipe(stages__two__augment=augment, stages__two__data__stretch=least))
     deaf = dict(stages__two__data__buckets=((0.0, 8, 4),))
     config.expand(recipe(stages__two__augment=augment, **deaf))  # hears nothing
+
+
+@config.register("short", "none:None")
+@dataclasses.dataclass(frozen=True)
+class Short(config.Encoder):
+    """Options of a kind with a key of its own."""
+
+    layers: int = config.at_least(1)
+    hop: int = config.at_least(1)
+
+
+def test_a_group_is_checked_by_its_kind():
+    short = dict(kind="short", layers=2, hop=160)
+    graph = config.expand(recipe(model__encoder=short))
+    assert graph.stages["one"].model.encoder == Short(**short)
+    assert config.build(config.to_dict(graph), config.Graph) == graph
+    assert "encoder.hop: expected at least 1" in fails(recipe(model__encoder=short | dict(hop=0)))
+    assert "encoder.width is no key" in fails(recipe(model__encoder=short | dict(width=1)))
+    text = fails(recipe(model__encoder=short | dict(kind="shrt")))
+    assert "encoder.kind: expected one of luise" in text and "Did you mean short?" in text
+    text = fails(recipe(model__encoder=dict(layers=2)))
+    assert "config.stages.one.model.encoder.kind is missing" in text
+
+
+def test_a_stage_of_another_kind_keeps_the_keys_of_both():
+    own = dict(encoder=dict(kind="short", hop=320))
+    graph = config.expand(recipe(stages__two__model=own))
+    one, two = (graph.stages[name].model.encoder for name in ("one", "two"))
+    assert two == Short(kind="short", layers=one.layers, hop=320)
+    del own["encoder"]["hop"]
+    assert "two.model.encoder.hop is missing" in fails(recipe(stages__two__model=own))
+
+
+def test_every_kind_names_what_is_built_from_it():
+    for group in (config.Encoder,):
+        ours = [own for own in group.kinds.values() if own.__module__.startswith("seedasr_jax.")]
+        assert ours and all(callable(options.maker()) for options in ours)
 
 
 def test_a_missing_key_is_named():

@@ -338,9 +338,14 @@ OWN = '''
 from flax import nnx
 import jax.numpy as jnp
 
-from seedasr_jax.models import encoders
+from seedasr_jax import config
 from seedasr_jax.models.layers import Dense
 from seedasr_jax.train import objectives
+
+
+@config.register("flat", "own_parts:Flat")
+class Options(config.Luise):
+    """Those of LUISE."""
 
 
 class Flat(nnx.Module):
@@ -354,9 +359,6 @@ class Flat(nnx.Module):
         mel = jnp.pad(mel, ((0, 0), (0, -frames % self.stride), (0, 0)))
         x = self.project(mel.reshape(rows, -1, self.stride * mels))
         return nnx.gelu(x), -(-length // self.stride)
-
-
-encoders.register("flat", Flat)
 
 
 @objectives.register("double_ctc")
@@ -385,9 +387,10 @@ def test_own_encoder_and_objective_without_a_fork(trained, tmp_path, monkeypatch
     (tmp_path / "own_parts.py").write_text(OWN)
     (tmp_path / "recipe.py").write_text(RECIPE)
     spec = f"{tmp_path}/recipe.py:{trained.manifest}"
-    graph = tones.recipes.expand(spec, [])
-    assert "own_parts" in fails(ConfigError, graph, tmp_path / "workdir")
+    with pytest.raises(ConfigError, match="own_parts"):
+        tones.recipes.expand(spec, [])
     monkeypatch.syspath_prepend(tmp_path)
+    graph = tones.recipes.expand(spec, [])
     assert run.train(graph, tmp_path / "workdir") == 0
     (row,) = read(tmp_path / "workdir/ctc/metrics.jsonl")
     assert row["double"] == pytest.approx(2 * row["loss"])

@@ -14,6 +14,7 @@ from seedasr_jax import workdir as disk
 from seedasr_jax.checkpoint import hashes, steps, tensors, trees
 from seedasr_jax.checkpoint import limits as limiting
 from seedasr_jax.checkpoint import record as records
+from seedasr_jax.config import code
 from seedasr_jax.errors import ConfigError, UserError, nearest
 
 BUNDLE_FORMAT = "seedasr_jax.bundle"  # `format` in a bundle's config.json
@@ -35,11 +36,12 @@ class Checkpoint:
 
     @property
     def stage(self) -> config.Stage:
-        """The stage's config.
+        """The stage's config; the modules that its graph imports register what it names.
 
         Raises:
             UserError: the record holds another; names the file and the key.
         """
+        code.import_all(self.imports)
         try:
             return self.record.stage
         except ConfigError as error:

@@ -23,6 +23,7 @@ from seedasr_jax.config.bounds import (
     setting,
     within,
 )
+from seedasr_jax.config.groups import Tagged, register
 from seedasr_jax.config.scored import longer
 
 NYQUIST = 8_000  # Hz, of the 16 kHz that everything is resampled to
@@ -90,10 +91,17 @@ class Features:
 
 
 @dataclasses.dataclass(frozen=True)
-class Encoder:
-    """Conformer and its front end. `kind`: see models/encoders.py; `imports` may add some."""
+class Encoder(Tagged):
+    """Speech encoder: see models/encoders.py; `imports` may add kinds."""
 
     kind: str
+
+
+@register("luise", "seedasr_jax.models.luise:Luise")
+@dataclasses.dataclass(frozen=True)
+class Luise(Encoder):
+    """Conformer and its front end (Seed-ASR section 3.2)."""
+
     front: str  # "conv": strided 3x3 convolutions; "stack": one linear layer over stacked frames
     channels: int = at_least(1)  # of the convolutional front end
     subsampling: int = at_least(1)  # mel frames per encoder frame: 4 (40 ms) or 8 (80 ms)

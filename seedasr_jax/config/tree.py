@@ -9,6 +9,7 @@ import types
 import typing
 from typing import Any
 
+from seedasr_jax.config import code, groups
 from seedasr_jax.config.bounds import INT32, check
 from seedasr_jax.config.schema import Graph, Stage
 from seedasr_jax.errors import ConfigError, nearest
@@ -27,19 +28,19 @@ def build(tree, kind, where="config"):
 
     Raises:
         ConfigError: an unknown or missing key, or a value of another type; names the key's whole
-            path and the nearest valid names.
+            path and the nearest valid names. A tagged group becomes the dataclass of its kind.
     """
     if dataclasses.is_dataclass(kind):
         if not isinstance(tree, collections.abc.Mapping):
             raise ConfigError(f"{where}: expected a group of keys, found {tree!r}")
-        fields = {f.name: f.type for f in dataclasses.fields(kind)}
+        if groups.is_tagged(kind):
+            _check_there(tree, (kind.tag,), where)
+            kind = groups.find(kind, build(tree[kind.tag], str, f"{where}.{kind.tag}"), where)
+        fields = groups.fields(kind)
         for name in tree:
             if name not in fields:
                 raise ConfigError(f"{where}.{name} is no key.{nearest(name, fields)}")
-        missing = [name for name in fields if name not in tree]
-        if missing:
-            common = "; configs/common.py has the common value" if where.startswith(_RECIPE) else ""
-            raise ConfigError(f"{where}.{missing[0]} is missing{common}")
+        _check_there(tree, fields, where)
         return kind(**{n: build(tree[n], t, f"{where}.{n}") for n, t in fields.items()})
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is types.UnionType:  # KIND | None
@@ -71,18 +72,31 @@ def build(tree, kind, where="config"):
     return tree
 
 
-def kind_at(path: str):
-    """The type that the schema has at a key of a recipe; None where it has no such key."""
+def _check_there(tree, names, where):
+    missing = [name for name in names if name not in tree]
+    if missing:
+        common = "; configs/common.py has the common value" if where.startswith(_RECIPE) else ""
+        raise ConfigError(f"{where}.{missing[0]} is missing{common}")
+
+
+def kind_at(path: str, recipe: dict):
+    """The type that the schema has at a key of a recipe; None where it has no such key.
+
+    `recipe`: nested dicts, which state the kinds of tagged groups; see `with_defaults`.
+    """
     first, *keys = path.split(".")
     whole = {"name": str, "imports": tuple[str, ...], "scale_steps": float}
     kind = whole.get(first, collections.abc.Mapping[str, Stage])
+    tree = recipe.get(first, {})
     if first not in GRAPH_KEYS:
-        kind, keys = Stage, [first, *keys]
+        kind, keys, tree = Stage, [first, *keys], recipe
     for key in keys:
+        tree = tree if isinstance(tree, dict) else {}
         if dataclasses.is_dataclass(kind):
-            kind = {field.name: field.type for field in dataclasses.fields(kind)}.get(key)
+            kind = groups.fields_at(kind, tree).get(key)
         else:
             kind = (*typing.get_args(kind), None)[1] if is_group(kind) else None
+        tree = tree.get(key, {})
     return kind
 
 
@@ -91,10 +105,19 @@ def is_group(kind) -> bool:
     return dataclasses.is_dataclass(kind) or typing.get_origin(kind) is collections.abc.Mapping
 
 
-def by_part(path: str) -> bool:
-    """Whether the schema has a group there whose keys are names of parts."""
-    kind = kind_at(path) if path else None
-    return not dataclasses.is_dataclass(kind) and is_group(kind) and kind_at(f"{path}.x") in _LEAVES
+def by_part(path: str, recipe: dict) -> bool:
+    """Whether the schema has a group there whose keys are names of parts; `recipe`: of kind_at."""
+    kind = kind_at(path, recipe) if path else None
+    if dataclasses.is_dataclass(kind) or not is_group(kind):
+        return False
+    return kind_at(f"{path}.x", recipe) in _LEAVES
+
+
+def may_be_new(path: str, recipe: dict) -> bool:
+    """Whether the schema has a key that the recipe may lack: a part's, or one of a tagged group."""
+    where = path.rpartition(".")[0]
+    tagged = bool(where) and groups.is_tagged(kind_at(where, recipe))
+    return by_part(where, recipe) or (tagged and kind_at(path, recipe) is not None)
 
 
 def form(kind, known=None) -> str:
@@ -110,13 +133,27 @@ def form(kind, known=None) -> str:
     return {str: "'TEXT'", int: "1", float: "1.0", bool: "True"}[kind]
 
 
-def merge(base, over):
-    """Nested dicts: `over` on top of `base`."""
-    out = dict(base)
+def merge(base, over, kind=None):
+    """Nested dicts: `over` on top of `base`.
+
+    `kind`: their type, which says what is `dropped` of `base`.
+    """
+    left_out = dropped(kind, base, over)
+    out = {key: value for key, value in base.items() if key not in left_out}
+    types = groups.fields_at(kind, out | over) if dataclasses.is_dataclass(kind) else {}
     for key, value in over.items():
         nested = isinstance(value, dict) and isinstance(out.get(key), dict)
-        out[key] = merge(out[key], value) if nested else value
+        out[key] = merge(out[key], value, types.get(key)) if nested else value
     return out
+
+
+def dropped(kind, base, over) -> list[str]:
+    """Keys of nested dicts of a type that `over` ends: it makes a tagged group one of another kind,
+    which does not have them.
+    """
+    if not groups.is_tagged(kind) or over.get(kind.tag, base.get(kind.tag)) == base.get(kind.tag):
+        return []
+    return [key for key in base if key not in groups.fields_at(kind, over)]
 
 
 def with_defaults(tree: dict) -> dict:
@@ -124,10 +161,31 @@ def with_defaults(tree: dict) -> dict:
     defaults = {k: v for k, v in tree.items() if k not in GRAPH_KEYS}
     stages = {}
     for name, stage in tree["stages"].items():
-        stages[name] = merge(copy.deepcopy(defaults), stage)
+        stages[name] = merge(copy.deepcopy(defaults), stage, Stage)
         if "seed" in defaults and "seed" not in stage:
             stages[name]["seed"] = _seed_of(name, defaults["seed"])
     return tree | {"stages": stages}
+
+
+def import_from(tree: dict, where=_RECIPE) -> tuple[str, ...]:
+    """Imports the modules that a recipe names under `imports`; returns their names.
+
+    Raises:
+        ConfigError: a module is not there, or fails.
+    """
+    imports = build(tree.get("imports", ()), tuple[str, ...], f"{where}.imports")
+    code.import_all(imports)
+    return imports
+
+
+def stored(tree: dict, where: str) -> Graph:
+    """The graph of the nested dicts that `to_dict` made of it; its modules are imported first.
+
+    Raises:
+        ConfigError: see `build`.
+    """
+    import_from(tree, where)
+    return build(tree, Graph, where)
 
 
 def _seed_of(name, seed) -> int:
@@ -138,13 +196,15 @@ def _seed_of(name, seed) -> int:
 def expand(recipe) -> Graph:
     """Expands a recipe (ConfigDict or nested dict) to a Graph.
 
-    Keys beside `stages` become defaults of every stage, and `scale_steps` is applied to the steps,
-    the warm-up and the intervals of each (at least 1).
+    The modules of its `imports` are imported first, for they register kinds of groups. Keys beside
+    `stages` become defaults of every stage, and `scale_steps` is applied to the steps, the warm-up
+    and the intervals of each (at least 1).
 
     Raises:
         ConfigError: see `build` and `check`.
     """
     tree = recipe.to_dict() if hasattr(recipe, "to_dict") else recipe
+    imports = import_from(tree)
     for key in ("name", "stages"):
         if key not in tree:
             raise ConfigError(
@@ -169,7 +229,6 @@ def expand(recipe) -> Graph:
     }
     if not stages:
         raise ConfigError("config.stages: expected at least one stage, found none")
-    imports = build(tree.get("imports", ()), tuple[str, ...], "config.imports")
     graph = Graph(build(tree["name"], str, "config.name"), imports, types.MappingProxyType(stages))
     check(graph, "config")
     scaled = {name: _scale(stage, scale) for name, stage in stages.items()}

@@ -10,7 +10,6 @@ import jax
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import config
 from seedasr_jax import workdir as disk
-from seedasr_jax.config import code
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.decode.recogniser import Recogniser
 from seedasr_jax.errors import ConfigError, UserError, nearest
@@ -47,7 +46,6 @@ def check_whole(checkpoint: checkpoints.Checkpoint):
     """
     if checkpoint.bundle is not None:
         return
-    code.import_all(checkpoint.imports)  # registers what the config names
     known = {*checkpoint.parts(), *checkpoint.stage.trains}
     if lost := [part for part in objectives.needs(checkpoint.stage).parts if part not in known]:
         raise UserError(
@@ -75,7 +73,6 @@ def open_model(checkpoint, mesh, modules: Sequence[str], parts: Sequence[str] = 
     Raises:
         ConfigError: a mesh that does not fit the devices or the parameters.
     """
-    code.import_all(checkpoint.imports)  # registers what the config names
     known, model = checkpoint.record.vocabulary, checkpoint.stage.model
     tokenizer = vocab.open_trained(checkpoint.vocab, known, checkpoint.label)
     graphdef, params = recognisers.abstract(model, tokenizer, modules)

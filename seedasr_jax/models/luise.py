@@ -135,35 +135,35 @@ class Luise(nnx.Module):
             own = jax.vmap(jax.vmap(fold, (None, 0)), (None, 0))(keys, numbers)  # [L 4 B]
         return x, length, own
 
+    @staticmethod
+    def flops(e, bins: int, frames: int, utterances: int = 1, lowest: int = 0) -> float:
+        """FLOPs of a forward pass over utterances of `frames` mel frames of `bins` features each.
 
-def flops(e, bins: int, frames: int, utterances: int = 1, lowest: int = 0) -> float:
-    """FLOPs of a forward pass over utterances of `frames` mel frames of `bins` features each.
+        The projection of distances counts once for all utterances.
 
-    The projection of distances counts once for all utterances.
-
-    Args:
-        e: config.Encoder.
-        bins, frames, utterances: sizes of the batch.
-        lowest: only so many layers run, the lowest; 0: all.
-    """
-    time = frames
-    if e.front == "stack":
-        time = -(-frames // e.subsampling)
-        total = 2.0 * time * e.subsampling * bins * e.width
-    else:
-        total, inputs = 0.0, 1
-        for _ in range(e.subsampling.bit_length() - 1):
-            time, bins = -(-time // 2), -(-bins // 2)
-            total += 2.0 * time * bins * 9 * inputs * e.channels
-            inputs = e.channels
-        total += 2.0 * time * bins * e.channels * e.width
-    feedforward = 2 * 2 * e.width * e.ffn_dim
-    convolution = (3 * e.width + e.kernel) * e.width
-    projections = 4 * e.width * e.width
-    scores = 3 * time * e.width  # by content, by distance, and the values
-    layers = lowest or e.layers
-    attending = max(0, layers - (e.layers - (e.attending or e.layers)))
-    distances = 0 if e.clip else 2 * time * e.width * e.width
-    total += layers * 2.0 * time * (feedforward + convolution)
-    total += attending * 2.0 * time * (projections + scores)
-    return utterances * total + attending * 2.0 * distances
+        Args:
+            e: config.Encoder.
+            bins, frames, utterances: sizes of the batch.
+            lowest: only so many layers run, the lowest; 0: all.
+        """
+        time = frames
+        if e.front == "stack":
+            time = -(-frames // e.subsampling)
+            total = 2.0 * time * e.subsampling * bins * e.width
+        else:
+            total, inputs = 0.0, 1
+            for _ in range(e.subsampling.bit_length() - 1):
+                time, bins = -(-time // 2), -(-bins // 2)
+                total += 2.0 * time * bins * 9 * inputs * e.channels
+                inputs = e.channels
+            total += 2.0 * time * bins * e.channels * e.width
+        feedforward = 2 * 2 * e.width * e.ffn_dim
+        convolution = (3 * e.width + e.kernel) * e.width
+        projections = 4 * e.width * e.width
+        scores = 3 * time * e.width  # by content, by distance, and the values
+        layers = lowest or e.layers
+        attending = max(0, layers - (e.layers - (e.attending or e.layers)))
+        distances = 0 if e.clip else 2 * time * e.width * e.width
+        total += layers * 2.0 * time * (feedforward + convolution)
+        total += attending * 2.0 * time * (projections + scores)
+        return utterances * total + attending * 2.0 * distances
