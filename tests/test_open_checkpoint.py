@@ -14,18 +14,23 @@ import tiny
 import workdirs
 
 from seedasr_jax import checkpoint, config
+from seedasr_jax import workdir as disk
 from seedasr_jax.errors import ConfigError, UserError
 from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.parallel import rules, sharding
+
+
+def graph(folder, stages):
+    """Writes config.json."""
+    settings = {"format_version": disk.FORMAT_VERSION, "name": "x", "imports": ["workdirs"]}
+    (folder / "config.json").write_text(json.dumps(settings | {"stages": stages}))
 
 
 @pytest.fixture
 def workdir(tmp_path):
     """lm -> sft (decoder frozen), and a stage that is still running."""
     names = ("lm", "sft", "rl")
-    (tmp_path / "config.json").write_text(
-        json.dumps({"name": "x", "imports": ["our.own"], "stages": {n: {} for n in names}})
-    )
+    graph(tmp_path, {n: {} for n in names})
     whole = workdirs.params(seed=1)
     reads = {"manifest:none.jsonl": "synth:x"}
     workdirs.finish(tmp_path, "lm", nnx.State({"decoder": whole["decoder"]}), step=40, reads=reads)
@@ -48,7 +53,7 @@ def test_every_form_of_a_checkpoint(workdir):
     assert (by_workdir.name, by_workdir.step) == ("sft", 5)
     digest = by_workdir.record.recipe_hash[:8]
     assert by_workdir.label == f"sft@5#{digest}"
-    assert by_workdir.imports == ("our.own",)
+    assert by_workdir.imports == ("workdirs",)
     assert by_workdir.stage.kind == "ctc"
     assert (by_workdir.vocab / "spm.model").exists()
     for form in (workdir / "sft", f"{workdir}/sft/", f"{workdir}/sft@5"):
@@ -81,13 +86,13 @@ def test_a_config_of_another_form_is_named(workdir):
     path.write_text(json.dumps(record))
     with pytest.raises(UserError, match=r"sft/stage\.json: recipe\.optim is missing: this seedasr"):
         _ = checkpoint.open_checkpoint(workdir).stage
-    (workdir / "config.json").write_text(json.dumps({"stages": [1]}))
+    graph(workdir, [1])
     with pytest.raises(UserError, match=r"config\.json\.stages: expected a group of keys"):
         checkpoint.open_checkpoint(workdir)
 
 
 def test_workdir_without_a_finished_stage(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"stages": {"lm": {}, "ctc": {}}}))
+    graph(tmp_path, {"lm": {}, "ctc": {}})
     with pytest.raises(UserError, match=r"no stage is finished \(of lm, ctc\): resume with"):
         checkpoint.open_checkpoint(tmp_path)
 
