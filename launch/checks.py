@@ -84,7 +84,7 @@ def _outside(job, name, own, built):
             (opened, there), model = parents.opened(job, name, part), own.stage.model
             if not model.quantizer.layer:  # a probe will choose it: compared when the stage begins
                 model = dataclasses.replace(model, quantizer=opened.stage.model.quantizer)
-            more = dict(there=there, model=model, vocabulary=job.vocab.hash)
+            more = dict(source_part=there, model=model, vocabulary=job.vocab.hash)
             checkpoints.check_part(opened, part, handed.shapes(own), **more)
 
 

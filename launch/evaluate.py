@@ -158,8 +158,8 @@ def run(
         unused = evaluation.contexts_unused  # which is said with the scores
         if method.alpha and not evaluation.context_tokens and not unused:
             say(f"{evaluation.name}: no utterance has a context: alpha changes nothing")
-        if strange := opened.limits.strange(evaluation.languages):
-            say(f"{evaluation.name}: {opened.label} learned no {', '.join(strange)}")
+        if untrained := opened.limits.untrained(evaluation.languages):
+            say(f"{evaluation.name}: {opened.label} learned no {', '.join(untrained)}")
         if warning := setting.conventions.warning(evaluation.languages):
             say(f"{evaluation.name}: {warning}; see --language, --unit, --normalizer")
     units = [cells.Cell(opened.label, evaluation, setting) for evaluation in evaluations]

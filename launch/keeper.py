@@ -51,10 +51,10 @@ class Keeper:
         self.list_skipped()
         self.wait()
 
-    def save(self, step, state, row, passing):
+    def save(self, step, state, row, transient):
         """Starts a save, the step's row in its note; stage.json follows when it is durable.
 
-        `passing`: as of `checkpoints.Writer.save`.
+        `transient`: as of `checkpoints.Writer.save`.
         """
         self.judge()
         heard = {task: self.heard.get(task, 0) + n for task, n in self.stream.heard.items()}
@@ -70,7 +70,7 @@ class Keeper:
             spent=spent,
         )
         note = {ROW: row, RECORD: config.to_dict(self.records[step])}
-        self.writer.save(step, state, note, passing=passing)
+        self.writer.save(step, state, note, transient=transient)
         self.settle()
 
     def judge(self):
@@ -88,7 +88,7 @@ class Keeper:
 
     def settle(self, **changes):
         """Writes stage.json as of the newest durable step."""
-        newest = self.records.get(self.writer.finished(), self.record)
+        newest = self.records.get(self.writer.durable(), self.record)
         self.record = dataclasses.replace(newest, **changes)
         if processes.is_first():
             checkpoints.write(self.folder, self.record)

@@ -111,7 +111,7 @@ def secure(job, name: str, part: str):
     stage, where, _ = _source(job, name, part)
     if not stage:
         found, there = opened(job, name, part)
-        if not found.lasts:
+        if not found.permanent:
             copies.make(job.workdir, where, there, found)
 
 
@@ -179,7 +179,7 @@ def begin(job, name: str, built, record: checkpoints.StageRecord | None, resumes
                 part,
                 tree,
                 places,
-                there="" if there == part else there,
+                source_part="" if there == part else there,
                 model=stage.model,
                 vocabulary=job.vocab.hash,
             )
@@ -247,7 +247,7 @@ def _lasting(job, name, part, found, there):
     def copy():
         return checkpoints.to_dict(copies.make(job.workdir, where, there, found))
 
-    if found.lasts or stage:
+    if found.permanent or stage:
         return found
     return checkpoints.from_dict(processes.first(copy))
 

@@ -184,7 +184,7 @@ def prepare(expanded: config.Graph, workdir: pathlib.Path) -> Job:
 
 def _content(spec, cache):
     """What identifies a SPEC: of a manifest its content and query, not its path."""
-    return checkpoints.placeless(loader.open_named(spec, cache).name)
+    return checkpoints.without_path(loader.open_named(spec, cache).name)
 
 
 def _tokenizer(expanded, workdir):

@@ -29,7 +29,7 @@ def _verified(row, read):
         lines.append(str(error))
     for part in [*opened.record.hashes, *opened.record.frozen]:
         try:
-            place = opened.holder(part)
+            place = opened.stored_at(part)
             if place not in read:
                 read[place] = opened.content_hash(part)
             opened.verify(part, read[place])

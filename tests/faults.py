@@ -151,7 +151,7 @@ def _arm(kill, workdir):
 
         def saving(keeper, step, *rest):
             if of_stage(keeper.folder) and step == kill.step:
-                strike(lambda: keeper.writer.finished() != step)
+                strike(lambda: keeper.writer.durable() != step)
             save(keeper, step, *rest)
 
         Keeper.save = saving

@@ -73,8 +73,8 @@ def test_limits_follow_from_the_lineage():
 def test_languages_that_training_had_not():
     limits = Limits(1.0, 0.1, 0, 9, ("en-US", "zh", "xx"))
     tags = ["en-GB", "eng", "yue", "cmn", "XX", "de-AT", "", "ja", "ja"]
-    assert limits.strange(tags) == ["de-AT", "ja"]
-    assert Limits(1.0, 0.1, 0, 9, ()).strange(tags) == []  # none was stated
+    assert limits.untrained(tags) == ["de-AT", "ja"]
+    assert Limits(1.0, 0.1, 0, 9, ()).untrained(tags) == []  # none was stated
 
 
 def test_a_stage_records_what_it_can_take(trained):

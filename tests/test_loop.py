@@ -27,11 +27,11 @@ class Hooks:
         self.saved, self.evaluated, self.shown, self.calls = [], [], [], 0
         self.stop_at, self.stop_scoring_at, self.more = stop_at, stop_scoring_at, more
         self.rows = {}  # as they were saved
-        self.passing = []  # steps that save_every did not ask for
+        self.transient = []  # steps that save_every did not ask for
 
-    def save(self, step, state, row, passing):
+    def save(self, step, state, row, transient):
         self.saved.append((step, int(state.step)))
-        self.passing += [step] * passing
+        self.transient += [step] * transient
         self.rows[step] = json.loads(json.dumps(row))
 
     def stopping(self):
@@ -90,7 +90,7 @@ def test_intervals_and_the_last_step(tmp_path):
     hooks = Hooks()
     assert int(run(tmp_path, hooks).step) == 10
     assert hooks.saved == [(3, 3), (5, 5), (6, 6), (9, 9), (10, 10)]
-    assert hooks.passing == [5]  # scored alone; the last one stays
+    assert hooks.transient == [5]  # scored alone; the last one stays
     assert hooks.evaluated == [5, 10]
     assert hooks.shown == [(4, True), (8, True), (10, True)]
     rows = read(tmp_path / "metrics.jsonl")
@@ -156,7 +156,7 @@ def test_stops_after_the_step_under_way_and_saves(tmp_path):
     hooks = Hooks(stop_at=4)
     with pytest.raises(loop.Stopped):
         run(tmp_path, hooks)
-    assert hooks.saved == [(3, 3), (4, 4)] and hooks.passing == [4]
+    assert hooks.saved == [(3, 3), (4, 4)] and hooks.transient == [4]
 
 
 @pytest.mark.parametrize("step", [5, 10])

@@ -111,7 +111,7 @@ def test_a_copy_that_is_gone_is_made_again_from_where_it_came(job):
     frozen = job.record("sft").frozen["decoder"]
     assert frozen["checkpoint"].startswith("frozen/decoder-")
     shutil.rmtree(job.workdir / frozen["checkpoint"])
-    with pytest.raises(UserError, match=r"no longer in .*frozen/decoder-.*init\.decoder=PLACE"):
+    with pytest.raises(UserError, match=r"no longer in .*frozen/decoder-.*init\.decoder=PATH"):
         checkpoint.open_checkpoint(job.workdir / "sft").load("decoder")
     parents.settle(place, "sft")
     assert checkpoint.open_checkpoint(job.workdir / "sft").load("decoder")
@@ -147,7 +147,7 @@ def test_a_finished_stage_follows_a_neighbour_that_moved(job, capsys):
     known = parents.outside(job)
     recipe = known(f"{other}/lm")
     moved = other.rename(job.workdir.parent / "moved")
-    with pytest.raises(UserError, match=r"name its place now .*init\.decoder=PLACE"):
+    with pytest.raises(UserError, match=r"name its new path .*init\.decoder=PATH"):
         checkpoint.open_checkpoint(job.workdir / "sft").load("decoder")
     parents.settle(job, "sft")  # nothing is left to train: said, and no error
     assert "sft@5" in (said := capsys.readouterr().err) and "no such checkpoint" in said
@@ -175,6 +175,6 @@ def test_another_content_in_its_place_is_refused(job):
 
 def test_what_a_stage_removes_lasts_no_longer_than_it_trains(tmp_path):
     workdirs.finish(tmp_path, "lm", workdirs.params(), step=40)
-    assert checkpoint.open_checkpoint(tmp_path / "lm").lasts
+    assert checkpoint.open_checkpoint(tmp_path / "lm").permanent
     workdirs.finish(tmp_path, "ctc", workdirs.params(), step=40, state="running")
-    assert not checkpoint.open_checkpoint(f"{tmp_path}/ctc@40").lasts
+    assert not checkpoint.open_checkpoint(f"{tmp_path}/ctc@40").permanent

@@ -5,6 +5,7 @@ import dataclasses
 from flax import nnx
 import jax
 import jax.numpy as jnp
+from jax.sharding import SingleDeviceSharding
 import numpy as np
 import optax
 import tiny
@@ -108,9 +109,7 @@ def finish(workdir, name, tree, *, step=5, parents=(), frozen=(), **changes):
     checkpoint.write(folder, started)
     zero = jnp.int32(step)
     whole = TrainState(zero, zero, tree, {}, optax.sgd(0.1).init(tree), jax.random.key(0))
-    writer = checkpoint.Writer(folder, keep=1)
-    writer.save(step, whole)
-    writer.close()
+    save(folder, step, whole)
     ended = dict(state="finished", step=step, position=step, hours={"synth:x": 1.5})
     hashes = {
         part: checkpoint.parameters_hash(checkpoint.select(tree, part))
@@ -119,6 +118,18 @@ def finish(workdir, name, tree, *, step=5, parents=(), frozen=(), **changes):
     ended = dataclasses.replace(started, **(ended | {"hashes": hashes} | changes))
     checkpoint.write(folder, ended)
     return ended
+
+
+def save(folder, step, state, **options):
+    """A step of a stage, saved and durable."""
+    writer = checkpoint.Writer(folder, keep=3)
+    writer.save(step, state, **options)
+    writer.close()
+
+
+def on_one_device(state):
+    """Shardings of a state on one device."""
+    return jax.tree.map(lambda _: SingleDeviceSharding(jax.devices()[0]), state)
 
 
 def everything(folder, step=None) -> dict:

@@ -1,17 +1,18 @@
-"""Checkpoints: a state with its data position on disk, and one idea of a checkpoint C to read from.
+"""Checkpoints: states with their data positions on disk, and one idea of a checkpoint C to read.
 
-Names of parameters are paths in the state, joined by dots, such as `encoder.front.out.kernel`.
-Files hold no other structure, so they outlive changes of flax and optax.
+A parameter's name is its path in the state, joined by dots, such as `encoder.front.out.kernel`.
+Files contain no other structure, so they stay readable when classes of flax or optax change.
 """
 
-from seedasr_jax.checkpoint.agreed import from_dict, to_dict
 from seedasr_jax.checkpoint.handover import check_part, compare, hand_over
 from seedasr_jax.checkpoint.hashes import parameters_hash
 from seedasr_jax.checkpoint.limits import Limits, derive
 from seedasr_jax.checkpoint.opened import Checkpoint, open_checkpoint
-from seedasr_jax.checkpoint.record import StageRecord, begin, parse, placeless, read, write
-from seedasr_jax.checkpoint.steps import Writer, latest, note, restore
+from seedasr_jax.checkpoint.record import StageRecord, begin, parse, read, without_path, write
+from seedasr_jax.checkpoint.serialize import from_dict, to_dict
+from seedasr_jax.checkpoint.steps import latest, note, restore
 from seedasr_jax.checkpoint.trees import fill, flat, nest, part_of, parts, renamed, select
+from seedasr_jax.checkpoint.writer import Writer
 
 __all__ = [
     "Checkpoint",
@@ -34,11 +35,11 @@ __all__ = [
     "parse",
     "part_of",
     "parts",
-    "placeless",
     "read",
     "renamed",
     "restore",
     "select",
     "to_dict",
+    "without_path",
     "write",
 ]

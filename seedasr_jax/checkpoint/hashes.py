@@ -1,10 +1,10 @@
-"""Hashes of content that are the same on any mesh: each process reads its own shards.
+"""Content hashes of parameters that are the same on any mesh: each process reads its own shards.
 
-A parameter is cut into blocks of a grid that its shape and type alone decide. A block's digest is
-SHA-256 over its number in the grid and its bytes; that of the parameter is their sum modulo
-2^256, which takes them in any order and from any process (the incremental hash of Bellare and
-Micciancio, EUROCRYPT 1997). Between processes travel these sums, and the bytes of a block that
-two of them share.
+A parameter is divided into blocks of a grid that depends only on its shape and type. The digest of
+a block is SHA-256 over its number in the grid and its bytes; the digest of a parameter is the sum
+of its blocks' digests modulo 2^256, in any order and from any process (the incremental hash of
+Bellare and Micciancio, EUROCRYPT 1997). Processes exchange these sums, and the fragments of blocks
+that are split between them.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ _BITS = 256
 def parameters_hash(tree) -> str:
     """SHA-256 (hex) over name, type, shape and digest of each parameter, sorted by name.
 
-    The same on any mesh and in any number of processes, each of which must call it.
+    It is the same on any mesh and for any number of processes. Every process must call it.
     """
     hasher = Hasher()
     for name, leaf in trees.flat(tree).items():
@@ -33,44 +33,46 @@ def parameters_hash(tree) -> str:
 
 
 class Hasher:
-    """`parameters_hash` of parameters that come one at a time."""
+    """`parameters_hash`, one parameter at a time."""
 
     def __init__(self):
         self._heads: dict[str, str] = {}
-        self._sums: dict[str, int] = {}  # over whole blocks
-        self._cut: list = []  # (name, block, its sides, pieces) of those that processes share
+        self._sums: dict[str, int] = {}  # over complete blocks
+        self._split: list = []  # (name, number, block shape, fragments) of the other blocks
 
     def add(self, name: str, leaf) -> None:
-        """Takes the next one: a jax.Array anywhere, or NumPy."""
+        """Adds a parameter: a jax.Array on any mesh, or NumPy."""
         self._heads[name] = f"{name} {leaf.dtype} {tuple(leaf.shape)}"
-        self._sums[name], cut = _digests(leaf)
-        self._cut += [(name, *block) for block in cut]
+        self._sums[name], split = _digests(leaf)
+        self._split += [(name, *block) for block in split]
 
     def hexdigest(self) -> str:
-        """Of what came; every process of a job calls it."""
-        cut = [(*block, list(map(_to_row, pieces))) for *block, pieces in self._cut]
+        """The hash of all parameters added so far. Every process of a job must call it."""
+        split = [(*block, list(map(_to_row, fragments))) for *block, fragments in self._split]
         sums = {name: hex(total) for name, total in self._sums.items()}
         totals, blocks = dict.fromkeys(self._sums, 0), {}
-        for theirs, rows in processes.gathered([(sums, cut)]):
+        for theirs, rows in processes.gathered([(sums, split)]):
             for name, value in theirs.items():
                 totals[name] += int(value, 16)
-            for name, number, sides, pieces in rows:
-                blocks.setdefault((name, number, tuple(sides)), []).extend(map(_of_row, pieces))
-        for (name, number, sides), pieces in blocks.items():
-            totals[name] += _digest(number, _joined(sides, pieces))
+            for name, number, sides, fragments in rows:
+                key = name, number, tuple(sides)
+                blocks.setdefault(key, []).extend(map(_from_row, fragments))
+        for (name, number, sides), fragments in blocks.items():
+            totals[name] += _digest(number, _joined(sides, fragments))
         lines = [f"{head} {totals[n] % 2**_BITS:064x}\n" for n, head in sorted(self._heads.items())]
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _digests(leaf):
-    """The sum over the whole blocks that are here, and [(block, its sides, pieces)] of the rest.
+    """(sum of digests of the blocks complete in this process, split blocks) of a parameter.
 
-    Sides and places count bytes along the last axis. What several processes have, one reads.
+    Split blocks are [(number, block shape, fragments)]. Shapes and offsets are in bytes along the
+    last axis. Replicated data are read by one process only.
     """
     sides = _sides(leaf.shape, leaf.dtype.itemsize)
     *outer, last = leaf.shape or (1,)
     grid = [n // side for n, side in zip((*outer, last * leaf.dtype.itemsize), sides)]
-    total, pieces = 0, {}
+    total, fragments = 0, {}
     for begin, data in _shards(leaf):
         corners = [
             range(at // side * side, at + n, side) for at, n, side in zip(begin, data.shape, sides)
@@ -79,24 +81,24 @@ def _digests(leaf):
             inside = tuple(
                 slice(max(c - at, 0), c - at + side) for c, at, side in zip(corner, begin, sides)
             )
-            piece, number = data[inside], 0
+            fragment, number = data[inside], 0
             for c, side, count in zip(corner, sides, grid):
                 number = number * count + c // side
-            if piece.shape == sides:
-                total += _digest(number, piece)
+            if fragment.shape == sides:
+                total += _digest(number, fragment)
                 continue
-            place = tuple(max(at - c, 0) for c, at in zip(corner, begin))
-            found = pieces.setdefault(number, [])
-            found.append((place, piece.copy()))
-            if sum(piece.size for _, piece in found) == math.prod(sides):
-                total += _digest(number, _joined(sides, pieces.pop(number)))
-    return total, [(number, sides, found) for number, found in pieces.items()]
+            offset = tuple(max(at - c, 0) for c, at in zip(corner, begin))
+            found = fragments.setdefault(number, [])
+            found.append((offset, fragment.copy()))
+            if sum(fragment.size for _, fragment in found) == math.prod(sides):
+                total += _digest(number, _joined(sides, fragments.pop(number)))
+    return total, [(number, sides, found) for number, found in fragments.items()]
 
 
 def _sides(shape, itemsize) -> tuple[int, ...]:
-    """Sides of a block: they divide the axes, and an even part of a parameter is whole blocks.
+    """Shape of a block: it divides every axis, so that an even shard consists of complete blocks.
 
-    Stacked layers and experts come apart first, then the longer side of a matrix is halved.
+    Axes of stacked layers and experts are split first, then the longer side of a matrix is halved.
     """
     sides = list(shape or (1,))
     for axis in range(len(sides) - 2):
@@ -111,13 +113,13 @@ def _sides(shape, itemsize) -> tuple[int, ...]:
 
 
 def _shards(leaf):
-    """Yields (where it begins, uint8 array) of what this process reads of a parameter."""
+    """Yields (offset, uint8 array) for each shard of a parameter that this process must read."""
     if isinstance(leaf, jax.Array):
         for shard in leaf.addressable_shards:
             if shard.replica_id == 0:
                 begin = [one.start or 0 for one in shard.index] or [0]
                 yield _bytes(begin, np.asarray(shard.data))
-    elif processes.is_first():  # NumPy, which each process has whole
+    elif processes.is_first():  # NumPy, of which every process has a full copy
         yield _bytes([0] * max(leaf.ndim, 1), leaf)
 
 
@@ -127,20 +129,20 @@ def _bytes(begin, data):
     return begin, data.reshape(data.shape or (1,)).view(np.uint8)
 
 
-def _joined(sides, pieces):
-    """A block of its pieces [(where it begins, bytes)]."""
+def _joined(sides, fragments):
+    """A block of the given shape from its fragments [(offset, uint8 array)]."""
     block = np.empty(sides, np.uint8)
-    for begin, piece in pieces:
-        block[tuple(slice(at, at + n) for at, n in zip(begin, piece.shape))] = piece
+    for begin, fragment in fragments:
+        block[tuple(slice(at, at + n) for at, n in zip(begin, fragment.shape))] = fragment
     return block
 
 
-def _to_row(piece):
-    begin, data = piece
+def _to_row(fragment):
+    begin, data = fragment
     return begin, data.shape, data.tobytes().hex()
 
 
-def _of_row(row):
+def _from_row(row):
     begin, shape, content = row
     return begin, np.frombuffer(bytes.fromhex(content), np.uint8).reshape(shape)
 

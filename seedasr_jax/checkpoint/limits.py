@@ -1,4 +1,4 @@
-"""What a checkpoint can take: what it and the stages behind it were trained on, and no more."""
+"""Limits of a checkpoint's input and output: what it and its ancestors were trained on."""
 
 from collections.abc import Iterable, Mapping
 import dataclasses
@@ -14,29 +14,29 @@ from seedasr_jax.text import languages as table
 class Limits:
     """The group `limits` of stage.json and of a bundle's config.json."""
 
-    seconds: float  # longest training utterance with a transcript; 0: none was heard
-    pause: float  # seconds, longest that is usual in them (audio/pauses.py); 0: not known
-    context_tokens: int  # longest context that is read; 0: no context was learned
+    seconds: float  # longest training utterance with a transcript; 0: there was none
+    pause: float  # seconds; longest usual pause in them (audio/pauses.py); 0: not known
+    context_tokens: int  # longest context; 0: trained without contexts
     transcript_tokens: int  # longest transcript
     languages: tuple[str, ...]  # stated by training utterances with a transcript, sorted
-    unknown: float = 0.0  # share of the tokens of training transcripts; not known of older records
+    unknown: float = 0.0  # fraction of transcript tokens unknown to the tokenizer; 0 if not known
 
     @property
     def piece(self) -> tuple[float, float]:
-        """Seconds of the longest piece of audio that is decoded, and of the longest pause in it."""
+        """Seconds of the longest piece of audio to decode, and of the longest pause within it."""
         return self.seconds, self.pause or pauses.PAUSE_SECONDS
 
-    def strange(self, tags: Iterable[str]) -> list[str]:
-        """Those of the tags whose language, of whatever dialect, is none of training's, sorted.
+    def untrained(self, tags: Iterable[str]) -> list[str]:
+        """The tags whose language, in any dialect, did not occur in training; sorted.
 
-        None where training stated no language.
+        Empty if the training data stated no language.
         """
         known = {_language(tag) for tag in self.languages}
         return sorted({tag for tag in tags if tag and known and _language(tag) not in known})
 
 
 def _language(tag) -> str:
-    """The language of a tag, by text/languages.py; of what it does not have, the tag itself."""
+    """The language of a tag by text/languages.py; the tag itself if it is not listed there."""
     try:
         row = table.lookup(tag)
     except errors.ConfigError:
@@ -57,17 +57,17 @@ def derive(
 ) -> Limits:
     """The limits of a stage, from its config and the stages that its parts come from.
 
-    A context is read where a part that may learn it (`Part.informed`) was trained with contexts,
-    beside speech or, in a stage `lm` with `copy`, beside slots. Everything else follows from the
-    stages that trained what turns speech into text, the converter or else the CTC head.
+    `context_tokens` is not 0 if a part that can learn contexts (`Part.informed`) was trained with
+    them: beside speech or, in a stage `lm` with `copy`, beside slots. All other limits follow from
+    the stages that trained the part which turns speech into text: the converter, else the CTC head.
 
     Args:
         stage: its config.
-        parents: part -> limits of where it comes from; parts that start fresh are left out.
-        seconds: of the longest utterance, where the data are known; None: what the buckets take.
+        parents: part -> limits of the checkpoint that it comes from; without fresh parts.
+        seconds: of the longest utterance if the data are known; None: what the buckets admit.
         pause: of the data, if known.
         languages: of the data, if known.
-        unknown: share of the tokens of its texts that the tokenizer does not know, if known.
+        unknown: fraction of the text tokens that are unknown to the tokenizer, if known.
     """
     data, converts = stage.data, names.CONVERTER in stage.init
     before = parents.get(names.CONVERTER if converts else names.CTC_HEAD)

@@ -1,4 +1,4 @@
-"""stage.json: what a stage is, where it stands and what it came from."""
+"""stage.json: the recipe, progress and parents of a stage."""
 
 import collections.abc
 import dataclasses
@@ -21,10 +21,10 @@ _PACKAGES = ("seedasr_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint"
 
 @dataclasses.dataclass(frozen=True)
 class StageRecord:
-    """The content of stage.json. Change it by `dataclasses.replace`, then `write` it.
+    """The content of stage.json. To change it, use `dataclasses.replace`, then `write`.
 
-    A reference is {"checkpoint": where, "hash": content}: a path that is not absolute stands under
-    the workdir, such as `lm@4000`.
+    A reference is {"checkpoint": path, "hash": content hash}; a relative path, such as `lm@4000`,
+    is relative to the workdir.
     """
 
     format_version: int
@@ -34,32 +34,32 @@ class StageRecord:
     run: _Group  # the run settings alone
     recipe_hash: str
     parents: collections.abc.Mapping[str, collections.abc.Mapping[str, str]]  # part -> reference
-    frozen: collections.abc.Mapping[str, collections.abc.Mapping[str, str]]  # parts not copied
+    frozen: collections.abc.Mapping[str, collections.abc.Mapping[str, str]]  # same, not stored here
     vocabulary: str  # hash of the tokenizer's content
-    reads: collections.abc.Mapping[str, str]  # SPEC or task -> what it stands for, by content
-    step: int = config.at_least(0)  # newest that is on disk whole
+    reads: collections.abc.Mapping[str, str]  # SPEC or task -> the same, with content hashes
+    step: int = config.at_least(0)  # newest complete step on disk
     position: int  # steps of data consumed: batches are a function of seed and step
     hours: collections.abc.Mapping[str, float]  # of audio consumed, by task
     spent: collections.abc.Mapping[str, float]  # seconds, cpu_seconds, chip_seconds
-    limits: Limits | None  # None in records from before there were any
-    hashes: collections.abc.Mapping[str, str]  # of its own parts once it is finished
+    limits: Limits | None  # None in records that predate limits
+    hashes: collections.abc.Mapping[str, str]  # part -> content hash, once the stage is finished
     versions: collections.abc.Mapping[str, str]  # of packages
 
     @property
     def stage(self) -> config.Stage:
-        """The stage's whole config."""
+        """The stage's config: recipe and run settings."""
         return config.build(config.merge(self.recipe, self.run), config.Stage, "recipe")
 
 
 def begin(stage: config.Stage, recipe_hash, *, parents, frozen, vocabulary, reads) -> StageRecord:
-    """The record of a stage that starts: running, at step 0; its limits follow with its data.
+    """The record of a starting stage: running, at step 0, its limits not yet known.
 
     Args:
         stage: its config.
-        recipe_hash: of its recipe with its parents'.
+        recipe_hash: of the recipe and its parents.
         parents, frozen: part -> reference.
         vocabulary: hash of the tokenizer.
-        reads: SPEC or task -> what it stands for, by content.
+        reads: SPEC or task -> the same, with content hashes.
     """
     whole, recipe = config.to_dict(stage), config.to_dict(stage, recipe_only=True)
     return StageRecord(
@@ -87,33 +87,33 @@ def read(folder) -> StageRecord:
     """Reads stage.json of a stage directory.
 
     Raises:
-        UserError: it is not there, cannot be read, or was written by another version.
+        UserError: the file is missing, unreadable, or written by another version.
     """
     path = epath.Path(folder) / disk.STAGE
     if not path.exists():
-        raise UserError(f"{path}: no such file: {folder} is no stage directory")
+        raise UserError(f"{path}: no such file: {folder} is not a stage directory")
     return parse(disk.read_stage(path.parent), path, disk.NEW_STAGE)
 
 
 def write(folder, record: StageRecord) -> None:
-    """Replaces stage.json: whole or as it was, whenever the process dies."""
+    """Replaces stage.json atomically."""
     folder = epath.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     disk.write_json(folder / disk.STAGE, config.to_dict(record))
 
 
 def parse(tree, path, cure="; copy it there again") -> StageRecord:
-    """A StageRecord of nested dicts; keys that it does not know may stand beside its own.
+    """A StageRecord from nested dicts; unknown keys are ignored.
 
     Raises:
-        UserError: a key is missing, of another type or without meaning; names file and key, and
-            ends with `cure`.
+        UserError: a key is missing, of the wrong type or has an invalid value; names file and key,
+            and ends with `cure`.
     """
     disk.check_format(tree, path)
     names = {field.name for field in dataclasses.fields(StageRecord)}
     found = {"limits": None} | {k: v for k, v in tree.items() if k in names}
     if isinstance(found["limits"], dict):
-        found["limits"] = {"unknown": Limits.unknown} | found["limits"]  # which older ones lack
+        found["limits"] = {"unknown": Limits.unknown} | found["limits"]  # older records lack it
     try:
         record = config.build(found, StageRecord, str(path))
         config.check(record, str(path))
@@ -126,24 +126,24 @@ def parse(tree, path, cure="; copy it there again") -> StageRecord:
     return record
 
 
-def placeless(name: str) -> str:
-    """The name of a SPEC without the path of its manifest: its content identifies it."""
+def without_path(name: str) -> str:
+    """The name of a SPEC without the path of its manifest, which its content hash identifies."""
     return re.sub(r"\bmanifest:[^?#]*", "manifest:", name)
 
 
 def absolute(path):
-    """The path from the root; `~` is the home folder."""
+    """The absolute path; `~` is the home folder."""
     return epath.Path(os.path.abspath(os.path.expanduser(path)))
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide a result."""
+    """Versions of Python and of the packages that affect results."""
     found = {name: importlib.metadata.version(name) for name in _PACKAGES}
     return {"python": platform.python_version()} | found
 
 
 def _without(tree, known):
-    """The nested dict `tree` without the leaves that `known` has."""
+    """The nested dict `tree` without the leaves of `known`."""
     out = {}
     for key, value in tree.items():
         if key not in known:

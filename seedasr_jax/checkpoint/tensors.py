@@ -1,6 +1,6 @@
 """Reads safetensors files: a length, a JSON header with types, shapes and offsets, then the bytes.
 
-The format is that of github.com/huggingface/safetensors; bfloat16 comes as ml_dtypes knows it.
+Format: github.com/huggingface/safetensors; bfloat16 has the NumPy type of ml_dtypes.
 """
 
 import dataclasses
@@ -28,13 +28,13 @@ TYPES = {
     "U8": np.uint8,
     "BOOL": np.bool_,
 }
-_SHARD = re.compile(r".*-\d+-of-(\d+)\.safetensors")  # number of count
-_HEADER_LIMIT = 100_000_000  # bytes, as the format says
+_SHARD = re.compile(r".*-\d+-of-(\d+)\.safetensors")  # group 1: the number of shards
+_HEADER_LIMIT = 100_000_000  # bytes, specified by the format
 
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """Where a tensor stands: `begin` counts bytes from the start of its file."""
+    """A tensor on disk; `begin` is its offset in bytes from the start of the file."""
 
     path: epath.Path
     shape: tuple[int, ...]
@@ -43,13 +43,13 @@ class Tensor:
 
     @property
     def struct(self) -> jax.ShapeDtypeStruct:
-        """Its shape and type."""
+        """Shape and type."""
         return jax.ShapeDtypeStruct(self.shape, self.dtype)
 
     def read(self, like: jax.ShapeDtypeStruct | None = None):
-        """Its content as `like` says (type, sharding), read by share; default NumPy, not writable.
+        """The content in the type and sharding of `like`; without a sharding, NumPy (read-only).
 
-        The file is mapped: what no device asks for is not read.
+        The file is memory-mapped: each process reads only the shards of its devices.
         """
         like = like or self.struct
         file = np.memmap(str(self.path), np.uint8, mode="r")
@@ -62,25 +62,28 @@ class Tensor:
 
 
 def index(folder) -> dict[str, Tensor]:
-    """{name: Tensor} of all *.safetensors of a folder.
+    """{name: Tensor} of all *.safetensors files in a folder.
 
     Raises:
-        UserError: there is none, one is missing or damaged, or two hold the same name.
+        UserError: there is no such file, a shard is missing or damaged, or a name occurs twice.
     """
     paths = sorted(epath.Path(folder).glob("*.safetensors"))
     if not paths:
-        raise UserError(f"{folder}: holds no *.safetensors; copy or export it again")
-    there = [path.name for path in paths]
-    for last in {found[1] for name in there if (found := _SHARD.fullmatch(name))}:
+        raise UserError(f"{folder}: contains no *.safetensors; copy or export it again")
+    files = [path.name for path in paths]
+    for last in {found[1] for name in files if (found := _SHARD.fullmatch(name))}:
         for number in range(1, int(last) + 1):
             shard = f"-{number:0{len(last)}d}-of-{last}.safetensors"
-            if not any(name.endswith(shard) for name in there):
+            if not any(name.endswith(shard) for name in files):
                 raise UserError(f"{folder}: *{shard} is missing; copy or export it again")
     found = {}
     for path in paths:
         for name, tensor in _header(path).items():
             if name in found:
-                raise UserError(f"{path}: {name} stands in {found[name].path.name} too")
+                raise UserError(
+                    f"{path}: {name} is also in {found[name].path.name}: expected each tensor once;"
+                    " copy or export it again"
+                )
             found[name] = tensor
     return found
 
@@ -91,7 +94,7 @@ def _header(path) -> dict[str, Tensor]:
         start = file.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else _HEADER_LIMIT + 1
         if length > min(_HEADER_LIMIT, size - 8):
-            raise _damaged(path, f"a header within {size} bytes, found one of {length}")
+            raise _damaged(path, f"a header within {size} bytes, found a length of {length}")
         try:
             fields = json.loads(file.read(length))
         except ValueError as error:

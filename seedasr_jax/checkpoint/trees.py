@@ -1,4 +1,4 @@
-"""Trees as {name: leaf}: a name is a leaf's path joined by dots; parts."""
+"""Trees as {name: leaf}, a name being the leaf's path joined by dots; parts of a tree."""
 
 import jax
 
@@ -6,13 +6,13 @@ from seedasr_jax.models.names import LORA
 
 
 def flat(tree) -> dict:
-    """Any pytree (nnx.State, optax state, nested dicts) -> {"a.b.0": leaf}, in the tree's order."""
+    """{"a.b.0": leaf} of any pytree (nnx.State, optax state, nested dicts), in its order."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {_name(path): leaf for path, leaf in leaves}
 
 
 def nest(leaves: dict) -> dict:
-    """{"a.b": leaf} -> {"a": {"b": leaf}}: what `flat` takes apart."""
+    """{"a": {"b": leaf}} of {"a.b": leaf}: the inverse of `flat` for nested dicts."""
     out = {}
     for name, leaf in leaves.items():
         *groups, last = name.split(".")
@@ -24,10 +24,10 @@ def nest(leaves: dict) -> dict:
 
 
 def fill(tree, leaves):
-    """`tree` with the leaves (nested or by name) that `leaves` has; the others stay.
+    """`tree` with some leaves replaced by `leaves`, which are nested or by name.
 
     Raises:
-        KeyError: a name that `tree` does not have.
+        KeyError: `leaves` has a name that `tree` does not have.
     """
     leaves = flat(leaves)
     paths, structure = jax.tree_util.tree_flatten_with_path(tree)
@@ -38,28 +38,28 @@ def fill(tree, leaves):
 
 
 def part_of(name: str) -> str:
-    """The part of a parameter: its module, or `lora` for every adapter, wherever it stands."""
+    """The part of a parameter: `lora` for an adapter in any module, else its top-level module."""
     module, _, rest = name.partition(".")
     return LORA if rest.rpartition(".")[2] in ("lora_a", "lora_b") else module
 
 
 def parts(tree) -> tuple[str, ...]:
-    """Names of the parts of a tree of parameters, in its order."""
+    """Names of the parts of a tree of parameters, in the tree's order."""
     return tuple(dict.fromkeys(part_of(name) for name in flat(tree)))
 
 
 def select(tree, part: str) -> dict:
-    """{name: leaf} of one part; names begin with the module, as everywhere."""
+    """{name: leaf} of one part; names include the module."""
     return {name: leaf for name, leaf in flat(tree).items() if part_of(name) == part}
 
 
 def renamed(name: str, old: str, new: str) -> str:
-    """The name of a parameter when its part is called `new` and no longer `old`."""
+    """The name of a parameter after its part was renamed from `old` to `new`."""
     return new + name.removeprefix(old) if name.startswith(f"{old}.") else name
 
 
 def groups(shapes: dict, limit: int) -> list[dict]:
-    """Splits {name: shape}, sorted by name, into runs of at most `limit` bytes."""
+    """Splits {name: shape} by sorted name into groups of at most `limit` bytes or one array."""
     groups, room = [], 0
     for name in sorted(shapes):
         size = shapes[name].size * shapes[name].dtype.itemsize

@@ -12,7 +12,7 @@ from etils import epath
 
 from seedasr_jax import __version__, config, inventory, tables
 from seedasr_jax import workdir as disk
-from seedasr_jax.checkpoint import Checkpoint, opened
+from seedasr_jax.checkpoint import Checkpoint, location, open_checkpoint
 from seedasr_jax.convert import safetensors
 from seedasr_jax.errors import UserError
 from seedasr_jax.models.parts import decodings
@@ -62,7 +62,7 @@ def export_bundle(
     """
     out = epath.Path(out)
     settings = {
-        "format": opened.BUNDLE_FORMAT,
+        "format": location.BUNDLE_FORMAT,
         "stage": checkpoint.name,
         "imports": list(checkpoint.imports),
         "lineage": checkpoint.lineage(),
@@ -70,7 +70,7 @@ def export_bundle(
     }
     if out.exists():
         _check_same(out, settings, "choose another --out or remove it")
-        opened.open_checkpoint(out)  # it is whole
+        open_checkpoint(out)  # it is whole
         return out
     partial = out.parent / f"{out.name}.partial"
     if partial.exists():  # of an export that was killed, or whose check failed
@@ -84,7 +84,7 @@ def export_bundle(
     disk.write_json(partial / disk.CONFIG, settings | {"hashes": hashes})
     if check is not None:
         disk.write_json(partial / disk.PARITY, check(partial))
-    card = _card(opened.open_checkpoint(partial), results, licences or {})
+    card = _card(open_checkpoint(partial), results, licences or {})
     disk.write_text(partial / disk.CARD, card)
     inventory.write(partial, without=(disk.CARD,))  # whose owner may write in it
     partial.rename(out)

@@ -1,4 +1,4 @@
-"""A checkpoint as one process opened it, handed to the others of a job: they look at no disk."""
+"""A checkpoint as JSON: one process of a job opens it and hands it to the others."""
 
 from etils import epath
 
@@ -8,7 +8,7 @@ from seedasr_jax.checkpoint import record as records
 
 
 def to_dict(checkpoint: opened.Checkpoint) -> dict:
-    """A checkpoint as JSON."""
+    """The fields of a checkpoint as JSON values."""
     return {
         "folder": str(checkpoint.folder),
         "name": checkpoint.name,
@@ -21,7 +21,7 @@ def to_dict(checkpoint: opened.Checkpoint) -> dict:
 
 
 def from_dict(tree: dict) -> opened.Checkpoint:
-    """What `to_dict` made JSON of."""
+    """The inverse of `to_dict`."""
     paths = {key: epath.Path(tree[key]) for key in ("folder", "vocab")}
     record = records.parse(tree["record"], tree["folder"])
     return opened.Checkpoint(**tree | paths | {"record": record, "imports": (*tree["imports"],)})
