@@ -79,7 +79,7 @@ def _cost(cost) -> str:
 def _scaled(row) -> str:
     """A step with the same work per chip, on this number of chips."""
     return (
-        f"{row.stage} on {row.chips} chips: step {row.step_seconds_bound:.3f} s or more, of which"
-        f" the network is active {100 * rows.network_share(row):.0f} %; each device sends"
+        f"{row.stage} on {row.chips} chips: step-time bound {row.step_seconds_bound:.3f} s, network"
+        f" active {100 * rows.network_share(row):.0f} % of it; each device sends"
         f" {row.bytes_ici / 1e9:.2f} GB over ICI and {row.bytes_dcn / 1e9:.2f} GB over DCN"
     )

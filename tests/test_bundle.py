@@ -1,4 +1,4 @@
-"""Bundles: whole or absent, bit for bit, readable by others; shards; bad files."""
+"""Bundles: complete or absent, bit for bit, readable by others; shards; bad files."""
 
 import json
 import struct
@@ -25,7 +25,7 @@ from seedasr_jax.text import vocab, vocab_training
 
 @pytest.fixture
 def source(tmp_path):
-    """A finished stage whose decoder is frozen and stands in another; opened."""
+    """The opened checkpoint of a finished stage whose frozen decoder is in another stage."""
     workdir = tmp_path / "workdir"
     whole = workdirs.params(seed=1)
     workdirs.finish(workdir, "lm", nnx.State({"decoder": whole["decoder"]}), step=40)
@@ -74,7 +74,7 @@ def test_bundle_is_the_checkpoint(source, tmp_path):
     assert spread["encoder"]["kernel"].sharding == where
 
 
-def test_bundle_stands_alone_and_may_start_a_stage(source, tmp_path):
+def test_a_bundle_is_self_contained_and_may_start_a_stage(source, tmp_path):
     out = bundle.export_bundle(source, tmp_path / "out", passes)
     expected = whole(source)
     (tmp_path / "workdir").rename(tmp_path / "gone")
@@ -127,7 +127,7 @@ def test_types_as_the_format_reads_them(tmp_path):
         assert tensor.read().tobytes() == arrays[name].tobytes()
 
 
-def test_reads_what_others_wrote(tmp_path):
+def test_reads_files_of_other_writers(tmp_path):
     arrays = {"a": np.float32([[1, 2], [3, 4]]), "b": np.array(7, np.int32)}
     safetensors.numpy.save_file(arrays, tmp_path / "x.safetensors")
     found = tensors.index(tmp_path)
@@ -180,7 +180,7 @@ def test_a_name_twice_and_no_file(tmp_path):
         tensors.index(tmp_path)
 
 
-def test_flipped_bit_in_a_bundle_is_noticed(source, tmp_path):
+def test_a_flipped_bit_in_a_bundle_is_detected(source, tmp_path):
     out = bundle.export_bundle(source, tmp_path / "out", passes)
     path = out / "model-00001-of-00002.safetensors"
     content = bytearray(path.read_bytes())
@@ -208,11 +208,13 @@ def test_existing_output(source, tmp_path):
     assert bundle.export_bundle(source, out, never) == out
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
     other = checkpoint.open_checkpoint(tmp_path / "workdir" / "lm")
-    with pytest.raises(UserError, match=r"out exists and is not this export: choose another --out"):
+    with pytest.raises(
+        UserError, match=r"out: expected this export, found other content: choose another --out"
+    ):
         bundle.export_bundle(other, out, passes)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
-    with pytest.raises(UserError, match=r"mine exists and is not this export"):
+    with pytest.raises(UserError, match=r"mine: expected this export, found other content"):
         bundle.export_bundle(source, tmp_path / "mine", passes)
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "x"
 
@@ -228,7 +230,7 @@ def test_failed_check_leaves_no_bundle_and_may_be_repeated(source, tmp_path):
     assert not (tmp_path / "out.partial").exists()
 
 
-def test_what_a_kill_left_of_a_begin_is_replaced_and_a_full_disk_named(source, tmp_path):
+def test_the_rest_of_a_killed_export_is_replaced_and_a_full_disk_reported(source, tmp_path):
     (tmp_path / "out.partial").mkdir()
     (tmp_path / "out.partial/.config.partial.json").touch()
     assert bundle.export_bundle(source, tmp_path / "out", passes).exists()
@@ -240,12 +242,14 @@ def test_what_a_kill_left_of_a_begin_is_replaced_and_a_full_disk_named(source, t
 def test_folder_in_the_way_of_the_partial_one_is_left_alone(source, tmp_path):
     (tmp_path / "out.partial").mkdir()
     (tmp_path / "out.partial" / "mine.txt").write_text("x")
-    with pytest.raises(UserError, match=r"out\.partial exists and is not this export: remove it"):
+    with pytest.raises(
+        UserError, match=r"out\.partial: expected this export, found other content: remove it"
+    ):
         bundle.export_bundle(source, tmp_path / "out", passes)
     assert (tmp_path / "out.partial" / "mine.txt").exists()
 
 
-def test_another_tokenizer_is_noticed(source, tmp_path):
+def test_another_tokenizer_is_detected(source, tmp_path):
     folder = source.vocab
     (folder / "spm.model").unlink()
     vocab_training.train(["other words"], folder, size=40, kind="word")
@@ -271,7 +275,7 @@ def test_card(source, tmp_path):
     assert "| few | greedy | 50 | 12.35 | none |" in card
     assert "| encoder | 680 |" in card  # 2 x 9 x 16 + 3 x 16 x 8 + 8
     none = bundle.export_bundle(source, tmp_path / "none", passes)
-    assert "None were measured" in (none / "CARD.md").read_text()
+    assert "Not measured with this export" in (none / "CARD.md").read_text()
 
 
 def test_no_pickle_anywhere(source, tmp_path):

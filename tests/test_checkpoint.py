@@ -50,7 +50,7 @@ def test_any_mesh_gives_the_same_bits(tmp_path):
         assert jax.tree.structure(restored) == jax.tree.structure(state)
 
 
-def test_names_on_disk_know_nothing_of_flax_or_optax_classes(tmp_path):
+def test_names_on_disk_are_independent_of_flax_and_optax_classes(tmp_path):
     workdirs.save(tmp_path, 1, workdirs.state())
     of_params = {"encoder.kernels.0", "encoder.kernels.1", "encoder.kernel", "encoder.bias"}
     of_params |= {"decoder.table"}

@@ -1,4 +1,4 @@
-"""What compiled programs cost: products, convolutions and collectives, against XLA."""
+"""Costs of compiled programs: products, convolutions and collectives, against XLA."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ def floats(*shape):
     return jax.ShapeDtypeStruct(shape, jnp.float32)
 
 
-def test_a_product_counts_as_often_as_its_loop_runs():
+def test_a_product_counts_for_each_iteration_of_its_loop():
     def function(x, kernels):
         return jax.lax.scan(lambda x, kernel: (x @ kernel, None), x, kernels)[0] @ kernels[0]
 
@@ -81,13 +81,13 @@ def test_collectives_by_axis_with_their_bytes():
         by.setdefault((one.kind, one.axes), []).append(one)
     (gathered,) = by["all-gather", ("tensor",)]
     assert (gathered.times, gathered.group, gathered.size) == (3, 2, 64 * 10 * 4)
-    assert gathered.moved == 64 * 10 * 4 / 2
+    assert gathered.sent == 64 * 10 * 4 / 2
     (summed,) = by["all-reduce", ("fsdp",)]
-    assert (summed.times, summed.size, summed.moved) == (1, 32 * 10 * 4, 32 * 10 * 4)
+    assert (summed.times, summed.size, summed.sent) == (1, 32 * 10 * 4, 32 * 10 * 4)
     assert ("all-reduce", ("data", "tensor")) in by
 
 
-def test_a_scattered_sum_travels_once():
+def test_a_reduce_scatter_is_sent_once():
     """libtpu writes a reduce-scatter as a fusion that slices the sum."""
     scattered, groups = "all-reduce-scatter.7.clone", "replica_groups={{0,1},{2,3},{4,5},{6,7}}"
     text = f"""HloModule x
@@ -106,7 +106,7 @@ ENTRY %main (a: f32[8,128]) -> f32[4,128] {{
 """
     (one,) = costs.collectives(hlo.Program(text), AXES)
     assert (one.kind, one.axes, one.size) == ("reduce-scatter", ("tensor",), 8 * 128 * 4)
-    assert one.moved == 8 * 128 * 4 / 2
+    assert one.sent == 8 * 128 * 4 / 2
 
 
 @pytest.mark.parametrize(
@@ -118,8 +118,8 @@ ENTRY %main (a: f32[8,128]) -> f32[4,128] {{
         ("REDUCE_SCATTER", "{1:4}x{0:3}", ("reduce-scatter", 4, 0.75)),
     ],
 )
-def test_what_is_sent_to_other_slices_is_read_from_the_hand_over(kind, where, wanted):
-    """libtpu has no collective over slices: each device sends its part by its host."""
+def test_transfers_between_slices_are_read_from_their_attributes(kind, where, wanted):
+    """libtpu has no collective over slices: each device sends its shard through its host."""
     attributes = (
         '_xla_host_transfer_handler_name="xla_megascale_runtime",'
         f'_xla_megascale_target="{where}",_xla_megascale_transfer_type="{kind}"'
@@ -137,10 +137,10 @@ is_host_transfer=true, frontend_attributes={{{attributes}}}
     (one,) = costs.collectives(hlo.Program(text), AXES, 2)
     named, slices, share = wanted
     assert (one.kind, one.axes, one.slices) == (named, ("data",), slices)
-    assert one.dcn == one.moved == pytest.approx(share * 64 * 8 * 128 * 2)
+    assert one.sent_dcn == one.sent == pytest.approx(share * 64 * 8 * 128 * 2)
 
 
-def test_a_hand_over_of_another_kind_is_an_error():
+def test_an_unknown_transfer_between_slices_is_an_error():
     text = """HloModule x
 
 ENTRY %main (a: f32[8]) -> f32[8] {
@@ -174,12 +174,12 @@ def test_groups_as_they_are_written(text, group):
     assert costs._group(one, 8) == group
 
 
-def test_what_crosses_slices():
+def test_bytes_between_slices():
     one = costs.Collective("all-reduce", ("data",), group=8, slices=2, size=800.0, times=1)
-    assert one.moved == 2 * 800 * 7 / 8
-    assert one.dcn == 2 * 800 / 4 * 1 / 2  # four chips of a slice share what crosses
+    assert one.sent == 2 * 800 * 7 / 8
+    assert one.sent_dcn == 2 * 800 / 4 * 1 / 2  # four chips of a slice share what crosses
     inside = costs.Collective("all-reduce", ("fsdp",), 4, 1, 800.0, 1)
-    assert inside.dcn == 0
+    assert inside.sent_dcn == 0
 
 
 def test_traffic_reads_slices_as_slices():
@@ -191,11 +191,11 @@ def test_traffic_reads_slices_as_slices():
 
     found, _ = program(function, floats(1_000, 64, 64), floats(64, 64))
     layer = 64 * 64 * 4
-    assert 3 * 1_000 * layer <= traffic.of(found) < 8 * 1_000 * layer
+    assert 3 * 1_000 * layer <= traffic.hbm_bytes(found) < 8 * 1_000 * layer
 
 
-def test_what_is_updated_in_place_is_not_written_whole():
-    """By a fusion of several results; and a copy writes its copy and not what is copied."""
+def test_an_update_in_place_writes_the_update_only():
+    """In a fusion of several results; a copy writes its result only."""
     text = """HloModule x
 
 %fused (p: f32[36,8,128], q: f32[8,128], i: s32[]) -> (f32[36,8,128], f32[8,128]) {
@@ -221,7 +221,7 @@ ENTRY %main (a: f32[36,8,128], b: f32[8,128], i: s32[]) -> f32[8,128] {
 """
     row = 8 * 128 * 4
     index = 4
-    assert traffic.of(hlo.Program(text)) == (row + 2 * row + index) + row
+    assert traffic.hbm_bytes(hlo.Program(text)) == (row + 2 * row + index) + row
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ ENTRY %main (a: f32[36,8,128], b: f32[8,128], i: s32[]) -> f32[8,128] {
     ids=["in_part", "whole"],
 )
 @pytest.mark.parametrize("inside", [False, True], ids=["of_its_own", "of_a_fusion_inside"])
-def test_a_fusion_reads_what_it_uses_of_what_it_only_moves(used, share, inside):
+def test_a_fusion_reads_the_slices_that_it_uses_of_copied_operands(used, share, inside):
     made = used.split("{")[0]
     nested = f"{made} fusion(%moved), kind=kLoop, calls=%fused_inside"
     text = f"""HloModule x
@@ -259,11 +259,11 @@ ENTRY %main (a: f32[8,128]) -> {made} {{
   ROOT %b = {made} fusion(%a), kind=kLoop, calls=%fused
 }}
 """
-    assert traffic.of(hlo.Program(text)) == 2 * share * 8 * 128 * 4
+    assert traffic.hbm_bytes(hlo.Program(text)) == 2 * share * 8 * 128 * 4
 
 
 @pytest.mark.parametrize("rows", ["3,4,256,64", "12,256,64"], ids=["batch", "one_example"])
-def test_splash_kernels_count_what_their_mask_leaves(rows):
+def test_splash_kernels_count_unmasked_products(rows):
     target = 'custom_call_target="tpu_custom_call"'
     text = f"""HloModule x
 
@@ -273,7 +273,7 @@ ENTRY %main (a: s8[1,2,2], q: bf16[{rows}]) -> bf16[{rows}] {{
   ROOT %splash_mha_fwd_segmented.1 = bf16[{rows}]{{2,1,0}} custom-call(%a, %q), {target}
 }}
 """
-    assert roofline.splash(hlo.Program(text)) == 12 * 2 * 2 * 256 * 256 * 64 / 2
+    assert roofline.splash_flops(hlo.Program(text)) == 12 * 2 * 2 * 256 * 256 * 64 / 2
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ ENTRY %main (a: s8[1,2,2], q: bf16[{rows}]) -> bf16[{rows}] {{
         ("jit_tgmm__.1", ("bf16[4096,512]", "bf16[4096,768]"), "bf16[32,512,768]", 512 + 768),
     ],
 )
-def test_products_by_groups_count_a_devices_share_of_the_rows(name, operands, made, rows):
+def test_grouped_products_count_a_devices_share_of_the_rows(name, operands, made, rows):
     one, other = operands
     text = f"""HloModule x
 
@@ -295,8 +295,8 @@ ENTRY %main (a: s32[33], x: {one}, y: {other}) -> {made} {{
 }}
 """
     program, mesh = hlo.Program(text), {"data": 2, "expert": 4}
-    assert roofline.grouped(program, mesh) == 2 * 4096 * 512 * 768 / 4
+    assert roofline.megablox_flops(program, mesh) == 2 * 4096 * 512 * 768 / 4
     moved = 32 * 512 * 768 * 2 + 4096 * rows * 2  # kernels and rows in bfloat16
     alone = 33 * 4
-    assert traffic.of(program) == moved + alone
-    assert roofline.unread(program, mesh) == 4096 * rows * 2 * 3 / 4
+    assert traffic.hbm_bytes(program) == moved + alone
+    assert roofline.megablox_unread_bytes(program, mesh) == 4096 * rows * 2 * 3 / 4

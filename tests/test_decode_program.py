@@ -42,7 +42,7 @@ def full_size(name, kind, fsdp, expert):
     """A stage of a recipe over eight fake devices."""
     found = recipes.expand(name, []).stages[kind]
     mesh = config.Mesh(data=1, fsdp=fsdp, tensor=1, expert=expert)
-    stage = dataclasses.replace(fitting.known_layer(found), mesh=mesh)
+    stage = dataclasses.replace(fitting.with_probed_layer(found), mesh=mesh)
     return build.build(stage, fitting.TOKENS, stage.vocab.size)
 
 

@@ -92,18 +92,18 @@ def layer(recipe, stage) -> int:
 
 
 def grown(old: dict, new: dict) -> list[str]:
-    """What became worse, a line each."""
-    told = []
+    """A line for each figure that became worse."""
+    found_worse = []
     for part in ("params", "opt", "act", "kv", "other"):
         was, now = old["hbm"].get(part, 0), new["hbm"].get(part, 0)
         if now > max(MORE * was, was + 32):
-            told.append(f"hbm {part}: {was} -> {now} MiB")
+            found_worse.append(f"hbm {part}: {was} -> {now} MiB")
     for what, unit in (("runs", "a step"), ("moved", "MiB"), ("largest", "MiB")):
         for name in sorted({*old[what], *new[what]}):
             was, now = old[what].get(name, 0), new[what].get(name, 0)
             if now > (was if what == "runs" else max(MORE * was, was + 1)):
-                told.append(f"{name}, {what}: {was} -> {now} {unit}")
-    return told
+                found_worse.append(f"{name}, {what}: {was} -> {now} {unit}")
+    return found_worse
 
 
 @pytest.mark.parametrize("name", sorted(ROWS.keys() - {README}))
@@ -156,8 +156,8 @@ def compare(name, find):
         pytest.skip(f"made by {golden['versions']}, found {versions()}")
     recipe, stage, *_ = ROWS[name]
     for program, found in find().items():
-        told = grown(golden["rows"][program], found)
-        assert not told, f"{program}: " + "\n".join(told)
+        found_worse = grown(golden["rows"][program], found)
+        assert not found_worse, f"{program}: " + "\n".join(found_worse)
         gathered = {kind for kind in found["largest"] if kind.startswith("all-gather")}
         if program == "train":
             largest = max((found["largest"][kind] for kind in gathered), default=0)
@@ -167,7 +167,7 @@ def compare(name, find):
             assert moved < 1.3 * found["hbm"]["params"], program
 
 
-def test_what_grew_is_named():
+def test_growth_is_reported():
     old = {
         "hbm": {"params": 100, "opt": 50, "act": 1000, "other": 10},
         "runs": {"all-gather over fsdp": 10},

@@ -54,20 +54,20 @@ def test_parameters_hash_is_the_stated_formula_on_any_mesh():
         assert checkpoint.parameters_hash(spread) == expected, sizes  # 3: blocks are cut
 
 
-def test_processes_exchange_sums_and_the_blocks_that_they_share(monkeypatch):
+def test_processes_exchange_sums_and_fragments_of_split_blocks(monkeypatch):
     leaf = np.arange(96 * 256, dtype=np.float32).reshape(96, 256)  # blocks of 48 x 64
     expected = checkpoint.parameters_hash({"a": leaf})
-    told = []
+    exchanged = []
     for rows in (slice(0, 60), slice(60, 96)):  # of two processes
 
         def shards(_, rows=rows):
             yield hashes._bytes([rows.start, 0], leaf[rows])
 
         monkeypatch.setattr(hashes, "_shards", shards)
-        monkeypatch.setattr(hashes.processes, "gathered", lambda own: told.extend(own) or own)
+        monkeypatch.setattr(hashes.processes, "gathered", lambda own: exchanged.extend(own) or own)
         checkpoint.parameters_hash({"a": leaf})
-    assert len(json.dumps(told)) < 4 * leaf[48:].nbytes  # of a leaf only what is cut, as hex
-    monkeypatch.setattr(hashes.processes, "gathered", lambda _: json.loads(json.dumps(told)))
+    assert len(json.dumps(exchanged)) < 4 * leaf[48:].nbytes  # of a leaf only what is cut, as hex
+    monkeypatch.setattr(hashes.processes, "gathered", lambda _: json.loads(json.dumps(exchanged)))
     assert checkpoint.parameters_hash({"a": leaf}) == expected
 
 
@@ -81,6 +81,6 @@ def test_processes_exchange_sums_and_the_blocks_that_they_share(monkeypatch):
         {"a": np.ones(6, np.float32), "b": np.zeros(6, np.float32)},
     ],
 )
-def test_parameters_hash_sees_name_type_shape_and_bits(other):
+def test_parameters_hash_depends_on_name_type_shape_and_bits(other):
     one = {"a": np.zeros(6, np.float32), "b": np.ones(6, np.float32)}
     assert checkpoint.parameters_hash(other) != checkpoint.parameters_hash(one)

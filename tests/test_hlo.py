@@ -1,4 +1,4 @@
-"""Compiled programs read as text: how often each computation runs, and where arrays lie."""
+"""Compiled programs read as text: how often each computation runs, and the memory of arrays."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from seedasr_jax.plan import hlo
 
 
 def runs_of_products(function, *shapes):
-    """How often each product of the compiled function runs."""
+    """Executions of each product of the compiled function."""
     found = hlo.Program(jax.jit(function).lower(*shapes).compile().as_text())
     return sorted(
         times
@@ -42,11 +42,11 @@ def test_a_loop_that_starts_late_counts_from_there():
     assert runs_of_products(function, floats(8, 8)) == [14]
 
 
-def test_shapes_in_the_cores_own_memory():
+def test_shapes_in_on_chip_memory():
     text = (
         "  %x.1 = (bf16[4,8]{1,0:T(8,128)(2,1)S(1)}, f32[2]{0:T(128)}) custom-call(%a, %b), foo=1"
     )
     one = hlo._instruction(text)
     assert one.opcode == "custom-call" and one.operands == ("a", "b")
-    assert [shape.near for shape in one.shapes] == [True, False]
+    assert [shape.on_chip for shape in one.shapes] == [True, False]
     np.testing.assert_equal([shape.bytes for shape in one.shapes], [64, 8])

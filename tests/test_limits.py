@@ -1,4 +1,4 @@
-"""What a checkpoint can take, and what is said where an input is more."""
+"""Limits of a checkpoint, and the reports where an input exceeds them."""
 
 import dataclasses
 import json
@@ -70,14 +70,14 @@ def test_limits_follow_from_the_lineage():
     assert checkpoint.derive(stages["sft"], known).unknown == 0.125
 
 
-def test_languages_that_training_had_not():
+def test_languages_without_training_data():
     limits = Limits(1.0, 0.1, 0, 9, ("en-US", "zh", "xx"))
     tags = ["en-GB", "eng", "yue", "cmn", "XX", "de-AT", "", "ja", "ja"]
     assert limits.untrained(tags) == ["de-AT", "ja"]
     assert Limits(1.0, 0.1, 0, 9, ()).untrained(tags) == []  # none was stated
 
 
-def test_a_stage_records_what_it_can_take(trained):
+def test_a_stage_records_its_limits(trained):
     record = checkpoint.read(trained.workdir / "sft")
     rows = [json.loads(line) for line in trained.manifest.open()]
     longest = max(row["duration"] for row in rows)
@@ -99,7 +99,7 @@ def test_an_older_record_has_limits_by_its_config(trained, tmp_path):
     assert checkpoint.open_checkpoint(workdir).limits == Limits(0.8, 0.0, 0, 4, ())
 
 
-def test_a_context_that_is_too_long_is_cut_and_said(trained, tmp_path, capsys):
+def test_a_context_that_is_too_long_is_cut_and_reported(trained, tmp_path, capsys):
     wave = tones.wave("low mid", 7)
     transcriber = seedasr_jax.load(trained.workdir)
     names = [*("low", "mid", "high", "top") * 4, "mid", "top"]
@@ -119,7 +119,7 @@ def test_a_context_that_is_too_long_is_cut_and_said(trained, tmp_path, capsys):
     assert dataclasses.replace(found, context_unread="") == transcriber.transcribe(wave, 16_000)
     assert "the context is not used" in capsys.readouterr().err
 
-    # The same from rows: greedy decoding, which nobody asked to read a context, with and without.
+    # The same from rows: greedy decoding with and without a context.
     rows = [json.loads(line) for line in trained.test.read_text().splitlines()[:4]]
     plain = recordings.manifest(trained.test.parent / "plain.jsonl", rows)
     told = [row | {"context": text} for row, text in zip(rows, ("top", context, "", "low"))]
@@ -198,7 +198,7 @@ def test_rows_that_ctc_cannot_align_weigh_nothing_and_are_named():
         assert objectives.needs(own).aligned == (weight > 0)
 
 
-def test_unknown_tokens_are_counted_and_said(tmp_path, capsys):
+def test_unknown_tokens_are_counted_and_reported(tmp_path, capsys):
     manifest = tones.write(tmp_path, 30)
     rows = [json.loads(line) for line in manifest.open()]
     rows = [row | {"text": f"{row['text']} word{n:03}"} for n, row in enumerate(rows)]

@@ -616,7 +616,7 @@ def test_the_shapes_that_run_are_those_that_are_planned(decode, tokenizer, tmp_p
     stage = tiny.stage("ctc", parts, parts, seconds=0.8, **changes)
     mesh = meshes.make(config.Mesh(8, 1, 1, 1))
     how = scoring.of(decode, stage.scored, checkpoint.derive(stage, {}))
-    planned = fitting.scored(how, mesh, "all")
+    planned = fitting.score_buckets(how, mesh, "all")
     options = dict(data_folder="", prompted=False, normalizer="basic@2")
     options |= dict(buckets=how.buckets, pieces=how.pieces, multiple=sharding.padded_rows(1, mesh))
     ran = {
@@ -627,7 +627,7 @@ def test_the_shapes_that_run_are_those_that_are_planned(decode, tokenizer, tmp_p
         assert ran == set(planned) == {(0.8, 6, 8)}
     else:
         assert ran == {(0.8, 6, 8), (3.2, 24, 8)} < set(planned)
-    assert fitting.scored(how, mesh) == planned[-1:]
+    assert fitting.score_buckets(how, mesh) == planned[-1:]
 
 
 def test_buckets_go_on_to_five_minutes():

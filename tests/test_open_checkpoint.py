@@ -72,7 +72,7 @@ def test_every_form_of_a_checkpoint(workdir):
         ("vocab", r"neither config\.json nor stage\.json"),
     ],
 )
-def test_what_cannot_be_opened_says_why(workdir, form, message):
+def test_errors_say_why_a_path_cannot_be_opened(workdir, form, message):
     if not (workdir / "loop").is_symlink():
         (workdir / "loop").symlink_to("loop")
     with pytest.raises(UserError, match=message):
@@ -132,16 +132,16 @@ def test_relative_paths(workdir, monkeypatch):
 def test_a_parent_that_is_gone_or_changed_is_named_with_a_cure(workdir):
     moved = (workdir / "lm").rename(workdir / "lm.old-1")
     opened = checkpoint.open_checkpoint(workdir)
-    whose = r"^sft@5#\w{8}: its frozen decoder \(hash \w{8}\) is no longer in \S*/lm@40"
+    begins = r"^sft@5#\w{8}: its frozen decoder \(hash \w{8}\) is no longer in \S*/lm@40"
     cure = r" `seedasr train --workdir=\S+ --from=lm`$"
     for ask in (opened.load, opened.shapes, opened.content_hash):
-        with pytest.raises(UserError, match=rf"{whose} \(.*/lm: no such checkpoint.*{cure}"):
+        with pytest.raises(UserError, match=rf"{begins} \(.*/lm: no such checkpoint.*{cure}"):
             ask("decoder")
     assert opened.lineage()[0]["parents"]["decoder"].startswith("lm@40 (hash ")
     other = nnx.State({"decoder": workdirs.params(seed=9)["decoder"]})
     workdirs.finish(workdir, "lm", other, step=40)
     with pytest.raises(
-        UserError, match=rf"{whose}, which was trained again \(hash \w{{8}}\).*{cure}"
+        UserError, match=rf"{begins}, which was trained again \(hash \w{{8}}\).*{cure}"
     ):
         opened.load("decoder")
     frozen = {"decoder": dict(opened.record.frozen["decoder"], checkpoint=f"{moved}@41")}
@@ -154,7 +154,7 @@ def test_a_parent_that_is_gone_or_changed_is_named_with_a_cure(workdir):
 
 
 def test_content_is_trusted_until_it_is_compared(workdir):
-    """Bytes that are not those of the record: reading goes on, `verify` says whose they are."""
+    """Bytes that differ from the recorded hash are read; `verify` raises."""
     record = checkpoint.read(workdir / "lm")
     shutil.rmtree(workdir / "lm")
     other = nnx.State({"decoder": workdirs.params(seed=9)["decoder"]})

@@ -39,17 +39,17 @@ def stages(spec, overrides=()):
     ],
 )
 def test_the_topology_chooses_data_and_fsdp(spec, stage, topology, slices, mesh):
-    one = fitting.known_layer(stages(spec)[stage])
+    one = fitting.with_probed_layer(stages(spec)[stage])
     fitted = fitting.fit(one, topologies.parse(topology, slices))
     assert fitted.mesh == config.Mesh(*mesh)
 
 
 @pytest.mark.parametrize("spec", FULL[1:2] + FULL[3:] + LARGE)
 def test_a_recipe_of_real_size_trains_on_the_mesh_that_is_planned(spec):
-    """Its own on 128 chips and on 512, and all of its batches divide by it."""
+    """The recipe's mesh on 128 chips and on 512; all of its batches are divisible by it."""
     for name in ("v5p:4x4x8", "v5p:8x8x8"):
         pod = topologies.parse(name)
-        for stage in map(fitting.known_layer, stages(spec).values()):
+        for stage in map(fitting.with_probed_layer, stages(spec).values()):
             assert fitting.fit(stage, pod).mesh == stage.mesh
             shape = meshes.sizes(stage.mesh, pod.device_count)
             assert shape[1] * shape[3] == 32
@@ -58,7 +58,7 @@ def test_a_recipe_of_real_size_trains_on_the_mesh_that_is_planned(spec):
                 sharding.check_batch(utterances, mesh, stage.run.accum)
 
 
-def test_what_is_pinned_stays():
+def test_pinned_axes_are_kept():
     graph = recipes.expand("lm:qwen3_8b", [("mesh.fsdp", "8")])
     fitted = fitting.fit(graph.stages["lm"], topologies.parse("v5p:4x4x8"), ("tensor", "fsdp"))
     assert fitted.mesh == config.Mesh(-1, 8, 4, 1)
@@ -67,11 +67,11 @@ def test_what_is_pinned_stays():
 
 
 @pytest.mark.parametrize("spec", FULL)
-def test_no_large_parameter_is_left_whole_at_full_size(spec):
-    """On 128 devices everything above 1 MiB is shared, k-means' codebook too."""
+def test_no_large_parameter_is_replicated_at_full_size(spec):
+    """On 128 devices everything above 1 MiB is sharded, the codebook of k-means included."""
     mesh = jax.sharding.AbstractMesh((1, 128, 1, 1), ("data", "fsdp", "tensor", "expert"))
     for stage in stages(spec, ONE).values():
-        one = fitting.known_layer(stage)
+        one = fitting.with_probed_layer(stage)
         built = build.build(one, fitting.TOKENS, one.vocab.size, devices=jax.devices()[:1])
         for tree in (built.abstract.params, built.abstract.frozen):
             for path, param in nnx.to_flat_state(tree):
@@ -108,7 +108,7 @@ def test_every_bucket_has_equal_hours():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--topology=v5q:4x4x8"], "v5p"),
         (["--topology=v5p:4x4x8", "--stage=sft"], "ssl1"),
@@ -121,20 +121,20 @@ def test_every_bucket_has_equal_hours():
         (["--topology=v5p:4x4x8", "--config.stages.ssl2.init.teacher=sl1"], "mean ssl1"),
     ],
 )
-def test_bad_input_is_named(arguments, told, capsys, monkeypatch):
+def test_bad_input_is_an_error(arguments, message, capsys, monkeypatch):
     monkeypatch.setattr(compiling, "devices", lambda topology: jax.devices())
     assert cli.main(["plan", "--config=luise_ssl:75m", *arguments]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_without_the_compiler_its_cure_is_named(monkeypatch, capsys):
+def test_a_missing_compiler_is_an_error_with_its_cure(monkeypatch, capsys):
     monkeypatch.setattr(compiling.importlib.util, "find_spec", lambda name: None)
     assert cli.main(["plan", "--config=lm", "--topology=v5p:4x4x8"]) == 1
     assert f"jax[tpu]=={jax.__version__}" in capsys.readouterr().err
 
 
-def test_what_does_not_compile_is_a_row():
-    """The compiler's refusal stands in it, and it is JSON as it is."""
+def test_a_program_that_does_not_compile_has_a_row():
+    """It contains the compiler's error and is valid JSON."""
     topology = topologies.parse("v5e:2x2")
     mesh = jax.make_mesh(
         (1, 4, 1, 1), ("data", "fsdp", "tensor", "expert"), devices=jax.devices()[:4]
@@ -168,13 +168,13 @@ def test_a_ladder_of_pods():
     ]
 
 
-def test_a_stretched_stage_has_the_same_work_for_each_chip():
+def test_a_rescaled_stage_has_the_same_work_for_each_chip():
     one = stages("seed_asr_ml:8b")["sft"]
-    larger = fitting.stretched(one, 4096, 128)
+    larger = fitting.rescaled(one, 4096, 128)
     assert [b[2] for b in larger.data.buckets] == [32 * b[2] for b in one.data.buckets]
     assert [b[:2] for b in larger.data.buckets] == [b[:2] for b in one.data.buckets]
     with pytest.raises(ConfigError, match="4096 utterances on 96 chips"):
-        fitting.stretched(one, 64, 96)
+        fitting.rescaled(one, 64, 96)
 
 
 def a_row(**changes):
@@ -189,7 +189,7 @@ def a_row(**changes):
     return rows.Row(**none | known | dict(compile_seconds=1.0, note="") | changes)
 
 
-def test_what_steps_cost():
+def test_costs_of_training_steps():
     assert rows.costs(a_row(), 1000, 0.0) == pytest.approx(
         {"chip_hours_bound": 16.0, "chip_hours_usual": 16 / 0.6}
     )
@@ -199,17 +199,17 @@ def test_what_steps_cost():
     assert rows.network_share(a_row()) == pytest.approx(0.2)
 
 
-def test_a_table_says_what_travels_and_what_is_loaded():
+def test_details_state_communication_loading_and_computation():
     moved, loaded, computed = rows.details(a_row())
     assert moved.startswith("a device sends 5.00 GB over ICI and 0.00 GB over DCN")
     assert moved.endswith("; all-gather over data and fsdp 4.00 GB in 56 runs")
     assert loaded.startswith("19.40 audio hours per second") and loaded.endswith("0.070 GB/s")
-    assert computed.startswith("6500.0 useful TFLOP, 2.10 GFLOP a frame")
+    assert computed.startswith("6500.0 useful TFLOP, 2.10 GFLOP per frame")
     assert rows.details(a_row(step_seconds_bound=None)) == []
 
 
 def plan_of(monkeypatch, *arguments):
-    """`seedasr plan` with rows that nobody compiled: its exit code, and the pods asked for."""
+    """Exit code of `seedasr plan` without a compiler, and the pods that it plans."""
     asked = []
 
     def plan(graph, pod, **options):
@@ -222,8 +222,8 @@ def plan_of(monkeypatch, *arguments):
     return cli.main(command), asked
 
 
-def test_a_stage_has_a_row_for_all_that_it_runs(monkeypatch):
-    """And for those who serve its model, by length; no compiler is asked."""
+def test_a_stage_has_a_row_for_each_of_its_programs(monkeypatch):
+    """In training and in serving, for the bucket that is asked for; nothing is compiled."""
     monkeypatch.setattr(compiling, "devices", lambda topology: jax.devices())
     monkeypatch.setattr(
         compiling,
@@ -240,10 +240,10 @@ def test_a_stage_has_a_row_for_all_that_it_runs(monkeypatch):
     assert [row.program for row in found] == ["train"]
 
 
-def test_prices_stand_behind_training(monkeypatch, capsys):
+def test_training_rows_have_prices(monkeypatch, capsys):
     code, asked = plan_of(monkeypatch, "--price=2.5")
-    train, *told, decode = capsys.readouterr().out.splitlines()[:5]
-    assert [line.strip() for line in told] == rows.details(a_row())
+    train, *message, decode = capsys.readouterr().out.splitlines()[:5]
+    assert [line.strip() for line in message] == rows.details(a_row())
     assert (code, asked) == (0, [(128, None)])
     assert "60000 steps: 960 chip-hours ($2400), at 60 % of the bound 1600 ($4000)" in train
     assert "chip-hours" not in decode
@@ -256,20 +256,20 @@ def test_prices_stand_behind_training(monkeypatch, capsys):
 def test_scaling_takes_the_ladder_of_the_generation(monkeypatch, capsys):
     code, asked = plan_of(monkeypatch, "--scaling")
     assert (code, asked) == (0, [(n, 128) for n in (64, 256, 1024, 4096)])
-    told = capsys.readouterr().out
-    assert "sft on 4096 chips: step 0.450 s or more, of which the network is active 20 %" in told
+    message = capsys.readouterr().out
+    assert "sft on 4096 chips: step-time bound 0.450 s, network active 20 % of it" in message
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--steps=-2"], "--steps: expected at least 0, found -2"),
         (["--scaling", "--bucket=all"], "leave --bucket out"),
     ],
 )
-def test_a_plan_that_means_nothing_is_refused(arguments, told, monkeypatch, capsys):
+def test_invalid_options_are_refused(arguments, message, monkeypatch, capsys):
     code, _ = plan_of(monkeypatch, *arguments)
-    assert code == 2 and told in capsys.readouterr().err
+    assert code == 2 and message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("price", ["-1", "nan", "inf"])

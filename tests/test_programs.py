@@ -33,7 +33,7 @@ def held(built):
     return fitting.sizes(built.stage, built.stage.data.buckets[0])
 
 
-def test_what_is_planned_decodes_as_one_device_does(built, held):
+def test_planned_programs_decode_like_one_device(built, held):
     encode, begin, follow = programs.decoding(built, held, SECONDS)
     assert [p.name for p in (encode, begin, follow)] == ["encode", "prefill", "decode"]
     size = built.stage.vocab.size
@@ -66,7 +66,7 @@ def test_what_is_planned_decodes_as_one_device_does(built, held):
     assert int(cached.cache.slot) == int(after.cache.slot)
 
 
-def test_a_cache_is_shared_by_examples_and_heads(built, held):
+def test_a_cache_is_sharded_over_examples_and_heads(built, held):
     _, begin, follow = programs.decoding(built, held, SECONDS)
     _, stream, _ = follow.arguments
     slots = stream.cache.valid.shape[1] + held.tokens + 1
@@ -100,13 +100,13 @@ def test_a_stage_that_transcribes_nothing_has_no_decoding(held):
 
 
 def test_scores_and_rollouts_of_a_stage_have_rows():
-    """What the devices hold beside them is counted, and their loops run to the last token."""
+    """The optimiser's resident state is counted, and loops run to the last token."""
     lists = dict(ce_weight=0.01, hypotheses=2, temperature=0.0, keyword_weight=2.0, unit="word")
     changes = {"mesh.data": 4, "mesh.fsdp": 2, "eval.tasks": ("dev",), "eval.decode": "greedy"}
     rl = tiny.stage("rl", PARTS, PARTS[:2], objective=lists, **changes)
     built = build.build(rl, fitting.TOKENS, rl.vocab.size)
     how = scoring.of(rl.eval.decode, rl.scored, derive(rl, {}))
-    (bucket,), pod = fitting.scored(how, built.mesh), topologies.parse("v5e:2x4")
+    (bucket,), pod = fitting.score_buckets(how, built.mesh), topologies.parse("v5e:2x4")
     assert bucket == (SECONDS, 64, 8)
     for make, one, width in (
         (programs.score, bucket, 1),
@@ -127,7 +127,7 @@ def test_scores_and_rollouts_of_a_stage_have_rows():
         assert 0 < row.flops < row.seconds["compute"] * pod.chips * pod.chip.flops
 
 
-def test_arguments_lie_where_training_has_them(built, held):
+def test_arguments_have_the_shardings_of_training(built, held):
     state = programs.train(built, held, SECONDS).arguments[0]
     assert jax.tree.map(lambda x: x.sharding, state) == built.sharding
     batch = programs.train(built, held, SECONDS).arguments[1]

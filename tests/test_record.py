@@ -34,7 +34,7 @@ def test_record_round_trip(tmp_path):
     assert found.versions["jax"] == jax.__version__
 
 
-def test_record_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_a_record_is_replaced_atomically(tmp_path, monkeypatch):
     _, started = a_record()
     checkpoint.write(tmp_path, started)
 
@@ -46,7 +46,7 @@ def test_record_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
         checkpoint.write(tmp_path, dataclasses.replace(started, step=9))
     assert checkpoint.read(tmp_path) == started
     monkeypatch.undo()
-    with (tmp_path / "stage.json").open() as reader:  # who has it open reads the old one to its end
+    with (tmp_path / "stage.json").open() as reader:  # an open file keeps the old content
         checkpoint.write(tmp_path, dataclasses.replace(started, step=9))
         assert json.load(reader)["step"] == 0
     assert checkpoint.read(tmp_path).step == 9
@@ -74,7 +74,7 @@ def test_damaged_records(tmp_path, spoil, message):
         checkpoint.read(tmp_path)
 
 
-def test_more_keys_may_stand_beside(tmp_path):
+def test_unknown_keys_are_ignored(tmp_path):
     _, started = a_record()
     checkpoint.write(tmp_path, started)
     path = tmp_path / "stage.json"

@@ -174,7 +174,7 @@ def test_an_encoder_is_exported_alone(workdir, tmp_path):
     assert workdirs.bits(bundle.load("encoder")) == workdirs.bits(trained)
     assert json.loads((tmp_path / "bundle/parity.json").read_text())["frame_difference"] <= 1e-5
     card = (tmp_path / "bundle/CARD.md").read_text()
-    assert "recognises nothing yet" in card and "teacher from ssl1@15" in card
+    assert "cannot transcribe by itself" in card and "teacher from ssl1@15" in card
     with pytest.raises(UserError, match=r"its parts \(encoder\) transcribe nothing"):
         transcribe.load(tmp_path / "bundle")
 

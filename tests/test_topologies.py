@@ -30,22 +30,22 @@ def test_names(text, slices, name, chips, devices, hosts):
 
 
 @pytest.mark.parametrize(
-    ("text", "slices", "told"),
+    ("text", "slices", "message"),
     [
         ("v5q:4x4x8", 1, "v5p"),
         ("v5p", 1, "v5p:4x4x8 or v5p-256"),
-        ("v5p:4x4", 1, "3 dimensions"),
-        ("v5p:0x4x4", 1, "3 dimensions"),
+        ("v5p:4x4", 1, "3 positive dimensions"),
+        ("v5p:0x4x4", 1, "3 positive dimensions"),
         ("v6e-100", 1, "64, 128, 256"),
         ("v6e:16x16", 0, "at least 1"),
     ],
 )
-def test_what_does_not_exist_is_named_with_what_does(text, slices, told):
-    with pytest.raises(ConfigError, match=told):
+def test_errors_list_what_exists(text, slices, message):
+    with pytest.raises(ConfigError, match=message):
         topologies.parse(text, slices)
 
 
-def test_a_chip_is_as_its_vendor_says():
+def test_rates_of_a_chip_are_the_published_ones():
     """Links times their speed are the sum that is published; HBM per device divides."""
     for chip in topologies.CHIPS.values():
         assert chip.ici_bandwidth / (2 * 2 * chip.dims) in (50e9, 100e9)  # of a link, one way

@@ -1,4 +1,4 @@
-"""Plans by the real TPU compiler: figures add up, kernels are there, misfits are said.
+"""Plans by the real TPU compiler: figures add up, kernels are found, misfits are reported.
 
 Needs libtpu, as the extra `tpu` brings it; no TPU. Most are for v5p: for v5e and v6e the same takes
 two to three times as long to compile.
@@ -88,7 +88,7 @@ def get_config():
 
 
 def test_tokens_go_to_experts_and_not_experts_to_tokens(tmp_path, capsys):
-    """No weights travel over `expert`, and no expert multiplies what chose another."""
+    """No weights are sent over `expert`, and an expert multiplies only the tokens routed to it."""
     path = tmp_path / "experts.py"
     path.write_text(EXPERTS)
     arguments = ["--topology=v5e:2x4", "--config.mesh.expert=4", "--json"]
@@ -128,15 +128,15 @@ def test_an_axis_may_take_a_part_of_a_side(topology):
     assert {device.id for device in mesh.devices.flat} == {device.id for device in there}
 
 
-def test_what_does_not_fit_says_so(capsys):
+def test_a_program_that_does_not_fit_is_reported(capsys):
     """8.2B parameters with their optimiser on four chips of 16 GiB: the compiler refuses."""
     arguments = ["--topology=v5e:2x2", "--config.stages.lm.data.buckets=((0.0, 127, 4),)"]
     assert cli.main(["plan", "--config=lm:qwen3_8b", *arguments]) == 3
-    told = capsys.readouterr()
-    assert "does not fit; RESOURCE_EXHAUSTED" in told.out and "more chips" in told.err
+    printed = capsys.readouterr()
+    assert "does not fit; RESOURCE_EXHAUSTED" in printed.out and "more chips" in printed.err
 
 
-def test_attention_is_splash_and_its_scores_are_never_whole():
+def test_attention_is_splash_and_its_scores_are_never_stored():
     c = common.graph("text")
     c.model.decoder = common.qwen3(2, 512, heads=4, kv_heads=2, head_dim=128, vocabulary=50_304)
     c.model.dtype, c.run.remat, c.mesh.tensor = "bfloat16", "block", 2

@@ -45,7 +45,7 @@ def test_state_may_be_donated_as_soon_as_save_returns(tmp_path, spread):
     assert checkpoint.parameters_hash(checkpoint.nest(found)["params"]) == expected
 
 
-def test_writer_keeps_the_newest_and_says_when_they_are_durable(tmp_path):
+def test_the_newest_steps_are_kept_and_known_to_be_durable(tmp_path):
     writer = checkpoint.Writer(tmp_path, keep=2)
     assert writer.durable() is None
     for step in (5, 10, 15, 20):
@@ -84,7 +84,7 @@ def test_transient_steps_are_not_counted_and_stay_while_they_are_the_newest(tmp_
     assert add(40) == [10, 30, 40]
 
 
-def test_unfinished_leftovers_are_no_checkpoints_and_go_away(tmp_path):
+def test_unfinished_leftovers_are_not_checkpoints_and_are_removed(tmp_path):
     assert checkpoint.latest(tmp_path) is None
     workdirs.save(tmp_path, 3, workdirs.state())
     folder = tmp_path / "checkpoints"
@@ -134,8 +134,8 @@ def test_a_save_that_fails_in_the_background_is_reported_and_may_be_repeated(tmp
     assert writer.durable() == 2 == checkpoint.latest(tmp_path)
 
 
-def test_a_save_that_wrote_nothing_is_none(tmp_path):
-    """Orbax takes a path as a pattern where it looks for what the processes wrote, and warns."""
+def test_a_save_that_wrote_nothing_is_an_error(tmp_path):
+    """Orbax treats a path as a pattern when it collects the files of processes, and only warns."""
     writer = checkpoint.Writer(tmp_path / "run[1]", keep=1)
     writer.save(1, workdirs.state())
     with pytest.raises(UserError, match=r"run\[1\]/checkpoints/1: expected arrays"):
@@ -143,15 +143,15 @@ def test_a_save_that_wrote_nothing_is_none(tmp_path):
     assert writer.durable() is None and checkpoint.latest(tmp_path / "run[1]") is None
 
 
-def test_of_a_save_that_fails_nothing_is_said_twice(tmp_path, monkeypatch):
-    """Writes that were under way find the event loop of Orbax closed, each in a thread of C++."""
-    said = []
-    monkeypatch.setattr(sys, "excepthook", lambda *found: said.append(str(found[1])))
+def test_the_error_of_a_failed_save_is_reported_once(tmp_path, monkeypatch):
+    """Pending writes find the event loop of Orbax closed, each in a C++ thread."""
+    reported = []
+    monkeypatch.setattr(sys, "excepthook", lambda *found: reported.append(str(found[1])))
     for _ in range(2):
         checkpoint.Writer(tmp_path, keep=1)
     for words in ("Event loop is closed", "another"):
         sys.excepthook(RuntimeError, RuntimeError(words), None)
-    assert said == ["another"]
+    assert reported == ["another"]
 
 
 def test_array_without_elements_is_refused(tmp_path):
@@ -161,7 +161,7 @@ def test_array_without_elements_is_refused(tmp_path):
 
 
 def _numbers(step):
-    """What every number of a state at this step is, by an independent rule."""
+    """Every number of a state at this step, by an independent rule."""
     rng = np.random.default_rng(step)
     return {f"k{i}": rng.normal(size=(64, 40)).astype(np.float32) for i in range(6)}
 
@@ -173,7 +173,7 @@ def _small_state(step):
 
 
 def _save_for_ever(folder):
-    """Saves as fast as it can, from the newest step on, and writes stage.json behind."""
+    """Saves without pause from the newest step on, and writes stage.json after each step."""
     stage = tiny.stage("ctc", ("encoder", "ctc_head"), ("encoder", "ctc_head"))
     started = checkpoint.begin(stage, "0" * 64, parents={}, frozen={}, vocabulary="v", reads={})
     step = checkpoint.latest(folder) or 0
@@ -215,7 +215,7 @@ def test_a_kill_at_any_instant_leaves_a_whole_state(tmp_path, monkeypatch):
     assert seen, "no kill fell into a save: the test shows nothing"
 
 
-def test_a_step_removed_while_it_is_looked_at_is_passed_over(tmp_path, monkeypatch):
+def test_a_step_removed_during_inspection_is_skipped(tmp_path, monkeypatch):
     for step in (3, 4):
         workdirs.save(tmp_path, step, workdirs.state())
     mark = inventory._mark

@@ -1,8 +1,8 @@
-"""Bundles: one folder with all that recognises speech, or an encoder; `open_checkpoint` reads it.
+"""Bundles: a recogniser or an encoder in one self-contained folder; `open_checkpoint` reads it.
 
-config.json, the tokenizer's files, model-*.safetensors, parity.json (the artefact, run again from
-disk), CARD.md and inventory.json, which says what the others held. Embeddings keep their padding
-rows: a bundle has the stage's parameters, bit for bit.
+A bundle consists of config.json, the tokenizer's files, model-*.safetensors, parity.json (the
+bundle run from disk against its source), CARD.md and inventory.json (size and hash of the others).
+Embeddings keep their padding rows: the parameters are those of the stage, bit for bit.
 """
 
 import collections.abc
@@ -26,7 +26,7 @@ import seedasr_jax
 seedasr_jax.load("THIS_FOLDER").transcribe(wave, rate).text
 ```
 """
-_START = """It recognises nothing yet: a stage of a recipe starts from it.
+_START = """This bundle cannot transcribe by itself; a stage of a recipe starts from it:
 
 ```python
 stage.init.encoder = "./THIS_FOLDER"
@@ -43,22 +43,22 @@ def export_bundle(
     results: collections.abc.Sequence[dict] = (),
     licences: collections.abc.Mapping[str, str] | None = None,
 ):
-    """Writes a bundle; `out` appears when it is whole and was checked.
+    """Writes a bundle; `out` appears only when it is complete and checked.
 
     Args:
         checkpoint: what to export.
-        out: a folder that does not exist, or an earlier export of the same.
-        check: runs the artefact in the given folder and returns what parity.json shall hold; it
-            raises if they do not agree. None: a copy for our own use, without parity.json.
-        parts: what goes into it; none: all.
+        out: a folder that does not exist, or an earlier export of the same checkpoint.
+        check: runs the bundle in the given folder and returns the content of parity.json; raises
+            if its output differs. None: no check and no parity.json, for an internal copy.
+        parts: to export; empty: all.
         results: rows as in results.jsonl, for the card.
-        licences: of the data, by task.
+        licences: task -> licence of its data.
 
     Returns:
         `out` as a path.
 
     Raises:
-        UserError: `out` holds something else.
+        UserError: `out` has other content.
     """
     out = epath.Path(out)
     settings = {
@@ -70,11 +70,11 @@ def export_bundle(
     }
     if out.exists():
         _check_same(out, settings, "choose another --out or remove it")
-        open_checkpoint(out)  # it is whole
+        open_checkpoint(out)  # raises if it is damaged
         return out
     partial = out.parent / f"{out.name}.partial"
-    if partial.exists():  # of an export that was killed, or whose check failed
-        if any(not path.name.startswith(".") for path in partial.iterdir()):  # more than a begin
+    if partial.exists():  # the export was killed, or its check failed
+        if any(not path.name.startswith(".") for path in partial.iterdir()):  # has a config.json
             _check_same(partial, settings, "remove it")
         partial.rmtree()
     partial.mkdir(parents=True)
@@ -86,13 +86,13 @@ def export_bundle(
         disk.write_json(partial / disk.PARITY, check(partial))
     card = _card(open_checkpoint(partial), results, licences or {})
     disk.write_text(partial / disk.CARD, card)
-    inventory.write(partial, without=(disk.CARD,))  # whose owner may write in it
+    inventory.write(partial, without=(disk.CARD,))  # the card may be edited
     partial.rename(out)
     return out
 
 
 def _standing_alone(checkpoint):
-    """The record that a bundle carries: frozen parts are inside; hashes come once known."""
+    """The record for a bundle: it contains the frozen parts; hashes are added once computed."""
     changes = dict(state="finished", step=checkpoint.step, frozen={}, hashes={})
     return dataclasses.replace(checkpoint.record, limits=checkpoint.limits, **changes)
 
@@ -101,12 +101,12 @@ def _check_same(folder, settings, cure):
     path = folder / disk.CONFIG
     found = disk.read_json(path) if path.exists() else {}
     if found | {"hashes": {}} != settings | {"hashes": {}}:
-        raise UserError(f"{folder} exists and is not this export: {cure}")
+        raise UserError(f"{folder}: expected this export, found other content: {cure}")
 
 
 def _card(bundle, results, licences) -> str:
-    """CARD.md of a bundle that is on disk already."""
-    stage, lines = bundle.stage, bundle.lineage()
+    """CARD.md of a bundle that is already on disk."""
+    stage, ancestors = bundle.stage, bundle.lineage()
     parts = {part: bundle.shapes(part).values() for part in bundle.parts()}
     sizes = [(part, f"{sum(x.size for x in leaves):,}") for part, leaves in parts.items()]
     lineage = [
@@ -115,7 +115,7 @@ def _card(bundle, results, licences) -> str:
             entry["kind"],
             ", ".join(f"{p} from {c}" for p, c in entry["parents"].items()) or "nothing",
         )
-        for entry in lines
+        for entry in ancestors
     ]
     data = [
         (
@@ -125,7 +125,7 @@ def _card(bundle, results, licences) -> str:
             f"{entry['hours'][task]:.2f}" if task in entry["hours"] else _UNKNOWN,
             licences.get(task, _UNKNOWN),
         )
-        for entry in lines
+        for entry in ancestors
         for task, rate in entry["mixture"]
     ]
     rates = [
@@ -149,10 +149,10 @@ def _card(bundle, results, licences) -> str:
             "## Lineage\n",
             tables.markdown(("checkpoint", "kind", "starts from"), lineage),
             "## Data\n",
-            tables.markdown(("stage", "task", "rate", "hours heard", "licence"), data),
+            tables.markdown(("stage", "task", "rate", "hours of audio", "licence"), data),
             "## Error rates\n",
             tables.markdown(("task", "decode", "utterances", "percent", "95 % interval"), rates)
             if rates
-            else "None were measured with this export.\n",
+            else "Not measured with this export.\n",
         ]
     )

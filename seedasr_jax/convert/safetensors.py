@@ -1,6 +1,6 @@
-"""Writes parameters as safetensors: model-00001-of-0000N.safetensors, tensors named by state path.
+"""Writes parameters as model-00001-of-0000N.safetensors, with tensors named by state path.
 
-A shard is read, written and dropped before the next: host memory holds one shard.
+Each shard is read, written and freed before the next, so host memory holds one shard at a time.
 """
 
 import json
@@ -12,7 +12,7 @@ import numpy as np
 from seedasr_jax import workdir as disk
 from seedasr_jax.checkpoint import hashes, tensors, trees
 
-SHARD_BYTES = 2 << 30  # at most, but for a tensor that alone is larger
+SHARD_BYTES = 2 << 30  # limit of a file, unless a single tensor is larger
 
 _NAMES = {np.dtype(dtype): name for name, dtype in tensors.TYPES.items()}
 
@@ -21,10 +21,10 @@ def write_shards(folder, checkpoint, *, parts=(), shard_bytes: int = SHARD_BYTES
     """Writes parts of a checkpoint.
 
     Args:
-        folder: exists.
-        checkpoint: its frozen parts are written too, so that the files stand alone.
-        parts: what to write; none: all.
-        shard_bytes: of one file at most.
+        folder: an existing folder.
+        checkpoint: what to write; frozen parts are included, so that the files are self-contained.
+        parts: to write; empty: all.
+        shard_bytes: limit of a file.
 
     Returns:
         {part: content hash}, verified against the checkpoint's record.
@@ -57,7 +57,7 @@ def _write(path, arrays):
         kind, shape = _NAMES[x.dtype], list(x.shape)
         header[name] = {"dtype": kind, "shape": shape, "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # the bytes behind it are aligned
+    text += b" " * (-len(text) % 8)  # aligns the tensors that follow
     with disk.naming(path), path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for x in arrays.values():

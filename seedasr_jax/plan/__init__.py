@@ -1,1 +1,1 @@
-"""Planning: what a stage takes on a pod that is not here, by the real compiler."""
+"""Planning: memory, collectives and step-time bound of a stage on a pod, without the pod."""

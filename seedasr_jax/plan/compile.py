@@ -1,6 +1,7 @@
-"""The real programs of every stage and bucket, compiled for a pod that is not here.
+"""Compiles the real programs of every stage and bucket for a pod, without the pod.
 
-`build.build` makes for the planned devices what it makes for real ones; PyPI's libtpu compiles it.
+`build.build` builds the same programs for the planned devices as for real ones; libtpu (from PyPI)
+compiles them.
 """
 
 import collections.abc
@@ -26,17 +27,17 @@ def devices(topology: Topology):
 
     Raises:
         UserError: libtpu is not installed.
-        ConfigError: it does not know the topology.
+        ConfigError: libtpu does not support the topology.
     """
     if importlib.util.find_spec("libtpu") is None:
         raise UserError(
-            "plan: libtpu, the TPU compiler, is not installed: pip install"
-            f" 'jax[tpu]=={jax.__version__}' brings the one that your jax pins"
+            "plan: expected libtpu, the TPU compiler, which is not installed: run pip install"
+            f" 'jax[tpu]=={jax.__version__}', which installs the version that your jax requires"
         )
-    # By default libtpu queries the machine for its type, and takes a lock.
+    # By default libtpu queries the machine type and takes a lock.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "true")
-    # Kernels are counted by their names, which a program has from full locations alone.
+    # Kernels are counted by name, and HLO has their names only with full tracebacks in locations.
     jax.config.update("jax_include_full_tracebacks_in_locations", True)
     from jax.experimental import topologies
 
@@ -48,7 +49,8 @@ def devices(topology: Topology):
             ).devices
     except (RuntimeError, ValueError) as error:
         raise ConfigError(
-            f"plan: the compiler has no {topology.name}: {str(error).splitlines()[0]}"
+            f"plan: the compiler does not support {topology.name}: {str(error).splitlines()[0]};"
+            " choose another --topology"
         ) from error
     if len(found) != topology.device_count:
         raise UserError(
@@ -66,62 +68,72 @@ def plan(
     pinned: collections.abc.Collection[str] = (),
     given: Topology | None = None,
 ) -> collections.abc.Iterator[rows.Row]:
-    """Yields rows as they are compiled.
+    """Compiles programs and yields a row for each as soon as it is compiled.
 
     Args:
         graph: the recipe.
         topology: the pod.
         only: a stage; default all.
         bucket: see `fitting.buckets`.
-        pinned: axes of the mesh that the topology does not choose.
-        given: the pod that the recipe's buckets are meant for, whose work per chip is kept; then
-            only training is planned. None: this one.
+        pinned: mesh axes that keep the recipe's size.
+        given: for weak scaling: the pod that the recipe's buckets are sized for. Buckets are
+            rescaled to the same work per chip, and only training is planned. None: `topology`.
 
     Raises:
-        ConfigError: a stage or bucket that is not there, or a mesh that does not fit.
+        ConfigError: there is no such stage or bucket, or the mesh does not fit the topology.
     """
     if only and only not in graph.stages:
         raise ConfigError(f"--stage={only}: the recipe has {', '.join(graph.stages)}")
-    there, known = devices(topology), {}
+    planned_devices, decoding_rows = devices(topology), {}
     built = {}
     for name in [only] if only else graph.stages:
-        stage = fitting.known_layer(graph.stages[name])
+        stage = fitting.with_probed_layer(graph.stages[name])
         if given is not None:
-            stage = fitting.stretched(stage, topology.chips, given.chips)
+            stage = fitting.rescaled(stage, topology.chips, given.chips)
         stage = fitting.fit(stage, topology, pinned)
         with handed.of_stage(name):
-            built[name] = build.build(stage, fitting.TOKENS, stage.vocab.size, devices=there)
+            built[name] = build.build(
+                stage, fitting.TOKENS, stage.vocab.size, devices=planned_devices
+            )
     handed.parts(graph, built)
-    for name, own in built.items():
-        stage = own.stage
-        for one in fitting.buckets(stage, bucket):
-            held = fitting.sizes(stage, one)
-            options = dict(stage=name, bucket=tuple(one))
-            program = programs.train(own, held, one[0])
-            yield compiled(program, held, own.mesh, topology, **options)
+    for name, one in built.items():
+        stage, mesh = one.stage, one.mesh
+        for shape in fitting.buckets(stage, bucket):
+            sizes = fitting.sizes(stage, shape)
+            options = dict(stage=name, bucket=tuple(shape))
+            program = programs.train(one, sizes, shape[0])
+            yield compiled(program, sizes, mesh, topology, **options)
             if given is not None:
                 continue
-            for program in programs.rollout(own, held, one[0]):
-                yield compiled(program, held, own.mesh, topology, **options)
-            # The same model decodes alike after each stage that trained it.
-            key = (stage.model, dataclasses.replace(held, hypotheses=0), own.mesh)
-            if key not in known:
-                known[key] = [
-                    compiled(program, held, own.mesh, topology, **options)
-                    for program in programs.decoding(own, held, one[0])
+            for program in programs.rollout(one, sizes, shape[0]):
+                yield compiled(program, sizes, mesh, topology, **options)
+            # Stages with the same model have the same decoding programs.
+            key = (stage.model, dataclasses.replace(sizes, hypotheses=0), mesh)
+            if key not in decoding_rows:
+                decoding_rows[key] = [
+                    compiled(program, sizes, mesh, topology, **options)
+                    for program in programs.decoding(one, sizes, shape[0])
                 ]
-            yield from (dataclasses.replace(row, **options) for row in known[key])
+            yield from (dataclasses.replace(row, **options) for row in decoding_rows[key])
         how = scoring.of(stage.eval.decode, stage.scored, fitting.limits(graph, name))
         context = config.context_room(how.context_tokens)
-        for one in fitting.scored(how, own.mesh, bucket) if given is None else ():
-            held = fitting.sizes(stage, one, context)
-            for program in programs.score(own, held, one[0]):
-                options = dict(stage=name, bucket=tuple(one))
-                yield compiled(program, held, own.mesh, topology, **options)
+        for shape in fitting.score_buckets(how, mesh, bucket) if given is None else ():
+            sizes = fitting.sizes(stage, shape, context)
+            for program in programs.score(one, sizes, shape[0]):
+                options = dict(stage=name, bucket=tuple(shape))
+                yield compiled(program, sizes, mesh, topology, **options)
 
 
-def compiled(program: programs.Program, held: flops.Sizes, mesh, topology: Topology, **more):
-    """The row of a program; where the compiler finds that it does not fit, a row that says so."""
+def compiled(program: programs.Program, sizes: flops.Sizes, mesh, topology: Topology, **more):
+    """Compiles a program; returns its row, or one with `fits` False if the compiler ran out of HBM.
+
+    Args:
+        program: what to compile.
+        sizes: content of its batch.
+        mesh: of the planned devices.
+        topology: the pod.
+        **more: further fields of the row.
+    """
     began, found, note = time.monotonic(), None, ""
     try:
         with quiet():
@@ -132,4 +144,4 @@ def compiled(program: programs.Program, held: flops.Sizes, mesh, topology: Topol
             raise
         note = next(line for line in str(error).splitlines() if line.strip())
     spent = time.monotonic() - began
-    return rows.row(found, program, held, mesh, topology, note=note, compile_seconds=spent, **more)
+    return rows.row(found, program, sizes, mesh, topology, note=note, compile_seconds=spent, **more)

@@ -1,6 +1,6 @@
-"""What a compiled program costs: bytes between devices, FLOPs; traffic.py has bytes of HBM.
+"""Costs of a compiled program: collectives and FLOPs; traffic.py counts HBM bytes.
 
-Devices are numbered as in the program: by their place in the mesh.
+Devices are numbered as in the program: by their position in the mesh.
 """
 
 import dataclasses
@@ -19,9 +19,9 @@ COLLECTIVES = (
     "ragged-all-to-all",
     "collective-permute",
 )
-_SCATTERED = "all-reduce-scatter"  # libtpu's reduce-scatter: it slices what an all-reduce gives
-_MEGASCALE = '"xla_megascale_runtime"'  # what libtpu hands over to be sent from slice to slice
-_CROSSING = {
+_SCATTERED = "all-reduce-scatter"  # libtpu's reduce-scatter: an all-reduce, then a slice
+_MEGASCALE = '"xla_megascale_runtime"'  # marks libtpu's transfers between slices
+_TRANSFERS = {
     "ALL_REDUCE": "all-reduce",
     "REDUCE_SCATTER": "reduce-scatter",
     "ALL_GATHER": "all-gather",
@@ -32,40 +32,40 @@ _CROSSING = {
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-    """One collective as it stands in the program."""
+    """One collective instruction of a program."""
 
     kind: str
-    axes: tuple[str, ...]  # of the mesh, that its groups span
-    group: int  # devices of a group
-    slices: int  # that a group spans
-    size: float  # bytes of the whole array on a device: gathered, or before it is reduced
-    times: float  # that it runs in a step
+    axes: tuple[str, ...]  # mesh axes that its groups span
+    group: int  # devices in a group
+    slices: int  # slices that a group spans
+    size: float  # bytes on a device of the full array: after gathering, or before reducing
+    times: float  # executions in a step
 
     @property
-    def moved(self) -> float:
-        """Bytes that a device sends in one run, by the usual ring."""
+    def sent(self) -> float:
+        """Bytes that a device sends in one execution of the ring algorithm."""
         share = (self.group - 1) / self.group
         return self.size * {"all-reduce": 2 * share, "collective-permute": 1}.get(self.kind, share)
 
     @property
-    def dcn(self) -> float:
-        """Of them, bytes that must leave the slice: each slice's part once, shared by its chips."""
+    def sent_dcn(self) -> float:
+        """The part of `sent` that leaves the slice: a slice's data once, split over its chips."""
         if self.slices == 1:
             return 0.0
         if self.kind == "collective-permute":
-            return self.moved
+            return self.sent
         within = self.group // self.slices
         share = (self.slices - 1) / self.slices
         return self.size / within * share * (2 if self.kind == "all-reduce" else 1)
 
 
 def collectives(program: Program, mesh: dict[str, int], slices: int = 1) -> list[Collective]:
-    """All of them.
+    """All collectives of a program.
 
     Args:
         program: compiled.
         mesh: axis -> size, in the order of the mesh.
-        slices: the devices' numbers change slice slowest.
+        slices: number of slices; consecutive device numbers are in the same slice.
     """
     devices = math.prod(mesh.values())
     found = []
@@ -73,7 +73,7 @@ def collectives(program: Program, mesh: dict[str, int], slices: int = 1) -> list
         for one in program.computations[name].values():
             kind = one.opcode.removesuffix("-start")
             if kind == "send" and _MEGASCALE in one.attributes:
-                found.append(_crossing(one, times))
+                found.append(_between_slices(one, times))
             if kind not in COLLECTIVES:
                 continue
             if kind == "all-reduce" and name.startswith(_SCATTERED):
@@ -89,20 +89,20 @@ def collectives(program: Program, mesh: dict[str, int], slices: int = 1) -> list
     return found
 
 
-def _crossing(one, times):
-    """What a device sends to its counterparts in other slices: along `data`, by mesh.make."""
+def _between_slices(one, times):
+    """The collective of a transfer to the same device of other slices, which differ in `data`."""
 
     def stated(key):
         return re.search(rf'_xla_megascale_{key}="([^"]*)"', one.attributes)[1]
 
-    # {1,2}x{0:15}: those slices, the devices of each
+    # {1,2}x{0:15}: slices 1 and 2, devices 0 to 15 of each
     ranges = re.match(r"\{([^}]*)\}", stated("target"))[1].split(",")
-    ends = [[int(end) for end in part.split(":")] for part in ranges]
+    ends = [[int(end) for end in span.split(":")] for span in ranges]
     slices = sum(end[-1] - end[0] + 1 for end in ends)
-    kind = _CROSSING.get(stated("transfer_type"))
+    kind = _TRANSFERS.get(stated("transfer_type"))
     if kind is None:
         raise ValueError(
-            f"{one.name}: expected a transfer between slices of {', '.join(_CROSSING)}, found"
+            f"{one.name}: expected a transfer between slices of {', '.join(_TRANSFERS)}, found"
             f" {stated('transfer_type')}"
         )
     size = one.shapes[0].bytes * (slices if kind == "all-gather" else 1)
@@ -110,35 +110,36 @@ def _crossing(one, times):
 
 
 def _size(program, where, one):
+    """`Collective.size` of an instruction in computation `where`."""
     if one.opcode.startswith("reduce-scatter"):
         return sum(program.computations[where][operand].bytes for operand in one.operands)
     if one.opcode in ("all-gather-start", "collective-permute-start"):
-        # (operands, results, contexts)
+        # The result is a tuple (operands, results, contexts).
         arrays = [shape for shape in one.shapes if shape.dims]
         return sum(shape.bytes for shape in arrays[len(one.operands) :])
     return one.bytes
 
 
 def flops(program: Program) -> float:
-    """Of all matrix products and convolutions, each tap that reads padding left out."""
+    """FLOPs of all matrix products and convolutions, without taps that read padding."""
     total = 0.0
     for name, times in program.runs.items():
-        of = program.computations[name]
-        for one in of.values():
+        computation = program.computations[name]
+        for one in computation.values():
             if one.opcode == "convolution":
-                total += times * _convolution(one, of)
+                total += times * _convolution(one, computation)
             elif one.opcode == "dot":
-                total += times * _dot(one, of)
+                total += times * _dot(one, computation)
     return total
 
 
 def calls(program: Program, target="tpu_custom_call"):
-    """Yields (instruction, shapes of its operands, how often it runs) of custom calls."""
+    """Yields (instruction, shapes of its operands, executions) of each custom call."""
     for name, times in program.runs.items():
-        of = program.computations[name]
-        for one in of.values():
+        computation = program.computations[name]
+        for one in computation.values():
             if one.opcode == "custom-call" and f'"{target}"' in one.attributes:
-                shapes = [of[operand].shapes[0] for operand in one.operands]
+                shapes = [computation[operand].shapes[0] for operand in one.operands]
                 yield one, shapes, times
 
 
@@ -167,7 +168,7 @@ def _group(one: Instruction, devices: int) -> list[int]:
 
 
 def _iota(text: str) -> np.ndarray:
-    """[4,32]T(1,0): the numbers 0 to 127 in that shape, transposed, flat."""
+    """HLO's iota notation: [4,32]T(1,0) is 0 to 127 in shape [4 32], transposed, flattened."""
     dims = tuple(map(int, re.match(r"\[([\d,]+)\]", text)[1].split(",")))
     order = re.search(r"T\(([\d,]+)\)", text)
     numbers = np.arange(math.prod(dims)).reshape(dims)
@@ -177,7 +178,7 @@ def _iota(text: str) -> np.ndarray:
 
 
 def _reached(pairs) -> list[int]:
-    """The devices on the path or cycle of the first that sends to another."""
+    """The devices on the path or cycle that begins at the first device that sends to another."""
     onward = {source: target for source, target in pairs if source != target}
     if not onward:
         return []
@@ -191,20 +192,20 @@ def _reached(pairs) -> list[int]:
     return found
 
 
-def _dot(one, of) -> float:
-    left = of[one.operands[0]].shapes[0].dims
+def _dot(one, computation) -> float:
+    left = computation[one.operands[0]].shapes[0].dims
     contracted = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", one.attributes)[1]
     inner = math.prod(left[int(axis)] for axis in contracted.split(",") if axis)
     return 2.0 * math.prod(one.shapes[0].dims) * inner
 
 
-def _convolution(one, of) -> float:
-    left, right = (of[operand].shapes[0].dims for operand in one.operands[:2])
+def _convolution(one, computation) -> float:
+    left, right = (computation[operand].shapes[0].dims for operand in one.operands[:2])
     inputs, kernel, outputs = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", one.attributes).groups()
     made = dict(zip(outputs, one.shapes[0].dims))
     spatial = sorted(label for label in kernel if label.isdigit())
     window = re.search(r"window=\{([^}]*)\}", one.attributes)
-    settings = dict(part.split("=") for part in window[1].split()) if window else {}
+    settings = dict(pair.split("=") for pair in window[1].split()) if window else {}
 
     def setting(key, default):
         values = settings.get(key, "x".join([default] * len(spatial))).split("x")

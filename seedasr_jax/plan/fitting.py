@@ -1,4 +1,4 @@
-"""What a stage compiles for on a topology: its mesh, its buckets, the contents of a batch."""
+"""Fitting a stage to a topology: its mesh, its buckets, the content of a batch."""
 
 import dataclasses
 
@@ -18,25 +18,25 @@ from seedasr_jax.train import build, objectives
 from seedasr_jax.train import graph as graphs
 
 PROMPT = 16  # tokens of an instruction
-TOKENS = Tokens(0, 1, 2)  # which ids they are changes nothing
-# Of fsdp x expert, where memory does not ask for more. With 128 libtpu gathers weights by
-# all-reduces of shards among zeros: 18.7 GB a step of 6 + 4 layers of the 8B decoder and the 2B
-# encoder, with 32 8.5 GB, most by all-gathers.
-MOST = 32
-STATE = 1 / 8  # of HBM, for parameters and optimiser
+TOKENS = Tokens(0, 1, 2)  # the ids do not affect the compiled programs
+# Limit of fsdp x expert unless memory requires more. With 128, libtpu gathers weights by
+# all-reduces of zero-padded shards: 18.7 GB a step for 6 + 4 layers of the 8B decoder and the 2B
+# encoder. With 32 it is 8.5 GB, mostly by all-gathers.
+MAX_SHARDS = 32
+STATE_FRACTION = 1 / 8  # of HBM, for parameters and optimiser
 
 
 def fit(stage: config.Stage, topology: Topology, pinned=()) -> config.Stage:
-    """The stage with a mesh of the topology's size: data and fsdp are chosen.
+    """The stage with a mesh of the topology's size: `data` and `fsdp` are chosen.
 
-    fsdp takes devices of a slice: with expert MOST, or more where parameters and optimiser would
-    take more than STATE of a device, and only as many as divide every parameter that it shares;
-    data the rest.
+    fsdp stays within a slice. fsdp x expert is at most MAX_SHARDS, or more if parameters and
+    optimiser would otherwise need more than STATE_FRACTION of a device's memory; fsdp must divide
+    every parameter axis that is sharded over it. data takes the remaining devices.
 
     Args:
-        stage: its `tensor` and `expert` stay.
+        stage: its `tensor` and `expert` are kept.
         topology: the pod.
-        pinned: axes that stay as they are.
+        pinned: axes that are kept as well.
     """
     given = stage.mesh
     within = topology.device_count // topology.slices // (given.tensor * given.expert)
@@ -63,26 +63,27 @@ def _fsdp(stage, within: int, topology: Topology) -> int:
     ]
     divides = int(np.gcd.reduce([within, *sizes]))
     state = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(built.abstract))
-    room = STATE * topology.chip.hbm_bytes / topology.chip.devices
+    room = STATE_FRACTION * topology.chip.hbm_bytes / topology.chip.devices
     needed = state / (stage.mesh.tensor * expert) / room
     divisors = [n for n in range(1, divides + 1) if divides % n == 0]
     least = next((n for n in divisors if n >= needed), divides)
-    return max(n for n in divisors if n <= max(MOST // expert, least))
+    return max(n for n in divisors if n <= max(MAX_SHARDS // expert, least))
 
 
-def known_layer(stage: config.Stage) -> config.Stage:
-    """The stage with a layer of its teacher where a probe is yet to choose one: 3/4 of its depth.
+def with_probed_layer(stage: config.Stage) -> config.Stage:
+    """The stage with a teacher layer where a probe would choose one: at 3/4 of the depth.
 
-    The paper's probe chose 25 of 32; which one it is changes no size.
+    The paper's probe chose layer 25 of 32; the choice affects no size.
     """
     if names.PROBE not in objectives.needs(stage).consults:
         return stage
     return stage.at_layer(-(-3 * stage.model.encoder.layers // 4))
 
 
-def scored(how: scoring.Scoring, mesh, wanted: str = ""):
-    """As `buckets` of the stage's evaluation, utterances as many as the devices share; none where
-    it has none of that length.
+def score_buckets(how: scoring.Scoring, mesh, wanted: str = ""):
+    """The buckets of the stage's evaluation that `wanted` selects, as for `buckets`; may be empty.
+
+    The number of utterances is rounded up to what the mesh can shard.
     """
     found = tuple((s, tokens, sharding.padded_rows(n, mesh)) for s, tokens, n in how.buckets)
     if not wanted:
@@ -91,15 +92,19 @@ def scored(how: scoring.Scoring, mesh, wanted: str = ""):
 
 
 def limits(graph: config.Graph, name: str) -> Limits:
-    """What a stage can take at most, by the graph alone: nothing is read."""
+    """The limits of a stage by the graph alone, without reading data or checkpoints."""
     return graphs.limits(graph, name, known=lambda name: None, outside=lambda name, part: None)
 
 
 def buckets(stage: config.Stage, wanted: str = ""):
-    """The stage's buckets: the largest, all of them, or that of so many seconds.
+    """The selected buckets of a stage.
+
+    Args:
+        stage: its config.
+        wanted: "" selects the largest bucket, "all" all, a number that of so many seconds.
 
     Raises:
-        ConfigError: it has none of that length.
+        ConfigError: there is no bucket of that length.
     """
     found = stage.data.buckets
     if wanted == "all":
@@ -114,7 +119,13 @@ def buckets(stage: config.Stage, wanted: str = ""):
 
 
 def sizes(stage: config.Stage, bucket, context: int | None = None) -> flops.Sizes:
-    """What a batch of a bucket holds, full; `context`: tokens of one, None: as in training."""
+    """The content of a batch that fills a bucket.
+
+    Args:
+        stage: its config.
+        bucket: (seconds, tokens, utterances).
+        context: tokens of a context; None: as in training.
+    """
     (seconds, tokens, rows), needs = bucket, objectives.needs(stage)
     prompt = PROMPT if needs.prompted else 0
     context = stage.data.contexts.tokens if context is None else context
@@ -122,19 +133,20 @@ def sizes(stage: config.Stage, bucket, context: int | None = None) -> flops.Size
     return flops.Sizes(rows, round(seconds * 100), prompt, context, tokens, needs.hypotheses)
 
 
-def stretched(stage: config.Stage, chips: int, given: int) -> config.Stage:
-    """The stage with as much work for each of `chips` as it has for each of `given`.
+def rescaled(stage: config.Stage, chips: int, given: int) -> config.Stage:
+    """The stage with buckets for `chips` chips: the same work per chip as on `given` chips.
 
     Raises:
-        ConfigError: a bucket whose utterances would be no whole number.
+        ConfigError: the utterances of a bucket would not be an integer.
     """
 
     def one(bucket):
         seconds, tokens, utterances = bucket
         if utterances * chips % given:
             raise ConfigError(
-                f"a bucket of {utterances} utterances on {given} chips is no whole number of them"
-                f" on {chips}: choose a --topology of fewer chips, or other utterances per bucket"
+                f"a bucket of {utterances} utterances on {given} chips scales to"
+                f" {utterances * chips / given:g} on {chips} chips, expected an integer: choose a"
+                " --topology with fewer chips, or other utterances per bucket"
             )
         return seconds, tokens, utterances * chips // given
 

@@ -1,7 +1,7 @@
-"""A compiled program read from its HLO text: computations, and how often each of them runs.
+"""Parses the HLO text of a compiled program: its computations, and how often each is executed.
 
 `cost_analysis` of a compiled program counts the body of a loop once; here every instruction counts
-as often as it runs. costs.py says what that takes.
+as often as it is executed. costs.py and traffic.py compute costs from that.
 """
 
 import collections
@@ -22,33 +22,33 @@ _SHAPE = re.compile(r"([a-z]\w*)\[([\d,]*)\](?:\{([^}]*)\})?")
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """Shape of an array; `near`: in a core's own memory and not in HBM."""
+    """Shape of an array; `on_chip`: in the memory of a core instead of HBM."""
 
     dtype: str
     dims: tuple[int, ...]
-    near: bool
+    on_chip: bool
 
     @property
     def bytes(self) -> float:
-        """Without padding of tiles."""
+        """Size without the padding of tiles."""
         return math.prod(self.dims) * BITS.get(self.dtype, 0) / 8
 
 
 @dataclasses.dataclass(frozen=True)
 class Instruction:
-    """One line."""
+    """One instruction: a line of HLO."""
 
     name: str
     opcode: str
-    shapes: tuple[Shape, ...]  # one, or those of a tuple
+    shapes: tuple[Shape, ...]  # of the result: one, or those of a tuple
     operands: tuple[str, ...]
-    text: str  # between the brackets of the operands
+    text: str  # between the parentheses of the operands
     attributes: str
     root: bool
 
     @property
     def bytes(self) -> float:
-        """Of what it makes."""
+        """Size of the result."""
         return sum(shape.bytes for shape in self.shapes)
 
 
@@ -56,13 +56,13 @@ class Program:
     """A compiled module.
 
     Attributes:
-        computations: name -> its instructions by name.
-        entry: name of the computation that runs.
+        computations: name -> {name: instruction}.
+        entry: name of the entry computation.
     """
 
-    def __init__(self, text: str, most: int = 0):
-        """Reads a program; `most`: how often a loop is taken to run whose end the data decides."""
-        self._most = most
+    def __init__(self, text: str, max_trips: int = 0):
+        """Parses a program; `max_trips`: assumed trips of a loop whose end depends on the data."""
+        self._max_trips = max_trips
         self.computations, self.entry = {}, ""
         current = None
         for line in text.splitlines():
@@ -77,7 +77,7 @@ class Program:
 
     @functools.cached_property
     def runs(self) -> dict[str, float]:
-        """How often each computation runs in a step, those inside of fusions too."""
+        """Executions of each computation in a step, including those inside fusions."""
         runs = collections.Counter()
 
         def walk(name, times):
@@ -98,11 +98,11 @@ class Program:
         return dict(runs)
 
     def trips(self, where: str, loop: Instruction) -> int:
-        """How often the body of a `while` in computation `where` runs.
+        """Executions of the body of a `while` in computation `where`.
 
         Raises:
-            ValueError: its condition is not a comparison of a counter with a constant, and no
-                `most` is known.
+            ValueError: its condition does not compare a counter with a constant, and `max_trips`
+                is not given.
         """
         condition = self.computations[called(loop, "condition")[0]]
         body = self.computations[called(loop, "body")[0]]
@@ -111,9 +111,12 @@ class Program:
             root, condition = self._inside(root, condition)
         left, right = ([condition.get(name) for name in root.operands] + [None, None])[:2]
         if root.opcode != "compare" or right is None or right.opcode != "constant":
-            if self._most:
-                return self._most
-            raise ValueError(f"{loop.name}: its condition {root.name} counts to no constant")
+            if self._max_trips:
+                return self._max_trips
+            raise ValueError(
+                f"{loop.name}: expected a condition that compares a counter with a constant, found"
+                f" {root.name}: pass max_trips"
+            )
         index = int(re.search(r"index=(\d+)", left.attributes)[1])
         end = int(right.text)
         step = self._step(body, index)
@@ -122,7 +125,7 @@ class Program:
         return max(0, math.ceil((end + more * (1 if step > 0 else -1) - first) / step))
 
     def _inside(self, root, condition):
-        """The comparison in a condition that is a fusion, its parameters as what they stand for."""
+        """The comparison inside a fused condition, with its parameters replaced by the operands."""
         inner = dict(self.computations[called(root, "calls")[0]])
         for name, one in list(inner.items()):
             if one.opcode == "parameter":
@@ -130,6 +133,7 @@ class Program:
         return next(one for one in inner.values() if one.root), inner
 
     def _step(self, body, index):
+        """The constant that a loop's body adds to the counter at `index` of its tuple."""
         root = next(one for one in body.values() if one.root)
         one = body.get(root.operands[index])
         while one is not None and one.opcode in ("copy", "bitcast"):
@@ -141,7 +145,7 @@ class Program:
         return 1
 
     def _number(self, computation, name, index):
-        """The constant at `index` of a tuple; 0 where it is none."""
+        """The constant at `index` of a tuple; 0 if it is not constant."""
         one = computation.get(name)
         if one is not None and one.opcode == "tuple":
             one = computation.get(one.operands[index])
@@ -180,6 +184,6 @@ def _closing(text, start):
 
 
 def called(one: Instruction, key: str) -> list[str]:
-    """The computations that an instruction names under `key`, such as body or calls."""
+    """The computations that the attribute `key` of an instruction names, such as body or calls."""
     found = re.search(rf"\b{key}=(\{{[^}}]*\}}|%[\w.-]+)", one.attributes)
     return re.findall(r"%([\w.-]+)", found[1]) if found else []

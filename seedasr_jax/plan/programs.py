@@ -1,5 +1,5 @@
-"""What a stage runs on a pod: its training step, scores and rollouts; and for serving its model,
-encoder, prefill and one decoding step.
+"""The programs that a stage runs on a pod: in training its step, scores and rollouts; in serving
+its encoder, prefill and one decoding step.
 
 Dims: B utterances, U speech tokens, L layers, M cache slots, G key-value heads, K head width.
 """
@@ -26,42 +26,42 @@ from seedasr_jax.train import build
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """One jitted function with the shapes and places of its arguments."""
+    """One jitted function with the shapes and shardings of its arguments."""
 
     name: str
     function: collections.abc.Callable
     arguments: tuple
-    bytes: dict[str, int]  # of a device while it runs: params, opt, kv
-    flops: float  # useful, of one run
-    runs: int = 1  # that a batch takes
-    beside: int = 0  # of `bytes`, what is no argument
-    inside: int = 0  # of `bytes`, what stands among the temporaries
-    most: int = 0  # runs of a loop whose end the data decides
+    bytes: dict[str, int]  # on a device during execution: params, opt, kv
+    flops: float  # useful, of one execution
+    runs: int = 1  # executions for a batch
+    not_arguments: int = 0  # part of `bytes` that is resident without being an argument
+    temporary: int = 0  # part of `bytes` that the compiler counts among the temporaries
+    max_trips: int = 0  # assumed trips of a loop whose end depends on the data
 
 
-def train(built: build.Built, held: flops.Sizes, seconds: float) -> Program:
+def train(built: build.Built, sizes: flops.Sizes, seconds: float) -> Program:
     """The training step.
 
     Args:
         built: the stage.
-        held: what the batch holds.
+        sizes: content of the batch.
         seconds: of each utterance.
     """
     stage = built.stage
     state = sharding.placed(built.abstract, built.sharding)
-    sizes = (held.prompt, held.context, held.tokens, held.hypotheses)
-    useful = flops.train(stage, stage.vocab.size, built.needs.parts, held)
-    arguments = (state, _batch(built, held, seconds, sizes))
-    own = _held(state, 0)
-    return Program("train", built.train_step(), arguments, own, sum(useful.values()))
+    lengths = (sizes.prompt, sizes.context, sizes.tokens, sizes.hypotheses)
+    useful = flops.train(stage, stage.vocab.size, built.needs.parts, sizes)
+    arguments = (state, _batch(built, sizes, seconds, lengths))
+    resident = _resident(state, 0)
+    return Program("train", built.train_step(), arguments, resident, sum(useful.values()))
 
 
-def score(built: build.Built, held: flops.Sizes, seconds: float) -> list[Program]:
-    """`score`: a batch of a development set is transcribed while the stage trains, as `eval.decode`
-    says and to the last token; none where the stage has no development set.
+def score(built: build.Built, sizes: flops.Sizes, seconds: float) -> list[Program]:
+    """`score`: transcribes a batch of a development set during training, by `eval.decode` and to
+    the last token. Empty if the stage has no development set.
 
     Args:
-        built, held, seconds: as of `train`; `held.tokens` are decoded at most.
+        built, sizes, seconds: as for `train`; at most `sizes.tokens` are decoded.
     """
     stage, parts, mesh = built.stage, built.needs.parts, built.mesh
     if not stage.eval.tasks:
@@ -73,78 +73,81 @@ def score(built: build.Built, held: flops.Sizes, seconds: float) -> list[Program
         instructions = ((0,) * fitting.PROMPT,) * 2
         function = program.score(built.graphdef, mesh, instructions, how.kind, how.search)
         inputs = (np.float32 if how.alpha else None,)
-    contexts, width = how.prefixes(held.context)  # without a context one prefix is decoded
+    contexts, width = how.prefixes(sizes.context)  # without a context one prefix is decoded
     inputs = tuple(kind and jax.ShapeDtypeStruct((), kind) for kind in inputs)
-    return [_decoded("score", built, held, seconds, function, inputs, contexts, width)]
+    return [_decoded("score", built, sizes, seconds, function, inputs, contexts, width)]
 
 
-def rollout(built: build.Built, held: flops.Sizes, seconds: float) -> list[Program]:
-    """`rollout`: a training batch gets its hypotheses, to the last token; none in most stages.
+def rollout(built: build.Built, sizes: flops.Sizes, seconds: float) -> list[Program]:
+    """`rollout`: decodes the hypotheses of a training batch, to the last token. Empty if the
+    objective has no rollout.
 
     Args:
-        built, held, seconds: as of `train`.
+        built, sizes, seconds: as for `train`.
     """
     function = built.objective.rollout(built.graphdef, built.mesh)
     if function is None:
         return []
     state = sharding.placed(built.abstract, built.sharding)
-    more = (function, (state.rng, state.step), (held.context,), held.hypotheses)
-    return [_decoded("rollout", built, held, seconds, *more)]
+    more = (function, (state.rng, state.step), (sizes.context,), sizes.hypotheses)
+    return [_decoded("rollout", built, sizes, seconds, *more)]
 
 
-def _decoded(name, built, held, seconds, function, inputs, contexts, width):
-    """A program that decodes in training, beside the optimiser's state. Its parameters are those
-    of training and, where they fit, the decoder's gathered ones.
+def _decoded(name, built, sizes, seconds, function, inputs, contexts, width):
+    """A program that decodes in training, while the optimiser's state is resident.
+
+    Its parameters are those of training and, if they fit, a gathered copy of the decoder's.
 
     Args:
-        contexts: tokens of the context in each prefix that is read; () where no LLM decodes.
+        contexts: tokens of the context in each prefix that is prefilled; () if no LLM decodes.
         width: hypotheses of each row.
     """
     stage, mesh = built.stage, built.mesh
     model, decoder = stage.model, stage.model.decoder
     state = sharding.placed(built.abstract, built.sharding)
-    batch = _batch(built, held, seconds, (held.prompt, held.context, held.tokens, 0))
+    batch = _batch(built, sizes, seconds, (sizes.prompt, sizes.context, sizes.tokens, 0))
     parts = {*built.needs.parts} - {names.DECODER} if contexts else (names.ENCODER, names.CTC_HEAD)
-    useful = sum(flops.forward(model, stage.vocab.size, parts, held).values())
-    heard = -(-held.frames // model.encoder.subsampling)
-    steps = held.tokens + 1
+    useful = sum(flops.forward(model, stage.vocab.size, parts, sizes).values())
+    frames = -(-sizes.frames // model.encoder.subsampling)
+    steps = sizes.tokens + 1
     for context in contexts:
-        before = held.prompt + context - (-heard // model.converter.splice)
-        follow = flops.decoder(decoder, before + steps) - flops.decoder(decoder, before)
-        follow += steps * flops.logits(decoder, stage.vocab.size)
-        useful += held.utterances * (flops.decoder(decoder, before) + width * follow)
-    cached = gathering.cached(model, mesh, batch, held.tokens, contexts, width)
+        prefix = sizes.prompt + context - (-frames // model.converter.splice)
+        decoded = flops.decoder(decoder, prefix + steps) - flops.decoder(decoder, prefix)
+        decoded += steps * flops.logits(decoder, stage.vocab.size)
+        useful += sizes.utterances * (flops.decoder(decoder, prefix) + width * decoded)
+    cached = gathering.cached(model, mesh, batch, sizes.tokens, contexts, width)
     params = nnx.merge_state(state.params, state.frozen)
     copied = 0
     if contexts and gathering.fits(params, mesh, model.dtype, cached):
         copied = gathering.copied(params, mesh, model.dtype)
-    held_by = _held(state, cached)
+    resident = _resident(state, cached)
     return Program(
         name,
         function,
         (params, batch, inputs),
-        held_by | {"params": held_by["params"] + copied},
+        resident | {"params": resident["params"] + copied},
         useful,
-        beside=sharding.bytes_of(state.opt_state),
-        inside=cached + copied,
-        most=steps,
+        not_arguments=sharding.bytes_of(state.opt_state),
+        temporary=cached + copied,
+        max_trips=steps,
     )
 
 
-def _held(state, cached):
+def _resident(state, cached):
+    """`Program.bytes` of a training state and a cache of so many bytes."""
     params = sharding.bytes_of(state.params) + sharding.bytes_of(state.frozen)
     return {"params": params, "opt": sharding.bytes_of(state.opt_state), "kv": cached}
 
 
-def decoding(built: build.Built, held: flops.Sizes, seconds: float) -> list[Program]:
-    """`encode`, `prefill` and `decode`, greedy; none where the stage's model transcribes nothing.
+def decoding(built: build.Built, sizes: flops.Sizes, seconds: float) -> list[Program]:
+    """Greedy `encode`, `prefill` and `decode`. Empty if the stage's model does not transcribe.
 
-    Weights are sharded as in training, all matrices in the model's type; for `decode` the decoder's
-    are gathered where that fits. A cache has the batch's examples over (data, fsdp, expert) and its
-    heads over tensor. `decode` is the last step of a transcript.
+    Weights are sharded as in training, all matrices in the model's type; for `decode` those of the
+    decoder are gathered if they fit. A cache is sharded over (data, fsdp, expert) by example and
+    over tensor by head. `decode` is the last step of a transcript.
 
     Args:
-        built, held, seconds: as of `train`.
+        built, sizes, seconds: as for `train`.
     """
     stage, parts = built.stage, built.needs.parts
     if GREEDY not in decodings(parts):
@@ -159,12 +162,12 @@ def decoding(built: build.Built, held: flops.Sizes, seconds: float) -> list[Prog
     )
     shapes = jax.eval_shape(lambda state: layers.as_used(state, model.dtype), shapes)
     state = sharding.placed(shapes, sharding.of_params(shapes, mesh))
-    batch = _batch(built, held, seconds, (held.prompt, held.context, 0, 0))
-    cached = gathering.cached(model, mesh, batch, held.tokens, (held.context,), 1)
+    batch = _batch(built, sizes, seconds, (sizes.prompt, sizes.context, 0, 0))
+    cached = gathering.cached(model, mesh, batch, sizes.tokens, (sizes.context,), 1)
     repeated, gathered = state, gathering.fits(state, mesh, model.dtype, cached)
     if gathered:
         repeated = nnx.merge_state(state, gathering.places(state, mesh, model.dtype))
-    last = jax.ShapeDtypeStruct((held.utterances, 1), np.int32, sharding=sharding.of_batch(mesh))
+    last = jax.ShapeDtypeStruct((sizes.utterances, 1), np.int32, sharding=sharding.of_batch(mesh))
 
     def encode(state, batch):
         with layout.over(mesh):
@@ -172,7 +175,7 @@ def decoding(built: build.Built, held: flops.Sizes, seconds: float) -> list[Prog
 
     def fill(state, batch, speech):
         with layout.over(mesh):
-            return prefill.fill(nnx.merge(graphdef, state), batch, speech, held.tokens + 1)
+            return prefill.fill(nnx.merge(graphdef, state), batch, speech, sizes.tokens + 1)
 
     def decode_step(state, stream, last):
         with layout.over(mesh, gathered=gathered):
@@ -184,49 +187,50 @@ def decoding(built: build.Built, held: flops.Sizes, seconds: float) -> list[Prog
     speech = placed(jax.eval_shape(encode, state, batch))
     stream = placed(jax.eval_shape(fill, state, batch, speech))
     scores = placed(jax.eval_shape(decode_step, repeated, stream, last)[0])
-    own = {"params": sharding.bytes_of(state), "opt": 0, "kv": 0}
-    filled = own | {"kv": sharding.bytes_of((stream.cache.prefix, stream.cache.k, stream.cache.v))}
-    rows, before = held.utterances, stream.cache.valid.shape[1]
-    heard = flops.forward(model, stage.vocab.size, {*parts} - {names.DECODER}, held)
-    of_one = flops.decoder(model.decoder, before + held.tokens + 1)
-    of_one += flops.logits(model.decoder, stage.vocab.size)
-    of_one -= flops.decoder(model.decoder, before + held.tokens)
+    resident = {"params": sharding.bytes_of(state), "opt": 0, "kv": 0}
+    cache_bytes = sharding.bytes_of((stream.cache.prefix, stream.cache.k, stream.cache.v))
+    filled = resident | {"kv": cache_bytes}
+    rows, prefix = sizes.utterances, stream.cache.valid.shape[1]
+    encoded = flops.forward(model, stage.vocab.size, {*parts} - {names.DECODER}, sizes)
+    last_step = flops.decoder(model.decoder, prefix + sizes.tokens + 1)
+    last_step += flops.logits(model.decoder, stage.vocab.size)
+    last_step -= flops.decoder(model.decoder, prefix + sizes.tokens)
 
     def jitted(function, out, **more):
         places = jax.tree.map(lambda x: x.sharding, out)
         options = compiler.options(sharding.of_batch(mesh))
-        # All weights are held, although no program reads all of them.
+        # All weights stay resident, although no program reads all of them.
         more |= dict(out_shardings=places, compiler_options=options, keep_unused=True)
         return jax.jit(function, **more)
 
     return [
-        Program("encode", jitted(encode, speech), (state, batch), own, sum(heard.values())),
+        Program("encode", jitted(encode, speech), (state, batch), resident, sum(encoded.values())),
         Program(
             "prefill",
             jitted(fill, stream),
             (state, batch, speech),
             filled,
-            rows * flops.decoder(model.decoder, before),
+            rows * flops.decoder(model.decoder, prefix),
         ),
         Program(
             "decode",
             jitted(decode_step, (scores, stream), donate_argnums=1),
             (repeated, stream, last),
             filled | {"params": sharding.bytes_of(repeated)},
-            rows * of_one,
-            runs=held.tokens + 1,
+            rows * last_step,
+            runs=sizes.tokens + 1,
         ),
     ]
 
 
-def _batch(built, held, seconds, sizes):
-    batch = batches.abstract(held.utterances, round(seconds * files.RATE), *sizes)
+def _batch(built, sizes, seconds, lengths):
+    batch = batches.abstract(sizes.utterances, round(seconds * files.RATE), *lengths)
     place = sharding.of_batch(built.mesh)
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), batch)
 
 
 def _place(x, mesh):
-    """An array of decoding with its sharding: keys and values [L B ... G K], scalars, [B ...]."""
+    """The sharded shape of a decoding array: keys and values [L B ... G K], scalars or [B ...]."""
     if x.ndim >= 5:
         kv_heads = "tensor" if x.shape[-2] % mesh.shape["tensor"] == 0 else None
         spec = PartitionSpec(None, rules.BATCH, *(None,) * (x.ndim - 4), kv_heads, None)

@@ -1,7 +1,7 @@
-"""How fast a compiled step can be at most: each resource alone, as if all others were free.
+"""Step-time bound of a compiled program: the time that its busiest resource needs alone.
 
-Nothing is fitted: peak, HBM and link rates are the vendor's (topologies.py), work is read from the
-compiled program. A real step is slower, for resources wait for each other.
+Nothing is fitted: peak FLOPs, HBM and link rates are the vendor's (topologies.py), the work is read
+from the compiled program. A real step is slower because resources wait for each other.
 """
 
 import collections
@@ -11,38 +11,39 @@ import math
 from seedasr_jax.plan import costs, hlo, traffic
 from seedasr_jax.plan.topologies import Topology
 
-# Products of [N K] by [K N] that a splash kernel does for a head, half of them masked.
+# Products of [N K] by [K N] for each head in a splash kernel, half of them masked.
 _SPLASH = {"fwd": 2, "dq": 3, "dkv": 4}
 
 
 @dataclasses.dataclass(frozen=True)
 class Bound:
-    """Of one step, on each device."""
+    """Bounds of one step, and what each device sends in it."""
 
-    seconds: dict[str, float]  # compute, hbm, ici, dcn
+    seconds: dict[str, float]  # by resource: compute, hbm, ici, dcn
     bytes_ici: float
     bytes_dcn: float
     collectives: list[dict]  # kind, axes, runs, bytes, largest
 
 
 def bound(program: hlo.Program, mesh: dict[str, int], topology: Topology) -> Bound:
-    """What the vendor's rates say of a program.
+    """The bounds of a program at the vendor's rates.
 
     Args:
         program: compiled.
         mesh: axis -> size, in order.
-        topology: where it runs.
+        topology: that the program is compiled for.
     """
     chip = topology.chip
     found = costs.collectives(program, mesh, topology.slices)
-    dcn = sum(one.times * one.dcn for one in found)
-    ici = sum(one.times * one.moved for one in found) - dcn
-    # What is computed again included.
-    executed = costs.flops(program) + splash(program) + grouped(program, mesh)
-    # Whatever its axis, a collective can use no more than all links of a chip, one way.
+    dcn = sum(one.times * one.sent_dcn for one in found)
+    ici = sum(one.times * one.sent for one in found) - dcn
+    # Includes what rematerialisation computes again.
+    executed = costs.flops(program) + splash_flops(program) + megablox_flops(program, mesh)
+    accessed = traffic.hbm_bytes(program) - megablox_unread_bytes(program, mesh)
+    # Along any axis, a collective uses at most all links of a chip in one direction.
     seconds = {
         "compute": executed * chip.devices / chip.flops,
-        "hbm": (traffic.of(program) - unread(program, mesh)) * chip.devices / chip.hbm_bandwidth,
+        "hbm": accessed * chip.devices / chip.hbm_bandwidth,
         "ici": ici * chip.devices / (chip.ici_bandwidth / 2),
         "dcn": dcn * chip.devices / chip.dcn_bandwidth,
     }
@@ -50,7 +51,7 @@ def bound(program: hlo.Program, mesh: dict[str, int], topology: Topology) -> Bou
 
 
 def summary(found: list[costs.Collective]) -> list[dict]:
-    """By kind and axes, the most bytes first."""
+    """Totals by kind and axes, sorted by bytes in descending order."""
     by = collections.defaultdict(list)
     for one in found:
         by[one.kind, one.axes].append(one)
@@ -59,7 +60,7 @@ def summary(found: list[costs.Collective]) -> list[dict]:
             "kind": kind,
             "axes": list(axes),
             "runs": sum(one.times for one in some),
-            "bytes": sum(one.times * one.moved for one in some),
+            "bytes": sum(one.times * one.sent for one in some),
             "largest": max(one.size for one in some),
         }
         for (kind, axes), some in by.items()
@@ -67,13 +68,13 @@ def summary(found: list[costs.Collective]) -> list[dict]:
     return sorted(rows, key=lambda row: -row["bytes"])
 
 
-def splash(program: hlo.Program) -> float:
-    """FLOPs of the splash attention kernels, which HLO does not show."""
+def splash_flops(program: hlo.Program) -> float:
+    """FLOPs of the splash attention kernels, whose bodies are not in the HLO."""
     total = 0.0
     for one, shapes, times in costs.calls(program):
         for kind, products in _SPLASH.items():
             if f"splash_mha_{kind}" in one.name:
-                # Masks of integers come first; without a batch where a device has one example.
+                # Integer masks come first; there is no batch axis if a device has one example.
                 *rows, size, width = next(
                     shape.dims for shape in shapes if shape.dtype in ("bf16", "f32")
                 )
@@ -82,10 +83,10 @@ def splash(program: hlo.Program) -> float:
     return total
 
 
-def grouped(program: hlo.Program, mesh: dict[str, int]) -> float:
-    """FLOPs of Megablox's products by groups of rows, which HLO does not show either.
+def megablox_flops(program: hlo.Program, mesh: dict[str, int]) -> float:
+    """FLOPs of Megablox's grouped matrix products, whose bodies are not in the HLO.
 
-    A device's experts get their share of the rows that it sees: at even load, one of `expert`.
+    At even load a device's experts process a fraction 1 / expert of the rows passed to the kernel.
     """
     total = 0.0
     for one, shapes, times in _products_by_groups(program):
@@ -94,10 +95,10 @@ def grouped(program: hlo.Program, mesh: dict[str, int]) -> float:
     return total / mesh["expert"]
 
 
-def unread(program: hlo.Program, mesh: dict[str, int]) -> float:
-    """Bytes of rows that Megablox's products are given and leave alone, at even load.
+def megablox_unread_bytes(program: hlo.Program, mesh: dict[str, int]) -> float:
+    """Bytes of rows that are passed to Megablox's products but not accessed, at even load.
 
-    Kernels have three axes, rows and what becomes of them two.
+    Rows and results are the arrays with two axes; weights have three.
     """
     total = 0.0
     for one, shapes, times in _products_by_groups(program):

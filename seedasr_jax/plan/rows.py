@@ -1,4 +1,4 @@
-"""A row of a plan: what one compiled program takes, as people and programs read it."""
+"""A row of a plan: memory, costs and bounds of one compiled program, as JSON and as text."""
 
 import dataclasses
 
@@ -10,13 +10,13 @@ from seedasr_jax.plan import hlo, roofline
 from seedasr_jax.plan.programs import Program
 from seedasr_jax.plan.topologies import Topology
 
-HEADROOM = 0.1  # of HBM that must stay free
-USUAL = 0.6  # of the bound's speed, assumed for a second estimate of the cost
+HEADROOM = 0.1  # fraction of HBM that must stay free
+USUAL = 0.6  # assumed fraction of the bound's speed, for a second estimate of the cost
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One program of one stage, as `--json` has it."""
+    """One program of one stage; the keys of `plan --json`."""
 
     stage: str
     program: str
@@ -25,25 +25,34 @@ class Row:
     devices: int
     chips: int
     hosts: int
-    hbm_bytes: dict[str, int]  # of a device, by part; headroom below 0: what is missing
+    hbm_bytes: dict[str, int]  # on a device, by use; a negative headroom is missing memory
     fits: bool
-    flops: float  # useful, of one run on all devices
+    flops: float  # useful, of one execution on all devices
     flops_per_frame: float  # of 10 ms
     collectives: list[dict]
-    bytes_ici: float  # that a device sends in a step
+    bytes_ici: float  # sent by a device in a step
     bytes_dcn: float
-    step_seconds_bound: float | None  # None where it does not compile: too large
+    step_seconds_bound: float | None  # None: too large to compile
     mfu_bound: float
-    bound_by: str
-    seconds: dict[str, float]  # the bound by each resource alone
+    bound_by: str  # resource with the largest of `seconds`
+    seconds: dict[str, float]  # bound by each resource alone
     audio_hours_per_second: float  # at the bound
-    host_bytes_per_second: float  # of 16-bit audio, that each host must load, at the bound
+    host_bytes_per_second: float  # 16-bit audio that each host must load, at the bound
     compile_seconds: float
     note: str = ""
 
 
-def row(compiled, program: Program, held: flops.Sizes, mesh, topology: Topology, **more) -> Row:
-    """A row of a compiled program; None: the compiler found that it does not fit."""
+def row(compiled, program: Program, sizes: flops.Sizes, mesh, topology: Topology, **more) -> Row:
+    """The row of a compiled program.
+
+    Args:
+        compiled: jax.stages.Compiled; None: the compiler ran out of memory.
+        program: what was compiled.
+        sizes: content of its batch.
+        mesh: of the planned devices.
+        topology: the pod.
+        **more: further fields of the row.
+    """
     chip, axes = topology.chip, dict(zip(meshes.AXES, mesh.devices.shape))
     capacity = chip.hbm_bytes // chip.devices
     common = dict(
@@ -53,27 +62,27 @@ def row(compiled, program: Program, held: flops.Sizes, mesh, topology: Topology,
         chips=topology.chips,
         hosts=topology.hosts,
         flops=program.flops,
-        flops_per_frame=program.flops / max(1, held.utterances * held.frames),
+        flops_per_frame=program.flops / max(1, sizes.utterances * sizes.frames),
     )
-    own = sum(program.bytes.values())
+    known = sum(program.bytes.values())
     if compiled is None:
         none = dict.fromkeys(("bytes_ici", "bytes_dcn", "mfu_bound", "audio_hours_per_second"), 0.0)
         none |= dict(step_seconds_bound=None, host_bytes_per_second=0.0, seconds={})
-        hbm = program.bytes | {"act": 0, "other": 0, "headroom": capacity - own}
+        hbm = program.bytes | {"act": 0, "other": 0, "headroom": capacity - known}
         return Row(
             hbm_bytes=hbm, fits=False, collectives=[], bound_by="hbm", **none, **common, **more
         )
     memory = compiled.memory_analysis()
-    text = hlo.Program(compiled.as_text(), program.most)
-    hbm = program.bytes | {"act": memory.temp_size_in_bytes - program.inside}
-    beside = memory.output_size_in_bytes - memory.alias_size_in_bytes
-    held_by = memory.argument_size_in_bytes + beside + memory.generated_code_size_in_bytes
-    hbm["other"] = held_by - (own - program.beside - program.inside)
+    parsed = hlo.Program(compiled.as_text(), program.max_trips)
+    hbm = program.bytes | {"act": memory.temp_size_in_bytes - program.temporary}
+    results = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    allocated = memory.argument_size_in_bytes + results + memory.generated_code_size_in_bytes
+    hbm["other"] = allocated - (known - program.not_arguments - program.temporary)
     hbm["headroom"] = capacity - sum(hbm.values())
-    bound = roofline.bound(text, axes, topology)
-    heard = held.utterances * held.frames / 100  # seconds
-    host_bytes = heard * files.RATE * 2 / topology.hosts / program.runs
-    seconds = bound.seconds | {"data": host_bytes / (chip.dcn_bandwidth * chip.hosts)}
+    bound = roofline.bound(parsed, axes, topology)
+    audio_seconds = sizes.utterances * sizes.frames / 100
+    host_bytes = audio_seconds * files.RATE * 2 / topology.hosts / program.runs
+    seconds = bound.seconds | {"data": host_bytes / (chip.dcn_bandwidth * chip.chips_per_host)}
     step = max(seconds.values())
     return Row(
         hbm_bytes=hbm,
@@ -85,7 +94,7 @@ def row(compiled, program: Program, held: flops.Sizes, mesh, topology: Topology,
         mfu_bound=program.flops / (step * chip.flops * topology.chips),
         bound_by=max(seconds, key=seconds.get),
         seconds=seconds,
-        audio_hours_per_second=heard / 3600 / (step * program.runs),
+        audio_hours_per_second=audio_seconds / 3600 / (step * program.runs),
         host_bytes_per_second=host_bytes / step,
         **common,
         **more,
@@ -98,15 +107,15 @@ def network_share(row: Row) -> float:
 
 
 def costs(row: Row, steps: int, price: float) -> dict[str, float]:
-    """What `steps` of it take, at the bound and at what is usual of it.
+    """The cost of training steps at the bound, and at the fraction USUAL of its speed.
 
     Args:
-        row: of a program that fits the compiler.
-        steps: how many.
-        price: of an hour of a chip; 0: not known.
+        row: with a step-time bound.
+        steps: number of steps.
+        price: USD per chip-hour; 0: not known.
 
     Returns:
-        chip_hours_bound, chip_hours_usual; with a price dollars_bound and dollars_usual.
+        chip_hours_bound, chip_hours_usual; with a price also dollars_bound and dollars_usual.
     """
     bound = row.step_seconds_bound * steps * row.chips / 3600
     hours = {"bound": bound, "usual": bound / USUAL}
@@ -115,29 +124,29 @@ def costs(row: Row, steps: int, price: float) -> dict[str, float]:
 
 
 def describe(found: Row) -> str:
-    """A row for people, a line."""
+    """A row as one line of text."""
     hbm = found.hbm_bytes
-    used = sum(size for part, size in hbm.items() if part != "headroom")
+    used = sum(size for use, size in hbm.items() if use != "headroom")
     shape = " x ".join(f"{axis} {size}" for axis, size in found.mesh.items() if size > 1)
     seconds, tokens, rows = found.bucket
     if found.step_seconds_bound is None:
         speed = found.note
     else:
         speed = (
-            f"step {found.step_seconds_bound:.3f} s or more, MFU at most {found.mfu_bound:.2f}"
-            f" ({found.bound_by})"
+            f"step-time bound {found.step_seconds_bound:.3f} s, MFU bound {found.mfu_bound:.2f}"
+            f" (by {found.bound_by})"
         )
     return (
         f"{found.stage} {found.program} {rows} x {seconds:g} s, {tokens} tokens ({shape}):"
         f" {used / GIB:.2f} GiB per device"
-        f" ({', '.join(f'{part} {hbm[part] / GIB:.2f}' for part in hbm if hbm[part])}),"
+        f" ({', '.join(f'{use} {hbm[use] / GIB:.2f}' for use in hbm if hbm[use])}),"
         f" {'fits' if found.fits else 'does not fit'}; {speed};"
         f" compiled in {found.compile_seconds:.0f} s"
     )
 
 
 def details(found: Row) -> list[str]:
-    """What travels, what must be loaded and what is computed, a line each, for people."""
+    """Communication, data loading and computation of a row, as one line of text each."""
     if found.step_seconds_bound is None:
         return []
     moved = "".join(
@@ -148,19 +157,19 @@ def details(found: Row) -> list[str]:
     return [
         f"a device sends {found.bytes_ici / 1e9:.2f} GB over ICI and {found.bytes_dcn / 1e9:.2f} GB"
         f" over DCN{moved}",
-        f"{found.audio_hours_per_second:.2f} audio hours per second at most, for which a host loads"
-        f" {found.host_bytes_per_second / 1e9:.3f} GB/s",
-        f"{found.flops / 1e12:.1f} useful TFLOP, {found.flops_per_frame / 1e9:.2f} GFLOP a frame of"
-        " 10 ms, padding included",
+        f"{found.audio_hours_per_second:.2f} audio hours per second at most, for which each host"
+        f" loads {found.host_bytes_per_second / 1e9:.3f} GB/s",
+        f"{found.flops / 1e12:.1f} useful TFLOP, {found.flops_per_frame / 1e9:.2f} GFLOP per frame"
+        " of 10 ms, padding included",
     ]
 
 
 def cure(found: Row) -> str:
-    """What to change where a row does not fit, by what takes most of the memory."""
+    """What to change if a row does not fit, by what uses most of the memory."""
     hbm = found.hbm_bytes
     if hbm["params"] + hbm["opt"] > hbm["act"] + hbm["kv"]:
-        return "parameters and optimiser take most of it: more chips, or a larger mesh.tensor"
+        return "most memory is parameters and optimiser: use more chips or a larger mesh.tensor"
     return (
-        "activations take most of it: fewer utterances in the bucket or run.accum=2, and"
+        "most memory is activations: use fewer utterances per bucket or run.accum=2, and"
         " run.remat=block"
     )

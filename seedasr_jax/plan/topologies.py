@@ -1,6 +1,6 @@
-"""TPU pods by name, and what a chip can do: `parse("v5p:4x4x8")` has 128 chips on 32 hosts.
+"""TPU pods by name, and the rates of their chips: `parse("v5p:4x4x8")` has 128 chips on 32 hosts.
 
-Figures are the vendor's; nothing is fitted.
+All figures are the vendor's; nothing is fitted.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from seedasr_jax.parallel import memory
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """A generation, as its vendor describes a chip of it."""
+    """A TPU generation: the vendor's figures for one chip."""
 
     name: str
     kind: str  # `device_kind` of its devices
@@ -22,14 +22,14 @@ class Chip:
     ici_bandwidth: float  # bytes per second over all links, both directions
     dcn_bandwidth: float  # bytes per second, each direction
     dims: int  # of the torus; a chip has two links in each
-    devices: int  # that JAX sees of one chip
-    cores: int  # that the accelerator type counts of one chip: v5p-256 are 128 chips
-    hosts: int  # chips of one
-    shapes: tuple[tuple[int, ...], ...]  # usual slices, for a name that gives a count
+    devices: int  # JAX devices per chip
+    cores: int  # cores per chip, which the accelerator type counts: v5p-256 has 128 chips
+    chips_per_host: int
+    shapes: tuple[tuple[int, ...], ...]  # usual slices, for a name that states a count
 
     @property
     def hbm_bytes(self) -> int:
-        """Of all its devices."""
+        """HBM of a chip: of all its devices."""
         return memory.HBM[self.kind] * self.devices
 
 
@@ -62,27 +62,27 @@ class Topology:
 
     @property
     def name(self) -> str:
-        """As it is written: v5p:4x4x8."""
+        """Generation and shape of a slice, such as v5p:4x4x8."""
         return f"{self.chip.name}:{'x'.join(map(str, self.shape))}"
 
     @property
     def chips(self) -> int:
-        """Of all slices."""
+        """Number of chips in all slices."""
         return math.prod(self.shape) * self.slices
 
     @property
     def device_count(self) -> int:
-        """What JAX sees of them."""
+        """Number of JAX devices in all slices."""
         return self.chips * self.chip.devices
 
     @property
     def hosts(self) -> int:
-        """Machines that feed them."""
-        return -(-math.prod(self.shape) // self.chip.hosts) * self.slices
+        """Number of host machines of all slices."""
+        return -(-math.prod(self.shape) // self.chip.chips_per_host) * self.slices
 
 
 def ladder(chip: Chip, counts=(64, 256, 1024, 4096)) -> list[Topology]:
-    """Pods of a generation from small to large; of several slices where one is not large enough."""
+    """Pods with these numbers of chips; several slices where the largest slice is too small."""
     found = []
     for count in counts:
         shape = max(
@@ -94,10 +94,10 @@ def ladder(chip: Chip, counts=(64, 256, 1024, 4096)) -> list[Topology]:
 
 
 def parse(text: str, slices: int = 1) -> Topology:
-    """A topology by shape, v5p:4x4x8, or by accelerator type, v5p-256.
+    """A topology from its shape, v5p:4x4x8, or its accelerator type, v5p-256.
 
     Raises:
-        ConfigError: no such generation, or a shape or count that it does not have.
+        ConfigError: there is no such generation, or it has no such shape or count.
     """
     found = re.fullmatch(r"([a-z0-9]+?)(?:litepod)?(?::(\d+(?:x\d+)*)|-(\d+))", text)
     name = {"v5": "v5e", "7x": "tpu7x"}.get(found[1], found[1]) if found else ""
@@ -114,13 +114,14 @@ def parse(text: str, slices: int = 1) -> Topology:
         if len(shape) != chip.dims or not all(shape):
             like = "x".join(map(str, chip.shapes[-2]))
             raise ConfigError(
-                f"topology {text!r}: {name} has {chip.dims} dimensions, such as {name}:{like}"
+                f"topology {text!r}: expected {chip.dims} positive dimensions for {name}, such as"
+                f" {name}:{like}"
             )
         return Topology(chip, shape, slices)
     known = {math.prod(shape) * chip.cores: shape for shape in chip.shapes}
     if int(found[3]) not in known:
         raise ConfigError(
-            f"topology {text!r}: expected {name}- and one of {', '.join(map(str, known))}; or give"
+            f"topology {text!r}: expected {name}- and one of {', '.join(map(str, known))}; or state"
             " the shape"
         )
     return Topology(chip, known[int(found[3])], slices)
