@@ -81,7 +81,7 @@ class Bench:
 
     def wave(self, rows, pause=0.0, silence=(0.0, 0.0)) -> np.ndarray:
         """[S] of rows that are joined."""
-        return joined([sources.recording(row, self._waves) for row in rows], pause, silence)
+        return joined([sources.read_recording(row, self._waves) for row in rows], pause, silence)
 
     def transcribe(self, waves) -> list[str]:
         """Texts of waves, in order."""

@@ -1,4 +1,5 @@
-"""From rows on disk to batches in memory. TensorFlow and SeqIO live in this package and only here.
+"""From rows on disk to batches in memory. Only this package imports TensorFlow and SeqIO.
 
-`manifest, spec, sources, index, sampler` need neither: which rows a batch holds is plain Python.
+`manifest, spec, sources, index, sampler` need neither: the choice of a batch's rows is plain Python
+and NumPy.
 """

@@ -1,4 +1,4 @@
-"""Cells of a manifest: what the value of each field must be."""
+"""Parsers of a manifest's values, field by field."""
 
 from typing import NamedTuple
 
@@ -9,28 +9,28 @@ _LONGEST_SECONDS = 1e9
 
 
 class Alignment(NamedTuple):
-    """When things begin, in seconds: each unit of the text, and (seconds, name) of each phone."""
+    """Start times in seconds: of each unit of the text, and (start, name) of each phone."""
 
     words: tuple[float, ...]
     phones: tuple[tuple[float, str], ...] = ()
 
 
 class Expected(Exception):
-    """What a value should have been, and what may have been meant."""
+    """A wrong value. Args: what was expected, and a suggestion for the cure."""
 
     def __init__(self, expected: str, near: str = ""):
         super().__init__(expected, near and f".{near}")
 
 
 def text(value) -> str:
-    """Without white space around it."""
+    """A string, without surrounding white space."""
     if not isinstance(value, str):
         raise Expected("text", " Write it in quotes" * (type(value) in (int, float)))
     return value.strip()
 
 
 def _path(value) -> str:
-    """Of data sets of Hugging Face also as {"path": ...}; its spaces may be those of a file."""
+    """A path, or {"path": ...} as in Hugging Face data sets. A file name may begin with a space."""
     if isinstance(value, dict):
         value = value.get("path")
     if not isinstance(value, str):
@@ -76,7 +76,7 @@ def _kind(value) -> str:
     return value
 
 
-# Field -> what reads its value, or raises Expected; `text` reads all others.
+# Field -> parser of its value, which may raise Expected; all other fields are parsed by `text`.
 PARSERS = {
     "id": _label,
     "audio": _path,

@@ -1,18 +1,18 @@
-"""Rows -> columns: what is known of all rows of a source while none of them is held.
+"""Columns of a source: compact arrays over all rows, so that the rows need not be in memory.
 
-| column | bytes | of a row |
+| column | bytes | content for each row |
 |---|---|---|
-| begin | 8 | where its line begins; one more: the size of the file |
+| begin | 8 | offset of its line in bytes; one more entry: the size of the file |
 | check | 4 | CRC-32 of its line |
 | line | 4 | number of its line |
-| seconds | 8 | as it states them; 0: it does not |
-| speaker | 8 | hash of its speaker; 0: none is named |
-| language, split | 4 each | number of the value in `values` |
-| kind, fault | 2 each | the same; kind of its own context, 0: it has none |
+| seconds | 8 | stated duration; 0: not stated |
+| speaker | 8 | hash of its speaker; 0: not stated |
+| language, split | 4 each | index of the value in `values` |
+| kind, fault | 2 each | same; the kind of its own context, 0: none |
 | flags | 1 | see below |
 
-Each name that a row holds takes 8 bytes more (`named`: the row; `name`: its number among the sorted
-names), and each context that is a text 12 (`given`: the row; `text`: a hash).
+Each name in a row takes 8 more bytes (`named`: the row; `name`: index of the name in order of first
+occurrence), and each context that is a text takes 12 (`given`: the row; `text`: a hash).
 
 Dims: N rows.
 """
@@ -24,33 +24,32 @@ import json
 
 import numpy as np
 
-from seedasr_jax.data_pipelines.kept import Arrays, Growing
+from seedasr_jax.data_pipelines.array_store import Arrays, ArrayWriter
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.text import prompts
 
 BYTES_PER_ROW = 45
-HOTWORDS = "hotwords"  # the kind of a context that is a list
+HOTWORDS = "hotwords"  # kind of a context that is a list of names
 TEXT, SILENT, AUDIO, KEYWORDS, DEV = (1 << bit for bit in range(5))  # flags
 
 _TYPES = dict(begin="Q", check="I", line="I", seconds="d", speaker="Q", language="I", split="I")
 _TYPES |= dict(kind="H", fault="H", flags="B", named="I", name="I", given="I", text="Q")
 _CHUNK = 1 << 16  # rows
-_DEV_SHARE = 20  # part=dev: one utterance in so many
+_DEV_INTERVAL = 20  # one utterance in so many is in the dev fold
 
 
-class Columns:
-    """Takes rows one by one and writes their columns."""
+class ColumnWriter:
+    """Writes the columns of rows that are added one by one."""
 
-    def __init__(self, growing: Growing):
-        """Args: `growing`, where they go."""
-        self._growing, self._rows, self._chunk = growing, 0, {}
+    def __init__(self, writer: ArrayWriter):
+        self._writer, self._rows, self._chunk = writer, 0, {}
         self._values = {name: {} for name in ("language", "split", "kind", "fault")}
         self._values["kind"][None] = self._values["fault"][""] = 0  # no context; no fault
-        self._names: dict[tuple[str, str], int] = {}  # (language, name) -> its number as it came
-        self._empty()
+        self._names: dict[tuple[str, str], int] = {}  # (language, name) -> index by occurrence
+        self._clear()
 
     def add(self, row: Row, begin: int = 0, check: int = 0):
-        """Adds a row; `begin` and `check` are those of its line."""
+        """Adds a row; `begin` and `check` are the columns of its line."""
         flags = (TEXT * bool(row.text)) | (SILENT * row.silent) | (AUDIO * bool(row.audio))
         flags |= (KEYWORDS * bool(row.keywords)) | (DEV * is_dev(row.id))
         kind = row.context_kind if row.context else None
@@ -74,47 +73,47 @@ class Columns:
         if self._rows % _CHUNK == 0:
             self._flush()
 
-    def done(self, size: int = 0):
-        """Writes what is left: of N rows, of a file of `size` bytes."""
+    def finish(self, size: int = 0):
+        """Writes the remaining rows and the names; `size`: of the file in bytes."""
         self._chunk["begin"].append(size)
         self._flush()
         order = sorted(self._names)
         ends = np.cumsum([len(name.encode(*_UTF8)) for _, name in order], dtype=np.uint64)
         blob = "".join(name for _, name in order).encode(*_UTF8)
-        numbers = [self._names[name] for name in order]  # sorted -> as they came
-        sorted_as = np.empty(len(order), np.uint32)
-        sorted_as[numbers] = np.arange(len(order), dtype=np.uint32)
-        owners = [self._values["language"][language] for language, _ in order]
-        self._growing.append("sorted", sorted_as)
-        self._growing.append("name_ends", ends)
-        self._growing.append("name_bytes", np.array(bytearray(blob)))
-        self._growing.append("name_language", np.array(owners, np.uint32))
+        numbers = [self._names[name] for name in order]  # rank -> index by occurrence
+        ranks = np.empty(len(order), np.uint32)
+        ranks[numbers] = np.arange(len(order), dtype=np.uint32)
+        languages = [self._values["language"][language] for language, _ in order]
+        self._writer.append("rank", ranks)
+        self._writer.append("name_ends", ends)
+        self._writer.append("name_bytes", np.array(bytearray(blob)))
+        self._writer.append("name_language", np.array(languages, np.uint32))
         values = json.dumps({name: list(found) for name, found in self._values.items()})
-        self._growing.append("values", np.array(bytearray(values.encode())))
+        self._writer.append("values", np.array(bytearray(values.encode())))
 
     def _number(self, name, value):
         known = self._values[name]
         return known.setdefault(value, len(known))
 
-    def _empty(self):
+    def _clear(self):
         self._chunk = {name: array.array(code) for name, code in _TYPES.items()}
 
     def _flush(self):
         for name, cells in self._chunk.items():
-            self._growing.append(name, np.array(cells))
-        self._empty()
+            self._writer.append(name, np.array(cells))
+        self._clear()
 
 
-_UTF8 = ("utf-8", "surrogatepass")  # a source of one's own may have anything
+_UTF8 = ("utf-8", "surrogatepass")  # user-defined sources may contain unpaired surrogates
 
 
 def values(arrays: Arrays) -> dict[str, list]:
-    """What the numbers of some columns stand for."""
+    """{column: its values by index} of the columns that contain indices."""
     return json.loads(arrays["values"].tobytes())
 
 
 class Names(Sequence):
-    """Some of the names of a source, sorted; each is read when it is asked for."""
+    """Some names of a source, sorted; each is decoded on access."""
 
     def __init__(self, arrays: Arrays, numbers: np.ndarray):
         self._ends, self._bytes = arrays["name_ends"], arrays["name_bytes"]
@@ -130,17 +129,17 @@ class Names(Sequence):
 
 
 def hashed(text: str) -> int:
-    """64 bits of a text, as good as the text among 10^8; 0 of an empty one."""
+    """64-bit hash of a text, unique in practice among 10^8 texts; 0 for an empty text."""
     if not text:
         return 0
     return int.from_bytes(hashlib.blake2b(text.encode(*_UTF8), digest_size=8).digest(), "little")
 
 
 def is_dev(utterance_id: str) -> bool:
-    """True for the twentieth of all utterances that is held out by `part=dev`."""
-    return int(hashlib.sha256(utterance_id.encode()).hexdigest(), 16) % _DEV_SHARE == 0
+    """Whether an utterance is in the dev fold (`part=dev`): one in 20, by a hash of its id."""
+    return int(hashlib.sha256(utterance_id.encode()).hexdigest(), 16) % _DEV_INTERVAL == 0
 
 
 def listed(row: Row) -> list[str]:
-    """The names of a row's own context, where that is a list."""
+    """The names in a row's own context if that is a list, else none."""
     return prompts.split(row.context) if row.context_kind == HOTWORDS else []

@@ -1,18 +1,18 @@
-"""Contexts: the text beside the speech (Seed-ASR section 3.4), per utterance.
+"""Contexts: the text given beside the speech (Seed-ASR section 3.4), per utterance.
 
-An utterance's own context is the text in its manifest. If it has only `keywords`, names that its
-text contains, the context is a list of names: these, and distractors that are not said, drawn from
-all names of its language. An irrelevant context is of the same kind: the text of another
-utterance, or a list of distractors. Training draws by (seed, step, position); a test fixes a
-condition:
+An utterance's own context is the text in its manifest. If it has only `keywords` (names in its
+text), its context is a list of names: these, and distractors, which are names of the same language
+that its text does not contain. An irrelevant context is of the same kind: the text of another
+utterance, or a list of distractors. Training draws contexts by (seed, step, position); a test
+fixes a condition:
 
-    manifest:test.jsonl?context=right_3         the right names and three others
-    manifest:test.jsonl?context=distractors_3   three others only
-    manifest:test.jsonl?context=wrong_2         another spelling of each name, and two others
+    manifest:test.jsonl?context=right_3         the right names and three distractors
+    manifest:test.jsonl?context=distractors_3   three distractors only
+    manifest:test.jsonl?context=wrong_2         another spelling of each name, two distractors
     manifest:test.jsonl?context=own             the context in the manifest
 
-Distractors are names of the same utterances, or of the split in `names=SPLIT`, which a test whose
-sentences have no names needs.
+Distractors are names of the same utterances, or of the split in `names=SPLIT`, which is needed for
+a test whose sentences contain no names.
 """
 
 import collections
@@ -30,12 +30,12 @@ from seedasr_jax.errors import ConfigError, DataError, nearest
 from seedasr_jax.text import prompts
 
 CONDITIONS = ("own", "none", "right_N", "distractors_N", "wrong_N")
-# Draws of one utterance.
+# Keys of the draws for one utterance.
 _SHARE, _COUNT, _OTHERS, _ORDER, _KIND, _KEPT, _TEXT = range(7)
 
 
 class Names:
-    """All names in some rows, by language: distractors are drawn from them."""
+    """The names in some rows, by language, from which distractors are drawn."""
 
     def __init__(self, rows):
         self._names = table.of(rows).names()
@@ -43,22 +43,22 @@ class Names:
     def others(self, row: Row, count: int, *key: int) -> list[str]:
         """Up to `count` names of the row's language that its text does not contain.
 
-        Its keywords and their siblings are left out too.
+        Its keywords, their siblings and the names in its own context are excluded as well.
         """
-        meant = {*row.keywords, *row.siblings, *columns.listed(row)}
+        own = {*row.keywords, *row.siblings, *columns.listed(row)}
         drawn = _drawn(self._names.get(row.language, ()), *key) if count else ()
-        free = (name for name in drawn if name not in meant and not prompts.holds(row.text, name))
-        return [name for name, _ in zip(free, range(count))]
+        others = (name for name in drawn if name not in own and not prompts.holds(row.text, name))
+        return [name for name, _ in zip(others, range(count))]
 
 
 class Texts:
-    """All contexts of some rows that are texts, by language and kind."""
+    """The contexts of some rows that are texts, by language and kind."""
 
     def __init__(self, rows):
         self._rows = table.of(rows).texts()
 
     def other(self, row: Row, kind: str, *key: int) -> str:
-        """The context of another utterance of the row's language; "" where there is none."""
+        """A different context of this kind from another row of the same language, or ""."""
         drawn = _drawn(self._rows.get((row.language, kind), ()), *key)
         return next((other.context for other in drawn if other.context != row.context), "")
 
@@ -66,28 +66,29 @@ class Texts:
 class Training:
     """Draws the contexts of a stage's utterances.
 
-    With `options.kinds`, kinds that are too frequent in the data are used less often, until the
-    kinds have these shares; the other utterances of such a kind get no context. Relevant and
-    irrelevant contexts have the same kinds, so that the kind does not reveal the relevance.
+    With `options.kinds`, kinds that are too frequent in the data are used less often, so that the
+    kinds have these proportions; the remaining utterances of such a kind get no context. Relevant
+    and irrelevant contexts have the same distribution of kinds, so that the kind does not reveal
+    the relevance.
     """
 
     def __init__(self, sources, options: config.Contexts):
-        """Args: `sources`, (rows, rate) each, best tables; `options`, the shares."""
+        """Args: `sources`, (rows, rate) of each, preferably tables; `options`, the proportions."""
         self._options = options
         self._names = [Names(rows) for rows, _ in sources]
         self._texts = [Texts(rows) for rows, _ in sources]
-        found = collections.Counter()  # kind -> share of utterances that can have it
+        found = collections.Counter()  # kind -> weight of the utterances that can have it
         for rows, rate in sources:
             for own, count in _counted(rows).items() if rate else ():
                 for kind, share in self._shares(own).items():
                     found[kind] += rate * share * count / len(rows)
-        self._of_all = dict(options.kinds) or found
-        kept = {kind: self._of_all[kind] / found[kind] for kind in found}
+        self._kinds = dict(options.kinds) or found
+        kept = {kind: self._kinds[kind] / found[kind] for kind in found}
         most = max(kept.values(), default=1.0)
         self._kept = {kind: ratio / most for kind, ratio in kept.items()}
 
     def _shares(self, own) -> dict[str, float]:
-        """The `kinds` of an utterance, with shares that add up to 1."""
+        """{kind: probability} of an utterance with contexts of its `own` kinds."""
         wanted = self._options.kinds
         if not wanted:
             return dict.fromkeys(own[:1], 1.0)
@@ -95,10 +96,10 @@ class Training:
         return {kind: share / sum(shares.values()) for kind, share in shares.items()}
 
     def draw(self, source: int, row: Row, *key: int) -> Row:
-        """The row with the context of one draw, or with none; `key`: seed, step and position."""
+        """The row with a drawn context, or without one; `key`: seed, step and position."""
         options, share = self._options, _fraction(*key, _SHARE)
-        own = kinds(row)  # none: only an irrelevant context is possible
-        kind = _chosen(self._shares(own) if own else self._of_all, *key, _KIND)
+        own = kinds(row)  # empty: only an irrelevant context is possible
+        kind = _chosen(self._shares(own) if own else self._kinds, *key, _KIND)
         kept = not own or _fraction(*key, _KEPT) < self._kept.get(kind, 1.0)
         if share < options.plain or kind is None or not kept:
             return without(row)
@@ -120,7 +121,7 @@ class Training:
 
 
 def kinds(row: Row) -> tuple[str, ...]:
-    """The kinds of context that a row itself has: its own, "" if unnamed, and a list."""
+    """The kinds of context that a row has: that of its own text ("" if not stated), and a list."""
     return _kinds(row.context_kind if row.context else None, bool(row.keywords))
 
 
@@ -130,7 +131,7 @@ def _kinds(own: str | None, keywords: bool) -> tuple[str, ...]:
 
 
 def _counted(rows) -> dict[tuple[str, ...], int]:
-    """`kinds` -> number of rows that have them, in the order of the first of each."""
+    """{`kinds`: number of rows} in the order of first occurrence."""
     rows = table.of(rows)
     both = rows.column("kind") * np.uint32(2) + rows.has(columns.KEYWORDS)
     found = collections.Counter()
@@ -147,29 +148,29 @@ def without(row: Row) -> Row:
 
 
 def require(sources, options: config.Contexts):
-    """Raises a DataError if a stage asks for contexts that no row of its `sources` has."""
+    """Raises a DataError if a stage requires contexts that no row of its `sources` has."""
     if options.plain == 1:
         return
     found = {kind for rows in sources for own in _counted(rows) for kind in own}
     if not found:
         raise DataError(
-            f"data.contexts.tokens = {options.tokens}, but no utterance of data.mixture has a"
-            " context or keywords: give rows such a field, or set it to 0"
+            f"data.contexts.tokens = {options.tokens}: expected utterances in data.mixture with a"
+            " context or keywords, found none: add such a field to rows, or set tokens to 0"
         )
     if lacking := [kind for kind, share in options.kinds.items() if share and kind not in found]:
-        named = ", ".join(sorted(found - {""})) or "none that is named"
+        named = ", ".join(sorted(found - {""})) or "none is stated"
         raise DataError(
-            f"data.contexts.kinds: expected kinds that utterances of data.mixture have ({named}),"
-            f" found {', '.join(lacking)}: add rows whose context has this context_kind, or leave"
-            " the kind out"
+            f"data.contexts.kinds: expected kinds that occur in data.mixture ({named}), found"
+            f" {', '.join(lacking)}: add rows whose context has this context_kind, or remove the"
+            " kind"
         )
 
 
 def check(text: str, condition: str) -> tuple[str, int]:
-    """A condition and its number.
+    """(kind, number) of a condition such as right_3.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: there is no such condition.
     """
     kind, _, count = condition.partition("_")
     if condition in CONDITIONS[:2]:
@@ -183,18 +184,18 @@ def check(text: str, condition: str) -> tuple[str, int]:
 
 
 def fixed(rows, condition: tuple[str, int], text: str, names: Names) -> table.Table:
-    """The rows with the contexts of a test, drawn by each row's id; none of them is held.
+    """The rows with the contexts of a test condition, drawn by each row's id, on access.
 
-    A joined row has one list, of the names in all its parts.
+    A joined row has one list with the names of all its segments.
 
     Args:
         rows: of the test.
-        condition: see `check`.
+        condition: from `check`.
         text: the SPEC, for errors.
-        names: for distractors.
+        names: source of distractors.
 
     Raises:
-        DataError: a row lacks the field that the condition needs.
+        DataError: a row lacks the field that the condition requires.
     """
     kind, count = condition
     field = {"own": "context", "right": "keywords", "wrong": "siblings"}.get(kind)
@@ -202,18 +203,18 @@ def fixed(rows, condition: tuple[str, int], text: str, names: Names) -> table.Ta
     def change(row):
         if field and not getattr(row, field):
             raise DataError(
-                f"{text}: line {row.line} ({row.id}): context={kind} needs a row with {field};"
-                " take such rows out, or choose another context"
+                f"{text}: line {row.line} ({row.id}): context={kind}: expected a row with {field},"
+                " found none; remove such rows, or choose another context"
             )
         if kind in ("none", "own"):
             return without(row) if kind == "none" else row
         key = int(hashlib.sha256(row.id.encode()).hexdigest()[:16], 16)
-        said = {"right": row.keywords, "wrong": row.siblings, "distractors": ()}[kind]
-        listed = [*said, *names.others(row, count, key, _OTHERS)]
+        given = {"right": row.keywords, "wrong": row.siblings, "distractors": ()}[kind]
+        listed = [*given, *names.others(row, count, key, _OTHERS)]
         if not listed and count:
             raise DataError(
-                f"{text}: line {row.line} ({row.id}): context={kind}_{count} finds no name of its"
-                " language to list: name a split whose rows have keywords with names=SPLIT"
+                f"{text}: line {row.line} ({row.id}): context={kind}_{count}: expected names of the"
+                " row's language, found none: name a split whose rows have keywords, names=SPLIT"
             )
         return _listed(row, listed, key)
 
@@ -230,7 +231,7 @@ def _listed(row, chosen, *key):
 
 
 def _drawn(choices, *key):
-    """Yields the choices in an order that belongs to the key."""
+    """Yields all choices in an order determined by the key."""
     return (choices[draws.permute(n, len(choices), *key)] for n in range(len(choices)))
 
 
@@ -239,7 +240,7 @@ def _fraction(*key):
 
 
 def _chosen(shares, *key):
-    """A choice in proportion to its share; None where there is none."""
+    """A choice drawn in proportion to its share; None if there is no choice."""
     left = _fraction(*key) * sum(shares.values())
     for choice, share in shares.items():
         if left < share:

@@ -1,7 +1,7 @@
-"""Tokens of all texts of a table, counted by as many processes as are worth their start.
+"""Token counts of all texts of a table, by several processes if the table is large.
 
-A text of 30 s takes 0.1 ms to parse, normalise and tokenise: 10^8 of them three hours of one
-processor, while a pod waits.
+The text of 30 s of speech takes 0.1 ms to parse, normalise and tokenise: 10^8 texts would take one
+processor three hours, while a pod waits.
 
 Dims: N rows.
 """
@@ -23,74 +23,73 @@ from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.errors import UserError
 from seedasr_jax.text.counted import Counted
 
-MANY = 1 << 20  # rows from which on processes are started
-MOST = 64  # of them
+MIN_ROWS = 1 << 20  # smaller tables are counted in this process
+MAX_PROCESSES = 64
 _CHUNK = 1 << 16  # rows
-_TEXTS = 1 << 16  # last texts whose tokens are not counted again
-_worker: list[Callable] = []  # of this process: rows of a stretch -> counts
+_CACHED_TEXTS = 1 << 16
+_worker: list[Callable] = []  # in a worker process: (begin, end) of a chunk -> counts
 
 
-def blocks(rows, again: Callable | None, counted: Counted) -> Iterator[np.ndarray]:
-    """Yields [n, 2] int32 in the order of the rows: the tokens of each text, and those of them that
-    are unknown.
+def blocks(rows, reopen: Callable | None, counted: Counted) -> Iterator[np.ndarray]:
+    """Yields [n, 2] int32 in the order of the rows: tokens, and unknown tokens, of each text.
 
     Args:
         rows: a table.Table.
-        again: opens the same table in another process, where that can be.
-        counted: counts.
+        reopen: opens the same table in another process; None: not possible.
+        counted: counts the tokens of a text.
 
     Raises:
-        UserError: one of the processes was killed.
+        UserError: a worker process was killed.
     """
-    stretches = [(n, min(n + _CHUNK, len(rows))) for n in range(0, len(rows), _CHUNK)]
-    processors = min(len(os.sched_getaffinity(0)), MOST, len(stretches))
-    if again is None or len(rows) < MANY or processors < 2:
-        yield from map(_counting(rows, counted), stretches)
+    chunks = [(n, min(n + _CHUNK, len(rows))) for n in range(0, len(rows), _CHUNK)]
+    processes = min(len(os.sched_getaffinity(0)), MAX_PROCESSES, len(chunks))
+    if reopen is None or len(rows) < MIN_ROWS or processes < 2:
+        yield from map(_counter(rows, counted), chunks)
         return
     spawned = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(
-        processors, spawned, _begin, (again, len(rows), counted)
+        processes, spawned, _start_worker, (reopen, len(rows), counted)
     ) as pool:
-        left, waiting = iter(stretches), collections.deque()
+        remaining, pending = iter(chunks), collections.deque()
         try:
-            for stretch in itertools.islice(left, 2 * processors):
-                waiting.append(pool.submit(_count, stretch))
-            while waiting:
-                yield waiting.popleft().result()
-                waiting.extend(pool.submit(_count, one) for one in itertools.islice(left, 1))
+            for chunk in itertools.islice(remaining, 2 * processes):
+                pending.append(pool.submit(_count, chunk))
+            while pending:
+                yield pending.popleft().result()
+                pending.extend(pool.submit(_count, one) for one in itertools.islice(remaining, 1))
         except BrokenProcessPool as error:
             raise UserError(
-                f"one of the {processors} processes that count tokens was killed, as where memory"
-                " runs out: start it again, on fewer processors (taskset -c 0-3) if it was"
+                f"one of {processes} processes that count tokens was killed, possibly because"
+                " memory ran out: start again, in that case on fewer processors (taskset -c 0-3)"
             ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _begin(again, size, counted):
-    for number in (signal.SIGINT, signal.SIGHUP):  # of the terminal: the parent ends this process
+def _start_worker(reopen, size, counted):
+    for number in (signal.SIGINT, signal.SIGHUP):  # from the terminal: the parent handles them
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    rows = again()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    rows = reopen()
     assert len(rows) == size, (len(rows), size)
-    _worker.append(_counting(rows, counted))
+    _worker.append(_counter(rows, counted))
 
 
-def _end_with_parent():
-    """A parent that is killed leaves no process that waits for rows for ever."""
+def _exit_with_parent():
+    """Ends this process when its parent is killed; otherwise it would wait for work forever."""
     multiprocessing.parent_process().join()
     os._exit(1)
 
 
-def _count(stretch):
-    return _worker[-1](stretch)
+def _count(chunk):
+    return _worker[-1](chunk)
 
 
-def _counting(rows, counted):
-    count = functools.lru_cache(_TEXTS)(counted.count)
+def _counter(rows, counted):
+    count = functools.lru_cache(_CACHED_TEXTS)(counted.count)
 
-    def of(stretch):
-        own: Iterator[Row] = iter(rows[slice(*stretch)])
-        return np.array([count(row.text) for row in own], np.int32).reshape(-1, 2)
+    def count_chunk(chunk):
+        selected: Iterator[Row] = iter(rows[slice(*chunk)])
+        return np.array([count(row.text) for row in selected], np.int32).reshape(-1, 2)
 
-    return of
+    return count_chunk

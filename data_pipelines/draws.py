@@ -1,7 +1,7 @@
-"""Stateless draws: every random choice of the host is a hash of integers, such as (seed, step).
+"""Stateless draws: every random choice on the host is a hash of integers, such as (seed, step).
 
-Integer arithmetic alone (SplitMix64), so a draw is the same in every version, on every machine, and
-in any order. Dims: N numbers drawn.
+Only integer arithmetic is used (SplitMix64), so a draw is the same in every version, on every
+machine, and in any order. Dims: N numbers drawn.
 """
 
 import numpy as np
@@ -25,21 +25,21 @@ def _mix_all(z: np.ndarray) -> np.ndarray:
 
 
 def word(*key: int) -> int:
-    """64 random bits that belong to a key of integers of at least 0."""
+    """64 random bits determined by a key of non-negative integers."""
     state = 0
-    for part in key:
-        state = _mix((state + _GOLDEN ^ part) & _MASK)
+    for number in key:
+        state = _mix((state + _GOLDEN ^ number) & _MASK)
     return state
 
 
 def words(size: int, *key: int) -> np.ndarray:
-    """[N = size] uint64, random bits that belong to a key."""
+    """[N = size] uint64: random bits determined by a key."""
     z = np.arange(1, size + 1, dtype=np.uint64) * np.uint64(_GOLDEN)
     return _mix_all(np.uint64(word(*key)) + z)
 
 
 def shuffled(size: int, *key: int) -> np.ndarray:
-    """[N = size] int64: a permutation of 0 to size - 1, all at once."""
+    """[N = size] int64: a permutation of 0 to size - 1."""
     return np.argsort(words(size, *key), kind="stable")
 
 
@@ -61,7 +61,7 @@ def permute(index: int, size: int, *key: int) -> int:
 
 
 def permute_all(indices: np.ndarray, size: int, *key: int) -> np.ndarray:
-    """`permute` of [N] indices, all at once: [N] int64."""
+    """`permute` of [N] indices, vectorised: [N] int64."""
     half = ((size - 1).bit_length() + 1) // 2
     shift, mask, base = np.uint64(half), np.uint64((1 << half) - 1), word(*key)
     found, outside = indices.astype(np.uint64), np.arange(len(indices))

@@ -1,6 +1,6 @@
-"""Feed: chosen rows through the preprocessors of one SeqIO task, in order.
+"""Feed: runs chosen rows through the preprocessors of one SeqIO task, in order.
 
-One tf.data pipeline lives as long as its feed: opening one costs more than a batch.
+A feed opens one tf.data pipeline and keeps it: opening one costs more than a batch.
 """
 
 import collections
@@ -12,14 +12,14 @@ from seedasr_jax.data_pipelines.tf import tf
 from seedasr_jax.errors import ConfigError, DataError, UserError
 
 _NEEDED = ("context", "context_cut", "context_ids", "draw", "ids", "wave")
-_AHEAD = 1_000  # rows that preprocessors may swallow at a stretch before we give up on them
+_MAX_DROPPED = 1_000  # consecutive rows that preprocessors may drop before it is an error
 
 
 class Feed:
-    """Iterates over (row, example or Fault), in the order of the rows that it is given.
+    """Iterates over (row, example or Fault), in the order of the given rows.
 
-    A bad row is found before the pipeline sees it, so it shifts nothing. Preprocessors may drop
-    examples, and may look ahead: then rows are read before their turn.
+    Bad rows are found before the pipeline, so they shift nothing. Preprocessors may drop examples,
+    and may read ahead: then rows are read before their turn.
     """
 
     def __init__(self, task, turns):
@@ -30,12 +30,12 @@ class Feed:
             turns: iterator of reading.Turn.
 
         Raises:
-            ConfigError: the preprocessors lose a key.
+            ConfigError: the preprocessors do not return all keys.
         """
         self.name = task.name
         self._turns = turns
         self._lock = threading.Lock()
-        self._order = collections.deque()  # (row, draw, fault) not yet given out
+        self._order = collections.deque()  # (row, draw, fault) not yet returned
         self._good = collections.deque()  # (row, wave, draw) not yet in the pipeline
         self._error = None
         dataset = preprocess.examples(self._next_good)
@@ -43,8 +43,8 @@ class Feed:
         lost = [key for key in _NEEDED if key not in dataset.element_spec]
         if lost:
             raise ConfigError(
-                f"task {task.name}: expected preprocessors to give back every key of an example,"
-                f" but {', '.join(lost)} is gone"
+                f"task {task.name}: expected preprocessors to return every key of an example, found"
+                f" none of the name {', '.join(lost)}: return example | {{...}}"
             )
         options = tf.data.Options()
         options.autotune.enabled = False
@@ -53,7 +53,7 @@ class Feed:
         needed = preprocess.traced(lambda example: {key: example[key] for key in _NEEDED})
         dataset = dataset.map(needed)
         self._examples = dataset.with_options(options).as_numpy_iterator()
-        self._head = None  # pulled, but of a later row than asked for
+        self._head = None  # example of a later row than the one requested
 
     def __iter__(self):
         return self
@@ -82,14 +82,14 @@ class Feed:
             raise DataError(f"task {self.name}: a preprocessor failed: {found}") from error
 
     def _next_good(self):
-        """What the pipeline calls, in a thread of TensorFlow, which would garble what is raised."""
+        """Called by the pipeline in a TensorFlow thread, which garbles errors: they are stored."""
         try:
             with self._lock:
                 while not self._good:
-                    if len(self._order) > _AHEAD:
+                    if len(self._order) > _MAX_DROPPED:
                         raise DataError(
-                            f"task {self.name}: its preprocessors gave back none of {_AHEAD}"
-                            " examples; expected them to drop a few at most"
+                            f"task {self.name}: expected its preprocessors to drop few examples,"
+                            f" found that they dropped {_MAX_DROPPED} in a row: check their filters"
                         )
                     self._read_one()
                 return self._good.popleft()

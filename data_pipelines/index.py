@@ -1,6 +1,6 @@
 """The index of a source: lengths in seconds and tokens, joining, and each utterance's bucket.
 
-Lengths are known before buckets, so any draw is found without reading what stands before it.
+All lengths are known in advance, so any draw is found without reading the ones before it.
 Dims: N utterances, K buckets.
 """
 
@@ -13,63 +13,63 @@ import hashlib
 import numpy as np
 
 from seedasr_jax import config
-from seedasr_jax.data_pipelines import draws, joining, manifest, sources, table
+from seedasr_jax.data_pipelines import draws, fields, joining, sources, table
 from seedasr_jax.data_pipelines.columns import AUDIO, SILENT, TEXT
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.data_pipelines.table import Table
 from seedasr_jax.errors import DataError
 from seedasr_jax.text.counted import Counted
 
-_EPOCHS_KEPT = 4
-_AT_ONCE = 1 << 20  # rows, to need room for no more
+_CACHED_EPOCHS = 4
+_CHUNK = 1 << 20  # rows, to limit the memory of temporaries
 _NONE = np.zeros(0, np.uint32)
 
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """What decides where an utterance fits.
+    """The buckets, and what decides which bucket an utterance fits.
 
-    A bucket is (seconds, tokens, utterances), ascending. Seconds are 0 where no audio is heard,
-    tokens 0 where no text is read.
+    A bucket is (seconds, tokens, utterances), ascending. Seconds are 0 without audio, tokens are 0
+    without text.
     """
 
     buckets: tuple[tuple[float, int, int], ...]
-    stretch: float = 1.0  # an utterance must fit with its seconds times this
+    stretch: float = 1.0  # bucket by seconds * stretch, leaving headroom for tempo augmentation
     min_seconds: float = 0.0
-    silence: bool = False  # whether recordings in which nothing is said are utterances
-    key: str = "data.buckets"  # what to change where an utterance does not fit
+    silence: bool = False  # whether recordings without speech (empty text) are utterances
+    key: str = "data.buckets"  # config key that errors name as the cure
 
     def __post_init__(self):
         config.check_buckets(self.buckets)
 
     @property
-    def hears(self) -> bool:
-        """True where audio is read."""
+    def has_audio(self) -> bool:
+        """Whether batches have audio."""
         return self.buckets[-1][0] > 0
 
     @property
-    def reads(self) -> bool:
-        """True where text is read."""
+    def has_text(self) -> bool:
+        """Whether batches have text."""
         return self.buckets[-1][1] > 0
 
     def fault(self, row: Row) -> str:
-        """Why an utterance is bad by its row alone, or ""."""
-        parts = row.parts or (row,)
-        for part in parts:
-            if part.fault:
-                return part.fault
-        if self.reads and not all(part.text or (self.silence and part.silent) for part in parts):
+        """Why an utterance is bad, as far as its row tells, or ""."""
+        segments = row.segments or (row,)
+        for one in segments:
+            if one.fault:
+                return one.fault
+        if self.has_text and not all(s.text or (self.silence and s.silent) for s in segments):
             return "no text"
-        if self.hears and not all(part.audio for part in parts):
+        if self.has_audio and not all(one.audio for one in segments):
             return "no audio"
         return ""
 
     def faulty(self, rows: Table) -> np.ndarray:
-        """[N] bool: where `fault` finds one, in recordings."""
+        """[N] bool: whether `fault` finds a fault in each recording."""
         found = rows.column("fault") > 0
-        if self.reads:
+        if self.has_text:
             found |= ~(rows.has(TEXT) | rows.has(SILENT) if self.silence else rows.has(TEXT))
-        return found | ~rows.has(AUDIO) if self.hears else found
+        return found | ~rows.has(AUDIO) if self.has_audio else found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,59 +77,59 @@ class Epoch:
     """The utterances of one pass over a source."""
 
     rows: Table
-    tokens: np.ndarray  # [N] of their texts
-    unknown: np.ndarray  # [N] those of them that the tokenizer does not know
+    tokens: np.ndarray  # [N] tokens of each text
+    unknown: np.ndarray  # [N] tokens of each text that are unknown to the tokenizer
     buckets: tuple[np.ndarray, ...]  # K times [N_k] uint32, the rows in each bucket
     left_out: collections.Counter  # reason -> utterances
 
 
 class Index:
-    """The utterances of one source by bucket; 4 bytes for each, beside its table.
+    """The utterances of one source by bucket: 4 bytes for each, in addition to its table.
 
-    Where recordings are joined, 4 bytes more for each of them, and the tables of some passes.
+    For joined utterances, 4 more bytes for each recording, and the tables of some passes.
 
     Attributes:
         rows: the recordings, a `table.Table`.
         sizes: [K] utterances of the first pass in each bucket. A later pass over joined utterances
-            has other ones, of about that number; draws run over them in step with the first.
+            has slightly different numbers; its draws are taken modulo its own number.
         faults: [F] places of the recordings that are bad before any audio is read.
     """
 
     def __init__(self, source, fit: Fit, counted: Counted | None, *key: int):
-        """Measures and places the utterances.
+        """Measures all utterances and assigns them to buckets.
 
         Args:
-            source: a `sources.Source`, or anything with `name`, `rows()`, `join` and `seed`.
+            source: a `sources.Source`, or any object with `name`, `rows()`, `join` and `seed`.
             fit: buckets and limits.
-            counted: counts the tokens of texts, each once; None: none are.
-            key: of the draws, the seed first; none gives the fixed pass of an evaluation.
+            counted: counts the tokens of a text; None: tokens are not counted.
+            *key: of the draws, the seed first; without a key, the fixed pass of an evaluation.
 
         Raises:
-            DataError: no utterance fits a bucket; says by what they fail.
+            DataError: no utterance fits a bucket; gives the reasons.
         """
         self.name, self.fit, self._join = source.name, fit, source.join
         self._add_contexts = getattr(source, "add_contexts", table.of)
         self._counted, self._fixed, self._key = counted, not key, (*key, source.seed)
         rows = table.of(source.rows())
-        self.rows = rows.measured(sources.measured) if fit.hears else rows
+        self.rows = rows.measured(sources.measured) if fit.has_audio else rows
         self._joiner = joining.Joiner(self.rows, self._join) if self._join else None
-        self.epoch = functools.lru_cache(maxsize=_EPOCHS_KEPT)(self._epoch)
+        self.epoch = functools.lru_cache(maxsize=_CACHED_EPOCHS)(self._epoch)
         self.sizes = [len(members) for members in self.epoch(0).buckets]
         self.faults = np.flatnonzero(fit.faulty(self.rows))
         if not any(self.sizes):
             lower = " or lower data.min_seconds" if fit.min_seconds else ""
             raise DataError(
-                f"{self.name}: none of its utterances can be used: {self.misfits()}; enlarge"
+                f"{self.name}: no utterance fits a bucket: {self.misfits()}; enlarge"
                 f" {fit.key}{lower}"
             )
 
     def draw(self, bucket: int, number: int) -> Row:
-        """The utterance of one draw: each of a bucket's once, in another order in every pass."""
+        """The utterance of a draw: a pass draws each of the bucket once, in an order of its own."""
         rows, place = self.find(bucket, number)
         return rows[place]
 
     def find(self, bucket: int, number: int) -> tuple[Table, int]:
-        """The utterances of the pass that a draw is of, and the place of its own among them."""
+        """The utterances of the pass that a draw belongs to, and the drawn place among them."""
         number, place = divmod(number, self.sizes[bucket])
         rows, members = self._members(bucket, number)
         size = len(members)
@@ -137,7 +137,7 @@ class Index:
         return rows, int(members[drawn])
 
     def seconds(self, bucket: int, numbers: np.ndarray) -> np.ndarray:
-        """[N] seconds of the utterances of [N] draws; no row is read."""
+        """[N] seconds of the utterances of [N] draws, without reading rows."""
         passes, places = np.divmod(numbers, self.sizes[bucket])
         found = np.empty(len(numbers))
         for number in np.unique(passes).tolist():
@@ -148,7 +148,7 @@ class Index:
         return found
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of what decides the draws: processes that share a batch have the same."""
+        """SHA-256 (hex) of what determines the draws; all processes of a job must agree on it."""
         found, rows = hashlib.sha256(repr((self.name, self._key)).encode()), self.epoch(0).rows
         recordings = (self.rows.column("speaker"), self.rows.column("seconds"))
         joined = recordings if self._join else ()
@@ -159,7 +159,7 @@ class Index:
     def _members(self, bucket, number):
         """The utterances of a pass, and the places of those in a bucket."""
         epoch = self.epoch(number if self._join else 0)
-        if not len(epoch.buckets[bucket]):  # a pass of joined utterances that has none so long
+        if not len(epoch.buckets[bucket]):  # no joined utterance of this pass is in the bucket
             epoch = self.epoch(0)
         return epoch.rows, epoch.buckets[bucket]
 
@@ -171,12 +171,14 @@ class Index:
             if not len(rows):
                 reasons = left_out.most_common()
                 found = "; ".join(f"{n} recordings: {reason}" for reason, n in reasons)
-                raise DataError(f"{self.name}: nothing can be joined: {found}; leave join out")
+                raise DataError(f"{self.name}: nothing can be joined: {found}; omit join")
             rows = table.of(self._add_contexts(rows))
         tokens = unknown = np.broadcast_to(np.int32(0), len(rows))
-        if self.fit.reads and self._counted:
+        if self.fit.has_text and self._counted:
             tokens, unknown = rows.tokens(self._counted)
-        seconds = rows.column("seconds") if self.fit.hears else np.broadcast_to(0.0, len(rows))
+        seconds = np.broadcast_to(0.0, len(rows))
+        if self.fit.has_audio:
+            seconds = rows.column("seconds")
         members, failed = _place(seconds, tokens, self.fit)
         return Epoch(rows, tokens, unknown, members, left_out + failed)
 
@@ -187,39 +189,43 @@ class Index:
         return epoch.rows.take(np.concatenate(epoch.buckets))
 
     def misfits(self) -> str:
-        """What the first pass leaves out and why, and how long the longest utterances are."""
+        """Text: the utterances that the first pass leaves out, by reason, and the longest ones."""
         epoch, (seconds, tokens, _) = self.epoch(0), self.fit.buckets[-1]
         found = [f"{n} {reason}" for reason, n in epoch.left_out.most_common()]
-        if len(epoch.rows) and self.fit.hears:
+        if len(epoch.rows) and self.fit.has_audio:
             longest = epoch.rows[int(np.argmax(epoch.rows.column("seconds")))]
             found.append(f"the longest lasts {longest.seconds:.2f} s ({longest.id})")
-        if epoch.tokens.any():  # none are counted for an evaluation
+        if epoch.tokens.any():  # not counted for an evaluation
             longest = int(np.argmax(epoch.tokens))
             name = epoch.rows[longest].id
             found.append(f"the longest text has {epoch.tokens[longest]} tokens ({name})")
-        largest = f"the largest of {self.fit.key} takes {seconds:g} s, {tokens} tokens"
+        largest = f"the largest of {self.fit.key} is {seconds:g} s, {tokens} tokens"
         return f"{'; '.join(found)}; {largest}"
 
 
 def check_faults(index: Index, allowed: float, cure: str, silent: str):
-    """Raises where rows alone, before any audio is read, are worse than the allowed fraction.
+    """Raises a DataError if more than a fraction of rows is bad, before any audio is read.
 
-    `cure`: what to do about it; `silent`: what more, where a row has no text.
+    Args:
+        index: of a source.
+        allowed: fraction of bad rows.
+        cure: ends the error.
+        silent: added to the cure if the first bad row has no text.
     """
     if len(index.faults) > allowed * len(index.rows):
         row = index.rows[int(index.faults[0])]
         reason = index.fit.fault(row)
-        lacking = reason.removeprefix("no ")
-        named = lacking not in manifest.ALIASES or row.silent
-        hint = "" if named else f", {manifest.hint(row, lacking)}"
+        missing = reason.removeprefix("no ")
+        stated = missing not in fields.ALIASES or row.silent
+        hint = "" if stated else f", {fields.hint(row.ignored, missing)}"
         raise DataError(
             f"{index.name}: line {row.line} ({row.id}): {reason}{hint}; {len(index.faults)} of"
-            f" {len(index.rows)} rows have such a fault{cure}{silent if lacking == 'text' else ''}"
+            f" {len(index.rows)} rows have such a fault{cure}{silent if missing == 'text' else ''}"
         )
 
 
 def fixed(source) -> Sequence[Row]:
-    """The utterances of a source as an evaluation has them; joined ones: `Joiner.strings`."""
+    """The utterances of a source in an evaluation; joined ones are from `Joiner.strings`."""
     if not source.join:
         return source.rows()
     rows = table.of(source.rows()).measured(sources.measured)
@@ -227,26 +233,26 @@ def fixed(source) -> Sequence[Row]:
 
 
 def _place(seconds, tokens, fit):
-    """[N] seconds, [N] tokens -> the rows that each bucket is the first to fit; why not, counted.
+    """([N_k] rows for which bucket k is the first that fits, for each k; reason -> other rows).
 
-    Without a length (0 s: no file, or none that opens) a row waits in the first bucket for its turn
-    to be counted as bad.
+    A row of unknown length (0 s: its file is missing or unreadable) is assigned to the first bucket
+    and counted as bad when it is drawn. `seconds` and `tokens` are [N].
     """
     members, counts = [[] for _ in fit.buckets], collections.Counter()
-    limit, most, _ = fit.buckets[-1]
-    for first in range(0, len(seconds), _AT_ONCE):
-        own = slice(first, first + _AT_ONCE)
-        lasts, counted = seconds[own] * fit.stretch, tokens[own]
-        placed = np.full(len(lasts), -1)
+    max_seconds, max_tokens, _ = fit.buckets[-1]
+    for first in range(0, len(seconds), _CHUNK):
+        chunk = slice(first, first + _CHUNK)
+        stretched, counted = seconds[chunk] * fit.stretch, tokens[chunk]
+        placed = np.full(len(stretched), -1)
         for k in reversed(range(len(fit.buckets))):
-            placed[(lasts <= fit.buckets[k][0]) & (counted <= fit.buckets[k][1])] = k
-        short = (seconds[own] < fit.min_seconds) & (seconds[own] > 0)
+            placed[(stretched <= fit.buckets[k][0]) & (counted <= fit.buckets[k][1])] = k
+        short = (seconds[chunk] < fit.min_seconds) & (seconds[chunk] > 0)
         placed[short] = -1
-        long, wordy, out = lasts > limit, counted > most, placed < 0
+        long, wordy, out = stretched > max_seconds, counted > max_tokens, placed < 0
         failed = {
             f"shorter than {fit.min_seconds:g} s": short,
-            f"longer than {limit / fit.stretch:g} s": out & long,
-            f"more than {most} tokens": out & wordy & ~long,
+            f"longer than {max_seconds / fit.stretch:g} s": out & long,
+            f"more than {max_tokens} tokens": out & wordy & ~long,
             "no bucket for both its seconds and its tokens": out & ~long & ~wordy & ~short,
         }
         for reason, rows in failed.items():

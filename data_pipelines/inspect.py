@@ -1,4 +1,4 @@
-"""What is in a source, and what is wrong with it, row by row. No TensorFlow."""
+"""Statistics of a source, and the problems of its rows. No TensorFlow."""
 
 import array
 import collections
@@ -11,23 +11,23 @@ import numpy as np
 
 from seedasr_jax import tables
 from seedasr_jax.audio import files
-from seedasr_jax.data_pipelines import columns, manifest, sources
+from seedasr_jax.data_pipelines import columns, fields, sources
 from seedasr_jax.data_pipelines import table as stored
 from seedasr_jax.errors import DataError, nearest
 from seedasr_jax.text import conventions, languages, prompts, score
 
-_AS_TEXTS = 1 << 20  # texts at most that are held as they are while they are counted
-_CLIPPED_PERCENT = 1.0  # so many samples at full scale are no single peaks
-_FULL = -32_768, 32_767  # full scale of int16
+_BUFFERED = 1 << 20  # texts to hold before they are replaced by hashes
+_CLIPPED_PERCENT = 1.0  # more samples at full scale are clipping, not single peaks
+_FULL_SCALE = -32_768, 32_767  # of int16
 _SHORTEST_SECONDS = 0.025  # one window of the features
-_FRAME_SECONDS = 0.04  # of the recipes' encoders; CTC needs one for each token
+_FRAME_SECONDS = 0.04  # of the recipes' encoders; CTC needs a frame for each token
 _MAY_BE_TEXT = re.compile(
     "text|trans|sent|utter|word|label|phrase|target|prompt|caption|content|script|title",
     re.IGNORECASE,
 )
 _MAY_BE_AUDIO = re.compile("audio|wav|file|path|sound|source|record|speech|ur[il]", re.IGNORECASE)
 _MAY_BE_CHANNEL = re.compile("channel|^side$", re.IGNORECASE)
-# start_ms, endTime, segment-start, clip_offset, t0, xmin: whole words of a name, however parted.
+# Matches words within a name in any notation: start_ms, endTime, segment-start, clip_offset, xmin.
 _MAY_BE_TIME = re.compile(
     r"(?!(?i:.*_(id|name|index|count|type|token))$)"
     r"((.*[^a-z]|.*[a-z](?=[A-Z]))?(?i:start|begin|onset|offset|xmin|xmax|tmin|tmax)|"
@@ -41,12 +41,12 @@ _COLUMNS = (
 
 
 def stats(name: str, data_folder) -> dict:
-    """Counts of a SPEC, task or mixture; joined utterances are those of the first pass.
+    """Statistics of a SPEC, task or mixture, over recordings: before joining.
 
     Returns:
         source, utterances, hours, shortest, mean, longest (seconds), speakers, texts (distinct),
         words (distinct), languages (tag -> utterances), unreadable (utterances of unknown length,
-        which the others leave out).
+        which hours, shortest, mean and longest do not include).
     """
     source = sources.open_named(name, data_folder)
     tags, speakers, texts, words = collections.Counter(), _Distinct(), _Distinct(), _Distinct()
@@ -76,16 +76,16 @@ def stats(name: str, data_folder) -> dict:
 
 
 class _Distinct:
-    """How many texts differ: of many 8 bytes each are held, a hash."""
+    """Number of distinct texts; large numbers of texts are held as 8-byte hashes."""
 
     def __init__(self):
         self._new: set[str] = set()
         self._hashes = np.zeros(0, np.uint64)
 
     def add(self, texts):
-        """Takes some more."""
+        """Adds texts."""
         self._new.update(texts)
-        if len(self._new) > _AS_TEXTS:
+        if len(self._new) > _BUFFERED:
             self._hashes = self._both()
             self._new.clear()
 
@@ -98,13 +98,13 @@ class _Distinct:
 
 
 class _Repeated:
-    """The texts that were added more than once; of each text 8 bytes are held, a hash."""
+    """The set of texts that were added more than once; each text is held as an 8-byte hash."""
 
     def __init__(self):
         self._hashes = array.array("Q")
 
     def add(self, text: str):
-        """Takes one more, before the first is looked up."""
+        """Adds a text; must not be called after the first lookup."""
         self._hashes.append(columns.hashed(text))
 
     def __contains__(self, text):
@@ -119,42 +119,42 @@ class _Repeated:
 
 
 def table(rows: list[dict]) -> str:
-    """The counts for a person."""
+    """Statistics as a text table."""
     return tables.columns(_COLUMNS, ([row[key] for key in _COLUMNS] for row in rows))
 
 
 def problems(name: str, data_folder) -> Iterator[str]:
-    """A line for each thing that is wrong with a source's rows: decodes every recording.
+    """Yields a line for each problem of a source's rows; decodes every recording.
 
-    A source without any text is speech alone, which stages of self-supervision take; one without
-    any audio is text alone, for `lm`.
+    A source without any text is audio only, for self-supervised stages; one without any audio is
+    text only, for `lm`.
     """
     source = sources.open_named(name, data_folder)
-    rows, unread, has_text, has_audio = source.rows(), set(), False, False
+    rows, unknown, has_text, has_audio = source.rows(), set(), False, False
     ids, paths = _Repeated(), _Repeated()
     for row in rows:
-        unread.update(row.unread)
+        unknown.update(row.ignored)
         has_text, has_audio = has_text or bool(row.text), has_audio or bool(row.audio)
         ids.add(row.id)
         paths.add(row.audio)
-    has_audio = has_audio or any(map(_MAY_BE_AUDIO.search, unread))
-    for field in sorted(unread):
+    has_audio = has_audio or any(map(_MAY_BE_AUDIO.search, unknown))
+    for field in sorted(unknown):
         if not has_text and _MAY_BE_TEXT.search(field):
-            known = ", ".join(manifest.ALIASES["text"])
-            yield f"{source.name}: no row has text; {field!r} is no known field, expected {known}"
+            known = ", ".join(fields.ALIASES["text"])
+            yield f"{source.name}: no row has text: expected {known}, found unknown field {field!r}"
         if _MAY_BE_TIME.fullmatch(field):
             yield (
-                f"{source.name}: {field!r} is no known field: where it bounds a segment, write"
-                " start and end, in seconds; else choose another name"
+                f"{source.name}: unknown field {field!r}: if it bounds a segment, write start and"
+                " end in seconds, else choose another name"
             )
     cache = files.WaveCache(0)
-    seen: dict[str, int] = {}  # of `ids`
+    first_line: dict[str, int] = {}  # of repeated ids
     for row in rows:
         where = f"{source.name} line {row.line} ({row.id})"
-        if row.id in seen:
-            yield f"{where}: expected an id of its own, found that of line {seen[row.id]}"
+        if row.id in first_line:
+            yield f"{where}: expected a unique id, found that of line {first_line[row.id]}"
         if row.id in ids:
-            seen.setdefault(row.id, row.line)
+            first_line.setdefault(row.id, row.line)
         for found in _row_problems(row, has_text, has_audio, cache):
             yield f"{where}: {found}"
         if row.seconds and not row.offset and row.audio not in paths:
@@ -162,47 +162,50 @@ def problems(name: str, data_folder) -> Iterator[str]:
 
 
 def _cut_problems(row):
-    """Of the only row of a file, which begins at its beginning: its text is probably all of it."""
+    """Problems of the only row of a file that begins at 0 s: it probably covers the file."""
     try:
-        whole = files.seconds(row.audio)
+        available = files.seconds(row.audio)
     except DataError:
         return
-    if whole > row.seconds + files.SLACK_SECONDS:
-        yield f"expected the whole file, {whole:.3f} s, found a duration of {row.seconds:.3f} s"
+    if available > row.seconds + files.SLACK_SECONDS:
+        yield (
+            f"expected the entire file, {available:.3f} s, found a duration of {row.seconds:.3f} s"
+        )
 
 
 def _row_problems(row, has_text, has_audio, cache):
     if row.fault:
         yield row.fault
     if has_text and not row.text:
-        yield f"expected text as other rows have, found none; {manifest.hint(row, 'text')}"
+        yield f"expected text as in other rows, found none; {fields.hint(row.ignored, 'text')}"
     for name in row.keywords if row.text else ():
         if not prompts.holds(row.text, name):
-            yield f"expected keywords that its text holds, found {name!r}"
+            yield f"expected keywords that the text contains, found {name!r}"
     if row.text and not any(map(str.isalnum, row.text)):
         yield f"expected words, found {row.text!r}"
     if not row.audio and row.text and not has_audio:
         return
     if not row.audio:
-        yield f"expected audio, found none; {manifest.hint(row, 'audio')}"
+        yield f"expected audio, found none; {fields.hint(row.ignored, 'audio')}"
         return
     try:
-        wave = sources.recording(row, cache)
+        wave = sources.read_recording(row, cache)
     except DataError as error:
         yield str(error)
         return
-    chosen = next(filter(_MAY_BE_CHANNEL.search, row.unread), None)
+    chosen = next(filter(_MAY_BE_CHANNEL.search, row.ignored), None)
     if chosen and (channels := files.channels(row.audio)) > 1:
         yield (
-            f"expected one channel, found {channels}, which are averaged: {chosen!r} is no known"
-            " field; write the channel that it means to a file of its own"
+            f"expected one channel, found {channels}, which are averaged: the field {chosen!r} is"
+            " not known; write the channel that it selects to a separate file"
         )
     seconds, units = len(wave) / files.RATE, len(score.units(row.text, "mixed"))
-    clipped = 100 * np.count_nonzero((wave == _FULL[0]) | (wave == _FULL[1])) / len(wave)
+    full_scale = (wave == _FULL_SCALE[0]) | (wave == _FULL_SCALE[1])
+    clipped = 100 * np.count_nonzero(full_scale) / len(wave)
     if clipped > _CLIPPED_PERCENT:
-        yield f"expected sound below full scale, found {clipped:.0f} % of its samples clipped"
+        yield f"expected audio below full scale, found {clipped:.0f} % of its samples clipped"
     if not wave.any():
-        yield f"expected sound, found {seconds:.2f} s of digital silence"
+        yield f"expected a signal, found {seconds:.2f} s of digital silence"
     if seconds < _SHORTEST_SECONDS:
         yield f"expected at least {_SHORTEST_SECONDS:g} s, found {seconds:g} s"
     elif units * _FRAME_SECONDS > seconds:
@@ -212,28 +215,27 @@ def _row_problems(row, has_text, has_audio, cache):
         )
 
 
-def unread(name: str, data_folder) -> Iterator[str]:
-    """A line for each field, and each language, of a source's rows that nothing knows."""
+def ignored(name: str, data_folder) -> Iterator[str]:
+    """Yields a line for each unknown field, and each unknown language, of a source's rows."""
     source = sources.open_named(name, data_folder)
-    fields, tags, first = collections.Counter(), collections.Counter(), {}
+    names, tags, first = collections.Counter(), collections.Counter(), {}
     for row in source.rows():
-        fields.update(row.unread)
+        names.update(row.ignored)
         tags[row.language] += 1
-        for found in (*row.unread, row.language):
+        for found in (*row.ignored, row.language):
             first.setdefault(found, row.line)
-    known = [alias for aliases in manifest.ALIASES.values() for alias in aliases]
-    for field, count in sorted(fields.items()):
-        why = nearest(field.strip().lower(), known, likeness=0.75)  # most are other things
-        if field in known:
+    known = [alias for aliases in fields.ALIASES.values() for alias in aliases]
+    for name, count in sorted(names.items()):
+        why = nearest(name.strip().lower(), known, likeness=0.75)  # most are unrelated
+        if name in known:
             why = " Another name of the same field is read."
         yield (
-            f"{source.name} line {first[field]}: {field!r}, which {count} rows have, is ignored."
-            f"{why}"
+            f"{source.name} line {first[name]}: {name!r}, which {count} rows have, is ignored.{why}"
         )
     for tag, count in sorted(tags.items()):
         if conventions.unknown(tag):
             yield (
-                f"{source.name} line {first[tag]}: {tag!r}, which {count} rows have, is no language"
-                " of text/languages.py: such rows are scored as the recipe says."
-                f"{languages.near(tag)}"
+                f"{source.name} line {first[tag]}: {tag!r}, which {count} rows have, is not a"
+                " language of text/languages.py: such rows are scored by the recipe's unit and"
+                f" normaliser.{languages.near(tag)}"
             )

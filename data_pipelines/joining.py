@@ -1,6 +1,7 @@
-"""Joining: utterances of several recordings of one speaker, made when they are asked for.
+"""Joining: utterances of several recordings of one speaker, made on access.
 
-Dims: N recordings, M of them that are joined, J utterances.
+The recordings of a joined utterance are its segments. Dims: N recordings, M recordings that are
+joined, J utterances.
 """
 
 import collections
@@ -16,32 +17,32 @@ from seedasr_jax.data_pipelines.table import Table
 from seedasr_jax.text import prompts
 
 PAUSE_SECONDS = (0.02, 0.12)  # between joined recordings
-STRINGS = 500  # at least, of a joined evaluation
-_HELD = 1 << 14  # recordings whose rows are not read again
+STRINGS = 500  # least number of utterances in a joined evaluation
+_CACHED_ROWS = 1 << 14
 
 
 class Joiner:
     """Joins recordings pass by pass; holds their places by speaker, 4 bytes each."""
 
     def __init__(self, rows: Table, join: tuple[int, int]):
-        """Args: `rows`, recordings with their seconds; `join`, fewest and most of an utterance."""
+        """Args: `rows`, recordings with seconds; `join`, fewest and most segments."""
         self._join, self._speakers, self._unnamed = join, *_by_speaker(rows)
-        self._row = functools.lru_cache(maxsize=_HELD)(lambda place: rows[place])
+        self._row = functools.lru_cache(maxsize=_CACHED_ROWS)(lambda place: rows[place])
 
     def draw(self, *key: int) -> tuple[Table, collections.Counter]:
-        """The utterances of a pass, and why recordings are left out.
+        """(utterances of a pass, reason -> recordings left out).
 
-        Each recording is in one at most; groups and pauses are drawn by the key. A speaker's last
-        few are left out where they would not fill a group.
+        Each recording is in at most one utterance; groups and pauses are drawn by the key. The last
+        recordings of a speaker are left out if they are too few for a group.
         """
         joined, left_out = self._pass(*key)
         return self._table([joined]), left_out
 
     def strings(self, *key: int) -> tuple[Table, collections.Counter]:
-        """The utterances of an evaluation: pass after pass until there are STRINGS of them.
+        """The utterances of an evaluation, of as many passes as give at least STRINGS.
 
-        Few recordings make many strings, which differ in their neighbours and pauses, and few
-        strings a wide interval.
+        A few recordings can be joined in many ways, and a small number of utterances would give a
+        wide confidence interval.
         """
         joined, left_out = self._pass(*key, 1, 0)
         passes = [joined]
@@ -50,53 +51,55 @@ class Joiner:
         return self._table(passes), left_out
 
     def _pass(self, *key):
-        """([J] ends of utterances in what follows, [M] recordings, [M] samples of silence behind
-        each), and why recordings are left out.
+        """(([J] end of each utterance in the others, [M] segments, [M] samples of silence after
+        each), reason -> recordings left out).
         """
-        left_out = collections.Counter({"joining needs speakers, none is named": self._unnamed})
-        ends, parts, pauses, begin = [], [], [], 0
-        for number, own in enumerate(self._speakers):
-            wanted = draws.words(len(own), *key, 1, number).tolist()
-            sizes = list(groups(len(own), self._join, wanted))
+        left_out = collections.Counter({"joining needs speakers, none is stated": self._unnamed})
+        ends, segments, pauses, begin = [], [], [], 0
+        for number, places in enumerate(self._speakers):
+            count = len(places)
+            wanted = draws.words(count, *key, 1, number).tolist()
+            sizes = list(groups(count, self._join, wanted))
             used = sum(sizes)
-            parts.append(own[draws.shuffled(len(own), *key, 0, number)[:used]])
-            pauses.append(_pauses(len(own), *key, 2, number)[:used])
+            segments.append(places[draws.shuffled(count, *key, 0, number)[:used]])
+            pauses.append(_pauses(count, *key, 2, number)[:used])
             ends.append(begin + np.cumsum(sizes, dtype=np.int64))
             begin += used
-            left_out[f"too few of its speaker left to join {self._join[0]}"] += len(own) - used
+            left_out[f"too few of its speaker left to join {self._join[0]}"] += count - used
         none = np.zeros(0, np.int64)
-        joined = (np.concatenate(found or [none]) for found in (ends, parts, pauses))
+        joined = (np.concatenate(found or [none]) for found in (ends, segments, pauses))
         return tuple(joined), +left_out
 
     def _table(self, passes) -> Table:
-        counts = [len(parts) for _, parts, _ in passes]
+        counts = [len(segments) for _, segments, _ in passes]
         shifts = np.cumsum([0, *counts[:-1]])
         ends = np.concatenate([found + shift for (found, *_), shift in zip(passes, shifts)])
-        parts, pauses = (np.concatenate([found[n] for found in passes]) for n in (1, 2))
+        segments, pauses = (np.concatenate([found[n] for found in passes]) for n in (1, 2))
 
         def rows(numbers: np.ndarray) -> Iterator[Row]:
             for number in numbers.tolist():
                 begin, end = int(ends[number - 1]) if number else 0, int(ends[number])
-                found = tuple(map(self._row, parts[begin:end].tolist()))
+                found = tuple(map(self._row, segments[begin:end].tolist()))
                 silent = pauses[begin : end - 1].tolist()
                 yield _joined(found, silent) if len(found) > 1 else found[0]
 
-        return table.made(rows, len(ends))
+        return table.generated(rows, len(ends))
 
 
 def _by_speaker(rows: Table) -> tuple[list[np.ndarray], int]:
-    """Places of each speaker's rows, ascending, speakers by name; and how many rows name none."""
+    """([ascending places of a speaker's rows] sorted by speaker, number of rows without one)."""
     speakers = rows.column("speaker")
     order = np.argsort(speakers, kind="stable").astype(np.uint32)
     found, begins = np.unique(speakers[order], return_index=True)
-    own = np.split(order, begins[1:]) if len(found) else []
-    unnamed = len(own.pop(0)) if len(found) and found[0] == 0 else 0
-    return sorted(own, key=lambda places: rows[int(places[0])].speaker), unnamed
+    members = np.split(order, begins[1:]) if len(found) else []
+    unnamed = len(members.pop(0)) if len(found) and found[0] == 0 else 0
+    return sorted(members, key=lambda places: rows[int(places[0])].speaker), unnamed
 
 
 def groups(count: int, join: tuple[int, int], wanted) -> Iterator[int]:
-    """Sizes within `join` that use up `count` recordings, or as many as they can, by random words
-    `wanted`.
+    """Yields random group sizes within `join` that add up to `count`, or nearly so.
+
+    `wanted`: random words, one for each group.
     """
     fewest, most = join
     for draw in wanted:
@@ -117,19 +120,19 @@ def _pauses(count, *key) -> np.ndarray:
     return (low + draws.words(count, *key) % np.uint64(high - low + 1)).astype(np.int32)
 
 
-def _joined(parts, pauses) -> Row:
+def _joined(segments, pauses) -> Row:
     same = {}
     for field in ("language", "dialect", "domain", "speaker", "split", "context_kind"):
-        values = {getattr(part, field) for part in parts}
+        values = {getattr(one, field) for one in segments}
         same[field] = values.pop() if len(values) == 1 else ""
     return Row(
-        id="+".join(part.id for part in parts),
-        seconds=(sum(map(sources.samples, parts)) + sum(pauses)) / files.RATE,
-        text=" ".join(part.text for part in parts),
-        parts=parts,
+        id="+".join(one.id for one in segments),
+        seconds=(sum(map(sources.samples, segments)) + sum(pauses)) / files.RATE,
+        text=" ".join(one.text for one in segments),
+        segments=segments,
         pauses=tuple(pauses),
-        context=prompts.SEPARATOR.join(part.context for part in parts if part.context),
-        keywords=tuple(name for part in parts for name in part.keywords),
-        siblings=tuple(name for part in parts for name in part.siblings),
+        context=prompts.SEPARATOR.join(one.context for one in segments if one.context),
+        keywords=tuple(name for one in segments for name in one.keywords),
+        siblings=tuple(name for one in segments for name in one.siblings),
         **same,
     )

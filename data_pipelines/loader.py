@@ -123,7 +123,7 @@ def training(
         counted.share,
         max((float(rows.column("seconds").max(initial=0.0)) for rows in placed), default=0.0),
         lambda: {index.name: index.fingerprint() for index in indexes},
-        functools.partial(usual_pause, placed) if fit.hears else float,
+        functools.partial(usual_pause, placed) if fit.has_audio else float,
     )
     return Stream(batches, names, known, bad_rows, whole=process_count == 1)
 
@@ -276,7 +276,7 @@ def _batches(plan, feeds, names, fit, reads, clock, frames, steps):
                 "id": row.id,
                 "reason": fault.reason,
                 "detail": fault.detail,
-                "recording": fault.recording or ("" if row.parts else row.id),
+                "recording": fault.recording or ("" if row.segments else row.id),
             }
             for place, (row, fault) in enumerate(zip(own, faults))
             if fault
@@ -285,7 +285,7 @@ def _batches(plan, feeds, names, fit, reads, clock, frames, steps):
             place = {"step": step, "position": first}
             skipped.append(place | {"reason": CONTEXT_CUT, "utterances": cut})
         samples = collections.Counter()
-        for source, count in whole.samples.items() if fit.hears else ():
+        for source, count in whole.samples.items() if fit.has_audio else ():
             samples[names[source]] += count
         yield batch, Info(step, whole.bucket, own, whole.utterances), skipped, samples
 

@@ -1,8 +1,8 @@
-"""Preprocessing: example -> example, one idea each, for SeqIO tasks.
+"""Preprocessors of SeqIO tasks: functions from example to example.
 
 An example is a dict of tensors: `wave` [S] int16, the strings of STRINGS, and `draw` [2] int64,
-which belongs to this utterance at this step: the seed for `tf.random.stateless_*`. A preprocessor
-gives back every key that it gets.
+which is unique to this utterance at this step: the seed for `tf.random.stateless_*`. A preprocessor
+must return every key that it receives.
 
 Dims: S samples, L tokens, C context tokens, F strings.
 """
@@ -14,17 +14,17 @@ from seedasr_jax.data_pipelines.tf import tf
 from seedasr_jax.text import prompts
 from seedasr_jax.text.normalize import normalize
 
-# A function of tensors alone: its source need not be searched for loops and branches, which takes
-# half of the time to open a pipeline.
+# Marks a function of tensors without Python control flow. AutoGraph need not convert its source,
+# which would take half of the time to open a pipeline.
 traced = tf.autograph.experimental.do_not_convert
 STRINGS = ("id", "text", "language", "dialect", "domain", "speaker", "context")
 
 
 def examples(feed) -> tf.data.Dataset:
-    """A dataset of what `feed()` returns, call by call: (Row, [S] int16, (int, int)).
+    """A dataset of the values (Row, [S] int16, (int, int)) that calls of `feed` return.
 
-    It ends with `feed`'s StopIteration. One call into Python per example: `from_generator` costs
-    twice as much.
+    It ends when `feed` raises StopIteration. Each example takes one call into Python;
+    `from_generator` would take two.
     """
 
     def call():
@@ -53,10 +53,10 @@ def _strings(row: Row):
 
 
 def tokenize(vocabulary, normalizer: str, context_tokens: float):
-    """`text` -> the same, normalised, and `ids` [L] int32; `context` -> `context_ids` [C] int32.
+    """Normalises `text` and `context`, and adds `ids` [L] and `context_ids` [C], int32.
 
-    See `prompts.normal_context` for what happens to a context. Of one that is longer than
-    `context_tokens` its end stays, by `prompts.cut`, and `context_cut` is true.
+    A context is normalised by `prompts.normal_context`. If it is longer than `context_tokens`, it
+    is cut to its end by `prompts.cut`, and `context_cut` is true.
     """
 
     def ids_of(text):
@@ -70,7 +70,7 @@ def tokenize(vocabulary, normalizer: str, context_tokens: float):
 
     def apply(example):
         if "context" not in example:
-            return example  # an earlier preprocessor lost it: the feed says so
+            return example  # an earlier preprocessor dropped the key: the feed raises
         types = (tf.string, tf.int32, tf.string, tf.int32, tf.bool)
         made = tf.numpy_function(encode, [example["text"], example["context"]], types)
         for tensor, shape in zip(made, ((), (None,), (), (None,), ())):

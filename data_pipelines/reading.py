@@ -1,7 +1,7 @@
-"""Reading: the audio of rows before their turn, several files at a time.
+"""Reads the audio of rows ahead of their turn, several files in parallel.
 
-A host of a pod takes a hundred recordings a second. One file after another neither comes from a
-disk behind a network nor out of a decoder so fast.
+A host of a pod needs a hundred recordings per second. Neither a network disk nor a decoder is that
+fast for one file at a time.
 
 Dims: S samples.
 """
@@ -19,15 +19,15 @@ from seedasr_jax.data_pipelines.batching import Fault
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.errors import DataError
 
-FILES = 4, 32  # read at a time: fewest and most, in between as many as there are processors
+FILES = 4, 32  # limits of the number of parallel reads, which is the number of processors
 _SILENCE = np.zeros(0, np.int16)
 
 
 class Reader:
-    """Reads rows in threads of its own."""
+    """Reads the audio of rows in threads."""
 
     def __init__(self, fit, cache):
-        """Args: `fit`, index.Fit, says whether audio is heard; `cache`, files.WaveCache."""
+        """Args: `fit`, index.Fit, decides whether audio is read; `cache`, files.WaveCache."""
         self._fit, self._cache = fit, cache
         fewest, most = FILES
         count = max(fewest, min(most, len(os.sched_getaffinity(0))))
@@ -37,59 +37,60 @@ class Reader:
         return self
 
     def __exit__(self, *error):
-        """Reads no more, and waits for the threads."""
+        """Cancels pending reads and waits for the threads."""
         self._threads.shutdown(cancel_futures=True)
 
     def begin(self, row: Row) -> concurrent.futures.Future | None:
-        """Starts to read a row; see `read`. None where that takes no time: its audio is held."""
-        if not self._fit.hears or all(sources.is_held(p, self._cache) for p in row.parts or (row,)):
+        """Starts `read` in a thread; returns None if no file must be read."""
+        segments = row.segments or (row,)
+        if not self._fit.has_audio or all(sources.is_cached(one, self._cache) for one in segments):
             return None
         return self._threads.submit(self.read, row)
 
     def read(self, row: Row) -> tuple[np.ndarray | None, Fault | None]:
-        """[S] int16 and no fault, or no wave and why; a Fault of the row itself reads nothing."""
-        parts = row.parts or (row,)
-        for part in parts:
-            reason = self._fit.fault(part)
+        """([S] int16, None), or (None, Fault); nothing is read if the row itself has a fault."""
+        segments = row.segments or (row,)
+        for one in segments:
+            reason = self._fit.fault(one)
             if reason:
-                return None, Fault(reason, f"line {part.line} of its manifest", part.id)
-        if not self._fit.hears:
+                return None, Fault(reason, f"line {one.line} of its manifest", one.id)
+        if not self._fit.has_audio:
             return _SILENCE, None
         waves = []
-        for part in parts:
+        for one in segments:
             try:
-                waves.append(sources.recording(part, self._cache))
+                waves.append(sources.read_recording(one, self._cache))
             except DataError as error:
-                reason = "missing audio" if disk.is_missing(part.audio) else "unreadable audio"
-                return None, Fault(reason, str(error), part.id)
+                reason = "missing audio" if disk.is_missing(one.audio) else "unreadable audio"
+                return None, Fault(reason, str(error), one.id)
         return sources.joined(waves, row.pauses), None
 
 
 class Turn:
-    """A row in its place among others: its audio may begin to be read before it is asked for.
+    """A row whose audio may be read ahead of its turn.
 
     Attributes:
         row: the row.
-        draw: a pair of integers that no other row has.
+        draw: a pair of integers that is unique to this turn.
     """
 
     def __init__(self, reader: Reader, row: Row, draw: tuple[int, int]):
-        self._reader, self._begun, self._waits = reader, None, True
+        self._reader, self._pending, self._is_new = reader, None, True
         self.row, self.draw = row, draw
 
     def begin(self):
-        """Starts to read; once, and not after `read`."""
-        if self._waits:
-            self._waits, self._begun = False, self._reader.begin(self.row)
+        """Starts to read; does nothing if reading was started before."""
+        if self._is_new:
+            self._is_new, self._pending = False, self._reader.begin(self.row)
 
     def read(self):
-        """As `Reader.read`, waiting for it; to be called once, for the wave is held no longer."""
-        begun, self._begun, self._waits = self._begun, None, False
-        return begun.result() if begun else self._reader.read(self.row)
+        """`Reader.read` of the row; must be called only once, since the wave is then released."""
+        pending, self._pending, self._is_new = self._pending, None, False
+        return pending.result() if pending else self._reader.read(self.row)
 
 
 def ahead(turns: Iterable[Turn], count: int) -> Iterator[Turn]:
-    """Yields turns, `count` of them begun ahead."""
+    """Yields turns, each `count` turns after its reading was started."""
     begun = collections.deque()
     for turn in turns:
         turn.begin()

@@ -1,8 +1,8 @@
-"""The sampler: which bucket a step has, and which draw of which source stands in each row.
+"""The sampler: the bucket of a step, and the source and draw of each of its rows.
 
-Both are quotas: cyclic schedules that give every choice its share, shuffled anew in each cycle. A
-step is found in constant time, without those before it. Dims: S sources, K buckets,
-N draws, B rows.
+Both are chosen by quotas: cyclic schedules that give every choice its share, shuffled for each
+cycle. Any step is computed in constant time, without the ones before it. Dims: S sources,
+K buckets, N draws, B rows.
 """
 
 import functools
@@ -12,18 +12,18 @@ import numpy as np
 
 from seedasr_jax.data_pipelines import draws
 
-_SHORTEST, _LONGEST = 1_000, 20_000  # of a quota's cycle
-_SMALLEST_COUNT = 4  # of the rarest choice in a cycle, so that shares are nearly exact
+_MIN_PERIOD, _MAX_PERIOD = 1_000, 20_000  # draws in a quota's cycle
+_MIN_COUNT = 4  # of the rarest choice in a cycle, so that shares are nearly exact
 
 
 class Quota:
-    """Choices in proportion to their weights, over each cycle exactly `counts`."""
+    """Choices in proportion to their weights; each cycle has exactly `counts` of them."""
 
     def __init__(self, weights, *key: int):
-        """Takes one weight of at least 0 per choice (one above 0), and the key of the shuffling."""
+        """Args: `weights`, non-negative, not all 0; `key`, of the shuffling."""
         shares = np.asarray(weights, np.float64) / np.sum(weights)
         rarest = shares[shares > 0].min()
-        self.period = min(_LONGEST, max(_SHORTEST, math.ceil(_SMALLEST_COUNT / rarest)))
+        self.period = min(_MAX_PERIOD, max(_MIN_PERIOD, math.ceil(_MIN_COUNT / rarest)))
         exact = shares * self.period
         counts = np.maximum(np.floor(exact), exact > 0).astype(np.int64)
         missing = self.period - counts.sum()
@@ -34,26 +34,26 @@ class Quota:
         self._cycle = functools.lru_cache(maxsize=4)(self._shuffle)
 
     def at(self, n: int) -> tuple[int, int]:
-        """The n-th choice, and how often it was chosen before."""
+        """(n-th choice, number of times it was chosen before)."""
         cycle, place = divmod(n, self.period)
         order, before = self._cycle(cycle)
         choice = int(order[place])
         return choice, cycle * int(self.counts[choice]) + int(before[place])
 
     def run(self, n: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """`at` of `count` draws from the n-th on: [N] each."""
+        """`at` of `count` consecutive draws from the n-th: ([N], [N])."""
         choices, numbers = [], []
         while count:
             cycle, place = divmod(n, self.period)
             order, before = self._cycle(cycle)
-            own = slice(place, min(place + count, self.period))
-            choices.append(order[own])
-            numbers.append(cycle * self.counts[order[own]] + before[own])
-            n, count = n + len(order[own]), count - len(order[own])
+            rest = slice(place, min(place + count, self.period))
+            choices.append(order[rest])
+            numbers.append(cycle * self.counts[order[rest]] + before[rest])
+            n, count = n + len(order[rest]), count - len(order[rest])
         return np.concatenate(choices), np.concatenate(numbers)
 
     def before(self, n: int) -> np.ndarray:
-        """How often each choice is among the first n."""
+        """Number of times that each choice is among the first n draws."""
         cycle, place = divmod(n, self.period)
         order, _ = self._cycle(cycle)
         return cycle * self.counts + np.bincount(order[:place], minlength=len(self.counts))
@@ -68,14 +68,14 @@ class Quota:
 
 
 class Sampler:
-    """Step -> bucket and rows, a pure function of (seed, step)."""
+    """Maps a step to its bucket and rows: a pure function of (seed, step)."""
 
     def __init__(self, sizes, rates, utterances, seed: int):
-        """Weighs buckets: a source gives utterances by its rate, each of its own equally often.
+        """Computes weights: sources are drawn by their rates, utterances of a source uniformly.
 
         Args:
             sizes: [S K] utterances of each source in each bucket.
-            rates: [S] relative numbers of utterances; 0 leaves a source out.
+            rates: [S] relative numbers of utterances; 0 excludes a source.
             utterances: [K] rows of a batch.
             seed: of all draws.
         """
@@ -89,13 +89,11 @@ class Sampler:
         ]
 
     def drawn(self, step: int) -> int:
-        """Rows of all batches before a step."""
+        """Number of rows in all batches before a step."""
         return int(self._buckets.before(step) @ np.array(self.utterances))
 
     def at(self, step: int) -> tuple[int, np.ndarray, np.ndarray]:
-        """Returns the step's bucket and, of its rows, [B] sources and [B] numbers of their draws
-        in the bucket.
-        """
+        """(bucket of a step, [B] source of each row, [B] number of its draw in the bucket)."""
         bucket, before = self._buckets.at(step)
         count = self.utterances[bucket]
         return bucket, *self._rows[bucket].run(before * count, count)

@@ -1,4 +1,4 @@
-"""Sources: a SPEC -> its utterances as rows, and a row -> its audio.
+"""Sources: opens the utterances of a SPEC as rows, and reads the audio of a row.
 
 Dims: S samples.
 """
@@ -23,25 +23,25 @@ from seedasr_jax.data_pipelines.table import Table
 from seedasr_jax.errors import ConfigError, DataError, nearest
 from seedasr_jax.text.normalize import normalize
 
-_LISTENED = 100  # utterances at most, to know how they pause
+_MAX_SAMPLED = 100  # utterances whose pauses are measured
 
 
-def _as_they_are(rows):
+def _unchanged(rows):
     return rows
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """The utterances behind a SPEC, in order, and how they are joined."""
+    """The utterances of a SPEC, in order, and how they are joined."""
 
     name: str  # KIND:FILENAME?query#8 hex of the content
     utterances: Sequence[Row]  # a table.Table
     join: tuple[int, int] | None = None
     seed: int = 0
-    add_contexts: Callable = _as_they_are  # rows -> rows with the contexts that the SPEC asks for
+    add_contexts: Callable = _unchanged  # rows -> rows with the contexts that the SPEC states
 
     def rows(self) -> Sequence[Row]:
-        """The recordings, before joining. A source of your own needs this method and no other."""
+        """The recordings, before joining. A user-defined source needs only this method."""
         return self.utterances
 
 
@@ -50,15 +50,15 @@ def open_source(text: str, data_folder) -> Source:
 
     Args:
         text: the SPEC.
-        data_folder: where sources that make or convert audio keep it (synth, tfds).
+        data_folder: for audio that sources make or convert (synth, tfds).
 
     Raises:
-        ConfigError: the SPEC is wrong. DataError: its data is, or the query leaves nothing of it.
+        ConfigError: the SPEC is invalid. DataError: its data are, or the query selects no row.
     """
     parsed = spec.parse(text)
     rows, digest = _read(parsed, data_folder, text)
     rows = _select(rows, parsed, text)
-    add_contexts = _as_they_are
+    add_contexts = _unchanged
     if parsed.context:
         named = rows
         if parsed.names:
@@ -71,13 +71,13 @@ def open_source(text: str, data_folder) -> Source:
 
 
 def open_named(name: str, data_folder) -> Source:
-    """Opens a SPEC, or a registered task or mixture; a mixture's rows stand one task after another.
+    """Opens a SPEC, or a registered task or mixture; a mixture's rows are concatenated by task.
 
-    Its name changes with the content and, of a mixture, with the rates.
+    The source's name changes with its content and, for a mixture, with the rates.
     """
     if name.partition(":")[0] in spec.KINDS:
         return open_source(name, data_folder)
-    from seedasr_jax.data_pipelines import tasks  # late: it brings TensorFlow
+    from seedasr_jax.data_pipelines import tasks  # late: imports TensorFlow
 
     found = [(source, rate) for source, _, rate in tasks.resolve(name, data_folder)]
     if len(found) == 1:
@@ -87,7 +87,7 @@ def open_named(name: str, data_folder) -> Source:
 
 
 class _Chain(Sequence):
-    """The rows of several sources, one source after another."""
+    """The concatenated rows of several sources."""
 
     def __init__(self, sources):
         self._sources, self._ends = sources, list(itertools.accumulate(map(len, sources)))
@@ -112,9 +112,9 @@ def texts(names, data_folder, normalizer: str) -> Iterator[str]:
 
 
 def measured(row: Row) -> Row:
-    """The row with its seconds, those of the file where the manifest does not say them.
+    """The row with its seconds, from the file if the manifest does not state them.
 
-    They stay 0 where the file cannot be read: such a row is bad when its turn comes.
+    They stay 0 if the file cannot be read: such a row is counted as bad when it is drawn.
     """
     if row.seconds or not row.audio:
         return row
@@ -126,15 +126,15 @@ def measured(row: Row) -> Row:
 
 
 def samples(row: Row) -> int:
-    """Samples of one recording at 16 kHz, by its row."""
+    """Number of samples of a recording at 16 kHz, by its row."""
     return round(row.seconds * files.RATE)
 
 
-def recording(row: Row, cache: files.WaveCache) -> np.ndarray:
-    """[S] int16 of a row that is not joined.
+def read_recording(row: Row, cache: files.WaveCache) -> np.ndarray:
+    """[S] int16: the wave of a row that is not joined.
 
     Raises:
-        DataError: the audio is missing, damaged or shorter than the row says.
+        DataError: the audio is missing, damaged or shorter than the row states.
     """
     try:
         return cache.read(row.audio, row.offset, row.seconds or None)
@@ -144,13 +144,13 @@ def recording(row: Row, cache: files.WaveCache) -> np.ndarray:
         raise DataError(f"{error}; paths are relative to the manifest's folder") from error
 
 
-def is_held(row: Row, cache: files.WaveCache) -> bool:
-    """Whether `recording` reads no file."""
+def is_cached(row: Row, cache: files.WaveCache) -> bool:
+    """Whether `read_recording` finds the wave in the cache."""
     return cache.holds(row.audio, row.offset, row.seconds or None)
 
 
 def joined(waves, pauses) -> np.ndarray:
-    """Waves [s] int16 with so many samples of silence between each two -> [S] int16."""
+    """[S] int16: concatenates waves [s] int16 with `pauses` samples of silence between them."""
     if len(waves) == 1:
         return waves[0]
     out = np.zeros(sum(map(len, waves)) + sum(pauses), np.int16)
@@ -161,18 +161,19 @@ def joined(waves, pauses) -> np.ndarray:
     return out
 
 
-def hear(row: Row, cache: files.WaveCache) -> np.ndarray:
-    """[S] int16 of any row; raises as `recording` does."""
-    return joined([recording(part, cache) for part in row.parts or (row,)], row.pauses)
+def read_wave(row: Row, cache: files.WaveCache) -> np.ndarray:
+    """[S] int16: the wave of any row; errors as for `read_recording`."""
+    waves = [read_recording(one, cache) for one in row.segments or (row,)]
+    return joined(waves, row.pauses)
 
 
 def usual_pause(tables: Sequence[Sequence[Row]]) -> float:
-    """Seconds, see `pauses.usual`, of utterances evenly taken from all that can be read."""
+    """`pauses.usual` in seconds, of evenly spaced utterances; unreadable ones are skipped."""
     found, rows = [], _Chain(tables)
-    for place in range(0, len(rows), max(1, -(-len(rows) // _LISTENED))):
+    for place in range(0, len(rows), max(1, -(-len(rows) // _MAX_SAMPLED))):
         row = rows[place]
         try:
-            found.append(pauses.longest(hear(row, files.WaveCache(0))))
+            found.append(pauses.longest(read_wave(row, files.WaveCache(0))))
         except DataError:
             continue
     return pauses.usual(found)
@@ -180,17 +181,19 @@ def usual_pause(tables: Sequence[Sequence[Row]]) -> float:
 
 def _manifest(parsed, data_folder):
     if disk.is_url(parsed.where):
-        raise ConfigError(f"manifest:{parsed.where}: expected a local file: fetch it first")
+        raise ConfigError(
+            f"manifest:{parsed.where}: expected a local file, found a URL: download it first"
+        )
     if not parsed.where.endswith((".jsonl", ".json")):
         raise ConfigError(
-            f"manifest:{parsed.where}: expected manifest:PATH.jsonl, a file, not packed, with one"
+            f"manifest:{parsed.where}: expected manifest:PATH.jsonl, an uncompressed file with one"
             " JSON object per line"
         )
-    return pathlib.Path(os.path.expanduser(parsed.where))  # no shell does behind manifest:
+    return pathlib.Path(os.path.expanduser(parsed.where))  # shells do not expand it after a colon
 
 
 def _read(parsed, data_folder, text):
-    """The table of a split, and the hash of its manifest."""
+    """(table of a split, hash of its manifest)."""
     path = _OPENERS[parsed.kind](parsed, pathlib.Path(data_folder))
     rows, digest = lines.table(path, data_folder)
     if parsed.kind == "manifest" and parsed.split:
@@ -199,12 +202,12 @@ def _read(parsed, data_folder, text):
 
 
 def synthesised(name: str, data_folder) -> dict[str, pathlib.Path]:
-    """Makes the corpus `synth:NAME`, or finds it: split -> its manifest.
+    """{split: its manifest} of the corpus `synth:NAME`, which is made if it does not exist.
 
     Raises:
-        ConfigError: there is none of this name, or the synthesiser is missing.
+        ConfigError: there is no such corpus, or the synthesiser is missing.
     """
-    from seedasr_jax.data_pipelines.synth import commands, digits  # late: the synthesiser
+    from seedasr_jax.data_pipelines.synth import commands, digits  # late: needs the synthesiser
 
     makers = {"commands": commands.prepare, "digits": digits.prepare}
     if name not in makers:
@@ -230,7 +233,7 @@ def _split(parsed, paths):
 
 
 def _tfds(parsed, data_folder):
-    from seedasr_jax.data_pipelines import tfds  # late: it brings TensorFlow
+    from seedasr_jax.data_pipelines import tfds  # late: imports TensorFlow
 
     return tfds.materialise(parsed.where, parsed.split or "train", data_folder / "tfds")
 
@@ -239,7 +242,7 @@ _OPENERS = {"manifest": _manifest, "synth": _synth, "tfds": _tfds}
 
 
 def _select(rows: Table, parsed, text) -> Table:
-    """The rows of a split that a query asks for, in their order."""
+    """The rows that a query selects, in their order."""
     if parsed.speaker:
         rows = _only(rows, "speaker", parsed.speaker, text)
     if parsed.without:
@@ -247,8 +250,8 @@ def _select(rows: Table, parsed, text) -> Table:
         rows = rows.where(~_having(rows, "speaker", parsed.without))
     if parsed.language:
         rows = _only(rows, "language", parsed.language, text)
-    if parsed.part:
-        rows = rows.where(rows.has(columns.DEV) == (parsed.part == "dev"))
+    if parsed.fold:
+        rows = rows.where(rows.has(columns.DEV) == (parsed.fold == "dev"))
     if parsed.minutes:
         name = repr(dataclasses.replace(parsed, where="", query="", limit=None, context=None))
         minutes, seed = parsed.minutes, parsed.seed
@@ -256,14 +259,15 @@ def _select(rows: Table, parsed, text) -> Table:
     if parsed.limit:
         rows = rows[: parsed.limit]
     if not len(rows):
-        raise DataError(f"{text}: its query leaves no utterance; drop a key of it")
+        raise DataError(f"{text}: the query selects no utterance; remove a key of it")
     return rows
 
 
 def _drawn(rows: Table, minutes, seed) -> np.ndarray:
-    """Places of up to so many minutes of the rows, in their order, drawn by a hash of seed and id.
+    """Places, ascending, of rows with a total of at most `minutes`, drawn by a hash of seed and id.
 
-    Speakers take turns, so that a few minutes are of as many voices as can be.
+    Rows are drawn from all speakers in rotation, so that a few minutes have as many voices as
+    possible.
     """
     hashes = (hashlib.sha256(f"{seed}:{row.id}".encode()).digest()[:8] for row in rows)
     order = np.argsort(np.fromiter((int.from_bytes(h, "big") for h in hashes), np.uint64))
@@ -281,22 +285,22 @@ def _drawn(rows: Table, minutes, seed) -> np.ndarray:
 
 
 def _only(rows: Table, field, names, text):
-    """The rows that have one of some values in a field; each value must be there."""
+    """The rows with one of some values in a field; each value must occur."""
     found = rows.where(_having(rows, field, names))
-    held = {getattr(found[int(place)], field) for place in found.firsts(field)}
+    present = {getattr(found[int(place)], field) for place in found.firsts(field)}
     for name in names:
-        if name not in held:
+        if name not in present:
             every = {getattr(rows[int(place)], field) for place in rows.firsts(field)}
             raise DataError(
-                f"{text}: no utterance has the {field} {name!r}; it holds"
+                f"{text}: no utterance has the {field} {name!r}; expected one of"
                 f" {', '.join(sorted(every)[:20]) or 'none'}.{nearest(name, every)}"
             )
     return found
 
 
 def _having(rows: Table, field, names) -> np.ndarray:
-    """[N] bool: where a field has one of some values."""
-    if field == "speaker":  # too many to list
+    """[N] bool: whether a field has one of some values."""
+    if field == "speaker":  # a column of hashes: speakers may be too many for a list of values
         return np.isin(rows.column(field), np.array([*map(columns.hashed, names)], np.uint64))
     known = rows.values(field)
     return np.isin(rows.column(field), [known.index(name) for name in names if name in known])

@@ -1,4 +1,4 @@
-"""The stream: batches with what the host must know beside them, made ahead of time in a thread.
+"""The stream: batches with the host's information about them, prefetched in a thread.
 
 Dims: B utterances.
 """
@@ -14,12 +14,12 @@ from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.errors import DataError
 
 _AHEAD = 4  # batches
-_ENOUGH_ROWS = 100  # before a fraction of bad ones is judged
-_SIGMAS = 4  # standard deviations beyond the expected number
+_ENOUGH_ROWS = 100  # before the fraction of bad rows is tested
+_SIGMAS = 4  # standard deviations above the expected number
 
-# A reason of `skipped` that makes no row bad: counted by step, in `utterances`.
+# A reason of `skipped` that is not a bad row: counted by step, in `utterances`.
 CONTEXT_CUT = "context cut from the left"
-# A reason that ends the job: a preprocessor or the like failed, as `detail` says.
+# A reason that ends the job: for example a preprocessor failed; `detail` has the error.
 FAILED = "failed"
 
 _END = object()  # of an iterator
@@ -27,41 +27,41 @@ _END = object()  # of an iterator
 
 @dataclasses.dataclass(frozen=True)
 class Info:
-    """What stands beside a batch on the host."""
+    """The host's information about a batch."""
 
     step: int
-    bucket: int  # its number in data.buckets
-    rows: tuple[Row, ...]  # of this process, in order; bad ones too
+    bucket: int  # its index in data.buckets
+    rows: tuple[Row, ...]  # of this process, in order, including bad ones
     utterances: int  # of all processes
 
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-    """What is known of all utterances of a stream's first pass before any is read."""
+    """Statistics of the utterances of a stream's first pass, known before any audio is read."""
 
-    left_out: Mapping[str, Mapping[str, int]]  # task -> reason -> those that no batch will hold
-    languages: Mapping[str, Mapping[str, int]]  # task -> language -> those that batches hold
-    unknown: str  # what to say of the tokens that are unknown; "" where they are few
-    unknown_share: float  # of the tokens
+    left_out: Mapping[str, Mapping[str, int]]  # task -> reason -> utterances in no batch
+    languages: Mapping[str, Mapping[str, int]]  # task -> language -> utterances in batches
+    unknown: str  # warning about unknown tokens; "" if they are few
+    unknown_share: float  # fraction of the tokens
     longest: float  # seconds; 0: not known
     fingerprints: Callable[[], Mapping[str, str]]  # task -> `Index.fingerprint`
-    pause: Callable[[], float]  # seconds of the longest that is usual (`pauses.usual`): reads some
+    pause: Callable[[], float]  # longest usual pause in seconds (`pauses.usual`); reads audio
 
 
 class Stream:
-    """Iterates over (Batch, Info); the rows of the batch are this process's share.
+    """Iterates over (Batch, Info); a batch has this process's share of the rows.
 
-    Attributes, all up to the batch that was given out last:
-        skipped: dicts step, position, id, recording, reason, detail: this process's bad rows; and
-            step, position, reason CONTEXT_CUT, utterances.
-        heard: task -> samples at 16 kHz in the global batches, by the manifests.
-        known: of all utterances; see Known.
+    Attributes, up to the batch that was returned last:
+        skipped: this process's bad rows: dicts of step, position, id, recording, reason, detail;
+            and dicts of step, position, reason CONTEXT_CUT, utterances.
+        samples: task -> samples at 16 kHz in the global batches, by the manifests.
+        known: statistics of all utterances; see Known.
     """
 
     def __init__(self, batches, names, known: Known, bad_rows: "BadRows", whole: bool):
-        """`whole`: this process has all rows of a batch, so that bad ones are judged at once."""
+        """Args: `whole`, whether this process has all rows of a batch and so judges bad ones."""
         self.skipped, self.known = [], known
-        self.heard = dict.fromkeys(names, 0)
+        self.samples = dict.fromkeys(names, 0)
         self._bad_rows, self._whole = bad_rows, whole
         self._batches = Prefetch(batches, _AHEAD)
 
@@ -74,20 +74,20 @@ class Stream:
         Raises:
             DataError: see `judge`.
         """
-        batch, info, skipped, heard = next(self._batches)
+        batch, info, skipped, samples = next(self._batches)
         self.skipped += skipped
-        for name, more in heard.items():
-            self.heard[name] += more
+        for name, count in samples.items():
+            self.samples[name] += count
         self._bad_rows.drawn += info.utterances
         if self._whole:
             self.judge(skipped)
         return batch, info
 
     def judge(self, skipped):
-        """Takes rows that any process skipped, each as often as may be.
+        """Counts skipped rows of any process; a row may be passed repeatedly.
 
         Raises:
-            DataError: more rows were bad than data.max_bad_fraction allows, or one is FAILED.
+            DataError: more rows are bad than data.max_bad_fraction allows, or one is FAILED.
         """
         rows = [row for row in skipped if row["reason"] != CONTEXT_CUT]
         for row in rows:
@@ -97,7 +97,7 @@ class Stream:
         self._bad_rows.check()
 
     def close(self):
-        """Ends the thread behind the stream."""
+        """Ends the stream's thread."""
         self._batches.close()
 
     def __enter__(self):
@@ -108,7 +108,7 @@ class Stream:
 
 
 def is_skipped(row: dict) -> bool:
-    """Whether a row of a file has all that `Stream.skipped` says of one."""
+    """Whether a JSON object has the keys of an entry of `Stream.skipped`, with their types."""
     kinds = dict(step=int, reason=str, utterances=int)
     if row.get("reason") != CONTEXT_CUT:
         kinds = dict(step=int, position=int, id=str, reason=str, detail=str, recording=str)
@@ -116,8 +116,8 @@ def is_skipped(row: dict) -> bool:
 
 
 def merged(skipped) -> list[dict]:
-    """What all processes skipped, in order: bad rows once each, cut contexts by step."""
-    # Processes that share a row (its width lies over them) all skip it.
+    """The skipped rows of all processes, in order: bad rows once each, cut contexts by step."""
+    # Processes that have the same rows (mesh axes other than the batch's) skip the same.
     once = {(row["step"], row["position"], row["reason"]): row for row in skipped}
     cut, rows = collections.Counter(), []
     for _, row in sorted(once.items()):
@@ -130,37 +130,37 @@ def merged(skipped) -> list[dict]:
 
 
 class BadRows:
-    """Decides when bad rows are too many.
+    """Decides when there are too many bad rows.
 
-    That is when more than the allowed fraction of all recordings has turned out bad, or of the rows
-    drawn so far by more than chance explains.
+    The limit is the allowed fraction of all recordings, and of the rows drawn so far, plus what
+    chance explains.
 
     Attributes:
-        drawn: rows of all batches from the first step on, of all processes.
+        drawn: number of rows in all batches from the first step, of all processes.
     """
 
     def __init__(self, allowed: float, recordings: int, drawn: int = 0):
-        """Takes the fraction that is allowed, and how many recordings the sources hold."""
+        """Args: `allowed`, fraction; `recordings`, number of them in the sources."""
         self._allowed, self._recordings, self.drawn = allowed, recordings, drawn
         self._rows, self._bad = {}, set()
 
     def add(self, rows):
-        """Adds bad rows; one that is known counts once."""
+        """Adds bad rows; a row that was added before is not counted again."""
         for row in rows:
             self._rows[row["step"], row["position"]] = row
             self._bad |= {row["recording"]} - {""}
 
     def check(self):
-        """Raises a DataError where they are too many, which says what most had."""
+        """Raises a DataError if there are too many; it states the most frequent reason."""
         expected = self._allowed * self.drawn
         by_chance = expected + _SIGMAS * math.sqrt(expected)
         early = self.drawn < min(_ENOUGH_ROWS, self._recordings) and self._allowed > 0
         if len(self._bad) > self._allowed * self._recordings or (
             len(self._rows) > by_chance and not early
         ):
-            raise DataError(self._say())
+            raise DataError(self._message())
 
-    def _say(self):
+    def _message(self):
         rows = [self._rows[place] for place in sorted(self._rows)]
         counts = collections.Counter(row["reason"] for row in rows)
         reason, _ = counts.most_common(1)[0]
@@ -170,15 +170,15 @@ class BadRows:
             f"{len(rows)} of {self.drawn} utterances drawn so far are bad ({len(self._bad)} of"
             f" {self._recordings} recordings), more than data.max_bad_fraction ="
             f" {self._allowed:g} allows: {found}; the first with"
-            f" {reason!r}: {first['recording'] or first['id']}: {first['detail']}; mend the rows or"
-            " raise data.max_bad_fraction"
+            f" {reason!r}: {first['recording'] or first['id']}: {first['detail']}; correct the rows"
+            " or raise data.max_bad_fraction"
         )
 
 
 class Prefetch:
-    """Iterates over an iterator that runs in a thread of its own, at most `depth` items ahead.
+    """Runs an iterator in a thread, at most `depth` items ahead.
 
-    What the thread raises, `next` raises. `close` ends the thread; so does the end of the program.
+    Errors of the iterator are raised by `next`. The thread ends with `close` or the program.
     """
 
     def __init__(self, iterator, depth: int):
@@ -186,7 +186,7 @@ class Prefetch:
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "batches")
         self._ahead = collections.deque()
         for _ in range(depth):
-            self._work()
+            self._request()
 
     def __iter__(self):
         return self
@@ -198,15 +198,15 @@ class Prefetch:
         if item is _END:
             self.close()
             raise StopIteration
-        self._work()
+        self._request()
         return item
 
     def close(self):
-        """Drops what was made ahead, waits for the thread, and closes an iterator that can be."""
+        """Drops prefetched items, waits for the thread, and closes a generator."""
         self._ahead.clear()
         self._thread.shutdown(cancel_futures=True)
         if isinstance(self._iterator, Generator):
             self._iterator.close()
 
-    def _work(self):
+    def _request(self):
         self._ahead.append(self._thread.submit(next, self._iterator, _END))

@@ -1,6 +1,6 @@
-"""The table of a source: rows on demand, and columns of them all.
+"""The table of a source: rows on demand, and columns over all rows.
 
-What a stage must know of every row is in columns (columns.py); a row is read when it is asked for.
+What a stage needs from every row is in columns (columns.py); the row itself is read on access.
 Dims: N rows.
 """
 
@@ -12,11 +12,11 @@ import hashlib
 import numpy as np
 
 from seedasr_jax.data_pipelines import columns, counting
-from seedasr_jax.data_pipelines.kept import Arrays, Growing, Kept
+from seedasr_jax.data_pipelines.array_store import Arrays, ArrayStore, ArrayWriter
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.text.counted import Counted
 
-_AT_ONCE = 4096  # rows, read in one piece where they stand one after another
+_CHUNK = 4096  # rows; consecutive ones are read in one block
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -25,20 +25,20 @@ class Base:
 
     rows: Callable[[np.ndarray], Iterator[Row]]  # numbers -> rows
     arrays: Arrays
-    kept: Kept = dataclasses.field(default_factory=Kept)  # for what follows from them
-    again: Callable | None = None  # opens the table of all rows in another process
+    store: ArrayStore = dataclasses.field(default_factory=ArrayStore)  # for derived arrays
+    reopen: Callable | None = None  # opens the table of all rows in another process
 
     @functools.cached_property
     def values(self) -> Mapping[str, list]:
-        """Column -> what its numbers stand for."""
+        """{column: its values by index}."""
         return columns.values(self.arrays)
 
 
 class Table(Sequence):
-    """Some rows of a source, in an order; a slice is a table."""
+    """A selection of the rows of a source, ordered; a slice is a Table."""
 
     def __init__(self, base: Base, numbers: np.ndarray | None = None):
-        """Args: `numbers` [N] of the rows in their source; None: all."""
+        """Args: `numbers` [N], of the rows in the source; None: all."""
         self._base, self._numbers = base, numbers
 
     def __len__(self):
@@ -53,113 +53,114 @@ class Table(Sequence):
         return row
 
     def __iter__(self):
-        for first in range(0, len(self), _AT_ONCE):
-            places = np.arange(first, min(first + _AT_ONCE, len(self)), dtype=np.uint32)
+        for first in range(0, len(self), _CHUNK):
+            places = np.arange(first, min(first + _CHUNK, len(self)), dtype=np.uint32)
             yield from self._base.rows(self._of(places))
 
     def take(self, places: np.ndarray) -> "Table":
-        """The rows at these places."""
+        """The rows at some places."""
         return Table(self._base, self._of(places))
 
     def where(self, mask: np.ndarray) -> "Table":
-        """The rows where [N] `mask` is true."""
+        """The rows for which `mask` [N] is true."""
         return self if mask.all() else self.take(np.flatnonzero(mask).astype(np.uint32))
 
     def column(self, name: str) -> np.ndarray:
-        """[N] of columns.py."""
-        return self._seen(self._base.arrays[name])
+        """[N] a column; see columns.py."""
+        return self._selected(self._base.arrays[name])
 
     def cell(self, name: str, place):
-        """Of one row, or of several [N]: a column of some rows is a copy of all of them."""
+        """The value of a column at a place, or at places [N], without copying the column."""
         return self._base.arrays[name][place if self._numbers is None else self._numbers[place]]
 
     def has(self, flags: int) -> np.ndarray:
-        """[N] bool: where all of these flags are set."""
+        """[N] bool: whether all of `flags` are set."""
         return self.column("flags") & flags == flags
 
     def values(self, name: str) -> list:
-        """What the numbers of a column stand for."""
+        """The values of a column of indices."""
         return self._base.values[name]
 
     def counts(self, name: str) -> dict:
-        """Value of a column -> its rows."""
+        """{value of a column: number of rows}."""
         found = np.bincount(self.column(name), minlength=len(self.values(name)))
         return {value: n for value, n in zip(self.values(name), found.tolist()) if n}
 
     def firsts(self, name: str) -> np.ndarray:
-        """Places of the first row of each value of a column, ascending."""
+        """Places of the first row with each value of a column, ascending."""
         return np.sort(np.unique(self.column(name), return_index=True)[1])
 
     def tokens(self, counted: Counted) -> tuple[np.ndarray, np.ndarray]:
-        """[N] tokens of each text, and [N] those of them that are unknown."""
+        """([N] tokens of each text, [N] unknown tokens of each text)."""
 
-        def make(growing):
-            for both in counting.blocks(Table(self._base), self._base.again, counted):
-                growing.append("tokens", both[:, 0].copy())
-                growing.append("unknown", both[:, 1].astype(np.uint16))
+        def write(writer):
+            for both in counting.blocks(Table(self._base), self._base.reopen, counted):
+                writer.append("tokens", both[:, 0].copy())
+                writer.append("unknown", both[:, 1].astype(np.uint16))
 
-        found = self._base.kept.get(f"tokens-{counted.key}", make)
-        return self._seen(found["tokens"]), self._seen(found["unknown"])
+        found = self._base.store.get(f"tokens-{counted.key}", write)
+        return self._selected(found["tokens"]), self._selected(found["unknown"])
 
     def measured(self, measure: Callable[[Row], Row]) -> "Table":
-        """The same rows with the seconds of their files where they state none.
+        """The same rows, with the seconds of their files if they state none.
 
-        `measure` is asked again where it found none before: the file may be there by now.
+        `measure` is called again for rows without a length: their files may exist by now.
         """
-        whole, stated = Table(self._base), self._base.arrays["seconds"]
-        unstated = whole.has(columns.AUDIO) & (stated == 0)
+        source, stated = Table(self._base), self._base.arrays["seconds"]
+        unstated = source.has(columns.AUDIO) & (stated == 0)
         if not unstated.any():
             return self
 
-        def of(places):
-            return np.array([measure(whole[place]).seconds for place in places.tolist()])
+        def lengths(places):
+            return np.array([measure(source[place]).seconds for place in places.tolist()])
 
-        def make(growing):
-            for first in range(0, len(whole), _AT_ONCE):
-                seconds = stated[first : first + _AT_ONCE].copy()
-                own = np.flatnonzero(unstated[first : first + _AT_ONCE])
-                seconds[own] = of(first + own)
-                growing.append("seconds", seconds)
+        def write(writer):
+            for first in range(0, len(source), _CHUNK):
+                seconds = stated[first : first + _CHUNK].copy()
+                places = np.flatnonzero(unstated[first : first + _CHUNK])
+                seconds[places] = lengths(first + places)
+                writer.append("seconds", seconds)
 
-        seconds = self._base.kept.lasting("measured", make)["seconds"]
+        store = self._base.store
+        seconds = store.get_uncached("measured", write)["seconds"]
         missing = np.flatnonzero(unstated & (seconds == 0))
-        if self._base.kept.lasts and (found := of(missing)).any():
+        if store.is_persistent and (found := lengths(missing)).any():
             seconds = seconds.copy()
             seconds[missing] = found
 
         def rows(numbers):
-            for row, own in zip(self._base.rows(numbers), seconds[numbers].tolist()):
-                yield row if row.seconds == own else dataclasses.replace(row, seconds=own)
+            for row, length in zip(self._base.rows(numbers), seconds[numbers].tolist()):
+                yield row if row.seconds == length else dataclasses.replace(row, seconds=length)
 
         arrays = {**self._base.arrays, "seconds": seconds}
         return Table(dataclasses.replace(self._base, rows=rows, arrays=arrays), self._numbers)
 
     def mapped(self, change: Callable[[Row], Row]) -> "Table":
-        """The rows as `change` makes them, each when it is asked for."""
-        return made(lambda numbers: map(change, self._base.rows(self._of(numbers))), len(self))
+        """A table of the rows that `change` returns, which is called on each access."""
+        return generated(lambda numbers: map(change, self._base.rows(self._of(numbers))), len(self))
 
-    def drawn(self, name: str, make: Callable[[], np.ndarray]) -> "Table":
-        """The rows at places that `make` chooses; `name` says how, and of which rows."""
+    def drawn(self, name: str, choose: Callable[[], np.ndarray]) -> "Table":
+        """The rows at the places that `choose` returns; `name` identifies the choice."""
 
-        def grow(growing):
-            growing.append("places", make().astype(np.uint32))
+        def write(writer):
+            writer.append("places", choose().astype(np.uint32))
 
         name = hashlib.sha256(name.encode()).hexdigest()[:16]
-        return self.take(self._base.kept.lasting(f"drawn-{name}", grow)["places"])
+        return self.take(self._base.store.get_uncached(f"drawn-{name}", write)["places"])
 
     def names(self) -> dict[str, columns.Names]:
-        """Language -> the names that the rows hold, sorted."""
+        """{language: the sorted names in the rows}."""
         arrays = self._base.arrays
-        here = arrays["name"][self._mask()[arrays["named"]]]
-        numbers = np.unique(arrays["sorted"][here])
-        owners = arrays["name_language"][numbers]
+        present = arrays["name"][self._mask()[arrays["named"]]]
+        numbers = np.unique(arrays["rank"][present])
+        languages = arrays["name_language"][numbers]
         return {
-            self.values("language")[owner]: columns.Names(arrays, numbers[owners == owner])
-            for owner in np.unique(owners)
+            self.values("language")[one]: columns.Names(arrays, numbers[languages == one])
+            for one in np.unique(languages)
         }
 
     def texts(self) -> dict[tuple[str, str], "Table"]:
-        """(language, kind) -> rows with the contexts that are texts, each text once."""
+        """{(language, kind): rows with contexts that are texts, one row for each text}."""
         arrays = self._base.arrays
         mask = self._mask()[arrays["given"]]
         rows, texts = arrays["given"][mask], arrays["text"][mask]
@@ -172,7 +173,7 @@ class Table(Sequence):
         return found
 
     def _mask(self):
-        """Of all rows of the source: which are here."""
+        """[rows of the source] bool: whether each is selected."""
         mask = np.zeros(len(self._base.arrays["flags"]), bool)
         mask[slice(None) if self._numbers is None else self._numbers] = True
         return mask
@@ -180,26 +181,26 @@ class Table(Sequence):
     def _of(self, places):
         return places if self._numbers is None else self._numbers[places]
 
-    def _seen(self, array):
+    def _selected(self, array):
         return array if self._numbers is None else array[self._numbers]
 
 
 def of(rows) -> Table:
-    """The table of rows that are held in memory; a table is its own."""
+    """A table of rows in memory; a Table is returned unchanged."""
     if isinstance(rows, Table):
         return rows
     rows = tuple(rows)
-    return made(lambda numbers: (rows[n] for n in numbers.tolist()), len(rows))
+    return generated(lambda numbers: (rows[n] for n in numbers.tolist()), len(rows))
 
 
-def made(rows: Callable[[np.ndarray], Iterator[Row]], count: int) -> Table:
-    """A table of `count` rows that are made when they are asked for, by their numbers: of all of
-    them only columns are held.
+def generated(rows: Callable[[np.ndarray], Iterator[Row]], count: int) -> Table:
+    """A table of `count` rows that `rows` generates from their numbers on access; only the columns
+    are held in memory.
     """
-    growing = Growing()
-    grown = columns.Columns(growing)
-    for first in range(0, count, _AT_ONCE):
-        for row in rows(np.arange(first, min(first + _AT_ONCE, count), dtype=np.uint32)):
-            grown.add(row)
-    grown.done()
-    return Table(Base(rows, growing.done()))
+    writer = ArrayWriter()
+    written = columns.ColumnWriter(writer)
+    for first in range(0, count, _CHUNK):
+        for row in rows(np.arange(first, min(first + _CHUNK, count), dtype=np.uint32)):
+            written.add(row)
+    written.finish()
+    return Table(Base(rows, writer.finish()))

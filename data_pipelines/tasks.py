@@ -1,7 +1,7 @@
-"""SeqIO tasks and mixtures: every source is a registered task with metrics, every name is resolved.
+"""SeqIO tasks and mixtures: registers every source as a task with metrics, and resolves names.
 
-A task of your own joins through `config.imports`: its source has a method `rows()` that gives
-`manifest.Row`s, and its preprocessors work on the examples of preprocess.py.
+User-defined tasks are registered by a module in `config.imports`: the source has a method `rows()`
+that returns `manifest.Row`s, and preprocessors work on the examples of preprocess.py.
 """
 
 import math
@@ -14,7 +14,7 @@ from seedasr_jax.data_pipelines.vocabulary import Vocabulary
 from seedasr_jax.errors import ConfigError, nearest
 from seedasr_jax.text.score import score
 
-SPLIT = "train"  # a source is one split; SeqIO wants a name for it
+SPLIT = "train"  # name of the only split of a source, which SeqIO requires
 _WAVE = seqio.Feature(seqio.PassThroughVocabulary(0), add_eos=False, dtype=tf.int16)
 _TEXT = seqio.Feature(seqio.PassThroughVocabulary(0), add_eos=False, dtype=tf.string, rank=0)
 
@@ -32,8 +32,8 @@ def cer(targets, predictions):
 class RowSource(seqio.DataSource):
     """A `sources.Source` for SeqIO, in the manifest's order.
 
-    Training does not read it so: order, joining and buckets are the sampler's, and chosen rows run
-    through the task's preprocessors.
+    Training does not use this order: the sampler chooses rows, which then run through the task's
+    preprocessors.
     """
 
     def __init__(self, source: sources.Source):
@@ -56,15 +56,15 @@ class RowSource(seqio.DataSource):
 
         def feed():
             row = next(rows)
-            return row, sources.hear(row, cache), (0, 0)
+            return row, sources.read_wave(row, cache), (0, 0)
 
         return preprocess.examples(feed)
 
 
 def register(source: sources.Source) -> seqio.Task:
-    """Registers a source as a task of waves and texts, in place of one with the same content."""
+    """Registers a source as a task of waves and texts; replaces a task with the same content."""
     name = _task_name(source.name)
-    seqio.TaskRegistry.remove(name)  # its files may stand in another folder now
+    seqio.TaskRegistry.remove(name)  # its files may be in another folder now
     return seqio.TaskRegistry.add(
         name,
         source=RowSource(source),
@@ -75,9 +75,11 @@ def register(source: sources.Source) -> seqio.Task:
 
 
 def bind(task: seqio.Task, vocab, normalizer: str, context_tokens=math.inf) -> seqio.Task:
-    """The task with its texts normalised and tokenised, registered under all three names.
+    """The task with a last preprocessor that normalises and tokenises its texts; registers it.
 
-    `context_tokens`: of a context, at most; see `preprocess.tokenize`.
+    Its name combines those of the task, normaliser and tokenizer.
+
+    `context_tokens`: limit of a context; see `preprocess.tokenize`.
     """
     bound = task.replace(
         name=_task_name(f"{task.name}:{normalizer}:{vocab.hash[:8]}"),
@@ -94,10 +96,10 @@ def bind(task: seqio.Task, vocab, normalizer: str, context_tokens=math.inf) -> s
 
 
 def resolve(name: str, data_folder) -> list[tuple[sources.Source, seqio.Task, float]]:
-    """A task, a mixture or a SPEC -> its sources with their tasks and shares, which add up to 1.
+    """[(source, task, share)] of a task, a mixture or a SPEC; shares add up to 1.
 
     Raises:
-        ConfigError: nothing has this name; names the nearest.
+        ConfigError: the name is unknown; names the nearest known one.
     """
     if name in seqio.MixtureRegistry.names():
         mixture = seqio.MixtureRegistry.get(name)
@@ -105,8 +107,8 @@ def resolve(name: str, data_folder) -> list[tuple[sources.Source, seqio.Task, fl
         for task, rate in zip(mixture.tasks, rates):
             if not 0 < rate < math.inf:
                 raise ConfigError(
-                    f"mixture {name}: expected a rate above 0 of each task, found {rate:g} of"
-                    f" {task.name}: leave out what is not to be read"
+                    f"mixture {name}: expected a positive rate for each task, found {rate:g} for"
+                    f" {task.name}: remove tasks that are not to be used"
                 )
         return [
             (_source(task), task, rate / sum(rates)) for task, rate in zip(mixture.tasks, rates)
@@ -120,16 +122,18 @@ def resolve(name: str, data_folder) -> list[tuple[sources.Source, seqio.Task, fl
     names = (*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names())
     if re.search(r"\.jsonl?(\?|$)", name):
         raise ConfigError(
-            f"{name!r}: a manifest is named with its kind. Did you mean manifest:{name}?"
+            f"{name!r}: expected the kind of a source before its path. Did you mean"
+            f" manifest:{name}?"
         )
     raise ConfigError(
-        f"{name!r} is no task, mixture or SPEC (KIND:WHERE with KIND {' or '.join(spec.KINDS)});"
-        f" tasks of your own are found through config.imports.{nearest(name, names)}"
+        f"{name!r}: expected a task, mixture or SPEC (KIND:WHERE with KIND"
+        f" {' or '.join(spec.KINDS)}); a module in config.imports registers user-defined tasks."
+        f"{nearest(name, names)}"
     )
 
 
 def members(name: str) -> tuple[str, ...]:
-    """The tasks of a mixture; any other name stands for itself."""
+    """The names of a mixture's tasks; for any other name, the name itself."""
     if name in seqio.MixtureRegistry.names():
         return tuple(task.name for task in seqio.MixtureRegistry.get(name).tasks)
     return (name,)
@@ -140,8 +144,9 @@ def _source(task) -> sources.Source:
         return task.source.source
     if not hasattr(task.source, "rows"):
         raise ConfigError(
-            f"task {task.name}: its source {type(task.source).__name__} has no rows(); expected a"
-            " method that returns manifest.Row objects, since their order is ours to choose"
+            f"task {task.name}: expected a source with a method rows() that returns manifest.Row"
+            f" objects, since the sampler orders them, found {type(task.source).__name__} without"
+            " it: add the method"
         )
     rows = task.source.rows()
     if not isinstance(rows, table.Table):

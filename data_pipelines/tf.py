@@ -1,6 +1,6 @@
-"""TensorFlow, SeqIO and TFDS as this package wants them: quiet, small, and blind to accelerators.
+"""TensorFlow, SeqIO and TFDS, configured: quiet, with few threads, and without accelerators.
 
-Import them from here and nowhere else; it takes seconds, so only where data is read.
+Import them only from here. The import takes seconds, so import this module only to read data.
 """
 
 import contextlib
@@ -18,10 +18,10 @@ for _name, _value in _QUIET.items():
 
 @contextlib.contextmanager
 def _uncollected():
-    """Leaves what is imported within, a million objects that stay, to no garbage collection.
+    """Exempts the million permanent objects of the imports inside from garbage collection.
 
-    Going over them again and again, in here and when the process ends, took 3.3 of the 8.7
-    processor seconds of a command that does nothing else.
+    Traversing them, during the import and at exit, took 3.3 of the 8.7 processor seconds of a
+    command that does nothing else.
     """
     collects = gc.isenabled()
     gc.disable()
@@ -33,10 +33,10 @@ def _uncollected():
             gc.enable()
 
 
-with _uncollected(), quiet():  # they log before anyone can set a level
+with _uncollected(), quiet():  # they log before a level can be set
     import tensorflow as tf
 
-    # In vain where somebody's module has started TensorFlow before us: then it stays as it is.
+    # Has no effect if a user's module has already initialised TensorFlow.
     with contextlib.suppress(RuntimeError):
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(2)

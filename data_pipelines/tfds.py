@@ -1,4 +1,4 @@
-"""TensorFlow Datasets -> a manifest with FLAC files, written once. Dims: S samples."""
+"""Converts a data set of TensorFlow Datasets to a manifest with FLAC files. Dims: S samples."""
 
 import hashlib
 import pathlib
@@ -7,32 +7,32 @@ import numpy as np
 
 from seedasr_jax import workdir as disk
 from seedasr_jax.audio import files
-from seedasr_jax.data_pipelines import manifest
+from seedasr_jax.data_pipelines.fields import ALIASES
 from seedasr_jax.data_pipelines.tf import tensorflow_datasets
 from seedasr_jax.errors import ConfigError, DataError, nearest
 
 _PER_FOLDER = 1_000  # files
-# What would bound a segment: an example's audio is whole, whatever it was cut from.
-_TIMES = {name for field in ("offset", "seconds", "end") for name in manifest.ALIASES[field]}
+# Fields that would bound a segment: an example's audio is the segment already.
+_TIMES = {name for field in ("offset", "seconds", "end") for name in ALIASES[field]}
 
 
 def materialise(where: str, split: str, data_folder) -> pathlib.Path:
-    """Writes a data set as manifest and audio, unless that was done before with the same files.
+    """Writes a data set as manifest and audio, unless the same files were converted before.
 
-    Its audio feature becomes `audio`; other scalars keep their names, of which manifest.ALIASES are
-    understood; a class label stands for the text where there is none.
+    The audio feature becomes `audio`; other scalars keep their names, of which those in
+    fields.ALIASES are used; without a text feature, a class label becomes the text.
 
     Args:
-        where: NAME[@DATA_DIR], as `tfds.builder` takes both.
+        where: NAME[@DATA_DIR], the arguments of `tfds.builder`.
         split: of the data set.
-        data_folder: holds a folder for each data set, version and split.
+        data_folder: for a folder of each data set, version and split.
 
     Returns:
         The manifest's path.
 
     Raises:
-        ConfigError: there is no such data set or split. DataError: it holds no audio or no text, or
-            does not state its rate.
+        ConfigError: there is no such data set or split. DataError: the data set has no audio or no
+            text, or does not state its sample rate.
     """
     name, _, home = where.partition("@")
     try:
@@ -40,7 +40,7 @@ def materialise(where: str, split: str, data_folder) -> pathlib.Path:
     except tensorflow_datasets.core.registered.DatasetNotFoundError as error:
         names = tensorflow_datasets.list_builders(with_community_datasets=False)
         raise ConfigError(
-            f"tfds:{where}: TensorFlow Datasets knows no {name!r}.{nearest(name, names)}"
+            f"tfds:{where}: TensorFlow Datasets has no {name!r}.{nearest(name, names)}"
         ) from error
     info = builder.info
     builder.download_and_prepare()
@@ -56,10 +56,10 @@ def materialise(where: str, split: str, data_folder) -> pathlib.Path:
 
 
 def _digest(builder) -> str:
-    """8 hex of the files of a data set, the same of a copy elsewhere.
+    """A hash (8 hex digits) of a data set's files, independent of their folder.
 
-    One of the same name and version may hold other rows: names and sizes count and, of what
-    describes the others (their shards' lengths and checksums, features, labels), the content.
+    Data sets of the same name and version may differ. The hash covers names and sizes of all files,
+    and the content of those with metadata (lengths and checksums of shards, features, labels).
     """
     found = []
     for path in sorted(pathlib.Path(builder.data_path).iterdir()):
@@ -76,14 +76,14 @@ def _write(builder, split, folder, where):
     if audio is None:
         raise DataError(f"{where}: expected an audio feature, found {', '.join(features)}")
     labels = {n: k for n, k in features.items() if isinstance(k, kinds.ClassLabel)}
-    text = next((n for n in manifest.ALIASES["text"] if n in features), next(iter(labels), None))
+    text = next((n for n in ALIASES["text"] if n in features), next(iter(labels), None))
     if text is None:
         raise DataError(f"{where}: expected a text or label feature, found {', '.join(features)}")
     rate = features[audio].sample_rate
     if fault := files.rate_fault(rate):
         raise DataError(f"{where}: {audio}: {fault}; state it: Audio(sample_rate=...)")
     rows = folder / "manifest.jsonl"
-    done = len(disk.read_rows(rows)) // _PER_FOLDER * _PER_FOLDER  # by a process that was stopped
+    done = len(disk.read_rows(rows)) // _PER_FOLDER * _PER_FOLDER  # by an interrupted process
     disk.write_rows(rows, disk.read_rows(rows)[:done])
     dataset = builder.as_dataset(split=split, shuffle_files=False).skip(done)
     made = []
@@ -95,7 +95,7 @@ def _write(builder, split, folder, where):
         fields = {n: labels[n].int2str(v) if n in labels else v for n, v in example.items()}
         fields = {n: v for n, v in fields.items() if n not in (audio, *_TIMES)}
         row = {n: _plain(v) for n, v in fields.items() if np.ndim(v) == 0}
-        # The number keeps ids apart where names repeat.
+        # The number makes ids unique if names repeat.
         name = row.get("id") or row.get("audio/filename") or split
         row |= {"id": f"{name}-{number:09}", "audio": path, "duration": len(wave) / rate}
         made.append(row | {"text": row[text]})
@@ -106,9 +106,9 @@ def _write(builder, split, folder, where):
 
 
 def _int16(wave, where) -> np.ndarray:
-    """[S] or [S C] as data sets have them -> [S] int16.
+    """Converts audio [S] or [S C] of a data set to [S] int16.
 
-    Floats are in [-1, 1]; of integers nothing says the scale, so they must be values of int16.
+    Floats are in [-1, 1]; integers have no stated scale, so they must be in the range of int16.
     """
     wave = np.asarray(wave)
     if wave.ndim not in (1, 2) or not len(wave):
@@ -116,16 +116,18 @@ def _int16(wave, where) -> np.ndarray:
     if wave.dtype.kind == "i":
         limits = np.iinfo(np.int16)
         if wave.min() < limits.min or wave.max() > limits.max:
-            raise DataError(f"{where}: expected values of int16, found up to {np.abs(wave).max()}")
+            raise DataError(
+                f"{where}: expected values in the range of int16, found up to {np.abs(wave).max()}"
+            )
         wave = files.to_float(wave)
     elif wave.dtype.kind != "f":
         raise DataError(f"{where}: expected floats or signed integers, found {wave.dtype}")
     wave = files.checked(wave.astype(np.float32), where)
-    return files.to_int16(files.resample(wave, files.RATE))  # channels alone: the rate stays
+    return files.to_int16(files.resample(wave, files.RATE))  # mixes channels; keeps the rate
 
 
 def _plain(value):
-    """Bytes that are no UTF-8 become what makes a bad row of a manifest."""
+    """A JSON value; bytes that are not UTF-8 become surrogates, which make a bad row."""
     if isinstance(value, bytes):
         return value.decode(errors="surrogateescape")
     return np.asarray(value).item()

@@ -1,4 +1,4 @@
-"""Our tokenizers (text/vocab.py) as SeqIO vocabularies. Dims: L tokens."""
+"""Tokenizers of text/vocab.py as SeqIO vocabularies. Dims: L tokens."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from seedasr_jax.data_pipelines.tf import seqio, tf
 class Vocabulary(seqio.Vocabulary):
     """Wraps a tokenizer of `seedasr_jax.text.vocab`; the ids are the same.
 
-    SeqIO takes id 0 for padding. Ours may pad with another id, so lengths are what tells.
+    SeqIO assumes that id 0 is padding. Here another id may be, so only lengths are reliable.
     """
 
     def __init__(self, vocab):

@@ -191,7 +191,7 @@ def do_data_validate(options):
 
     cache, found = _cache(options), 0
     for source in options.source:
-        for note in inspect.unread(source, cache):
+        for note in inspect.ignored(source, cache):
             print(note)
         for problem in inspect.problems(source, cache):
             print(problem)

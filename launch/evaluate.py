@@ -154,7 +154,7 @@ def run(
     ]
     room = max(evaluation.context_tokens for evaluation in evaluations)
     for evaluation in evaluations:
-        evaluation.make_room(room)
+        evaluation.widen_contexts(room)
         unused = evaluation.contexts_unused  # which is said with the scores
         if method.alpha and not evaluation.context_tokens and not unused:
             say(f"{evaluation.name}: no utterance has a context: alpha changes nothing")

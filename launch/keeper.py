@@ -57,7 +57,7 @@ class Keeper:
         `transient`: as of `checkpoints.Writer.save`.
         """
         self.judge()
-        heard = {task: self.heard.get(task, 0) + n for task, n in self.stream.heard.items()}
+        heard = {task: self.heard.get(task, 0) + n for task, n in self.stream.samples.items()}
         seconds = time.monotonic() - self.clock
         spent = {"seconds": seconds, "cpu_seconds": time.process_time() - self.cpu}
         spent["chip_seconds"] = seconds * jax.device_count()

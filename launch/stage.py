@@ -286,12 +286,12 @@ class Evaluator:
                 multiple=sharding.padded_rows(1, built.mesh),
                 share=sharding.share(built.mesh),
                 pieces=how.pieces,
-                join=processes.shared,
+                gather=processes.shared,
             )
             for task in evaluation.tasks
         ]
         for task in self.tasks:  # one room for contexts: each would be a program of its own
-            task.make_room(max(each.context_tokens for each in self.tasks))
+            task.widen_contexts(max(each.context_tokens for each in self.tasks))
 
     def warn(self):
         """Says how many utterances state no language."""

@@ -53,7 +53,7 @@ def test_all_raise_what_one_refuses(monkeypatch, error, kind, text):
         assert len({str(each) for each in found}) == 1 and str(found[0]).startswith(text)
 
 
-def test_what_is_no_users_error_is_not_told(monkeypatch):
+def test_other_errors_than_the_users_are_not_shared(monkeypatch):
     def work(_):
         def fault():
             raise KeyError("a fault of the program")
@@ -63,7 +63,7 @@ def test_what_is_no_users_error_is_not_told(monkeypatch):
     assert all(isinstance(each, KeyError) for each in several.run(monkeypatch, 2, work))
 
 
-def test_lists_of_all_are_joined_in_order(monkeypatch):
+def test_lists_of_all_processes_are_concatenated_in_order(monkeypatch):
     def work(index):
         return processes.shared(lambda: [[index, "x" * 5_000 * index]])
 
@@ -91,12 +91,12 @@ def path(tmp_path_factory):
 
 def evaluation(path, index, **options):
     how = dict(buckets=((0.5, 20, 4),), data_folder="none", prompted=False, multiple=4)
-    how |= dict(normalizer="basic@1", share=(index, 2), pieces=(0.5, 0.2), join=processes.shared)
+    how |= dict(normalizer="basic@1", share=(index, 2), pieces=(0.5, 0.2), gather=processes.shared)
     return loader.evaluation(f"manifest:{path}", Letters(), **(how | options))
 
 
 @pytest.mark.parametrize("query", ["", "?join=2-3&seed=0"])
-def test_processes_that_see_other_data_end_before_they_train(monkeypatch, path, tmp_path, query):
+def test_processes_with_different_data_end_before_training(monkeypatch, path, tmp_path, query):
     """A length that is measured, not stated, of a file that one of them cannot read."""
     rows = [json.loads(line) for line in path.open()]
     del rows[3]["duration"]
@@ -118,16 +118,16 @@ def test_processes_that_see_other_data_end_before_they_train(monkeypatch, path, 
     assert {str(each)[:38] for each in refused} == {"data: process 1 finds other data than "}
 
 
-def test_an_evaluation_is_alike_where_its_rows_are(path):
+def test_an_evaluation_has_the_same_fingerprint_for_the_same_rows(path):
     rows, prints = [json.loads(line) for line in path.open()], []
     for name, text in (("a", "one"), ("b", "one"), ("c", "two")):
         rows[2]["context"] = text
         copy = recordings.manifest(path.parent / f"{name}.jsonl", rows)
-        prints.append(evaluation(copy, 0, share=(0, 1), join=None).fingerprint())
+        prints.append(evaluation(copy, 0, share=(0, 1), gather=None).fingerprint())
     assert prints[0] == prints[1] != prints[2]
 
 
-def test_each_process_looks_for_pauses_in_its_share(monkeypatch, path):
+def test_each_process_searches_its_share_for_pauses(monkeypatch, path):
     tasks, read = [evaluation(path, index) for index in range(2)], [[], []]
     for task, own in zip(tasks, read):
 
@@ -144,7 +144,7 @@ def test_each_process_looks_for_pauses_in_its_share(monkeypatch, path):
     opened, read_file = [], files.read
     with monkeypatch.context() as patch:
         patch.setattr(files, "read", lambda *a, **k: opened.append(a[0]) or read_file(*a, **k))
-        alone = evaluation(path, 0, join=None, share=(0, 1))
+        alone = evaluation(path, 0, gather=None, share=(0, 1))
         expected = [[row.id for row in rows if row] for _, rows in alone]
     assert len(opened) == len(set(opened)) == 12  # one process reads no file twice
     assert several.run(monkeypatch, 2, batches) == [expected] * 2

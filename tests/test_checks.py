@@ -29,9 +29,11 @@ MISTAKES = {  # in the last of three stages -> words of the line that says so
     "model.decoder.vocabulary=7": ("model.decoder.vocabulary: expected at least",),
     "mesh.tensor=3": ("mesh", "takes 3 devices"),
     "data.buckets=((0.8, 4, 6),)": ("6 utterances", "nearest that is: 8"),
-    "data.min_seconds=5.0": ("none of its utterances can be used", "shorter than 5 s"),
+    "data.min_seconds=5.0": ("no utterance fits a bucket", "shorter than 5 s"),
     "data.normalizer=basik@1": ("basik@1", "basic@1"),
-    "data.contexts={'tokens': 2, 'plain': 0.5}": ("no utterance of data.mixture has a context",),
+    "data.contexts={'tokens': 2, 'plain': 0.5}": (
+        "expected utterances in data.mixture with a context",
+    ),
     "data.mixture=(('manifest:none.jsonl', 1.0),)": ("none.jsonl",),
     "eval.decode=beem4": ("decode 'beem4'", "beam4"),
     "eval={'tokens': 2147483647, 'tasks': ('manifest:none.jsonl',)}": (

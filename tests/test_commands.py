@@ -243,7 +243,7 @@ def test_a_spec_finds_each_split(made, monkeypatch):
     with pytest.raises(errors.ConfigError, match="split: expected one of train, dev, test, homo"):
         sources.open_source("synth:commands?split=tset", folder)
     joined = index.fixed(sources.open_source("synth:commands?split=test&join=2", folder))
-    assert joined[0].parts and joined[0].alignment is None and joined[0].siblings == ()
+    assert joined[0].segments and joined[0].alignment is None and joined[0].siblings == ()
 
 
 def test_facts_by_hand(tmp_path):

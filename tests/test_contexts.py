@@ -1,4 +1,4 @@
-"""Contexts: shares of the kinds, who is named and who never, conditions of a test, batches."""
+"""Contexts: proportions of kinds, names and distractors, conditions of a test, batches."""
 
 import collections
 import dataclasses
@@ -45,21 +45,21 @@ def named(row):
     return row.context.split(prompts.SEPARATOR) if row.context else []
 
 
-def test_shares_are_the_kinds_that_were_asked_for():
-    counts, told = collections.Counter(), training()
+def test_kinds_have_the_requested_proportions():
+    counts, drawing = collections.Counter(), training()
     for step in range(3_000):
         row = ROWS[step % len(ROWS)]
-        found = named(told.draw(0, row, 0, step, 1))
+        found = named(drawing.draw(0, row, 0, step, 1))
         counts["plain" if not found else "right" if row.keywords[0] in found else "wrong"] += 1
     shares = {kind: n / 3_000 for kind, n in counts.items()}
     assert shares == pytest.approx({"plain": 0.5, "right": 0.3, "wrong": 0.2}, abs=0.03)
 
 
-def test_distractors_are_names_of_the_language_that_could_not_be_meant():
-    sizes, told = set(), training(plain=0.0)
+def test_distractors_are_names_of_the_language_that_the_text_does_not_contain():
+    sizes, drawing = set(), training(plain=0.0)
     for step in range(300):
         row = ROWS[step % len(ROWS)]
-        found = named(told.draw(0, row, 7, step, 0))
+        found = named(drawing.draw(0, row, 7, step, 0))
         assert len(set(found)) == len(found) and set(found) <= set(PEOPLE)
         sizes.add(len(found) - (row.keywords[0] in found))
     assert sizes == {0, 1, 2, 3}
@@ -71,21 +71,21 @@ def test_distractors_are_names_of_the_language_that_could_not_be_meant():
     assert NAMES.others(Row("z", text="打给张伟吧", language="zh"), 100, 3) == []
 
 
-def test_a_draw_belongs_to_its_key_and_order_says_nothing():
-    told = training()
-    one = [told.draw(0, ROWS[0], 5, step, 2).context for step in range(50)]
-    assert one == [told.draw(0, ROWS[0], 5, step, 2).context for step in range(50)]
-    assert one != [told.draw(0, ROWS[0], 5, step, 3).context for step in range(50)]
+def test_a_draw_depends_on_its_key_and_the_order_reveals_nothing():
+    drawing = training()
+    one = [drawing.draw(0, ROWS[0], 5, step, 2).context for step in range(50)]
+    assert one == [drawing.draw(0, ROWS[0], 5, step, 2).context for step in range(50)]
+    assert one != [drawing.draw(0, ROWS[0], 5, step, 3).context for step in range(50)]
     places = collections.Counter()
     for row in contexts.fixed(ROWS * 40, ("right", 3), "s", NAMES):
         places[named(row).index(row.keywords[0])] += 1
     assert len(places) > 1
 
 
-def test_an_own_context_is_told_as_it_stands():
+def test_an_own_context_is_unchanged():
     row = Row("a", language="en", context="A talk about tea.", context_kind="agent_description")
     assert training([row], plain=0.0, irrelevant=0.0).draw(0, row, 0) == row
-    alone = Row("a", language="fr", text="bonjour")  # nothing to tell, and nobody to tell of
+    alone = Row("a", language="fr", text="bonjour")  # no keywords, and no other row of its language
     assert training(plain=0.0).draw(0, alone, 0).context == ""
 
 
@@ -99,11 +99,11 @@ SAID_KINDS = dict(h="dialogue_history", p="participants", e="edit_history", n="h
 SAID = [dataclasses.replace(row, context_kind=SAID_KINDS[row.id[0]]) for row in SAID]
 
 
-def test_an_irrelevant_context_is_of_the_kind_of_the_row_and_says_so():
-    told, texts = training(SAID, plain=0.0, irrelevant=1.0), {row.context for row in SAID}
+def test_an_irrelevant_context_has_the_kind_of_the_row():
+    drawing, texts = training(SAID, plain=0.0, irrelevant=1.0), {row.context for row in SAID}
     for step in range(60):
         row = SAID[step % len(SAID)]
-        found = told.draw(0, row, step)
+        found = drawing.draw(0, row, step)
         if row.id == "e0":  # no other has such a context
             assert (found.context, found.context_kind) == ("", "")
             continue
@@ -117,14 +117,14 @@ def test_an_irrelevant_context_is_of_the_kind_of_the_row_and_says_so():
     assert (plain.context, plain.context_kind) == ("", "")
 
 
-def test_kinds_stand_in_the_shares_that_were_asked_for():
-    """Relevant and not alike; the rarest for its share is never left out."""
+def test_kinds_have_their_proportions_among_relevant_and_irrelevant():
+    """The kind that is rarest relative to its proportion is never left out."""
     wanted = dict(dialogue_history=1.0, participants=1.0, hotwords=2.0)
-    told = training(SAID, plain=0.0, irrelevant=0.4, kinds=wanted)
+    drawing = training(SAID, plain=0.0, irrelevant=0.4, kinds=wanted)
     counts = collections.Counter()
     for step in range(12_000):
         row = SAID[step % len(SAID)]
-        found = told.draw(0, row, step)
+        found = drawing.draw(0, row, step)
         counts[found.context_kind, found.context == row.context] += 1
     kinds = {kind: counts[kind, True] + counts[kind, False] for kind in wanted}
     assert kinds["hotwords"] == 2_000  # all of them
@@ -134,14 +134,14 @@ def test_kinds_stand_in_the_shares_that_were_asked_for():
     assert counts["edit_history", True] == counts["edit_history", False] == 0
 
 
-def test_an_utterance_with_a_text_and_names_is_told_both_by_their_shares():
+def test_an_utterance_with_a_text_and_names_gets_both_in_proportion():
     rows = [
         dataclasses.replace(row, context=f"about {row.id}", context_kind="agent_name")
         for row in ROWS
     ]
     wanted = dict(agent_name=3.0, hotwords=1.0)
-    told = training(rows, plain=0.0, irrelevant=0.0, kinds=wanted)
-    found = [told.draw(0, rows[step % 8], step) for step in range(2_000)]
+    drawing = training(rows, plain=0.0, irrelevant=0.0, kinds=wanted)
+    found = [drawing.draw(0, rows[step % 8], step) for step in range(2_000)]
     counts = collections.Counter(row.context_kind for row in found)
     assert counts["agent_name"] / 2_000 == pytest.approx(0.75, abs=0.04)
     assert counts["agent_name"] + counts["hotwords"] == 2_000
@@ -152,10 +152,10 @@ def test_a_stage_whose_data_has_no_contexts_is_refused():
     options = dataclasses.replace(MIX, plain=0.5)
     contexts.require([ROWS], options)
     contexts.require([[Row("a")]], dataclasses.replace(MIX, plain=1.0))  # asks for none
-    with pytest.raises(DataError, match="= 40, but no utterance"):
+    with pytest.raises(DataError, match="= 40: expected utterances"):
         contexts.require([[Row("a")]], options)
     wanted = dataclasses.replace(options, kinds=dict(hotwords=1.0, agent_name=0.1, participants=0))
-    with pytest.raises(DataError, match=r"have \(hotwords\), found agent_name: add"):
+    with pytest.raises(DataError, match=r"data\.mixture \(hotwords\), found agent_name: add"):
         contexts.require([ROWS], wanted)
 
 
@@ -174,17 +174,17 @@ def test_conditions_of_a_test():
 
 
 @pytest.mark.parametrize("condition", ["rihgt_3", "right", "right_x", "none_2", "own_1"])
-def test_a_condition_that_is_none(condition):
+def test_an_invalid_condition(condition):
     with pytest.raises(ConfigError, match=f"expected one of own, none.*found '{condition}'"):
         contexts.check("manifest:a.jsonl", condition)
 
 
 @pytest.mark.parametrize("condition, field", [("wrong_1", "siblings"), ("own", "context")])
-def test_a_row_without_what_the_condition_is_about(condition, field):
-    with pytest.raises(DataError, match=rf"zh0\): context=\w+ needs a row with {field}"):
+def test_a_row_without_the_field_of_the_condition(condition, field):
+    with pytest.raises(DataError, match=rf"zh0\): context=\w+: expected a row with {field}"):
         contexts.fixed([OTHER], contexts.check("s", condition), "s", NAMES)
     with pytest.raises(
-        DataError, match=r"zh0\): context=distractors_3 finds no name of its language"
+        DataError, match=r"zh0\): context=distractors_3: expected names of the row's language"
     ):
         contexts.fixed([OTHER], ("distractors", 3), "s", NAMES)
 
@@ -212,8 +212,8 @@ def test_the_instruction_follows_the_context(corpus):
         for place, row in enumerate(rows):
             if row is None:
                 continue
-            told = batch.context[place, : batch.context_length[place]].tolist()
-            assert told == (tokenizer.encode(row.context) if row.context else [])
+            found = batch.context[place, : batch.context_length[place]].tolist()
+            assert found == (tokenizer.encode(row.context) if row.context else [])
             prompt = batch.prompt[place, : batch.prompt_length[place]].tolist()
             assert prompt == (other if row.context else plain)
             assert not batch.prompt[place, batch.prompt_length[place] :].any()
@@ -242,9 +242,9 @@ def test_the_instruction_follows_the_context(corpus):
     )
     for batch, rows in evaluation:
         assert check(batch, rows) == {True} and batch.context.shape[1] % 16 == 0
-    evaluation.make_room(80)
+    evaluation.widen_contexts(80)
     assert {batch.context.shape[1] for batch, rows in evaluation} == {80}
-    evaluation.make_room(16)  # never less than there was
+    evaluation.widen_contexts(16)  # never less than there was
     assert evaluation.context_tokens == 80
     assert "?context=right_2#" in evaluation.name
 
@@ -287,13 +287,13 @@ def test_a_long_context_is_cut_from_the_left_and_counted(tmp_path, corpus):
     assert stream.skipped == [{"step": 0, "position": 0, "reason": reason, "utterances": cut}]
 
 
-def test_joined_utterances_know_their_names(corpus):
+def test_joined_utterances_have_the_names_of_their_segments(corpus):
     path, _ = corpus
     source = sources.open_source(f"manifest:{path}?join=2-3&seed=0", "unused")
     from seedasr_jax.data_pipelines import index
 
     for row in index.fixed(source)[:8]:
-        assert row.keywords == tuple(part.text.split()[-1] for part in row.parts)
+        assert row.keywords == tuple(part.text.split()[-1] for part in row.segments)
 
 
 @pytest.mark.parametrize("condition", ["right_2", "wrong_1", "distractors_3"])
@@ -309,10 +309,10 @@ def test_joined_utterances_have_the_context_of_the_condition(tmp_path, condition
     source = sources.open_source(f"manifest:{path}?context={condition}&join=2&seed=0", "unused")
     fit = index.Fit(((9.0, 99, 4),))
     for row in (*index.fixed(source)[:20], *index.Index(source, fit, None).epoch(0).rows[:20]):
-        told = row.context.split(", ")
+        listed = row.context.split(", ")
         own = {"right": row.keywords, "wrong": row.siblings, "distractors": ()}[kind]
-        others = set(told) - set(own)
-        assert set(own) < set(told) and len(others) == count == len(told) - len(own)
+        others = set(listed) - set(own)
+        assert set(own) < set(listed) and len(others) == count == len(listed) - len(own)
         assert not others & {*row.keywords, *row.siblings} and row.context_kind == "hotwords"
 
 
@@ -324,6 +324,6 @@ def test_own_contexts_are_joined_with_their_utterances(tmp_path):
     for query in ("join=2", "context=own&join=2"):
         source = sources.open_source(f"manifest:{path}?{query}", "unused")
         for row in index.fixed(source)[:9]:
-            assert row.context == ", ".join(part.context for part in row.parts)
+            assert row.context == ", ".join(part.context for part in row.segments)
     source = sources.open_source(f"manifest:{path}?context=none&join=2", "unused")
     assert not any(row.context for row in index.fixed(source))

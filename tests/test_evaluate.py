@@ -214,7 +214,7 @@ def test_intervals_respect_the_recordings_of_joined_strings(tmp_path):
         rows = index.fixed(sources.open_source(spec, "cache"))
         heard = [
             " ".join(
-                "x" if int(part.id[1:]) % 5 == 0 else part.text for part in row.parts or (row,)
+                "x" if int(part.id[1:]) % 5 == 0 else part.text for part in row.segments or (row,)
             )
             for row in rows
         ]

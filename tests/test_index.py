@@ -76,11 +76,11 @@ def test_joined_lengths_are_those_of_the_audio(path):
     made = make(path, "?join=3-6", buckets=((4.0, 20, 2),))
     cache = files.WaveCache(1 << 24)
     for row in made.epoch(3).rows:
-        assert len(sources.hear(row, cache)) == round(row.seconds * files.RATE)
-        assert row.text == " ".join(part.text for part in row.parts)
-        assert row.id == "+".join(part.id for part in row.parts)
-        assert 3 <= len(row.parts) <= 6 and len(row.pauses) == len(row.parts) - 1
-        assert {part.speaker for part in row.parts} == {row.speaker} and row.language == "en"
+        assert len(sources.read_wave(row, cache)) == round(row.seconds * files.RATE)
+        assert row.text == " ".join(part.text for part in row.segments)
+        assert row.id == "+".join(part.id for part in row.segments)
+        assert 3 <= len(row.segments) <= 6 and len(row.pauses) == len(row.segments) - 1
+        assert {part.speaker for part in row.segments} == {row.speaker} and row.language == "en"
         assert all(320 <= pause <= 1920 for pause in row.pauses)
 
 
@@ -88,7 +88,7 @@ def test_joining_uses_each_recording_once_and_differs_by_epoch_and_seed(path):
     made = make(path, "?join=3-6", buckets=((4.0, 20, 2),))
     everyone = sorted(row.id for row in manifest.read(path))
     for epoch in range(3):
-        used = [part.id for row in made.epoch(epoch).rows for part in row.parts]
+        used = [part.id for row in made.epoch(epoch).rows for part in row.segments]
         assert sorted(used) == everyone
     first, second = ({row.id for row in made.epoch(epoch).rows} for epoch in (0, 1))
     assert not first & second
@@ -128,8 +128,8 @@ def test_lengths_of_many_draws_are_those_of_their_rows(path, query):
 
 
 @pytest.mark.parametrize("query", ["?join=2-3", "?context=distractors_1", "?context=own&join=2"])
-def test_neither_joined_rows_nor_those_with_a_context_are_held(tmp_path, monkeypatch, query):
-    monkeypatch.setattr(joining, "_HELD", 16)
+def test_joined_rows_and_rows_with_a_context_are_made_on_access(tmp_path, monkeypatch, query):
+    monkeypatch.setattr(joining, "_CACHED_ROWS", 16)
     count = 4_000
     rows = recordings.rows(count)
     for number, row in enumerate(rows):
@@ -171,9 +171,9 @@ def test_recordings_without_a_speaker_are_not_joined(tmp_path):
         row["speaker"] = None
     path = recordings.manifest(tmp_path / "m.jsonl", rows)
     made = make(path, "?join=2-3", buckets=((4.0, 20, 2),))
-    assert made.epoch(0).left_out["joining needs speakers, none is named"] == 5
+    assert made.epoch(0).left_out["joining needs speakers, none is stated"] == 5
     path = recordings.manifest(tmp_path / "none.jsonl", rows[:5])
-    with pytest.raises(DataError, match=r"nothing can be joined: 5 recordings: .*leave join out"):
+    with pytest.raises(DataError, match=r"nothing can be joined: 5 recordings: .*omit join"):
         make(path, "?join=2-3")
 
 
@@ -185,16 +185,16 @@ def test_the_fixed_pass_is_that_of_the_spec(path):
     assert len(set(index.fixed(source))) > 0.9 * joining.STRINGS  # other strings, pass by pass
 
 
-def test_text_that_fits_no_bucket_says_what_would(path):
+def test_text_that_fits_no_bucket_is_an_error_with_the_longest(path):
     with pytest.raises(DataError) as error:
         make(path, buckets=((0.05, 1, 2),))
     message = str(error.value)
-    assert "none of its utterances can be used" in message and "57 longer than 0.05 s" in message
-    assert "the longest text has 2 tokens" in message and "takes 0.05 s, 1 tokens" in message
+    assert "no utterance fits a bucket" in message and "57 longer than 0.05 s" in message
+    assert "the longest text has 2 tokens" in message and "is 0.05 s, 1 tokens" in message
     assert "enlarge data.buckets" in message
 
 
-def test_too_short_audio_says_so(path):
+def test_too_short_audio_is_an_error(path):
     with pytest.raises(DataError, match=r"57 shorter than 3 s.*lower data.min_seconds"):
         make(path, min_seconds=3.0, buckets=((9.0, 9, 1),))
 

@@ -36,7 +36,7 @@ def manifest(tmp_path):
     (tmp_path / "text.wav").write_text("no sound")
     faults = [
         dict(rows[0], id="u1"),
-        dict(rows[0], id="untold", text=""),
+        dict(rows[0], id="no-text", text=""),
         dict(rows[0], id="gone", audio="gone.wav"),
         dict(rows[0], id="noise", audio="text.wav"),
         dict(rows[0], id="silent", audio="silent.wav"),
@@ -54,7 +54,7 @@ def manifest(tmp_path):
 
 @pytest.mark.parametrize("as_texts", [1, 1 << 20])
 def test_stats_count(manifest, tmp_path, monkeypatch, as_texts):
-    monkeypatch.setattr(inspect, "_AS_TEXTS", as_texts)
+    monkeypatch.setattr(inspect, "_BUFFERED", as_texts)
     found = inspect.stats(manifest[0], tmp_path)
     assert (found["utterances"], found["speakers"], found["texts"], found["words"]) == (4, 2, 2, 3)
     assert found["hours"] == round((0.5 + 1 + 1.5 + 2) / 3600, 4)
@@ -70,23 +70,23 @@ def test_stats_leave_out_what_has_no_length(manifest, tmp_path):
     assert (found["unreadable"], found["shortest"], found["mean"]) == (2, 1.5, 1.5)
 
 
-def test_every_fault_is_named_and_nothing_else(manifest, tmp_path):
+def test_every_fault_and_nothing_else_is_reported(manifest, tmp_path):
     assert list(inspect.problems(manifest[0], tmp_path)) == []
     found = list(inspect.problems(manifest[1], tmp_path))
-    words = ("id of its own", "expected text", "gone.wav", "text.wav", "silence", "0.wav", "1.500")
+    words = ("a unique id", "expected text", "gone.wav", "text.wav", "silence", "0.wav", "1.500")
     assert len(found) == len(words)
     for line, word in zip(found, words, strict=True):
         assert word in line and "bad.jsonl" in line
 
 
-def test_speech_alone_lacks_nothing(manifest, tmp_path):
+def test_a_source_without_text_has_no_problems(manifest, tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "good.jsonl").read_text().splitlines()]
     path = tmp_path / "alone.jsonl"
     path.write_text("".join(json.dumps(row | {"text": ""}) + "\n" for row in rows))
     assert list(inspect.problems(f"manifest:{path}", tmp_path)) == []
 
 
-def test_texts_that_cannot_be_those_of_their_sound(manifest, tmp_path):
+def test_texts_that_do_not_match_their_audio(manifest, tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "good.jsonl").read_text().splitlines()]
     files.write(tmp_path / "short.wav", np.ones(10, np.int16), files.RATE)
     rows[0]["text"], rows[1]["text"], rows[2]["text"] = "...", "zero \ud83d", "a b " * 20
@@ -100,14 +100,14 @@ def test_texts_that_cannot_be_those_of_their_sound(manifest, tmp_path):
     path = tmp_path / "odd.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = list(inspect.problems(f"manifest:{path}", tmp_path))
-    words = ("expected words", "no Unicode", "40: CTC cannot", "0.025 s", "13: CTC cannot")
-    words += ("18 % of its samples clipped", "text holds, found 'bob'")
+    words = ("expected words", "not Unicode", "40: CTC cannot", "0.025 s", "13: CTC cannot")
+    words += ("18 % of its samples clipped", "text contains, found 'bob'")
     assert len(found) == len(words)
     for number, (line, word) in enumerate(zip(found, words, strict=True), 1):
         assert f"line {number} " in line and word in line
 
 
-def test_unknown_fields_are_named(manifest, tmp_path, capsys):
+def test_unknown_fields_are_reported(manifest, tmp_path, capsys):
     rows = [json.loads(line) for line in (tmp_path / "good.jsonl").read_text().splitlines()]
     path = tmp_path / "fields.jsonl"
     lines = [row | {"speeker": row.pop("speaker"), "transcripts": row.pop("text")} for row in rows]
@@ -118,7 +118,7 @@ def test_unknown_fields_are_named(manifest, tmp_path, capsys):
     words = (
         *("Did you mean id?", "Another name of the same field is read."),
         *("line 2: 'note', which 1 rows have, is ignored.", "speeker'", "'start_ms'"),
-        *("Did you mean transcript", "'xx', which 1 rows have, is no language"),
+        *("Did you mean transcript", "'xx', which 1 rows have, is not a language"),
         *("write start and end", "no row has text"),
     )
     for line, word in zip(out, words, strict=True):
@@ -138,15 +138,15 @@ BOUNDS = ("start_ms", "endTime", "segment-start", "clip_offset", "t0", "xmin", "
         ("backend", False),
     ],
 )
-def test_what_may_bound_a_segment_is_a_problem(manifest, tmp_path, field, bounds):
+def test_unknown_bounds_of_a_segment_are_a_problem(manifest, tmp_path, field, bounds):
     rows = [json.loads(line) for line in (tmp_path / "good.jsonl").read_text().splitlines()]
     path = tmp_path / "times.jsonl"
     path.write_text("".join(json.dumps(row | {field: 1}) + "\n" for row in rows))
     found = list(inspect.problems(f"manifest:{path}", tmp_path))
-    assert len(found) == bounds and all(f"{field!r} is no known field" in one for one in found)
+    assert len(found) == bounds and all(f"unknown field {field!r}" in one for one in found)
 
 
-def test_a_channel_that_nothing_chooses_is_a_problem_where_there_are_two(manifest, tmp_path):
+def test_an_unknown_channel_field_is_a_problem_for_two_channels(manifest, tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "good.jsonl").read_text().splitlines()]
     both = np.random.default_rng(0).normal(0, 0.1, (8_000, 2))
     soundfile.write(tmp_path / "both.wav", both, files.RATE)
@@ -154,10 +154,13 @@ def test_a_channel_that_nothing_chooses_is_a_problem_where_there_are_two(manifes
     path = tmp_path / "channels.jsonl"
     path.write_text("".join(json.dumps(row | {"channel": 1}) + "\n" for row in rows))
     (found,) = inspect.problems(f"manifest:{path}", tmp_path)
-    assert "line 2 (u1): expected one channel, found 2, which are averaged: 'channel'" in found
+    assert (
+        "line 2 (u1): expected one channel, found 2, which are averaged: the field 'channel'"
+        in found
+    )
 
 
-def test_text_alone_lacks_nothing_but_names_that_may_be_audio_do(tmp_path):
+def test_a_source_without_audio_has_no_problems_unless_a_field_may_be_audio(tmp_path):
     path = tmp_path / "text.jsonl"
     path.write_text('{"text": "a b"}\n{"text": "c"}\n')
     assert list(inspect.problems(f"manifest:{path}", tmp_path)) == []
@@ -165,12 +168,12 @@ def test_text_alone_lacks_nothing_but_names_that_may_be_audio_do(tmp_path):
     found = list(inspect.problems(f"manifest:{path}", tmp_path))
     assert [line.split(": ")[1].split(";")[0] for line in found] == [
         "expected audio, found none",
-        "expected text as other rows have, found none",
+        "expected text as in other rows, found none",
         "expected audio, found none",
     ]
 
 
-def test_what_is_looked_for_in_all_rows_is_not_held(tmp_path):
+def test_repeated_ids_and_distinct_texts_take_little_memory(tmp_path):
     path, count = tmp_path / "many.jsonl", 12_000
     rows = [{"id": f"utterance-{n % (count - 1)}", "text": "a b"} for n in range(count)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -179,7 +182,7 @@ def test_what_is_looked_for_in_all_rows_is_not_held(tmp_path):
     (found,) = inspect.problems(f"manifest:{path}", tmp_path)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert f"line {count} (utterance-0): expected an id of its own, found that of line 1" in found
+    assert f"line {count} (utterance-0): expected a unique id, found that of line 1" in found
     assert most / count < 120  # an entry of a dict takes about 200
 
 

@@ -132,7 +132,7 @@ def test_any_start_gives_the_same_batches(path, opened, query):
 
 def test_the_audio_of_a_batch_and_of_those_behind_it_is_read_together(path, opened, monkeypatch):
     """No file is read before three others are begun."""
-    together, read = threading.Barrier(4, timeout=20), sources.recording
+    together, read = threading.Barrier(4, timeout=20), sources.read_recording
 
     def recording(row, cache):
         together.wait()
@@ -140,7 +140,7 @@ def test_the_audio_of_a_batch_and_of_those_behind_it_is_read_together(path, open
 
     buckets = ((0.6, 40, 2),)
     expected = take(opened(f"manifest:{path}", buckets=buckets), 6)
-    monkeypatch.setattr(sources, "recording", recording)
+    monkeypatch.setattr(sources, "read_recording", recording)
     for one, other in zip(take(opened(f"manifest:{path}", buckets=buckets), 6), expected):
         assert_same(one[0], other[0])
     together.abort()  # for those that are read ahead
@@ -174,13 +174,13 @@ def test_every_utterance_once_per_pass(path, opened):
     assert [row.id for row in rows[:COUNT]] != [row.id for row in rows[COUNT:]]
 
 
-def test_what_is_heard_is_that_of_the_batches(path, opened):
+def test_samples_are_those_of_the_batches(path, opened):
     stream = opened(f"manifest:{path}", process=(0, 2))
     infos = [info for _, info in take(stream, 9)]
     other = [info for _, info in take(opened(f"manifest:{path}", process=(1, 2)), 9)]
     total = sum(row.seconds for info in infos + other for row in info.rows)
-    ((name, heard),) = stream.heard.items()
-    assert heard / 16_000 == pytest.approx(total)
+    ((name, samples),) = stream.samples.items()
+    assert samples / 16_000 == pytest.approx(total)
     assert name == f"manifest:corpus.jsonl#{manifest.content_hash(path)[:8]}"
 
 
@@ -194,7 +194,7 @@ def _headerless(audio, row):
 BAD = {
     "missing audio": lambda audio, row: audio.unlink(),
     "unreadable audio": lambda audio, row: _headerless(audio, row),
-    "text that is no Unicode": lambda audio, row: row.update(text="zero \ud83d"),
+    "text that is not Unicode": lambda audio, row: row.update(text="zero \ud83d"),
     "no text": lambda audio, row: row.pop("text"),
     "no audio": lambda audio, row: row.pop("audio"),
 }
@@ -393,7 +393,7 @@ def test_a_source_is_named_once(path, opened, tmp_path):
     "data, error, message",
     [
         ({"process": (0, 3)}, ConfigError, "4 utterances in .* by 3 processes; take 6"),
-        ({"buckets": ((0.05, 20, 4),)}, DataError, "none of its utterances can be used"),
+        ({"buckets": ((0.05, 20, 4),)}, DataError, "no utterance fits a bucket"),
         ({"normalizer": "basic"}, ConfigError, "basic@1"),
     ],
 )
@@ -460,7 +460,7 @@ def test_preprocessors_of_ones_own(path, opened, own):
                 np.testing.assert_array_equal(batch.ids[row], expected.ids[row])
     assert dropped == len(stream.skipped) > 0
     assert {row["reason"] for row in stream.skipped} == {"dropped by its task"}
-    assert list(stream.heard) == [name]
+    assert list(stream.samples) == [name]
     again = take(opened(name, start=11, **settings), 9)
     for (batch, _), (expected, _) in zip(again, found[11:]):
         assert_same(batch, expected)
@@ -468,13 +468,15 @@ def test_preprocessors_of_ones_own(path, opened, own):
 
 def test_a_task_that_drops_everything_ends(opened, own):
     name = own("own_drops_all", lambda dataset: dataset.filter(lambda example: False))
-    with pytest.raises(DataError, match=r"own_drops_all.*gave back none of 1000 examples"):
+    with pytest.raises(DataError, match=r"own_drops_all.*found that they dropped 1000 in a row"):
         next(opened(name))
 
 
 def test_a_task_that_loses_a_key_says_so(opened, own):
     name = own("own_loses", lambda ds: ds.map(lambda x: {k: x[k] for k in ("text", "wave")}))
-    with pytest.raises(ConfigError, match=r"own_loses.*give back every key.*draw, ids is gone"):
+    with pytest.raises(
+        ConfigError, match=r"own_loses.*return every key.*none of the name .*draw, ids"
+    ):
         opened(name)
 
 
@@ -597,7 +599,7 @@ def test_processes_share_the_pieces_of_a_long_utterance(tokenizer, tmp_path):
     np.testing.assert_array_equal(np.concatenate(pieces[1:6]), files.to_float(waves["long"]))
     parts = [loader.evaluation(spec, tokenizer, **options, share=(n, 2)) for n in (0, 1)]
     assert parts[0].unknown == 1
-    with pytest.raises(ConfigError, match=r"longest piece that is decoded has 2 s.*found 0\.8 s"):
+    with pytest.raises(ConfigError, match=r"longest piece to decode has 2 s.*found 0\.8 s"):
         loader.evaluation(spec, tokenizer, **options | dict(pieces=(2.0, 0.2)))
     for (batch, examples), *shares in zip(whole, *parts, strict=True):
         assert all(own == examples for _, own in shares)
@@ -639,7 +641,7 @@ def test_buckets_go_on_to_five_minutes():
 def test_a_joined_evaluation_is_fixed(path, tokenizer):
     spec = f"manifest:{path}?join=3-6&seed=0"
     one, other = (evaluate(spec, tokenizer, ((4.0, 80, 4),)) for _ in range(2))
-    assert one.examples == other.examples and len(one.examples[0].parts) >= 3
+    assert one.examples == other.examples and len(one.examples[0].segments) >= 3
     assert one.name.startswith("manifest:corpus.jsonl?join=3-6&seed=0#")
     assert sum(batch.weight.sum() for batch, _ in one) == len(one.examples)
     changed = evaluate(f"manifest:{path}?join=3-6&seed=1", tokenizer, ((4.0, 80, 4),))
@@ -653,7 +655,7 @@ def test_an_evaluation_never_shrinks(path, tokenizer, tmp_path):
     rows = recordings.rows(COUNT)
     copy = tmp_path / "copy" / path.name
     (tmp_path / "copy" / rows[3]["audio"]).unlink()
-    with pytest.raises(DataError, match=r"r003: missing audio: .*leaves nothing out"):
+    with pytest.raises(DataError, match=r"r003: missing audio: .*excludes nothing"):
         list(evaluate(f"manifest:{copy}", tokenizer))
     recordings.manifest(copy, [rows[0], rows[1] | {"text": ""}])
     ((batch, found),) = evaluate(f"manifest:{copy}", tokenizer)  # nothing is said there
@@ -666,11 +668,13 @@ def test_an_evaluation_never_shrinks(path, tokenizer, tmp_path):
 
 def test_a_mixture_is_evaluated_task_by_task(opened, own, tokenizer):
     seqio.MixtureRegistry.add("own_mixture", [(own("own_x"), 1.0), (own("own_y"), 1.0)])
-    with pytest.raises(ConfigError, match=r"own_mixture is a mixture.*own_x, own_y"):
+    with pytest.raises(
+        ConfigError, match=r"own_mixture: expected a task, found a mixture.*own_x, own_y"
+    ):
         evaluate("own_mixture", tokenizer)
     stream = opened("own_mixture")
     take(stream, 2)
-    assert sorted(stream.heard) == ["own_x", "own_y"]
+    assert sorted(stream.samples) == ["own_x", "own_y"]
     seqio.MixtureRegistry.remove("own_mixture")
 
 

@@ -1,4 +1,4 @@
-"""Manifests: aliases, what a line must be, and where audio may stand."""
+"""Manifests: aliases, validity of lines, and paths of audio."""
 
 import gzip
 import hashlib
@@ -8,7 +8,7 @@ import os
 import pytest
 import recordings
 
-from seedasr_jax.data_pipelines import manifest
+from seedasr_jax.data_pipelines import fields, manifest
 from seedasr_jax.errors import DataError
 
 
@@ -40,7 +40,7 @@ def test_fields_by_their_own_names(tmp_path):
     expected = fields | {"audio": f"{tmp_path}/x/a.flac", "text": "hello", "keywords": ("k", "l")}
     expected |= {"siblings": ("c",), "alignment": ((0.0, 0.5), ((0.0, "h"), (0.25, "@")))}
     assert {name: getattr(row, name) for name in fields} == expected
-    assert row.line == 1 and row.parts == ()
+    assert row.line == 1 and row.segments == ()
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_aliases_and_defaults(tmp_path, line, field, value):
     assert getattr(row, field) == value
 
 
-def test_blank_lines_count_but_are_no_rows(tmp_path):
+def test_blank_lines_are_counted_without_being_rows(tmp_path):
     rows = read(tmp_path, '{"text": "a"}', "  ", '{"text": "b"}')
     assert [(row.text, row.line) for row in rows] == [("a", 1), ("b", 3)]
 
@@ -102,7 +102,7 @@ def test_blank_lines_count_but_are_no_rows(tmp_path):
         ('{"duration": true}', r"m\.jsonl:2: duration: expected seconds.* found True"),
         ('{"offset": "1"}', r"m\.jsonl:2: offset: expected seconds.* found '1'\. Write it without"),
         ('{"start": 1, "end": 1}', r"m\.jsonl:2: expected an end after the start"),
-        ('{"start": 1, "end": 3, "duration": 1}', r"m\.jsonl:2: expected one length.* 1 s; leave"),
+        ('{"start": 1, "end": 3, "duration": 1}', r"m\.jsonl:2: expected one length.* 1 s; remove"),
         ('{"start": 1, "offset": 2}', r"m\.jsonl:2: offset: expected one time by all .*start"),
         ('{"end": "3"}', r"m\.jsonl:2: end: expected seconds.* found '3'"),
         ('{"keywords": "a"}', r"m\.jsonl:2: keywords: expected a list"),
@@ -124,7 +124,7 @@ def test_blank_lines_count_but_are_no_rows(tmp_path):
         ('{"x": 1, "text": "a", "x": true}', r"m\.jsonl:2: .*'x' twice, with two values"),
     ],
 )
-def test_a_bad_line_names_itself(tmp_path, line, message):
+def test_errors_name_the_line(tmp_path, line, message):
     with pytest.raises(DataError, match=message) as error:
         read(tmp_path, '{"text": "fine"}', line)
     assert "\n" not in str(error.value)
@@ -137,7 +137,7 @@ def test_a_bad_line_names_itself(tmp_path, line, message):
         ('{"text": "é"}\n'.encode("utf-16"), "UTF-16: save"),
         (gzip.compress(b'{"text": "x"}'), "a gzip file: unpack"),
         (b'[{"text": "x"}]', "a list: write one of its objects per line"),
-        (b'{\n "text": "x"}', "the beginning of one, '{': an object may not go on"),
+        (b'{\n "text": "x"}', "the beginning of one, '{': write each object"),
         (b'{"text": "x"},\n', "',' after an object: write one per line"),
         (b'{"text": "x"}\r{"text": "y"}\r', "text.* after an object"),
         (b"id,audio,text\na,a.wav,x\n", "'id,audio,text': Expecting value at column 1"),
@@ -146,7 +146,7 @@ def test_a_bad_line_names_itself(tmp_path, line, message):
         (b"null", "found null"),
     ],
 )
-def test_lines_that_are_no_object_are_shown(tmp_path, content, found):
+def test_errors_quote_lines_that_are_not_objects(tmp_path, content, found):
     path = tmp_path / "m.jsonl"
     path.write_bytes(content)
     with pytest.raises(
@@ -155,13 +155,13 @@ def test_lines_that_are_no_object_are_shown(tmp_path, content, found):
         manifest.read(path)
 
 
-def test_marks_of_utf8_and_halves_that_are_written_as_bytes(tmp_path):
+def test_byte_order_marks_and_surrogates_written_as_bytes(tmp_path):
     (tmp_path / "m.jsonl").write_bytes(
         b'\xef\xbb\xbf{"text": "a"}\r\n\xef\xbb\xbf{"text": "b \xed\xa0\xbd"}\n'
     )
     first, second = manifest.read(tmp_path / "m.jsonl")
     assert (first.text, first.fault) == ("a", "")
-    assert second.fault == "text that is no Unicode" and "\ufffd" in second.text
+    assert second.fault == "text that is not Unicode" and "\ufffd" in second.text
 
 
 def test_a_folder_whose_name_begins_alike_is_outside(tmp_path):
@@ -182,8 +182,8 @@ def test_paths_that_stay_inside(tmp_path):
     assert [row.audio for row in rows] == [f"{tmp_path}/a.flac", f"{tmp_path}/b.flac"]
 
 
-def test_an_empty_manifest_says_what_a_row_is(tmp_path):
-    with pytest.raises(DataError, match="holds no rows; expected one JSON object per line"):
+def test_an_empty_manifest_is_an_error_with_an_example(tmp_path):
+    with pytest.raises(DataError, match="contains no rows; expected one JSON object per line"):
         read(tmp_path)
 
 
@@ -191,10 +191,12 @@ def test_a_missing_manifest_names_its_neighbour(tmp_path):
     recordings.manifest(tmp_path / "train.jsonl", recordings.rows(1))
     with pytest.raises(DataError, match=r"no such manifest. Did you mean train.jsonl"):
         manifest.read(tmp_path / "trian.jsonl")
-    with pytest.raises(DataError, match=r"no such manifest. If it has moved, name its new place"):
+    with pytest.raises(DataError, match=r"no such manifest. If it was moved, name its new path"):
         manifest.read(tmp_path / "gone" / "train.jsonl")
     (tmp_path / "link.jsonl").symlink_to("gone.jsonl")
-    with pytest.raises(DataError, match=r"link\.jsonl: a link to gone\.jsonl, where no file is"):
+    with pytest.raises(
+        DataError, match=r"link\.jsonl: expected a manifest, found a link to gone\.jsonl"
+    ):
         manifest.read(tmp_path / "link.jsonl")
     os.mkfifo(tmp_path / "pipe.jsonl")
     with pytest.raises(DataError, match="found a pipe or a device"):
@@ -208,13 +210,13 @@ def test_content_hash_is_of_the_bytes(tmp_path):
     assert manifest.content_hash(path) == manifest.content_hash(same)
 
 
-def test_names_that_nobody_reads_are_kept(tmp_path):
+def test_ignored_names_are_listed(tmp_path):
     lone = {"id": "c", "start": 0, "duration": 1, "channel": 0, "recording_id": "r"}
     lines = ({"wav": "a.wav", "txt": "hi", "text": "ho", "note": 1, "spk": None}, lone)
     first, second = read(tmp_path, *map(json.dumps, lines))
-    assert first.unread == ("note", "txt") and first.text == "ho"
-    assert second.unread == ("channel", "recording_id")
-    found = manifest.hint(second, "audio")
+    assert first.ignored == ("note", "txt") and first.text == "ho"
+    assert second.ignored == ("channel", "recording_id")
+    found = fields.hint(second.ignored, "audio")
     assert "audio_filepath" in found and "'recording_id'" in found
 
 
@@ -237,7 +239,7 @@ def test_a_cut_of_lhotse_is_a_row(tmp_path):
     assert (first.id, first.audio) == ("c-1", f"{tmp_path}/x/a.wav")
     assert (first.offset, first.seconds) == (0.25, 1.0)
     assert (first.text, first.language, first.speaker) == ("hi", "en", "")
-    assert first.unread == ("custom",)
+    assert first.ignored == ("custom",)
     assert (second.text, second.silent) == ("", False)
 
 
@@ -247,12 +249,15 @@ def test_a_cut_of_lhotse_is_a_row(tmp_path):
         ({"type": "MixedCut"}, "a MonoCut of lhotse, found a MixedCut: cuts.save_audios"),
         ({"supervisions": [SAID, SAID]}, "one supervision, found 2: cuts.trim_to_supervisions"),
         ({"supervisions": [SAID | {"start": -0.5}]}, "found -0.5 to 0.5 s of 1 s: cuts.trim_to"),
-        ({"supervisions": [5]}, "lacks a field, or has one of another kind"),
+        ({"supervisions": [5]}, "a missing field or a field of another type"),
         ({"recording": {"sources": []}}, r"one channel, found no source with channels \[\]"),
         ({"recording": {"sources": [SOURCE | {"channels": [0, 1]}]}}, r"channels \[0, 1\]"),
         ({"recording": {"sources": [SOURCE | {"type": "command"}]}}, "found command with"),
-        ({"recording": {"sources": [SOURCE], "transforms": [{}]}}, "one with transforms"),
-        ({"recording": None}, "lacks a field, or has one of another kind"),
+        (
+            {"recording": {"sources": [SOURCE], "transforms": [{}]}},
+            "without transforms, found some",
+        ),
+        ({"recording": None}, "a missing field or a field of another type"),
     ],
 )
 def test_other_cuts_are_refused_with_their_cure(tmp_path, changes, words):
@@ -261,12 +266,12 @@ def test_other_cuts_are_refused_with_their_cure(tmp_path, changes, words):
 
 
 @pytest.mark.parametrize("field", ["text", "id", "context", "audio"])
-def test_half_a_surrogate_pair_makes_a_bad_row(tmp_path, field):
+def test_an_unpaired_surrogate_makes_a_bad_row(tmp_path, field):
     fields = {"id": "a", "audio": "a.wav", "text": "zero", field: "zero \ud83d"}
     (row,) = read(tmp_path, json.dumps(fields))
-    assert row.fault == "text that is no Unicode" and row.line == 1
+    assert row.fault == "text that is not Unicode" and row.line == 1
     assert getattr(row, field).removeprefix(f"{tmp_path}/") == "zero \ufffd"
     (row,) = read(tmp_path, json.dumps({"alignment": {"words": [0], "phones": [[0, "\ud83d"]]}}))
-    assert row.fault == "text that is no Unicode" and row.alignment.phones == ((0.0, "\ufffd"),)
+    assert row.fault == "text that is not Unicode" and row.alignment.phones == ((0.0, "\ufffd"),)
     (row,) = read(tmp_path, '{"text": "zero \\ud83d\\ude00 \\u00e9"}')  # a whole pair
     assert (row.fault, row.text) == ("", "zero \U0001f600 é")

@@ -21,14 +21,14 @@ def rows(tmp_path_factory):
 @pytest.fixture
 def begun(monkeypatch):
     """Ids of the rows whose audio was read; no file is read before another one is begun."""
-    pair, found, read = threading.Barrier(2, timeout=20), [], sources.recording
+    pair, found, read = threading.Barrier(2, timeout=20), [], sources.read_recording
 
     def recording(row, cache):
         found.append(row.id)
         pair.wait()
         return read(row, cache)
 
-    monkeypatch.setattr(sources, "recording", recording)
+    monkeypatch.setattr(sources, "read_recording", recording)
     return found
 
 
@@ -51,14 +51,14 @@ def test_rows_are_read_ahead_of_their_turn_in_order_and_once(rows, begun):
     assert threading.active_count() == before
 
 
-def test_a_row_is_read_when_it_is_asked_for_if_not_before(rows):
+def test_a_row_is_read_on_access_if_not_before(rows):
     with reading.Reader(FIT, files.WaveCache(0)) as reader:
         last = turns(reader, rows[:3])[-1]
         wave, fault = last.read()
     assert fault is None and len(wave) == round(rows[2].seconds * files.RATE)
 
 
-def test_what_cannot_be_read_is_a_fault_of_its_row(rows, tmp_path):
+def test_unreadable_audio_is_a_fault_of_its_row(rows, tmp_path):
     gone = manifest.Row("gone", audio="/nowhere/gone.wav", text="one", seconds=1.0)
     silent = manifest.Row("silent", audio=rows[0].audio, line=7)
     (tmp_path / "loop").symlink_to("loop")  # unknown, as in a folder of another user

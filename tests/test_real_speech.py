@@ -64,16 +64,16 @@ def test_joined_strings_are_the_recordings(tokenizer, tmp_path):
                 heard[row.id] = (row, batch.wave[number, :length])
                 ids = batch.ids[number, : int(batch.ids_length[number])].tolist()
                 assert tokenizer.decode(ids) == row.text
-    assert sum(len(row.parts) for row, _ in heard.values()) >= 50
+    assert sum(len(row.segments) for row, _ in heard.values()) >= 50
     for row, wave in heard.values():
         start = 0
-        for part, pause in zip(row.parts, (*row.pauses, 0), strict=True):
+        for part, pause in zip(row.segments, (*row.pauses, 0), strict=True):
             alone = files.to_float(files.read(part.audio, duration=part.seconds))
             np.testing.assert_array_equal(wave[start : start + len(alone)], alone)
             assert not wave[start + len(alone) : start + len(alone) + pause].any()
             start += len(alone) + pause
         assert start == len(wave)
-        assert len({part.speaker for part in row.parts}) == 1
+        assert len({part.speaker for part in row.segments}) == 1
 
 
 def test_features_of_quiet_and_loud_speakers_are_alike():

@@ -18,7 +18,7 @@ def test_quota_shares_are_exact_over_a_period():
 
 
 @pytest.mark.parametrize("weights", [[1], [1, 1, 1], [5, 1e-3, 2], [1e-9, 1]])
-def test_quota_counts_what_came_before(weights):
+def test_quota_counts_earlier_draws(weights):
     quota, seen = Quota(weights, 4), collections.Counter()
     assert quota.counts.sum() == quota.period
     assert (quota.counts > 0).all()

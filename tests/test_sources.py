@@ -1,4 +1,4 @@
-"""Sources: what a query selects, lengths that a manifest does not say, and what is heard."""
+"""Sources: selection by query, lengths that a manifest does not state, and waves."""
 
 import collections
 import dataclasses
@@ -40,7 +40,9 @@ def test_a_language(corpus, tmp_path):
     rows = [dict(row, lang=("en", "es")[n % 2]) for n, row in enumerate(recordings.rows(6))]
     mixed = recordings.manifest(tmp_path / "mixed.jsonl", rows)
     assert ids(mixed, "?language=es") == ["r001", "r003", "r005"]
-    with pytest.raises(DataError, match="no utterance has the language 'fr'; it holds en, es"):
+    with pytest.raises(
+        DataError, match="no utterance has the language 'fr'; expected one of en, es"
+    ):
         ids(mixed, "?language=fr")
 
 
@@ -58,7 +60,7 @@ def test_minutes_are_drawn_from_all_speakers_in_turn(tmp_path):
     assert ids(path, "?minutes=99") == list(speakers)
 
 
-def test_parts_are_disjoint_complete_and_by_id_alone(corpus):
+def test_folds_are_disjoint_complete_and_by_id_alone(corpus):
     dev, train = ids(corpus, "?part=dev"), ids(corpus, "?part=train")
     assert sorted(dev + train) == ids(corpus) and 0 < len(dev) < 10
     assert ids(corpus, "?part=dev&speaker=ann") == [i for i in dev if int(i[1:]) % 3 == 0]
@@ -67,9 +69,9 @@ def test_parts_are_disjoint_complete_and_by_id_alone(corpus):
 def test_errors_name_the_nearest(corpus):
     with pytest.raises(DataError, match=r"no utterance has the speaker 'anm'.*Did you mean ann"):
         ids(corpus, "?speaker=anm")
-    with pytest.raises(DataError, match="speaker 'dora'; it holds ann, bob, cy"):
+    with pytest.raises(DataError, match="speaker 'dora'; expected one of ann, bob, cy"):
         ids(corpus, "?without=dora")
-    with pytest.raises(DataError, match="its query leaves no utterance"):
+    with pytest.raises(DataError, match="the query selects no utterance"):
         ids(corpus, "?without=ann,bob,cy")
     with pytest.raises(ConfigError, match=r"expected manifest:PATH.jsonl"):
         sources.open_source(f"manifest:{corpus.parent}", "unused")
@@ -93,19 +95,19 @@ def test_distractors_may_be_names_of_another_split(tmp_path):
         row |= {"split": "named", "keywords": [f"name{number}"]} if number % 2 else {"split": "s"}
     path = recordings.manifest(tmp_path / "rows.jsonl", rows)
 
-    def told(query):
+    def open_distractors(query):
         source = sources.open_source(f"manifest:{path}?split=s&context=distractors_2{query}", "")
         return [row.context for row in source.rows()], source.name
 
-    with pytest.raises(DataError, match=r"no name of its language to list: .*names=SPLIT"):
-        told("")
-    contexts, other = told("&names=named")
+    with pytest.raises(DataError, match=r"expected names of the row's language, .*names=SPLIT"):
+        open_distractors("")
+    contexts, other = open_distractors("&names=named")
     names = {name for context in contexts for name in context.split(", ")}
     assert len(names) > 2 and names <= {row["keywords"][0] for row in rows[1::2]}
     assert all(context.count(",") == 1 for context in contexts)
     assert "split=s&context=distractors_2&names=named#" in other
     with pytest.raises(DataError, match=r"split 'nmaed'.*Did you mean named"):
-        told("&names=nmaed")
+        open_distractors("&names=nmaed")
 
 
 def test_measured_fills_in_seconds(corpus):
@@ -119,14 +121,14 @@ def test_measured_fills_in_seconds(corpus):
     assert sources.measured(gone) == gone
 
 
-def test_hear_joins_with_silence(corpus):
+def test_read_wave_joins_with_silence(corpus):
     rows, raw = manifest.read(corpus)[:3], recordings.rows(60, ("ann", "bob", "cy"))
-    joined = manifest.Row("j", parts=tuple(rows), pauses=(400, 900))
-    heard = sources.hear(joined, files.WaveCache(1 << 20))
+    joined = manifest.Row("j", segments=tuple(rows), pauses=(400, 900))
+    wave = sources.read_wave(joined, files.WaveCache(1 << 20))
     silence = [np.zeros(400, np.int16), np.zeros(900, np.int16)]
     waves = [recordings.wave(row) for row in raw[:3]]
     expected = np.concatenate([waves[0], silence[0], waves[1], silence[1], waves[2]])
-    np.testing.assert_array_equal(heard, expected)
+    np.testing.assert_array_equal(wave, expected)
 
 
 def test_texts_are_normalised(corpus, tmp_path):

@@ -467,7 +467,9 @@ def test_a_row_without_text_is_named_before_training(tmp_path):
 
 def test_an_empty_manifest(tmp_path):
     empty = recordings.manifest(tmp_path / "empty.jsonl", [])
-    assert "empty.jsonl: holds no rows" in fails(DataError, ctc(empty, 0.0), tmp_path / "workdir")
+    assert "empty.jsonl: contains no rows" in fails(
+        DataError, ctc(empty, 0.0), tmp_path / "workdir"
+    )
 
 
 def test_texts_that_fit_no_bucket(tmp_path, trained):
@@ -481,7 +483,7 @@ class Stream:
     """Stands for a stream that has given out some batches."""
 
     def __init__(self):
-        self.skipped, self.heard, self.judged = [], {"task": 0}, []
+        self.skipped, self.samples, self.judged = [], {"task": 0}, []
 
     def see(self, step):
         bad = {"id": "u", "reason": "bad", "detail": "why", "recording": "u"}
@@ -489,7 +491,7 @@ class Stream:
         if step % 2:
             cut = {"reason": loader.CONTEXT_CUT, "utterances": step}
             self.skipped.append({"step": step, "position": 0} | cut)
-        self.heard["task"] += 16_000
+        self.samples["task"] += 16_000
 
     def judge(self, rows):
         self.judged += [row["step"] for row in rows]

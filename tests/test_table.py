@@ -1,4 +1,4 @@
-"""Tables: rows on demand, columns that agree with them, and what is kept between starts."""
+"""Tables: rows on demand, columns that agree with them, and arrays stored between starts."""
 
 import dataclasses
 import functools
@@ -14,11 +14,11 @@ import recordings
 from seedasr_jax import config
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import (
+    array_store,
     columns,
     contexts,
     counting,
     index,
-    kept,
     lines,
     manifest,
     sources,
@@ -41,7 +41,7 @@ class Words:
 
 @pytest.fixture
 def path(tmp_path):
-    """Rows with everything that a column is about, and a blank line; old enough for a note."""
+    """Rows with a value for every column, and a blank line; old enough to be cached by time."""
     rows = recordings.rows(60, ("ann", "bob", ""))
     for number, row in enumerate(rows):
         row |= {"lang": ("en", "es", "")[number % 3], "split": "ab"[number % 2]}
@@ -59,7 +59,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def large(monkeypatch, tmp_path):
-    """Any manifest is large; restart() forgets what this process knows. Returns the data folder."""
+    """Any manifest is large; restart() clears caches in memory. Returns the data folder."""
     monkeypatch.setattr(lines, "LARGE", 0)
     return tmp_path
 
@@ -74,8 +74,8 @@ def make(path, folder, query="", fit=FIT, counted=None):
 
 
 def everything(made):
-    """What a stage knows of its rows, and some draws."""
-    told = contexts.Training([(made.placed, 1.0)], MIX)
+    """Everything that a stage computes from its rows, and some draws."""
+    drawing = contexts.Training([(made.placed, 1.0)], MIX)
     drawn = [made.draw(0, n) for n in range(20)]
     return (
         [*made.epoch(0).rows],
@@ -85,7 +85,7 @@ def everything(made):
         made.misfits(),
         [made.fit.fault(row) for row in made.rows.take(made.faults)],
         made.placed.counts("language"),
-        [told.draw(0, row, 1, n) for n, row in enumerate(drawn)],
+        [drawing.draw(0, row, 1, n) for n, row in enumerate(drawn)],
     )
 
 
@@ -108,7 +108,7 @@ def test_columns_say_what_the_rows_say(path):
 
 
 @pytest.mark.parametrize("query", ["", "?speaker=ann", "?without=bob&limit=30", "?minutes=1"])
-def test_what_is_kept_is_what_was_read(path, large, monkeypatch, query):
+def test_stored_arrays_equal_those_that_were_computed(path, large, monkeypatch, query):
     expected = everything(make(path, "unused", query))
     assert everything(make(path, large, query)) == expected
     restart()
@@ -131,24 +131,24 @@ def test_several_processes_count_the_tokens_of_many_texts(path, large, monkeypat
     normal = functools.partial(normalize.normalize, "basic@2")
     rows, _ = lines.table(path, large)
     expected = [found.tolist() for found in rows.tokens(Counted(made, normal, "one"))]
-    monkeypatch.setattr(counting, "MANY", len(rows))
+    monkeypatch.setattr(counting, "MIN_ROWS", len(rows))
     monkeypatch.setattr(counting, "_CHUNK", 25)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
-    monkeypatch.setattr(counting, "_counting", None)  # not here
+    monkeypatch.setattr(counting, "_counter", None)  # not here
     found = rows.tokens(Counted(made, normal, "several"))
     assert [x.tolist() for x in found] == expected and len(expected[0]) == 60
-    with pytest.raises(UserError, match="one of the 2 processes that count tokens was killed"):
+    with pytest.raises(UserError, match="one of 2 processes that count tokens was killed"):
         rows.tokens(Counted(made, killed, "killed"))
 
 
 def killed(text):
-    """As by the kernel, where memory runs out; but not before the signals of a terminal."""
+    """Killed as by the kernel when memory runs out; signals of a terminal are ignored before."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGKILL):
         os.kill(os.getpid(), number)
 
 
-def test_another_content_tokenizer_or_place_is_read_anew(path, large, capsys):
-    """What is read no more is named, once: another job may read it."""
+def test_another_content_tokenizer_or_folder_is_read_again(path, large, capsys):
+    """Unused tables are reported once and not removed: another job may use them."""
     first = make(path, large)
     folder = large / lines.FOLDER
     (one,) = [found for found in folder.iterdir() if found.is_dir()]
@@ -164,35 +164,35 @@ def test_another_content_tokenizer_or_place_is_read_anew(path, large, capsys):
     path.rename(path.with_name("b.jsonl"))
     moved = path.parent.rename(path.parent.with_name("moved")) / "b.jsonl"
     assert make(moved, large).rows[0].audio.startswith(str(moved.parent))
-    assert "by other code or in another folder: remove" in capsys.readouterr().err
+    assert "made by other code or for another folder: remove" in capsys.readouterr().err
     assert len([found for found in folder.iterdir() if found.is_dir()]) == 3
 
 
-def test_a_file_that_is_there_by_now_is_measured(path, large):
+def test_a_file_that_appears_later_is_measured(path, large):
     before = make(path, large).rows[8]
     files.write(path.parent / "gone.flac", np.ones(8_000, np.int16), files.RATE)
     restart()
     assert (before.seconds, make(path, large).rows[8].seconds) == (0.0, 0.5)
 
 
-def test_a_manifest_that_changes_while_it_is_read_says_so(path, large):
+def test_a_manifest_that_changes_while_it_is_read_is_an_error(path, large):
     rows = make(path, large).rows
     with path.open("r+b") as file:
         file.seek(0)
         file.write(b" ")
-    with pytest.raises(DataError, match=r"corpus\.jsonl:1: expected the line that stood there"):
+    with pytest.raises(DataError, match=r"corpus\.jsonl:1: expected the line as of when"):
         rows[0]
     assert rows[1].id == "r001"
 
 
 def test_a_new_file_is_hashed_again(path, large, monkeypatch):
-    """Its time cannot tell of a change that follows at once."""
+    """A change within the resolution of the clock would not change its time."""
     os.utime(path)
     make(path, large)
     assert not list((large / lines.FOLDER).glob("*.json"))
 
 
-def test_no_data_folder_keeps_nothing(path, monkeypatch):
+def test_nothing_is_stored_without_a_data_folder(path, monkeypatch):
     monkeypatch.setattr(lines, "LARGE", 0)
     assert [*make(path, path.parent / "none").rows] and not (path.parent / "none").exists()
 
@@ -207,12 +207,12 @@ class Many:
     def rows(self):
         few = [row | {"context": f"turn {n}"} for n, row in enumerate(recordings.rows(10))]
         rows = [manifest.parse(json.dumps(row).encode(), "/", "m", 1) for row in few]
-        growing = kept.Growing()
-        made = columns.Columns(growing)
+        writer = array_store.ArrayWriter()
+        made = columns.ColumnWriter(writer)
         for row in rows:
             made.add(row)
-        made.done()
-        arrays = dict(growing.done())
+        made.finish()
+        arrays = dict(writer.finish())
         for name, array in arrays.items():
             if len(array) == len(rows):
                 arrays[name] = np.tile(array, 100_000)
@@ -232,7 +232,7 @@ def test_a_million_rows_take_little_memory():
     tracemalloc.start()
     made = index.Index(source, index.Fit(((0.2, 1, 4), (0.5, 3, 2))), None, 3)
     placed = made.placed
-    told = contexts.Training([(placed, 1.0)], MIX)
+    drawing = contexts.Training([(placed, 1.0)], MIX)
     counts = placed.counts("language")
     now, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -240,4 +240,4 @@ def test_a_million_rows_take_little_memory():
     assert now / len(rows) < 8.1  # a place of 4 bytes in a bucket, and in `placed`
     assert most / len(rows) < 80  # until all is sorted
     assert source.rows_asked == 0
-    assert told.draw(0, made.draw(0, 5), 0, 1, 2) and source.rows_asked < 5
+    assert drawing.draw(0, made.draw(0, 5), 0, 1, 2) and source.rows_asked < 5

@@ -1,4 +1,4 @@
-"""Tasks and mixtures as SeqIO sees them, and names as we resolve them."""
+"""SeqIO tasks and mixtures, and resolution of names."""
 
 import collections
 
@@ -75,7 +75,7 @@ def test_metrics(path):
 
 
 class Own(seqio.FunctionDataSource):
-    """Somebody's source: rows, and a dataset that training does not use."""
+    """A user-defined source: rows, and a dataset that training does not use."""
 
     def __init__(self, rows):
         super().__init__(lambda split, shuffle_files: None, splits=["train"])
@@ -113,7 +113,7 @@ def test_mixtures_resolve_to_shares(mixture):
 def test_rates_of_a_mixture_are_above_zero(mixture, rate):
     seqio.MixtureRegistry.remove("inner")
     seqio.MixtureRegistry.add("inner", [("own_a", 1.0), ("own_b", rate)])
-    with pytest.raises(ConfigError, match=r"mixture inner: expected a rate above 0 .* of own_b"):
+    with pytest.raises(ConfigError, match=r"mixture inner: expected a positive rate .* for own_b"):
         tasks.resolve("inner", "unused")
 
 
@@ -124,23 +124,26 @@ def test_a_mixture_opens_as_one_source(mixture):
     assert list(sources.texts(["inner"], "unused", "basic@1")) == ["one", "two", "two"]
 
 
-def test_rows_that_are_no_unicode_are_bad_whatever_their_source(mixture):
+def test_rows_that_are_not_unicode_are_bad_in_any_source(mixture):
     seqio.TaskRegistry.get("own_b").source.own = [Row("b\udcff", text="two"), Row("c", text="two")]
     rows = sources.open_named("own_b", "unused").rows()
     assert [(row.id, row.fault) for row in rows] == [
-        ("b\ufffd", "text that is no Unicode"),
+        ("b\ufffd", "text that is not Unicode"),
         ("c", ""),
     ]
 
 
 def test_unknown_names_carry_the_nearest(mixture):
     with pytest.raises(
-        ConfigError, match=r"'own_aa' is no task, mixture or SPEC.*Did you mean own_a"
+        ConfigError, match=r"'own_aa': expected a task, mixture or SPEC.*Did you mean own_a"
     ):
         tasks.resolve("own_aa", "unused")
     with pytest.raises(ConfigError, match=r"Did you mean manifest:x/a\.jsonl\?limit=2\?"):
         tasks.resolve("x/a.jsonl?limit=2", "unused")
     with pytest.raises(ConfigError, match=r"expected KIND:WHERE.*Did you mean manifest"):
         tasks.resolve("manifst:a.jsonl", "unused")
-    with pytest.raises(ConfigError, match="own_silent: its source FunctionDataSource has no rows"):
+    with pytest.raises(
+        ConfigError,
+        match=r"own_silent: expected a source with a method rows.*found FunctionDataSource",
+    ):
         tasks.resolve("own_silent", "unused")

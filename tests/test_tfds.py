@@ -1,4 +1,4 @@
-"""TFDS: a data set of our own, built here, comes out as a manifest with its audio."""
+"""TFDS: data sets built here are converted to a manifest with audio."""
 
 import json
 import shutil
@@ -56,7 +56,7 @@ class SilentTest(SpokenTest):
 
 
 class RatelessTest(SpokenTest):
-    """Audio whose rate nobody states."""
+    """Audio without a stated sample rate."""
 
     def _info(self):
         features = {"audio": tfds.features.Audio(), "text": tfds.features.Text()}
@@ -79,7 +79,7 @@ class WideTest(RatelessTest):
 
 
 class PiecesTest(RatelessTest):
-    """Audio that was cut from longer recordings; one text is no UTF-8."""
+    """Audio that was cut from longer recordings; one text is not UTF-8."""
 
     def _info(self):
         features = {
@@ -127,17 +127,17 @@ def test_written_once_and_apart_by_split(home, tmp_path):
     assert json.loads(manifest.read_text().splitlines()[0])["label"] in recordings.WORDS
 
 
-def test_audio_is_whole_whatever_it_was_cut_from(home, tmp_path):
+def test_bounds_of_the_original_recording_are_ignored(home, tmp_path):
     rows = sources.open_source(f"tfds:pieces_test@{home}", tmp_path).rows()
     rows = sorted(rows, key=lambda row: row.fault)
     assert [(row.offset, row.seconds, row.fault) for row in rows] == [
         (0.0, 0.125, ""),
-        (0.0, 0.125, "text that is no Unicode"),
+        (0.0, 0.125, "text that is not Unicode"),
     ]
 
 
 def test_errors(home, tmp_path):
-    with pytest.raises(ConfigError, match=r"knows no 'spoken_tst'.*Did you mean spoken_test"):
+    with pytest.raises(ConfigError, match=r"has no 'spoken_tst'.*Did you mean spoken_test"):
         sources.open_source(f"tfds:spoken_tst@{home}", tmp_path)
     with pytest.raises(
         ConfigError, match=r"split: expected one of train, test, found 'tain'.*Did you mean train"
@@ -147,7 +147,9 @@ def test_errors(home, tmp_path):
         sources.open_source(f"tfds:silent_test@{home}", tmp_path)
     with pytest.raises(DataError, match=r"expected a rate of .* found None; state it"):
         sources.open_source(f"tfds:rateless_test@{home}", tmp_path)
-    with pytest.raises(DataError, match="expected values of int16, found up to 1022976"):
+    with pytest.raises(
+        DataError, match="expected values in the range of int16, found up to 1022976"
+    ):
         sources.open_source(f"tfds:wide_test@{home}", tmp_path)
     assert not list(tmp_path.rglob("train"))
 
@@ -173,7 +175,7 @@ def test_examples_made_before_a_stop_stay(home, tmp_path, monkeypatch):
     assert one.name == sources.open_source(f"tfds:spoken_test@{home}", tmp_path / "b").name
 
 
-def test_other_rows_by_the_same_name(home, tmp_path, monkeypatch):
+def test_other_rows_of_the_same_name(home, tmp_path, monkeypatch):
     first = sources.open_source(f"tfds:spoken_test@{home}", tmp_path / "cache")
     monkeypatch.setattr(
         SpokenTest, "_split_generators", lambda self, _: {"train": self._generate_examples(3)}

@@ -94,7 +94,7 @@ def evaluate(
         about = {key: getattr(example, key) for key in ABOUT}
         if example.audio and uses[example.audio] > 1:  # a segment, named by the first of its file
             about["recording"] = recordings.setdefault(example.audio, example.id)
-        parts = [[part.id, part.text] for part in example.parts]
+        parts = [[one.id, one.text] for one in example.segments]
         whole = joined(hypotheses)
         said = {"reference": example.text, "hypothesis": whole.text, "cut": whole.cut}
         utterances.append(about | {"parts": parts} | said)
