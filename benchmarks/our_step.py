@@ -32,8 +32,8 @@ PRODUCTS = 10  # whose best says the rate
 def stage(size: sizes.Size, trains: tuple[str, ...]) -> config.Stage:
     """The stage, as a recipe would say it."""
     c = common.graph("train_step")
-    c.model.features.mels = size.mels
     c.model.encoder = common.luise("75m") | size.encoder
+    c.model.encoder.frontend.mels = size.mels
     c.model.converter.splice = size.splice
     c.model.decoder = common.qwen3(1, 32) | size.decoder
     c.model.dtype, c.run.remat = size.dtype, size.remat
@@ -96,7 +96,7 @@ def prepare(size: sizes.Size, trains: tuple[str, ...]):
     built = build.build(one, TOKENS, vocabulary, devices=jax.devices()[:1])
     step, state = built.train_step(), built.fresh()
     batch = jax.device_put(made_up(size), sharding.of_batch(built.mesh))
-    full = flops.Sizes(size.rows, round(size.seconds * 100), 0, 0, size.tokens)
+    full = flops.Sizes(size.rows, round(size.seconds * 16_000), 0, 0, size.tokens)
     rate, source = peak(size.dtype)
 
     def take():

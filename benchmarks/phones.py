@@ -13,10 +13,10 @@ import jax
 import numpy as np
 
 from seedasr_jax import checkpoint as checkpoints
-from seedasr_jax.audio import logmel
 from seedasr_jax.data_pipelines import loader
 from seedasr_jax.decode import recogniser
 from seedasr_jax.launch import probe
+from seedasr_jax.models import encoders, frontends
 from seedasr_jax.models.acllm import AcLLM
 from seedasr_jax.quantize.random_projection import stack
 from seedasr_jax.train import objectives
@@ -38,7 +38,7 @@ def hear(source: str, vocab, stage, cache) -> Heard:
     """Opens a source with alignments."""
     options = dict(buckets=BUCKETS, data_folder=cache, prompted=False)
     options["normalizer"] = stage.data.normalizer
-    seconds = stage.model.encoder.subsampling / logmel.FRAMES_PER_SECOND
+    seconds = encoders.clock(stage.model).seconds(1)
     batches, places, phones = [], [], []
     for batch, rows in loader.evaluation(source, vocab, **options):
         own = []
@@ -66,7 +66,7 @@ def _gather(heard, function):
 
 
 def _mel(model, batch):
-    return logmel.log_mel(batch.wave, batch.wave_length, model.features)
+    return frontends.make(model.encoder.frontend)(batch.wave, batch.wave_length)
 
 
 def layers(encoder_of, heard: Heard) -> np.ndarray:
@@ -83,7 +83,7 @@ def layers(encoder_of, heard: Heard) -> np.ndarray:
 
 def inputs(stage, heard: Heard) -> np.ndarray:
     """[N D] what the encoder hears: the mel frames of each encoder frame."""
-    size = stage.model.encoder.subsampling
+    size = encoders.clock(stage.model).stride
     run = jax.jit(lambda batch: stack(*_mel(stage.model, batch), size)[0])
     return _gather(heard, run)
 

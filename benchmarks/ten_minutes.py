@@ -17,8 +17,8 @@ ARMS = {"ctc_scratch": "fresh", "ctc_ssl1": "ssl1", "ctc_ssl2": "ssl2"}
 def get_config():
     """The graph: ssl1 -> probe -> kmeans -> ssl2 on speech alone, and CTC from three starts."""
     c = common.graph("study-ssl", vocab=dict(path="", kind="word", size=400))
-    c.model.features.update(floor=1e-3)
     c.model.encoder = common.conformer(layers=4, width=144, ffn_dim=144, clip=24)
+    c.model.encoder.frontend.update(floor=1e-3)
     c.model.quantizer = dict(codes=64, width=16, layer=0)  # the layer is the probe's to say
     c.model.small.labels = 4  # of 20 ms
     c.run.save_every = 250

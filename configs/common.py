@@ -28,11 +28,19 @@ def pick(table, name):
     return table[name]
 
 
+def log_mel(**changes):
+    """Log-mel, 100 frames per second."""
+    return dict(
+        kind="log_mel", mels=80, low_hz=20.0, high_hz=7600.0, floor=1e-5, norm="bin"
+    ) | dict(changes)
+
+
 def luise(size):
     """The encoder at 75m, 200m, 600m, 2b or 5b: 40 ms per frame."""
     layers, width = pick(LUISE, size)
     return dict(
         kind="luise",
+        frontend=log_mel(),
         front="conv",
         channels=256,
         subsampling=4,
@@ -173,10 +181,9 @@ def graph(name, **changes):
     c.mesh = dict(data=1, fsdp=-1, tensor=1, expert=1)
     c.vocab = dict(path="", kind="bpe", size=1000)
     c.model = dict(
-        features=dict(mels=80, low_hz=20.0, high_hz=7600.0, floor=1e-5, norm="bin"),
         encoder=luise("75m"),
         quantizer=dict(codes=8192, width=16, layer=0),
-        converter=dict(splice=4),
+        converter=dict(kind="linear", splice=4),
         decoder=qwen3(12, 512),
         lora=dict(rank=0, alpha=16.0),
         small=dict(

@@ -35,8 +35,8 @@ def get_config(manifest=""):
     c = common.graph("digits", vocab=dict(path="", kind="word", size=64))
     # Telephone band: the recordings are old. Statistics of the level, not of each bin: in a single
     # digit those of a bin are those of its vowel.
-    c.model.features.update(mels=40, high_hz=4000.0, floor=1e-3, norm="level")
-    c.model.encoder = common.conformer(layers=3, width=128)
+    log_mel = common.log_mel(mels=40, high_hz=4000.0, floor=1e-3, norm="level")
+    c.model.encoder = common.conformer(layers=3, width=128, frontend=log_mel)
     c.model.converter.splice = 2
     c.model.decoder = common.qwen3(3, 144, heads=4, kv_heads=2, head_dim=36, embed_scale=12.0)
     c.model.small.update(speech_positions="ctc_onsets", transcript_position=24)

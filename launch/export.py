@@ -10,7 +10,7 @@ import numpy as np
 from seedasr_jax import batch as batches
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import workdir as disk
-from seedasr_jax.audio import files, logmel
+from seedasr_jax.audio import files
 from seedasr_jax.convert.bundle import export_bundle
 from seedasr_jax.decode import program
 from seedasr_jax.errors import UserError
@@ -103,7 +103,7 @@ def _frames(checkpoint, waves, mesh):
 
 
 def _encode(model, batch):
-    return model.encoder(*logmel.log_mel(batch.wave, batch.wave_length, model.config.features))[0]
+    return model.encode(batch.wave, batch.wave_length)[0]
 
 
 def _results(folder, label):

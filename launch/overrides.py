@@ -162,7 +162,7 @@ def _reads(stage, path):
         # A part that is not registered yet, of a module of `config.imports`, may depend on it.
         return any(part in dependent or part not in parts.known() for part in stage["init"])
     hears = any(bucket[0] for bucket in stage["data"]["buckets"])
-    return hears or (group not in ("augment", "eval") and (group, key) != ("model", "features"))
+    return hears or group not in ("augment", "eval")
 
 
 def _at(tree, path, default=None):

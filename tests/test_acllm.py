@@ -12,7 +12,6 @@ import pytest
 import tiny
 
 from seedasr_jax import shapes
-from seedasr_jax.audio import logmel
 from seedasr_jax.models import acllm
 
 DEVICES = {
@@ -36,8 +35,7 @@ def model(request):
 
 @jax.jit
 def prefix_of(model, batch):
-    mel, count = logmel.log_mel(batch.wave, batch.wave_length, tiny.FEATURES)
-    return model.prefix(batch, model.listen(mel, count))
+    return model.prefix(batch, model.listen(batch.wave, batch.wave_length))
 
 
 @jax.jit

@@ -92,11 +92,11 @@ OUTSIDE = {  # key of a stage -> values that mean nothing
     "optim.name": ("adam",),
     "optim.decay": ("cosin",),
     "model.dtype": ("bf16", "int32", "float16"),
-    "model.features.mels": (0, -1, 243),
-    "model.features.low_hz": (9000.0, -1.0, 7600.0),
-    "model.features.high_hz": (8001.0,),
-    "model.features.floor": (-1.0, 0.0, 2.0, 1e-39),
-    "model.features.norm": ("bins",),
+    "model.encoder.frontend.mels": (0, -1, 243),
+    "model.encoder.frontend.low_hz": (9000.0, -1.0, 7600.0),
+    "model.encoder.frontend.high_hz": (8001.0,),
+    "model.encoder.frontend.floor": (-1.0, 0.0, 2.0, 1e-39),
+    "model.encoder.frontend.norm": ("bins",),
     "model.encoder.layers": (0, -1),
     "model.encoder.attending": (-1, 13),
     "model.encoder.width": (-64, 0, 511),
@@ -198,7 +198,7 @@ def test_choices_are_those_that_the_code_knows():
         (found,) = (f for f in dataclasses.fields(kind) if f.name == field)
         return set(found.metadata["rule"].names)
 
-    assert names(config.Features, "norm") == set(logmel.NORMS)
+    assert names(config.LogMel, "norm") == set(logmel.NORMS)
     assert names(config.Optim, "name") == {*optim._SCALES, "kmeans"}
     assert names(config.Run, "remat") == set(layers.REMAT)
     assert names(config.Vocab, "kind") == set(vocab_training.KINDS)
@@ -221,17 +221,16 @@ def test_stretch_covers_the_slowest_tempo(slowest, least):
 class Short(config.Encoder):
     """Options of a kind with a key of its own."""
 
-    layers: int = config.at_least(1)
     hop: int = config.at_least(1)
 
 
 def test_a_group_is_checked_by_its_kind():
-    short = dict(kind="short", layers=2, hop=160)
+    short = dict(kind="short", frontend=common.log_mel(), layers=2, width=4, hop=160)
     graph = config.expand(recipe(model__encoder=short))
-    assert graph.stages["one"].model.encoder == Short(**short)
+    assert config.to_dict(graph.stages["one"].model.encoder) == short
     assert config.build(config.to_dict(graph), config.Graph) == graph
     assert "encoder.hop: expected at least 1" in fails(recipe(model__encoder=short | dict(hop=0)))
-    assert "encoder.width is no key" in fails(recipe(model__encoder=short | dict(width=1)))
+    assert "encoder.heads is no key" in fails(recipe(model__encoder=short | dict(heads=1)))
     text = fails(recipe(model__encoder=short | dict(kind="shrt")))
     assert "encoder.kind: expected one of luise" in text and "Did you mean short?" in text
     text = fails(recipe(model__encoder=dict(layers=2)))
@@ -242,13 +241,36 @@ def test_a_stage_of_another_kind_keeps_the_keys_of_both():
     own = dict(encoder=dict(kind="short", hop=320))
     graph = config.expand(recipe(stages__two__model=own))
     one, two = (graph.stages[name].model.encoder for name in ("one", "two"))
-    assert two == Short(kind="short", layers=one.layers, hop=320)
+    assert two == Short("short", one.frontend, one.layers, one.width, hop=320)
     del own["encoder"]["hop"]
     assert "two.model.encoder.hop is missing" in fails(recipe(stages__two__model=own))
 
 
+def test_a_perturbation_that_the_front_end_does_not_apply_is_refused():
+    deaf = dict(stages__two__model=dict(encoder=dict(frontend=dict(kind="plain", bands=3))))
+    config.expand(recipe(**deaf))
+    for key, off in config.PERTURBATIONS.items():
+        on = 0.5 if off == 0.0 else (1.0, 1.1)
+        text = fails(recipe(**deaf, stages__two__augment={key: on}))
+        assert f"config.stages.two.augment.{key}: expected {off}" in text
+        assert "kind 'plain' applies none" in text
+
+
+@config.register("plain", "none:None")
+@dataclasses.dataclass(frozen=True)
+class Plain(config.Frontend):
+    """Options of a front end that applies no perturbation."""
+
+    bands: int = config.at_least(1)
+
+    @property
+    def width(self):
+        """As many as bands."""
+        return self.bands
+
+
 def test_every_kind_names_what_is_built_from_it():
-    for group in (config.Encoder,):
+    for group in (config.Frontend, config.Encoder, config.Converter):
         ours = [own for own in group.kinds.values() if own.__module__.startswith("seedasr_jax.")]
         assert ours and all(callable(options.maker()) for options in ours)
 

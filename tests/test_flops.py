@@ -75,14 +75,14 @@ def test_a_step_is_what_xla_counts(kind, monkeypatch):
     prompt = 16 if kind in ("sft", "rl") else 0
     batch = batches.abstract(ROWS, samples, prompt, 0, tokens(kind), hypotheses)
     counted = built.train_step().lower(built.abstract, batch).cost_analysis()["flops"]
-    sizes = flops.Sizes(ROWS, samples // 160, prompt, 0, tokens(kind), hypotheses)
+    sizes = flops.Sizes(ROWS, samples, prompt, 0, tokens(kind), hypotheses)
     of = flops.train(stage, VOCABULARY, STAGES[kind], sizes)
     assert sorted(of) == sorted(STAGES[kind])
     assert sum(of.values()) == pytest.approx(counted, rel=0.05), of
 
 
 def test_adapters_cost_no_gradient_of_the_weights_that_they_stand_beside():
-    base, sizes = a_stage("sft"), flops.Sizes(ROWS, 1_024, 16, 0, 128)
+    base, sizes = a_stage("sft"), flops.Sizes(ROWS, 163_840, 16, 0, 128)
     adapted = dataclasses.replace(base, trains=(*base.trains, "lora"))
     frozen, lora = (
         flops.train(stage, VOCABULARY, STAGES["sft"], sizes) for stage in (base, adapted)

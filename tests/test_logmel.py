@@ -14,7 +14,7 @@ import tiny
 from seedasr_jax import config
 from seedasr_jax.audio import logmel
 
-FEATURES = config.Features(mels=40, low_hz=20.0, high_hz=7_600.0, floor=1e-5, norm="bin")
+FEATURES = config.LogMel("log_mel", mels=40, low_hz=20.0, high_hz=7_600.0, floor=1e-5, norm="bin")
 log_mel = jax.jit(logmel.log_mel, static_argnums=2)
 
 

@@ -84,9 +84,9 @@ add(
     conformer.ConformerBlock,
     ENCODER,
 )
-add("luise", lengthened, luise.Luise, CONV_4, 8, width=8, remat="none")
-add("luise_clipped", lengthened, luise.Luise, tiny.encoder(clip=2), 8, width=8, remat="block")
-add("luise_layers", every_layer, luise.Luise, ENCODER, 8, width=8, remat="none")
+add("luise", lengthened, luise.Luise, CONV_4, width=8, remat="none")
+add("luise_clipped", lengthened, luise.Luise, tiny.encoder(clip=2), width=8, remat="block")
+add("luise_layers", every_layer, luise.Luise, ENCODER, width=8, remat="none")
 add("ssl_head", same_length(lambda head, x, _: head(x)), pretraining.SslHead, WIDTH, 12)
 add("probe", probe, pretraining.Probe, 2, WIDTH, tiny.VOCABULARY, remat="none")
 MODULES["random_projection"] = (

@@ -78,7 +78,7 @@ def test_joined_strings_are_the_recordings(tokenizer, tmp_path):
 
 def test_features_of_quiet_and_loud_speakers_are_alike():
     lines = (SPEECH / "fsdd/test.jsonl").read_text().splitlines()
-    features = config.expand(digits.get_config()).stages["ctc"].model.features
+    features = config.expand(digits.get_config()).stages["ctc"].model.encoder.frontend
     spread = {}
     for row in map(json.loads, lines):
         if row["speaker"] in ("yweweler", "george") and row["text"] == "six":

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import tiny
 
-from seedasr_jax.audio import logmel
 from seedasr_jax.decode import greedy, prefill, search
 from seedasr_jax.decode.search import Search
 from seedasr_jax.models import acllm
@@ -95,8 +94,7 @@ def said(hypotheses, row):
 @jax.jit
 def forced(model, batch, ids, length):
     """Log-probabilities [B S L+1 V] of S transcripts, teacher-forced."""
-    mel, count = logmel.log_mel(batch.wave, batch.wave_length, tiny.FEATURES)
-    prefix = model.prefix(batch, model.listen(mel, count))
+    prefix = model.prefix(batch, model.listen(batch.wave, batch.wave_length))
 
     def one(prefix):
         many = jax.tree.map(lambda x: jnp.broadcast_to(x[None], (len(ids), *x.shape)), prefix)

@@ -29,7 +29,7 @@ def parameters(module):
 )
 def test_luise_has_its_size_at_full_shape(size, millions):
     settings = config.build(common.luise(size), config.Encoder)
-    model = nnx.eval_shape(lambda: Luise(settings, 80, **OPTIONS, rngs=nnx.Rngs(0)))
+    model = nnx.eval_shape(lambda: Luise(settings, **OPTIONS, rngs=nnx.Rngs(0)))
     np.testing.assert_allclose(parameters(model.blocks) / 1e6, millions, rtol=0.06)
     mel, length = jax.ShapeDtypeStruct((2, 3_000, 80), jnp.float32), jnp.zeros(2, jnp.int32)
     x, _ = nnx.eval_shape(lambda model, mel: model(mel, length), model, mel)
@@ -62,8 +62,8 @@ def test_the_whole_recogniser_at_5b_and_8b():
         return AcLLM(settings, tokens, 151_936, parts, remat="block", rngs=nnx.Rngs(0))
 
     model = nnx.eval_shape(create)
-    mel, length = jax.ShapeDtypeStruct((1, 3_000, 80), jnp.float32), jnp.zeros(1, jnp.int32)
-    speech = nnx.eval_shape(lambda model, mel: model.listen(mel, length), model, mel)
+    wave, length = jax.ShapeDtypeStruct((1, 480_000), jnp.float32), jnp.zeros(1, jnp.int32)
+    speech = nnx.eval_shape(lambda model, wave: model.listen(wave, length), model, wave)
     assert speech.x.shape == (1, 188, 4_096)  # 160 ms a token, the last one begun
     adapters = sum(
         np.prod(x.shape) for x in jax.tree.leaves(nnx.state(model.decoder)) if 64 in x.shape

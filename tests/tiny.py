@@ -19,7 +19,7 @@ from seedasr_jax.models.acllm import AcLLM, Tokens
 PARTS = ("encoder", "ctc_head", "converter", "decoder")
 TOKENS = Tokens(pad=0, start=2, eos=3)
 VOCABULARY = 20
-FEATURES = config.Features(mels=8, low_hz=20.0, high_hz=4000.0, floor=1e-5, norm="bin")
+FEATURES = config.LogMel("log_mel", mels=8, low_hz=20.0, high_hz=4000.0, floor=1e-5, norm="bin")
 SUMS = ("counts", "second", "frames")  # parameters that are never below 0
 ALL_DRAWS = dict(
     tempo=(0.9, 1.1),
@@ -38,6 +38,7 @@ ALL_DRAWS = dict(
 def encoder(**changes):
     """An encoder's config: 2 layers of 16."""
     small = dict(subsampling=4, heads=2, kernel=5, channels=4)
+    small["frontend"] = dataclasses.asdict(FEATURES)
     return config.build(common.conformer(2, 16) | small | changes, config.Encoder)
 
 
@@ -50,7 +51,6 @@ def decoder(**changes):
 def stage(kind, parts, trains, *, objective=(), seconds=0.4, **changes):
     """A stage of the tiny model; `changes` are those of its recipe, "a.b" for nested keys."""
     c = common.graph("tiny")
-    c.model.features = dataclasses.asdict(FEATURES)
     c.model.encoder = dataclasses.asdict(encoder())
     c.model.converter.splice = 2
     c.model.decoder = dataclasses.asdict(decoder())

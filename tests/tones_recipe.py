@@ -10,8 +10,8 @@ def get_config(manifest):
     """`manifest`: path of what tones.py wrote."""
     c = common.graph("tones", vocab=dict(path="", kind="word", size=40))
     c.mesh = dict(data=-1, fsdp=1, tensor=1, expert=1)
-    c.model.features.update(mels=16, high_hz=4000.0, floor=1e-3)
     c.model.encoder = common.conformer(1, 32, heads=2, kernel=3, subsampling=4, bias=False)
+    c.model.encoder.frontend.update(mels=16, high_hz=4000.0, floor=1e-3)
     c.model.converter.splice = 2
     c.model.decoder = common.qwen3(1, 32, heads=2, kv_heads=1, head_dim=16, embed_scale=5.6)
     c.model.small.update(speech_positions="ctc_onsets", transcript_position=16)

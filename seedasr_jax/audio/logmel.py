@@ -6,6 +6,7 @@ The channel of audio/perturb.py acts on energies between filter bank and logarit
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +25,13 @@ NORMS = {"bin": ((1,),), "level": ((1, 2),), "both": ((1,), (1, 2))}  # axes of 
 
 def num_frames(length, tempo=1.0):
     """Samples -> frames of a voice sped up by `tempo`: a last frame may be partly padding."""
-    return jnp.ceil(length / (HOP * tempo)).astype(jnp.int32)
+    frames = length / (HOP * tempo)
+    return math.ceil(frames) if isinstance(frames, float) else jnp.ceil(frames).astype(jnp.int32)
+
+
+def buffer(samples: int) -> int:
+    """T of [B T F], of waves [B S] with S = `samples`."""
+    return samples // HOP
 
 
 def mel(hz):
@@ -32,7 +39,7 @@ def mel(hz):
     return 2595.0 * jnp.log10(1.0 + hz / 700.0)
 
 
-def filters(features: config.Features, warp):
+def filters(features: config.LogMel, warp):
     """Triangular filters, equally spaced in mel, unit peak.
 
     Args:
@@ -67,7 +74,7 @@ def spectrum(wave, length, tempo=None):
     """
     dims = shapes.check(wave, "B S")
     shapes.check(length, "B", dims)
-    frames = dims["S"] // HOP
+    frames = buffer(dims["S"])
     wave = shapes.zero_padding(wave, length)
     if tempo is None:
         blocks = jnp.pad(wave[:, : frames * HOP], ((0, 0), (0, 2 * HOP)))
@@ -108,7 +115,7 @@ def by_products(windows):
     return parts[..., :bins] + parts[..., bins:]
 
 
-def log_mel(wave, length, features: config.Features, channel=None):
+def log_mel(wave, length, features: config.LogMel, channel=None):
     """Waves to normalised log-mel.
 
     Args:

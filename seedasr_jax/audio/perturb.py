@@ -67,10 +67,7 @@ def _reverberate(x, tail, seconds):
 
 def switched_on(augment: config.Augment) -> bool:
     """Whether any perturbation of voice or channel is enabled."""
-    spans = (augment.tempo, augment.warp, augment.speed)
-    return any(s != (1.0, 1.0) for s in spans) or bool(
-        augment.eq_db or augment.noise or augment.reverb
-    )
+    return bool(augment.perturbs)
 
 
 def draw(rng, position, augment: config.Augment) -> Channel | None:

@@ -9,7 +9,7 @@ import collections.abc
 import dataclasses
 import itertools
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from seedasr_jax.config.bounds import (
     INT32,
@@ -28,6 +28,15 @@ from seedasr_jax.config.scored import longer
 
 NYQUIST = 8_000  # Hz, of the 16 kHz that everything is resampled to
 BIN_HZ = 31.25  # of the spectrum that mel filters are laid over
+# Keys of Augment that a front end applies, and the value that switches each off.
+PERTURBATIONS = {
+    "tempo": (1.0, 1.0),
+    "warp": (1.0, 1.0),
+    "speed": (1.0, 1.0),
+    "eq_db": 0.0,
+    "noise": 0.0,
+    "reverb": 0.0,
+}
 SLACK = 1e-6  # of products of floats
 
 
@@ -67,8 +76,20 @@ def check_scored(buckets):
 
 
 @dataclasses.dataclass(frozen=True)
-class Features:
+class Frontend(Tagged):
+    """What makes features of waves, `width` of a frame: see models/frontends.py."""
+
+    kind: str
+
+    applies: ClassVar[tuple[str, ...]] = ()  # keys of PERTURBATIONS
+
+
+@register("log_mel", "seedasr_jax.models.frontends:LogMel")
+@dataclasses.dataclass(frozen=True)
+class LogMel(Frontend):
     """Log-mel filter bank: 25 ms windows every 10 ms."""
+
+    applies = tuple(PERTURBATIONS)
 
     mels: int = at_least(1)
     low_hz: float = at_least(0)
@@ -95,19 +116,20 @@ class Encoder(Tagged):
     """Speech encoder: see models/encoders.py; `imports` may add kinds."""
 
     kind: str
+    frontend: Frontend
+    layers: int = at_least(1)
+    width: int = at_least(1)
 
 
 @register("luise", "seedasr_jax.models.luise:Luise")
 @dataclasses.dataclass(frozen=True)
 class Luise(Encoder):
-    """Conformer and its front end (Seed-ASR section 3.2)."""
+    """Convolutions or stacking, then Conformer blocks (Seed-ASR section 3.2)."""
 
     front: str  # "conv": strided 3x3 convolutions; "stack": one linear layer over stacked frames
     channels: int = at_least(1)  # of the convolutional front end
-    subsampling: int = at_least(1)  # mel frames per encoder frame: 4 (40 ms) or 8 (80 ms)
-    layers: int = at_least(1)
+    subsampling: int = at_least(1)  # features per encoder frame: 4 (40 ms) or 8 (80 ms)
     attending: int = at_least(0)  # 0: all; else only so many, the last ones, have attention
-    width: int = at_least(1)
     heads: int = at_least(1)
     ffn_dim: int = at_least(1)
     kernel: int = within(1, 1_000)  # frames
@@ -138,8 +160,16 @@ class Quantizer:
 
 
 @dataclasses.dataclass(frozen=True)
-class Converter:
-    """Splice and one linear layer."""
+class Converter(Tagged):
+    """What makes tokens of encoder frames: see models/converters.py."""
+
+    kind: str
+
+
+@register("linear", "seedasr_jax.models.converter:Converter")
+@dataclasses.dataclass(frozen=True)
+class Linear(Converter):
+    """Splice and one linear layer (Seed-ASR section 3.3)."""
 
     splice: int = at_least(1)
 
@@ -222,7 +252,6 @@ class Small:
 class Model:
     """Everything that decides a parameter's shape or a forward pass."""
 
-    features: Features
     encoder: Encoder
     quantizer: Quantizer
     converter: Converter
@@ -323,6 +352,11 @@ class Augment:
     frequency_width: int = at_least(0)  # mel bins at most
     time_masks: int = within(0, 100)
     time_fraction: float = within(0, 1)  # of the utterance at most, each
+
+    @property
+    def perturbs(self) -> tuple[str, ...]:
+        """The PERTURBATIONS that are switched on."""
+        return tuple(key for key, off in PERTURBATIONS.items() if getattr(self, key) != off)
 
     @property
     def slowest(self) -> float:
@@ -434,7 +468,9 @@ class Stage:
     eval: Eval = setting()
 
     def check(self):
-        """The warm-up ends, the slowest tempo has room in a bucket, and a mask leaves bins."""
+        """The warm-up ends, the slowest tempo has room in a bucket, a mask leaves bins, and the
+        front end applies the perturbations.
+        """
         warmup, stretch = self.optim.warmup, self.data.stretch
         ends = self.optim.name == "kmeans" or warmup <= self.steps
         cure = "or set scale_steps, which shortens both"
@@ -444,10 +480,17 @@ class Stage:
         least = f"at least {math.ceil(1e4 * least) / 1e4:g}"
         cure = f"{least} = 1 / (augment.tempo[0] * augment.speed[0]), or speech is cut off"
         require(room, "data.stretch", cure, stretch)
-        masks, bins = self.augment.frequency_masks, self.model.features.width
+        masks, bins = self.augment.frequency_masks, self.model.encoder.frontend.width
         widest = self.augment.frequency_width
         leaves = not masks or widest < bins
         require(leaves, "augment.frequency_width", f"less than {bins} mel bins", widest)
+
+        frontend = self.model.encoder.frontend
+        for key in self.augment.perturbs if self.data.hears else ():
+            applied = ", ".join(frontend.applies) or "none"
+            why = f"{PERTURBATIONS[key]}: model.encoder.frontend of kind {frontend.kind!r} applies"
+            found = getattr(self.augment, key)
+            require(key in frontend.applies, f"augment.{key}", f"{why} {applied}", found)
 
     def at_layer(self, layer: int) -> "Stage":
         """The stage with its k-means over this layer of the teacher, 1 the lowest."""

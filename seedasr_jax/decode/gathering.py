@@ -17,9 +17,8 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
 from seedasr_jax import config
-from seedasr_jax.audio import logmel
 from seedasr_jax.batch import Batch
-from seedasr_jax.models import layers, names
+from seedasr_jax.models import converters, encoders, layers, names
 from seedasr_jax.parallel import memory, rules, sharding
 
 # Of a device's memory that the copy and the caches may take: the parameters, the optimiser and what
@@ -41,8 +40,8 @@ def cached(
         width: W.
     """
     rows = batch.weight.shape[0]
-    heard = -(-(batch.wave.shape[1] // logmel.HOP) // model.encoder.subsampling)
-    before = batch.prompt.shape[1] - (-heard // model.converter.splice)
+    frames = encoders.clock(model).buffer(batch.wave.shape[1])
+    before = batch.prompt.shape[1] + converters.tokens(model, frames)
     return (len(prefixes) * before + slots(tokens, prefixes, width)) * slot(model, mesh, rows)
 
 

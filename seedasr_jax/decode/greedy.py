@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 
 from seedasr_jax import shapes
-from seedasr_jax.audio import logmel
 from seedasr_jax.batch import Batch
 from seedasr_jax.decode import prefill, shards
 from seedasr_jax.decode.hypotheses import NEVER, Hypotheses, empty
@@ -32,9 +31,7 @@ def ctc(model: AcLLM, batch: Batch) -> Hypotheses:
 
     `score` sums the tokens' frames alone.
     """
-    features = model.config.features
-    mel, count = logmel.log_mel(batch.wave, batch.wave_length, features)
-    x, length = model.encoder(mel, count)
+    x, length = model.encode(batch.wave, batch.wave_length)
     logits = layout.hidden(model.ctc_head(x))
     best, logprobs = shards.over(shards.pick, (logits, logits))
     blank = model.tokens.pad

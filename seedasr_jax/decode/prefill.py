@@ -10,7 +10,6 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from seedasr_jax.audio import logmel
 from seedasr_jax.batch import Batch
 from seedasr_jax.models import cache as caches
 from seedasr_jax.models.acllm import AcLLM, Speech
@@ -29,8 +28,7 @@ class Stream:
 
 def encode(model: AcLLM, batch: Batch) -> Speech:
     """Waves to speech tokens, once for all hypotheses and prefixes."""
-    mel, count = logmel.log_mel(batch.wave, batch.wave_length, model.config.features)
-    return model.listen(mel, count)
+    return model.listen(batch.wave, batch.wave_length)
 
 
 def fill(model: AcLLM, batch: Batch, speech: Speech, room: int, count: int = 1) -> Stream:

@@ -90,9 +90,13 @@ class AcLLM(nnx.Module):
             x = small.expected_pieces(ctc_logits, pieces)
         return Speech(*self.converter(x, length), clock)
 
-    def listen(self, mel, length) -> Speech:
-        """Log-mel [B T F] of [B] real frames to speech tokens, as in decoding."""
-        x, length = self.encoder(mel, length)
+    def encode(self, wave, length):
+        """Waves [B S] of [B] valid samples to encoder frames, as in decoding: [B T D], and [B]."""
+        return self.encoder(*self.encoder.features(wave, length))
+
+    def listen(self, wave, length) -> Speech:
+        """Waves [B S] of [B] valid samples to speech tokens, as in decoding."""
+        x, length = self.encode(wave, length)
         return self.convert(x, length, self.ctc_head(x) if self.config.small.needs_ctc else None)
 
     def prefix(self, batch: Batch, speech: Speech) -> Prefix:

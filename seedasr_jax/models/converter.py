@@ -20,6 +20,11 @@ class Converter(nnx.Module):
             splice * frame_width, token_width, ("splice", "embed"), dtype=dtype, rngs=rngs
         )
 
+    @staticmethod
+    def tokens(frames, splice):
+        """Tokens of so many frames: a begun splice is one."""
+        return -(-frames // splice)
+
     def __call__(self, x: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Splices and projects.
 
@@ -36,5 +41,5 @@ class Converter(nnx.Module):
         # Padded, not cut: a lost tail is a lost word.
         x = jnp.pad(x, ((0, 0), (0, -dims["T"] % self.splice), (0, 0)))
         x = x.reshape(dims["B"], -1, self.splice * dims["D"])  # [B U K*D]
-        length = -(-length // self.splice)  # ceil
+        length = self.tokens(length, self.splice)
         return shapes.zero_padding(self.project(x), length), length

@@ -9,7 +9,10 @@ import jax.numpy as jnp
 
 from seedasr_jax import shapes
 from seedasr_jax.errors import ConfigError, nearest
+from seedasr_jax.models import frontends
+from seedasr_jax.models.clock import Strided
 from seedasr_jax.models.conformer import ConformerBlock, strided
+from seedasr_jax.models.encoders import Encoder
 from seedasr_jax.models.layers import Dense, LayerNorm, Stack, dropout
 
 
@@ -54,17 +57,18 @@ class StackedFront(nnx.Module):
 FRONTS = {"conv": StridedFront, "stack": StackedFront}
 
 
-class Luise(nnx.Module):
-    """Speech encoder: log-mel [B T F] to [B ceil(T/R) D]."""
+class Luise(Encoder):
+    """Speech encoder: features [B T F] to [B ceil(T/R) D]."""
 
-    def __init__(self, config, mels, *, remat, dtype, rngs):
+    def __init__(self, config, *, remat, dtype, rngs):
+        super().__init__(config)
         self.layers, self.rate = config.layers, config.dropout
         if config.front not in FRONTS:
             raise ConfigError(
                 f"model.encoder.front: expected one of {', '.join(FRONTS)}, found"
                 f" {config.front!r}.{nearest(config.front, FRONTS)}"
             )
-        self.front = FRONTS[config.front](config, mels, dtype=dtype, rngs=rngs)
+        self.front = FRONTS[config.front](config, config.frontend.width, dtype=dtype, rngs=rngs)
         self.norm = LayerNorm(config.width, dtype=dtype)
 
         def stack(layers, attends):
@@ -136,19 +140,16 @@ class Luise(nnx.Module):
         return x, length, own
 
     @staticmethod
-    def flops(e, bins: int, frames: int, utterances: int = 1, lowest: int = 0) -> float:
-        """FLOPs of a forward pass over utterances of `frames` mel frames of `bins` features each.
+    def clock(options):
+        """The clock of its frames: R features each."""
+        return Strided(frontends.make(options.frontend), options.subsampling)
 
-        The projection of distances counts once for all utterances.
-
-        Args:
-            e: config.Encoder.
-            bins, frames, utterances: sizes of the batch.
-            lowest: only so many layers run, the lowest; 0: all.
-        """
-        time = frames
+    @staticmethod
+    def flops(options, features, utterances=1, lowest=0):
+        """See Encoder; the projection of distances counts once for all utterances."""
+        e, time, bins = options, features, options.frontend.width
         if e.front == "stack":
-            time = -(-frames // e.subsampling)
+            time = -(-time // e.subsampling)
             total = 2.0 * time * e.subsampling * bins * e.width
         else:
             total, inputs = 0.0, 1

@@ -14,7 +14,7 @@ from flax import nnx
 
 from seedasr_jax import config
 from seedasr_jax.errors import ConfigError, nearest
-from seedasr_jax.models import converter, ctc_head, decoder, encoders, names, pretraining, small
+from seedasr_jax.models import converters, ctc_head, decoder, encoders, names, pretraining, small
 
 GREEDY, BEAM, CTC = "greedy", "beam", "ctc"  # kinds of decoding
 
@@ -24,7 +24,7 @@ class Sizes:
     """The contents of a batch without padding."""
 
     utterances: int
-    frames: int  # 10 ms each, per utterance
+    samples: int  # per utterance
     prompt: int
     context: int
     tokens: int
@@ -106,7 +106,7 @@ def decodings(parts: Iterable[str]) -> tuple[str, ...]:
 
 def _frames(model, sizes):
     """Encoder frames of an utterance."""
-    return -(-sizes.frames // model.encoder.subsampling)
+    return encoders.clock(model).frames(sizes.samples)
 
 
 def _by_frame(outputs):
@@ -122,24 +122,23 @@ def _by_frame(outputs):
 
 def _encoder_flops(model, vocabulary, sizes, parts):
     del vocabulary, parts
-    return encoders.flops(model, sizes.frames, sizes.utterances)
+    return encoders.flops(model, sizes.samples, sizes.utterances)
 
 
 def _teacher_flops(model, vocabulary, sizes, parts):
     del vocabulary, parts
-    return encoders.flops(model, sizes.frames, sizes.utterances, model.quantizer.layer)
+    return encoders.flops(model, sizes.samples, sizes.utterances, model.quantizer.layer)
 
 
 def _quantizer_flops(model, vocabulary, sizes, parts):
     del vocabulary, parts
-    size = model.encoder.subsampling // model.small.labels
-    labels, width = -(-sizes.frames // size), model.quantizer.width
-    inputs = size * model.features.width
+    clock, width = encoders.clock(model).split(model.small.labels), model.quantizer.width
+    labels, inputs = clock.frames(sizes.samples), clock.stride * model.encoder.frontend.width
     return 2.0 * sizes.utterances * labels * (inputs + model.quantizer.codes) * width
 
 
 def _decoder_flops(model, vocabulary, sizes, parts):
-    speech = -(-_frames(model, sizes) // model.converter.splice)
+    speech = converters.tokens(model, _frames(model, sizes))
     before = sizes.prompt + sizes.context + (speech if names.CONVERTER in parts else 0)
     lists = sizes.utterances * (sizes.hypotheses + 1)
     of_one = decoder.flops(model.decoder, before + sizes.tokens + 1)
@@ -158,10 +157,10 @@ def _ctc_head(model, vocabulary, *, tokens, remat, **options):
 
 def _converter(model, vocabulary, *, tokens, remat, **options):
     del vocabulary, tokens, remat
-    widths, splice = (model.encoder.width, model.decoder.width), model.converter.splice
     if model.small.converter_input == "ctc_posteriors":
-        return small.MeanConverter(widths[1], splice=splice, **options)
-    return converter.Converter(*widths, splice=splice, **options)
+        splice = model.converter.splice
+        return small.MeanConverter(model.decoder.width, splice=splice, **options)
+    return converters.make(model, **options)
 
 
 def _decoder(model, vocabulary, *, tokens, **options):
@@ -182,9 +181,9 @@ def _ssl_head(model, vocabulary, *, tokens, remat, **options):
 
 def _quantizer(model, vocabulary, *, tokens, remat, dtype, rngs):
     del vocabulary, tokens, remat, dtype
-    size, labels = model.encoder.subsampling // model.small.labels, model.quantizer
+    size, labels = encoders.clock(model).split(model.small.labels).stride, model.quantizer
     shape = dict(size=size, codes=labels.codes, width=labels.width)
-    return pretraining.RandomProjection(model.features.width, **shape, rngs=rngs)
+    return pretraining.RandomProjection(model.encoder.frontend.width, **shape, rngs=rngs)
 
 
 def _codebook(model, vocabulary, *, tokens, remat, dtype, rngs):

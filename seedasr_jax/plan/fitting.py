@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from seedasr_jax import config, flops
+from seedasr_jax.audio import files
 from seedasr_jax.checkpoint.limits import Limits
 from seedasr_jax.decode import scoring
 from seedasr_jax.errors import ConfigError
@@ -130,7 +131,7 @@ def sizes(stage: config.Stage, bucket, context: int | None = None) -> flops.Size
     prompt = PROMPT if needs.prompted else 0
     context = stage.data.contexts.tokens if context is None else context
     context = context if needs.prompted else 0
-    return flops.Sizes(rows, round(seconds * 100), prompt, context, tokens, needs.hypotheses)
+    return flops.Sizes(rows, round(seconds * files.RATE), prompt, context, tokens, needs.hypotheses)
 
 
 def rescaled(stage: config.Stage, chips: int, given: int) -> config.Stage:

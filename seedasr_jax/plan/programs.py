@@ -16,7 +16,7 @@ from seedasr_jax import batch as batches
 from seedasr_jax import flops
 from seedasr_jax.audio import files
 from seedasr_jax.decode import gathering, methods, prefill, program
-from seedasr_jax.models import layers, names
+from seedasr_jax.models import converters, encoders, layers, names
 from seedasr_jax.models.acllm import AcLLM
 from seedasr_jax.models.parts import GREEDY, decodings
 from seedasr_jax.parallel import compiler, layout, rules, sharding
@@ -108,10 +108,10 @@ def _decoded(name, built, sizes, seconds, function, inputs, contexts, width):
     batch = _batch(built, sizes, seconds, (sizes.prompt, sizes.context, sizes.tokens, 0))
     parts = {*built.needs.parts} - {names.DECODER} if contexts else (names.ENCODER, names.CTC_HEAD)
     useful = sum(flops.forward(model, stage.vocab.size, parts, sizes).values())
-    frames = -(-sizes.frames // model.encoder.subsampling)
+    speech = converters.tokens(model, encoders.clock(model).frames(sizes.samples))
     steps = sizes.tokens + 1
     for context in contexts:
-        prefix = sizes.prompt + context - (-frames // model.converter.splice)
+        prefix = sizes.prompt + context + speech
         decoded = flops.decoder(decoder, prefix + steps) - flops.decoder(decoder, prefix)
         decoded += steps * flops.logits(decoder, stage.vocab.size)
         useful += sizes.utterances * (flops.decoder(decoder, prefix) + width * decoded)

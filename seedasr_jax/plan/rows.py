@@ -10,6 +10,7 @@ from seedasr_jax.plan import hlo, roofline
 from seedasr_jax.plan.programs import Program
 from seedasr_jax.plan.topologies import Topology
 
+FRAME = files.RATE // 100  # samples: `flops_per_frame` counts 10 ms
 HEADROOM = 0.1  # fraction of HBM that must stay free
 USUAL = 0.6  # assumed fraction of the bound's speed, for a second estimate of the cost
 
@@ -62,7 +63,7 @@ def row(compiled, program: Program, sizes: flops.Sizes, mesh, topology: Topology
         chips=topology.chips,
         hosts=topology.hosts,
         flops=program.flops,
-        flops_per_frame=program.flops / max(1, sizes.utterances * sizes.frames),
+        flops_per_frame=program.flops / max(1, sizes.utterances * sizes.samples / FRAME),
     )
     known = sum(program.bytes.values())
     if compiled is None:
@@ -80,7 +81,7 @@ def row(compiled, program: Program, sizes: flops.Sizes, mesh, topology: Topology
     hbm["other"] = allocated - (known - program.not_arguments - program.temporary)
     hbm["headroom"] = capacity - sum(hbm.values())
     bound = roofline.bound(parsed, axes, topology)
-    audio_seconds = sizes.utterances * sizes.frames / 100
+    audio_seconds = sizes.utterances * sizes.samples / files.RATE
     host_bytes = audio_seconds * files.RATE * 2 / topology.hosts / program.runs
     seconds = bound.seconds | {"data": host_bytes / (chip.dcn_bandwidth * chip.chips_per_host)}
     step = max(seconds.values())

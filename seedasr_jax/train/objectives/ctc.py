@@ -8,7 +8,6 @@ import dataclasses
 import jax.numpy as jnp
 
 from seedasr_jax import config, shapes
-from seedasr_jax.audio import logmel
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.losses.cross_entropy import cross_entropy
 from seedasr_jax.losses.framewise import spoken
@@ -58,7 +57,7 @@ class Ctc(Hearing):
             x, frames = self.encode(model, batch, rng)
             loss = self.ctc_loss(model.ctc_head(x), frames, batch, weights, rng)
             return loss, {"loss": loss}
-        layers, frames = model.encoder.every_layer(*self.heard(batch, rng))
+        layers, frames = model.encoder.every_layer(*self.heard(model.encoder, batch, rng))
         logits = model.ctc_head(layers[-1])
         aligned = self.ctc_loss(logits, frames, batch, weights, rng)
         left = 1 - batch.progress[:, None]  # [B 1]
@@ -84,10 +83,9 @@ class Ctc(Hearing):
 
     def _labels(self, ids, starts, length, batch, rng, each):
         """Labels at the middle of each of `each` parts of a frame: [B N*T]; real speech only."""
-        stride, channel = self.stage.model.encoder.subsampling, self.channel(batch, rng)
-        frames = -(-self.mel_frames(batch, rng) // stride)
-        size = -(-(batch.wave.shape[1] // logmel.HOP) // stride)
-        seconds = (jnp.arange(each * size) + 0.5) * (stride / each / logmel.FRAMES_PER_SECOND)
+        channel, frames = self.channel(batch, rng), self.frames(batch, rng)
+        size = self.clock.buffer(batch.wave.shape[1])
+        seconds = self.clock.seconds((jnp.arange(each * size) + 0.5) / each)
         tempo = jnp.ones(1) if channel is None else channel.tempo
         at = jnp.broadcast_to(seconds[None] * tempo[:, None], (len(length), each * size))
         labels, begun = spoken(ids, starts, length, at)

@@ -38,12 +38,11 @@ class KMeans(Hearing):
 
     def weigh(self, batch, rng):
         """Encoder frames."""
-        frames = -(-self.mel_frames(batch, rng) // self.stage.model.encoder.subsampling)
-        return {"frames": count(frames * batch.weight)}
+        return {"frames": count(self.frames(batch, rng) * batch.weight)}
 
     def loss(self, model, batch, weights, rng):
         """What is minimised only carries sums; `loss` is the mean squared distance per frame."""
-        x, length = taught(model, *self.mel(batch, rng))
+        x, length = taught(model, *self.features(model.teacher, batch, rng))
         distances = model.codebook.distances(x)
         real = shapes.valid(length, x.shape[1]) * batch.weight[:, None]
         codes = self.stage.model.quantizer.codes

@@ -36,8 +36,9 @@ class Probe(Hearing):
 
     def loss(self, model, batch, weights, rng):
         """CTC per token, the sum over layers: each head learns as if it were alone."""
-        mel, length = self.mel(batch, rng)
-        layers, frames = model.encoder.every_layer(self.masked(mel, length, batch, rng), length)
+        features, length = self.features(model.encoder, batch, rng)
+        masked = self.masked(features, length, batch, rng)
+        layers, frames = model.encoder.every_layer(masked, length)
 
         def measure(logits):
             return self.ctc_loss(logits, frames, batch, weights, rng)

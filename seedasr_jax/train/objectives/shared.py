@@ -4,19 +4,20 @@ Dims: B batch, T frames, L tokens, V vocabulary.
 """
 
 import dataclasses
-import math
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from seedasr_jax import shapes
-from seedasr_jax.audio import logmel, masking, perturb
+from seedasr_jax.audio import masking, perturb
 from seedasr_jax.batch import Batch
 from seedasr_jax.losses.cross_entropy import weighted
 from seedasr_jax.losses.ctc import ctc, feasible
-from seedasr_jax.models import acllm, names
+from seedasr_jax.models import acllm, encoders, names
 from seedasr_jax.models.acllm import AcLLM
+from seedasr_jax.models.clock import Clock
 
 PERTURB, MASK, DROPOUT, TEXT, ROLLOUT, SPANS, NOISE = range(7)  # streams of a step's rng
 
@@ -170,42 +171,45 @@ class Hearing(Objective):
         stream = jax.random.fold_in(rng, PERTURB)
         return perturb.draw(stream, batch.position, self.stage.augment)
 
-    def mel(self, batch: Batch, rng):
-        """Waves through their channel to log-mel [B T F] and [B] real frames."""
-        features = self.stage.model.features
-        length = jnp.where(batch.weight > 0, batch.wave_length, 0)  # whatever a bad row holds
-        return logmel.log_mel(batch.wave, length, features, self.channel(batch, rng))
+    @functools.cached_property
+    def clock(self) -> Clock:
+        """The clock of the encoder's frames."""
+        return encoders.clock(self.stage.model)
 
-    def masked(self, mel, count, batch: Batch, rng):
-        """Log-mel [B T F] of [B] real frames through SpecAugment."""
+    def features(self, encoder, batch: Batch, rng):
+        """Waves through their channel to an encoder's features [B T F] and [B] valid ones."""
+        length = jnp.where(batch.weight > 0, batch.wave_length, 0)  # whatever a bad row holds
+        return encoder.features(batch.wave, length, self.channel(batch, rng))
+
+    def masked(self, features, count, batch: Batch, rng):
+        """Features [B T F], [B] valid ones, through SpecAugment."""
         stream = jax.random.fold_in(rng, MASK)
-        return masking.spec_augment(mel, count, stream, batch.position, self.stage.augment)
+        return masking.spec_augment(features, count, stream, batch.position, self.stage.augment)
 
     def encode(self, model: AcLLM, batch: Batch, rng):
         """Waves to encoder frames [B T D] and [B] real ones."""
-        return model.encoder(*self.heard(batch, rng))
+        return model.encoder(*self.heard(model.encoder, batch, rng))
 
-    def heard(self, batch: Batch, rng):
-        """What an encoder takes: log-mel [B T F], [B] real frames, [B] keys of its dropout."""
-        mel, count = self.mel(batch, rng)
-        mel = self.masked(mel, count, batch, rng)
-        return mel, count, per_example(rng, DROPOUT, batch.position)
+    def heard(self, encoder, batch: Batch, rng):
+        """An encoder's arguments: features [B T F], [B] valid ones, [B] keys of its dropout."""
+        features, count = self.features(encoder, batch, rng)
+        features = self.masked(features, count, batch, rng)
+        return features, count, per_example(rng, DROPOUT, batch.position)
 
-    def mel_frames(self, batch: Batch, rng):
-        """[B] real mel frames, from lengths alone."""
-        channel = self.channel(batch, rng)
+    def frames(self, batch: Batch, rng, clock: Clock | None = None):
+        """[B] valid frames of the encoder, or of another clock, from lengths alone."""
+        clock, channel = clock or self.clock, self.channel(batch, rng)
         tempo = 1.0 if channel is None else channel.tempo
-        size = batch.wave.shape[1] // logmel.HOP
-        return jnp.minimum(logmel.num_frames(batch.wave_length, tempo), size)
+        found = clock.frames(batch.wave_length, tempo)
+        return jnp.minimum(found, clock.buffer(batch.wave.shape[1]))
 
     def most_frames(self, samples: int) -> int:
         """Encoder frames of a wave at the slowest tempo that may be drawn."""
-        frames = math.ceil(samples / (logmel.HOP * self.stage.augment.slowest))
-        return -(-frames // self.stage.model.encoder.subsampling)
+        return self.clock.frames(samples, self.stage.augment.slowest)
 
     def ctc_tokens(self, batch: Batch, rng):
         """[B] weight of each example's CTC: 0 where its frames have no room for its tokens."""
-        frames = -(-self.mel_frames(batch, rng) // self.stage.model.encoder.subsampling)
+        frames = self.frames(batch, rng)
         return batch.weight * feasible(batch.ids, batch.ids_length, frames)
 
     def ctc_weights(self, batch: Batch, rng):

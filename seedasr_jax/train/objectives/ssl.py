@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 
 from seedasr_jax import config, shapes
-from seedasr_jax.audio import logmel, masking
+from seedasr_jax.audio import masking
 from seedasr_jax.errors import ConfigError, UserError
 from seedasr_jax.losses.masked_prediction import describe, histogram, masked_prediction
-from seedasr_jax.models import names
+from seedasr_jax.models import encoders, names
+from seedasr_jax.models.clock import Strided
 from seedasr_jax.train.objectives.registry import register
 from seedasr_jax.train.objectives.shared import (
     DROPOUT,
@@ -47,18 +48,17 @@ class Masked(Hearing):
 
     def hidden(self, batch, rng):
         """[B T/R] bool, encoder frames that are not heard: the same in `weigh` and `loss`."""
-        stride = self.stage.model.encoder.subsampling
-        size = -(-(batch.wave.shape[1] // logmel.HOP) // stride)
-        stream, frames = jax.random.fold_in(rng, SPANS), -(-self.mel_frames(batch, rng) // stride)
-        start = 1 - (1 - self.options.start) ** stride
-        span = -(-self.options.span // stride)
+        stream, frames = jax.random.fold_in(rng, SPANS), self.frames(batch, rng)
+        size = self.clock.buffer(batch.wave.shape[1])
+        start = 1 - (1 - self.options.start) ** self.clock.stride
+        span = self.clock.of_features(self.options.span)
         return masking.spans(frames, size, stream, batch.position, start=start, span=span)
 
     def predicted(self, batch, rng):
         """[B N*T/R] float32 weight of each label: 1 where its encoder frame is hidden."""
-        each, stride = self.stage.model.small.labels, self.stage.model.encoder.subsampling
+        each = self.stage.model.small.labels
         hidden = jnp.repeat(self.hidden(batch, rng), each, axis=1)
-        count = -(-self.mel_frames(batch, rng) // (stride // each))
+        count = self.frames(batch, rng, self.clock.split(each))
         return hidden * shapes.valid(count, hidden.shape[1]) * batch.weight[:, None]
 
     def weigh(self, batch, rng):
@@ -67,11 +67,11 @@ class Masked(Hearing):
 
     def loss(self, model, batch, weights, rng):
         """Nll per label of a masked frame."""
-        mel, length = self.mel(batch, rng)
+        mel, length = self.features(model.encoder, batch, rng)
         labels, predicted = self.labels(model, mel, length), self.predicted(batch, rng)
         labels = jnp.pad(labels, ((0, 0), (0, predicted.shape[1] - labels.shape[1])))
-        stream, stride = jax.random.fold_in(rng, NOISE), self.stage.model.encoder.subsampling
-        hidden = jnp.repeat(self.hidden(batch, rng), stride, axis=1)[:, : mel.shape[1]]
+        stream = jax.random.fold_in(rng, NOISE)
+        hidden = jnp.repeat(self.hidden(batch, rng), self.clock.stride, axis=1)[:, : mel.shape[1]]
         seen = self.masked(mel, length, batch, rng)
         seen = masking.noise(seen, hidden, stream, batch.position, self.options.noise)
         x, _ = model.encoder(seen, length, per_example(rng, DROPOUT, batch.position))
@@ -110,7 +110,7 @@ class Ssl1(Masked):
     def ask(cls, stage, options):
         """A quantizer that never trains."""
         del options
-        each, stride = stage.model.small.labels, stage.model.encoder.subsampling
+        each, stride = stage.model.small.labels, strided(stage).stride
         if each < 1 or stride % each:
             raise ConfigError(
                 f"model.small.labels: expected a divisor of model.encoder.subsampling = {stride},"
@@ -134,6 +134,7 @@ class Ssl2(Masked):
     def ask(cls, stage, options):
         """The teacher and its codebook; the probe, where it chooses the layer."""
         del options
+        strided(stage)
         if stage.model.small.labels != 1:
             raise ConfigError(
                 "model.small.labels: k-means gives one label of an encoder frame, found"
@@ -146,6 +147,21 @@ class Ssl2(Masked):
         """[B T/R] int32, of what the teacher hears unmasked."""
         x, length = taught(model, mel, length)
         return model.codebook(x, length)[0]
+
+
+def strided(stage) -> Strided:
+    """The encoder's clock: what is hidden of its frames is hidden of their features.
+
+    Raises:
+        ConfigError: a frame of the encoder is no whole number of features.
+    """
+    clock = encoders.clock(stage.model)
+    if not isinstance(clock, Strided):
+        raise ConfigError(
+            f"model.encoder.kind: stage kind {stage.kind!r} expected an encoder with a whole number"
+            f" of features per frame (models/clock.py: Strided), found {stage.model.encoder.kind!r}"
+        )
+    return clock
 
 
 def probe_of(stage):

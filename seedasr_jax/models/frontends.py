@@ -1,0 +1,51 @@
+"""Front ends by kind: a wave becomes the features that an encoder takes. They have no parameters.
+
+    @config.register("mine", "my_models:Mine")  # above the options, a subclass of config.Frontend
+
+`Mine(options)` is called as LogMel is, and is the Clock of its features (models/clock.py). It is
+hashable: a frozen dataclass of its options. The options say which perturbations it applies.
+
+Dims: B batch, S samples, T frames, F features.
+"""
+
+import dataclasses
+
+from seedasr_jax import config
+from seedasr_jax.audio import logmel
+
+
+def make(options: config.Frontend):
+    """The front end of these options."""
+    return options.maker()(options)
+
+
+@dataclasses.dataclass(frozen=True)
+class LogMel:
+    """Log-mel filter bank, 100 frames per second: see audio/logmel.py."""
+
+    options: config.LogMel
+
+    def __call__(self, wave, length, channel=None):
+        """Waves to features.
+
+        Args:
+            wave: [B S] in [-1, 1].
+            length: [B] int32, valid samples.
+            channel: `perturb.Channel` of this batch, or None.
+
+        Returns:
+            [B T F], F = options.width, and [B] int32 valid frames.
+        """
+        return logmel.log_mel(wave, length, self.options, channel)
+
+    def frames(self, samples, tempo=1.0):
+        """See Clock."""
+        return logmel.num_frames(samples, tempo)
+
+    def buffer(self, samples: int) -> int:
+        """See Clock."""
+        return logmel.buffer(samples)
+
+    def seconds(self, frame):
+        """See Clock."""
+        return frame / logmel.FRAMES_PER_SECOND
