@@ -1,4 +1,4 @@
-"""The corpus of commands: what the plan promises at full size, and a small one with sound."""
+"""The corpus of commands: the plan at full size, and a small corpus with audio."""
 
 import hashlib
 import itertools
@@ -192,7 +192,7 @@ def test_two_builds_are_byte_identical(made, tmp_path):
 
 def test_a_scale_is_checked(tmp_path):
     for scale in (0, -1.0, 1.5):
-        with pytest.raises(errors.ConfigError, match="scale must be above 0 and at most 1"):
+        with pytest.raises(errors.ConfigError, match="scale: expected more than 0 and at most 1"):
             commands.prepare(tmp_path, scale=scale)
     assert list(tmp_path.iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""Synthetic speech: what espeak-ng is asked, what comes back, and that it comes back again."""
+"""Synthesised speech: requests, results, and their reproducibility."""
 
 import hashlib
 import json
@@ -222,21 +222,21 @@ def test_the_library_stays_out_of_this_process():
 
 
 @pytest.mark.parametrize(
-    "changed, said",
+    "changed, message",
     [
         (dict(voice="gmw/en-UK"), "no voice 'gmw/en-UK'.*gmw/en-US"),
-        (dict(voice="en-gb"), "no voice"),  # the library goes on with the voice before it
-        (dict(variant="f33"), "no variant 'f33'.*Did you mean.*f3"),  # the library says "ok"
+        (dict(voice="en-gb"), "no voice"),  # the library keeps the previous voice
+        (dict(variant="f33"), "no variant 'f33'.*Did you mean.*f3"),  # the library returns "ok"
         (dict(variant="../f3"), "no variant"),
-        (dict(pitch=100), "pitch must be a whole number from 0 to 99, found 100"),
-        (dict(rate=79), "rate must be .* 80 to 450"),
-        (dict(range=5.0), "range must be a whole number"),
-        (dict(text=" "), "needs a text"),
+        (dict(pitch=100), "pitch: expected an integer from 0 to 99, found 100"),
+        (dict(rate=79), "rate: expected .* 80 to 450"),
+        (dict(range=5.0), "range: expected an integer"),
+        (dict(text=" "), "expected a non-empty text"),
         (dict(text="a\0b"), "without NUL"),
     ],
 )
-def test_what_the_library_would_swallow_is_refused(changed, said):
-    with pytest.raises(errors.ConfigError, match=said):
+def test_what_the_library_would_swallow_is_refused(changed, message):
+    with pytest.raises(errors.ConfigError, match=message):
         espeak.speak([espeak.Utterance(**(dict(text="one", voice="gmw/en-US") | changed))])
 
 

@@ -1,1 +1,1 @@
-"""Speech made on the spot; `espeak` is how, the other modules are corpora."""
+"""Synthesised speech: `espeak` synthesises, `commands` and `digits` are corpora made with it."""

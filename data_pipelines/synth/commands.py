@@ -1,14 +1,14 @@
-"""The corpus `synth:commands`: commands spoken in five languages, and names that sound alike.
+"""The corpus `synth:commands`: spoken commands in five languages, with names that are homophones.
 
     manifests = commands.prepare("/some/cache")    # SPLITS
 
-Sentences and voices of a split are its own: none is in training too. 55 % of the sentences of `dev`
-and `test` hold a pair of neighbouring units that training never has; every single unit it has.
-Sentences with names are in training, and in splits of their own: `homophones` has names that
-training has in each of their spellings, `unseen_names` names that it has in none, both with the
-voices of `test`; `dev_homophones` and `dev_unseen_names`, with the voices of `dev`, are there to
-choose by: their sentences, and names that are never heard, are others. `keywords` of a row are its
-names, `siblings` their other spellings, which sound the same in every dialect here.
+Splits share neither sentences nor voices with training. 55 % of the sentences of `dev` and `test`
+contain a pair of neighbouring units that is not in training, which contains every single unit.
+Sentences with names are in training and in separate splits: `homophones` has names of which
+training contains every spelling, `unseen_names` names of which it contains none, both with the
+voices of `test`. `dev_homophones` and `dev_unseen_names`, with the voices of `dev`, serve model
+selection: their sentences and unseen names are different ones. `keywords` of a row are its names,
+`siblings` their other spellings, which are pronounced equally in every dialect here.
 """
 
 import collections
@@ -32,15 +32,15 @@ SPLITS = ("train", "dev", "test", *NAMED, *(f"dev_{split}" for split in NAMED))
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """Sentences of a language: of training without a name and with each kind, of other splits."""
+    """Numbers of sentences of a language."""
 
-    plain: int
-    homophones: int
-    rare: int
+    plain: int  # training, without a name
+    homophones: int  # training, with a name of several spellings
+    rare: int  # training, with a made-up name
     dev: int
     test: int
-    homophones_test: int
-    unseen_names: int
+    homophones_test: int  # split `homophones`, and `dev_homophones`
+    unseen_names: int  # split `unseen_names`, and `dev_unseen_names`
 
 
 SIZES = {
@@ -50,22 +50,22 @@ SIZES = {
     "zh": Size(1_300, 250, 380, 60, 140, 50, 32),
     "yue": Size(1_350, 220, 330, 60, 140, 32, 20),
 }
-UNSEEN_PAIR_SHARE = 0.55  # of dev and test sentences
-_POOL = 2.5  # plain sentences drawn for each one that is used
-_HELD_SHARE = 0.15  # of the pool's sentences have a pair that is kept from training
-_HELD_MOST = 0.02  # of the pool's sentences have one such pair: common ones are learned
-_UNIT_HEARD = 12  # sentences of training have a unit at least, where the pool offers so many
-_UNIT_KEPT = 0.7  # of a unit's sentences stay fit for training
+UNSEEN_PAIR_SHARE = 0.55  # fraction of dev and test sentences with an unseen pair
+_POOL = 2.5  # plain sentences drawn per sentence used
+_HELD_SHARE = 0.15  # fraction of the pool's sentences with a pair that is held out of training
+_HELD_MOST = 0.02  # maximum fraction of the pool's sentences with any one held-out pair
+_UNIT_COUNT = 12  # minimum number of training sentences with a unit, if the pool has as many
+_UNIT_KEPT = 0.7  # minimum fraction of a unit's sentences that remain available for training
 UTTERANCES_PER_SPEAKER = 5
-PITCH, RANGE, RATE = (20, 79), (10, 60), (140, 210)  # of a speaker, both ends included
-# The tones of Chinese crash espeak-ng's process where a low pitch meets a wide range: with this
-# variant even in the middle, with others at pitch 5 and range 89 (not at 5 and 65).
+PITCH, RANGE, RATE = (20, 79), (10, 60), (140, 210)  # of a speaker, bounds included
+# The tones of Chinese crash espeak-ng's process at a low pitch with a wide range: with this variant
+# even at medium values, with others at pitch 5 and range 89 (not at 5 and 65).
 CRASHES = "rob"
 
 SEED = 2407_04675
-FORMAT = 1  # raise it when other rows or sound come of the same clips
+FORMAT = 1  # raise it when the same clips yield other rows or other audio
 
-# What makes the corpus as hard as it is meant to be: (least, most) of what `facts` says.
+# Required difficulty of the corpus: (minimum, maximum) of figures of `facts`.
 HOURS = 5.0
 REQUIRED = {
     "train_sentences": (600, math.inf),
@@ -78,7 +78,7 @@ DISTINCT_UNITS = {"word": 150, "char": 120}
 
 @dataclasses.dataclass(frozen=True)
 class Sentence:
-    """What is said; `names` in it, and their other spellings."""
+    """A sentence, the names that it contains, and their other spellings."""
 
     text: str
     names: tuple[str, ...] = ()
@@ -87,7 +87,7 @@ class Sentence:
 
 @functools.cache
 def sentences(tag: str) -> dict[str, tuple[Sentence, ...]]:
-    """Draws the sentences of a language: split -> sentences, from (SEED, tag) alone."""
+    """Draws the sentences of a language by split, from (SEED, tag) alone."""
     language, size = SPOKEN[tag], SIZES[tag]
     rng = _rng(0, list(SPOKEN).index(tag))
     wanted = round(_POOL * (size.plain + size.dev + size.test))
@@ -98,7 +98,7 @@ def sentences(tag: str) -> dict[str, tuple[Sentence, ...]]:
     used = set()
 
     def named(groups, count, avoid=frozenset()):
-        """`count` sentences with each spelling in turn; none stands anywhere with a sibling."""
+        """`count` sentences with each spelling in turn; no sentence is used with two spellings."""
         spellings = [(group, name) for group in groups for name in group]
         made = []
         while len(made) < count:
@@ -115,31 +115,31 @@ def sentences(tag: str) -> dict[str, tuple[Sentence, ...]]:
         *named(language.homophones, size.homophones, held),
         *named(language.rare, size.rare, held),
     ]
-    heard = {sentence.text for sentence in train}
-    pairs = set().union(*(facts.pairs(tag, text) for text in heard))
-    units = {unit for text in heard for unit in facts.units(tag, text)}
-    rest = [text for text in pool if text not in heard and units >= {*facts.units(tag, text)}]
+    trained = {sentence.text for sentence in train}
+    pairs = set().union(*(facts.pairs(tag, text) for text in trained))
+    units = {unit for text in trained for unit in facts.units(tag, text)}
+    rest = [text for text in pool if text not in trained and units >= {*facts.units(tag, text)}]
     fresh = [text for text in rest if not facts.pairs(tag, text) <= pairs]
     known = [text for text in rest if facts.pairs(tag, text) <= pairs]
     splits = {"train": train}
     for split, count in (("dev", size.dev), ("test", size.test)):
         unseen = round(UNSEEN_PAIR_SHARE * count)
-        own = fresh[:unseen] + known[: count - unseen]
-        assert len(own) == count, f"{tag}: {len(fresh)} and {len(known)} sentences for {split}"
+        texts = fresh[:unseen] + known[: count - unseen]
+        assert len(texts) == count, f"{tag}: {len(fresh)} and {len(known)} sentences for {split}"
         fresh, known = fresh[unseen:], known[count - unseen :]
-        splits[split] = list(map(Sentence, own))
+        splits[split] = list(map(Sentence, texts))
     made = {}
     for prefix, unseen in (("dev_", language.unseen_dev), ("", language.unseen)):
         splits[f"{prefix}homophones"] = named(language.homophones, size.homophones_test)
         splits[f"{prefix}unseen_names"] = named(unseen, size.unseen_names)
         for split in [split for split in splits if split not in made]:
-            own = splits[split]
-            made[split] = tuple(own[place] for place in rng.permutation(len(own)))
+            ordered = splits[split]
+            made[split] = tuple(ordered[place] for place in rng.permutation(len(ordered)))
     return made
 
 
 def _distinct(draw):
-    """Yields what `draw` gives, each once."""
+    """Yields results of `draw` without duplicates."""
     seen = set()
     while True:
         text = draw()
@@ -149,18 +149,18 @@ def _distinct(draw):
 
 
 def _with_each_unit(tag, texts):
-    """The texts, those first that bring a unit to `_UNIT_HEARD` sentences."""
+    """The texts, reordered: first those that each unit needs to reach `_UNIT_COUNT` sentences."""
     counts, first, rest = collections.Counter(), [], []
     for text in texts:
-        own = set(facts.units(tag, text))
-        wanted = any(counts[unit] < _UNIT_HEARD for unit in own)
+        units = set(facts.units(tag, text))
+        wanted = any(counts[unit] < _UNIT_COUNT for unit in units)
         (first if wanted else rest).append(text)
-        counts.update(own if wanted else ())
+        counts.update(units if wanted else ())
     return first + rest
 
 
 def _held_pairs(tag, pool, rng):
-    """Draws pairs of units that training will not have, though it has each unit often."""
+    """Draws pairs of units to be held out of training, which still has each unit often."""
     with_pair, left = collections.defaultdict(set), collections.Counter()
     for number, text in enumerate(pool):
         left.update(set(facts.units(tag, text)))
@@ -185,24 +185,24 @@ def _held_pairs(tag, pool, rng):
 
 @functools.cache
 def plan(scale: float = 1.0) -> dict[str, tuple[corpus.Clip, ...]]:
-    """split -> its clips, the languages taking turns; of each the first `scale`."""
+    """Clips by split, languages interleaved; the first `scale` (a fraction) of each language."""
     made = {}
     for split in SPLITS:
-        own = []
+        turns = []
         for tag in SPOKEN:
             count = math.ceil(scale * len(sentences(tag)[split]))
             clips = _clips(split, tag)[:count]
-            own += [
+            turns += [
                 (start / count, clips[start : start + UTTERANCES_PER_SPEAKER])
                 for start in range(0, count, UTTERANCES_PER_SPEAKER)
             ]
-        own.sort(key=lambda turn: turn[0])  # stable: speakers of all languages, evenly spread
-        made[split] = tuple(clip for _, clips in own for clip in clips)
+        turns.sort(key=lambda turn: turn[0])  # stable: speakers of all languages, evenly spread
+        made[split] = tuple(clip for _, clips in turns for clip in clips)
     return made
 
 
 def _clips(split, tag):
-    """The sentences of a split, each given to a speaker."""
+    """Clips of a split: its sentences, assigned to speakers."""
     rng = _rng(1 + SPLITS.index(split), list(SPOKEN).index(tag))
     voices = {"train": "train", "dev": "dev"}.get(split.split("_")[0], "test")
     variants = [v for v in corpus.split_variants()[voices] if v != CRASHES]
@@ -216,7 +216,7 @@ def _clips(split, tag):
             limits = np.array([PITCH, RANGE, RATE])
             pitch, pitch_range, rate = rng.integers(limits[:, 0], limits[:, 1] + 1).tolist()
             level = rng.uniform(*corpus.LEVELS_DBFS)
-            who = variant.lower().replace(" ", "-")
+            name = variant.lower().replace(" ", "-")
         utterance = espeak.Utterance(
             sentence.text, SPOKEN[tag].voices[dialect], variant, pitch, pitch_range, rate
         )
@@ -228,7 +228,7 @@ def _clips(split, tag):
                 level=round(level + jitter, 2),
                 fields=dict(
                     text=sentence.text,
-                    speaker=f"{split}-{dialect.lower()}-{speaker:03}-{who}",
+                    speaker=f"{split}-{dialect.lower()}-{speaker:03}-{name}",
                     lang=tag,
                     dialect=dialect,
                     domain="commands",
@@ -242,22 +242,22 @@ def _clips(split, tag):
 
 
 def prepare(folder, *, scale: float = 1.0, workers: int = 0) -> dict[str, pathlib.Path]:
-    """Makes the corpus below `folder`, or finds it there.
+    """Creates the corpus below `folder`, unless it exists there.
 
     Args:
-        folder: a cache; made if it is not there.
-        scale: share of the sentences of every split and language; below 1 the corpus is for
-            trying things out, and training may lack units, pairs and names that it else has.
-        workers: shards made at once; 0 for one per CPU.
+        folder: a cache; created if necessary.
+        scale: fraction of the sentences of every split and language. Below 1 the corpus is meant
+            for experiments: training may lack units, pairs and names that it has otherwise.
+        workers: shards made in parallel; 0: one per CPU.
 
     Returns:
-        split -> its manifest (JSONL); `audio` in a row is relative to it.
+        {split: its manifest (JSONL)}; `audio` in a row is relative to the manifest.
 
     Raises:
         ConfigError: espeakng-loader is missing or lacks a voice, or the scale is not in (0, 1].
     """
     if not 0 < scale <= 1:
-        raise errors.ConfigError(f"scale must be above 0 and at most 1, found {scale}")
+        raise errors.ConfigError(f"scale: expected more than 0 and at most 1, found {scale}")
     clips = plan(float(scale))
     check = _check if scale == 1 else None
     return corpus.make(
@@ -272,13 +272,13 @@ def _check(manifests):
 
 
 def require(found: dict) -> None:
-    """Raises AssertionError where `facts` finds sentences or voices easier than they must be."""
+    """Raises AssertionError if figures of `facts` are outside the required range."""
     assert found["overlap_sentences"] == 0
     assert list(found["languages"]) == list(SPOKEN)
-    for tag, own in found["languages"].items():
+    for tag, figures in found["languages"].items():
         distinct = DISTINCT_UNITS[languages.lookup(tag).unit]
         for key, (least, most) in (REQUIRED | {"distinct_words": (distinct, math.inf)}).items():
-            assert least <= own[key] <= most, f"{tag}: {key} is {own[key]}"
+            assert least <= figures[key] <= most, f"{tag}: {key} is {figures[key]}"
 
 
 def _align(clip, speech, trimmed, seconds):

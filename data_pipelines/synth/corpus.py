@@ -1,10 +1,10 @@
-"""What the corpora made on the spot share: clips of speech -> shards, manifests, one whole folder.
+"""Creation of synthesised corpora: clips of speech -> shards and manifests in one folder.
 
     made = corpus.make(folder, "digits", clips, version=1)   # {"train": ".../train.jsonl", ...}
 
-A corpus is a folder whose name carries a hash of everything that shapes it; it appears by a rename
-when it is whole. Equal hashes hold equal bytes. Whoever makes it anew goes on from the shards that
-are there.
+The name of a corpus's folder contains a hash of everything that determines its content: equal
+hashes mean equal bytes. The folder appears by a rename when it is complete; an interrupted creation
+resumes from the shards that exist.
 
 Dims: S samples.
 """
@@ -24,8 +24,8 @@ from seedasr_jax import workdir as disk
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines.synth import espeak
 
-# Variants without a near sibling among the others are held out, women and men; effects and machines
-# are left out; all the rest train.
+# Held-out variants, female and male, resemble none of the others; effects and robots are left out;
+# all others are for training.
 HELD_OUT = {
     "dev": ("Andrea", "f2", "shelby", "Hugo", "ian", "m5", "norbert", "paul"),
     "test": (
@@ -39,18 +39,18 @@ LEFT_OUT = (
 )
 
 CLIPS_PER_SHARD = 250
-_SHARDS = "shards"  # folder, while a corpus is made: what its manifests will say of each shard
+_SHARDS = "shards"  # temporary folder with the manifest rows of each finished shard
 GAP = files.RATE // 10  # samples of silence between the clips of a shard
-TRIM_DB, TRIM_MARGIN = -35.0, files.RATE // 100  # below the clip's peak; samples kept beside it
+TRIM_DB, TRIM_MARGIN = -35.0, files.RATE // 100  # threshold below the clip's peak; samples kept
 LEVELS_DBFS = (-38.0, -17.0)  # RMS of a speaker
-LEVEL_JITTER_DB = 2.0  # of a clip about its speaker: all clips lie in -40 to -15 dBFS
-PEAK = 0.98  # of full scale: a peaky clip stays below its level rather than clip
-SHORTEST_SECONDS = 0.08  # a word at the highest rate takes 0.1 s: less is a fault
+LEVEL_JITTER_DB = 2.0  # deviation of a clip from its speaker: all clips are in -40 to -15 dBFS
+PEAK = 0.98  # of full scale; a clip with high peaks is scaled below its level instead of clipped
+SHORTEST_SECONDS = 0.08  # a word at the highest rate takes 0.1 s: a shorter one is a fault
 
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """What one row of a manifest will be: who says what, how loud, and what else the row says."""
+    """Specification of one manifest row: utterance, level and the row's further fields."""
 
     id: str
     utterance: espeak.Utterance
@@ -59,7 +59,7 @@ class Clip:
 
 
 def split_variants() -> dict[str, tuple[str, ...]]:
-    """Variants by split: disjoint, and the same for every corpus and size."""
+    """Variants by split; disjoint, and equal for every corpus and size."""
     held = {name for names in HELD_OUT.values() for name in names}
     known = set(espeak.variants())
     if missing := (held | set(LEFT_OUT)) - known:
@@ -70,30 +70,30 @@ def split_variants() -> dict[str, tuple[str, ...]]:
 
 
 def voice(utterance: espeak.Utterance) -> dict:
-    """How it is said, as a row says it."""
+    """The voice of an utterance as a row's field: all attributes except its text."""
     return {key: value for key, value in dataclasses.asdict(utterance).items() if key != "text"}
 
 
 def make(folder, name: str, clips, *, version: int, workers: int = 0, describe=None, check=None):
-    """Makes a corpus below `folder`, or finds it there.
+    """Creates a corpus below `folder`, unless it exists there.
 
     Args:
-        folder: a cache; made if it is not there.
-        name: of the corpus.
-        clips: split -> its `Clip`s, in the order in which they are said.
-        version: another one makes another corpus of the same clips.
-        workers: shards made at once; 0 for one per CPU.
-        describe: (clip, speech, seconds trimmed from its start, seconds left) -> more fields.
-        check: {split: manifest} -> raises if they are not what they should be, before they appear.
+        folder: a cache; created if necessary.
+        name: the corpus's.
+        clips: {split: its `Clip`s}, in the order of synthesis.
+        version: part of the hash, to be raised when equal clips yield another corpus.
+        workers: shards made in parallel; 0: one per CPU.
+        describe: maps (clip, speech, seconds trimmed from its start, seconds left) to more fields.
+        check: called with {split: manifest} before the folder appears; raises on a fault.
 
     Returns:
-        split -> its manifest (JSONL); `audio` in a row is relative to it.
+        {split: its manifest (JSONL)}; `audio` in a row is relative to the manifest.
 
     Raises:
         ConfigError: espeakng-loader is missing, or lacks a voice.
     """
     target = pathlib.Path(folder, f"{name}-{_hash(clips, version)}")
-    disk.make_once(target, lambda part: _make(part, name, clips, workers, describe, check))
+    disk.make_once(target, lambda partial: _make(partial, name, clips, workers, describe, check))
     return _manifests(target, clips)
 
 
@@ -102,7 +102,7 @@ def _hash(clips, version):
         version=version,
         espeak=espeak.version(),
         shaping=[CLIPS_PER_SHARD, GAP, TRIM_DB, TRIM_MARGIN, PEAK, files.RATE],
-        clips={split: list(map(vars, own)) for split, own in clips.items()},
+        clips={split: list(map(vars, each)) for split, each in clips.items()},
     )
     text = json.dumps(recipe, sort_keys=True, default=vars)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -116,18 +116,18 @@ def _make(folder, name, clips, workers, describe, check):
     for subfolder in (_SHARDS, *clips):
         (folder / subfolder).mkdir(exist_ok=True)
     shards = [
-        (folder, split, start // CLIPS_PER_SHARD, own[start : start + CLIPS_PER_SHARD], describe)
-        for split, own in clips.items()
-        for start in range(0, len(own), CLIPS_PER_SHARD)
+        (folder, split, start // CLIPS_PER_SHARD, each[start : start + CLIPS_PER_SHARD], describe)
+        for split, each in clips.items()
+        for start in range(0, len(each), CLIPS_PER_SHARD)
     ]
-    rows, heard = {split: [] for split in clips}, {}
+    rows, split_of = {split: [] for split in clips}, {}
     making = espeak.each_shard(_make_shard, shards, label=f"synth:{name}", workers=workers)
-    with contextlib.closing(making) as results:  # Ctrl-C waits for the shards in the making
+    with contextlib.closing(making) as results:  # Ctrl-C waits for the shards in progress
         for (_, split, *_), (shard_rows, digests) in zip(shards, results, strict=True):
             rows[split] += shard_rows
             for digest in digests:
-                assert heard.setdefault(digest, split) == split, (
-                    "two splits hold the same waveform, though none shares voice and text"
+                assert split_of.setdefault(digest, split) == split, (
+                    "two splits contain the same waveform, though no two share voice and text"
                 )
     manifests = _manifests(folder, clips)
     for split, path in manifests.items():
@@ -138,7 +138,7 @@ def _make(folder, name, clips, workers, describe, check):
 
 
 def _make_shard(shard):
-    """One audio file, unless it is made: its manifest rows, and digests of the waves as spoken."""
+    """Makes an audio file, unless it exists; returns manifest rows and digests of its raw waves."""
     folder, split, number, clips, describe = shard
     record = folder / _SHARDS / f"{split}-{number:03}.json"
     if record.exists():
@@ -164,14 +164,14 @@ def _make_shard(shard):
 
 
 def shape(wave: np.ndarray, level: float) -> tuple[np.ndarray, int]:
-    """Speech as synthesised -> a clip: resampled, trimmed, brought to its level.
+    """Resamples, trims and scales synthesised speech to a clip.
 
     Args:
         wave: [S] int16 at espeak.RATE.
-        level: RMS wanted, dBFS.
+        level: RMS of the clip, dBFS.
 
     Returns:
-        [S'] int16 at files.RATE, and how many samples at that rate were trimmed from its start.
+        [S'] int16 at files.RATE, and the number of samples at that rate trimmed from its start.
     """
     wave = files.resample(files.to_float(wave), espeak.RATE)
     size = np.abs(wave)
@@ -179,6 +179,9 @@ def shape(wave: np.ndarray, level: float) -> tuple[np.ndarray, int]:
     start = max(loud[0] - TRIM_MARGIN, 0)
     wave = wave[start : loud[-1] + 1 + TRIM_MARGIN]
     if len(wave) < SHORTEST_SECONDS * files.RATE or not size.max():
-        raise errors.UserError(f"espeak-ng gave {len(wave) / files.RATE:.3f} s for a whole word")
+        raise errors.UserError(
+            f"espeak-ng: expected at least {SHORTEST_SECONDS} s for a word, found"
+            f" {len(wave) / files.RATE:.3f} s: pip install espeakng-loader==0.2.4"
+        )
     gain = 10 ** (level / 20) / np.sqrt(np.mean(np.square(wave)))
     return files.to_int16(wave * min(gain, PEAK / np.abs(wave).max())), int(start)

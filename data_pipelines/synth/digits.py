@@ -1,11 +1,11 @@
-"""The corpus `synth:digits`: ten English digits by voices and accents that espeak-ng can imitate.
+"""The corpus `synth:digits`: ten English digits in espeak-ng's voices and accents.
 
     manifests = digits.prepare("/some/cache")     # {"train": ".../train.jsonl", "dev": ..., ...}
 
-A *setting* is one speaker: an accent, a variant, a pitch, its range, a rate and a level; it says
-every digit once. 55 % of the settings have an English accent; in 45 % a voice of another language
-reads the digits respelled in its own letters, and so speaks them with its accent. Variants are held
-out: no variant is heard in two splits.
+A *setting* is one speaker: an accent, a variant, a pitch, its range, a rate and a level, with one
+utterance of each digit. 55 % of the settings have an English accent; for 45 % a voice of another
+language reads the digits in that language's spelling, which gives its accent. Variants are held
+out: no two splits share a variant.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from seedasr_jax.data_pipelines.synth import corpus, espeak
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
-# Accent -> voice of espeak-ng. All read the plain words.
+# Accent -> voice of espeak-ng; these read DIGITS.
 ENGLISH = {
     "en-US": "gmw/en-US",
     "en-US-nyc": "gmw/en-US-nyc",
@@ -30,8 +30,8 @@ ENGLISH = {
     "en-029": "gmw/en-029",
 }
 
-# Accent -> voice, and the English digits as that language would write what its speakers say. Each
-# was read through espeak_TextToPhonemes; a spelling without a vowel is said letter by letter.
+# Accent -> voice, and the English digits as its speakers pronounce them, in their own spelling.
+# Each was checked with espeak_TextToPhonemes; a spelling without a vowel is read letter by letter.
 FOREIGN = {
     "de": ("gmw/de", "siero wann tuh sri fohr faif ßix ßäwen ejt nain"),
     "fr": ("roa/fr", "zirô ouanne tou srî fôre faïve sixe sévène éite naïne"),
@@ -53,12 +53,12 @@ FOREIGN = {
 ENGLISH_SHARE = 0.55
 
 SEED = 2407_04675
-FORMAT = 1  # raise it when the code below makes other sound of the same settings
+FORMAT = 1  # raise it when the same settings yield other audio
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """One speaker; `levels` are dBFS, one per digit, and `words` what the voice reads."""
+    """One speaker; `levels` in dBFS and `words`, the text to be read, one per digit."""
 
     name: str
     accent: str
@@ -71,10 +71,10 @@ class Setting:
     words: tuple[str, ...]
 
     def utterances(self) -> list[espeak.Utterance]:
-        """The ten digits, said."""
+        """The ten digits as utterances."""
         keys = ("voice", "variant", "pitch", "range", "rate")
-        how = {key: getattr(self, key) for key in keys}
-        return [espeak.Utterance(text=word, **how) for word in self.words]
+        attributes = {key: getattr(self, key) for key in keys}
+        return [espeak.Utterance(text=word, **attributes) for word in self.words]
 
 
 def draw(split: str, count: int) -> list[Setting]:
@@ -96,10 +96,10 @@ def draw(split: str, count: int) -> list[Setting]:
             voice, words = ENGLISH[accent], DIGITS
         else:
             voice, words = FOREIGN[accent][0], tuple(FOREIGN[accent][1].split())
-        who = variant.lower().replace(" ", "-")
+        name = variant.lower().replace(" ", "-")
         settings.append(
             Setting(
-                name=f"{split}{number:04}-{accent.lower()}-{who}-p{pitch // 10 * 10:02}",
+                name=f"{split}{number:04}-{accent.lower()}-{name}-p{pitch // 10 * 10:02}",
                 accent=accent,
                 voice=voice,
                 variant=variant,
@@ -116,15 +116,15 @@ def draw(split: str, count: int) -> list[Setting]:
 def prepare(
     folder, *, train: int = 1_200, dev: int = 60, test: int = 100, workers: int = 0
 ) -> dict[str, pathlib.Path]:
-    """Makes the corpus below `folder`, or finds it there.
+    """Creates the corpus below `folder`, unless it exists there.
 
     Args:
-        folder: a cache; made if it is not there.
-        train: speakers of the split, of ten clips each; `dev` and `test` likewise.
-        workers: shards made at once; 0 for one per CPU.
+        folder: a cache; created if necessary.
+        train, dev, test: speakers of each split, of ten clips each.
+        workers: shards made in parallel; 0: one per CPU.
 
     Returns:
-        split -> its manifest (JSONL); `audio` in a row is relative to it.
+        {split: its manifest (JSONL)}; `audio` in a row is relative to the manifest.
 
     Raises:
         ConfigError: espeakng-loader is missing or lacks a voice, or a size is not positive.
@@ -132,7 +132,7 @@ def prepare(
     sizes = {"train": train, "dev": dev, "test": test}
     for split, size in sizes.items():
         if size < 1:
-            raise errors.ConfigError(f"{split} must be at least 1 speaker, found {size}")
+            raise errors.ConfigError(f"{split}: expected at least 1 speaker, found {size}")
     clips = {split: _clips(draw(split, size)) for split, size in sizes.items()}
     return corpus.make(folder, "digits", clips, version=FORMAT, workers=workers)
 

@@ -1,14 +1,14 @@
-"""Speech by espeak-ng, in processes of their own.
+"""Speech synthesis with espeak-ng, in separate processes.
 
     from seedasr_jax.data_pipelines.synth import espeak
     speech = espeak.speak([espeak.Utterance("hello world", voice="gmw/en-US", variant="f3")])
 
-espeak-ng is GPL-3.0-or-later and keeps global state: the same call twice in one process gives other
-samples, and initialising it seeds its noise by the clock. So the library is loaded by
-`espeak_process` alone, one fresh process per shard, with seeds set; a fresh process that makes the
-same calls in the same order gives the same bytes, and nothing less does. The library accepts wrong
-names (an unknown variant returns "ok", an unknown voice leaves the voice before it in place), so
-names are checked before a process starts, and the voice is read back after every change.
+espeak-ng is GPL-3.0-or-later and has global state: a repeated call in one process gives other
+samples, and initialisation seeds its noise by the clock. The library is therefore loaded only by
+`espeak_process`, in a new process per shard with seeds set: only the same calls in the same order
+in a new process give the same bytes. The library accepts wrong names (an unknown variant returns
+"ok", an unknown voice leaves the previous one active), so names are checked before a process
+starts, and the voice is read back after every change.
 
 Dims: S samples.
 """
@@ -35,17 +35,17 @@ from seedasr_jax.data_pipelines.synth import espeak_process
 
 RATE = espeak_process.RATE  # Hz
 LIMITS = {"pitch": (0, 99), "range": (0, 99), "rate": (80, 450)}
-TIMEOUT_SECONDS = 600  # of one shard, which takes about a second: more is a process that hangs
+TIMEOUT_SECONDS = 600  # per shard, which takes about a second: a longer run hangs
 
 
 @dataclasses.dataclass(frozen=True)
 class Utterance:
-    """A text and who says it how.
+    """A text and the voice that speaks it.
 
     `voice` is an identifier of `voices()`, such as gmw/en-US; `variant` one of `variants()`, or ""
-    for the voice as it is. `pitch` and `range` (of the pitch) go from 0 to 99 with 50 as normal,
-    `rate` from 80 to 450 words a minute. A low pitch with a wide range can crash the process in a
-    language with tones.
+    for the unmodified voice. `pitch` and `range` (of the pitch) are 0 to 99, normally 50; `rate` is
+    80 to 450 words per minute. A low pitch with a wide range can crash the process in a tonal
+    language.
     """
 
     text: str
@@ -57,10 +57,10 @@ class Utterance:
 
 
 class Event(NamedTuple):
-    """Something that begins at `sample`: a `word` (value: as written) or a `phoneme` (its name).
+    """A `word` (value: as written) or a `phoneme` (value: its name) that begins at `sample`.
 
-    `place` is the word's first character in the text. The library gives one event to words that it
-    says as one ("on the", 十五): the first of them has it.
+    `place` is the index of the word's first character in the text. Words that the library
+    pronounces as one ("on the", 十五) have a single event, the first word's.
     """
 
     kind: str
@@ -70,15 +70,16 @@ class Event(NamedTuple):
 
 
 class Speech(NamedTuple):
-    """What was said: a read-only wave [S] int16 at RATE, and when each word and phoneme begins."""
+    """Synthesised speech: a read-only wave [S] int16 at RATE, and events of words and phonemes."""
 
     wave: np.ndarray
     events: tuple[Event, ...]
 
 
 def _package():
+    """The module espeakng_loader, which locates the library's files without loading it."""
     try:
-        return importlib.import_module("espeakng_loader")  # finds files; does not load the library
+        return importlib.import_module("espeakng_loader")
     except ImportError as error:
         raise errors.ConfigError(
             "speech synthesis needs the package espeakng_loader, which is not installed:"
@@ -87,27 +88,27 @@ def _package():
 
 
 def version() -> str:
-    """The version of espeakng-loader, on which the sound depends."""
+    """The version of espeakng-loader, on which the audio depends."""
     _package()
     return importlib.metadata.version("espeakng-loader")
 
 
 @functools.cache
 def voices() -> tuple[str, ...]:
-    """Identifiers of the voices that the library has, such as gmw/en-US and roa/fr, sorted."""
+    """Identifiers of the library's voices, such as gmw/en-US and roa/fr, sorted."""
     root = pathlib.Path(_package().get_data_path(), "lang")
     return tuple(sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file()))
 
 
 @functools.cache
 def variants() -> tuple[str, ...]:
-    """Names of the speaker variants, such as f3; any of them goes with any voice. Sorted."""
+    """Names of the speaker variants, such as f3, sorted; each can be used with any voice."""
     root = pathlib.Path(_package().get_data_path(), "voices", "!v")
     return tuple(sorted(p.name for p in root.iterdir()))
 
 
 def check(utterance: Utterance) -> None:
-    """Raises ConfigError for what the library would get wrong without saying so."""
+    """Raises ConfigError for arguments that the library would silently mishandle."""
     for kind, name, names in (
         ("voice", utterance.voice, voices()),
         ("variant", utterance.variant, ("", *variants())),
@@ -119,20 +120,22 @@ def check(utterance: Utterance) -> None:
         value = getattr(utterance, name)
         if not (isinstance(value, int) and low <= value <= high):
             raise errors.ConfigError(
-                f"espeak-ng's {name} must be a whole number from {low} to {high}, found {value!r}"
+                f"espeak-ng's {name}: expected an integer from {low} to {high}, found {value!r}"
             )
     if not utterance.text.strip() or "\0" in utterance.text:
-        raise errors.ConfigError(f"espeak-ng needs a text without NUL, found {utterance.text!r}")
+        raise errors.ConfigError(
+            f"espeak-ng: expected a non-empty text without NUL, found {utterance.text!r}"
+        )
 
 
 def speak(utterances: list[Utterance]) -> list[Speech]:
-    """Says a shard of utterances in one fresh process.
+    """Synthesises a shard of utterances in one new process.
 
-    Equal lists give equal bytes; the same utterance at another place of another list may not.
+    Equal lists give equal bytes; an utterance at another position of another list may not.
 
     Raises:
-        ConfigError: the package is missing, or an utterance asks for what the library has not.
-        UserError: the process failed; says why.
+        ConfigError: the package is missing, or an utterance is not supported by the library.
+        UserError: the process failed; gives its reason.
     """
     with tempfile.TemporaryDirectory() as folder:
         rows = _run("speak", utterances, folder)
@@ -148,9 +151,9 @@ def speak(utterances: list[Utterance]) -> list[Speech]:
 
 
 def phonemes(utterances: list[Utterance], *, ipa: bool = True) -> list[str]:
-    """What each utterance's voice makes of its text; clauses are joined by ' | '.
+    """Phonemes of each utterance; clauses are joined by ' | '.
 
-    In IPA, which here loses some tones of Chinese, or in the library's own names, which keep them.
+    In IPA, in which the library omits some tones of Chinese, or by the library's own names.
     """
     task = "phonemes" if ipa else "mnemonics"
     with tempfile.TemporaryDirectory() as folder:
@@ -158,6 +161,7 @@ def phonemes(utterances: list[Utterance], *, ipa: bool = True) -> list[str]:
 
 
 def _run(task, utterances, folder):
+    """Runs `espeak_process` on a shard; returns the rows of its speech.json."""
     for utterance in utterances:
         check(utterance)
     job = {"task": task, "folder": folder, "utterances": list(map(dataclasses.asdict, utterances))}
@@ -169,32 +173,32 @@ def _run(task, utterances, folder):
             capture_output=True,
             timeout=TIMEOUT_SECONDS,
             env=os.environ | {"LC_ALL": "C.UTF-8"},
-            start_new_session=True,  # a terminal's Ctrl-C ends the maker: this shard is made whole
+            start_new_session=True,  # not reached by a terminal's Ctrl-C: the shard is completed
         )
     except subprocess.TimeoutExpired as error:
         raise errors.UserError(
-            f"espeak-ng did not finish {len(utterances)} utterances, the first"
+            f"espeak-ng did not finish {len(utterances)} utterances, the first of which is"
             f" {utterances[0]}, within {TIMEOUT_SECONDS} s; use smaller shards"
         ) from error
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines() or ["nothing"]
+        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
         raise errors.UserError(
-            f"espeak-ng's process, which writes to {folder}, left with {done.returncode}:"
-            f" {said[-1]}"
+            f"espeak-ng's process, which writes to {folder}, exited with {done.returncode}:"
+            f" {lines[-1]}"
         )
     return json.loads(pathlib.Path(folder, "speech.json").read_text())
 
 
 def each_shard(make, shards: list, *, label: str, workers: int = 0):
-    """Yields make(shard) in order, several at once, with a line of progress on stderr.
+    """Yields make(shard) in order, computed in parallel, with a progress line on stderr.
 
-    Threads suffice: the work is in the processes that `speak` starts, and in C.
+    Threads suffice: the work is done in the processes that `speak` starts, and in C.
 
     Args:
-        make: shard -> anything; calls `speak` once.
-        shards: what `make` takes.
-        label: begins the progress line.
-        workers: shards at once; 0 for one per CPU, which is also the most.
+        make: maps a shard to any result; calls `speak` once.
+        shards: arguments of `make`.
+        label: start of the progress line.
+        workers: shards in parallel, at most one per CPU; 0: one per CPU.
     """
     most = len(os.sched_getaffinity(0))
     pool = concurrent.futures.ThreadPoolExecutor(min(workers or most, most))
@@ -212,5 +216,5 @@ def _progress(label, done, total, seconds):
     line = f"{label} {done}/{total} shards, {seconds:.0f} s, {left:.0f} s left"
     if sys.stderr.isatty():
         print(f"\r{line} ", end="\n" if done == total else "", file=sys.stderr, flush=True)
-    elif done * 4 // total > (done - 1) * 4 // total:  # a log wants four lines, not fifty
+    elif done * 4 // total > (done - 1) * 4 // total:  # four lines in a log
         print(line, file=sys.stderr, flush=True)

@@ -1,10 +1,11 @@
-"""The process that loads espeak-ng (GPL-3.0-or-later). `espeak` starts it, and nothing else does.
+"""The process that loads espeak-ng (GPL-3.0-or-later). Only `espeak` starts it.
 
-The protocol: a job as JSON on stdin, `{"task", "utterances", "folder"}`. For the task `speak` it
-leaves in `folder` speech.json, a list of `{"samples", "events": [kind, sample, value, place]}` (of
-phonemes without place), and speech.raw, all waves one after another as int16; for `phonemes` and
-`mnemonics`, speech.json with `{"phonemes"}`, in IPA and in espeak-ng's own names.
-No NumPy here: the process lives for a fifth of a second.
+Protocol: a job is JSON on stdin, `{"task", "utterances", "folder"}`. The task `speak` writes to
+`folder` speech.json, a list of `{"samples", "events": [kind, sample, value, place]}` (phonemes have
+no place), and speech.raw, the concatenated waves as int16. `phonemes` and `mnemonics` write
+speech.json with `{"phonemes"}`, in IPA and by espeak-ng's own names.
+
+NumPy is not imported: the process takes only a fifth of a second.
 """
 
 import ctypes
@@ -14,7 +15,7 @@ import pathlib
 import sys
 
 RATE = 22_050  # Hz, of every voice that espeak-ng itself synthesises
-SEED = 1  # of every process: shards differ by what they say
+SEED = 1  # of every process: shards differ in their utterances
 
 # speak_lib.h of espeak-ng 1.52
 _SYNCHRONOUS, _PHONEME_EVENTS, _DONT_EXIT = 2, 0x0001, 0x8000
@@ -42,10 +43,10 @@ class _Voice(ctypes.Structure):
 
 
 class _Library:
-    """The C library, initialised; one per process."""
+    """The initialised C library; at most one per process."""
 
     def __init__(self):
-        import espeakng_loader  # late: `espeak` imports RATE where the extra is not installed
+        import espeakng_loader  # here, since `espeak` imports RATE without the extra installed
 
         lib = self.lib = ctypes.CDLL(espeakng_loader.get_library_path())
         lib.espeak_GetCurrentVoice.restype = ctypes.POINTER(_Voice)
@@ -60,13 +61,14 @@ class _Library:
             raise SystemExit(f"espeak_Initialize: expected a rate of {RATE}, found {rate}")
         self.pcm, self.events, self.text = [], [], ""
         kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(_Event))
-        self.callback = kind(self._hear)  # kept: the library holds the pointer only
+        self.callback = kind(self._collect)  # keeps a reference: the library has only the pointer
         lib.espeak_SetSynthCallback(self.callback)
-        # Initialising seeds the library's own generator by the clock; breath draws on libc's too.
+        # Initialisation seeds the library's generator by the clock; breath noise uses libc's too.
         lib.espeak_ng_SetRandSeed(ctypes.c_long(SEED))
         ctypes.CDLL(None).srand(SEED)
 
-    def _hear(self, wave, samples, events):
+    def _collect(self, wave, samples, events):
+        """The library's callback: stores samples and events."""
         if wave and samples:
             self.pcm.append(ctypes.string_at(wave, 2 * samples))
         for event in itertools.takewhile(lambda e: e.type != _EVENT_END, events):
@@ -80,6 +82,7 @@ class _Library:
         return 0
 
     def set_voice(self, utterance):
+        """Sets voice, variant and parameters, and verifies the voice."""
         name = utterance["voice"] + ("+" + utterance["variant"] if utterance["variant"] else "")
         status = self.lib.espeak_SetVoiceByName(name.encode())
         current = self.lib.espeak_GetCurrentVoice().contents.identifier.decode()
@@ -90,6 +93,7 @@ class _Library:
                 raise SystemExit(f"espeak-ng refuses {key} = {utterance[key]}")
 
     def speak(self, utterance):
+        """PCM bytes and events of an utterance."""
         self.set_voice(utterance)
         self.pcm, self.events, self.text = [], [], utterance["text"]
         text = self.text.encode() + b"\0"
@@ -97,13 +101,14 @@ class _Library:
             text, len(text), 0, _BY_CHARACTER, 0, _CHARACTERS_UTF8, None, None
         )
         if status or not self.pcm:
-            raise SystemExit(f"espeak-ng says nothing for {utterance}, status {status}")
+            raise SystemExit(f"espeak-ng gave no samples for {utterance}, status {status}")
         return b"".join(self.pcm), self.events
 
     def phonemes(self, utterance, mode):
+        """Phonemes of an utterance, clauses joined by ' | '."""
         self.set_voice(utterance)
         left, clauses = ctypes.c_char_p(utterance["text"].encode()), []
-        while left.value:  # each call takes one clause and moves the pointer; null at the end
+        while left.value:  # each call consumes a clause and advances the pointer; null at the end
             clauses.append(
                 self.lib.espeak_TextToPhonemes(ctypes.byref(left), _CHARACTERS_UTF8, mode).decode()
             )
@@ -111,7 +116,7 @@ class _Library:
 
 
 def main() -> None:
-    """Reads a job on stdin, writes `speech.json` and `speech.raw` into its folder."""
+    """Reads a job from stdin, writes `speech.json` and `speech.raw` to its folder."""
     job = json.load(sys.stdin.buffer)
     folder, library, rows = pathlib.Path(job["folder"]), _Library(), []
     mode = _PHONEMES.get(job["task"])

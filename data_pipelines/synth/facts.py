@@ -1,4 +1,4 @@
-"""What a corpus is, in figures that come from its manifests alone.
+"""Figures of a corpus, computed from its manifests alone.
 
     facts.of(made)    # {"hours": 5.7, "overlap_sentences": 0, "languages": {"en": {...}, ...}}
 
@@ -15,28 +15,28 @@ from seedasr_jax.text import languages
 
 
 def of(manifests) -> dict:
-    """split -> its manifest; the figures of all splits, and of each language in `train`, `test`."""
+    """Figures of a corpus from {split: its manifest}; see `of_rows`."""
     return of_rows({split: _rows(path) for split, path in manifests.items()})
 
 
 def of_rows(rows) -> dict:
-    """The same from rows: split -> objects as a manifest has them.
+    """Figures of a corpus from {split: manifest rows}.
 
     Returns:
-        `hours` of all splits; `overlap_sentences`: sentences of other splits that `train` has too;
-        by language `utterances` (of `train` and `test`), `distinct_words` (units in `train`),
-        `train_sentences` (distinct), `train_voices`, `test_voices` (variants where rows name them,
-        else speakers), and `test_share_with_unseen_pair`: the share of the sentences of `test` with
-        two neighbouring units that are nowhere neighbours in `train`.
+        `hours` of all splits; `overlap_sentences`, the number of sentences of other splits that are
+        also in `train`; `languages`, by tag `utterances` (of `train` and `test`), `distinct_words`
+        (units in `train`), `train_sentences` (distinct), `train_voices`, `test_voices` (variants if
+        the rows name them, else speakers), and `test_share_with_unseen_pair`, the fraction of
+        distinct `test` sentences with two neighbouring units that are never neighbours in `train`.
     """
-    texts = {split: _by_language(own, _text) for split, own in rows.items()}
-    voices = {split: _by_language(own, _voice) for split, own in rows.items()}
+    texts = {split: _by_language(each, _text) for split, each in rows.items()}
+    voices = {split: _by_language(each, _voice) for split, each in rows.items()}
     counts = collections.Counter(row["lang"] for row in (*rows["train"], *rows["test"]))
-    seconds = sum(row["duration"] for own in rows.values() for row in own)
+    seconds = sum(row["duration"] for each in rows.values() for row in each)
     overlap = set()
     for split in rows.keys() - {"train"}:
-        for tag, own in texts[split].items():
-            overlap |= {(tag, text) for text in own & texts["train"].get(tag, set())}
+        for tag, sentences in texts[split].items():
+            overlap |= {(tag, text) for text in sentences & texts["train"].get(tag, set())}
     return {
         "hours": round(seconds / 3600, 4),
         "overlap_sentences": len(overlap),
@@ -60,18 +60,18 @@ def _counts_words(tag):
 
 
 def units(tag: str, text: str) -> list[str]:
-    """The words of a text, or its characters, as the language's error rate counts them."""
+    """Words or characters of a text, whichever the language's error rate counts."""
     return text.split() if _counts_words(tag) else list(text.replace(" ", ""))
 
 
 def pairs(tag: str, text: str) -> set[tuple[str, str]]:
-    """The neighbours in a text."""
+    """Pairs of neighbouring units of a text."""
     return set(itertools.pairwise(units(tag, text)))
 
 
 def _unseen_share(tag, train, test):
-    seen = {pair for text in train for pair in pairs(tag, text)}
-    return round(sum(not pairs(tag, text) <= seen for text in test) / max(len(test), 1), 4)
+    trained = {pair for text in train for pair in pairs(tag, text)}
+    return round(sum(not pairs(tag, text) <= trained for text in test) / max(len(test), 1), 4)
 
 
 def _by_language(rows, value):

@@ -1,4 +1,4 @@
-"""When each unit and each phone of an utterance begins, from the synthesiser's own events."""
+"""Start times of the units and phones of an utterance, from the synthesiser's events."""
 
 import re
 
@@ -9,21 +9,21 @@ _STRESS = "',%="
 
 
 def alignment(text: str, unit: str, speech: espeak.Speech, trimmed: float, seconds: float) -> dict:
-    """Times of a clip, in seconds from its start.
+    """Start times within a clip, in seconds.
 
-    Words that are said as one ("on the", 十五) have one event: its phones are dealt out among
-    their units in equal numbers, or its time where there are fewer phones than units. No tone is
-    in a phone's name, and stress is left out of it.
+    Words that are pronounced as one ("on the", 十五) have a single event: its phones are divided
+    equally among their units, or its duration if it has fewer phones than units. Names of phones
+    contain neither tone nor stress.
 
     Args:
-        text: what was said.
+        text: the clip's text.
         unit: "word" or "char".
-        speech: how.
-        trimmed: seconds taken from the start of `speech`.
-        seconds: what is left of it.
+        speech: the untrimmed speech.
+        trimmed: seconds removed from the start of `speech`.
+        seconds: duration of the clip.
 
     Returns:
-        `words`: when each unit of the text begins; `phones`: [when, name], pauses as `PAUSE`.
+        `words`, the start of each unit of the text; `phones`, [start, name], pauses as `PAUSE`.
     """
     places = [match.start() for match in re.finditer(r"\S+" if unit == "word" else r"\S", text)]
 
@@ -51,7 +51,7 @@ def alignment(text: str, unit: str, speech: espeak.Speech, trimmed: float, secon
 
 
 def _groups(places, events):
-    """Yields (units said as one, sample at which they begin, samples of their phones)."""
+    """Yields (number of units pronounced as one, first sample, first samples of their phones)."""
     first, start, phones = 0, None, []
     for event in events:
         if event.kind == "phoneme":

@@ -1,4 +1,4 @@
-"""Languages that the corpus of commands speaks: one file each, and here they are together."""
+"""Languages of the corpus `commands`, one file each; SPOKEN is all of them by tag."""
 
 from seedasr_jax.data_pipelines.synth.spoken.cantonese import CANTONESE
 from seedasr_jax.data_pipelines.synth.spoken.english import ENGLISH

@@ -1,8 +1,8 @@
-"""What it takes to speak a language here: voices by dialect, a grammar, and names that sound alike.
+"""Definition of a language of the corpus: voices by dialect, a grammar, and homophonous names.
 
-A template of a grammar is words and slots (in capitals); a slot is one of its options, which may
-hold slots again or be empty; NAME is a person's name. All is lower case and without punctuation. In
-a language written without spaces they only part the slots.
+A template of the grammar consists of words and slots (in capitals). A slot is replaced by one of
+its options, which may contain further slots or be empty; NAME is a person's name. All text is lower
+case and without punctuation. In a language without spaces, spaces only separate the slots.
 """
 
 import dataclasses
@@ -18,15 +18,15 @@ class Spoken:
 
     Attributes:
         tag: of text/languages.py.
-        voices: dialect (its tag) -> voice of espeak-ng.
-        space: what stands between two words.
+        voices: {tag of a dialect: voice of espeak-ng}.
+        space: separator of words.
         plain: templates without a name.
-        named: templates with one.
-        slots: slot -> its options.
-        homophones: groups of spellings of one sound, to be heard in training.
-        rare: made-up names, likewise in groups; each is heard once or twice in training.
-        unseen: made-up names that training neither hears nor reads.
-        unseen_dev: others of that kind, to choose by.
+        named: templates with a name.
+        slots: {slot: its options}.
+        homophones: groups of spellings of one pronunciation, all used in training.
+        rare: groups of made-up names, each used once or twice in training.
+        unseen: groups of made-up names that training does not use, for testing.
+        unseen_dev: the same, for model selection.
     """
 
     tag: str
@@ -41,12 +41,12 @@ class Spoken:
     unseen_dev: tuple[tuple[str, ...], ...]
 
     def sentence(self, rng: np.random.Generator, name: str = "") -> str:
-        """Draws a sentence, with `name` in it if there is one."""
+        """Draws a sentence; one that contains `name` if it is not empty."""
         template = _draw(rng, self.named if name else self.plain)
         return self.space.join(self._words(template, rng, name, set()))
 
     def _words(self, template, rng, name, drawn):
-        """Yields the words of a template; what a slot gave once it does not give again."""
+        """Yields the words of a template; `drawn` has the options used, which are not repeated."""
         for word in template.split():
             if word == NAME:
                 yield name
@@ -59,10 +59,10 @@ class Spoken:
 
 
 def spoken(*, plain, named, slots, homophones, rare, unseen, unseen_dev, **others) -> Spoken:
-    """Reads the texts of a language's file.
+    """Parses the texts of a language's file.
 
-    Templates stand one a line, slots as `SLOT: option | option` (a line that begins with | goes
-    on), groups of names as a/b with spaces between the groups.
+    Templates are one per line, slots `SLOT: option | option` (a line that begins with | continues
+    the previous one), groups of names a/b, separated by spaces.
     """
     options = [line.split(":", 1) for line in _lines(slots.replace("\n    |", " |"))]
     return Spoken(
