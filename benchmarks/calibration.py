@@ -1,9 +1,10 @@
-"""The planner's bound beside what MaxText publishes of the same shapes on real pods.
+"""Compares the planner's MFU bound with MFU that MaxText publishes for the same shapes on pods.
 
     python benchmarks/calibration.py [NAME ...]
 
-Compiles each row with libtpu (extra: tpu), minutes each; prints JSON lines. A bound that lies below
-a published figure is wrong; one far above it says little. Nothing in the planner is fitted to it.
+Compiles each row with libtpu (extra: tpu), which takes minutes; prints JSON lines. A bound below a
+published figure is wrong; one far above it is uninformative. Nothing in the planner is fitted to
+these figures.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from seedasr_jax.plan import topologies
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """A run of MaxText: one slice, every parameter trains, AdamW, bfloat16."""
+    """A published run of MaxText: one slice, all parameters trained, AdamW, bfloat16."""
 
     topology: str
     layers: int
@@ -31,17 +32,17 @@ class Published:
     kv_heads: int
     ffn_dim: int
     vocabulary: int
-    positions: int  # of a sequence
-    rows: int  # sequences of a chip
-    remat: str  # ours that is nearest to theirs
+    positions: int  # per sequence
+    rows: int  # sequences per chip
+    remat: str  # the policy of ours that is nearest to theirs
     mfu: float
     accum: int = 1
     mesh: dict = dataclasses.field(default_factory=dict)
 
 
 def scaled(times: int, topology, rows, remat, mfu, **mesh) -> Published:
-    """MaxText's default model, `global_parameter_scale` = `times`: in turn heads and feed-forward,
-    width, and layers double (its pyconfig.py, get_individual_scales).
+    """MaxText's default model with `global_parameter_scale` = `times`: heads and feed-forward,
+    width, and layers are doubled in turn (its pyconfig.py, get_individual_scales).
     """
     cycles, rest = divmod(times.bit_length() - 1, 3)
     heads = 16 << (cycles + (rest > 0))
@@ -51,9 +52,9 @@ def scaled(times: int, topology, rows, remat, mfu, **mesh) -> Published:
 
 
 # github.com/AI-Hypercomputer/maxtext: MaxText/configs/v5p/{README.md,*b.sh} at 0ed7bd5 and nearby;
-# benchmarks/maxtext_trillium_model_configs.py at 02df154. Theirs keep the products of 32b to 256b
-# ("minimal"); ours of 32b and 64b do not fit so. What Llama's layers get is kept on the host there,
-# here nowhere; of 70B's four sequences in turn.
+# benchmarks/maxtext_trillium_model_configs.py at 02df154. MaxText saves matrix products for 32b to
+# 256b ("minimal"); with ours, 32b and 64b would not fit that way. MaxText offloads the inputs of
+# Llama's layers to the host, we recompute; for 70B we accumulate its four sequences.
 LLAMA = dict(vocabulary=128_256, positions=8192, rows=4, remat="block")
 ROWS = {
     "32b": scaled(32, "v5p:4x4x4", 7, "block", 0.7147, tensor=4),
@@ -69,7 +70,7 @@ ROWS = {
 
 
 def graph(row: Published) -> config.Graph:
-    """A recipe of one stage `lm`."""
+    """The expanded recipe of a run, with a single stage `lm`."""
     chips = topologies.parse(row.topology).chips
     c = pods.graph("calibration", vocab=dict(path="", kind="unigram", size=row.vocabulary))
     c.model.decoder = common.qwen3(
@@ -93,12 +94,12 @@ def graph(row: Published) -> config.Graph:
 
 
 def in_turn(row) -> float:
-    """The bound on MFU if each resource waited for the others."""
+    """The bound on MFU without any overlap of resources."""
     return row.mfu_bound * row.step_seconds_bound / sum(row.seconds.values()) if row.seconds else 0
 
 
 def main():
-    """Prints a line for each row."""
+    """Prints a JSON line for each row."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", default=list(ROWS), help=f"of {', '.join(ROWS)}")
     versions = {name: importlib.metadata.version(name) for name in ("jax", "libtpu")}

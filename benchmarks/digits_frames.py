@@ -1,10 +1,10 @@
-"""The recipe of benchmarks/study_digits.py; a file of its own, which imports nothing beside it."""
+"""The recipe of benchmarks/study_digits.py, a separate file that imports none of its neighbours."""
 
 from seedasr_jax.configs import common, digits
 
 
 def get_config(manifest):
-    """The recipe `digits` and, beside its lm and sft, the same with unclocked positions."""
+    """The recipe `digits`, plus copies of its stages lm and sft with unclocked positions."""
     c = digits.get_config(manifest).unlock()
     for name in ("lm", "sft"):
         stage = c.stages[f"{name}_frames"] = common.copy(c.stages[name])

@@ -1,4 +1,4 @@
-"""Our side of train_step.py: the step of stage `sft` that training takes, on one made-up batch.
+"""Our side of train_step.py: the training step of stage `sft`, on one synthetic batch.
 
 python -m our_step bench speech
 """
@@ -22,15 +22,15 @@ from seedasr_jax.models.acllm import Tokens
 from seedasr_jax.parallel import sharding
 from seedasr_jax.train import build
 
-# Dense bfloat16 FLOP/s as NVIDIA's data sheets say; of others the rate is measured.
+# Dense bfloat16 FLOP/s from NVIDIA's data sheets; for other devices the rate is measured.
 PEAKS = {"A100": 312e12, "H100": 989.4e12, "H200": 989.4e12}
 TOKENS = Tokens(pad=0, start=1, eos=2)
-FIRST = 3  # of the ids that are words
-PRODUCTS = 10  # whose best says the rate
+FIRST = 3  # lowest id of a word
+PRODUCTS = 10  # matrix products, the fastest of which gives the measured rate
 
 
 def stage(size: sizes.Size, trains: tuple[str, ...]) -> config.Stage:
-    """The stage, as a recipe would say it."""
+    """The expanded stage."""
     c = common.graph("train_step")
     c.model.encoder = common.luise("75m") | size.encoder
     c.model.encoder.frontend.mels = size.mels
@@ -57,7 +57,7 @@ def stage(size: sizes.Size, trains: tuple[str, ...]) -> config.Stage:
 
 
 def made_up(size: sizes.Size) -> batches.Batch:
-    """Noise and random words, full."""
+    """A batch of noise and random words, without padding."""
     rng = np.random.default_rng(0)
     samples, rows = round(size.seconds * sizes.RATE), size.rows
     empty = batches.zeros(rows, samples, 0, 0, size.tokens)
@@ -73,7 +73,7 @@ def made_up(size: sizes.Size) -> batches.Batch:
 
 
 def peak(dtype: str) -> tuple[float, str]:
-    """FLOP/s of products of matrices, and where the figure is from: the vendor, or here and now."""
+    """Peak FLOP/s of matrix products, and the source of the figure: "vendor" or "measured"."""
     kind = jax.devices()[0].device_kind
     for name, rate in PEAKS.items():
         if name in kind and dtype == "bfloat16":
@@ -91,7 +91,7 @@ def peak(dtype: str) -> tuple[float, str]:
 
 
 def prepare(size: sizes.Size, trains: tuple[str, ...]):
-    """Facts and the step, for turns.serve."""
+    """The facts and the step that turns.serve expects."""
     one, vocabulary = stage(size, trains), size.decoder["vocabulary"]
     built = build.build(one, TOKENS, vocabulary, devices=jax.devices()[:1])
     step, state = built.train_step(), built.fresh()
@@ -125,7 +125,7 @@ def device_gib() -> float:
 
 
 def main():
-    """Waits for turns, set up as `seedasr train` is."""
+    """Serves steps, with the settings of `seedasr train`."""
     memory.keep()
     runtime.compute_here()
     size = sizes.SIZES[sys.argv[1]]

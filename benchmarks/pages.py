@@ -1,4 +1,4 @@
-"""Pages of results: what a script measured stands between two marks that it owns."""
+"""Pages of results: a script's tables are between two marks of its own."""
 
 import pathlib
 import re
@@ -10,7 +10,7 @@ def marks(name: str) -> tuple[str, str]:
 
 
 def fill(page: pathlib.Path, name: str, tables: str):
-    """Replaces what stands between the marks; raises ValueError where they are missing."""
+    """Replaces the text between the marks; raises ValueError if they are missing."""
     begin, end = marks(name)
     block = f"{begin}\n{tables}\n{end}"
     text, count = re.subn(f"{begin}.*{end}", lambda _: block, page.read_text(), flags=re.DOTALL)

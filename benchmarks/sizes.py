@@ -1,4 +1,4 @@
-"""Sizes of the training step that benchmarks measure; plain numbers, read by us and by peers."""
+"""Sizes of the training step that benchmarks measure; plain numbers, shared by us and peers."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ EPSILON = 1e-8
 WEIGHT_DECAY = 0.01
 CLIP = 1.0
 RATE = 16_000  # samples per second
-TRAINS = {  # --train -> the parts that do
+TRAINS = {  # --train -> the trained parts
     "speech": ("encoder", "converter"),
     "all": ("encoder", "converter", "decoder"),
 }
@@ -16,7 +16,7 @@ TRAINS = {  # --train -> the parts that do
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """A model and its batch, full: no padding in it."""
+    """A model and its batch, which contains no padding."""
 
     encoder: dict  # keys of config.Encoder
     decoder: dict  # keys of config.Decoder
@@ -27,7 +27,7 @@ class Size:
     mels: int = 80
     dtype: str = "float32"
     remat: str = "none"
-    threads: int = 2  # on the CPU; 0: on an accelerator
+    threads: int = 2  # CPU threads; 0: runs on an accelerator
 
 
 def _encoder(layers, width, **changes):

@@ -1,12 +1,12 @@
-"""Left-out speakers on real digits: every speaker in turn, several seeds; resumes; hours.
+"""Study of left-out speakers on real digits: each speaker, several seeds; resumable; hours.
 
     make study-digits SEEDASR_TEST_SPEECH=DIR      # DIR/fsdd/{train,test,manifest}.jsonl
 
-Each run trains the recipe `digits` without one speaker, with the paper's form of the positions
-(`frames`) beside the clocked ones, and scores both LLMs and the CTC head on new recordings of the
-known speakers and on all recordings of the one left out. The unclocked form runs with the first
-seed only. Raw results go to docs/results/digits/, a file per run; the tables in docs/results.md are
-made from them. `--jobs=2` runs two at a time, each on its own share of the cores.
+Each run trains the recipe `digits` without one speaker, with clocked positions and with the paper's
+(`frames`), and scores both LLMs and the CTC head on new recordings of the known speakers and on all
+recordings of the left-out one. Unclocked positions are trained with the first seed only. Raw
+results go to docs/results/digits/, a file per run, from which the tables in docs/results.md are
+made. `--jobs=2` makes two runs in parallel, each on half of the cores.
 """
 
 import argparse
@@ -34,7 +34,7 @@ FRAMES = pathlib.Path(__file__).resolve().parent / "digits_frames.py"
 
 
 def measure(speech: pathlib.Path, speaker: str, seed: int, work: pathlib.Path, cores) -> dict:
-    """Trains without a speaker and scores; returns the raw result. `cores`: which it may use."""
+    """Trains without a speaker and scores; returns the raw result. `cores`: cores of the run."""
 
     def seedasr(*arguments, **options):
         command = [sys.executable, "-m", "seedasr_jax.launch.cli", *map(str, arguments)]
@@ -90,7 +90,7 @@ def tables(results: list[dict]) -> str:
     def mean(stage, task):
         rates = [rate(result, stage, task) for result in results if stage in result["rows"]]
         half = 0.0
-        if len(rates) > 1:  # over runs; the speakers are few, so this is a wide normal interval
+        if len(rates) > 1:  # normal interval over runs; wide, since there are few speakers
             half = 1.96 * statistics.stdev(rates) / len(rates) ** 0.5
         return f"**{statistics.mean(rates):.1f}** ± {half:.1f} ({len(rates)} runs)" if rates else ""
 
@@ -112,18 +112,18 @@ def tables(results: list[dict]) -> str:
 
 
 def write_page():
-    """Puts the tables of all raw results between the markers of docs/results.md."""
+    """Writes the tables of all raw results between the marks of docs/results.md."""
     results = [json.loads(path.read_text()) for path in sorted(RAW.glob("*.json"))]
     pages.fill(PAGE, "study-digits", tables(results))
 
 
 def main():
-    """Runs what is missing, a raw result each, and renews the page after each."""
+    """Makes all missing runs; writes a raw result and updates the page after each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--speech", type=pathlib.Path, required=True, help="folder with fsdd/")
     parser.add_argument("--work", type=pathlib.Path, default=ROOT / "runs/study-digits")
     parser.add_argument("--seeds", type=int, nargs="*", default=SEEDS)
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--jobs", type=int, default=1, help="runs in parallel")
     options = parser.parse_args()
     RAW.mkdir(parents=True, exist_ok=True)
     cores = sorted(os.sched_getaffinity(0))

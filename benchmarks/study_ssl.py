@@ -1,12 +1,14 @@
-"""Self-supervision before ten labelled minutes: what it is worth; three seeds; resumes; hours.
+"""Study of self-supervision before ten labelled minutes: its benefit; three seeds; resumable.
+
+Takes hours.
 
     make study-ssl
 
-A run trains the recipe ten_minutes.py with one seed, scores its three `ctc` stages on voices and
-sentences of their own, and asks what frozen layers know of phones (phones.py). Raw results go to
-docs/results/ssl/, a file per seed; the tables in docs/results.md are made from them. The same
-command goes on where it was stopped: a run is skipped where its result is there, a stage goes on
-from its last checkpoint. `--scale=0.05` tries it all out elsewhere.
+A run trains the recipe ten_minutes.py with one seed, scores its three `ctc` stages on held-out
+voices and sentences, and measures the phone information of frozen layers (phones.py). Raw results
+go to docs/results/ssl/, a file per seed, from which the tables in docs/results.md are made. The
+same command resumes: runs with a result are skipped, stages continue from their last checkpoint.
+`--scale=0.05` is a trial whose results stay out of docs/.
 """
 
 import argparse
@@ -39,7 +41,7 @@ RECIPE = pathlib.Path(ten_minutes.__file__).resolve()
 SEEDS = (0, 1, 2)
 ARMS = {"ctc_scratch": "scratch", "ctc_ssl1": "after ssl1", "ctc_ssl2": "after ssl2"}
 FIGURES = ("loss", "entropy", "accuracy", "majority", "perplexity")
-LAST = 20  # logged steps whose mean is given
+LAST = 20  # logged steps over which figures are averaged
 OVERFIT = 400  # steps on one batch
 
 
@@ -80,25 +82,25 @@ def _score(stage) -> dict:
 
 
 def _probe(folder) -> dict:
-    """Error rate of each layer on the development split, and the best."""
+    """Error rates of all layers on the development split, and the best layer."""
     row = read(folder / "probe/metrics.jsonl")[-1]
     layers = {key: rate for key, rate in row.items() if re.fullmatch(r"eval/.*/layers/\d+", key)}
     return {"layers": [layers[key] for key in sorted(layers)], "best": row["best_layer"]}
 
 
 def _figures(folder, name) -> dict:
-    """What a stage said of its labels at the end: means over the last logged steps."""
+    """Figures of a stage's labels, averaged over its last logged steps."""
     rows = [row for row in read(folder / name / "metrics.jsonl") if "loss" in row][-LAST:]
     return {key: statistics.mean(row[key] for row in rows) for key in FIGURES}
 
 
 def _phones(folder, cache) -> dict:
-    """Frame accuracy of a linear classifier on every frozen layer, and what the labels are."""
+    """Frame accuracy of a linear classifier on every frozen layer, and figures of the labels."""
     vocab = open_vocabulary(folder / "vocab")
     opened = {name: checkpoints.open_checkpoint(folder / name) for name in ("ssl1", "ssl2")}
     stage = opened["ssl1"].stage
     fit, test = (
-        phones.hear(source, vocab, stage, cache)
+        phones.align(source, vocab, stage, cache)
         for source in (ten_minutes.LABELLED, ten_minutes.TEST)
     )
 
@@ -114,14 +116,14 @@ def _phones(folder, cache) -> dict:
         "phones": {
             "frames": len(test.phones),
             "majority": phones.majority(fit.phones, test.phones),
-            "log-mel": accuracy(lambda heard: phones.inputs(stage, heard)),
+            "log-mel": accuracy(lambda aligned: phones.inputs(stage, aligned)),
             "untrained": curve(phones.untrained(stage, vocab)),
             **{name: curve(phones.trained(one, vocab)) for name, one in opened.items()},
         },
         "labels": {
             name: {
                 "used_share": len(np.unique(codes)) / stage.model.quantizer.codes,
-                "phone_information": phones.shared(codes, fit.phones),
+                "phone_information": phones.information(codes, fit.phones),
             }
             for name, codes in labels.items()
         },
@@ -129,7 +131,7 @@ def _phones(folder, cache) -> dict:
 
 
 def _overfit(folder, cache, steps) -> dict:
-    """ssl1 on one batch alone: the loss must fall far below the entropy of its labels."""
+    """Overfits ssl1 to a single batch: the loss must fall far below the entropy of its labels."""
     stage = checkpoints.open_checkpoint(folder / "ssl1").stage
     optim = dataclasses.replace(stage.optim, decay="constant")
     stage = dataclasses.replace(stage, optim=optim)
@@ -235,20 +237,22 @@ def tables(results: list[dict]) -> str:
 
 
 def write_page(raw: pathlib.Path, page: pathlib.Path):
-    """Puts the tables of all raw results between the markers of the page."""
+    """Writes the tables of all raw results between the marks of the page."""
     results = [json.loads(path.read_text()) for path in sorted(raw.glob("*.json"))]
     pages.fill(page, "study-ssl", tables(results))
 
 
 def main():
-    """Runs what is missing, a raw result each, and renews the page after each."""
+    """Makes all missing runs; writes a raw result and updates the page after each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=pathlib.Path, default=ROOT / "runs/study-ssl")
     parser.add_argument("--seeds", type=int, nargs="*", default=SEEDS)
-    parser.add_argument("--scale", type=float, default=1.0, help="of all steps; below 1: a trial")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="factor on all steps; below 1: a trial"
+    )
     options = parser.parse_args()
     raw, page = RAW, PAGE
-    if options.scale != 1:  # a trial's figures say nothing: they stay out of docs/
+    if options.scale != 1:  # a trial's figures are not results: they stay out of docs/
         raw, page = options.work / "results", options.work / "results.md"
         raw.mkdir(parents=True, exist_ok=True)
         page.write_text("\n".join(pages.marks("study-ssl")))

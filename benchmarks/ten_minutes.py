@@ -2,8 +2,8 @@
 
     seedasr train --config=benchmarks/ten_minutes.py --workdir=runs/ten-minutes
 
-The question of `make study-ssl`: what self-supervision is worth to CTC. The same `ctc` stage, on
-ten minutes of English, starts from a fresh encoder, from the one of `ssl1`, from the one of `ssl2`.
+The recipe of `make study-ssl`, which measures the benefit of self-supervision for CTC: the same
+`ctc` stage, on ten minutes of English, starts from a fresh encoder, ssl1's, and ssl2's.
 """
 
 from seedasr_jax.configs import common
@@ -15,11 +15,11 @@ ARMS = {"ctc_scratch": "fresh", "ctc_ssl1": "ssl1", "ctc_ssl2": "ssl2"}
 
 
 def get_config():
-    """The graph: ssl1 -> probe -> kmeans -> ssl2 on speech alone, and CTC from three starts."""
+    """The graph: ssl1 -> probe -> kmeans -> ssl2 without text, and CTC from three encoders."""
     c = common.graph("study-ssl", vocab=dict(path="", kind="word", size=400))
     c.model.encoder = common.conformer(layers=4, width=144, ffn_dim=144, clip=24)
     c.model.encoder.frontend.update(floor=1e-3)
-    c.model.quantizer = dict(codes=64, width=16, layer=0)  # the layer is the probe's to say
+    c.model.quantizer = dict(codes=64, width=16, layer=0)  # 0: the probe's best layer
     c.model.small.labels = 4  # of 20 ms
     c.run.save_every = 250
 
@@ -34,17 +34,17 @@ def get_config():
         s.data = common.data(((LABELLED, 1.0),), ((2.2, 20, 8), (5.6, 48, 5)), stretch=1.0)
         s.eval = dict(tasks=(DEV,), decode="ctc", every=0, unit="word")
 
-    hide, hearing = common.best_rq(start=0.06, span=8), ("encoder", "ssl_head")
-    unheard = dict(encoder="fresh", ssl_head="fresh")
+    masks, trained = common.best_rq(start=0.06, span=8), ("encoder", "ssl_head")
+    fresh = dict(encoder="fresh", ssl_head="fresh")
     teacher = dict(teacher="ssl1:encoder", probe="probe")
     adamw = common.adamw(4e-3, warmup=200)
-    stage("ssl1", "ssl1", 10_000, unheard | dict(quantizer="fresh"), hearing, adamw, **hide)
+    stage("ssl1", "ssl1", 10_000, fresh | dict(quantizer="fresh"), trained, adamw, **masks)
     init = dict(encoder="ssl1", probe="fresh")
     labelled(stage("probe", "probe", 400, init, ("probe",), common.adamw(5e-3)))
     init = teacher | dict(codebook="fresh")
     stage("kmeans", "kmeans", 150, init, ("codebook",), common.kmeans())
-    init = unheard | teacher | dict(codebook="kmeans")
-    s = stage("ssl2", "ssl2", 10_000, init, hearing, adamw, **hide)
+    init = fresh | teacher | dict(codebook="kmeans")
+    s = stage("ssl2", "ssl2", 10_000, init, trained, adamw, **masks)
     s.model = dict(small=dict(labels=1))
     for name, start in ARMS.items():
         init = dict(encoder=start, ctc_head="fresh")

@@ -1,12 +1,12 @@
-"""A training step of stage `sft`, waves to update, against the same step in PyTorch.
+"""Benchmark of a training step of stage `sft`, from waves to update, against PyTorch.
 
     make bench
     python benchmarks/train_step.py --size=bench --train=speech
 
-Prints a JSON line each of `train_step`, `audio_seconds_per_second`, `mfu` and `peak_memory`. Ours
-is the step that training takes, log-mel included; the peer (peers/pytorch.py, extra `bench`) makes
-its own log-mel too. Each runs in a process of its own, on two cores, and they step in turn; the
-faster of eager and torch.compile is the peer. `--size=600m_1.7b --peer=none` is for a GPU.
+Prints a JSON line each for `train_step`, `audio_seconds_per_second`, `mfu` and `peak_memory`. Ours
+is the step of training, including log-mel; the peer (peers/pytorch.py, extra `bench`) computes
+log-mel too. Each runs in a separate process on two cores, and they step in turn; the faster of
+eager mode and torch.compile is the peer. `--size=600m_1.7b --peer=none` is for a GPU.
 """
 
 import argparse
@@ -19,27 +19,27 @@ import sizes
 import turns
 
 MODES = ("eager", "compiled")
-ALIKE = 0.02  # by which parameters may differ
+ALIKE = 0.02  # maximum relative difference in the number of parameters
 
 
 def check_counts(ours: dict, theirs: dict):
-    """Raises ValueError where the peer is larger or smaller."""
+    """Raises ValueError if the peer is larger or smaller."""
     for key in ("parameters", "trained"):
         if abs(theirs[key] / ours[key] - 1) > ALIKE:
             raise ValueError(
                 f"{key}: expected the peer's within {ALIKE:.0%} of our {ours[key]:,}, found"
-                f" {theirs[key]:,}; make the peer the same size"
+                f" {theirs[key]:,}; change the peer to the same size"
             )
 
 
 def check_learning(name: str, losses: list[float]):
-    """Raises ValueError where the loss on the one batch did not fall."""
+    """Raises ValueError if the loss on the single batch did not fall."""
     if not losses[-1] < losses[0]:
-        raise ValueError(f"{name}: expected a loss that falls, found {losses}; it learns nothing")
+        raise ValueError(f"{name}: expected a falling loss, found {losses}; check its optimiser")
 
 
 def take_turns(workers: dict, warm_up: int, repetitions: int) -> dict[str, list[float]]:
-    """Seconds of every measured step, by worker."""
+    """Durations in seconds of the measured steps of each worker."""
     for worker in workers.values():
         worker.step(warm_up)
     seconds = {name: [] for name in workers}
@@ -52,9 +52,9 @@ def take_turns(workers: dict, warm_up: int, repetitions: int) -> dict[str, list[
 
 
 def rows(size: sizes.Size, workers: dict, seconds: dict[str, list[float]]) -> list[dict]:
-    """What is printed, without what all rows have."""
+    """The printed rows, without the keys that are common to all."""
     facts = workers["ours"].facts
-    median = {name: statistics.median(some) for name, some in seconds.items()}
+    median = {name: statistics.median(each) for name, each in seconds.items()}
     memory = {name: worker.memory_gib() for name, worker in workers.items()}
     peer = min((name for name in workers if name != "ours"), key=median.get, default=None)
     work = {"audio_seconds_per_second": size.rows * size.seconds}
@@ -72,7 +72,7 @@ def rows(size: sizes.Size, workers: dict, seconds: dict[str, list[float]]) -> li
 
     def per_second(key):
         of = {name: work[key] / one for name, one in median.items()}
-        raw = {name: [work[key] / one for one in some] for name, some in seconds.items()}
+        raw = {name: [work[key] / one for one in each] for name, each in seconds.items()}
         return row(key, of, units[key], False, raw | {fact: facts[fact] for fact in rates[key]})
 
     return [
@@ -93,7 +93,7 @@ def main():
     options = parser.parse_args()
     size = sizes.SIZES[options.size]
     if options.peer != "none" and not size.threads:
-        parser.error(f"--size={options.size} has no peer: the peer runs on CPUs; add --peer=none")
+        parser.error(f"--size={options.size}: the peer runs on CPUs only; add --peer=none")
     with contextlib.ExitStack() as stack:
 
         def start(module, *more):

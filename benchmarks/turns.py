@@ -1,4 +1,4 @@
-"""Processes that are measured in turn: each waits while another works, so that none disturbs."""
+"""Processes that are measured in turn: while one works, the others are idle."""
 
 import collections.abc
 import contextlib
@@ -15,10 +15,10 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 
 class Worker:
-    """A process that steps when it is asked to."""
+    """A process that takes steps on request."""
 
     def __init__(self, module: str, *arguments: str):
-        """`module` of this folder; it calls `serve`."""
+        """Args: `module`, of this folder, which calls `serve`; its command-line arguments."""
         self.name = " ".join((module, *arguments))
         self.process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
@@ -31,21 +31,21 @@ class Worker:
         self.losses = []
 
     def step(self, count: int) -> list[float]:
-        """Takes steps; returns the seconds of each.
+        """Takes `count` steps; returns the duration of each in seconds.
 
         Raises:
             RuntimeError: the process ended.
         """
-        answer = self._ask(count)
+        answer = self._request(count)
         self.losses += answer["losses"]
         return answer["seconds"]
 
     def memory_gib(self) -> float:
-        """Peak so far: of the accelerator where there is one, else of the process."""
-        return self._ask(0)["device_gib"] or peak_memory_gib(self.process.pid)
+        """Peak memory so far, of the accelerator if there is one, else of the process."""
+        return self._request(0)["device_gib"] or peak_memory_gib(self.process.pid)
 
-    def _ask(self, count):
-        with contextlib.suppress(BrokenPipeError):  # reading says that it ended
+    def _request(self, count):
+        with contextlib.suppress(BrokenPipeError):  # reported by _read
             self.process.stdin.write(f"{count}\n")
             self.process.stdin.flush()
         return self._read()
@@ -54,7 +54,7 @@ class Worker:
         line = self.process.stdout.readline()
         if not line:
             raise RuntimeError(
-                f"{self.name}: the process ended with {self.process.wait()}; why is said above"
+                f"{self.name}: the process ended with {self.process.wait()}; its error is above"
             )
         return json.loads(line)
 
@@ -71,18 +71,18 @@ def serve(
     prepare: collections.abc.Callable[[], tuple[dict, collections.abc.Callable[[], float]]],
     device_gib: collections.abc.Callable[[], float] = lambda: 0.0,
 ):
-    """The other side: answers until stdin ends.
+    """Runs in the worker's process: answers requests until stdin ends.
 
     Args:
-        prepare: gives facts about what is measured, and a step that returns its loss once it is
-            done.
-        device_gib: peak memory of the accelerator, 0 for none.
+        prepare: returns facts about the measured step, and the step, a function that returns its
+            loss after completion.
+        device_gib: returns the peak memory of the accelerator, 0 without one.
     """
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # keeps the output of libraries out of the answers
 
-    def answer(what):
-        answers.write(json.dumps(what) + "\n")
+    def answer(content):
+        answers.write(json.dumps(content) + "\n")
         answers.flush()
 
     facts, step = prepare()
@@ -97,6 +97,6 @@ def serve(
 
 
 def keep_cores(count: int):
-    """Lets this process, not yet threaded, run on that many cores at most; 0: on all."""
+    """Restricts this process, before it has threads, to `count` cores; 0: all."""
     if count:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])

@@ -358,6 +358,6 @@ def test_a_grammar_draws_no_option_twice_and_every_option():
 
 def test_equal_waves_in_two_splits_are_noticed(tmp_path):
     clip = commands.plan()["train"][0]
-    with pytest.raises(AssertionError, match="two splits hold the same waveform"):
+    with pytest.raises(AssertionError, match="two splits contain the same waveform"):
         corpus.make(tmp_path, "x", {"train": [clip], "test": [clip]}, version=1)
     assert [path for path in tmp_path.iterdir() if not path.name.startswith(".")] == []

@@ -1,4 +1,4 @@
-"""The benchmark of long audio: which rows stand in a recording, and what its wave is."""
+"""Benchmark of long audio: the rows of a recording, and its wave."""
 
 import benchmark
 import numpy as np

@@ -3,9 +3,9 @@
     python -m peers.pytorch bench speech eager
 
 Waves to log-mel (torch.stft), two convolutions, `Wav2Vec2Conformer` layers with relative positions,
-a linear splice, `Qwen3ForCausalLM` by inputs_embeds; AdamW (fused), clipped. It knows that nothing
-is padding and so masks nothing but the future. transformers' Conformer has BatchNorm where ours has
-LayerNorm, and fewer biases.
+a linear splice, `Qwen3ForCausalLM` by inputs_embeds; AdamW (fused), clipped. It assumes batches
+without padding, so its only mask is the causal one. transformers' Conformer has BatchNorm where
+ours has LayerNorm, and fewer biases.
 
 Dims: B batch, S samples, T frames, F mel bins, R bins of the spectrum, E decoder width, L tokens.
 """
@@ -23,7 +23,7 @@ import turns
 WINDOW, HOP, FFT = 400, 160, 512  # samples: 25 ms, 10 ms
 LOW_HZ, HIGH_HZ = 20.0, 7600.0
 FLOOR = 1e-5
-START, END, FIRST = 1, 2, 3  # ids; from FIRST on they are words
+START, END, FIRST = 1, 2, 3  # ids; words have ids from FIRST on
 
 
 def filters(mels: int) -> torch.Tensor:
@@ -62,7 +62,7 @@ class Front(nn.Module):
 
 
 def encoder(shape: dict) -> nn.Module:
-    """The Conformer layers; the convolution of positions that relative ones leave unused is out."""
+    """The Conformer layers, without the positional convolution, unused with relative positions."""
     none = dict.fromkeys(
         (
             *("hidden_dropout", "activation_dropout", "attention_dropout"),
@@ -113,7 +113,7 @@ class Recogniser(nn.Module):
         self.converter, self.decoder = nn.Linear(*widths), decoder(size.decoder)
 
     def forward(self, wave, given, wanted):
-        """Nats per token: [B S], [B L+1] with the start, [B L+1] with the end token."""
+        """Nll per token, from [B S], [B L+1] with the start token, [B L+1] with the end token."""
         x = self.encoder(self.front(wave)).last_hidden_state
         x = nn.functional.pad(x, (0, 0, 0, -x.shape[1] % self.splice))
         x = self.converter(x.reshape(x.shape[0], -1, self.splice * x.shape[2]))
@@ -123,7 +123,7 @@ class Recogniser(nn.Module):
 
 
 def prepare(size: sizes.Size, trains: tuple[str, ...], mode: str):
-    """Facts and the step, for turns.serve."""
+    """The facts and the step that turns.serve expects."""
     torch.manual_seed(0)
     model = Recogniser(size).train()
     for part, module in model.named_children():
@@ -161,7 +161,7 @@ def prepare(size: sizes.Size, trains: tuple[str, ...], mode: str):
 
 
 def main():
-    """Waits for turns."""
+    """Serves steps."""
     _, name, trains, mode = sys.argv
     size = sizes.SIZES[name]
     turns.keep_cores(size.threads)
