@@ -179,7 +179,7 @@ def tables(results: list[dict]) -> str:
         + [("mean", *map(mean, ARMS))],
     )
     out += table(
-        "What the stages of self-supervision say of themselves",
+        "Figures of the stages of self-supervision",
         (
             *("seed", "stage", "loss", "entropy", "masked accuracy", "majority", "codes used"),
             *("phone information", "CPU s"),

@@ -263,8 +263,8 @@ def _frame_size(head) -> int:
     if version not in _HERTZ or bits == 15 or rate == 3:
         return 0
     kbits = (_KBITS if version == 3 else _KBITS_2)[bits]
-    whole = (144_000 if version == 3 else 72_000) * kbits // _HERTZ[version][rate]
-    return whole and whole + (head[2] >> 1 & 1)
+    size = (144_000 if version == 3 else 72_000) * kbits // _HERTZ[version][rate]
+    return size and size + (head[2] >> 1 & 1)  # a padding byte
 
 
 def _frames_behind(raw, head) -> int:

@@ -151,18 +151,19 @@ class Agreed:
     of the previous one, so that no step waits for it.
     """
 
-    def __init__(self, asked: Callable[[], int]):
-        """Args: `asked`, returns the request that this process has received; 0: none."""
-        self._asked, self._vote = asked, None
+    def __init__(self, request: Callable[[], int]):
+        """Args: `request`, returns the request that this process has received; 0: none."""
+        self._request, self._vote = request, None
         mesh = jax.make_mesh((jax.device_count(),), ("all",), axis_types=(AxisType.Auto,))
-        self._place = NamedSharding(mesh, PartitionSpec("all"))
-        self._most = jax.jit(jnp.max, out_shardings=NamedSharding(mesh, PartitionSpec()))
+        self._sharding = NamedSharding(mesh, PartitionSpec("all"))
+        self._maximum = jax.jit(jnp.max, out_shardings=NamedSharding(mesh, PartitionSpec()))
 
     def __call__(self) -> int:
         """The largest request of all processes, each of which must call this equally often."""
         if is_alone():
-            return self._asked()
-        own = np.full(jax.local_device_count(), self._asked(), np.int32)
-        before = self._vote
-        self._vote = self._most(jax.make_array_from_process_local_data(self._place, own))
-        return int(before) if before is not None else 0
+            return self._request()
+        requests = np.full(jax.local_device_count(), self._request(), np.int32)
+        previous = self._vote
+        requests = jax.make_array_from_process_local_data(self._sharding, requests)
+        self._vote = self._maximum(requests)
+        return int(previous) if previous is not None else 0
