@@ -82,15 +82,15 @@ def test_the_full_plan_is_as_hard_as_it_must_be(plan):
 
 def test_every_unit_of_a_held_out_sentence_is_often_heard_in_training(plan):
     for tag in SPOKEN:
-        heard = [set(units(row)) for row in of_language(plan["train"], tag)]
+        trained = [set(units(row)) for row in of_language(plan["train"], tag)]
         for split in ("dev", "test"):
             for unit in {unit for row in of_language(plan[split], tag) for unit in units(row)}:
-                assert sum(unit in sentence for sentence in heard) >= 8, (tag, unit)
+                assert sum(unit in sentence for sentence in trained) >= 8, (tag, unit)
         for split in ("unseen_names", "dev_unseen_names"):
             own = of_language(plan[split], tag)
             names = {name for row in own for name in row["keywords"]}
             carriers = {unit for row in own for unit in units(row)}
-            assert carriers - names <= set().union(*heard)  # in Chinese the names' characters too
+            assert carriers - names <= set().union(*trained)  # in Chinese the names' characters too
 
 
 def test_voices_are_held_out(plan):
@@ -114,7 +114,7 @@ def test_names_are_heard_in_every_spelling_or_in_none(plan):
     known = {row["text"] for own in plan.values() for row in own}
     for tag, language in SPOKEN.items():
         train = of_language(plan["train"], tag)
-        heard = {name for row in train for name in row["keywords"]}
+        trained = {name for row in train for name in row["keywords"]}
         for split, groups in (
             ("homophones", language.homophones),
             ("unseen_names", language.unseen),
@@ -130,7 +130,7 @@ def test_names_are_heard_in_every_spelling_or_in_none(plan):
                     assert row["text"].replace(name, sibling) not in known
             assert len({row["keywords"][0] for row in own}) >= min(len(own), len(spelled))
             for name in spelled:
-                assert (name in heard) == split.endswith("homophones")
+                assert (name in trained) == split.endswith("homophones")
                 if split.endswith("unseen_names"):
                     assert not any(name in row["text"] for row in train)
         for split in ("dev", "test"):
@@ -162,12 +162,12 @@ def test_the_names_of_a_group_sound_the_same_in_every_dialect_and_groups_do_not(
     assert len(set(names)) == len(names) and min(map(len, groups)) >= 2
     rng = np.random.default_rng(0)
     carriers = [language.sentence(rng, NAME) for _ in groups]
-    said = {n: c.replace(NAME, n) for g, c in zip(groups, carriers, strict=True) for n in g}
+    texts = {n: c.replace(NAME, n) for g, c in zip(groups, carriers, strict=True) for n in g}
     for dialect, voice in language.voices.items():
-        asked = [espeak.Utterance(said[name], voice) for name in names]
-        heard = dict(zip(names, espeak.phonemes(asked, ipa=False), strict=True))
+        utterances = [espeak.Utterance(texts[name], voice) for name in names]
+        pronounced = dict(zip(names, espeak.phonemes(utterances, ipa=False), strict=True))
         for group in groups:
-            assert len({heard[name] for name in group}) == 1, (dialect, group, said[group[0]])
+            assert len({pronounced[name] for name in group}) == 1, (dialect, group, texts[group[0]])
     alone = [espeak.Utterance(group[0], voice) for group in groups]
     assert len(set(espeak.phonemes(alone, ipa=False))) == len(groups)
 
@@ -179,8 +179,8 @@ def test_every_unit_is_read_by_its_own_language(tag):
         {unit for s in commands.sentences(tag)["train"] for unit in facts.units(tag, s.text)}
     )
     for voice in SPOKEN[tag].voices.values():
-        asked = [espeak.Utterance(unit, voice) for unit in own]
-        for unit, sound in zip(own, espeak.phonemes(asked), strict=True):
+        utterances = [espeak.Utterance(unit, voice) for unit in own]
+        for unit, sound in zip(own, espeak.phonemes(utterances), strict=True):
             assert sound and "(" not in sound, (unit, sound)
 
 

@@ -1,4 +1,4 @@
-"""What containers state about their sound, held against libsndfile's decoder on the whole file."""
+"""Faults and lengths of containers, compared with libsndfile decoding the complete file."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""The recipe `digits`, whole: strings of words on voices it never heard. Minutes: --digits."""
+"""The recipe `digits` at full length: strings of words by unseen voices. Minutes: --digits."""
 
 import json
 import os

@@ -93,6 +93,6 @@ def test_norms_take_their_statistics_over_bins_or_all():
     ]
     np.testing.assert_allclose(both, np.concatenate(parts, -1), atol=1e-5)
     for row, frames in enumerate(np.asarray(count)):
-        real = np.asarray(parts[1])[row, :frames]
-        assert abs(real.mean()) < 1e-4 and abs(real.std() - 1) < 1e-3
-        assert real.mean(0).std() > 0.05  # the spectrum's own shape is still there
+        valid = np.asarray(parts[1])[row, :frames]
+        assert abs(valid.mean()) < 1e-4 and abs(valid.std() - 1) < 1e-3
+        assert valid.mean(0).std() > 0.05  # the spectrum's own shape is still there

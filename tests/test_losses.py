@@ -123,29 +123,29 @@ def collapse(path, blank):
 def test_ctc_is_the_sum_over_all_alignments(blank):
     logits = RNG.normal(0, 1, (1, 4, 3))
     logprobs = logits[0] - np.log(np.exp(logits[0]).sum(-1, keepdims=True))
-    chances = {}
+    probs = {}
     for path in itertools.product(range(3), repeat=4):
-        said = collapse(path, blank)
-        chance = np.exp(sum(logprobs[t, v] for t, v in enumerate(path)))
-        chances[said] = chances.get(said, 0) + chance
-    np.testing.assert_allclose(sum(chances.values()), 1)
+        transcript = collapse(path, blank)
+        prob = np.exp(sum(logprobs[t, v] for t, v in enumerate(path)))
+        probs[transcript] = probs.get(transcript, 0) + prob
+    np.testing.assert_allclose(sum(probs.values()), 1)
     one, frames = np.ones(1, np.float32), np.array([4])
-    for said, chance in chances.items():
+    for transcript, prob in probs.items():
         ids = np.full((1, 4), blank)
-        ids[0, : len(said)] = said
-        length = np.array([len(said)])
-        if said:
+        ids[0, : len(transcript)] = transcript
+        length = np.array([len(transcript)])
+        if transcript:
             assert has_room(ids, length, frames)
             total, _ = both(logits.astype(np.float32), frames, ids, length, one, blank)
-            np.testing.assert_allclose(total, -np.log(chance), rtol=1e-4)
+            np.testing.assert_allclose(total, -np.log(prob), rtol=1e-4)
     everything = itertools.chain.from_iterable(
         itertools.product(set(range(3)) - {blank}, repeat=n) for n in range(1, 5)
     )
-    for said in everything:  # and exactly these are feasible
+    for transcript in everything:  # and exactly these are feasible
         ids = np.full((1, 4), blank)
-        ids[0, : len(said)] = said
-        assert bool(np.asarray(has_room(ids, np.array([len(said)]), frames))[0]) == (
-            said in chances
+        ids[0, : len(transcript)] = transcript
+        assert bool(np.asarray(has_room(ids, np.array([len(transcript)]), frames))[0]) == (
+            transcript in probs
         )
 
 

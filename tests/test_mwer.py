@@ -138,8 +138,10 @@ def test_a_sequence_is_the_sum_of_its_tokens_and_its_end():
     ours, whole = map(np.asarray, totals(logits, ids, length))
     for b in range(3):
         p = np.exp(np.float64(logits[b])) / np.exp(np.float64(logits[b])).sum(-1, keepdims=True)
-        said = [*ids[b, : length[b]], tiny.TOKENS.eos]
-        np.testing.assert_allclose(ours[b], sum(np.log(p[k, v]) for k, v in enumerate(said)), 1e-5)
+        tokens = [*ids[b, : length[b]], tiny.TOKENS.eos]
+        np.testing.assert_allclose(
+            ours[b], sum(np.log(p[k, v]) for k, v in enumerate(tokens)), 1e-5
+        )
     np.testing.assert_allclose(-ours.sum(), whole, rtol=1e-5)
 
 

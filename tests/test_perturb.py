@@ -82,8 +82,8 @@ def test_warp_moves_a_tone(warp):
     centres = np.linspace(*(2_595 * np.log10(1 + f / 700) for f in (20, 7_600)), 42)[1:-1]
     centres = 700 * (10 ** (centres / 2_595) - 1)
     for hertz in (1_000, 2_500):
-        heard = centres[bank[hertz * logmel.FFT // RATE].argmax()]
-        np.testing.assert_allclose(heard, hertz / warp, rtol=0.06)
+        measured = centres[bank[hertz * logmel.FFT // RATE].argmax()]
+        np.testing.assert_allclose(measured, hertz / warp, rtol=0.06)
 
 
 def test_equaliser_is_in_decibels_between_its_knots():

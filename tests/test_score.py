@@ -158,9 +158,9 @@ def test_each_utterance_may_have_its_own_unit():
 
 
 def test_errors_are_those_of_the_recordings_that_they_stand_in():
-    said = "a b c d e f"
+    reference = "a b c d e f"
     stretches = [("x", 2), ("y", 0), ("z", 3), ("x", 1)]
-    for heard, wrong in [
+    for hypothesis, wrong in [
         ("a b c d e f", {}),
         ("a c d e f", {"x": 1}),
         ("a b c X e f", {"z": 1}),
@@ -169,7 +169,7 @@ def test_errors_are_those_of_the_recordings_that_they_stand_in():
         ("X a b c d e f X", {"x": 2}),
         ("", {"x": 3, "z": 3}),
     ]:
-        edits, lengths = module._tally([said.split()], [heard.split()], [stretches])
+        edits, lengths = module._tally([reference.split()], [hypothesis.split()], [stretches])
         assert dict(zip("xyz", edits.sum(1).tolist())) == {"x": 0, "y": 0, "z": 0} | wrong
         assert lengths.tolist() == [3, 0, 3]
     with pytest.raises(ValueError, match="expected 2 units in all"):
@@ -181,7 +181,7 @@ def test_clusters_are_drawn_whole():
     rng = random.Random(6)
     pairs = [(_sentence(rng), _sentence(rng)) for _ in range(20)]
     once = score(*zip(*pairs))
-    names = [[(f"{n:02}", len(said.split()))] for n, (said, _) in enumerate(pairs)]
+    names = [[(f"{n:02}", len(reference.split()))] for n, (reference, _) in enumerate(pairs)]
     shuffled = rng.sample(range(200), 200)
     copies, clusters = zip(*((pairs[n % 20], names[n % 20]) for n in shuffled))
     found = score(*zip(*copies), clusters=clusters)
@@ -200,33 +200,33 @@ def test_seed_decides_the_interval():
 
 def test_a_difference_is_paired():
     rng = np.random.default_rng(5)
-    said = [" ".join(rng.choice(list("abcd"), rng.integers(1, 6))) for _ in range(60)]
-    worse = [text + " x" if n % 3 == 0 else text for n, text in enumerate(said)]
-    found = module.difference(said, worse, said)
-    rates = [score(said, texts).error_rate for texts in (worse, said)]
+    references = [" ".join(rng.choice(list("abcd"), rng.integers(1, 6))) for _ in range(60)]
+    worse = [text + " x" if n % 3 == 0 else text for n, text in enumerate(references)]
+    found = module.difference(references, worse, references)
+    rates = [score(references, texts).error_rate for texts in (worse, references)]
     assert found.difference == pytest.approx(rates[1] - rates[0]) and found.difference < 0
     assert found.ci_low < found.difference < found.ci_high < 0
     # Errors that both make cancel in every resample: nothing is left to vary.
-    same = module.difference(said, worse, worse)
+    same = module.difference(references, worse, worse)
     assert (same.difference, same.ci_low, same.ci_high) == (0, 0, 0)
-    swapped = module.difference(said, said, worse)
+    swapped = module.difference(references, references, worse)
     assert swapped.difference == -found.difference
     with pytest.raises(errors.DataError):
         module.difference([], [], [])
     with pytest.raises(ValueError):
-        module.difference(said, worse, said[1:])
+        module.difference(references, worse, references[1:])
 
 
 def test_a_difference_equals_a_slow_loop():
-    said, before, after = ["a b", "c", "d e f"], ["a", "c c", "d e f"], ["a b", "x", "f"]
+    references, before, after = ["a b", "c", "d e f"], ["a", "c c", "d e f"], ["a b", "x", "f"]
     lengths, more = np.array([2, 1, 3] * 4), np.array([0 - 1, 1 - 1, 2 - 0] * 4)
     rng = np.random.Generator(np.random.Philox(4))
     drawn = rng.integers(12, size=(200, 12))
     rates = [100 * more[d].sum() / lengths[d].sum() for d in drawn]
-    found = module.difference(said * 4, before * 4, after * 4, resamples=200, seed=4)
+    found = module.difference(references * 4, before * 4, after * 4, resamples=200, seed=4)
     assert found.difference == pytest.approx(100 / 6)
     assert (found.ci_low, found.ci_high) == pytest.approx(tuple(np.percentile(rates, (2.5, 97.5))))
-    few = module.difference(said, before, after)
+    few = module.difference(references, before, after)
     assert few.difference == found.difference and few.ci_low is few.ci_high is None
 
 

@@ -77,7 +77,7 @@ def test_a_whole_corpus_is_found_and_another_size_is_another_corpus(corpus, monk
     assert digits.prepare(folder, **SIZES) == corpus
     with pytest.raises(AssertionError, match="again"):
         digits.prepare(folder, **(SIZES | {"dev": 5}))
-    with pytest.raises(errors.ConfigError, match="dev must be at least 1"):
+    with pytest.raises(errors.ConfigError, match="dev: expected at least 1"):
         digits.prepare(folder, **(SIZES | {"dev": 0}))
 
 
@@ -199,7 +199,9 @@ def test_shape_trims_and_sets_the_level():
     speech[rate + 101 :] *= 0.1
     wave = files.to_float(corpora.shape(files.to_int16(speech), -6.0)[0])
     assert 0.97 < np.abs(wave).max() < 0.99
-    with pytest.raises(errors.UserError, match=r"0\.0.. s for a whole word"):
+    with pytest.raises(
+        errors.UserError, match=r"expected at least 0\.08 s for a word, found 0\.0.. s"
+    ):
         corpora.shape(files.to_int16(speech[rate : rate + 500]), -30.0)
 
 

@@ -8,9 +8,9 @@ from seedasr_jax.text import score
 from seedasr_jax.text.weighted import Keywords, Leaks, keywords, leaks, weighted_errors
 
 
-def weigh(reference, hypothesis, *listed, context=(), weight=3.0, unit="word"):
+def weigh(reference, hypothesis, *phrases, context=(), weight=3.0, unit="word"):
     found = weighted_errors(
-        reference, hypothesis, keywords=listed, context=context, weight=weight, unit=unit
+        reference, hypothesis, keywords=phrases, context=context, weight=weight, unit=unit
     )
     return found.errors, found.length
 
@@ -23,7 +23,7 @@ def weigh(reference, hypothesis, *listed, context=(), weight=3.0, unit="word"):
         ("call ann now", "call now", (3, 5)),  # deleted
         ("call ann now", "tell ann now", (1, 5)),  # another word is
         ("call ann now", "call ann ann now", (3, 5)),  # the keyword once more
-        ("call me now", "call ann me now", (3, 3)),  # inserted where it was not said
+        ("call me now", "call ann me now", (3, 3)),  # inserted where the reference lacks it
         ("call me now", "call ann now", (1, 3)),  # in another's place: that one's weight
         ("call ann now", "call the ann now", (1, 5)),
         ("", "ann", (3, 0)),
@@ -50,19 +50,19 @@ def test_characters_weigh_where_characters_count():
 def test_what_leaks_from_the_context_weighs_more():
     assert weigh("call me", "call me bob", context=("bob lee",)) == (3, 2)
     assert weigh("call me", "call me up", context=("bob lee",)) == (1, 2)
-    assert weigh("call bob", "call bob bob", context=("bob",)) == (1, 2)  # it was said
+    assert weigh("call bob", "call bob bob", context=("bob",)) == (1, 2)  # it is in the reference
     assert weigh("call me", "call bob", context=("bob",)) == (1, 2)  # its place was another word's
 
 
 def test_weight_1_is_the_plain_count():
     rng = random.Random(0)
     for _ in range(200):
-        said, heard = (" ".join(rng.choices("abcde", k=rng.randint(0, 7))) for _ in "12")
-        errors, length = weigh(said, heard, "a b", "c", context=("e",), weight=1.0)
-        plain = score.score([said], [heard], unit="word")
+        reference, hypothesis = (" ".join(rng.choices("abcde", k=rng.randint(0, 7))) for _ in "12")
+        errors, length = weigh(reference, hypothesis, "a b", "c", context=("e",), weight=1.0)
+        plain = score.score([reference], [hypothesis], unit="word")
         assert errors == plain.substitutions + plain.deletions + plain.insertions
-        assert length == len(said.split())
-        more, _ = weigh(said, heard, "a b", "c", context=("e",), weight=2.0)
+        assert length == len(reference.split())
+        more, _ = weigh(reference, hypothesis, "a b", "c", context=("e",), weight=2.0)
         assert errors <= more <= 2 * errors
 
 
@@ -72,8 +72,8 @@ def test_the_rate_is_over_the_weights_of_the_reference():
     assert weighted_errors("", "a b", weight=3.0, unit="word").rate == 2.0
 
 
-def count(said, heard, listed, unit="word"):
-    return keywords([said], [heard], [listed], unit=unit)
+def count(reference, hypothesis, phrases, unit="word"):
+    return keywords([reference], [hypothesis], [phrases], unit=unit)
 
 
 def test_strict_recall_wants_a_keyword_in_its_place():
@@ -90,7 +90,7 @@ def test_precision_counts_what_was_not_said():
     found = keywords(
         ["call ann", "call me", "ann ann"],
         ["call ann", "call ann", "ann"],
-        [["ann"], ["ann"], ["ann", "ann", ""]],  # listed twice counts once
+        [["ann"], ["ann"], ["ann", "ann", ""]],  # a duplicate counts once
         unit="word",
     )
     assert found == Keywords(3, 3, 2, 2)

@@ -181,7 +181,7 @@ def shape(wave: np.ndarray, level: float) -> tuple[np.ndarray, int]:
     if len(wave) < SHORTEST_SECONDS * files.RATE or not size.max():
         raise errors.UserError(
             f"espeak-ng: expected at least {SHORTEST_SECONDS} s for a word, found"
-            f" {len(wave) / files.RATE:.3f} s: pip install espeakng-loader==0.2.4"
+            f" {len(wave) / files.RATE:.3f} s; choose another voice"
         )
     gain = 10 ** (level / 20) / np.sqrt(np.mean(np.square(wave)))
     return files.to_int16(wave * min(gain, PEAK / np.abs(wave).max())), int(start)
