@@ -47,7 +47,9 @@ class Names:
         """
         own = {*row.keywords, *row.siblings, *columns.listed(row)}
         drawn = _drawn(self._names.get(row.language, ()), *key) if count else ()
-        others = (name for name in drawn if name not in own and not prompts.holds(row.text, name))
+        others = (
+            name for name in drawn if name not in own and not prompts.contains(row.text, name)
+        )
         return [name for name, _ in zip(others, range(count))]
 
 

@@ -179,7 +179,7 @@ def _row_problems(row, has_text, has_audio, cache):
     if has_text and not row.text:
         yield f"expected text as in other rows, found none; {fields.hint(row.ignored, 'text')}"
     for name in row.keywords if row.text else ():
-        if not prompts.holds(row.text, name):
+        if not prompts.contains(row.text, name):
             yield f"expected keywords that the text contains, found {name!r}"
     if row.text and not any(map(str.isalnum, row.text)):
         yield f"expected words, found {row.text!r}"

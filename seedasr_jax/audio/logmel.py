@@ -1,8 +1,8 @@
-"""Log-mel filter bank: 25 ms Hann windows every 10 ms, statistics per utterance.
+"""Log-mel filter bank: 25 ms Hann windows every 10 ms, normalised per utterance.
+
+The channel of audio/perturb.py is applied to the energies between filter bank and logarithm.
 
 Dims: B batch, S samples, T frames, R bins of the spectrum, F mel bins.
-
-The channel of audio/perturb.py acts on energies between filter bank and logarithm.
 """
 
 import functools
@@ -20,7 +20,8 @@ WINDOW = RATE * 25 // 1000  # samples: 400
 HOP = RATE // 100  # samples: 160
 FFT = 512  # samples
 FRAMES_PER_SECOND = RATE // HOP
-NORMS = {"bin": ((1,),), "level": ((1, 2),), "both": ((1,), (1, 2))}  # axes of [B T F], once each
+# For each norm, one or two tuples of axes of [B T F] over which features are normalised.
+NORMS = {"bin": ((1,),), "level": ((1, 2),), "both": ((1,), (1, 2))}
 
 
 def num_frames(length, tempo=1.0):
@@ -40,12 +41,12 @@ def mel(hz):
 
 
 def filters(features: config.LogMel, warp):
-    """Triangular filters, equally spaced in mel, unit peak.
+    """Triangular filters of unit peak, equally spaced in mel.
 
     Args:
         features: bins and edges.
-        warp: [B] factors; filter edges in hertz are multiplied by it, so that above 1 a voice
-            seems lower, from a longer vocal tract.
+        warp: [B] factors on the filter edges in hertz: above 1, a voice seems lower, as from a
+            longer vocal tract.
 
     Returns:
         [B R F] weights.
@@ -66,11 +67,11 @@ def spectrum(wave, length, tempo=None):
 
     Args:
         wave: [B S] in [-1, 1].
-        length: [B] int32, real samples.
-        tempo: [B] speaking-rate factors (the hop is multiplied), or None.
+        length: [B] int32, valid samples.
+        tempo: [B] speaking-rate factors, by which the hop is multiplied, or None.
 
     Returns:
-        [B T R] energies, T = S // HOP, and [B] int32 real frames.
+        [B T R] energies, T = S // HOP, and [B] int32 valid frames.
     """
     dims = shapes.check(wave, "B S")
     shapes.check(length, "B", dims)
@@ -79,40 +80,40 @@ def spectrum(wave, length, tempo=None):
     if tempo is None:
         blocks = jnp.pad(wave[:, : frames * HOP], ((0, 0), (0, 2 * HOP)))
         blocks = blocks.reshape(dims["B"], frames + 2, HOP)
-        parts = (blocks[:, :-2], blocks[:, 1:-1], blocks[:, 2:, : WINDOW - 2 * HOP])
-        windows = jnp.concatenate(parts, -1)  # [B T WINDOW]
+        hops = (blocks[:, :-2], blocks[:, 1:-1], blocks[:, 2:, : WINDOW - 2 * HOP])
+        windows = jnp.concatenate(hops, -1)  # [B T WINDOW]
         count = num_frames(length)
     else:
         starts = jnp.arange(frames)[None, :] * (HOP * tempo[:, None])
         starts = jnp.round(starts).astype(jnp.int32)  # [B T]
-        at = starts[..., None] + jnp.arange(WINDOW)[None, None]
+        sample = starts[..., None] + jnp.arange(WINDOW)[None, None]
         row = jnp.arange(dims["B"])[:, None, None]
-        windows = wave.at[row, at].get(mode="fill", fill_value=0.0)
+        windows = wave.at[row, sample].get(mode="fill", fill_value=0.0)
         count = num_frames(length, tempo)
     count = jnp.minimum(count, frames)
     hann = np.hanning(WINDOW + 1)[:-1].astype(np.float32)  # periodic
-    # TPU's compiler takes two minutes for an FFT; products are what the chip is made for.
+    # An FFT takes TPU's compiler two minutes; matrix products suit the chip.
     energies = jax.lax.platform_dependent(
         windows * hann[None, None],
         tpu=by_products,
-        default=functools.partial(layout.by_rows, by_fft),  # XLA would gather what it transforms
+        default=functools.partial(layout.by_rows, by_fft),  # XLA would gather the examples
     )
     return shapes.zero_padding(energies, count), count
 
 
 def by_fft(windows):
-    """Samples [... WINDOW] -> energies [... R] of their spectrum."""
+    """Samples [... WINDOW] -> energy spectrum [... R], by FFT."""
     return jnp.abs(jnp.fft.rfft(windows, FFT)) ** 2
 
 
 def by_products(windows):
-    """The same by the definition of the transform: products with cosines and sines."""
+    """Samples [... WINDOW] -> energy spectrum [... R], by products with cosines and sines."""
     bins = FFT // 2 + 1
-    turns = np.outer(np.arange(WINDOW), np.arange(bins)) % FFT  # of FFT to a whole one
-    turns = turns * (2 * np.pi / FFT)
-    waves = np.concatenate([np.cos(turns), np.sin(turns)], 1).astype(np.float32)  # [WINDOW 2R]
-    parts = jnp.dot(windows, waves, precision="highest") ** 2
-    return parts[..., :bins] + parts[..., bins:]
+    phase = np.outer(np.arange(WINDOW), np.arange(bins)) % FFT  # in units of 1 / FFT of a period
+    phase = phase * (2 * np.pi / FFT)
+    waves = np.concatenate([np.cos(phase), np.sin(phase)], 1).astype(np.float32)  # [WINDOW 2R]
+    squares = jnp.dot(windows, waves, precision="highest") ** 2
+    return squares[..., :bins] + squares[..., bins:]
 
 
 def log_mel(wave, length, features: config.LogMel, channel=None):
@@ -120,14 +121,14 @@ def log_mel(wave, length, features: config.LogMel, channel=None):
 
     Args:
         wave: [B S] in [-1, 1].
-        length: [B] int32, real samples.
-        features: bins, edges, floor and norm. Statistics per bin take the microphone out, and of a
-            single short word the vowel too; those of the level keep both.
+        length: [B] int32, valid samples.
+        features: bins, edges, floor and norm. Normalisation per bin removes the microphone's
+            spectrum and, in a single short word, also the vowel's; that of the level keeps both.
         channel: `perturb.Channel` of this batch, or None.
 
     Returns:
-        [B T F], F = features.width, mean 0 and variance 1 per utterance (and bin), zero at padding,
-        T = S // HOP; and [B] int32 real frames.
+        [B T F], F = features.width, T = S // HOP, with mean 0 and variance 1 per utterance (and
+        bin), zero at padding; and [B] int32 valid frames.
     """
     dims = shapes.check(wave, "B S")
     energies, count = spectrum(wave, length, None if channel is None else channel.tempo)
@@ -136,17 +137,17 @@ def log_mel(wave, length, features: config.LogMel, channel=None):
     x = jnp.einsum("BTR,BRF->BTF", energies, bank, precision="highest")
     if channel is not None:
         x = shapes.zero_padding(channel.colour(x, count), count)
-    real = jnp.maximum(count, 1).astype(jnp.float32)[:, None, None]
-    level = x.sum((1, 2), keepdims=True) / (real * features.mels)
+    frames = jnp.maximum(count, 1).astype(jnp.float32)[:, None, None]
+    level = x.sum((1, 2), keepdims=True) / (frames * features.mels)
     x = jnp.log(x / jnp.maximum(level, 1e-20) + features.floor)
     x = shapes.zero_padding(x, count)
     return jnp.concatenate([_normalise(x, count, axes) for axes in NORMS[features.norm]], -1), count
 
 
 def _normalise(x, count, axes):
-    """[B T F], zero at padding -> mean 0 and variance 1 over `axes` of the [B] real frames."""
-    size = x.shape[2] if 2 in axes else 1
-    real = (jnp.maximum(count, 1) * size).astype(jnp.float32)[:, None, None]
-    x = shapes.zero_padding(x - x.sum(axes, keepdims=True) / real, count)
-    variance = (x * x).sum(axes, keepdims=True) / real
+    """[B T F], zero at padding -> mean 0 and variance 1 over `axes` of the [B] valid frames."""
+    bins = x.shape[2] if 2 in axes else 1
+    values = (jnp.maximum(count, 1) * bins).astype(jnp.float32)[:, None, None]
+    x = shapes.zero_padding(x - x.sum(axes, keepdims=True) / values, count)
+    variance = (x * x).sum(axes, keepdims=True) / values
     return x * jax.lax.rsqrt(variance + 1e-5)

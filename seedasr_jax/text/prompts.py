@@ -15,52 +15,52 @@ INSTRUCTION_WITH_CONTEXT = "There are relevant contexts, transcribe the speech i
 
 SEPARATOR = ", "  # between the names of a context that is a list
 
-# Commas and semicolons of all scripts (a test holds them against Unicode), bars, tabs and line
+# Commas and semicolons of all scripts (a test compares them with Unicode), bars, tabs and line
 # breaks.
 _BETWEEN = re.compile(
     "[,;|\\uff5c\\u055d\\u060c\\u061b\\u07f8\\u1363\\u1364\\u1802\\u1808\\u204f\\u2e32\\u2e34\\u2e35\\u2e41\\u2e49"
     "\\u2e4c\\u3001\\ua4fe\\ua60d\\ua6f5\\ua6f6\\ufe10\\ufe11\\ufe14\\ufe50\\ufe51\\ufe54\\uff0c\\uff1b\\uff64"
     "\\U0001144d\\U0001145a\\U00016e97\\U0001da87\\U0001da89\\t\\n\\v\\f\\r\\x85\\u2028\\u2029]"
 )
-# In a text, a comma between two digits is a number's.
-_BETWEEN_PARTS = re.compile(rf"(?!(?<=\d),\d){_BETWEEN.pattern}")
-# As other tools have them behind a name: a number behind a tab, or behind a colon that a space is
-# before.
+# A comma between two digits belongs to a number.
+_BETWEEN_ITEMS = re.compile(rf"(?!(?<=\d),\d){_BETWEEN.pattern}")
+# Weights in other tools' lists: after the name a number, preceded by a tab or by " :".
 _WEIGHTED = re.compile(r".*(\t\s*|\s:\s*)[-+]?[\d.]+(\s+#.*)?\s*")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_SAME = "basic@2"  # names that this makes equal are one
+_SAME = "basic@2"  # names are equal if this normaliser makes them equal
 
 
 def split(text: str) -> list[str]:
-    """The names of a list: parted by commas, semicolons or bars, as people write it."""
-    return [name for part in _BETWEEN.split(text) if (name := part.strip())]
+    """The names of a list, separated by commas, semicolons, bars, tabs or line breaks."""
+    return [name for item in _BETWEEN.split(text) if (name := item.strip())]
 
 
-def holds(text: str, name: str) -> bool:
-    """Whether a text holds a name: in whole words, or, of a script without spaces, anywhere."""
+def contains(text: str, name: str) -> bool:
+    """Whether a text contains a name: as whole words, or, in scripts without spaces, anywhere."""
     text, name = (normalize(_SAME, one).replace("'", " ") for one in (text, name))  # ann's is ann
     bound = "" if joining.UNSPACED.search(name) else " "
     return bool(name) and f"{bound}{name}{bound}" in f" {text} "
 
 
 def normal_context(normalizer: str, text: str) -> str:
-    """A context in the form of transcripts, its commas kept: they part the names of a list."""
-    parts = (normalize(normalizer, part) for part in _BETWEEN_PARTS.split(text))
-    return SEPARATOR.join(part for part in parts if part)
+    """A context normalised as transcripts are, except that commas between names are kept."""
+    items = (normalize(normalizer, item) for item in _BETWEEN_ITEMS.split(text))
+    return SEPARATOR.join(item for item in items if item)
 
 
 def context(text: str | None = "", hotwords: str | Sequence[str] | None = ()) -> str:
-    """A context of a text and a list of hotwords; see `normal_context` for how it is read.
+    """Joins a text and a list of hotwords to a context; `normal_context` normalises it.
 
     The paper's contexts are natural language; a list is ours.
 
     Args:
-        text: what helps; None: nothing.
-        hotwords: names, or one text that lists them as `split` reads it; None: none. Each stands
-            once, where it came first; in a sequence, a name may hold a comma, which is dropped.
+        text: natural-language context; None: none.
+        hotwords: a sequence of names, or one text in the form that `split` reads; None: none.
+            Duplicates are removed, and the first occurrence is kept. Names in a sequence may
+            contain commas, which are removed.
 
     Raises:
-        ConfigError: something else, such as a set, which has no order, or no Unicode.
+        ConfigError: another type, such as a set, which has no order; or text that is not UTF-8.
     """
     if not isinstance(text, str | None):
         raise ConfigError(f"context: expected a text, found {text!r}")
@@ -72,7 +72,7 @@ def context(text: str | None = "", hotwords: str | Sequence[str] | None = ()) ->
             f' "ann, bob"; found {hotwords!r}'
         )
     for key, one in (("context", text or ""), *(("hotwords", name) for name in names)):
-        if _SURROGATE.search(one):  # of bytes on a command line, too
+        if _SURROGATE.search(one):  # also from bytes on a command line
             raise ConfigError(f"{key}: expected text in UTF-8, found {one!r}")
     once = {"": (text or "").strip()}
     for name in names:
@@ -81,16 +81,16 @@ def context(text: str | None = "", hotwords: str | Sequence[str] | None = ()) ->
 
 
 def cut(context: str, fits: Callable[[str], bool]) -> tuple[str, str]:
-    """Cuts a context from the left, by whole names or, where none of them fits, by whole words.
+    """Truncates a context from the left, by whole names or, if not one name fits, by whole words.
 
     Args:
-        context: as `normal_context` gives it.
-        fits: whether a text is short enough; what is shorter fits too.
+        context: in the form of `normal_context`.
+        fits: whether a text is short enough; monotonic in its length.
 
     Returns:
-        What is cut off and what is left; either may be "".
+        The removed text and the remaining text; either may be "".
     """
-    if fits(context):  # most do
+    if fits(context):  # the common case
         return "", context
     for between in (SEPARATOR, " "):
         pieces = context.split(between)
@@ -103,10 +103,10 @@ def cut(context: str, fits: Callable[[str], bool]) -> tuple[str, str]:
 
 
 def read_context(text: str) -> str:
-    """A context as a command line gives it.
+    """Parses a context from the command line.
 
     Raises:
-        ConfigError: it is `@FILE`, which only hotwords are.
+        ConfigError: it is `@FILE`, which only hotwords support.
     """
     if text.startswith("@") and os.path.isfile(text[1:]):
         raise ConfigError(
@@ -116,19 +116,19 @@ def read_context(text: str) -> str:
 
 
 def _typed(text) -> str:
-    """A word of the command line, whose bytes Python may have read as those of another locale."""
+    """A command-line argument as UTF-8, also if Python decoded its bytes for another locale."""
     return text.encode(errors="surrogateescape").decode(errors="surrogateescape")
 
 
 def read_hotwords(text: str) -> tuple[str, ...]:
-    """Names as a command line gives them: a list that `split` reads, or `@FILE`.
+    """Parses hotwords from the command line: a list in the form that `split` reads, or `@FILE`.
 
-    A file has a name per line, which may hold a comma, or the whole list in its only line. Empty
-    lines and those that begin with `# ` are left out.
+    A file has one name per line, which may contain commas, or the whole list in its only line.
+    Empty lines and lines that begin with `# ` are ignored.
 
     Raises:
-        ConfigError: no such file, one that is not UTF-8 text, or one without a name; a file's name
-            without the @.
+        ConfigError: no such file, not UTF-8 text, no name in it, or weights; or the name of an
+            existing file without the @.
     """
     if not text.startswith("@"):
         if pathlib.Path(text).suffix and os.path.isfile(text):
@@ -144,5 +144,5 @@ def read_hotwords(text: str) -> tuple[str, ...]:
     if not names:
         raise ConfigError(f"{expected}, found none")
     if weighted := next(filter(_WEIGHTED.fullmatch, names), ""):
-        raise ConfigError(f"{expected}, found {weighted!r}: weights are not read, leave them out")
+        raise ConfigError(f"{expected}, found {weighted!r}: weights are not supported, remove them")
     return tuple(split(names[0]) if len(names) == 1 else names)
