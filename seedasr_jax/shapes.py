@@ -1,4 +1,4 @@
-"""Shapes: the axis letters of the project, and what is done with a length.
+"""Shapes: the axis letters of the project, checks of shapes, and masks from lengths.
 
 Letters (one meaning everywhere): A micro-batches, B batch, S samples, T frames, F mel bins,
 D encoder width, K splice, kernel or codes, U speech tokens, P prompt tokens, C context tokens,
@@ -9,7 +9,7 @@ G key-value heads, V vocabulary.
 import jax
 import jax.numpy as jnp
 
-LANES = 128  # of a TPU's vectors: its kernels take lengths that are multiples of it
+LANES = 128  # of a TPU's vectors: lengths must be multiples of it for TPU kernels
 # Logit of an excluded outcome, such as a padding row of a vocabulary. Not the lowest float32, which
 # is -inf in bfloat16, the input type of a TPU's matrix product: -inf times a 0 of one-hot labels
 # (CTC) is NaN.
@@ -21,14 +21,14 @@ def check(x, letters: str, dims: dict | None = None) -> dict:
 
     Args:
         x: an array, a tracer or a ShapeDtypeStruct.
-        letters: such as "B T D"; a number stands for itself.
-        dims: sizes that are known already; a letter in it must agree.
+        letters: such as "B T D"; a number is a fixed size.
+        dims: known sizes by letter, which `x` must match.
 
     Returns:
-        dict letter -> size, `dims` included.
+        {letter: size}, including `dims`.
 
     Raises:
-        ValueError: the rank or a size differs; says which letter, what was expected and found.
+        ValueError: the rank or a size differs; names the letter, expected and found size.
     """
     names = letters.split()
     dims = dict(dims or {})
@@ -42,20 +42,20 @@ def check(x, letters: str, dims: dict | None = None) -> dict:
 
 
 def valid(length: jax.Array, size: int) -> jax.Array:
-    """[B] real lengths -> [B size] bool, true where a position is real."""
+    """[B] lengths -> [B size] bool, true at valid positions."""
     return jnp.arange(size)[None] < length[:, None]
 
 
 def align(x: jax.Array, like: jax.Array) -> jax.Array:
-    """`x` with leading axes of size 1, as many axes as `like`: broadcasting is written out."""
+    """`x` with leading axes of size 1 added up to the rank of `like`, for explicit broadcasting."""
     return x.reshape((1,) * (like.ndim - x.ndim) + x.shape)
 
 
 def align_left(x: jax.Array, like: jax.Array) -> jax.Array:
-    """`x` with trailing axes of size 1, as many axes as `like`."""
+    """`x` with trailing axes of size 1 added up to the rank of `like`."""
     return x.reshape(x.shape + (1,) * (like.ndim - x.ndim))
 
 
 def zero_padding(x: jax.Array, length: jax.Array) -> jax.Array:
-    """[B T ...] -> the same with zeros at padding, whatever stood there (NaN too)."""
+    """[B T ...] with padding replaced by zeros, even where it is NaN."""
     return jnp.where(align_left(valid(length, x.shape[1]), x), x, 0)
