@@ -140,7 +140,8 @@ def adamw(lr, **changes):
 
 def adafactor(lr, **changes):
     """Adafactor without momentum, constants of arXiv 1804.04235; otherwise as `adamw`."""
-    return adamw(lr, name="adafactor", b1=0.0, b2=0.8, eps=1e-30) | changes
+    common = {key: value for key, value in adamw(lr).items() if key not in ("b1", "b2")}
+    return common | dict(name="adafactor", momentum=0.0, decay_rate=0.8, eps=1e-30) | changes
 
 
 def best_rq(**changes):
@@ -150,7 +151,7 @@ def best_rq(**changes):
 
 def kmeans(keep=0.99):
     """The fit of k-means: sums over frames, of which a step keeps this share."""
-    return adamw(0.0, name="kmeans", b1=keep)
+    return dict(name="kmeans", keep=keep)
 
 
 def no_augment(**changes):

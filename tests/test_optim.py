@@ -131,7 +131,7 @@ def test_adafactors_state_lies_where_its_parameters_do():
     changes = {"model.decoder.width": 128, "model.decoder.ffn_dim": 256}
     changes |= {"model.decoder.layers": 1}
     stage = tiny.stage("lm", ("decoder",), ("decoder",), **changes)
-    base = common.adafactor(1e-2, warmup=0, b1=0.9)
+    base = common.adafactor(1e-2, warmup=0, momentum=0.9)
     stage = dataclasses.replace(stage, optim=config.build(base, config.Optim))
     batch, results = tiny.batch(), []
     for mesh in ((1, 1, 1, 1), (1, 2, 2, 2)):

@@ -60,6 +60,8 @@ def stage(kind, parts, trains, *, objective=(), seconds=0.4, **changes):
     s.trains = trains
     s.objective.update(dict(objective))
     s.data = common.data((("manifest:none.jsonl", 1.0),), ((seconds, 6, 8),))
+    if "optim" in changes:
+        c.optim = changes.pop("optim")
     c.update_from_flattened_dict(changes)
     return config.expand(c).stages["only"]
 

@@ -2,6 +2,7 @@
 
 from seedasr_jax.config.bounds import above, at_least, check, one_of, within
 from seedasr_jax.config.groups import Tagged, register
+from seedasr_jax.config.optim import Optim, Scheduled
 from seedasr_jax.config.schema import (
     CONTEXT_KINDS,
     PERTURBATIONS,
@@ -20,7 +21,6 @@ from seedasr_jax.config.schema import (
     Luise,
     Mesh,
     Model,
-    Optim,
     Quantizer,
     Run,
     Small,
@@ -73,6 +73,7 @@ __all__ = [
     "Optim",
     "Quantizer",
     "Run",
+    "Scheduled",
     "Small",
     "Stage",
     "Tagged",

@@ -24,6 +24,7 @@ from seedasr_jax.config.bounds import (
     within,
 )
 from seedasr_jax.config.groups import Tagged, register
+from seedasr_jax.config.optim import Optim
 from seedasr_jax.config.scored import longer
 
 NYQUIST = 8_000  # Hz, of the 16 kHz that everything is resampled to
@@ -365,37 +366,6 @@ class Augment:
 
 
 @dataclasses.dataclass(frozen=True)
-class Optim:
-    """AdamW or Adafactor with warm-up and decay, or the fit of k-means."""
-
-    # adafactor: b1 0 is no momentum, b2 the exponent of how old squares decay; kmeans: of it only
-    # b1 is read, the share of old frames that a step keeps
-    name: str = one_of("adamw", "adafactor", "kmeans")
-    lr: float = at_least(0)
-    warmup: int = at_least(0)
-    decay: str = one_of("cosine", "linear", "constant")
-    final: float = within(0, 1)  # share of the rate at the end
-    b1: float = below_one()
-    b2: float = below_one()
-    eps: float = above(0, 1)
-    weight_decay: float = at_least(0)
-    clip: float = at_least(0)  # global norm; 0: none
-    rates: collections.abc.Mapping[str, float] = at_least(0)  # factor by part; others: 1
-
-    def check(self):
-        """Something is learned, weights decay towards 0, and Adam's moments fit each other."""
-        if self.name == "kmeans":
-            return
-        require(self.lr > 0, "lr", "a number above 0", self.lr)
-        shrinks = self.lr * self.weight_decay < 1
-        least = f"less than 1 / lr = {1 / self.lr:g}, or weights change their sign"
-        require(shrinks, "weight_decay", least, self.weight_decay)
-        adam = self.name == "adamw"  # arXiv 1412.6980, section 4
-        converges = not adam or self.b1**2 < math.sqrt(self.b2) or self.b1 == 0
-        require(converges, "b1", f"less than b2^(1/4) = {self.b2**0.25:.4g}", self.b1)
-
-
-@dataclasses.dataclass(frozen=True)
 class Mesh:
     """Devices by axis; one of them may be -1, whatever is left."""
 
@@ -471,8 +441,8 @@ class Stage:
         """The warm-up ends, the slowest tempo has room in a bucket, a mask leaves bins, and the
         front end applies the perturbations.
         """
-        warmup, stretch = self.optim.warmup, self.data.stretch
-        ends = self.optim.name == "kmeans" or warmup <= self.steps
+        warmup, stretch = self.optim.warmup_steps, self.data.stretch
+        ends = warmup <= self.steps
         cure = "or set scale_steps, which shortens both"
         require(ends, "optim.warmup", f"at most steps = {self.steps}, {cure}", warmup)
         least = 1 / self.augment.slowest

@@ -241,7 +241,7 @@ def _scale(stage: Stage, scale) -> Stage:
     """The training's length and every interval, times `scale`; 0 means never and stays."""
 
     def scaled(part, *names):
-        changes = {n: max(1, round(getattr(part, n) * scale)) for n in names if getattr(part, n)}
+        changes = {n: max(1, round(getattr(part, n) * scale)) for n in names if getattr(part, n, 0)}
         return dataclasses.replace(part, **changes)
 
     return dataclasses.replace(

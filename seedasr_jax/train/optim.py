@@ -9,7 +9,7 @@ from seedasr_jax import config
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.models import names
 from seedasr_jax.models.layers import LoraParam, is_matrix
-from seedasr_jax.quantize import kmeans
+from seedasr_jax.quantize import kmeans as online
 
 
 def part_of(path, param) -> str:
@@ -22,16 +22,16 @@ def by_part(params: nnx.State, of):
     return nnx.map_state(lambda path, p: p.replace(of(path, p, part_of(path, p))), params)
 
 
-def schedule(optim: config.Optim, steps: int):
+def schedule(options: config.Scheduled, steps: int):
     """Step -> learning rate: linear warm-up, then decay to `final` of the peak."""
-    rest = max(1, steps - optim.warmup)
+    rest = max(1, steps - options.warmup)
     decays = {
-        "cosine": lambda: optax.cosine_decay_schedule(optim.lr, rest, optim.final),
-        "linear": lambda: optax.linear_schedule(optim.lr, optim.lr * optim.final, rest),
-        "constant": lambda: optax.constant_schedule(optim.lr),
+        "cosine": lambda: optax.cosine_decay_schedule(options.lr, rest, options.final),
+        "linear": lambda: optax.linear_schedule(options.lr, options.lr * options.final, rest),
+        "constant": lambda: optax.constant_schedule(options.lr),
     }
-    warm = optax.linear_schedule(optim.lr / max(1, optim.warmup), optim.lr, optim.warmup)
-    return optax.join_schedules([warm, decays[optim.decay]()], [optim.warmup])
+    warm = optax.linear_schedule(options.lr / max(1, options.warmup), options.lr, options.warmup)
+    return optax.join_schedules([warm, decays[options.decay]()], [options.warmup])
 
 
 def _scale_by_part(rates):
@@ -58,7 +58,7 @@ def _fit_kmeans(keep):
         stored = {path[-1]: p[...] for path, p in nnx.to_flat_state(params)}
         batch = {path[-1]: -p[...] for path, p in nnx.to_flat_state(gradients)}
         key = jax.random.fold_in(jax.random.key(0), state.count)
-        new = kmeans.advance(stored, batch, keep, key)
+        new = online.advance(stored, batch, keep, key)
         updates = by_part(params, lambda path, *_: new[path[-1]] - stored[path[-1]])
         return updates, optax.ScaleByScheduleState(state.count + 1)
 
@@ -75,47 +75,66 @@ def _each_layer(stateless: optax.GradientTransformation) -> optax.GradientTransf
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
-def _adafactor(optim, alone):
-    """Second moments as a row and a column of each matrix (arXiv 1804.04235, algorithm 4).
+def _scheduled(options: config.Scheduled, steps, apart, scale):
+    """Clipping, `scale(alone)`, decay of matrices, the rate and its factors by part.
 
-    A matrix is the two largest axes of a parameter; an update's root mean square is held at 1 over
-    the whole parameter, all layers of a stack, unless these learn apart.
+    `alone` applies a transformation to each layer by itself where layers learn apart.
     """
-    momentum = [optax.ema(optim.b1, debias=False)] if optim.b1 else []
-    scale = optax.scale_by_factored_rms(decay_rate=optim.b2, epsilon=optim.eps)
-    return [scale, alone(optax.clip_by_block_rms(1.0)), *momentum]
-
-
-def _adam(optim, alone):
-    del alone  # each element by itself
-    return [optax.scale_by_adam(optim.b1, optim.b2, optim.eps)]
-
-
-_SCALES = {"adamw": _adam, "adafactor": _adafactor}
-
-
-def make(optim: config.Optim, steps: int, *, apart=False) -> optax.GradientTransformation:
-    """The optax chain of a stage.
-
-    Args:
-        optim: its config.
-        steps: of the stage.
-        apart: whether layers, the first axis of every parameter, learn apart: no update of one
-            depends on another's gradients.
-    """
-    if optim.name == "kmeans":
-        return _fit_kmeans(optim.b1)
 
     def decayed(params):
         return by_part(params, lambda path, *_: is_matrix(path))
 
     alone = _each_layer if apart else lambda whole: whole
-    chain = [alone(optax.clip_by_global_norm(optim.clip))] if optim.clip else []
+    chain = [alone(optax.clip_by_global_norm(options.clip))] if options.clip else []
     chain += [
-        *_SCALES[optim.name](optim, alone),
-        optax.add_decayed_weights(optim.weight_decay, decayed),
-        optax.scale_by_learning_rate(schedule(optim, steps)),
+        *scale(alone),
+        optax.add_decayed_weights(options.weight_decay, decayed),
+        optax.scale_by_learning_rate(schedule(options, steps)),
     ]
-    if optim.rates:
-        chain.append(_scale_by_part(dict(optim.rates)))
+    if options.rates:
+        chain.append(_scale_by_part(dict(options.rates)))
     return optax.chain(*chain)
+
+
+def adamw(options, steps, *, apart=False) -> optax.GradientTransformation:
+    """AdamW; `options`: config.AdamW. Other arguments as of `make`."""
+
+    def scale(alone):
+        del alone  # it treats each element by itself
+        return [optax.scale_by_adam(options.b1, options.b2, options.eps)]
+
+    return _scheduled(options, steps, apart, scale)
+
+
+def adafactor(options, steps, *, apart=False) -> optax.GradientTransformation:
+    """Adafactor (arXiv 1804.04235, algorithm 4); `options`: config.Adafactor.
+
+    A matrix is the two largest axes of a parameter; an update's root mean square is held at 1 over
+    the whole parameter, all layers of a stack, unless these learn apart. Other arguments as of
+    `make`.
+    """
+
+    def scale(alone):
+        momentum = [optax.ema(options.momentum, debias=False)] if options.momentum else []
+        squares = optax.scale_by_factored_rms(decay_rate=options.decay_rate, epsilon=options.eps)
+        return [squares, alone(optax.clip_by_block_rms(1.0)), *momentum]
+
+    return _scheduled(options, steps, apart, scale)
+
+
+def kmeans(options, steps, *, apart=False) -> optax.GradientTransformation:
+    """The fit of k-means; `options`: config.KMeans. Other arguments as of `make`."""
+    del steps, apart
+    return _fit_kmeans(options.keep)
+
+
+def make(options: config.Optim, steps: int, *, apart=False) -> optax.GradientTransformation:
+    """The optax chain of a stage.
+
+    Args:
+        options: its config.
+        steps: of the stage.
+        apart: whether layers, the first axis of every parameter, learn apart: no update of one
+            depends on another's gradients.
+    """
+    return options.maker()(options, steps, apart=apart)
