@@ -25,7 +25,7 @@ import seedasr_jax
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import workdir as disk
 from seedasr_jax.audio import files
-from seedasr_jax.data_pipelines import sources
+from seedasr_jax.data_pipelines import named, waves
 from seedasr_jax.text import score
 from seedasr_jax.text.conventions import Convention, Conventions
 
@@ -72,7 +72,7 @@ class Bench:
         self.transcriber = seedasr_jax.load(checkpoint)
         self.conventions = Conventions(Convention(stage.eval.normalizer, stage.eval.unit))
         self._waves = files.WaveCache(1 << 30)
-        rows = map(sources.measured, sources.open_named(task, cache).rows())
+        rows = map(waves.measured, named.open_named(task, cache).rows())
         self.by_language = collections.defaultdict(list)
         for row in rows:
             self.by_language[row.language].append(row)
@@ -82,7 +82,7 @@ class Bench:
 
     def wave(self, rows, pause=0.0, silence=(0.0, 0.0)) -> np.ndarray:
         """[S] of a recording joined from rows."""
-        return joined([sources.read_recording(row, self._waves) for row in rows], pause, silence)
+        return joined([waves.read_recording(row, self._waves) for row in rows], pause, silence)
 
     def transcribe(self, waves) -> list[str]:
         """Texts of waves, in order."""

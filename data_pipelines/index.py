@@ -13,7 +13,7 @@ import hashlib
 import numpy as np
 
 from seedasr_jax import config
-from seedasr_jax.data_pipelines import draws, fields, joining, sources, table
+from seedasr_jax.data_pipelines import draws, fields, joining, table, waves
 from seedasr_jax.data_pipelines.columns import AUDIO, SILENT, TEXT
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.data_pipelines.table import Table
@@ -111,7 +111,7 @@ class Index:
         self._add_contexts = getattr(source, "add_contexts", table.of)
         self._counted, self._fixed, self._key = counted, not key, (*key, source.seed)
         rows = table.of(source.rows())
-        self.rows = rows.measured(sources.measured) if fit.has_audio else rows
+        self.rows = rows.measured(waves.measured) if fit.has_audio else rows
         self._joiner = joining.Joiner(self.rows, self._join) if self._join else None
         self.epoch = functools.lru_cache(maxsize=_CACHED_EPOCHS)(self._epoch)
         self.sizes = [len(members) for members in self.epoch(0).buckets]
@@ -124,7 +124,7 @@ class Index:
             )
 
     def draw(self, bucket: int, number: int) -> Row:
-        """The utterance of a draw: a pass draws each of the bucket once, in an order of its own."""
+        """The utterance of a draw. Each pass draws all of a bucket once, in a different order."""
         rows, place = self.find(bucket, number)
         return rows[place]
 
@@ -228,7 +228,7 @@ def fixed(source) -> Sequence[Row]:
     """The utterances of a source in an evaluation; joined ones are from `Joiner.strings`."""
     if not source.join:
         return source.rows()
-    rows = table.of(source.rows()).measured(sources.measured)
+    rows = table.of(source.rows()).measured(waves.measured)
     return source.add_contexts(joining.Joiner(rows, source.join).strings(source.seed)[0])
 
 

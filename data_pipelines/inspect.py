@@ -11,7 +11,7 @@ import numpy as np
 
 from seedasr_jax import tables
 from seedasr_jax.audio import files
-from seedasr_jax.data_pipelines import columns, fields, sources
+from seedasr_jax.data_pipelines import columns, fields, named, waves
 from seedasr_jax.data_pipelines import table as stored
 from seedasr_jax.errors import DataError, nearest
 from seedasr_jax.text import conventions, languages, prompts, score
@@ -48,10 +48,10 @@ def stats(name: str, data_folder) -> dict:
         words (distinct), languages (tag -> utterances), unreadable (utterances of unknown length,
         which hours, shortest, mean and longest do not include).
     """
-    source = sources.open_named(name, data_folder)
+    source = named.open_named(name, data_folder)
     tags, speakers, texts, words = collections.Counter(), _Distinct(), _Distinct(), _Distinct()
     count, known, total, shortest, longest = 0, 0, 0.0, math.inf, 0.0
-    for row in stored.of(source.rows()).measured(sources.measured):
+    for row in stored.of(source.rows()).measured(waves.measured):
         count += 1
         tags[row.language or "not stated"] += 1
         speakers.add((row.speaker,) if row.speaker else ())
@@ -129,7 +129,7 @@ def problems(name: str, data_folder) -> Iterator[str]:
     A source without any text is audio only, for self-supervised stages; one without any audio is
     text only, for `lm`.
     """
-    source = sources.open_named(name, data_folder)
+    source = named.open_named(name, data_folder)
     rows, unknown, has_text, has_audio = source.rows(), set(), False, False
     ids, paths = _Repeated(), _Repeated()
     for row in rows:
@@ -189,7 +189,7 @@ def _row_problems(row, has_text, has_audio, cache):
         yield f"expected audio, found none; {fields.hint(row.ignored, 'audio')}"
         return
     try:
-        wave = sources.read_recording(row, cache)
+        wave = waves.read_recording(row, cache)
     except DataError as error:
         yield str(error)
         return
@@ -217,7 +217,7 @@ def _row_problems(row, has_text, has_audio, cache):
 
 def ignored(name: str, data_folder) -> Iterator[str]:
     """Yields a line for each unknown field, and each unknown language, of a source's rows."""
-    source = sources.open_named(name, data_folder)
+    source = named.open_named(name, data_folder)
     names, tags, first = collections.Counter(), collections.Counter(), {}
     for row in source.rows():
         names.update(row.ignored)

@@ -11,7 +11,7 @@ import functools
 import numpy as np
 
 from seedasr_jax.audio import files
-from seedasr_jax.data_pipelines import draws, sources, table
+from seedasr_jax.data_pipelines import draws, table, waves
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.data_pipelines.table import Table
 from seedasr_jax.text import prompts
@@ -127,7 +127,7 @@ def _joined(segments, pauses) -> Row:
         same[field] = values.pop() if len(values) == 1 else ""
     return Row(
         id="+".join(one.id for one in segments),
-        seconds=(sum(map(sources.samples, segments)) + sum(pauses)) / files.RATE,
+        seconds=(sum(map(waves.samples, segments)) + sum(pauses)) / files.RATE,
         text=" ".join(one.text for one in segments),
         segments=segments,
         pauses=tuple(pauses),

@@ -22,8 +22,8 @@ from seedasr_jax.data_pipelines.evaluation import Evaluation, evaluation
 from seedasr_jax.data_pipelines.feed import Feed
 from seedasr_jax.data_pipelines.index import Fit, Index, check_faults
 from seedasr_jax.data_pipelines.manifest import Row
+from seedasr_jax.data_pipelines.named import open_named
 from seedasr_jax.data_pipelines.sampler import Sampler
-from seedasr_jax.data_pipelines.sources import open_named, usual_pause
 from seedasr_jax.data_pipelines.stream import (
     CONTEXT_CUT,
     FAILED,
@@ -34,6 +34,7 @@ from seedasr_jax.data_pipelines.stream import (
     is_skipped,
     merged,
 )
+from seedasr_jax.data_pipelines.waves import usual_pause
 from seedasr_jax.errors import ConfigError, DataError, UserError
 from seedasr_jax.text.counted import Counted
 from seedasr_jax.text.normalize import normalize

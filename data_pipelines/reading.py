@@ -14,7 +14,7 @@ import os
 import numpy as np
 
 from seedasr_jax import workdir as disk
-from seedasr_jax.data_pipelines import sources
+from seedasr_jax.data_pipelines import waves
 from seedasr_jax.data_pipelines.batching import Fault
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.errors import DataError
@@ -43,7 +43,7 @@ class Reader:
     def begin(self, row: Row) -> concurrent.futures.Future | None:
         """Starts `read` in a thread; returns None if no file must be read."""
         segments = row.segments or (row,)
-        if not self._fit.has_audio or all(sources.is_cached(one, self._cache) for one in segments):
+        if not self._fit.has_audio or all(waves.is_cached(one, self._cache) for one in segments):
             return None
         return self._threads.submit(self.read, row)
 
@@ -56,14 +56,14 @@ class Reader:
                 return None, Fault(reason, f"line {one.line} of its manifest", one.id)
         if not self._fit.has_audio:
             return _SILENCE, None
-        waves = []
+        found = []
         for one in segments:
             try:
-                waves.append(sources.read_recording(one, self._cache))
+                found.append(waves.read_recording(one, self._cache))
             except DataError as error:
                 reason = "missing audio" if disk.is_missing(one.audio) else "unreadable audio"
                 return None, Fault(reason, str(error), one.id)
-        return sources.joined(waves, row.pauses), None
+        return waves.joined(found, row.pauses), None
 
 
 class Turn:

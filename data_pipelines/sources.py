@@ -1,29 +1,20 @@
-"""Sources: opens the utterances of a SPEC as rows, and reads the audio of a row.
+"""Sources: opens the utterances of a SPEC as rows."""
 
-Dims: S samples.
-"""
-
-import bisect
 import collections
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 import functools
 import hashlib
-import itertools
 import os
 import pathlib
 
 import numpy as np
 
 from seedasr_jax import workdir as disk
-from seedasr_jax.audio import files, pauses
-from seedasr_jax.data_pipelines import columns, contexts, lines, spec
+from seedasr_jax.data_pipelines import columns, contexts, lines, spec, waves
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.data_pipelines.table import Table
 from seedasr_jax.errors import ConfigError, DataError, nearest
-from seedasr_jax.text.normalize import normalize
-
-_MAX_SAMPLED = 100  # utterances whose pauses are measured
 
 
 def _unchanged(rows):
@@ -68,115 +59,6 @@ def open_source(text: str, data_folder) -> Source:
         add_contexts = functools.partial(contexts.fixed, **how)
     name = spec.task_name(parsed, digest)
     return Source(name, add_contexts(rows), parsed.join, parsed.seed, add_contexts)
-
-
-def open_named(name: str, data_folder) -> Source:
-    """Opens a SPEC, or a registered task or mixture; a mixture's rows are concatenated by task.
-
-    The source's name changes with its content and, for a mixture, with the rates.
-    """
-    if name.partition(":")[0] in spec.KINDS:
-        return open_source(name, data_folder)
-    from seedasr_jax.data_pipelines import tasks  # late: imports TensorFlow
-
-    found = [(source, rate) for source, _, rate in tasks.resolve(name, data_folder)]
-    if len(found) == 1:
-        return found[0][0]
-    label = "+".join(f"{rate:.6g}*{source.name}" for source, rate in found)
-    return Source(label, _Chain([source.rows() for source, _ in found]))
-
-
-class _Chain(Sequence):
-    """The concatenated rows of several sources."""
-
-    def __init__(self, sources):
-        self._sources, self._ends = sources, list(itertools.accumulate(map(len, sources)))
-
-    def __len__(self):
-        return self._ends[-1]
-
-    def __getitem__(self, place):
-        number = bisect.bisect_right(self._ends, place)
-        return self._sources[number][place - self._ends[number]]
-
-    def __iter__(self):
-        return itertools.chain.from_iterable(self._sources)
-
-
-def texts(names, data_folder, normalizer: str) -> Iterator[str]:
-    """Normalised transcripts of several SPECs, tasks or mixtures, to train a tokenizer on."""
-    for name in names:
-        for row in open_named(name, data_folder).rows():
-            if row.text and not row.fault:
-                yield normalize(normalizer, row.text)
-
-
-def measured(row: Row) -> Row:
-    """The row with its seconds, from the file if the manifest does not state them.
-
-    They stay 0 if the file cannot be read: such a row is counted as bad when it is drawn.
-    """
-    if row.seconds or not row.audio:
-        return row
-    try:
-        seconds = files.seconds(row.audio)
-    except DataError:
-        return row
-    return dataclasses.replace(row, seconds=max(seconds - row.offset, 0.0))
-
-
-def samples(row: Row) -> int:
-    """Number of samples of a recording at 16 kHz, by its row."""
-    return round(row.seconds * files.RATE)
-
-
-def read_recording(row: Row, cache: files.WaveCache) -> np.ndarray:
-    """[S] int16: the wave of a row that is not joined.
-
-    Raises:
-        DataError: the audio is missing, damaged or shorter than the row states.
-    """
-    try:
-        return cache.read(row.audio, row.offset, row.seconds or None)
-    except DataError as error:
-        if not disk.is_missing(row.audio):
-            raise
-        raise DataError(f"{error}; paths are relative to the manifest's folder") from error
-
-
-def is_cached(row: Row, cache: files.WaveCache) -> bool:
-    """Whether `read_recording` finds the wave in the cache."""
-    return cache.holds(row.audio, row.offset, row.seconds or None)
-
-
-def joined(waves, pauses) -> np.ndarray:
-    """[S] int16: concatenates waves [s] int16 with `pauses` samples of silence between them."""
-    if len(waves) == 1:
-        return waves[0]
-    out = np.zeros(sum(map(len, waves)) + sum(pauses), np.int16)
-    start = 0
-    for wave, pause in zip(waves, (*pauses, 0)):
-        out[start : start + len(wave)] = wave
-        start += len(wave) + pause
-    return out
-
-
-def read_wave(row: Row, cache: files.WaveCache) -> np.ndarray:
-    """[S] int16: the wave of any row; errors as for `read_recording`."""
-    waves = [read_recording(one, cache) for one in row.segments or (row,)]
-    return joined(waves, row.pauses)
-
-
-def usual_pause(tables: Sequence[Sequence[Row]]) -> float:
-    """`pauses.usual` in seconds, of evenly spaced utterances; unreadable ones are skipped."""
-    found, rows = [], _Chain(tables)
-    for place in range(0, len(rows), max(1, -(-len(rows) // _MAX_SAMPLED))):
-        row = rows[place]
-        try:
-            found.append(pauses.longest(read_wave(row, files.WaveCache(0))))
-        except DataError:
-            continue
-    return pauses.usual(found)
 
 
 def _manifest(parsed, data_folder):
@@ -277,7 +159,7 @@ def _drawn(rows: Table, minutes, seed) -> np.ndarray:
         turns[speaker] += 1
     chosen, left = [], 60.0 * minutes
     for place in order[np.argsort(taken, kind="stable")].tolist():
-        left -= measured(rows[place]).seconds
+        left -= waves.measured(rows[place]).seconds
         if left < 0:
             break
         chosen.append(place)

@@ -4,10 +4,12 @@ What a stage needs from every row is in columns (columns.py); the row itself is 
 Dims: N rows.
 """
 
+import bisect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 import functools
 import hashlib
+import itertools
 
 import numpy as np
 
@@ -183,6 +185,23 @@ class Table(Sequence):
 
     def _selected(self, array):
         return array if self._numbers is None else array[self._numbers]
+
+
+class Chain(Sequence):
+    """The concatenated rows of several sources."""
+
+    def __init__(self, sources):
+        self._sources, self._ends = sources, list(itertools.accumulate(map(len, sources)))
+
+    def __len__(self):
+        return self._ends[-1]
+
+    def __getitem__(self, place):
+        number = bisect.bisect_right(self._ends, place)
+        return self._sources[number][place - self._ends[number]]
+
+    def __iter__(self):
+        return itertools.chain.from_iterable(self._sources)
 
 
 def of(rows) -> Table:

@@ -8,7 +8,7 @@ import math
 import re
 
 from seedasr_jax.audio import files
-from seedasr_jax.data_pipelines import index, manifest, preprocess, sources, spec, table
+from seedasr_jax.data_pipelines import index, manifest, preprocess, sources, spec, table, waves
 from seedasr_jax.data_pipelines.tf import seqio, tf
 from seedasr_jax.data_pipelines.vocabulary import Vocabulary
 from seedasr_jax.errors import ConfigError, nearest
@@ -56,7 +56,7 @@ class RowSource(seqio.DataSource):
 
         def feed():
             row = next(rows)
-            return row, sources.read_wave(row, cache), (0, 0)
+            return row, waves.read_wave(row, cache), (0, 0)
 
         return preprocess.examples(feed)
 

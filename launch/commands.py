@@ -203,17 +203,17 @@ def do_data_validate(options):
 def do_data_vocab(options):
     """Trains a tokenizer and prints its size and hash."""
     disk.try_place(options.out, "--out")
-    from seedasr_jax.data_pipelines import sources
+    from seedasr_jax.data_pipelines import named
     from seedasr_jax.text import counted, vocab_training
 
     source = options.source, _cache(options), options.normalizer
-    texts = sources.texts(*source)
+    texts = named.texts(*source)
     made = vocab_training.train(texts, options.out, size=options.size, kind=options.kind)
     print(f"{options.out}: {made.size} pieces, hash {made.hash}")
     if made.size < options.size:
         print(f"{options.out}: the texts give no more pieces than these", file=sys.stderr)
     tokens = counted.Counted(made)
-    for text in sources.texts(*source):
+    for text in named.texts(*source):
         tokens(text)
     if tokens.warning:
         print(f"{options.out}: {tokens.warning}", file=sys.stderr)

@@ -12,7 +12,7 @@ import types
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import config, inventory
 from seedasr_jax import workdir as disk
-from seedasr_jax.data_pipelines import loader, sources
+from seedasr_jax.data_pipelines import loader, named
 from seedasr_jax.errors import DONE, ConfigError, DataError, UserError, nearest
 from seedasr_jax.launch import checks, parents, recipes, runtime, stage
 from seedasr_jax.launch.progress import say
@@ -250,7 +250,7 @@ def _texts(expanded, workdir):
         (spec, s.data.normalizer, s.run.cache) for s in stages for spec, _ in s.data.mixture
     }
     for spec, normalizer, cache in sorted(mixtures):
-        found = sources.texts([spec], cache or workdir / disk.CACHE, normalizer)
+        found = named.texts([spec], cache or workdir / disk.CACHE, normalizer)
         first = next(found, None)
         if first is None:
             raise DataError(

@@ -360,7 +360,7 @@ def test_recordings_in_which_nothing_is_said_are_scored(trained, tmp_path):
     del rows[0]["text"]
     recordings.manifest(path, rows)
     with pytest.raises(
-        DataError, match=r'no text.*take it out of the manifest.*"text": ""'
+        DataError, match=r'no text.*remove it from the manifest.*"text": ""'
     ) as error:
         evaluate.run(trained.workdir / "ctc", [f"manifest:{path}"], out=tmp_path / "none")
     assert "max_bad_fraction" not in str(error.value)

@@ -9,7 +9,7 @@ import pytest
 import recordings
 
 from seedasr_jax.audio import files
-from seedasr_jax.data_pipelines import draws, index, joining, manifest, sources
+from seedasr_jax.data_pipelines import draws, index, joining, manifest, sources, waves
 from seedasr_jax.errors import ConfigError, DataError
 from seedasr_jax.text.counted import Counted
 
@@ -76,7 +76,7 @@ def test_joined_lengths_are_those_of_the_audio(path):
     made = make(path, "?join=3-6", buckets=((4.0, 20, 2),))
     cache = files.WaveCache(1 << 24)
     for row in made.epoch(3).rows:
-        assert len(sources.read_wave(row, cache)) == round(row.seconds * files.RATE)
+        assert len(waves.read_wave(row, cache)) == round(row.seconds * files.RATE)
         assert row.text == " ".join(part.text for part in row.segments)
         assert row.id == "+".join(part.id for part in row.segments)
         assert 3 <= len(row.segments) <= 6 and len(row.pauses) == len(row.segments) - 1

@@ -19,7 +19,7 @@ import tones
 from seedasr_jax import checkpoint, config
 from seedasr_jax.audio import files
 from seedasr_jax.batch import CONTINUED
-from seedasr_jax.data_pipelines import batching, lines, loader, manifest, preprocess, sources
+from seedasr_jax.data_pipelines import batching, lines, loader, manifest, preprocess, waves
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.data_pipelines.stream import CONTEXT_CUT, BadRows, Prefetch, merged
 from seedasr_jax.data_pipelines.tf import seqio, tf
@@ -132,7 +132,7 @@ def test_any_start_gives_the_same_batches(path, opened, query):
 
 def test_the_audio_of_a_batch_and_of_those_behind_it_is_read_together(path, opened, monkeypatch):
     """No file is read before three others are begun."""
-    together, read = threading.Barrier(4, timeout=20), sources.read_recording
+    together, read = threading.Barrier(4, timeout=20), waves.read_recording
 
     def recording(row, cache):
         together.wait()
@@ -140,7 +140,7 @@ def test_the_audio_of_a_batch_and_of_those_behind_it_is_read_together(path, open
 
     buckets = ((0.6, 40, 2),)
     expected = take(opened(f"manifest:{path}", buckets=buckets), 6)
-    monkeypatch.setattr(sources, "read_recording", recording)
+    monkeypatch.setattr(waves, "read_recording", recording)
     for one, other in zip(take(opened(f"manifest:{path}", buckets=buckets), 6), expected):
         assert_same(one[0], other[0])
     together.abort()  # for those that are read ahead

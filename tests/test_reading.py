@@ -8,7 +8,7 @@ import pytest
 import recordings
 
 from seedasr_jax.audio import files
-from seedasr_jax.data_pipelines import index, manifest, reading, sources
+from seedasr_jax.data_pipelines import index, manifest, reading, waves
 
 FIT = index.Fit(((9.0, 99, 4),))
 
@@ -21,14 +21,14 @@ def rows(tmp_path_factory):
 @pytest.fixture
 def begun(monkeypatch):
     """Ids of the rows whose audio was read; no file is read before another one is begun."""
-    pair, found, read = threading.Barrier(2, timeout=20), [], sources.read_recording
+    pair, found, read = threading.Barrier(2, timeout=20), [], waves.read_recording
 
     def recording(row, cache):
         found.append(row.id)
         pair.wait()
         return read(row, cache)
 
-    monkeypatch.setattr(sources, "read_recording", recording)
+    monkeypatch.setattr(waves, "read_recording", recording)
     return found
 
 

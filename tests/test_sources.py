@@ -1,15 +1,12 @@
-"""Sources: selection by query, lengths that a manifest does not state, and waves."""
+"""Sources: selection by query, and names."""
 
 import collections
-import dataclasses
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import recordings
 
-from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import manifest, sources
 from seedasr_jax.errors import ConfigError, DataError
 
@@ -108,33 +105,6 @@ def test_distractors_may_be_names_of_another_split(tmp_path):
     assert "split=s&context=distractors_2&names=named#" in other
     with pytest.raises(DataError, match=r"split 'nmaed'.*Did you mean named"):
         open_distractors("&names=nmaed")
-
-
-def test_measured_fills_in_seconds(corpus):
-    row = manifest.read(corpus)[5]
-    bare = dataclasses.replace(row, seconds=0.0)
-    assert sources.measured(bare) == row
-    assert sources.measured(dataclasses.replace(bare, offset=0.05)).seconds == pytest.approx(
-        row.seconds - 0.05
-    )
-    gone = dataclasses.replace(bare, audio=bare.audio + ".gone")
-    assert sources.measured(gone) == gone
-
-
-def test_read_wave_joins_with_silence(corpus):
-    rows, raw = manifest.read(corpus)[:3], recordings.rows(60, ("ann", "bob", "cy"))
-    joined = manifest.Row("j", segments=tuple(rows), pauses=(400, 900))
-    wave = sources.read_wave(joined, files.WaveCache(1 << 20))
-    silence = [np.zeros(400, np.int16), np.zeros(900, np.int16)]
-    waves = [recordings.wave(row) for row in raw[:3]]
-    expected = np.concatenate([waves[0], silence[0], waves[1], silence[1], waves[2]])
-    np.testing.assert_array_equal(wave, expected)
-
-
-def test_texts_are_normalised(corpus, tmp_path):
-    bad = recordings.manifest(tmp_path / "m.jsonl", [{"text": "\ud83d"}, {"text": "Two."}])
-    names = [f"manifest:{corpus}?limit=2", f"manifest:{bad}"]
-    assert list(sources.texts(names, "unused", "basic@1")) == ["zero zero", "one", "two"]
 
 
 def test_order_needs_no_tensorflow():

@@ -22,6 +22,7 @@ from seedasr_jax.data_pipelines import (
     lines,
     manifest,
     sources,
+    waves,
 )
 from seedasr_jax.data_pipelines import table as tables
 from seedasr_jax.errors import DataError, UserError
@@ -119,8 +120,8 @@ def test_stored_arrays_equal_those_that_were_computed(path, large, monkeypatch, 
     monkeypatch.setattr(manifest, "scan", again)
     monkeypatch.setattr(manifest, "content_hash", again)
     monkeypatch.setattr(Counted, "count", again)
-    asked, measure = [], sources.measured
-    monkeypatch.setattr(sources, "measured", lambda row: asked.append(row.id) or measure(row))
+    asked, measure = [], waves.measured
+    monkeypatch.setattr(waves, "measured", lambda row: asked.append(row.id) or measure(row))
     assert everything(make(path, large, query)) == expected
     assert set(asked) <= {"r008"}  # whose file is not there
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import recordings
 
-from seedasr_jax.data_pipelines import joining, sources, tasks
+from seedasr_jax.data_pipelines import joining, named, tasks
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.data_pipelines.tf import seqio, tf
 from seedasr_jax.errors import ConfigError
@@ -60,6 +60,12 @@ def test_texts_are_normalised(tmp_path, tokenizer):
     (example,) = examples(tasks.bind(task, tokenizer, "basic@1"))
     assert example["text"] == b"one nine"
     assert example["ids"].tolist() == tokenizer.encode("one nine")
+
+
+def test_texts_of_sources_are_normalised(path, tmp_path):
+    bad = recordings.manifest(tmp_path / "m.jsonl", [{"text": "\ud83d"}, {"text": "Two."}])
+    names = [f"manifest:{path}?limit=2", f"manifest:{bad}"]
+    assert list(named.texts(names, "unused", "basic@1")) == ["zero zero", "one", "two"]
 
 
 def test_metrics(path):
@@ -118,15 +124,15 @@ def test_rates_of_a_mixture_are_above_zero(mixture, rate):
 
 
 def test_a_mixture_opens_as_one_source(mixture):
-    opened = sources.open_named("inner", "unused")
+    opened = named.open_named("inner", "unused")
     assert [row.id for row in opened.rows()] == ["a", "b", "c"]
     assert opened.name == "0.25*own_a+0.75*own_b"
-    assert list(sources.texts(["inner"], "unused", "basic@1")) == ["one", "two", "two"]
+    assert list(named.texts(["inner"], "unused", "basic@1")) == ["one", "two", "two"]
 
 
 def test_rows_that_are_not_unicode_are_bad_in_any_source(mixture):
     seqio.TaskRegistry.get("own_b").source.own = [Row("b\udcff", text="two"), Row("c", text="two")]
-    rows = sources.open_named("own_b", "unused").rows()
+    rows = named.open_named("own_b", "unused").rows()
     assert [(row.id, row.fault) for row in rows] == [
         ("b\ufffd", "text that is not Unicode"),
         ("c", ""),
