@@ -35,8 +35,11 @@ def get_config(arm="clock"):
     """`arm`: one of ARMS."""
     labels, listed = common.pick(ARMS, arm)
     clocked = labels == "clock"
-    c = common.graph("commands", vocab=dict(path="", kind="bpe", size=1800))
-    c.model.encoder = common.conformer(4, 144, ffn_dim=144, clip=24, attending=1)
+    c = common.graph(
+        "commands", imports=("seedasr_jax.small",), vocab=dict(path="", kind="bpe", size=1800)
+    )
+    local = dict(kind="local_luise", attending=1)
+    c.model.encoder = common.conformer(4, 144, ffn_dim=144, clip=24, **local)
     c.model.encoder.frontend.update(floor=1e-3)
     c.model.quantizer = dict(codes=64, width=16, layer=0)  # the layer is the probe's to say
     c.model.converter.splice = 1

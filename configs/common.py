@@ -45,7 +45,6 @@ def luise(size):
         channels=256,
         subsampling=4,
         layers=layers,
-        attending=0,
         width=width,
         heads=width // 64,
         ffn_dim=4 * width,

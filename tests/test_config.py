@@ -97,7 +97,6 @@ OUTSIDE = {  # key of a stage -> values that mean nothing
     "model.encoder.frontend.floor": (-1.0, 0.0, 2.0, 1e-39),
     "model.encoder.frontend.norm": ("bins",),
     "model.encoder.layers": (0, -1),
-    "model.encoder.attending": (-1, 13),
     "model.encoder.width": (-64, 0, 511),
     "model.encoder.heads": (5, 0),
     "model.encoder.subsampling": (0, 3),

@@ -18,6 +18,7 @@ ROWS = (
     ("parallel",),
     ("audio", "text", "losses", "quantize"),
     ("models",),
+    ("small",),
     ("flops", "checkpoint"),
     ("decode",),
     ("train",),

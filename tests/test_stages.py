@@ -1,11 +1,13 @@
 """A graph of stages from sound to parameters: hand-over, staleness, --stage, --from, bad data."""
 
+import dataclasses
 import json
 import os
 import pathlib
 import shutil
 import signal
 
+import jax
 import numpy as np
 import pytest
 import recordings
@@ -17,7 +19,9 @@ from seedasr_jax import workdir as disk
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import loader
 from seedasr_jax.errors import ConfigError, DataError, UserError
-from seedasr_jax.launch import recipes, run, stage
+from seedasr_jax.launch import export, recipes, run, stage
+from seedasr_jax.plan import fitting, programs
+from seedasr_jax.train import build
 from seedasr_jax.workdir import read_rows as read
 
 
@@ -332,33 +336,8 @@ def test_a_checkpoint_that_is_not_there(trained, tmp_path):
 
 # Own encoders and objectives.
 
-OWN = '''
-"""An encoder of one layer, and CTC whose loss counts twice."""
-
-from flax import nnx
-import jax.numpy as jnp
-
-from seedasr_jax import config
-from seedasr_jax.models.layers import Dense
+OWN = """
 from seedasr_jax.train import objectives
-
-
-@config.register("flat", "own_parts:Flat")
-class Options(config.Luise):
-    """Those of LUISE."""
-
-
-class Flat(nnx.Module):
-    def __init__(self, config, mels, *, remat, dtype, rngs):
-        self.stride = config.subsampling
-        axes = ("patch", "width")
-        self.project = Dense(self.stride * mels, config.width, axes, dtype=dtype, rngs=rngs)
-
-    def __call__(self, mel, length, keys=None):
-        rows, frames, mels = mel.shape
-        mel = jnp.pad(mel, ((0, 0), (0, -frames % self.stride), (0, 0)))
-        x = self.project(mel.reshape(rows, -1, self.stride * mels))
-        return nnx.gelu(x), -(-length // self.stride)
 
 
 @objectives.register("double_ctc")
@@ -366,37 +345,47 @@ class DoubleCtc(objectives.Ctc):
     def loss(self, model, batch, weights, rng):
         loss, terms = super().loss(model, batch, weights, rng)
         return 2 * loss, terms | {"double": 2 * loss}
-'''
+"""
 RECIPE = """
 import tones_recipe
 
 
 def get_config(manifest):
     c = tones_recipe.get_config(manifest).unlock()
-    c.imports = ("own_parts",)
+    c.imports = ("own_objective", "own_encoder_options")
     for name in ("lm", "sft"):
         del c.stages[name]
     c.stages.ctc.kind = "double_ctc"
     c.stages.ctc.steps, c.stages.ctc.optim.warmup = 4, 2
-    c.model.encoder.kind = "flat"
+    frontend = dict(kind="energies", hop=80, width=8)
+    c.model.encoder = dict(kind="thirteen", frontend=frontend, layers=1, width=32, patch=16)
     return c.lock()
 """
 
 
-def test_own_encoder_and_objective_without_a_fork(trained, tmp_path, monkeypatch):
-    (tmp_path / "own_parts.py").write_text(OWN)
+def test_own_encoder_and_objective_without_a_fork(trained, tmp_path, monkeypatch, one_device):
+    """Another front end, hop and rounding: two modules, and it trains, decodes, exports, plans."""
+    (tmp_path / "own_objective.py").write_text(OWN)
     (tmp_path / "recipe.py").write_text(RECIPE)
     spec = f"{tmp_path}/recipe.py:{trained.manifest}"
-    with pytest.raises(ConfigError, match="own_parts"):
+    with pytest.raises(ConfigError, match="own_objective"):
         tones.recipes.expand(spec, [])
     monkeypatch.syspath_prepend(tmp_path)
-    graph = tones.recipes.expand(spec, [])
-    assert run.train(graph, tmp_path / "workdir") == 0
-    (row,) = read(tmp_path / "workdir/ctc/metrics.jsonl")
+    graph, workdir = tones.recipes.expand(spec, []), tmp_path / "workdir"
+    assert run.train(graph, workdir) == 0
+    row = read(workdir / "ctc/metrics.jsonl")[-1]
     assert row["double"] == pytest.approx(2 * row["loss"])
-    found = checkpoint.open_checkpoint(tmp_path / "workdir")
-    assert found.imports == ("own_parts",)
+    found = checkpoint.open_checkpoint(workdir)
+    assert found.imports == ("own_objective", "own_encoder_options")
     assert set(found.shapes("encoder")) == {"encoder.project.kernel"}
+    assert any(key.startswith("eval/") for key in row)  # decoded
+    export.bundle(workdir, tmp_path / "bundle")  # decodes as the original, or raises
+    planned = dataclasses.replace(graph.stages["ctc"], mesh=config.Mesh(1, 1, 1, 1))
+    built = build.build(planned, fitting.TOKENS, planned.vocab.size, jax.devices()[:1])
+    bucket = fitting.buckets(planned)[-1]
+    sizes = fitting.sizes(planned, bucket)
+    program = programs.train(built, sizes, bucket[0])
+    assert program.function.lower(*program.arguments).cost_analysis()["flops"] > program.flops > 0
 
 
 # Bad data.

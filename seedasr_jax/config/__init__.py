@@ -1,6 +1,6 @@
 """Config: ConfigDict recipes -> strict frozen dataclasses; recipe and run split; dump and hash."""
 
-from seedasr_jax.config.bounds import above, at_least, check, one_of, within
+from seedasr_jax.config.bounds import above, at_least, check, one_of, require, within
 from seedasr_jax.config.groups import Tagged, register
 from seedasr_jax.config.optim import Optim, Scheduled
 from seedasr_jax.config.schema import (
@@ -102,6 +102,7 @@ __all__ = [
     "one_of",
     "reached",
     "register",
+    "require",
     "stored",
     "to_dict",
     "with_defaults",

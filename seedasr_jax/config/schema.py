@@ -130,7 +130,6 @@ class Luise(Encoder):
     front: str  # "conv": strided 3x3 convolutions; "stack": one linear layer over stacked frames
     channels: int = at_least(1)  # of the convolutional front end
     subsampling: int = at_least(1)  # features per encoder frame: 4 (40 ms) or 8 (80 ms)
-    attending: int = at_least(0)  # 0: all; else only so many, the last ones, have attention
     heads: int = at_least(1)
     ffn_dim: int = at_least(1)
     kernel: int = within(1, 1_000)  # frames
@@ -140,15 +139,13 @@ class Luise(Encoder):
     dropout: float = below_one()
 
     def check(self):
-        """Heads share the width, sinusoids halve it; attention is in layers that there are."""
-        even, width, layers = self.width % self.heads == 0, self.width, self.layers
+        """Heads share the width, sinusoids halve it."""
+        even, width = self.width % self.heads == 0, self.width
         require(even, "heads", f"a divisor of width = {width}", self.heads)
         require(self.clip or width % 2 == 0, "width", "an even number where clip is 0", width)
         sampled, size = self.subsampling, "a power of 2 where front is 'conv'"
         known = self.front != "conv" or sampled.bit_count() == 1
         require(known, "subsampling", size, sampled)
-        known = self.attending <= layers
-        require(known, "attending", f"0 to layers = {layers}", self.attending)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -152,21 +152,16 @@ class Convolution(nnx.Module):
 
 
 class ConformerBlock(nnx.Module):
-    """x + FFN/2, + attention, + convolution, + FFN/2, norm (arXiv 2005.08100, equation 1).
+    """x + FFN/2, + attention, + convolution, + FFN/2, norm (arXiv 2005.08100, equation 1)."""
 
-    Without attention where it does not attend: ours, for small encoders.
-    """
-
-    def __init__(self, config, *, attends=True, dtype, rngs):
+    def __init__(self, config, *, dtype, rngs):
         options = dict(dtype=dtype, rngs=rngs)
         self.rate = config.dropout
         self.first = FeedForward(config, **options)
-        self.attention_norm = self.attention = nnx.data(None)
-        if attends:
-            self.attention_norm = LayerNorm(config.width, dtype=dtype)
-            self.attention = RelativeAttention(
-                config.width, config.heads, clip=config.clip, bias=config.bias, **options
-            )
+        self.attention_norm = LayerNorm(config.width, dtype=dtype)
+        self.attention = RelativeAttention(
+            config.width, config.heads, clip=config.clip, bias=config.bias, **options
+        )
         self.convolution = Convolution(config, **options)
         self.second = FeedForward(config, **options)
         self.norm = LayerNorm(config.width, dtype=dtype)
@@ -178,9 +173,8 @@ class ConformerBlock(nnx.Module):
         x = shapes.zero_padding(x, length)
         keys = (None,) * 4 if keys is None else keys
         x = layout.residual(x + 0.5 * dropout(self.first(x), self.rate, keys[0]))
-        if self.attention is not None:
-            y = self.attention(layout.all_positions(self.attention_norm(x)), mask)
-            x = layout.residual(x + dropout(y, self.rate, keys[1]))
+        y = self.attention(layout.all_positions(self.attention_norm(x)), mask)
+        x = layout.residual(x + dropout(y, self.rate, keys[1]))
         x = layout.residual(x + dropout(self.convolution(x, length), self.rate, keys[2]))
         x = layout.residual(x + 0.5 * dropout(self.second(x), self.rate, keys[3]))
         return layout.residual(self.norm(x)), None

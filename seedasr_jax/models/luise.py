@@ -71,17 +71,16 @@ class Luise(Encoder):
         self.front = FRONTS[config.front](config, config.frontend.width, dtype=dtype, rngs=rngs)
         self.norm = LayerNorm(config.width, dtype=dtype)
 
-        def stack(layers, attends):
-            def block(rngs):
-                return ConformerBlock(config, attends=attends, dtype=dtype, rngs=rngs)
+        self.draw_blocks(config, remat=remat, dtype=dtype, rngs=rngs)
 
-            return Stack(layers, block, remat=remat, rngs=rngs)
+    def draw_blocks(self, config, **options):
+        """Creates the stacks of layers."""
+        self.blocks = stacked(ConformerBlock, config.layers, config, **options)
 
-        self.attending = config.attending or config.layers
-        self.local = nnx.data(None)
-        if self.attending < config.layers:
-            self.local = stack(config.layers - self.attending, False)
-        self.blocks = stack(self.attending, True)
+    @property
+    def stacks(self) -> tuple[Stack, ...]:
+        """The stacks, the lowest first."""
+        return (self.blocks,)
 
     def __call__(self, mel, length, keys=None):
         """Encodes.
@@ -119,11 +118,11 @@ class Luise(Encoder):
 
     def _stacks(self, own):
         """The stacks from the lowest, each with its layers' slice of `own`."""
-        if self.local is None:
-            return ((self.blocks, own),)
-        lower = self.layers - self.attending
-        low, high = (None, None) if own is None else (own[:lower], own[lower:])
-        return (self.local, low), (self.blocks, high)
+        first = 0
+        for stack in self.stacks:
+            last = first + stack.layers
+            yield stack, None if own is None else own[first:last]
+            first = last
 
     def _begin(self, mel, length, keys):
         """What the blocks take: x, [B] real frames, and their dropout keys [L 4 B] or None."""
@@ -146,25 +145,46 @@ class Luise(Encoder):
 
     @staticmethod
     def flops(options, features, utterances=1, lowest=0):
-        """See Encoder; the projection of distances counts once for all utterances."""
-        e, time, bins = options, features, options.frontend.width
-        if e.front == "stack":
-            time = -(-time // e.subsampling)
-            total = 2.0 * time * e.subsampling * bins * e.width
-        else:
-            total, inputs = 0.0, 1
-            for _ in range(e.subsampling.bit_length() - 1):
-                time, bins = -(-time // 2), -(-bins // 2)
-                total += 2.0 * time * bins * 9 * inputs * e.channels
-                inputs = e.channels
-            total += 2.0 * time * bins * e.channels * e.width
-        feedforward = 2 * 2 * e.width * e.ffn_dim
-        convolution = (3 * e.width + e.kernel) * e.width
-        projections = 4 * e.width * e.width
-        scores = 3 * time * e.width  # by content, by distance, and the values
-        layers = lowest or e.layers
-        attending = max(0, layers - (e.layers - (e.attending or e.layers)))
-        distances = 0 if e.clip else 2 * time * e.width * e.width
-        total += layers * 2.0 * time * (feedforward + convolution)
-        total += attending * 2.0 * time * (projections + scores)
-        return utterances * total + attending * 2.0 * distances
+        """See Encoder."""
+        layers = lowest or options.layers
+        return flops(options, features, utterances, layers=layers, attending=layers)
+
+
+def stacked(block, layers, config, *, remat, dtype, rngs) -> Stack:
+    """A Stack of `layers` blocks of one class."""
+
+    def create(rngs):
+        return block(config, dtype=dtype, rngs=rngs)
+
+    return Stack(layers, create, remat=remat, rngs=rngs)
+
+
+def flops(e, time, utterances, *, layers, attending) -> float:
+    """FLOPs of the front and of `layers` Conformer blocks, of which `attending` have attention.
+
+    The projection of distances counts once for all utterances.
+
+    Args:
+        e: options.
+        time: features of an utterance.
+        utterances: of the batch.
+    """
+    bins = e.frontend.width
+    if e.front == "stack":
+        time = -(-time // e.subsampling)
+        total = 2.0 * time * e.subsampling * bins * e.width
+    else:
+        total, inputs = 0.0, 1
+        for _ in range(e.subsampling.bit_length() - 1):
+            time, bins = -(-time // 2), -(-bins // 2)
+            total += 2.0 * time * bins * 9 * inputs * e.channels
+            inputs = e.channels
+        total += 2.0 * time * bins * e.channels * e.width
+    feedforward = 2 * 2 * e.width * e.ffn_dim
+    convolution = (3 * e.width + e.kernel) * e.width
+    projections = 4 * e.width * e.width
+    scores = 3 * time * e.width  # by content, by distance, and the values
+    distances = 0 if e.clip else 2 * time * e.width * e.width
+    total += layers * 2.0 * time * (feedforward + convolution)
+    total += attending * 2.0 * time * (projections + scores)
+    return utterances * total + attending * 2.0 * distances

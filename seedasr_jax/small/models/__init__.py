@@ -1,0 +1,1 @@
+"""Models that are ours: they stand with seedasr_jax/models."""
