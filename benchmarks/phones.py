@@ -36,7 +36,7 @@ class Aligned:
 
 def align(source: str, vocab, stage, cache) -> Aligned:
     """Reads a source with alignments."""
-    options = dict(buckets=BUCKETS, data_folder=cache, prompted=False)
+    options = dict(buckets=BUCKETS, data_folder=cache, template=None)
     options["normalizer"] = stage.data.normalizer
     seconds = encoders.clock(stage.model).seconds(1)
     batches, places, phones = [], [], []
@@ -90,7 +90,7 @@ def inputs(stage, aligned: Aligned) -> np.ndarray:
 
 def untrained(stage, vocab):
     """A model, (graphdef, state), whose encoder is drawn from the stage's seed."""
-    tokens, rngs = recogniser.special_tokens(vocab), nnx.Rngs(stage.seed)
+    tokens, rngs = recogniser.special_tokens(vocab, stage.model.prompt), nnx.Rngs(stage.seed)
     return nnx.split(AcLLM(stage.model, tokens, vocab.size, ("encoder",), remat="none", rngs=rngs))
 
 
@@ -109,7 +109,8 @@ def labels(workdir, name, vocab, aligned: Aligned) -> np.ndarray:
     if stage.kind == "ssl2" and not stage.model.quantizer.layer:
         best = probe.best_layer(checkpoints.open_checkpoint(workdir / "probe"))
         stage = stage.at_layer(best)
-    objective = objectives.make(stage, recogniser.special_tokens(vocab), vocab.size)
+    tokens = recogniser.special_tokens(vocab, stage.model.prompt)
+    objective = objectives.make(stage, tokens, vocab.size)
     parts = tuple(part for part in objective.needs.parts if part not in ("encoder", "ssl_head"))
     graphdef, _ = recogniser.abstract(stage.model, vocab, parts)
     _, state = trained(opened, vocab, parts)

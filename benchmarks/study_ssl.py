@@ -136,8 +136,8 @@ def _overfit(folder, cache, steps) -> dict:
     optim = dataclasses.replace(stage.optim, decay="constant")
     stage = dataclasses.replace(stage, optim=optim)
     vocab = open_vocabulary(folder / "vocab")
-    built = build.build(stage, recogniser.special_tokens(vocab), vocab.size)
-    options = dict(seed=stage.seed, start=0, data_folder=cache, prompted=False)
+    built = build.build(stage, recogniser.special_tokens(vocab, stage.model.prompt), vocab.size)
+    options = dict(seed=stage.seed, start=0, data_folder=cache, template=None)
     with loader.training(stage.data, vocab, **options) as stream:
         batch, _ = next(stream)
     step, state, rows = built.train_step(), built.fresh(), []

@@ -114,6 +114,19 @@ def qwen3_30b_a3b():
     )
 
 
+def prompt(**changes):
+    """Instruction (Seed-ASR, figure 2), context if there is one, speech."""
+    return dict(
+        plain=("Transcribe the speech into text:", "{speech}"),
+        context=(
+            "There are relevant contexts, transcribe the speech into text:",
+            "{context}",
+            "{speech}",
+        ),
+        ends=(),
+    ) | dict(changes)
+
+
 def llama(layers, width, **changes):
     """A decoder of Llama 3 shape (arXiv 2407.21783)."""
     shape = dict(qk_norm=False, tied=False, rope_theta=5e5, norm_eps=1e-5)
@@ -186,6 +199,7 @@ def graph(name, **changes):
         converter=dict(kind="linear", splice=4),
         decoder=qwen3(12, 512),
         lora=dict(rank=0, alpha=16.0),
+        prompt=prompt(),
         small=dict(
             speech_positions="frames",
             speech_position=0,

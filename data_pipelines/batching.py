@@ -1,17 +1,16 @@
 """Examples -> Batch, in the fixed shape of a bucket.
 
-Dims: B utterances, S samples, P prompt tokens, C context tokens, L transcript tokens.
+Dims: B utterances, S samples, P prompt tokens, C context tokens, X suffix tokens, L transcript
+tokens.
 """
 
 from collections.abc import Callable
 import dataclasses
 import itertools
 
-import numpy as np
-
 from seedasr_jax import batch as batches
 from seedasr_jax.audio import files
-from seedasr_jax.text import prompts
+from seedasr_jax.text.template import Around, Template
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,16 +23,27 @@ class Fault:
 
 
 class Reading:
-    """The prefix of the language model: instructions, and room for contexts."""
+    """What the language model reads beside the speech, and room for it."""
 
-    def __init__(self, vocab, *, prompted: bool, context_tokens: int = 0):
-        """Tokenises the two instructions; without `prompted` nothing is read at all."""
-        self.context_tokens = context_tokens if prompted else 0
-        both = (prompts.INSTRUCTION, prompts.INSTRUCTION_WITH_CONTEXT)
-        ids = [np.asarray(vocab.encode(text) if prompted else (), np.int32) for text in both]
-        self.plain, self.with_context = ids
-        used = ids if self.context_tokens else ids[:1]
-        self.prompt_tokens = max(map(len, used))
+    def __init__(self, template: Template | None, context_tokens: int = 0):
+        """`context_tokens`: of a context at most; `template` None: nothing is read at all."""
+        self.template = template
+        self.context_tokens = context_tokens if template else 0
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """P, C and X."""
+        if self.template is None:
+            return 0, 0, 0
+        prompt, suffix = self.template.sizes(context=self.context_tokens > 0)
+        room = self.context_tokens and self.context_tokens + self.template.beside
+        return prompt, room, suffix
+
+    def around(self, row: int, context) -> Around:
+        """What stands around the speech of an utterance in a language, with a context if any."""
+        if self.template is None:
+            return Around((), ())
+        return (self.template.with_context if len(context) else self.template.plain)[row]
 
 
 def collate(
@@ -48,10 +58,10 @@ def collate(
     """Fills a batch.
 
     Args:
-        examples: B times {"wave": [s] int16, "ids": [l] int32, "context_ids": [c] int32}, or the
-            Fault of a bad row, or None where there is no row.
+        examples: B times {"wave": [s] int16, "ids": [l] int32, "context_ids": [c] int32,
+            "language_row": int32}, or the Fault of a bad row, or None where there is no row.
         bucket: (seconds, tokens, utterances); seconds 0 leave waves out, tokens 0 leave ids out.
-        reading: the instruction of rows with and without a context.
+        reading: what stands around the speech of rows with and without a context.
         first: `position` of the first row.
         phones: room for the phones of an utterance; 0 where their times are not read.
         silence: whether a text may be empty.
@@ -62,11 +72,10 @@ def collate(
     """
     seconds, tokens, _ = bucket
     samples = round(seconds * files.RATE)
-    sizes = (samples, reading.prompt_tokens, reading.context_tokens, tokens)
-    out = batches.zeros(len(examples), *sizes, phones=phones)
+    prompt, room, suffix = reading.sizes
+    out = batches.zeros(len(examples), samples, prompt, room, tokens, phones=phones, suffix=suffix)
     out.position[:] += first
-    out.prompt[:, : len(reading.plain)] = reading.plain
-    out.prompt_length[:] = len(reading.plain)
+    _fill(out, slice(None), reading.around(0, ()))
     faults = []
     for row, example in enumerate(examples):
         fault = (
@@ -84,13 +93,20 @@ def collate(
         out.ids[row, : len(ids)] = ids
         out.ids_length[row] = len(ids)
         context = example["context_ids"] if reading.context_tokens else ()
-        if len(context):
-            out.context[row, : len(context)] = context
-            out.context_length[row] = len(context)
-            out.prompt[row, : len(reading.with_context)] = reading.with_context
-            out.prompt_length[row] = len(reading.with_context)
+        out.context[row, : len(context)] = context
+        out.context_length[row] = len(context)
+        out.language[row] = example["language_row"]
+        _fill(out, row, reading.around(out.language[row], context))
         out.weight[row] = 1.0
     return out, faults
+
+
+def _fill(batch, rows, around: Around):
+    for name in ("prompt", "suffix"):
+        ids, field = getattr(around, name), getattr(batch, name)
+        field[rows] = 0
+        field[rows, : len(ids)] = ids
+        getattr(batch, f"{name}_length")[rows] = len(ids)
 
 
 def _fault(example, bucket, reading, silence, frames) -> Fault | None:
@@ -112,7 +128,9 @@ def _fault(example, bucket, reading, silence, frames) -> Fault | None:
                 f"CTC needs {needed} frames for its {len(ids)} tokens, {lasts:.2f} s give {most}"
             )
             return Fault("more tokens than frames", detail)
-    size, room = len(example["context_ids"]), reading.context_tokens
+    size, (_, room, _) = len(example["context_ids"]), reading.sizes
     if room and size > room:
-        return Fault("context too long", f"{size} tokens, data.contexts.tokens = {room}")
+        size -= reading.template.beside
+        detail = f"{size} tokens, data.contexts.tokens = {reading.context_tokens}"
+        return Fault("context too long", detail)
     return None

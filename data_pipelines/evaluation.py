@@ -25,6 +25,7 @@ from seedasr_jax.errors import ConfigError, DataError
 from seedasr_jax.text import prompts
 from seedasr_jax.text.counted import Counted
 from seedasr_jax.text.normalize import normalize
+from seedasr_jax.text.template import Template
 
 BUCKETS = "eval.buckets (eval: --buckets)"
 _COMPLETE = "an evaluation excludes nothing: correct the row or remove it from the manifest"
@@ -200,7 +201,7 @@ def evaluation(
     *,
     buckets,
     data_folder,
-    prompted: bool,
+    template: Template | None,
     normalizer: str,
     context_tokens: float = math.inf,
     cache_gib: float = 0.0,
@@ -216,7 +217,7 @@ def evaluation(
         vocab: tokenizer of text/vocab.py.
         buckets: (seconds, limit of decoded tokens, utterances), ascending.
         data_folder: for audio that sources make or convert.
-        prompted: whether rows have the instruction, and a context if they state one.
+        template: the prompt template of rows, with a context if they state one; None: no prompt.
         normalizer: NAME@VERSION, applied to the references before they are tokenised.
         context_tokens: limit of a context; longer ones are cut, see `prompts.cut`.
         cache_gib: decoded audio kept in memory, for an evaluation that is repeated.
@@ -252,15 +253,13 @@ def evaluation(
             " excludes nothing: enlarge the largest bucket"
         )
     check_faults(index, 0.0, f"; {_COMPLETE}", '; for silence write "text": ""')
-    bound = tasks.bind(task, vocab, normalizer)
+    bound = tasks.bind(task, vocab, normalizer, template)
     searched = _CACHED_BYTES if pieces and share[1] == 1 else 0
     cache = files.WaveCache(max(round(cache_gib * 2**30), searched))
     rows = tuple(index.epoch(0).rows)
-    texts = {text: prompts.normal_context(normalizer, text) for text in {r.context for r in rows}}
-    cut = {t: prompts.cut(t, lambda t: _tokens(vocab, t) <= context_tokens) for t in texts.values()}
-    examples = tuple(_as_read(row, *cut[texts[row.context]]) for row in rows)
-    longest = max(_tokens(vocab, text) for _, text in cut.values())
-    reading = Reading(vocab, prompted=prompted, context_tokens=config.context_room(longest))
+    cut, longest = _cut_contexts(rows, vocab, template, normalizer, context_tokens)
+    examples = tuple(_as_read(row, *one) for row, one in zip(rows, cut))
+    reading = Reading(template, config.context_room(longest))
     counted = Counted(vocab, functools.partial(normalize, normalizer))
     unknown = sum(counted.count(row.text)[1] > 0 for row in examples)
     how = dict(cache=cache, shapes=shapes, share=share, limit=pieces, gather=gather)
@@ -278,8 +277,22 @@ def _check_room(source, index, shapes, pieces):
         )
 
 
-def _tokens(vocab, text):
-    return len(vocab.encode(text)) if text else 0
+def _cut_contexts(rows, vocab, template, normalizer, most):
+    """(unread, read) of each row's context, and the maximum number of tokens that are read."""
+
+    def size(text, row):
+        if template is not None:
+            return template.size(text, row)
+        return len(vocab.encode(text)) if text else 0
+
+    keys = [(row.context, template.row(row.language) if template else 0) for row in rows]
+    texts = {text: prompts.normal_context(normalizer, text) for text, _ in {*keys}}
+    cut = {
+        key: prompts.cut(texts[key[0]], lambda text, row=key[1]: size(text, row) <= most)
+        for key in {*keys}
+    }
+    longest = max(size(text, row) for (_, row), (_, text) in cut.items())
+    return [cut[key] for key in keys], longest
 
 
 def _as_read(row, unread, text):

@@ -11,7 +11,7 @@ from seedasr_jax.data_pipelines.batching import Fault
 from seedasr_jax.data_pipelines.tf import tf
 from seedasr_jax.errors import ConfigError, DataError, UserError
 
-_NEEDED = ("context", "context_cut", "context_ids", "draw", "ids", "wave")
+_NEEDED = ("context", "context_cut", "context_ids", "draw", "ids", "language_row", "wave")
 _MAX_DROPPED = 1_000  # consecutive rows that preprocessors may drop before it is an error
 
 

@@ -38,6 +38,7 @@ from seedasr_jax.data_pipelines.waves import usual_pause
 from seedasr_jax.errors import ConfigError, DataError, UserError
 from seedasr_jax.text.counted import Counted
 from seedasr_jax.text.normalize import normalize
+from seedasr_jax.text.template import Template
 
 __all__ = [
     "CONTEXT_CUT",
@@ -69,7 +70,7 @@ def training(
     seed: int,
     start: int,
     data_folder,
-    prompted: bool,
+    template: Template | None,
     clock: Clock | None = None,
     frames: Callable[[int], int] | None = None,
     steps: int = 0,
@@ -86,7 +87,7 @@ def training(
         seed: of every draw.
         start: the first step.
         data_folder: keeps what sources make or convert.
-        prompted: whether the instruction and, by data.contexts, a context stand on the rows.
+        template: of what stands around the speech, by data.contexts with contexts; None: nothing.
         clock: fills in the times of tokens and phones; None where they are not read.
         frames: samples -> frames that CTC has at most; None where no CTC is learned.
         steps: of the stage, for each batch's progress; 0: it stays 0.
@@ -97,7 +98,7 @@ def training(
         ConfigError: a wrong name, SPEC or bucket. DataError: data that cannot be used.
     """
     counted = _counter(vocab, data.normalizer)
-    fit, opened = _opened(data, vocab, counted, seed, data_folder, process_count)
+    fit, opened = _opened(data, vocab, template, counted, seed, data_folder, process_count)
     entries, rates, indexes = zip(*opened)
     names = [name for name, _ in entries]
     sampler = Sampler(
@@ -107,14 +108,14 @@ def training(
         draws.word(seed, _KEY_SAMPLER),
     )
     drawing, placed = None, [index.placed for index in indexes]
-    if prompted and data.contexts.tokens:
+    if template and data.contexts.tokens:
         drawing = contexts.Training(list(zip(placed, rates)), data.contexts)
     reader = reading.Reader(fit, files.WaveCache(round(data.cache_gib * 2**30)))
     share = process_index, process_count
     plan = _Plan(sampler, indexes, start, seed, drawing, share, reader)
     feeds = [Feed(task, plan.turns(number)) for number, (_, task) in enumerate(entries)]
     recordings = sum(len(index.rows) for index in indexes)
-    reads = Reading(vocab, prompted=prompted, context_tokens=data.contexts.tokens)
+    reads = Reading(template, data.contexts.tokens)
     batches = _closing(reader, _batches(plan, feeds, names, fit, reads, clock, frames, steps))
     bad_rows = BadRows(data.max_bad_fraction, recordings, sampler.drawn(start))
     known = Known(
@@ -129,18 +130,18 @@ def training(
     return Stream(batches, names, known, bad_rows, whole=process_count == 1)
 
 
-def check(data: config.Data, vocab, *, data_folder, prompted: bool, process_count: int):
+def check(data: config.Data, vocab, *, data_folder, template, process_count: int):
     """Raises what `training` raises at its start, and if contexts are asked of data without any.
 
     Args and errors: as of `training`.
     """
     counted = _counter(vocab, data.normalizer)
-    _, opened = _opened(data, vocab, counted, 0, data_folder, process_count)
-    if prompted and data.contexts.tokens:
+    _, opened = _opened(data, vocab, template, counted, 0, data_folder, process_count)
+    if template and data.contexts.tokens:
         contexts.require([index.placed for _, rate, index in opened if rate], data.contexts)
 
 
-def _opened(data, vocab, counted, seed, data_folder, process_count):
+def _opened(data, vocab, template, counted, seed, data_folder, process_count):
     """The Fit, and of each source (name, bound task), its rate and its Index."""
     fit = Fit(data.buckets, data.stretch, data.min_seconds)
     for bucket in data.buckets:
@@ -163,7 +164,7 @@ def _opened(data, vocab, counted, seed, data_folder, process_count):
             cure = f", more than data.max_bad_fraction = {allowed:g} allows: mend them or raise it"
             check_faults(index, allowed, cure, SPEECH_ALONE)
             room = data.contexts.tokens or math.inf  # without contexts none is cut
-            bound = tasks.bind(task, vocab, data.normalizer, room)
+            bound = tasks.bind(task, vocab, data.normalizer, template, room)
             opened.append(((source.name, bound), rate * share, index))
     return fit, opened
 

@@ -52,30 +52,36 @@ def _strings(row: Row):
     return np.array([getattr(row, name).encode() for name in STRINGS], object)
 
 
-def tokenize(vocabulary, normalizer: str, context_tokens: float):
-    """Normalises `text` and `context`, and adds `ids` [L] and `context_ids` [C], int32.
+def tokenize(vocabulary, normalizer: str, template, context_tokens: float):
+    """Normalises `text` and `context`; adds `ids` [L], `context_ids` [C], `language_row`, int32.
 
     A context is normalised by `prompts.normal_context`. If it is longer than `context_tokens`, it
-    is cut to its end by `prompts.cut`, and `context_cut` is true.
+    is cut to its end by `prompts.cut`, and `context_cut` is true. `template` (text/template.py)
+    encodes it; None: there is no prompt, and no context is read.
     """
 
-    def ids_of(text):
-        return np.asarray(vocabulary.encode(text) if text else (), np.int32)
-
-    def encode(text, context):
+    def encode(text, context, language):
         text = normalize(normalizer, text.decode())
         context = prompts.normal_context(normalizer, context.decode())
-        unread, context = prompts.cut(context, lambda rest: len(ids_of(rest)) <= context_tokens)
-        return text.encode(), ids_of(text), context.encode(), ids_of(context), bool(unread)
+        unread, row, context_ids = "", 0, ()
+        if template is not None:
+            row = template.row(language.decode())
+            unread, context = prompts.cut(
+                context, lambda rest: template.size(rest, row) <= context_tokens
+            )
+            context_ids = template.context(context, row)
+        ids, context_ids = (np.asarray(x, np.int32) for x in (vocabulary.encode(text), context_ids))
+        return text.encode(), ids, context.encode(), context_ids, np.bool_(unread), np.int32(row)
 
     def apply(example):
-        if "context" not in example:
+        if not {"context", "language"} <= example.keys():
             return example  # an earlier preprocessor dropped the key: the feed raises
-        types = (tf.string, tf.int32, tf.string, tf.int32, tf.bool)
-        made = tf.numpy_function(encode, [example["text"], example["context"]], types)
-        for tensor, shape in zip(made, ((), (None,), (), (None,), ())):
+        types = (tf.string, tf.int32, tf.string, tf.int32, tf.bool, tf.int32)
+        read = [example[key] for key in ("text", "context", "language")]
+        made = tf.numpy_function(encode, read, types)
+        for tensor, shape in zip(made, ((), (None,), (), (None,), (), ())):
             tensor.set_shape(shape)
-        keys = ("text", "ids", "context", "context_ids", "context_cut")
+        keys = ("text", "ids", "context", "context_ids", "context_cut", "language_row")
         return example | dict(zip(keys, made))
 
     return lambda dataset: dataset.map(traced(apply))

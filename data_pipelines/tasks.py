@@ -74,16 +74,19 @@ def register(source: sources.Source) -> seqio.Task:
     )
 
 
-def bind(task: seqio.Task, vocab, normalizer: str, context_tokens=math.inf) -> seqio.Task:
+def bind(
+    task: seqio.Task, vocab, normalizer: str, template=None, context_tokens=math.inf
+) -> seqio.Task:
     """The task with a last preprocessor that normalises and tokenises its texts; registers it.
 
     Its name combines those of the task, normaliser and tokenizer.
 
-    `context_tokens`: limit of a context; see `preprocess.tokenize`.
+    `template`: of the prompt; `context_tokens`: limit of a context; see `preprocess.tokenize`.
     """
+    tokenize = preprocess.tokenize(vocab, normalizer, template, context_tokens)
     bound = task.replace(
         name=_task_name(f"{task.name}:{normalizer}:{vocab.hash[:8]}"),
-        preprocessors=(*task.preprocessors, preprocess.tokenize(vocab, normalizer, context_tokens)),
+        preprocessors=(*task.preprocessors, tokenize),
         output_features={
             "wave": _WAVE,
             "ids": seqio.Feature(Vocabulary(vocab), add_eos=False, dtype=tf.int32),

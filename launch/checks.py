@@ -14,11 +14,9 @@ from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import loader
 from seedasr_jax.decode import gathering, methods, scoring
-from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.launch import parents, probe, stage
 from seedasr_jax.parallel import rules, sharding
-from seedasr_jax.text import prompts
 from seedasr_jax.train import build, graph, handed
 
 _GIB = 2**30
@@ -46,11 +44,10 @@ def stages(job: stage.Job, due: Collection[str]):
     Raises:
         UserError: names the stage.
     """
-    tokens = recognisers.special_tokens(job.vocab, spelled=True)
     built = {}
     for name in due:
         with handed.of_stage(name):
-            built[name] = build.build(job.graph.stages[name], tokens, job.vocab.size)
+            built[name] = stage.build_stage(job, job.graph.stages[name])
     handed.parts(job.graph, built)
     read = set()  # what several stages share is read once
     for name, own in built.items():
@@ -58,20 +55,22 @@ def stages(job: stage.Job, due: Collection[str]):
             _outside(job, name, own, built)
             limits = parents.limits(job, name)
             anew = dataclasses.replace(job, redone=(*job.redone, name))
-            _room(job.vocab, own, parents.limits(anew, name).context_tokens)
+            template = stage.template(job, own)
+            _room(template, own, parents.limits(anew, name).context_tokens)
             _fits(own, limits)
             stage.Evaluator(job, name, own, lambda: False, limits)
             one = dataclasses.replace(own.stage.data, cache_gib=0.0)
-            how = dict(data_folder=job.cache(own.stage), prompted=own.needs.prompted)
+            how = dict(data_folder=job.cache(own.stage), template=template)
             how |= dict(process_count=sharding.share(own.mesh)[1])
             if own.stage.data.contexts.tokens and not own.needs.prompted:
                 raise ConfigError(
                     f"data.contexts.tokens = {own.stage.data.contexts.tokens}: a stage of kind"
                     f" {own.stage.kind!r} reads no context here: set it to 0"
                 )
-            if repr((one, how)) not in read:
+            key = repr((one, how["data_folder"], template and own.stage.model.prompt))
+            if key not in read:
                 loader.check(one, job.vocab, **how)
-                read.add(repr((one, how)))
+                read.add(key)
 
 
 def _outside(job, name, own, built):
@@ -98,7 +97,7 @@ def _probe(job, name, source, own):
         )
 
 
-def _room(vocab, own, learned):
+def _room(template, own, learned):
     """Where positions are clocked: before the transcript, speech has one for each of its tokens.
 
     Also behind a context that is as long as the stage, or one that it starts from, `learned`.
@@ -107,8 +106,8 @@ def _room(vocab, own, learned):
     if not (own.needs.prompted and small.clocked):
         return
     room, tokens = max(data.contexts.tokens, learned), data.buckets[-1][1]
-    prompt = prompts.INSTRUCTION_WITH_CONTEXT if room else prompts.INSTRUCTION
-    begin = max(small.speech_position, len(vocab.encode(prompt)) + room)
+    around = (template.with_context if room else template.plain)[0]
+    begin = max(small.speech_position, len(around.prompt) + room)
     if begin + tokens >= small.transcript_position:
         context = f"data.contexts.tokens = {room}: " if room else ""
         if room > data.contexts.tokens:

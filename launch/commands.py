@@ -203,12 +203,16 @@ def do_data_validate(options):
 def do_data_vocab(options):
     """Trains a tokenizer and prints its size and hash."""
     disk.try_place(options.out, "--out")
+    from seedasr_jax import config
+    from seedasr_jax.configs import common
     from seedasr_jax.data_pipelines import named
     from seedasr_jax.text import counted, vocab_training
 
     source = options.source, _cache(options), options.normalizer
     texts = named.texts(*source)
-    made = vocab_training.train(texts, options.out, size=options.size, kind=options.kind)
+    prompt = config.build(common.prompt(), config.Prompt)
+    how = dict(size=options.size, kind=options.kind, instructions=prompt.literals)
+    made = vocab_training.train(texts, options.out, **how)
     print(f"{options.out}: {made.size} pieces, hash {made.hash}")
     if made.size < options.size:
         print(f"{options.out}: the texts give no more pieces than these", file=sys.stderr)

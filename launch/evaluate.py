@@ -144,7 +144,7 @@ def run(
             recogniser.vocab,
             buckets=how.buckets,
             data_folder=cache,
-            prompted=names.DECODER in recogniser.parts,
+            template=recogniser.template if names.DECODER in recogniser.parts else None,
             normalizer=stage.data.normalizer,
             context_tokens=how.context_tokens,
             multiple=sharding.padded_rows(1, recogniser.mesh),

@@ -202,7 +202,8 @@ def _tokenizer(expanded, workdir):
         vocab.open_vocabulary(_place(setting.path)).save(partial)
     else:
         texts = _texts(expanded, workdir)
-        vocab_training.train(texts, partial, size=setting.size, kind=setting.kind)
+        how = dict(size=setting.size, kind=setting.kind, instructions=_instructions(expanded))
+        vocab_training.train(texts, partial, **how)
     if known:
         wanted = vocab.open_vocabulary(partial)
         shutil.rmtree(partial)
@@ -241,11 +242,17 @@ def _begun_with(workdir):
         return None
 
 
+def _instructions(expanded) -> tuple[str, ...]:
+    """The texts of the prompts of all stages, each once."""
+    texts = (text for one in expanded.stages.values() for text in one.model.prompt.literals)
+    return tuple(dict.fromkeys(texts))
+
+
 def _texts(expanded, workdir):
     """The training texts of all stages that read any, each source once."""
     stages = [stage for stage in expanded.stages.values() if stage.data.reads]
     if not stages:
-        yield prompts.INSTRUCTION  # a tokenizer of what every tokenizer knows
+        yield (*_instructions(expanded), prompts.SEPARATOR)[0]  # what every tokenizer knows
     mixtures = {
         (spec, s.data.normalizer, s.run.cache) for s in stages for spec, _ in s.data.mixture
     }

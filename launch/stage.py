@@ -20,6 +20,7 @@ from seedasr_jax.launch.keeper import RECORD, ROW, Keeper
 from seedasr_jax.launch.progress import Progress, say
 from seedasr_jax.parallel import processes, sharding
 from seedasr_jax.text import vocab
+from seedasr_jax.text.template import Template
 from seedasr_jax.train import build, graph, loop, objectives
 from seedasr_jax.train.metrics import Metrics
 
@@ -77,8 +78,7 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     stage, latest, saved = _resolved(job, name, at["layer"]), at["latest"], at["note"]
     before = at["record"] and checkpoints.parse(at["record"], folder)
     runtime.keep_programs(job.cache(stage))
-    tokens = recognisers.special_tokens(job.vocab, spelled=True)
-    built = build.build(stage, tokens, job.vocab.size)
+    built = build_stage(job, stage)
     state, origins = parents.begin(job, name, built, before, latest is not None)
     known = (*built.needs.parts, "lora")
     record = checkpoints.begin(
@@ -180,6 +180,17 @@ def _note(folder, step) -> dict:
     return found
 
 
+def build_stage(job: Job, stage: config.Stage) -> build.Built:
+    """A stage built for the job's tokenizer and this process's devices."""
+    tokens = recognisers.special_tokens(job.vocab, stage.model.prompt, spelled=True)
+    return build.build(stage, tokens, job.vocab.size)
+
+
+def template(job: Job, built: build.Built) -> Template | None:
+    """What stands around the speech in a stage; None if its objective reads none."""
+    return Template(built.stage.model.prompt, job.vocab) if built.needs.prompted else None
+
+
 def _stream(job, built, start):
     stage, (share, shares) = built.stage, sharding.share(built.mesh)
     return loader.training(
@@ -188,7 +199,7 @@ def _stream(job, built, start):
         seed=stage.seed,
         start=start,
         data_folder=job.cache(stage),
-        prompted=built.needs.prompted,
+        template=template(job, built),
         clock=_clock(stage, job.vocab) if built.needs.timed else None,
         frames=built.objective.most_frames if built.needs.aligned else None,
         steps=stage.steps,
@@ -280,7 +291,7 @@ class Evaluator:
                 job.vocab,
                 buckets=how.buckets,
                 data_folder=job.cache(built.stage),
-                prompted=built.needs.prompted,
+                template=template(job, built),
                 normalizer=built.stage.data.normalizer,
                 context_tokens=how.context_tokens,
                 multiple=sharding.padded_rows(1, built.mesh),

@@ -1,7 +1,7 @@
 """Batch: the one type that data and core share.
 
 Dims: B utterances, S samples, P prompt tokens, C context tokens, L transcript tokens, Q phones,
-N hypotheses.
+N hypotheses, X suffix tokens.
 """
 
 import dataclasses
@@ -37,10 +37,13 @@ class Batch:
 
     wave: jax.Array  # [B S] float32 in [-1, 1]; S = 0 where no audio is read
     wave_length: jax.Array  # [B] int32, samples
-    prompt: jax.Array  # [B P] int32, the instruction
+    prompt: jax.Array  # [B P] int32, the text before the context
     prompt_length: jax.Array  # [B] int32
-    context: jax.Array  # [B C] int32; C = 0 where there is none
+    context: jax.Array  # [B C] int32, the context and the text up to the speech; C = 0: no context
     context_length: jax.Array  # [B] int32
+    suffix: jax.Array  # [B X] int32, the text behind the speech, without its last token
+    suffix_length: jax.Array  # [B] int32
+    language: jax.Array  # [B] int32, row of the template's languages; 0: not stated, or not read
     ids: jax.Array  # [B L] int32, the transcript without start and end token
     ids_length: jax.Array  # [B] int32
     weight: jax.Array  # [B] float32: 1, or 0 for a bad row or a padding row
@@ -60,6 +63,7 @@ def abstract(
     tokens: int,
     hypotheses: int = 0,
     phones: int = 0,
+    suffix: int = 0,
 ) -> Batch:
     """The Batch of one bucket as shapes, for compiling ahead of time."""
 
@@ -77,6 +81,9 @@ def abstract(
         prompt_length=integers(rows),
         context=integers(rows, context),
         context_length=integers(rows),
+        suffix=integers(rows, suffix),
+        suffix_length=integers(rows),
+        language=integers(rows),
         ids=integers(rows, tokens),
         ids_length=integers(rows),
         weight=floats(rows),

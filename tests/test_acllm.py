@@ -83,6 +83,7 @@ def real_only(logits, batch):
 def in_bucket(batch, seconds, prompt, context, tokens):
     """The same utterances in a longer bucket."""
     sizes = dict(wave=round(seconds * 16_000), prompt=prompt, context=context, ids=tokens)
+    sizes["suffix"] = batch.suffix.shape[1] + 2
 
     def pad(name):
         x = getattr(batch, name)
@@ -92,13 +93,13 @@ def in_bucket(batch, seconds, prompt, context, tokens):
 
 
 def test_cached_steps_are_the_forced_pass(model):
-    batch = tiny.batch(3)
+    batch = tiny.batch(3, suffix=2)
     wanted = real_only(forced(model, batch), batch)
     np.testing.assert_allclose(real_only(cached(model, batch), batch), wanted, atol=1e-5)
 
 
 def test_a_batch_of_n_is_n_batches_of_one_in_any_bucket(model):
-    batch = tiny.batch(3)
+    batch = tiny.batch(3, suffix=2)
     together, longer = np.asarray(cached(model, batch)), in_bucket(batch, 0.72, 5, 6, 9)
     for row in range(3):
         one, alone = (jax.tree.map(lambda x: x[row : row + 1], b) for b in (batch, longer))
@@ -107,32 +108,37 @@ def test_a_batch_of_n_is_n_batches_of_one_in_any_bucket(model):
 
 
 def test_every_part_of_the_input_is_read(model):
-    batch = tiny.batch(3)
-    batch = dataclasses.replace(batch, context_length=np.full(3, 2, np.int32))
+    batch = tiny.batch(3, suffix=2)
+    two = np.full(3, 2, np.int32)
+    batch = dataclasses.replace(batch, context_length=two, suffix_length=two)
     plain = real_only(forced(model, batch), batch)
-    for name in ("wave", "prompt", "context"):
+    for name in ("wave", "prompt", "context", "suffix"):
         other = dataclasses.replace(batch, **{name: getattr(batch, name)[:, ::-1].copy()})
         assert np.abs(real_only(forced(model, other), batch) - plain).max() > 1e-3
 
 
 def test_positions_count_real_slots_only(model):
     batch = dataclasses.replace(
-        tiny.batch(2), prompt_length=np.array([2, 3]), context_length=np.array([2, 0])
+        tiny.batch(2, suffix=3),
+        prompt_length=np.array([2, 3]),
+        context_length=np.array([2, 0]),
+        suffix_length=np.array([1, 3]),
     )
     x = np.zeros((2, 4, 16), np.float32)
     clock = np.array([[0, 1, 1, 2], [1, 1, 2, 2]]) if model.clocked else None
     prefix = prefix_for(model, batch, x, np.array([4, 3]), clock)
-    real = np.array([[1, 1, 0, 1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 1, 1, 1, 0]], bool)
+    real = [[1, 1, 0, 1, 1, 1, 1, 1, 1, 1, 0, 0], [1, 1, 1, 0, 0, 1, 1, 1, 0, 1, 1, 1]]
+    real = np.array(real, bool)
     np.testing.assert_array_equal(prefix.real, real)
     where = [prefix.positions[b][real[b]] for b in range(2)]
     if model.clocked:
-        np.testing.assert_array_equal(where[0], [0, 1, 2, 3, 4, 5, 5, 6])
-        np.testing.assert_array_equal(where[1], [0, 1, 2, 4, 4, 5])
-        np.testing.assert_array_equal(prefix.next, [9, 9])
+        np.testing.assert_array_equal(where[0], [0, 1, 2, 3, 4, 5, 5, 6, 9])
+        np.testing.assert_array_equal(where[1], [0, 1, 2, 4, 4, 5, 9, 10, 11])
+        np.testing.assert_array_equal(prefix.next, [10, 12])
     else:
-        np.testing.assert_array_equal(where[0], np.arange(8))
-        np.testing.assert_array_equal(where[1], np.arange(6))
-        np.testing.assert_array_equal(prefix.next, [8, 6])
+        np.testing.assert_array_equal(where[0], np.arange(9))
+        np.testing.assert_array_equal(where[1], np.arange(9))
+        np.testing.assert_array_equal(prefix.next, [9, 9])
 
 
 def test_the_transcript_never_starts_inside_a_long_context(model):

@@ -90,7 +90,7 @@ def path(tmp_path_factory):
 
 
 def evaluation(path, index, **options):
-    how = dict(buckets=((0.5, 20, 4),), data_folder="none", prompted=False, multiple=4)
+    how = dict(buckets=((0.5, 20, 4),), data_folder="none", template=None, multiple=4)
     how |= dict(normalizer="basic@1", share=(index, 2), pieces=(0.5, 0.2), gather=processes.shared)
     return loader.evaluation(f"manifest:{path}", Letters(), **(how | options))
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
+import tiny
 import workdirs
 
 from seedasr_jax import checkpoint, config, inventory
@@ -20,7 +21,7 @@ from seedasr_jax.convert import safetensors as shards
 from seedasr_jax.errors import UserError
 from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.parallel import sharding
-from seedasr_jax.text import vocab, vocab_training
+from seedasr_jax.text import vocab
 
 
 @pytest.fixture
@@ -252,7 +253,7 @@ def test_folder_in_the_way_of_the_partial_one_is_left_alone(source, tmp_path):
 def test_another_tokenizer_is_detected(source, tmp_path):
     folder = source.vocab
     (folder / "spm.model").unlink()
-    vocab_training.train(["other words"], folder, size=40, kind="word")
+    tiny.vocabulary(["other words"], folder, size=40, kind="word")
     with pytest.raises(UserError, match=r"sft@5#.* the vocabulary \w{16}, found \w{16}"):
         bundle.export_bundle(source, tmp_path / "out", passes)
 

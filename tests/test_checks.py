@@ -7,10 +7,8 @@ import recordings
 import tones
 
 from seedasr_jax import checkpoint
-from seedasr_jax.decode import recogniser
 from seedasr_jax.errors import UserError
 from seedasr_jax.launch import run, stage
-from seedasr_jax.train import build
 
 MISTAKES = {  # in the last of three stages -> words of the line that says so
     "trains=('encodr',)": ("trains 'encodr'", "Did you mean encoder"),
@@ -102,8 +100,7 @@ def test_development_sets_share_one_room_for_contexts(tmp_path):
         tasks.append(f"manifest:{recordings.manifest(manifest.parent / f'{name}.jsonl', rows)}")
     graph = tones.graph(manifest, stages__sft__eval__tasks=tuple(tasks))
     job = run.prepare(graph, tmp_path / "workdir")
-    tokens = recogniser.special_tokens(job.vocab)
-    built = build.build(job.graph.stages["sft"], tokens, job.vocab.size)
+    built = stage.build_stage(job, job.graph.stages["sft"])
     limits = checkpoint.Limits(1.0, 0.0, 64, 4, ())
     found = stage.Evaluator(job, "sft", built, lambda: False, limits)
     assert [task.context_tokens for task in found.tasks] == [48, 48, 0]

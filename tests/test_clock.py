@@ -13,7 +13,6 @@ from seedasr_jax.data_pipelines.cells import Alignment
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.losses.framewise import spoken
-from seedasr_jax.text import vocab_training
 from seedasr_jax.train import objectives
 
 PHONES = 16
@@ -23,7 +22,7 @@ PHONES = 16
 def tokenizer(tmp_path_factory):
     texts = ["open the door", "close the window", "打开窗户", "the lights"] * 5
     folder = tmp_path_factory.mktemp("clock") / "v"
-    return vocab_training.train(texts, folder, size=60, kind="bpe")
+    return tiny.vocabulary(texts, folder, size=60, kind="bpe")
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,13 @@ import dataclasses
 import numpy as np
 import pytest
 import recordings
+import tiny
 
 from seedasr_jax import config
 from seedasr_jax.data_pipelines import batching, contexts, loader, sources
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.errors import ConfigError, DataError
-from seedasr_jax.text import prompts, vocab_training
+from seedasr_jax.text import prompts
 
 PEOPLE = ("ann", "bob", "eve", "joe", "kim", "lea", "max", "zoe")
 ROWS = [
@@ -198,14 +199,12 @@ def corpus(tmp_path_factory):
         row |= {"text": f"call {PEOPLE[number]}", "keywords": [PEOPLE[number]], "lang": "en"}
     path = recordings.write(folder, rows)
     texts = [row["text"] for row in rows]
-    return path, vocab_training.train(texts, folder / "v", size=64, kind="char")
+    return path, tiny.vocabulary(texts, folder / "v", size=64, kind="char")
 
 
 def test_the_instruction_follows_the_context(corpus):
     path, tokenizer = corpus
-    plain, other = (
-        tokenizer.encode(text) for text in (prompts.INSTRUCTION, prompts.INSTRUCTION_WITH_CONTEXT)
-    )
+    plain, other = (tokenizer.encode(text) for text in tiny.PROMPT.literals)
 
     def check(batch, rows):
         seen = set()
@@ -222,14 +221,14 @@ def test_the_instruction_follows_the_context(corpus):
 
     data = reads(path, MIX)
     options = dict(seed=0, start=0, data_folder="unused")
-    with loader.training(data, tokenizer, prompted=True, **options) as stream:
+    with loader.training(data, tokenizer, template=tiny.template(tokenizer), **options) as stream:
         seen = set()
         for _ in range(4):
             batch, info = next(stream)
             assert batch.context.shape == (4, MIX.tokens)
             seen |= check(batch, info.rows)
     assert seen == {True, False}
-    with loader.training(data, tokenizer, prompted=False, **options) as stream:
+    with loader.training(data, tokenizer, template=None, **options) as stream:
         assert next(stream)[0].context.shape == (4, 0)
 
     evaluation = loader.evaluation(
@@ -237,7 +236,7 @@ def test_the_instruction_follows_the_context(corpus):
         tokenizer,
         buckets=data.buckets,
         data_folder="unused",
-        prompted=True,
+        template=tiny.template(tokenizer),
         normalizer="basic@1",
     )
     for batch, rows in evaluation:
@@ -251,8 +250,8 @@ def test_the_instruction_follows_the_context(corpus):
 
 def test_a_context_without_room_is_a_fault(corpus):
     _, tokenizer = corpus
-    reading = batching.Reading(tokenizer, prompted=True, context_tokens=4)
-    example = {"wave": np.zeros(0, np.int16), "ids": np.ones(3, np.int32)}
+    reading = batching.Reading(tiny.template(tokenizer), 4)
+    example = {"wave": np.zeros(0, np.int16), "ids": np.ones(3, np.int32), "language_row": 0}
     batch, (fine, fault) = batching.collate(
         [example | {"context_ids": np.ones(size, np.int32)} for size in (4, 5)],
         (0.0, 8, 2),
@@ -272,7 +271,7 @@ def test_a_long_context_is_cut_from_the_left_and_counted(tmp_path, corpus):
     path = recordings.write(tmp_path, rows)
     room = len(tokenizer.encode("eve joe 0"))
     data = reads(path, dataclasses.replace(MIX, tokens=room, plain=0.0, irrelevant=0.0))
-    options = dict(seed=0, start=0, data_folder="unused", prompted=True)
+    options = dict(seed=0, start=0, data_folder="unused", template=tiny.template(tokenizer))
     with loader.training(data, tokenizer, **options) as stream:
         batch, info = next(stream)
     cut = 0

@@ -22,10 +22,11 @@ from seedasr_jax.models.acllm import AcLLM
 from seedasr_jax.parallel import layout, memory, sharding
 from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.plan import costs, fitting, hlo
+from seedasr_jax.text.template import Around
 from seedasr_jax.train import build
 
 PARTS = ("encoder", "ctc_head", "converter", "decoder")
-INSTRUCTIONS = ((4, 5, 4), (5, 5, 4, 5))
+PLAIN = (Around((4, 5, 4), ()),)
 
 
 # All recipes of real size, for a TPU.
@@ -47,7 +48,7 @@ def full_size(name, kind, fsdp, expert):
 
 
 def abstract(built, seconds, context=0, tokens=0):
-    shapes = batches.abstract(16, round(seconds * files.RATE), fitting.PROMPT, context, tokens)
+    shapes = batches.abstract(16, round(seconds * files.RATE), 16, context, tokens)
     return sharding.placed(shapes, jax.tree.map(lambda _: sharding.of_batch(built.mesh), shapes))
 
 
@@ -62,7 +63,7 @@ def test_full_recipes_score_and_roll_out_on_tpus(monkeypatch, recipe, fsdp, expe
     over = (built.graphdef, built.mesh)
     for seconds, name in ((15.36, own), (30.72, methods.WITH_CONTEXT)):
         batch, way = abstract(built, seconds, 256, 120), methods.parse(name)
-        score = program.score(*over, INSTRUCTIONS, way.kind, way.search)
+        score = program.score(*over, PLAIN, way.kind, way.search)
         text = lowered(score, built, batch, np.float32(way.alpha) if way.alpha else None)
         assert "relative_shift" in text and "splash" in text
         roll = program.rollout(*over, options["hypotheses"], options["temperature"], 0)
@@ -99,7 +100,7 @@ MESHES = {
     "tensor": (2, 2, 2, 1),
 }
 PROGRAMS = {
-    "joint": lambda over: program.score(*over, INSTRUCTIONS, "beam", search.Search(3)),
+    "joint": lambda over: program.score(*over, PLAIN, "beam", search.Search(3)),
     "rollout": lambda over: program.rollout(*over, 3, 0.0, 0),
     "sampled": lambda over: program.rollout(*over, 3, 1.0, 0),
 }
@@ -231,7 +232,7 @@ def test_a_cache_is_filled_and_reordered_in_place():
 
     graphdef, state = nnx.split(nnx.eval_shape(make))
     mesh = meshes.make(config.Mesh(*MESHES["one"]), jax.devices()[:1])
-    made = program.score(graphdef, mesh, INSTRUCTIONS, "beam", search.Search(3))
+    made = program.score(graphdef, mesh, PLAIN, "beam", search.Search(3))
     found = made.lower(state, tiny.batch(16, tokens=400), (None,)).compile().memory_analysis()
     cache = 2 * 12 * 16 * 3 * 401 * 2 * 8 * 4  # k and v, layers, rows, beam, tokens, ..., float32
     assert cache < found.temp_size_in_bytes < 1.3 * cache
@@ -252,6 +253,11 @@ def test_a_recogniser_fills_up_rows_that_its_devices_do_not_share_evenly():
 
 class Words:
     """A tokenizer of tiny.VOCABULARY pieces."""
+
+    start_id, eos_id = tiny.TOKENS.start, tiny.TOKENS.eos
+
+    def separate(self, text):
+        return [text] if text else []
 
     def encode(self, text):
         return [4, 5, len(text) % 4]

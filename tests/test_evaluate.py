@@ -329,14 +329,15 @@ def test_a_beam_reads_the_contexts_of_the_utterances(trained, tmp_path, capsys):
 
 
 def test_contexts_stand_in_the_batches_that_want_them(trained):
-    vocab = transcribe.load(trained.workdir).recogniser.vocab
+    recogniser = transcribe.load(trained.workdir).recogniser
+    vocab, template = recogniser.vocab, recogniser.template
     rows = [json.loads(line) for line in trained.test.read_text().splitlines()[:3]]
     told = [row | {"context": text} for row, text in zip(rows, ("Top LOW!", "", "mid"))]
     path = recordings.manifest(trained.test.parent / "three.jsonl", told)
     options = dict(buckets=((2.0, 9, 4),), data_folder="", normalizer="basic@1")
     for wanted in (True, False):
         ((batch, examples),) = loader.evaluation(
-            f"manifest:{path}", vocab, prompted=wanted, **options
+            f"manifest:{path}", vocab, template=template if wanted else None, **options
         )
         assert batch.context.shape == (4, 16 * wanted)
         lengths = [len(vocab.encode(text)) for text in ("top low", "", "mid")]

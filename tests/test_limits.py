@@ -159,10 +159,11 @@ def test_rows_that_ctc_cannot_align_weigh_nothing_and_are_named():
             wave=np.ones(rng.integers(200, 6_000), np.int16),
             ids=rng.integers(4, 7, rng.integers(1, 11)).astype(np.int32),
             context_ids=nothing,
+            language_row=0,
         )
         for _ in range(rows)
     ]
-    reading = batching.Reading(None, prompted=False)
+    reading = batching.Reading(None)
     shape = (1.0, 12, rows), reading, 0
     batch, faults = batching.collate(examples, *shape, frames=objective.most_frames)
     whole, none = batching.collate(examples, *shape)
@@ -227,7 +228,7 @@ def test_unknown_tokens_are_counted_and_reported(tmp_path, capsys):
         seed=0,
         start=0,
         data_folder=tmp_path,
-        prompted=False,
+        template=None,
     ) as stream:
         assert stream.known.unknown == counts.warning
         assert stream.known.unknown_share == counts.share == counts.unknown / counts.tokens > 0.2

@@ -28,7 +28,6 @@ from seedasr_jax.errors import ConfigError, DataError
 from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.parallel import sharding
 from seedasr_jax.plan import fitting
-from seedasr_jax.text import prompts, vocab_training
 
 COUNT = 40
 BUCKETS = ((0.25, 20, 4), (0.5, 20, 2))
@@ -42,7 +41,7 @@ def path(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("vocab")
-    return vocab_training.train(recordings.WORDS, folder, size=60, kind="char")
+    return tiny.vocabulary(recordings.WORDS, folder, size=60, kind="char")
 
 
 @pytest.fixture
@@ -68,7 +67,7 @@ def opened(tokenizer):
                 seed=seed,
                 start=start,
                 data_folder="unused",
-                prompted=prompted,
+                template=tiny.template(tokenizer) if prompted else None,
                 steps=steps,
                 process_index=process[0],
                 process_count=process[1],
@@ -92,7 +91,7 @@ def assert_same(one, other):
 def test_a_batch_holds_what_its_rows_say(path, opened, tokenizer):
     by_id = {row["id"]: row for row in recordings.rows(COUNT)}
     stream = opened(f"manifest:{path}", prompted=True)
-    instruction = tokenizer.encode(prompts.INSTRUCTION)
+    instruction = tokenizer.encode(tiny.PROMPT.plain[0])
     for step, (batch, info) in enumerate(take(stream, 12)):
         seconds, tokens, utterances = BUCKETS[info.bucket]
         assert info.step == step and len(info.rows) == utterances
@@ -278,7 +277,7 @@ def test_audio_that_is_longer_than_its_bucket_is_bad(path, opened, tmp_path):
     recordings.write(tmp_path, rows)
     (row,) = manifest.read(tmp_path / "corpus.jsonl")
     example = {"wave": np.zeros(9_000, np.int16), "ids": np.ones(30, np.int32)}
-    reading = batching.Reading(None, prompted=False)
+    reading = batching.Reading(None)
     for bucket, reason in [((0.5, 20, 1), "too long"), ((0.6, 20, 1), "too many tokens")]:
         _, (fault,) = loader.collate([example], bucket, reading, 0)
         assert fault.reason == reason
@@ -475,7 +474,8 @@ def test_a_task_that_drops_everything_ends(opened, own):
 def test_a_task_that_loses_a_key_says_so(opened, own):
     name = own("own_loses", lambda ds: ds.map(lambda x: {k: x[k] for k in ("text", "wave")}))
     with pytest.raises(
-        ConfigError, match=r"own_loses.*return every key.*none of the name .*draw, ids"
+        ConfigError,
+        match=r"own_loses.*return every key.*none of the name .*draw, ids, language_row",
     ):
         opened(name)
 
@@ -543,7 +543,7 @@ def evaluate(spec, tokenizer, buckets=BUCKETS):
         tokenizer,
         buckets=buckets,
         data_folder="unused",
-        prompted=True,
+        template=tiny.template(tokenizer),
         normalizer="basic@1",
     )
 
@@ -566,8 +566,8 @@ def test_evaluation_has_every_utterance_once(path, tokenizer):
 
 def test_an_evaluation_has_shapes_of_its_own(path, tokenizer):
     """Rows fill what shares a batch, processes have their parts, no reference is too long."""
-    options = dict(buckets=((0.5, 1, 3),), data_folder="unused", prompted=True, multiple=4)
-    options |= dict(normalizer="basic@1")
+    options = dict(buckets=((0.5, 1, 3),), data_folder="unused", normalizer="basic@1")
+    options |= dict(template=tiny.template(tokenizer), multiple=4)
     spec = f"manifest:{path}?limit=6"
     whole = list(loader.evaluation(spec, tokenizer, **options))
     assert [batch.weight.tolist() for batch, _ in whole] == [[1] * 4, [1, 1, 0, 0]]
@@ -589,7 +589,7 @@ def test_processes_share_the_pieces_of_a_long_utterance(tokenizer, tmp_path):
     for name, wave in waves.items():
         files.write(tmp_path / f"{name}.wav", wave, files.RATE)
     spec = f"manifest:{recordings.manifest(tmp_path / 'four.jsonl', rows)}"
-    options = dict(buckets=((0.8, 6, 4),), data_folder="", normalizer="basic@1", prompted=False)
+    options = dict(buckets=((0.8, 6, 4),), data_folder="", normalizer="basic@1", template=None)
     options |= dict(pieces=(0.8, 0.2))
     whole = list(loader.evaluation(spec, tokenizer, **options))
     named = [getattr(row, "id", row) for _, examples in whole for row in examples]
@@ -619,7 +619,7 @@ def test_the_shapes_that_run_are_those_that_are_planned(decode, tokenizer, tmp_p
     mesh = meshes.make(config.Mesh(8, 1, 1, 1))
     how = scoring.of(decode, stage.scored, checkpoint.derive(stage, {}))
     planned = fitting.score_buckets(how, mesh, "all")
-    options = dict(data_folder="", prompted=False, normalizer="basic@2")
+    options = dict(data_folder="", template=None, normalizer="basic@2")
     options |= dict(buckets=how.buckets, pieces=how.pieces, multiple=sharding.padded_rows(1, mesh))
     ran = {
         (batch.wave.shape[1] / files.RATE, batch.ids.shape[1], len(batch.weight))

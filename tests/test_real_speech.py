@@ -6,12 +6,12 @@ import pathlib
 
 import numpy as np
 import pytest
+import tiny
 
 from seedasr_jax import config
 from seedasr_jax.audio import files, logmel, pauses
 from seedasr_jax.configs import digits
 from seedasr_jax.data_pipelines import inspect, loader, sources
-from seedasr_jax.text import vocab_training
 
 SPEECH = pathlib.Path(os.environ["SEEDASR_TEST_SPEECH"])
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
@@ -24,7 +24,7 @@ def spec(name, query=""):
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
     """Of the ten digits."""
-    return vocab_training.train(DIGITS, tmp_path_factory.mktemp("v"), size=64, kind="word")
+    return tiny.vocabulary(DIGITS, tmp_path_factory.mktemp("v"), size=64, kind="word")
 
 
 def test_the_folder_is_there():
@@ -53,7 +53,7 @@ def test_joined_strings_are_the_recordings(tokenizer, tmp_path):
         tokenizer,
         buckets=recipe.stages["sft"].data.buckets,
         data_folder=tmp_path,
-        prompted=True,
+        template=tiny.template(tokenizer),
         normalizer="basic@1",
     )
     heard = {}

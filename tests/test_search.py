@@ -16,9 +16,10 @@ import tiny
 from seedasr_jax.decode import greedy, prefill, search
 from seedasr_jax.decode.search import Search
 from seedasr_jax.models import acllm
+from seedasr_jax.text.template import Around
 
 PIECES, LONGEST = 6, 3  # so few that all transcripts can be tried
-INSTRUCTIONS = (np.array([4, 5, 4], np.int32), np.array([5, 5, 4, 5], np.int32))
+INSTRUCTIONS = (4, 5, 4), (5, 5, 4, 5)  # without and with a context
 TRANSCRIPTS = [
     ids
     for size in range(LONGEST + 1)
@@ -26,14 +27,14 @@ TRANSCRIPTS = [
 ]
 
 
-def make(positions):
+def make(positions, tokens=tiny.TOKENS):
     """A model of PIECES."""
     small = {"model.small.speech_positions": positions, "model.small.transcript_position": 9}
     parts = ("encoder", "ctc_head", "converter", "decoder")
     settings = tiny.stage("sft", parts, parts, objective=dict(ctc_weight=0.3), **small)
 
     def create(rngs):
-        return acllm.AcLLM(settings.model, tiny.TOKENS, PIECES, parts, remat="none", rngs=rngs)
+        return acllm.AcLLM(settings.model, tokens, PIECES, parts, remat="none", rngs=rngs)
 
     return nnx.split(tiny.drawn(create, seed=4))
 
@@ -46,17 +47,23 @@ def models():
 def batch_of(rows=3, seed=0):
     """A batch in so few pieces; its second row has no context."""
     batch = tiny.batch(rows, context=3, seed=seed)
-    few = {name: 4 + getattr(batch, name) % 2 for name in ("prompt", "context")}
     length = np.full(rows, 3, np.int32)
     length[1:2] = 0
-    return dataclasses.replace(batch, context_length=length, **few)
+    context = dict(context=4 + batch.context % 2, context_length=length)
+    return dataclasses.replace(batch, **context, **prompted(rows, INSTRUCTIONS[1]))
+
+
+def prompted(rows, instruction):
+    """The fields of a batch with one prompt on all rows."""
+    size = np.full(rows, len(instruction), np.int32)
+    return dict(prompt=np.tile(np.int32(instruction), (rows, 1)), prompt_length=size)
 
 
 def jitted(graphdef, tokens, how, instructed):
     def call(state, batch, alpha):
         model = nnx.merge(graphdef, state)
-        given = INSTRUCTIONS if instructed else None
-        return search.search(model, batch, tokens, how, instructions=given, alpha=alpha)
+        given = [Around(INSTRUCTIONS[0], ())] if instructed else None
+        return search.search(model, batch, tokens, how, plain=given, alpha=alpha)
 
     return jax.jit(call)
 
@@ -110,10 +117,9 @@ def enumerated(models, batch, positions):
     length = np.array([len(t) for t in TRANSCRIPTS], np.int32)
     out = []
     for number, instruction in enumerate(INSTRUCTIONS):
-        prompt = np.tile(instruction, (len(batch.weight), 1))
-        size = np.full(len(batch.weight), len(instruction), np.int32)
         context = batch.context_length * number
-        one = dataclasses.replace(batch, prompt=prompt, prompt_length=size, context_length=context)
+        own = prompted(len(batch.weight), instruction)
+        one = dataclasses.replace(batch, context_length=context, **own)
         out.append(np.asarray(forced(nnx.merge(*models[positions]), one, ids, length), np.float64))
     return out
 
@@ -260,6 +266,37 @@ def test_beam_1_is_greedy(models, found):
     assert len({tuple(ids) for ids in ours.ids[live, 0]}) > 1
 
 
+def test_any_of_several_end_tokens_ends(models):
+    """A transcript ends where the first of them would stand; a beam of 1 is greedy still."""
+    batch, other = batch_of(8, seed=2), 2
+    tokens = dataclasses.replace(tiny.TOKENS, others=(other,))
+    graphdef, state = make("frames", tokens)
+
+    @jax.jit
+    def decoded(state, batch):
+        one, several = (nnx.merge(g, state) for g in (models["frames"][0], graphdef))
+        how = (
+            search.search(several, batch, 5, Search(1)),
+            search.search(several, batch, 5, Search(3)),
+        )
+        return greedy.llm(one, batch, 5), greedy.llm(several, batch, 5), *how
+
+    one, several, alone, beam = jax.tree.map(np.asarray, decoded(state, batch))
+    ended = 0
+    for row in range(8):
+        whole = one.ids[row, 0, : one.length[row, 0]].tolist()
+        ended += other in whole
+        whole = whole[: whole.index(other)] if other in whole else whole
+        assert several.ids[row, 0, : several.length[row, 0]].tolist() == whole
+        assert several.ended[row, 0] or not one.ended[row, 0]
+    assert ended > 0
+    np.testing.assert_array_equal(alone.ids, several.ids)
+    np.testing.assert_array_equal(alone.ended, several.ended)
+    np.testing.assert_allclose(alone.logprobs, several.logprobs, atol=1e-5)
+    written = np.arange(5) < beam.length[..., None]
+    assert not np.isin(beam.ids[written], tokens.ends).any() and beam.ended.any()
+
+
 def test_alpha_0_is_without_context(found):
     batch, how = batch_of(), Search(3)
     plain, both = found(batch, how), found(batch, dataclasses.replace(how, prune=False), 0)
@@ -273,10 +310,8 @@ def test_alpha_without_end_is_the_context_alone(found):
     """The paper's baseline: P(y | x, c) by itself."""
     batch = batch_of()
     batch.context_length[:] = 3
-    size = np.full(3, len(INSTRUCTIONS[1]), np.int32)
-    told = dataclasses.replace(batch, prompt=np.tile(INSTRUCTIONS[1], (3, 1)), prompt_length=size)
     ours = found(batch, Search(3, prune=False), np.inf)
-    wanted = found(told, Search(3), instructed=False)
+    wanted = found(batch, Search(3), instructed=False)
     np.testing.assert_array_equal(ours.ids, wanted.ids)
     np.testing.assert_allclose(ours.score, wanted.score, atol=1e-5)
 

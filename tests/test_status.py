@@ -6,6 +6,7 @@ import shutil
 
 from flax import nnx
 import pytest
+import tiny
 import tones
 import workdirs
 
@@ -13,7 +14,6 @@ from seedasr_jax import checkpoint, config, inventory
 from seedasr_jax import workdir as disk
 from seedasr_jax.errors import UserError
 from seedasr_jax.launch import cli, recipes, status
-from seedasr_jax.text import vocab_training
 
 KEYS = ["stage", "state", "step", "steps", "steps_per_second", "checkpoint", "hours", "chip_hours"]
 KEYS += ["parents", "frozen"]
@@ -114,7 +114,7 @@ def test_verify_names_what_differs_or_is_missing(tmp_path, capsys):
     (tmp_path / "whole").rename(tmp_path / "lm")
     assert verify(0) == ("", "")
     shutil.rmtree(tmp_path / disk.VOCAB)
-    vocab_training.train(["other words"], tmp_path / disk.VOCAB, size=40, kind="word")
+    tiny.vocabulary(["other words"], tmp_path / disk.VOCAB, size=40, kind="word")
     for lines in verify(3):
         assert "expected the vocabulary" in lines and "tokenizer that it was trained with" in lines
 

@@ -10,6 +10,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import recordings
+import tiny
 
 from seedasr_jax import config
 from seedasr_jax.audio import files
@@ -26,7 +27,7 @@ from seedasr_jax.data_pipelines import (
 )
 from seedasr_jax.data_pipelines import table as tables
 from seedasr_jax.errors import DataError, UserError
-from seedasr_jax.text import normalize, vocab_training
+from seedasr_jax.text import normalize
 from seedasr_jax.text.counted import Counted
 
 FIT = index.Fit(((0.3, 1, 4), (0.5, 2, 2)), min_seconds=0.11)
@@ -128,7 +129,7 @@ def test_stored_arrays_equal_those_that_were_computed(path, large, monkeypatch, 
 
 def test_several_processes_count_the_tokens_of_many_texts(path, large, monkeypatch):
     texts = [row.text for row in manifest.read(path)]
-    made = vocab_training.train(texts, large / "vocab", size=60, kind="char")
+    made = tiny.vocabulary(texts, large / "vocab", size=60, kind="char")
     normal = functools.partial(normalize.normalize, "basic@2")
     rows, _ = lines.table(path, large)
     expected = [found.tolist() for found in rows.tokens(Counted(made, normal, "one"))]

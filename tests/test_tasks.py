@@ -5,12 +5,12 @@ import collections
 import numpy as np
 import pytest
 import recordings
+import tiny
 
 from seedasr_jax.data_pipelines import joining, named, tasks
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.data_pipelines.tf import seqio, tf
 from seedasr_jax.errors import ConfigError
-from seedasr_jax.text import vocab_training
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def path(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("vocab")
-    return vocab_training.train(recordings.WORDS, folder, size=60, kind="char")
+    return tiny.vocabulary(recordings.WORDS, folder, size=60, kind="char")
 
 
 def examples(task):

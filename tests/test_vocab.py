@@ -6,18 +6,19 @@ import pickle
 import numpy as np
 import pytest
 import recordings
+import tiny
 import tokenizers
 
 from seedasr_jax import errors
-from seedasr_jax.text import prompts, vocab, vocab_training
+from seedasr_jax.text import vocab, vocab_training
 
-INSTRUCTIONS = (prompts.INSTRUCTION, prompts.INSTRUCTION_WITH_CONTEXT)
+INSTRUCTIONS = tiny.PROMPT.literals
 
 
 @pytest.fixture(scope="module", params=vocab_training.KINDS)
 def trained(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param) / "vocabulary"
-    return vocab_training.train(recordings.texts(), folder, size=70, kind=request.param), folder
+    return tiny.vocabulary(recordings.texts(), folder, size=70, kind=request.param), folder
 
 
 def test_round_trip(trained):
@@ -70,9 +71,9 @@ def test_saved_is_the_same(trained, tmp_path):
 
 
 def test_nothing_is_overwritten(tmp_path):
-    first = vocab_training.train(["one"], tmp_path, size=100, kind="word")
+    first = tiny.vocabulary(["one"], tmp_path, size=100, kind="word")
     with pytest.raises(errors.ConfigError, match="contains another vocabulary"):
-        vocab_training.train(["two"], tmp_path, size=100, kind="word")
+        tiny.vocabulary(["two"], tmp_path, size=100, kind="word")
     assert vocab.open_vocabulary(tmp_path).hash == first.hash
     first.save(tmp_path)  # the same content is no conflict
 
@@ -172,7 +173,7 @@ def test_broken_files(tmp_path, name, content):
 
 def test_both_tokenizers_in_one_folder_is_ambiguous(tmp_path):
     _save_hugging_face(tmp_path, {"eos_token": "<|end|>"})
-    vocab_training.train(["a"], tmp_path, size=100, kind="word")
+    tiny.vocabulary(["a"], tmp_path, size=100, kind="word")
     with pytest.raises(errors.ConfigError, match="name the file"):
         vocab.open_vocabulary(tmp_path)
     assert vocab.open_vocabulary(tmp_path / "tokenizer.json").name == "huggingface"

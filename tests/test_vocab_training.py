@@ -3,18 +3,19 @@
 import pytest
 import recordings
 import sentencepiece
+import tiny
 
 from seedasr_jax import errors
-from seedasr_jax.text import prompts, vocab_training
+from seedasr_jax.text import vocab_training
 
-INSTRUCTIONS = (prompts.INSTRUCTION, prompts.INSTRUCTION_WITH_CONTEXT)
+INSTRUCTIONS = tiny.PROMPT.literals
 INSTRUCTION_WORDS = {word for text in INSTRUCTIONS for word in text.split()}
 
 
 @pytest.mark.parametrize("kind", vocab_training.KINDS)
 def test_training_is_deterministic_and_hash_follows_content(kind, tmp_path):
     def train(name, texts):
-        return vocab_training.train(texts, tmp_path / name, size=70, kind=kind)
+        return tiny.vocabulary(texts, tmp_path / name, size=70, kind=kind)
 
     made = train("first", recordings.texts())
     ids = made.pad_id, made.unk_id, made.start_id, made.eos_id
@@ -26,14 +27,14 @@ def test_training_is_deterministic_and_hash_follows_content(kind, tmp_path):
 
 def test_training_is_silent(tmp_path, capfd):
     for kind in vocab_training.KINDS:
-        vocab_training.train(recordings.texts(20), tmp_path / kind, size=70, kind=kind)
+        tiny.vocabulary(recordings.texts(20), tmp_path / kind, size=70, kind=kind)
     assert capfd.readouterr() == ("", "")
 
 
 def test_word_vocabulary_has_instructions_then_the_most_frequent(tmp_path):
     texts = ["common often"] * 50 + ["often"] * 10 + ["seldom"]
     size = 4 + len(INSTRUCTION_WORDS) + 2
-    vocabulary = vocab_training.train(texts, tmp_path, size=size, kind="word")
+    vocabulary = tiny.vocabulary(texts, tmp_path, size=size, kind="word")
     model = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "spm.model"))
     pieces = {model.id_to_piece(i) for i in range(4, model.get_piece_size())}
     assert pieces == {f"\u2581{word}" for word in INSTRUCTION_WORDS | {"common", "often"}}
@@ -43,7 +44,7 @@ def test_word_vocabulary_has_instructions_then_the_most_frequent(tmp_path):
 
 
 def test_char_vocabulary_is_one_token_per_character(tmp_path):
-    vocabulary = vocab_training.train(["你好 世界"], tmp_path, size=500, kind="char")
+    vocabulary = tiny.vocabulary(["你好 世界"], tmp_path, size=500, kind="char")
     assert len(vocabulary.encode("你好世界")) == 4
     assert len(vocabulary.encode("你 好")) == 3
     assert vocabulary.decode(vocabulary.encode("世界 你好")) == "世界 你好"
@@ -51,7 +52,7 @@ def test_char_vocabulary_is_one_token_per_character(tmp_path):
 
 @pytest.mark.parametrize("kind", vocab_training.KINDS)
 def test_few_texts_give_a_smaller_vocabulary(kind, tmp_path):
-    vocabulary = vocab_training.train(["", "a", "  "], tmp_path, size=1000, kind=kind)
+    vocabulary = tiny.vocabulary(["", "a", "  "], tmp_path, size=1000, kind=kind)
     assert vocabulary.size < 1000
     for text in ("a", *INSTRUCTIONS):
         assert vocabulary.decode(vocabulary.encode(text)) == text
@@ -60,17 +61,17 @@ def test_few_texts_give_a_smaller_vocabulary(kind, tmp_path):
 @pytest.mark.parametrize("kind", vocab_training.KINDS)
 def test_size_too_small_says_which_is_enough(kind, tmp_path):
     with pytest.raises(errors.ConfigError, match="at least") as caught:
-        vocab_training.train(recordings.texts(), tmp_path, size=9, kind=kind)
+        tiny.vocabulary(recordings.texts(), tmp_path, size=9, kind=kind)
     enough = int(str(caught.value).split("at least ")[1].split()[0])
-    vocabulary = vocab_training.train(recordings.texts(), tmp_path / "a", size=enough, kind=kind)
+    vocabulary = tiny.vocabulary(recordings.texts(), tmp_path / "a", size=enough, kind=kind)
     assert all(vocabulary.unk_id not in vocabulary.encode(text) for text in INSTRUCTIONS)
     with pytest.raises(errors.ConfigError, match="at least"):
-        vocab_training.train(recordings.texts(), tmp_path / "b", size=enough - 1, kind=kind)
+        tiny.vocabulary(recordings.texts(), tmp_path / "b", size=enough - 1, kind=kind)
 
 
 def test_a_long_text_is_not_left_out(tmp_path):
     long = "ban " * 300_000 + "lastword"
-    vocabulary = vocab_training.train([long], tmp_path, size=100, kind="word")
+    vocabulary = tiny.vocabulary([long], tmp_path, size=100, kind="word")
     assert vocabulary.decode(vocabulary.encode("lastword")) == "lastword"
 
 
@@ -84,24 +85,24 @@ def test_pieces_of_many_texts_are_learned_from_some_of_them(tmp_path, monkeypatc
     assert len(found) == 300 and "ω" not in "".join(found) and seen["ω"] == 1
     shares = [sum(text[0] == first for text in found) for first in "abcdefgh"]
     assert min(shares) > 15 and max(shares) < 65  # 37.5 expected
-    made = vocab_training.train(iter(texts), tmp_path / "a", size=60, kind=kind)
+    made = tiny.vocabulary(iter(texts), tmp_path / "a", size=60, kind=kind)
     assert made.unk_id not in made.encode("aey ω ho")
-    again = vocab_training.train(iter(texts), tmp_path / "b", size=60, kind=kind)
+    again = tiny.vocabulary(iter(texts), tmp_path / "b", size=60, kind=kind)
     assert again.hash == made.hash
 
 
 def test_bad_training_arguments(tmp_path):
     with pytest.raises(errors.ConfigError, match="Did you mean unigram"):
-        vocab_training.train(["a"], tmp_path, size=50, kind="unigrams")
+        tiny.vocabulary(["a"], tmp_path, size=50, kind="unigrams")
     with pytest.raises(errors.DataError, match="no text"):
-        vocab_training.train(["", " "], tmp_path, size=50, kind="char")
+        tiny.vocabulary(["", " "], tmp_path, size=50, kind="char")
     assert not list(tmp_path.iterdir())
 
 
 def test_chinese_characters_stay_alone_and_words_do_not(tmp_path):
     spoken = ["今天上海 turn on the light", "今天北京 turn off the light", "我今天去上海 the light"]
     texts = spoken * 40
-    made = vocab_training.train(texts, tmp_path, size=90, kind="bpe")
+    made = tiny.vocabulary(texts, tmp_path, size=90, kind="bpe")
     pieces = [made.decode([piece]) for piece in range(made.size)]
     assert {"今", "天", "上", "海", "light"} <= {*pieces}
     assert all(len(piece) == 1 for piece in pieces if vocab_training._HAN.search(piece))

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 import recordings
+import tiny
 
 from seedasr_jax.data_pipelines.tf import tf
 from seedasr_jax.data_pipelines.vocabulary import Vocabulary
-from seedasr_jax.text import vocab_training
 
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("vocab")
-    return vocab_training.train(recordings.WORDS, folder, size=60, kind="char")
+    return tiny.vocabulary(recordings.WORDS, folder, size=60, kind="char")
 
 
 def test_ids_and_texts_are_the_tokenizers(tokenizer):
@@ -40,6 +40,6 @@ def test_in_a_graph(tokenizer):
 
 
 def test_equality_is_by_content(tokenizer, tmp_path):
-    other = vocab_training.train(["a b c d e"], tmp_path, size=40, kind="char")
+    other = tiny.vocabulary(["a b c d e"], tmp_path, size=40, kind="char")
     assert Vocabulary(tokenizer) == Vocabulary(tokenizer)
     assert Vocabulary(tokenizer) != Vocabulary(other)

@@ -15,10 +15,13 @@ from seedasr_jax import batch as batches
 from seedasr_jax import config
 from seedasr_jax.configs import common
 from seedasr_jax.models.acllm import AcLLM, Tokens
+from seedasr_jax.text import vocab_training
+from seedasr_jax.text.template import Template
 
 PARTS = ("encoder", "ctc_head", "converter", "decoder")
 TOKENS = Tokens(pad=0, start=2, eos=3)
 VOCABULARY = 20
+PROMPT = config.build(common.prompt(), config.Prompt)
 FEATURES = config.LogMel("log_mel", mels=8, low_hz=20.0, high_hz=4000.0, floor=1e-5, norm="bin")
 SUMS = ("counts", "second", "frames")  # parameters that are never below 0
 ALL_DRAWS = dict(
@@ -33,6 +36,18 @@ ALL_DRAWS = dict(
     time_masks=2,
     time_fraction=0.2,
 )
+
+
+def template(tokenizer, **changes):
+    """The common prompt, or one with `changes`, for a tokenizer."""
+    prompt = config.build(common.prompt(**changes), config.Prompt)
+    config.check(prompt, "prompt")
+    return Template(prompt, tokenizer)
+
+
+def vocabulary(texts, folder, **options):
+    """A tokenizer trained on texts, which knows the common prompt."""
+    return vocab_training.train(texts, folder, instructions=PROMPT.literals, **options)
 
 
 def encoder(**changes):
@@ -107,7 +122,7 @@ def model(parts=PARTS, **changes):
     return drawn(lambda rngs: AcLLM(settings, TOKENS, VOCABULARY, parts, remat="none", rngs=rngs))
 
 
-def batch(rows=8, seconds=0.4, prompt=3, context=2, tokens=6, seed=0):
+def batch(rows=8, seconds=0.4, prompt=3, context=2, tokens=6, seed=0, suffix=0):
     """A random Batch with padding everywhere; tokens have room in a CTC at 40 ms."""
     rng = np.random.default_rng(seed)
     samples = round(seconds * 16_000)
@@ -115,9 +130,8 @@ def batch(rows=8, seconds=0.4, prompt=3, context=2, tokens=6, seed=0):
     def integers(low, high, *shape):
         return rng.integers(low, high + 1, shape).astype(np.int32)
 
-    empty = batches.zeros(rows, samples, prompt, context, tokens)
-    return dataclasses.replace(
-        empty,
+    drawn = dataclasses.replace(
+        batches.zeros(rows, samples, prompt, context, tokens, suffix=suffix),
         wave=rng.normal(0, 0.1, (rows, samples)).astype(np.float32),
         wave_length=integers(samples // 2, samples - 160, rows),
         prompt=integers(4, VOCABULARY - 1, rows, prompt),
@@ -128,6 +142,8 @@ def batch(rows=8, seconds=0.4, prompt=3, context=2, tokens=6, seed=0):
         ids_length=integers(1, 2, rows) if seconds < 1 else integers(1, tokens - 1, rows),
         weight=np.ones(rows, np.float32),
     )
+    behind = integers(4, VOCABULARY - 1, rows, suffix), integers(min(1, suffix), suffix, rows)
+    return dataclasses.replace(drawn, suffix=behind[0], suffix_length=behind[1])
 
 
 def garbage(batch, seed=1):
@@ -139,7 +155,7 @@ def garbage(batch, seed=1):
         noise = np.where(rng.random(x.shape) < 0.5, np.nan, noise) if x.dtype.kind == "f" else noise
         return np.where(np.arange(x.shape[1])[None] < length[:, None], x, noise).astype(x.dtype)
 
-    names = ("wave", "prompt", "context", "ids")
+    names = ("wave", "prompt", "context", "suffix", "ids")
     spoiled = {n: spoil(getattr(batch, n), getattr(batch, f"{n}_length")) for n in names}
     return dataclasses.replace(batch, **spoiled)
 

@@ -83,8 +83,8 @@ def read(workdir) -> dict:
 
     graph, out = recipes.stored(workdir), {}
     tokenizer = vocab.open_vocabulary(workdir / disk.VOCAB)
-    tokens = recogniser.special_tokens(tokenizer, spelled=True)
     for name, stage in graph.stages.items():
+        tokens = recogniser.special_tokens(tokenizer, stage.model.prompt, spelled=True)
         found = checkpoint.open_checkpoint(workdir / name)
         final = {}
         for part in found.parts():

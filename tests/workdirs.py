@@ -13,7 +13,6 @@ import tiny
 from seedasr_jax import checkpoint, config
 from seedasr_jax.checkpoint import steps, trees
 from seedasr_jax.models.layers import LoraParam
-from seedasr_jax.text import vocab_training
 from seedasr_jax.train.state import TrainState
 
 TX = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3))
@@ -90,7 +89,7 @@ def bits(tree) -> dict:
 
 def vocabulary(folder):
     """A small word vocabulary in `folder`."""
-    return vocab_training.train(["one two three four"], folder, size=40, kind="word")
+    return tiny.vocabulary(["one two three four"], folder, size=40, kind="word")
 
 
 def finish(workdir, name, tree, *, step=5, parents=(), frozen=(), **changes):

@@ -3,6 +3,7 @@
 from seedasr_jax.config.bounds import above, at_least, check, one_of, require, within
 from seedasr_jax.config.groups import Tagged, register
 from seedasr_jax.config.optim import Optim, Scheduled
+from seedasr_jax.config.prompt import Prompt
 from seedasr_jax.config.schema import (
     CONTEXT_KINDS,
     PERTURBATIONS,
@@ -71,6 +72,7 @@ __all__ = [
     "Mesh",
     "Model",
     "Optim",
+    "Prompt",
     "Quantizer",
     "Run",
     "Scheduled",

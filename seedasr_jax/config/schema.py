@@ -25,6 +25,7 @@ from seedasr_jax.config.bounds import (
 )
 from seedasr_jax.config.groups import Tagged, register
 from seedasr_jax.config.optim import Optim
+from seedasr_jax.config.prompt import Prompt
 from seedasr_jax.config.scored import longer
 
 NYQUIST = 8_000  # Hz, of the 16 kHz that everything is resampled to
@@ -255,6 +256,7 @@ class Model:
     converter: Converter
     decoder: Decoder
     lora: Lora
+    prompt: Prompt
     small: Small
     # of the computation; parameters that train are float32 (float16 would need a loss scale)
     dtype: str = one_of("float32", "bfloat16")

@@ -41,12 +41,12 @@ def cached(
     """
     rows = batch.weight.shape[0]
     frames = encoders.clock(model).buffer(batch.wave.shape[1])
-    before = batch.prompt.shape[1] + converters.tokens(model, frames)
+    before = batch.prompt.shape[1] + converters.tokens(model, frames) + batch.suffix.shape[1]
     return (len(prefixes) * before + slots(tokens, prefixes, width)) * slot(model, mesh, rows)
 
 
 def slots(tokens: int, prefixes: Sequence[int], width: int) -> int:
-    """Slots of a row but those of instruction and speech; arguments as of `cached`."""
+    """Slots of a row but those of prompt, speech and suffix; arguments as of `cached`."""
     return sum(context + width * (tokens + 1) for context in prefixes)
 
 

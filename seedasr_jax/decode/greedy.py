@@ -43,7 +43,7 @@ def ctc(model: AcLLM, batch: Batch) -> Hypotheses:
 
 
 def llm(model: AcLLM, batch: Batch, tokens: int) -> Hypotheses:
-    """The likeliest next token until the end token or `tokens` of them: W = 1."""
+    """The likeliest next token until an end token or `tokens` of them: W = 1."""
     return write(model, batch, tokens, 1, lambda logits, step: logits)
 
 
@@ -52,7 +52,7 @@ def write(
 ) -> Hypotheses:
     """Writes `count` hypotheses of each example, token by token; none depends on another.
 
-    One prefill fills the cache with instruction, context and speech; each further token is one
+    One prefill fills the cache with prompt, context, speech and suffix; each further token is one
     cached step. The loop ends when every hypothesis has; those of padding rows start as ended.
 
     Args:
@@ -74,7 +74,7 @@ def write(
         step, stream, last, found, done = carry
         logits, stream = prefill.decode_step(model, stream, last)
         chosen, gain = shards.over(shards.pick, (scores(logits, step), logits))
-        ends = ~done & (chosen == special.eos)
+        ends = ~done & special.is_end(chosen)
         kept = ~done & ~ends & (step < tokens)
         at = jnp.minimum(step, tokens - 1)
         found = Hypotheses(

@@ -14,7 +14,7 @@ NEVER = -jnp.inf  # score of a hypothesis that there is not
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Hypotheses:
-    """W of each example; the end token is in `score` alone."""
+    """W of each example; an end token is in `score` alone."""
 
     ids: jax.Array  # [B W K] int32, padding behind length
     length: jax.Array  # [B W] int32

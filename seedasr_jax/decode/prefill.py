@@ -32,11 +32,11 @@ def encode(model: AcLLM, batch: Batch) -> Speech:
 
 
 def fill(model: AcLLM, batch: Batch, speech: Speech, room: int, count: int = 1) -> Stream:
-    """Fills a cache with the batch's instruction and context and with the speech.
+    """Fills a cache with the batch's prompt, context and suffix around the speech.
 
     Args:
         model: with a decoder.
-        batch: its prompt and context are read.
+        batch: its prompt, context and suffix are read.
         speech: of `encode`.
         room: slots for tokens, the start token one of them.
         count: W; the prefix is kept once for all of a row.

@@ -56,12 +56,12 @@ def program(graphdef, mesh, decode, *, follows: Callable[..., tuple] | None):
 
 
 @_once
-def score(graphdef, mesh, instructions, kind, how):
+def score(graphdef, mesh, plain, kind, how):
     """The program that transcribes: inputs (alpha,).
 
     Args:
         graphdef, mesh: as of `program`.
-        instructions: token ids of the two of text/prompts.py, which a beam takes; tuples.
+        plain: as of `search.search`, for a beam.
         kind, how: of a decode/methods.py Method, its `kind` and `search`.
 
     Returns:
@@ -76,8 +76,7 @@ def score(graphdef, mesh, instructions, kind, how):
             return greedy.ctc(model, batch)
         if kind == "greedy":
             return greedy.llm(model, batch, tokens)
-        options = dict(instructions=instructions, alpha=alpha)
-        return searching.search(model, batch, tokens, how, **options)
+        return searching.search(model, batch, tokens, how, plain=plain, alpha=alpha)
 
     def follows(batch, alpha):
         way = methods.Method(kind, how, alpha=float(alpha is not None))

@@ -21,6 +21,7 @@ from seedasr_jax.models.acllm import AcLLM, Tokens
 from seedasr_jax.models.parts import decodings
 from seedasr_jax.parallel import processes, sharding
 from seedasr_jax.text import joining, prompts
+from seedasr_jax.text.template import Template
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,11 +46,13 @@ def joined(pieces: Sequence[Hypothesis]) -> Hypothesis:
     )
 
 
-def special_tokens(vocab, *, spelled=False) -> Tokens:
-    """The tokenizer's ids with a meaning; `spelled`: and what each spells, for training."""
+def special_tokens(vocab, prompt: config.Prompt, *, spelled=False) -> Tokens:
+    """The ids with a meaning; `spelled`: and what each id spells, for training."""
+    template = Template(prompt, vocab)
     (*_, between) = vocab.encode(prompts.SEPARATOR.strip()) or [-1]
     texts = tuple(vocab.decode([piece]) for piece in range(vocab.size)) if spelled else ()
-    return Tokens(vocab.pad_id, vocab.start_id, vocab.eos_id, between, texts)
+    end, *others = template.ends
+    return Tokens(vocab.pad_id, template.start, end, between, texts, tuple(others))
 
 
 def own_method(decode: str, parts) -> str:
@@ -76,11 +79,8 @@ class Recogniser:
         """
         self.state, self.vocab, self.model, self.parts = state, vocab, model, tuple(parts)
         self.mesh, self.holders = mesh, sharding.holders(mesh)
-        instructions = tuple(
-            tuple(vocab.encode(text))
-            for text in (prompts.INSTRUCTION, prompts.INSTRUCTION_WITH_CONTEXT)
-        )
-        make = functools.partial(program.score, graphdef, mesh, instructions)
+        self.template = Template(model.prompt, vocab)
+        make = functools.partial(program.score, graphdef, mesh, self.template.plain)
         self._program = functools.cache(make)
 
     def with_state(self, state: nnx.State) -> "Recogniser":
@@ -115,8 +115,8 @@ class Recogniser:
     def decode(self, batch: Batch, method: str) -> list[Hypothesis]:
         """Decodes.
 
-        Greedy decoding takes prompt and context as they stand in the batch. A beam brings its own
-        instructions and reads the context only where the method has an alpha.
+        Greedy decoding reads the batch as it stands. A beam follows the template of utterances
+        without a context and, where the method has an alpha, also the batch as it stands.
 
         Args:
             batch: B examples, on the host; of any number, whatever the mesh. As many tokens as it
@@ -156,7 +156,8 @@ class Recogniser:
 
 def abstract(model: config.Model, vocab, parts):
     """Graph and shapes of a model: (graphdef, nnx.State of ShapeDtypeStructs)."""
-    return _abstract(model, special_tokens(vocab), vocab.size, tuple(parts))
+    tokens = special_tokens(vocab, model.prompt)
+    return _abstract(model, tokens, vocab.size, tuple(parts))
 
 
 @functools.lru_cache(maxsize=64)

@@ -16,7 +16,7 @@ from seedasr_jax.parallel import layout
 def sample(
     model: AcLLM, batch: Batch, tokens: int, *, samples: int, temperature, rng
 ) -> Hypotheses:
-    """Draws token after token from P ** (1 / temperature) until the end token or K of them.
+    """Draws token after token from P ** (1 / temperature) until an end token or K of them.
 
     The same transcript may come twice. Sample n of an example is drawn from rng, folded with the
     example's `position`, n and the token's place: neither its neighbours nor the number of samples

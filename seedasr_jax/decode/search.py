@@ -2,18 +2,19 @@
 
     P(y | x, c) weighed alpha / (1 + alpha), P(y | x) weighed 1 / (1 + alpha)
 
-Two prefixes are followed by the same tokens, a cache each: A (instruction, speech) and B (context
-instruction, context, speech). Tokens that are implausible by A are cut before B is evaluated, so
-that words of the context that were not spoken are not written. The paper states neither beam nor
+Two prefixes are followed by the same tokens, a cache each: A, by the prompt template without a
+context, and B, by the one with it. Tokens that are implausible by A are cut before B is evaluated,
+so that words of the context that were not spoken are not written. The paper states neither beam nor
 alpha nor what is cut: the numbers below are ours.
 
 W live hypotheses, all of equal length, continue; the W best that have ended are kept apart. A row
 is done as soon as no live one can be among those any more, whatever follows.
 
-Dims: B batch, W beam (also the hypotheses that come back), K tokens at most, P prompt tokens,
-C candidates of a hypothesis, V vocabulary.
+Dims: B batch, W beam (also the hypotheses that come back), K tokens at most, G languages of a
+prompt, C candidates of a hypothesis, V vocabulary.
 """
 
+from collections.abc import Sequence
 import dataclasses
 
 import jax
@@ -25,6 +26,7 @@ from seedasr_jax.decode import prefill, shards
 from seedasr_jax.decode.hypotheses import NEVER, Hypotheses, empty
 from seedasr_jax.models.acllm import AcLLM
 from seedasr_jax.parallel import layout
+from seedasr_jax.text.template import Around
 
 DOMAINS = ("linear", "log")
 KEPT = 128  # plausible tokens at most that are scored by B, the end token aside
@@ -60,7 +62,7 @@ class _Next:
 
     token: jax.Array  # [B W C] int32, its C best but for the end token, the best first
     gain: jax.Array  # [B W C] float32; -inf: cut
-    end: jax.Array  # [B W] float32, what the end token adds
+    end: jax.Array  # [B W] float32, what the likeliest end token adds
     may_end: jax.Array  # [B W] bool: the end token is not cut
 
 
@@ -94,7 +96,13 @@ def least_plausible(acoustic, top, delta, shard=shards.ALL):
 
 
 def search(
-    model: AcLLM, batch: Batch, tokens: int, how: Search, *, instructions=None, alpha=None
+    model: AcLLM,
+    batch: Batch,
+    tokens: int,
+    how: Search,
+    *,
+    plain: Sequence[Around] | None = None,
+    alpha=None,
 ) -> Hypotheses:
     """Searches for the W best transcripts of at most `tokens` tokens, the best first.
 
@@ -103,29 +111,29 @@ def search(
 
     Args:
         model: with a decoder; the encoder runs once for both prefixes.
-        batch: what it says about prompt and context holds only where `instructions` is None.
+        batch: B as it stands; without `plain` the only prefix.
         tokens: K.
         how: see Search.
-        instructions: token ids of the two of text/prompts.py, without [P] and with [P'] context.
-            None: one prefix, as it stands in the batch.
-        alpha: scalar, may be traced; None: the context is not read.
+        plain: of text/template.py, what stands around the speech in A by `batch.language`; None: A
+            is the batch as it stands, and there is no B.
+        alpha: scalar, may be traced; None: there is no B, and no context is read.
     """
     rows, beam, special = len(batch.weight), how.beam, model.tokens
     vocabulary = model.decoder.vocabulary
     speech = prefill.encode(model, batch)
-    prefixes = [batch] if instructions is None else [_instructed(batch, instructions[0], False)]
-    informed = instructions is not None and alpha is not None and batch.context.shape[1] > 0
+    prefixes = [batch] if plain is None else [_without_context(batch, plain)]
+    informed = plain is not None and alpha is not None and batch.context.shape[1] > 0
     if informed:
-        prefixes.append(_instructed(batch, instructions[1], True))
+        prefixes.append(batch)
     streams = [prefill.fill(model, prefix, speech, tokens + 1, beam) for prefix in prefixes]
-    plain = (batch.context_length == 0)[:, None, None]  # [B 1 1]
-    # Without a context A alone decides: W candidates, and one more, for one may be the end token.
-    count = beam + 1
+    alone = (batch.context_length == 0)[:, None, None]  # [B 1 1], rows that A alone decides
+    # Without a context W candidates suffice, and as many more as may be end tokens.
+    count = beam + len(special.ends)
     if informed:
         count = max(count, how.top, KEPT) if how.prune else vocabulary
     whole = count >= vocabulary
 
-    def candidates(shard, logits, plain, alpha):
+    def candidates(shard, logits, alone, alpha):
         """_Next by a shard of the logits [B W V] of each prefix."""
         if whole:
             ids, kept, among = shard.indices(logits[0]), logits, shard
@@ -142,20 +150,20 @@ def search(
             gain, allowed = logprobs[0], True
             if informed:
                 if how.prune:
-                    allowed = plain | (gain >= least)
-                gain = jnp.where(plain, gain, joint(*logprobs, alpha, how.domain))
+                    allowed = alone | (gain >= least)
+                gain = jnp.where(alone, gain, joint(*logprobs, alpha, how.domain))
             return gain, jnp.where(allowed, gain, NEVER)
 
-        end = jnp.full((*logits[0].shape[:-1], 1), special.eos)
-        end, end_cut = added([shard.at(one, end) for one in logits])
-        others = (ids != special.eos) & (ids < vocabulary)
+        ends = jnp.broadcast_to(jnp.array(special.ends), (*logits[0].shape[:-1], len(special.ends)))
+        end, end_cut = (x.max(-1) for x in added([shard.at(one, ends) for one in logits]))
+        others = ~special.is_end(ids) & (ids < vocabulary)
         gain, at = among.best(jnp.where(others, added(kept)[1], NEVER), min(beam, vocabulary))
         token = at if whole else jnp.take_along_axis(ids, at, -1)
-        return _Next(token.astype(jnp.int32), gain, end[..., 0], end_cut[..., 0] > NEVER)
+        return _Next(token.astype(jnp.int32), gain, end, end_cut > NEVER)
 
-    def choose(shard, logits, live, found, plain, alpha, step):
+    def choose(shard, logits, live, found, alone, alpha, step):
         """The next live ones, those that have ended, and the parent [B W] of each live one."""
-        following = candidates(shard, logits, plain, alpha)
+        following = candidates(shard, logits, alone, alpha)
         found = _ended(live, following, found, step, how.length)
         live, parent = _longer(live, following, step)
         # A score only falls; what it is divided by grows up to that of K tokens.
@@ -171,7 +179,7 @@ def search(
     def advance(carry):
         step, streams, live, found = carry
         logits, streams = zip(*(prefill.decode_step(model, one, live.last) for one in streams))
-        live, found, parent = shards.over(choose, logits, live, found, plain, alpha, step)
+        live, found, parent = shards.over(choose, logits, live, found, alone, alpha, step)
         streams = tuple(prefill.reorder(stream, parent) for stream in streams)
         return step + 1, streams, live, found
 
@@ -237,16 +245,22 @@ def _longer(live: _Live, following: _Next, step):
     return _Live(ids, logprobs, score, last), parent
 
 
-def _instructed(batch: Batch, instruction, with_context: bool) -> Batch:
-    """The batch with one instruction on every row, and without its context unless it is wanted."""
+def _without_context(batch: Batch, plain: Sequence[Around]) -> Batch:
+    """The batch as the template without a context has it, each row in its language."""
     rows = len(batch.weight)
-    ids = jnp.asarray(instruction, jnp.int32)
-    batch = dataclasses.replace(
-        batch,
-        prompt=jnp.broadcast_to(ids[None], (rows, len(ids))),
-        prompt_length=jnp.full(rows, len(ids), jnp.int32),
-    )
-    if with_context:
-        return batch
     nothing = dict(context=batch.context[:, :0], context_length=jnp.zeros(rows, jnp.int32))
-    return dataclasses.replace(batch, **nothing)
+
+    def chosen(table):
+        """[G ...] by the language of each row -> [B ...]."""
+        table = jnp.asarray(table, jnp.int32)
+        if len(plain) == 1:
+            return jnp.broadcast_to(table, (rows, *table.shape[1:]))
+        return table[batch.language]
+
+    def filled(name):
+        table = [getattr(around, name) for around in plain]
+        width = max(map(len, table))
+        padded = [ids + (0,) * (width - len(ids)) for ids in table]
+        return {name: chosen(padded), f"{name}_length": chosen(list(map(len, table)))}
+
+    return dataclasses.replace(batch, **nothing, **filled("prompt"), **filled("suffix"))

@@ -193,8 +193,8 @@ class Transcriber:
 
     def _cut(self, context) -> tuple[str, str]:
         """What is not read of a context, which is said once, and what is."""
-        most, encode = self.limits.context_tokens, self.recogniser.vocab.encode
-        unread, text = prompts.cut(context, lambda text: not text or len(encode(text)) <= most)
+        most, size = self.limits.context_tokens, self.recogniser.template.size
+        unread, text = prompts.cut(context, lambda text: size(text) <= most)
         if unread:
             taken = f"{self.label} learned contexts of at most {most} tokens"
             found = f"cut from the left to {text!r}" if text else "the context is not used"
@@ -208,17 +208,20 @@ class Transcriber:
 
     def _batch(self, waves, seconds, context) -> Batch:
         rows = 1 if len(waves) == 1 else BATCH
-        encode = self.recogniser.vocab.encode
-        instruction = prompts.INSTRUCTION_WITH_CONTEXT if context else prompts.INSTRUCTION
-        prompt, ids = encode(instruction), encode(context) if context else []
-        width = round(_size(len(ids), SHORTEST_CONTEXT)) if ids else 0
+        template = self.recogniser.template
+        around = (template.with_context if context else template.plain)[0]
+        given = {"prompt": around.prompt, "context": template.context(context)}
+        given |= {"suffix": around.suffix}
+        width = round(_size(len(given["context"]), SHORTEST_CONTEXT)) if given["context"] else 0
         tokens = max(16, math.ceil(TOKENS_PER_SECOND * seconds))
-        batch = batches.zeros(rows, round(seconds * files.RATE), len(prompt), width, tokens)
+        sizes = (rows, round(seconds * files.RATE), len(around.prompt), width, tokens)
+        batch = batches.zeros(*sizes, suffix=len(around.suffix))
         for row, wave in enumerate(waves):
             batch.wave[row, : len(wave)] = wave
             batch.wave_length[row], batch.weight[row] = len(wave), 1.0
-        batch.prompt[:], batch.prompt_length[:] = prompt, len(prompt)
-        batch.context[:, : len(ids)], batch.context_length[:] = ids, len(ids)
+        for name, ids in given.items():
+            getattr(batch, name)[:, : len(ids)] = ids
+            getattr(batch, f"{name}_length")[:] = len(ids)
         return batch
 
 

@@ -1,10 +1,12 @@
 """AcLLM: instruction, context and continuous speech in the input of an LLM (Seed-ASR section 3).
 
 Dims: B batch, T mel frames, F mel bins, D encoder width, U speech tokens, P prompt tokens,
-C context tokens, N = P + C + U prefix slots, L transcript tokens, E LLM width, V vocabulary.
+C context tokens, X suffix tokens, N = P + C + U + X prefix slots, L transcript tokens, E LLM width,
+V vocabulary.
 """
 
 import dataclasses
+import functools
 
 from flax import nnx
 import jax
@@ -24,11 +26,21 @@ class Tokens:
 
     pad: int = dataclasses.field(metadata=dict(static=True))  # and the blank of CTC
     start: int = dataclasses.field(metadata=dict(static=True))
-    eos: int = dataclasses.field(metadata=dict(static=True))
+    eos: int = dataclasses.field(metadata=dict(static=True))  # the end token that is taught
     separator: int = dataclasses.field(default=-1, metadata=dict(static=True))  # between names
     spelled: tuple[str, ...] = dataclasses.field(
         default=(), compare=False, repr=False, metadata=dict(static=True)
     )
+    others: tuple[int, ...] = dataclasses.field(default=(), metadata=dict(static=True))  # that end
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Every token that ends a transcript, the one that is taught first."""
+        return self.eos, *self.others
+
+    def is_end(self, ids) -> jax.Array:
+        """Which of ids [...] are end tokens, [...] bool."""
+        return functools.reduce(jnp.logical_or, (ids == end for end in self.ends))
 
 
 @jax.tree_util.register_dataclass
@@ -100,16 +112,18 @@ class AcLLM(nnx.Module):
         return self.convert(x, length, self.ctc_head(x) if self.config.small.needs_ctc else None)
 
     def prefix(self, batch: Batch, speech: Speech) -> Prefix:
-        """Instruction, context, speech: each in its own slots, positions without the padding."""
+        """Prompt, context, speech, suffix: each in its own slots, positions without the padding."""
         dims = shapes.check(speech.x, "B U E")
         dims = shapes.check(batch.prompt, "B P", shapes.check(batch.context, "B C", dims))
+        dims = shapes.check(batch.suffix, "B X", dims)
         x = [
             self.decoder.embed_tokens(batch.prompt),
             self.decoder.embed_tokens(batch.context, in_context=True),
             speech.x.astype(self.decoder.dtype),
+            self.decoder.embed_tokens(batch.suffix),
         ]
-        lengths = (batch.prompt_length, batch.context_length, speech.length)
-        real = [shapes.valid(n, size) for n, size in zip(lengths, (dims[d] for d in "PCU"))]
+        lengths = (batch.prompt_length, batch.context_length, speech.length, batch.suffix_length)
+        real = [shapes.valid(n, size) for n, size in zip(lengths, (dims[d] for d in "PCUX"))]
         first = batch.prompt_length[:, None]
         begin = first + batch.context_length[:, None]
         if speech.clock is None:
@@ -124,10 +138,10 @@ class AcLLM(nnx.Module):
             jnp.broadcast_to(jnp.arange(dims["P"])[None], (dims["B"], dims["P"])),
             first + jnp.arange(dims["C"])[None],
             begin + within,
+            after[:, None] + jnp.arange(dims["X"])[None],
         ]
-        return Prefix(
-            jnp.concatenate(x, 1), jnp.concatenate(positions, 1), jnp.concatenate(real, 1), after
-        )
+        x, positions, real = (jnp.concatenate(parts, 1) for parts in (x, positions, real))
+        return Prefix(x, positions, real, after + batch.suffix_length)
 
     def transcribe_forced(self, prefix: Prefix, ids, ids_length):
         """Teacher-forced logits [B L+1 V] of the transcript and its end token."""

@@ -3,8 +3,8 @@
 Everything that depends on which parts there are reads it: the model, FLOPs, the hand-over between
 stages, ways to decode, the optimiser, the command line. A module of `config.imports` may add one.
 
-Dims: B utterances, T feature frames, D encoder width, P prompt, C context, U speech and L
-transcript tokens, N hypotheses, E decoder width, V vocabulary, K codes.
+Dims: B utterances, T feature frames, D encoder width, P prompt, C context, U speech, X suffix and
+L transcript tokens, N hypotheses, E decoder width, V vocabulary, K codes.
 """
 
 from collections.abc import Callable, Iterable
@@ -29,6 +29,7 @@ class Sizes:
     context: int
     tokens: int
     hypotheses: int = 0
+    suffix: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,6 +141,7 @@ def _quantizer_flops(model, vocabulary, sizes, parts):
 def _decoder_flops(model, vocabulary, sizes, parts):
     speech = converters.tokens(model, _frames(model, sizes))
     before = sizes.prompt + sizes.context + (speech if names.CONVERTER in parts else 0)
+    before += sizes.suffix
     lists = sizes.utterances * (sizes.hypotheses + 1)
     of_one = decoder.flops(model.decoder, before + sizes.tokens + 1)
     return lists * (of_one + decoder.logits_flops(model.decoder, vocabulary) * (sizes.tokens + 1))
@@ -225,7 +227,7 @@ register(
         _decoder,
         _decoder_flops,
         follows=(names.ENCODER, names.CTC_HEAD, names.CONVERTER),
-        groups=("decoder", "lora"),
+        groups=("decoder", "lora", "prompt"),
         deep=True,
         pieces=True,
         needs=(names.ENCODER,),

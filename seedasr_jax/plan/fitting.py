@@ -1,6 +1,7 @@
 """Fitting a stage to a topology: its mesh, its buckets, the content of a batch."""
 
 import dataclasses
+import re
 
 from flax import nnx
 import jax
@@ -18,7 +19,7 @@ from seedasr_jax.plan.topologies import Topology
 from seedasr_jax.train import build, objectives
 from seedasr_jax.train import graph as graphs
 
-PROMPT = 16  # tokens of an instruction
+LETTERS = 4  # of a token, estimated: a plan has no tokenizer
 TOKENS = Tokens(0, 1, 2)  # the ids do not affect the compiled programs
 # Limit of fsdp x expert unless memory requires more. With 128, libtpu gathers weights by
 # all-reduces of zero-padded shards: 18.7 GB a step for 6 + 4 layers of the 8B decoder and the 2B
@@ -128,10 +129,23 @@ def sizes(stage: config.Stage, bucket, context: int | None = None) -> flops.Size
         context: tokens of a context; None: as in training.
     """
     (seconds, tokens, rows), needs = bucket, objectives.needs(stage)
-    prompt = PROMPT if needs.prompted else 0
+    prompt, suffix = around(stage.model.prompt) if needs.prompted else (0, 0)
     context = stage.data.contexts.tokens if context is None else context
     context = context if needs.prompted else 0
-    return flops.Sizes(rows, round(seconds * files.RATE), prompt, context, tokens, needs.hypotheses)
+    lengths = (round(seconds * files.RATE), prompt, context, tokens)
+    return flops.Sizes(rows, *lengths, needs.hypotheses, suffix)
+
+
+def around(prompt: config.Prompt) -> tuple[int, int]:
+    """Estimated tokens before and behind the speech in the longer template, without a context."""
+
+    def tokens(text):
+        text, special = re.subn(r"<[^<>]+>", "", re.sub(r"\{\w*\}", "", text))
+        return special + -(-len(text) // LETTERS)
+
+    both = ("".join(texts).partition("{speech}")[::2] for texts in (prompt.plain, prompt.context))
+    before, behind = (max(map(tokens, side)) for side in zip(*both))
+    return before, behind
 
 
 def rescaled(stage: config.Stage, chips: int, given: int) -> config.Stage:

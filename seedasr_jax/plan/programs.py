@@ -21,6 +21,7 @@ from seedasr_jax.models.acllm import AcLLM
 from seedasr_jax.models.parts import GREEDY, decodings
 from seedasr_jax.parallel import compiler, layout, rules, sharding
 from seedasr_jax.plan import fitting
+from seedasr_jax.text.template import Around
 from seedasr_jax.train import build
 
 
@@ -49,9 +50,8 @@ def train(built: build.Built, sizes: flops.Sizes, seconds: float) -> Program:
     """
     stage = built.stage
     state = sharding.placed(built.abstract, built.sharding)
-    lengths = (sizes.prompt, sizes.context, sizes.tokens, sizes.hypotheses)
     useful = flops.train(stage, stage.vocab.size, built.needs.parts, sizes)
-    arguments = (state, _batch(built, sizes, seconds, lengths))
+    arguments = (state, _batch(built, sizes, seconds, sizes.tokens, sizes.hypotheses))
     resident = _resident(state, 0)
     return Program("train", built.train_step(), arguments, resident, sum(useful.values()))
 
@@ -70,8 +70,8 @@ def score(built: build.Built, sizes: flops.Sizes, seconds: float) -> list[Progra
     if names.PROBE in parts:
         function, inputs = program.probe(built.graphdef, mesh), (np.int32,)
     else:
-        instructions = ((0,) * fitting.PROMPT,) * 2
-        function = program.score(built.graphdef, mesh, instructions, how.kind, how.search)
+        plain = (Around((0,) * sizes.prompt, (0,) * sizes.suffix),)
+        function = program.score(built.graphdef, mesh, plain, how.kind, how.search)
         inputs = (np.float32 if how.alpha else None,)
     contexts, width = how.prefixes(sizes.context)  # without a context one prefix is decoded
     inputs = tuple(kind and jax.ShapeDtypeStruct((), kind) for kind in inputs)
@@ -105,13 +105,13 @@ def _decoded(name, built, sizes, seconds, function, inputs, contexts, width):
     stage, mesh = built.stage, built.mesh
     model, decoder = stage.model, stage.model.decoder
     state = sharding.placed(built.abstract, built.sharding)
-    batch = _batch(built, sizes, seconds, (sizes.prompt, sizes.context, sizes.tokens, 0))
+    batch = _batch(built, sizes, seconds, sizes.tokens)
     parts = {*built.needs.parts} - {names.DECODER} if contexts else (names.ENCODER, names.CTC_HEAD)
     useful = sum(flops.forward(model, stage.vocab.size, parts, sizes).values())
     speech = converters.tokens(model, encoders.clock(model).frames(sizes.samples))
     steps = sizes.tokens + 1
     for context in contexts:
-        prefix = sizes.prompt + context + speech
+        prefix = sizes.prompt + context + speech + sizes.suffix
         decoded = flops.decoder(decoder, prefix + steps) - flops.decoder(decoder, prefix)
         decoded += steps * flops.logits(decoder, stage.vocab.size)
         useful += sizes.utterances * (flops.decoder(decoder, prefix) + width * decoded)
@@ -162,7 +162,7 @@ def decoding(built: build.Built, sizes: flops.Sizes, seconds: float) -> list[Pro
     )
     shapes = jax.eval_shape(lambda state: layers.as_used(state, model.dtype), shapes)
     state = sharding.placed(shapes, sharding.of_params(shapes, mesh))
-    batch = _batch(built, sizes, seconds, (sizes.prompt, sizes.context, 0, 0))
+    batch = _batch(built, sizes, seconds, 0)
     cached = gathering.cached(model, mesh, batch, sizes.tokens, (sizes.context,), 1)
     repeated, gathered = state, gathering.fits(state, mesh, model.dtype, cached)
     if gathered:
@@ -223,8 +223,9 @@ def decoding(built: build.Built, sizes: flops.Sizes, seconds: float) -> list[Pro
     ]
 
 
-def _batch(built, sizes, seconds, lengths):
-    batch = batches.abstract(sizes.utterances, round(seconds * files.RATE), *lengths)
+def _batch(built, sizes, seconds, tokens, hypotheses=0):
+    lengths = (round(seconds * files.RATE), sizes.prompt, sizes.context, tokens, hypotheses)
+    batch = batches.abstract(sizes.utterances, *lengths, suffix=sizes.suffix)
     place = sharding.of_batch(built.mesh)
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), batch)
 

@@ -1,4 +1,4 @@
-"""What the language model reads before the speech: instruction (Seed-ASR, figure 2) and context."""
+"""Contexts: their normal form, the names of a list, how a long one is cut, what a command gives."""
 
 import bisect
 from collections.abc import Callable, Sequence
@@ -9,9 +9,6 @@ import re
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.text import joining
 from seedasr_jax.text.normalize import normalize
-
-INSTRUCTION = "Transcribe the speech into text:"
-INSTRUCTION_WITH_CONTEXT = "There are relevant contexts, transcribe the speech into text:"
 
 SEPARATOR = ", "  # between the names of a context that is a list
 

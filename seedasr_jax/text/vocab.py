@@ -5,8 +5,11 @@ contain no start or end token: the code that assembles a sequence adds them. The
 `pad_id`.
 """
 
+from collections.abc import Mapping
+import functools
 import hashlib
 import json
+import re
 from typing import Protocol
 
 from etils import epath
@@ -38,6 +41,7 @@ class Vocabulary(Protocol):
         pad_id, start_id, eos_id, unk_id: ids below `size`; some may be equal.
         name: "sentencepiece" or "huggingface".
         hash: 16 hex digits of the content; equal hashes mean equal ids for every text.
+        special: special tokens as they are spelled -> ids; no text that is encoded yields them.
     """
 
     size: int
@@ -47,9 +51,13 @@ class Vocabulary(Protocol):
     unk_id: int
     name: str
     hash: str
+    special: Mapping[str, int]
 
     def encode(self, text: str) -> list[int]:
         """Text -> ids, without start or end; a spelled special token is encoded as text."""
+
+    def separate(self, text: str) -> list[int | str]:
+        """Ids of the special tokens spelled in a text, and the texts between them, in order."""
 
     def decode(self, ids) -> str:
         """Ids -> text; pad, start, end and out-of-range ids are dropped."""
@@ -83,6 +91,16 @@ class SentencePieceVocabulary:
         pad, start = self._model.pad_id(), self._model.bos_id()
         self.pad_id = pad if pad >= 0 else self.eos_id
         self.start_id = start if start >= 0 else self.eos_id
+
+    @functools.cached_property
+    def special(self) -> dict[str, int]:
+        """Control pieces."""
+        ids = filter(self._model.is_control, range(self.size))
+        return {self._model.id_to_piece(i): i for i in ids}
+
+    def separate(self, text: str) -> list[int | str]:
+        """As `Vocabulary.separate`."""
+        return _separate(text, self.special, {})
 
     def __reduce__(self):
         """Pickles the content: the C++ object is rebuilt in the other process."""
@@ -122,6 +140,9 @@ class HuggingFaceVocabulary:
         self._files = {_HF_FILE: content, _HF_CONFIG: config}
         pieces = self._tokenizer.get_vocab(with_added_tokens=True)
         self.size = max(pieces.values()) + 1
+        added = [token for token in fields.get("added_tokens") or () if token["special"]]
+        self._added = {token["content"]: token for token in added}
+        self.special = {content: pieces[content] for content in self._added}
 
         def find(key):
             token = settings.get(key)
@@ -144,6 +165,10 @@ class HuggingFaceVocabulary:
         self.unk_id = self.pad_id if unknown is None else unknown
         ids = (self.pad_id, self.start_id, self.eos_id, self.unk_id)
         self.hash = _digest(content + repr(ids).encode())
+
+    def separate(self, text: str) -> list[int | str]:
+        """As `Vocabulary.separate`; white space that a token takes with it is left out."""
+        return _separate(text, self.special, self._added)
 
     def __reduce__(self):
         """Pickles the content: `tokenizers` does not serialise the settings made above."""
@@ -229,6 +254,20 @@ def open_trained(folder, expected: str, label: str) -> Vocabulary:
             f"{label}: {folder}: expected the vocabulary {expected}, found {found.hash}{cure}"
         )
     return found
+
+
+def _separate(text: str, special: Mapping[str, int], flags: Mapping[str, dict]) -> list[int | str]:
+    """See `Vocabulary.separate`; `flags` of a token: `lstrip`, `rstrip` as in tokenizer.json."""
+    found, at = [], 0
+    longest_first = sorted(special, key=len, reverse=True)
+    for match in re.finditer("|".join(map(re.escape, longest_first)) or r"(?!)", text):
+        token = match[0]
+        between, own = text[at : match.start()], flags.get(token, {})
+        found += [between.rstrip() if own.get("lstrip") else between, special[token]]
+        at = match.end()
+        if own.get("rstrip"):
+            at += len(text[at:]) - len(text[at:].lstrip())
+    return [part for part in (*found, text[at:]) if part != ""]
 
 
 def _text_ids(ids, vocabulary: Vocabulary) -> list[int]:

@@ -1,7 +1,7 @@
 """Training of SentencePiece vocabularies: word, bpe, unigram, char."""
 
 import collections
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 import concurrent.futures
 import functools
 import io
@@ -21,13 +21,15 @@ _HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")  # Unicod
 _SPECIALS = {"pad_id": 0, "unk_id": 1, "bos_id": 2, "eos_id": 3}
 
 
-def train(texts: Iterable[str], folder, *, size: int, kind: str) -> vocab.SentencePieceVocabulary:
+def train(
+    texts: Iterable[str], folder, *, size: int, kind: str, instructions: Sequence[str]
+) -> vocab.SentencePieceVocabulary:
     """Trains a vocabulary and writes it to `folder`; equal texts give equal bytes.
 
-    The two instructions of text/prompts.py never contain unknown tokens. With bpe and unigram each
-    is a single piece, because the cost of a prefix token is considerable in small models, and each
-    Chinese character is a piece of its own: merged pairs are not recognised better, and pairs that
-    training lacks much worse. Only white space is normalised here; text/normalize.py does the rest.
+    Instructions never contain unknown tokens. With bpe and unigram each is a single piece, because
+    the cost of a prefix token is considerable in small models, and each Chinese character is a
+    piece of its own: merged pairs are not recognised better, and pairs that training lacks much
+    worse. Only white space is normalised here; text/normalize.py does the rest.
 
     Args:
         texts: transcripts, iterated once. bpe and unigram learn pieces from a uniform sample of at
@@ -36,6 +38,7 @@ def train(texts: Iterable[str], folder, *, size: int, kind: str) -> vocab.Senten
         size: maximum number of ids, including the four special ones. The vocabulary is smaller if
             the texts do not yield as many pieces.
         kind: one of KINDS.
+        instructions: texts of the prompt (`config.Prompt.literals`).
 
     Raises:
         errors.ConfigError: unknown kind, or `size` below the number of required pieces.
@@ -49,7 +52,7 @@ def train(texts: Iterable[str], folder, *, size: int, kind: str) -> vocab.Senten
     if not 0 < size <= MOST_PIECES:
         raise errors.ConfigError(f"size: expected 1 to {MOST_PIECES} pieces, found {size}")
     texts = filter(None, (vocab.one_line(text) for text in texts))
-    instructions = [prompts.INSTRUCTION, prompts.INSTRUCTION_WITH_CONTEXT]
+    instructions = list(map(vocab.one_line, instructions))
     symbols = []
     if kind in ("word", "char"):
         split = str.split if kind == "word" else list

@@ -44,7 +44,7 @@ class Lm(Objective):
 
     def __init__(self, stage, tokens, vocabulary, options):
         super().__init__(stage, tokens, vocabulary, options)
-        special = (tokens.pad, tokens.start, tokens.eos)
+        special = (tokens.pad, tokens.start, *tokens.ends)
         self.pieces = np.array([i for i in range(vocabulary) if i not in special], np.int32)
         self.alike = lists.alike(tokens.spelled) if options.copy else None
 

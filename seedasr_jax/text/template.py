@@ -1,0 +1,144 @@
+"""Prompt templates for one tokenizer: what stands around the speech, as ids.
+
+Text between two special tokens is encoded in one piece together with what fills its slots. A
+filling never yields a special token, whatever it spells.
+
+Dims: P prompt tokens, C context tokens, X suffix tokens.
+"""
+
+import dataclasses
+import re
+
+from seedasr_jax.config import prompt as prompts
+from seedasr_jax.errors import ConfigError, nearest
+from seedasr_jax.text import languages
+
+_LIKE_SPECIAL = re.compile(r"<\|[^<>|]*\|>")
+_NAMES = ("", *(row.name for row in languages.LANGUAGES.values()))  # "": not stated
+_ROWS = {tag: row for row, tag in enumerate(languages.LANGUAGES, 1)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Around:
+    """The ids around the speech that do not depend on the context itself."""
+
+    prompt: tuple[int, ...]  # [P], before the context or, without one, before the speech
+    suffix: tuple[int, ...]  # [X], behind the speech, without the start token
+
+
+class Template:
+    """Both templates of a `config.Prompt`.
+
+    Attributes:
+        start: id of the token behind which the transcript begins.
+        ends: ids of the end tokens; the first is taught, any ends.
+        plain, with_context: Around of an utterance without and with a context, by `row`.
+        beside: maximum number of ids in `context` beside those of the context itself.
+    """
+
+    def __init__(self, prompt: prompts.Prompt, vocab):
+        """Encodes all that no utterance changes.
+
+        Args:
+            prompt: the texts, checked.
+            vocab: of text/vocab.py.
+
+        Raises:
+            ConfigError: a special token that the tokenizer lacks, or templates that do not start
+                the transcript with the same token.
+        """
+        self._vocab = vocab
+        self._names_language = any("{language}" in t for t in prompt.plain + prompt.context)
+        rows = range(len(_NAMES) if self._names_language else 1)
+        plain, informed = (self._laid_out(prompt, key) for key in ("plain", "context"))
+        self._context = informed.context
+        self._beside = [len(self._ids(self._context, row)) for row in rows]
+        self.beside = max(self._beside)
+        self.ends = tuple(self._end(text) for text in prompt.ends) or (vocab.eos_id,)
+        starts, tables = set(), []
+        for laid in (plain, informed):
+            behind = [self._ids(laid.behind, row) or (vocab.start_id,) for row in rows]
+            starts |= {ids[-1] for ids in behind}
+            before = [self._ids(laid.prompt, row) for row in rows]
+            tables.append(tuple(Around(ids, end[:-1]) for ids, end in zip(before, behind)))
+        self.plain, self.with_context = tables
+        if len(starts) > 1:
+            raise ConfigError(
+                "model.prompt: expected templates that end in the same token, which starts the"
+                f" transcript, found {len(starts)} different ones: end plain and context in the"
+                " same special token or text, or in {speech}"
+            )
+        (self.start,) = starts
+
+    def row(self, language: str) -> int:
+        """Row of `plain` and `with_context` for a language tag; 0: none is stated or read."""
+        if not (self._names_language and language):
+            return 0
+        try:
+            return _ROWS[languages.lookup(language).tag]
+        except ConfigError:  # a tag that the table lacks states no language
+            return 0
+
+    def context(self, text: str, row: int = 0) -> tuple[int, ...]:
+        """[C] ids of a context and of the text between it and the speech; () for no context."""
+        return self._ids(self._context, row, text) if text else ()
+
+    def size(self, text: str, row: int = 0) -> int:
+        """Number of tokens of a context, without the text around it."""
+        return len(self.context(text, row)) - self._beside[row] if text else 0
+
+    def sizes(self, *, context: bool) -> tuple[int, int]:
+        """Maximum P and X of utterances without a context and, if `context`, of those with one."""
+        found = self.plain + (self.with_context if context else ())
+        return max(len(one.prompt) for one in found), max(len(one.suffix) for one in found)
+
+    def _laid_out(self, prompt, key) -> "_Laid":
+        before, behind, heard = [], [], False
+        for text in getattr(prompt, key):
+            head, speech, tail = text.partition("{speech}")
+            (behind if heard else before).extend(self._separate(head, key))
+            behind.extend(self._separate(tail, key))
+            heard = heard or bool(speech)
+        holds = ("{context}" in part for part in map(str, before))
+        place = next((n for n, found in enumerate(holds) if found), len(before))
+        return _Laid(before[:place], before[place:], behind)
+
+    def _separate(self, text, key):
+        parts = self._vocab.separate(text)
+        for part in parts:
+            for token in _LIKE_SPECIAL.findall(part) if isinstance(part, str) else ():
+                ids = self._vocab.encode(token)
+                if len(ids) != 1 or ids[0] == self._vocab.unk_id:
+                    raise self._unknown(key, token)
+        return parts
+
+    def _end(self, text):
+        if text not in self._vocab.special:
+            raise self._unknown("ends", text)
+        return self._vocab.special[text]
+
+    def _unknown(self, key, token):
+        return ConfigError(
+            f"model.prompt.{key}: expected special tokens of the tokenizer, found {token}, which it"
+            " lacks: correct it, or name the tokenizer that has it in config.vocab.path."
+            f"{nearest(token, self._vocab.special)}"
+        )
+
+    def _ids(self, parts, row, context="") -> tuple[int, ...]:
+        fillings, ids = {"language": _NAMES[row], "context": context}, []
+        for part in parts:
+            if isinstance(part, str):
+                text = prompts.SLOT.sub(lambda slot: fillings[slot[1]], part)
+                ids += self._vocab.encode(text) if text else []
+            else:
+                ids.append(part)
+        return tuple(ids)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Laid:
+    """Where the parts of a template stand: ids of special tokens, and texts with slots."""
+
+    prompt: list[int | str]
+    context: list[int | str]  # from the text that contains the context, up to the speech
+    behind: list[int | str]
