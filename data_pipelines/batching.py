@@ -29,15 +29,14 @@ class Reading:
         """`context_tokens`: of a context at most; `template` None: nothing is read at all."""
         self.template = template
         self.context_tokens = context_tokens if template else 0
+        reads = self.context_tokens > 0
+        self._prompt, self._suffix = template.sizes(context=reads) if template else (0, 0)
 
     @property
     def sizes(self) -> tuple[int, int, int]:
-        """P, C and X."""
-        if self.template is None:
-            return 0, 0, 0
-        prompt, suffix = self.template.sizes(context=self.context_tokens > 0)
+        """P, C and X; C grows with `context_tokens`."""
         room = self.context_tokens and self.context_tokens + self.template.beside
-        return prompt, room, suffix
+        return self._prompt, room, self._suffix
 
     def around(self, row: int, context) -> Around:
         """What stands around the speech of an utterance in a language, with a context if any."""

@@ -8,13 +8,17 @@ import tokenizers
 from seedasr_jax.text import vocab
 
 SPECIAL = ("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|audio_bos|>", "<|audio_eos|>")
-_ASKED = "{speech}<|audio_eos|>Transcribe it.<|im_end|>\n<|im_start|>assistant\n"
+_ASKED = "{speech}<|audio_eos|>Transcribe {language}.<|im_end|>\n<|im_start|>assistant\n"
 PROMPT = dict(
     plain=(f"<|im_start|>user\n<|audio_bos|>{_ASKED}",),
     context=(f"<|im_start|>user\nHints: {{context}}. Listen.<|audio_bos|>{_ASKED}",),
     ends=("<|im_end|>", "<|endoftext|>"),
 )
-TEXTS = ["user Hints: low mid high top. Listen. Transcribe it. assistant", "low mid", "high top"]
+TEXTS = [
+    "user Hints: low mid high top. Listen. Transcribe English. assistant",
+    "low mid",
+    "high top",
+]
 
 
 def tokenizer(folder) -> vocab.HuggingFaceVocabulary:

@@ -3,7 +3,8 @@
 Eight fake devices, so that every test may shard. `--parity` adds the tests that need PyTorch,
 `--faults`, `--processes`, `--full`, `--digits` and `--quickstart` those that take minutes,
 `--browser` those that look at a page with Chromium, `--tpu` those that compile for TPUs,
-SEEDASR_TEST_SPEECH those on real recordings. `--rest` leaves out all others.
+SEEDASR_TEST_SPEECH those on real recordings, SEEDASR_TEST_MODELS those on tokenizers of published
+models. `--rest` leaves out all others.
 """
 
 import dataclasses
@@ -48,6 +49,7 @@ ONLY_WITH = {
     "test_page.py": "browser",
 }
 SPEECH = "SEEDASR_TEST_SPEECH"
+MODELS = "SEEDASR_TEST_MODELS"
 
 
 def pytest_addoption(parser):
@@ -69,8 +71,11 @@ def pytest_addoption(parser):
 
 def pytest_report_header():
     """Says where real speech is taken from, or that it is not."""
-    where = os.environ.get(SPEECH)
-    return f"real speech: {where or f'{SPEECH} is unset: test_real_speech.py is not collected'}"
+    speech, models = os.environ.get(SPEECH), os.environ.get(MODELS)
+    return [
+        f"real speech: {speech or f'{SPEECH} is unset: test_real_speech.py is not collected'}",
+        f"real models: {models or f'{MODELS} is unset: tests on their tokenizers are left out'}",
+    ]
 
 
 def pytest_configure(config):

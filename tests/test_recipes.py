@@ -287,3 +287,19 @@ def test_the_recipe_of_the_study_on_left_out_speakers():
     graph = recipes.expand(f"{path}:train.jsonl", [])
     assert list(graph.stages) == ["lm", "ctc", "sft", "lm_frames", "sft_frames"]
     assert graph.stages["sft_frames"].model.small.speech_positions == "frames"
+
+
+def test_a_prompt_is_written_on_the_command_line():
+    """Texts may contain commas and line breaks; a tuple may be longer than the recipe's."""
+    changes = [
+        ("model.prompt.plain", r"('<|im_start|>user\n', 'Listen, write:{speech}<|im_end|>\n')"),
+        ("model.prompt.context", r"('{context}, {language}', '{speech}<|im_end|>\n')"),
+        ("stages.sft.model.prompt.ends", "('<|im_end|>', '<|endoftext|>')"),
+    ]
+    stages = recipes.expand("digits", changes).stages
+    prompt = stages["sft"].model.prompt
+    assert prompt.plain == ("<|im_start|>user\n", "Listen, write:{speech}<|im_end|>\n")
+    assert prompt.context == ("{context}, {language}", "{speech}<|im_end|>\n")
+    assert prompt.ends == ("<|im_end|>", "<|endoftext|>") and not stages["lm"].model.prompt.ends
+    with pytest.raises(ConfigError, match=r"prompt\.plain.*{speech} once"):
+        recipes.expand("digits", [("model.prompt.plain", "('write',)")])

@@ -391,3 +391,14 @@ def test_plausible_is_by_rank_or_by_distance():
     least = jax.jit(lambda x: [search.least_plausible(x, *case) for case in cases])(x)
     for found, stay in zip(least, cases.values()):
         assert (x >= np.asarray(found)).tolist() == [True] * stay + [False] * (5 - stay)
+
+
+def test_the_prefix_without_a_context_names_the_language_of_each_row():
+    plain = [Around((4,), (5, 5)), Around((5, 4), ()), Around((4, 4, 4), (5,))]
+    batch = dataclasses.replace(batch_of(), language=np.array([2, 0, 1], np.int32))
+    found = search._without_context(batch, plain)
+    for row, around in enumerate((plain[2], plain[0], plain[1])):
+        for name in ("prompt", "suffix"):
+            length = int(getattr(found, f"{name}_length")[row])
+            assert tuple(getattr(found, name)[row, :length].tolist()) == getattr(around, name)
+    assert found.context.shape == (3, 0) and not found.context_length.any()

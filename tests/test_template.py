@@ -57,19 +57,21 @@ def whole(template, context="", row=0):
     return list(before), [*around.suffix, template.start]
 
 
+@pytest.mark.parametrize("language", ["", "pt"])
 @pytest.mark.parametrize("context", ["", "low, mid", " top", "low <|im_ends|> {speech}"])
-def test_ids_are_those_of_the_whole_text(chatting, context):
+def test_ids_are_those_of_the_whole_text(chatting, context, language):
     vocabulary, own, prompt = chatting
     template = tiny.template(vocabulary, **prompt)
     (text,) = prompt["context" if context else "plain"]
-    sides = text.replace("{context}", "\0").split("{speech}")
+    named = "Portuguese" if language else ""
+    sides = text.replace("{language}", named).replace("{context}", "\0").split("{speech}")
     before, behind = (side.replace("\0", context) for side in sides)
-    given = whole(template, context)
+    given = whole(template, context, template.row(language))
     assert given == tuple(own.encode(t, add_special_tokens=False).ids for t in (before, behind))
     assert template.ends == tuple(own.token_to_id(token) for token in prompt["ends"])
     prompt_tokens, suffix_tokens = template.sizes(context=True)
     assert len(given[0]) - len(template.context(context)) <= prompt_tokens
-    assert len(given[1]) == suffix_tokens + 1
+    assert len(given[1]) <= suffix_tokens + 1
 
 
 def test_a_filling_yields_no_special_token(chatting):
@@ -203,7 +205,8 @@ def test_a_chat_template_trains_decodes_and_travels(tmp_path):
     assert special.ends == (tokenizer.special["<|im_end|>"], tokenizer.special["<|endoftext|>"])
     assert special.start == tokenizer.encode("\n")[0] != tokenizer.start_id
     wave = tones.wave("low mid")
-    results = [t.transcribe(wave, files.RATE, context="low <|im_end|>") for t in (one, loaded)]
+    options = dict(context="low <|im_end|>", language="pt-BR")
+    results = [t.transcribe(wave, files.RATE, **options) for t in (one, loaded)]
     assert results[0] == results[1] and not results[0].context_unread
 
     ((batch, _),) = loader.evaluation(
@@ -215,7 +218,8 @@ def test_a_chat_template_trains_decodes_and_travels(tmp_path):
         normalizer="basic@2",
     )
     context = prompts.normal_context("basic@2", rows[0]["context"])
-    before, behind = whole(loaded.recogniser.template, context)
+    template = loaded.recogniser.template
+    before, behind = whole(template, context, template.row("en"))
     ids = (batch.prompt[0, : batch.prompt_length[0]], batch.context[0, : batch.context_length[0]])
     assert np.concatenate(ids).tolist() == before
     assert [*batch.suffix[0, : batch.suffix_length[0]], special.start] == behind

@@ -327,3 +327,11 @@ def test_long_audio_is_transcribed_piece_by_piece(trained):
     assert (whole.start, whole.end) == (0.0, len(wave) / files.RATE)
     silent = transcriber.transcribe(quiet(5), files.RATE)
     assert (silent.text, silent.segments, silent.cut) == ("", (), False)
+
+
+def test_a_language_that_the_prompt_does_not_name(transcriber, capsys):
+    wave = np.zeros(files.RATE, np.int16)
+    assert transcriber.transcribe(wave, files.RATE, language="pt").text == ""
+    assert "its prompt names no language: pt is not used" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="unknown language"):
+        transcriber.transcribe(wave, files.RATE, language="portugese")

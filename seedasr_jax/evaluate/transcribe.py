@@ -23,7 +23,7 @@ from seedasr_jax.errors import ConfigError, DataError, UserError
 from seedasr_jax.evaluate import opening
 from seedasr_jax.models import names
 from seedasr_jax.models.parts import decodings
-from seedasr_jax.text import prompts
+from seedasr_jax.text import languages, prompts
 
 BATCH = 8  # utterances decoded at a time
 FILES_HELD, SECONDS_HELD = 4 * BATCH, 600.0  # at most, of files: then they are decoded
@@ -70,7 +70,9 @@ class Transcriber:
             )
         self.method = recognisers.own_method(stage.eval.decode, recogniser.parts)
 
-    def transcribe(self, wave, rate: int, *, context="", hotwords=(), decode="") -> Result:
+    def transcribe(
+        self, wave, rate: int, *, context="", hotwords=(), language="", decode=""
+    ) -> Result:
         """Transcribes one wave, of any length.
 
         Audio longer than any in training, or with longer pauses, is cut at pauses and decoded
@@ -85,15 +87,17 @@ class Transcriber:
                 context longer than any in training the end is read, of whole names or words;
                 nothing where the model learned none. The result and a line on stderr say so.
             hotwords: words and names that may be said, as `prompts.context` takes them.
+            language: BCP-47 tag of what is spoken, for a prompt that names the language; empty: not
+                stated.
             decode: a name of decode/methods.py. Empty: the checkpoint's own way; with a context, if
                 that is no search that reads one, the joint beam search `methods.WITH_CONTEXT`.
 
         Raises:
             DataError: no wave, or a rate that is none. ConfigError: a decoding that the model
-                cannot do, or one that reads no context where there is one.
+                cannot do, or one that reads no context where there is one; an unknown language.
         """
-        wave = arrays.to_wave(wave, rate)
-        return self.transcribe_many([wave], context=context, hotwords=hotwords, decode=decode)[0]
+        options = dict(context=context, hotwords=hotwords, language=language, decode=decode)
+        return self.transcribe_many([arrays.to_wave(wave, rate)], **options)[0]
 
     def transcribe_files(self, paths, **options) -> list[Result]:
         """Transcribes files in the order given, or one; `options` as in `transcribe`.
@@ -134,7 +138,9 @@ class Transcriber:
         for path, wave in held:
             yield path, wave if isinstance(wave, DataError) else next(results)
 
-    def transcribe_many(self, waves, *, context="", hotwords=(), decode="") -> list[Result]:
+    def transcribe_many(
+        self, waves, *, context="", hotwords=(), language="", decode=""
+    ) -> list[Result]:
         """Transcribes waves at 16 kHz, those of like length together; see `transcribe`."""
         given = prompts.context(context, hotwords)
         text = prompts.normal_context(self.normalizer, given)
@@ -142,7 +148,8 @@ class Transcriber:
         named = hotwords if isinstance(hotwords, str) else " ".join(hotwords or ())
         if not text and (given or named.strip()):
             self._say(f"nothing is left of the context by {self.normalizer}: it is not used")
-        unread, text = self._cut(text)
+        row = self._language(language)
+        unread, text = self._cut(text, row)
         method = method if text else decode or self.method
         waves = [arrays.to_wave(w, files.RATE, f"wave {n}") for n, w in enumerate(waves)]
         heard = [dict.fromkeys(self._spans(wave, method)) for wave in waves]
@@ -158,7 +165,8 @@ class Transcriber:
         for seconds, pieces in sorted(by_size.items()):
             for start in range(0, len(pieces), BATCH):
                 chosen = pieces[start : start + BATCH]
-                batch = self._batch([waves[n][slice(*span)] for n, span in chosen], seconds, text)
+                spoken = [waves[n][slice(*span)] for n, span in chosen]
+                batch = self._batch(spoken, seconds, text, row)
                 for (n, span), found in zip(chosen, self.recogniser.decode(batch, method)):
                     heard[n][span] = found
         return [_result(spans, unread) for spans in heard]
@@ -191,10 +199,19 @@ class Transcriber:
             )
         return method
 
-    def _cut(self, context) -> tuple[str, str]:
+    def _language(self, tag) -> int:
+        """The row of the template for a language tag."""
+        if tag:
+            languages.lookup(tag)
+        row = self.recogniser.template.row(tag)
+        if tag and not row:
+            self._say(f"{self.label}: its prompt names no language: {tag} is not used")
+        return row
+
+    def _cut(self, context, row) -> tuple[str, str]:
         """What is not read of a context, which is said once, and what is."""
         most, size = self.limits.context_tokens, self.recogniser.template.size
-        unread, text = prompts.cut(context, lambda text: size(text) <= most)
+        unread, text = prompts.cut(context, lambda text: size(text, row) <= most)
         if unread:
             taken = f"{self.label} learned contexts of at most {most} tokens"
             found = f"cut from the left to {text!r}" if text else "the context is not used"
@@ -206,11 +223,11 @@ class Transcriber:
             self._said.add(line)
             print(line, file=sys.stderr)
 
-    def _batch(self, waves, seconds, context) -> Batch:
+    def _batch(self, waves, seconds, context, language) -> Batch:
         rows = 1 if len(waves) == 1 else BATCH
         template = self.recogniser.template
-        around = (template.with_context if context else template.plain)[0]
-        given = {"prompt": around.prompt, "context": template.context(context)}
+        around = (template.with_context if context else template.plain)[language]
+        given = {"prompt": around.prompt, "context": template.context(context, language)}
         given |= {"suffix": around.suffix}
         width = round(_size(len(given["context"]), SHORTEST_CONTEXT)) if given["context"] else 0
         tokens = max(16, math.ceil(TOKENS_PER_SECOND * seconds))
@@ -219,6 +236,7 @@ class Transcriber:
         for row, wave in enumerate(waves):
             batch.wave[row, : len(wave)] = wave
             batch.wave_length[row], batch.weight[row] = len(wave), 1.0
+        batch.language[:] = language
         for name, ids in given.items():
             getattr(batch, name)[:, : len(ids)] = ids
             getattr(batch, f"{name}_length")[:] = len(ids)
