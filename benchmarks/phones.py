@@ -15,7 +15,7 @@ import numpy as np
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax.data_pipelines import loader
 from seedasr_jax.decode import recogniser
-from seedasr_jax.launch import probe
+from seedasr_jax.evaluate import probe
 from seedasr_jax.models import encoders, frontends
 from seedasr_jax.models.acllm import AcLLM
 from seedasr_jax.quantize.random_projection import stack

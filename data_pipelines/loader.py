@@ -24,33 +24,21 @@ from seedasr_jax.data_pipelines.index import Fit, Index, check_faults
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.data_pipelines.named import open_named
 from seedasr_jax.data_pipelines.sampler import Sampler
-from seedasr_jax.data_pipelines.stream import (
-    CONTEXT_CUT,
-    FAILED,
-    BadRows,
-    Info,
-    Known,
-    Stream,
-    is_skipped,
-    merged,
-)
+from seedasr_jax.data_pipelines.stream import BadRows, Info, Known, Stream
 from seedasr_jax.data_pipelines.waves import usual_pause
 from seedasr_jax.errors import ConfigError, DataError, UserError
+from seedasr_jax.skipped import CONTEXT_CUT, FAILED
 from seedasr_jax.text.counted import Counted
 from seedasr_jax.text.normalize import normalize
 from seedasr_jax.text.template import Template
 
 __all__ = [
-    "CONTEXT_CUT",
-    "FAILED",
     "Clock",
     "Evaluation",
     "Info",
     "Stream",
     "check",
     "evaluation",
-    "is_skipped",
-    "merged",
     "open_named",
     "training",
 ]

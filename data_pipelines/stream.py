@@ -12,15 +12,11 @@ import math
 from seedasr_jax.batch import Batch
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.errors import DataError
+from seedasr_jax.skipped import CONTEXT_CUT, FAILED
 
 _AHEAD = 4  # batches
 _ENOUGH_ROWS = 100  # before the fraction of bad rows is tested
 _SIGMAS = 4  # standard deviations above the expected number
-
-# A reason of `skipped` that is not a bad row: counted by step, in `utterances`.
-CONTEXT_CUT = "context cut from the left"
-# A reason that ends the job: for example a preprocessor failed; `detail` has the error.
-FAILED = "failed"
 
 _END = object()  # of an iterator
 
@@ -52,8 +48,7 @@ class Stream:
     """Iterates over (Batch, Info); a batch has this process's share of the rows.
 
     Attributes, up to the batch that was returned last:
-        skipped: this process's bad rows: dicts of step, position, id, recording, reason, detail;
-            and dicts of step, position, reason CONTEXT_CUT, utterances.
+        skipped: what this process left out, as of seedasr_jax/skipped.py; with its position.
         samples: task -> samples at 16 kHz in the global batches, by the manifests.
         known: statistics of all utterances; see Known.
     """
@@ -105,28 +100,6 @@ class Stream:
 
     def __exit__(self, *error):
         self.close()
-
-
-def is_skipped(row: dict) -> bool:
-    """Whether a JSON object has the keys of an entry of `Stream.skipped`, with their types."""
-    kinds = dict(step=int, reason=str, utterances=int)
-    if row.get("reason") != CONTEXT_CUT:
-        kinds = dict(step=int, position=int, id=str, reason=str, detail=str, recording=str)
-    return all(type(row.get(key)) is kind for key, kind in kinds.items())
-
-
-def merged(skipped) -> list[dict]:
-    """The skipped rows of all processes, in order: bad rows once each, cut contexts by step."""
-    # Processes that have the same rows (mesh axes other than the batch's) skip the same.
-    once = {(row["step"], row["position"], row["reason"]): row for row in skipped}
-    cut, rows = collections.Counter(), []
-    for _, row in sorted(once.items()):
-        if row["reason"] == CONTEXT_CUT:
-            cut[row["step"]] += row["utterances"]
-        else:
-            rows.append(row)
-    rows += [{"step": n, "reason": CONTEXT_CUT, "utterances": cut[n]} for n in cut]
-    return sorted(rows, key=lambda row: row["step"])
 
 
 class BadRows:

@@ -15,14 +15,16 @@ from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import loader
 from seedasr_jax.decode import gathering, methods, scoring
 from seedasr_jax.errors import ConfigError
-from seedasr_jax.launch import parents, probe, stage
+from seedasr_jax.evaluate import probe
+from seedasr_jax.launch import parents, stage
+from seedasr_jax.launch.job import Job
 from seedasr_jax.parallel import rules, sharding
 from seedasr_jax.train import build, graph, handed
 
 _GIB = 2**30
 
 
-def meshes(job: stage.Job, only: str):
+def meshes(job: Job, only: str):
     """Checks what takes no data, no tokenizer and no time: that meshes fit the devices, and buckets
     the meshes, of the stage `only`, or of all that are not finished.
 
@@ -35,7 +37,7 @@ def meshes(job: stage.Job, only: str):
                 build.mesh_of(own)
 
 
-def stages(job: stage.Job, due: Collection[str]):
+def stages(job: Job, due: Collection[str]):
     """Checks the stages that are due: all that can go wrong before a step.
 
     Parts and optimiser, mesh and buckets, shapes against parents, decoding, development sets, and
@@ -58,7 +60,7 @@ def stages(job: stage.Job, due: Collection[str]):
             template = stage.template(job, own)
             _room(template, own, parents.limits(anew, name).context_tokens)
             _fits(own, limits)
-            stage.Evaluator(job, name, own, lambda: False, limits)
+            stage.evaluation(job, name, own, limits)
             one = dataclasses.replace(own.stage.data, cache_gib=0.0)
             how = dict(data_folder=job.cache(own.stage), template=template)
             how |= dict(process_count=sharding.share(own.mesh)[1])

@@ -54,9 +54,9 @@ def do_launch_local(options):
 
 def do_quickstart(options):
     """The whole way on speech made on the spot; the exit code."""
-    from seedasr_jax.launch import quickstart
+    from seedasr_jax.launch.quickstart import run
 
-    return quickstart.run_all(pathlib.Path(options.out), install_seconds=options.install_seconds)
+    return run.run_all(pathlib.Path(options.out), install_seconds=options.install_seconds)
 
 
 def do_status(options):
@@ -81,7 +81,12 @@ def do_plan(options):
     graph = recipes.expand(options.config, options.overrides)
     from seedasr_jax.launch import plan
 
-    return plan.run(graph, options)
+    pinned = {path.rpartition(".")[2] for path, _ in options.overrides if ".mesh." in f".{path}"}
+    flags = ("topology", "slices", "stage", "bucket", "scaling", "steps", "price")
+    asked = plan.Asked(
+        **{flag: getattr(options, flag) for flag in flags}, pinned=frozenset(pinned & set(MESH))
+    )
+    return plan.run(graph, asked, as_json=options.json)
 
 
 def do_eval(options):

@@ -13,11 +13,10 @@ from seedasr_jax.decode import methods, scoring
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.evaluate import cells, opening, score
-from seedasr_jax.launch import runtime
+from seedasr_jax.launch import runtime, tasks
 from seedasr_jax.launch.progress import say
 from seedasr_jax.models import names
 from seedasr_jax.models.parts import decodings
-from seedasr_jax.parallel import sharding
 
 # Shapes for scoring where none are named: (seconds, utterances).
 SHAPES = tuple((s, max(1, round(64 / s))) for s in (1.0, 2.5, 5.0, 10.0, 20.0, 40.0))
@@ -69,7 +68,7 @@ def of_shapes(stage, shapes=SHAPES):
 
 def run(
     checkpoint,
-    tasks,
+    wanted,
     *,
     decode="",
     beam=0,
@@ -87,7 +86,7 @@ def run(
 
     Args:
         checkpoint: C.
-        tasks: names or SPECs.
+        wanted: tasks, by name or SPEC.
         decode: a name of decode/methods.py; empty: the checkpoint's own.
         beam: hypotheses of a beam search; 0: none.
         alpha: what the context of each utterance weighs in it; None: it is not read.
@@ -110,7 +109,7 @@ def run(
             `out` holds the results of other cells.
         DataError: audio that cannot be read: an evaluation never shrinks silently.
     """
-    if not tasks:
+    if not wanted:
         raise ConfigError("--tasks is empty: name a task, a mixture or a SPEC")
     opened = checkpoints.open_checkpoint(checkpoint)
     disk.try_place(out or opened.folder / disk.EVAL, "--out")
@@ -127,7 +126,7 @@ def run(
     setting = score.setting(stage.eval, method.name, normalizer, unit, language)
     cache = cache or stage.run.cache or pathlib.Path(opened.folder).parent / disk.CACHE
     named = {}  # a mistake in a name costs no reading of parameters
-    for task in tasks:
+    for task in wanted:
         name = loader.open_named(task, cache).name
         if name in named:
             raise ConfigError(f"--tasks: {named[name]} and {task} are both {name}: name it once")
@@ -138,20 +137,10 @@ def run(
         runtime.keep_programs(cache)
     shapes = buckets or stage.eval.buckets or of_shapes(stage)
     how = scoring.of(method.name, shapes, opened.limits)
-    evaluations = [
-        loader.evaluation(
-            task,
-            recogniser.vocab,
-            buckets=how.buckets,
-            data_folder=cache,
-            template=recogniser.template if names.DECODER in recogniser.parts else None,
-            normalizer=stage.data.normalizer,
-            context_tokens=how.context_tokens,
-            multiple=sharding.padded_rows(1, recogniser.mesh),
-            pieces=how.pieces,
-        )
-        for task in tasks
-    ]
+    mesh = recogniser.mesh
+    template = recogniser.template if names.DECODER in recogniser.parts else None
+    open_task = tasks.opener(stage, recogniser.vocab, mesh, template=template, cache=cache)
+    evaluations = [open_task(task, how) for task in named.values()]
     room = max(evaluation.context_tokens for evaluation in evaluations)
     for evaluation in evaluations:
         evaluation.widen_contexts(room)

@@ -53,7 +53,7 @@ def limits(job, name: str, **data) -> checkpoints.Limits:
     """What a stage can take, as of `graph.limits`.
 
     Args:
-        job: the stage.Job.
+        job: the job.Job.
         name: the stage's.
         data: what is known of its data.
     """
@@ -145,7 +145,7 @@ def begin(job, name: str, built, record: checkpoints.StageRecord | None, resumes
     What no other checkpoint gives is left as a shape: one of its own has it, or it is drawn.
 
     Args:
-        job: the stage.Job.
+        job: the job.Job.
         name: the stage's.
         built: what it computes with.
         record: the stage's, where it has begun.

@@ -4,44 +4,58 @@ import dataclasses
 import json
 import sys
 
+from seedasr_jax import config
 from seedasr_jax.errors import CHECK_FAILED, DONE, ConfigError
 from seedasr_jax.launch.progress import say
-from seedasr_jax.parallel import mesh
 from seedasr_jax.plan import compile as compiling
 from seedasr_jax.plan import rows, topologies
 from seedasr_jax.train import handed
 
 
-def run(graph, options) -> int:
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What is planned of a graph."""
+
+    topology: str  # as people write it
+    slices: int = 1
+    stage: str = ""  # empty: all
+    bucket: str = ""  # seconds, or "all"; empty: the largest
+    pinned: frozenset[str] = frozenset()  # mesh axes that are not refitted
+    scaling: bool = False  # 64 to 4,096 chips, each with the work that the topology gives
+    steps: int = 0  # to price; 0: the stage's own
+    price: float = 0.0  # USD per chip-hour; 0: not said
+
+
+def run(graph: config.Graph, asked: Asked, *, as_json: bool = False) -> int:
     """Plans; returns the exit code, CHECK_FAILED where something does not fit.
 
     Args:
         graph: the expanded recipe.
-        options: of the command line.
+        asked: what is planned.
+        as_json: whether the rows are printed as JSON.
 
     Raises:
         ConfigError: a number that means nothing, or what compiling.plan raises.
     """
-    if options.steps < 0:
-        raise ConfigError(f"--steps: expected at least 0, found {options.steps}")
-    if options.scaling and options.bucket:
+    if asked.steps < 0:
+        raise ConfigError(f"--steps: expected at least 0, found {asked.steps}")
+    if asked.scaling and asked.bucket:
         raise ConfigError("--scaling takes each stage's largest bucket: leave --bucket out")
     handed.names(graph)
-    topology = topologies.parse(options.topology, options.slices)
-    pods = topologies.ladder(topology.chip) if options.scaling else [topology]
-    axes = {path.rpartition(".")[2] for path, _ in options.overrides if ".mesh." in f".{path}"}
-    more = dict(pinned=axes & set(mesh.AXES), given=topology if options.scaling else None)
+    topology = topologies.parse(asked.topology, asked.slices)
+    pods = topologies.ladder(topology.chip) if asked.scaling else [topology]
+    more = dict(pinned=asked.pinned, given=topology if asked.scaling else None)
     found = []
     for pod in pods:
         say(
             f"{pod.name}: {pod.chips} chips, {pod.device_count} devices,"
             f" {pod.hosts} hosts, {pod.slices} slices"
         )
-        for row in compiling.plan(graph, pod, only=options.stage, bucket=options.bucket, **more):
+        for row in compiling.plan(graph, pod, only=asked.stage, bucket=asked.bucket, **more):
             found.append(row)
             say(rows.describe(row))
-    priced = [_priced(row, graph, options) for row in found]
-    if options.json:
+    priced = [_priced(row, graph, asked) for row in found]
+    if as_json:
         both = [dataclasses.asdict(row) | cost for row, cost in zip(found, priced)]
         json.dump(both, sys.stdout, indent=1)
         print()
@@ -49,7 +63,7 @@ def run(graph, options) -> int:
         for row, cost in zip(found, priced):
             print(rows.describe(row) + _cost(cost), *rows.details(row), sep="\n    ")
         compiled = [row for row in found if row.step_seconds_bound is not None]
-        for row in compiled if options.scaling else ():
+        for row in compiled if asked.scaling else ():
             print(_scaled(row))
     misfits = [row for row in found if not row.fits]
     for row in misfits:
@@ -57,13 +71,13 @@ def run(graph, options) -> int:
     return CHECK_FAILED if misfits else DONE
 
 
-def _priced(row, graph, options) -> dict:
+def _priced(row, graph, asked) -> dict:
     """What training costs, where that was asked: of --steps, or of the stage's own."""
-    asked = options.steps or options.price
-    if not asked or row.program != "train" or row.step_seconds_bound is None:
+    wanted = asked.steps or asked.price
+    if not wanted or row.program != "train" or row.step_seconds_bound is None:
         return {}
-    steps = options.steps or graph.stages[row.stage].steps
-    return {"steps": steps} | rows.costs(row, steps, options.price)
+    steps = asked.steps or graph.stages[row.stage].steps
+    return {"steps": steps} | rows.costs(row, steps, asked.price)
 
 
 def _cost(cost) -> str:

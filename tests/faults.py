@@ -25,10 +25,12 @@ import tones
 import workdirs
 
 from seedasr_jax import checkpoint
+from seedasr_jax.evaluate.development import Evaluator
 from seedasr_jax.launch import cli, run
-from seedasr_jax.launch.stage import Evaluator, Keeper
+from seedasr_jax.launch.stop import Stop
 from seedasr_jax.models import layers
 from seedasr_jax.train.build import Built
+from seedasr_jax.train.keeper import Keeper
 
 EIGHT = "--xla_force_host_platform_device_count=8"  # of conftest.py
 STEPS, SAVE_EVERY = 12, 3  # of each stage, in tones_recipe.py
@@ -101,7 +103,7 @@ def command_in(folder, *arguments) -> int:
 
 def interrupted_twice() -> int:
     """What two Ctrl-C do to a process that is slow to save."""
-    with run.Stop() as stop:
+    with Stop() as stop:
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.asked()
         os.kill(os.getpid(), signal.SIGINT)

@@ -2,7 +2,8 @@
 
 import pathlib
 
-from seedasr_jax.launch import evaluate, quickstart
+from seedasr_jax.launch import evaluate
+from seedasr_jax.launch.quickstart import run as quickstart
 
 
 def run(folder: pathlib.Path, options: dict) -> int:

@@ -8,7 +8,7 @@ import tones
 
 from seedasr_jax import checkpoint
 from seedasr_jax.errors import UserError
-from seedasr_jax.launch import run, stage
+from seedasr_jax.launch import prepare, run, stage
 
 MISTAKES = {  # in the last of three stages -> words of the line that says so
     "trains=('encodr',)": ("trains 'encodr'", "Did you mean encoder"),
@@ -60,7 +60,7 @@ def test_no_stage_trains_before_all_are_checked(tmp_path, monkeypatch):
 
 
 def test_meshes_are_checked_before_anything_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "prepare", lambda *_: pytest.fail("reads"))
+    monkeypatch.setattr(prepare, "job", lambda *_: pytest.fail("reads"))
     graph = tones.graph(tones.write(tmp_path / "data", 2), stages__sft__mesh__tensor="3")
     with pytest.raises(UserError, match=r"stage 'sft': mesh .* takes 3 devices"):
         run.train(graph, tmp_path)
@@ -99,8 +99,8 @@ def test_development_sets_share_one_room_for_contexts(tmp_path):
         ]
         tasks.append(f"manifest:{recordings.manifest(manifest.parent / f'{name}.jsonl', rows)}")
     graph = tones.graph(manifest, stages__sft__eval__tasks=tuple(tasks))
-    job = run.prepare(graph, tmp_path / "workdir")
+    job = prepare.job(graph, tmp_path / "workdir")
     built = stage.build_stage(job, job.graph.stages["sft"])
     limits = checkpoint.Limits(1.0, 0.0, 64, 4, ())
-    found = stage.Evaluator(job, "sft", built, lambda: False, limits)
+    found = stage.evaluation(job, "sft", built, limits)
     assert [task.context_tokens for task in found.tasks] == [48, 48, 0]

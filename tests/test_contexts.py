@@ -8,7 +8,7 @@ import pytest
 import recordings
 import tiny
 
-from seedasr_jax import config
+from seedasr_jax import config, skipped
 from seedasr_jax.data_pipelines import batching, contexts, loader, sources
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.errors import ConfigError, DataError
@@ -282,7 +282,7 @@ def test_a_long_context_is_cut_from_the_left_and_counted(tmp_path, corpus):
         read = batch.context[place, : batch.context_length[place]].tolist()
         assert read == tokenizer.encode(expected)
     assert batch.weight.tolist() == [1.0] * 4
-    reason = loader.CONTEXT_CUT
+    reason = skipped.CONTEXT_CUT
     assert stream.skipped == [{"step": 0, "position": 0, "reason": reason, "utterances": cut}]
 
 

@@ -7,11 +7,13 @@ import sys
 
 import pytest
 
-from seedasr_jax.launch import evaluate, quickstart
+from seedasr_jax.launch import evaluate
+from seedasr_jax.launch.quickstart import plans
+from seedasr_jax.launch.quickstart import run as quickstart
 
 RUN = """
 import pathlib, sys
-from seedasr_jax.launch import quickstart
+from seedasr_jax.launch.quickstart import run as quickstart
 sys.exit(quickstart.run_all(pathlib.Path(sys.argv[1]), recipe="digits"))
 """
 
@@ -32,7 +34,7 @@ def test_error_rates_on_unseen_voices(out):
         rates = {
             name: json.loads((out / name / "eval/own/results.jsonl").read_text().splitlines()[line])
             for name in ("ctc", "sft")
-            for line, found in enumerate(quickstart.PLANS["digits"])
+            for line, found in enumerate(plans.PLANS["digits"])
             if found[0] == test
         }
         ctc, llm = (rates[name]["error_rate"] for name in ("ctc", "sft"))

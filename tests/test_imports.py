@@ -13,7 +13,7 @@ CORE = ROOT / "seedasr_jax"
 # A package imports what stands in an earlier row; those of one row never import each other.
 ROWS = (
     ("errors", "quiet"),
-    ("workdir", "tables"),
+    ("workdir", "tables", "skipped"),
     ("batch", "config", "inventory", "shapes"),
     ("parallel",),
     ("audio", "text", "losses", "quantize"),
@@ -24,11 +24,12 @@ ROWS = (
     ("train",),
     ("evaluate", "convert", "plan"),
 )
+BESIDE = ("configs", "data_pipelines", "launch")
 LEVEL = {name: level for level, row in enumerate(ROWS) for name in row}
 # The three folders beside the core: what of it they may use.
 OUTSIDE = {
-    "data_pipelines": {"errors", "quiet", "workdir", "tables", "batch", "config", "audio"}
-    | {"text", "data_pipelines"},
+    "data_pipelines": {"errors", "quiet", "workdir", "tables", "skipped", "batch", "config"}
+    | {"audio", "text", "data_pipelines"},
     "configs": {"configs", "errors"},
 }
 
@@ -78,6 +79,43 @@ def test_nobody_imports_launch():
     for folder in (CORE, ROOT / "configs", ROOT / "data_pipelines"):
         for path in modules(folder):
             assert "launch" not in {package for package, _ in imports(path)}, path
+
+
+def files():
+    """Every module's name -> its file: of a package, its __init__.py."""
+    folders = {"seedasr_jax": CORE} | {f"seedasr_jax.{f}": ROOT / f for f in BESIDE}
+    found = {}
+    for package, folder in folders.items():
+        for path in modules(folder):
+            own = (package, *path.relative_to(folder).with_suffix("").parts)
+            found[".".join(own).removesuffix(".__init__")] = path
+    return found
+
+
+def test_no_circle_of_files():
+    """A module is in a circle if it is reached from what it imports, late imports included."""
+    known = files()
+
+    def module(name):
+        while name not in known:
+            name = name.rpartition(".")[0]
+        return name
+
+    follows = {
+        name: {module(imported) for _, imported in imports(path)} - {name}
+        for name, path in known.items()
+    }
+
+    def reached(name):
+        seen, waiting = set(), [name]
+        while waiting:
+            new = follows[waiting.pop()] - seen
+            seen |= new
+            waiting += new
+        return seen
+
+    circles = [name for name in known if name in reached(name)]
+    assert not circles
 
 
 def test_core_runs_without_tensorflow():

@@ -21,13 +21,14 @@ from seedasr_jax.audio import files
 from seedasr_jax.batch import CONTINUED
 from seedasr_jax.data_pipelines import batching, lines, loader, manifest, preprocess, waves
 from seedasr_jax.data_pipelines.manifest import Row
-from seedasr_jax.data_pipelines.stream import CONTEXT_CUT, BadRows, Prefetch, merged
+from seedasr_jax.data_pipelines.stream import BadRows, Prefetch
 from seedasr_jax.data_pipelines.tf import seqio, tf
 from seedasr_jax.decode import scoring
 from seedasr_jax.errors import ConfigError, DataError
 from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.parallel import sharding
 from seedasr_jax.plan import fitting
+from seedasr_jax.skipped import CONTEXT_CUT, merged
 
 COUNT = 40
 BUCKETS = ((0.25, 20, 4), (0.5, 20, 2))

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from seedasr_jax.launch import meter
+from seedasr_jax.launch.quickstart import meter
 
 
 def burn(seconds):

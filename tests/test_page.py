@@ -6,7 +6,7 @@ import browser
 import pytest
 import shown
 
-from seedasr_jax.launch import report
+from seedasr_jax.launch.quickstart import report
 
 WIDTHS, SCHEMES = (1280, 400), ("light", "dark")
 PLAYERS = """Promise.all([...document.querySelectorAll("audio")].map(player =>

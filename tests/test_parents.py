@@ -12,7 +12,8 @@ import workdirs
 
 from seedasr_jax import checkpoint, config
 from seedasr_jax.errors import UserError
-from seedasr_jax.launch import parents, run, stage
+from seedasr_jax.launch import job as jobs
+from seedasr_jax.launch import parents, run
 from seedasr_jax.train import loop
 from seedasr_jax.train.graph import Recipe
 
@@ -139,7 +140,7 @@ def _job(workdir, record, where):
     changed = config.merge(config.to_dict(record.stage), {"init": {"decoder": where}})
     stages = types.MappingProxyType({"sft": config.build(changed, config.Stage)})
     recipe = Recipe({}, {"decoder": where}, record.recipe_hash)
-    return stage.Job(workdir, config.Graph("x", (), stages), None, {"sft": recipe})
+    return jobs.Job(workdir, config.Graph("x", (), stages), None, {"sft": recipe})
 
 
 def test_a_finished_stage_follows_a_neighbour_that_moved(job, capsys):

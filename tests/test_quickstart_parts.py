@@ -12,7 +12,8 @@ from seedasr_jax.data_pipelines import sources
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.evaluate import cells, transcribe
 from seedasr_jax.evaluate import score as scores
-from seedasr_jax.launch import evaluate, export, quickstart, recipes, run
+from seedasr_jax.launch import evaluate, export, recipes, run
+from seedasr_jax.launch.quickstart import run as quickstart
 from seedasr_jax.text.conventions import Convention, Conventions
 
 NAMES = ("ann", "bob", "eve", "joe", "kim", "lea")

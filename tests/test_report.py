@@ -7,8 +7,8 @@ import json
 import pytest
 import shown
 
-from seedasr_jax.launch import report
-from seedasr_jax.launch.report import chart, listen
+from seedasr_jax.launch.quickstart import report
+from seedasr_jax.launch.quickstart.report import chart, listen
 
 
 class Page(html.parser.HTMLParser):

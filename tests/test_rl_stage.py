@@ -7,7 +7,7 @@ import pytest
 import workdirs
 
 from seedasr_jax import config, inventory
-from seedasr_jax.launch import run, stage
+from seedasr_jax.launch import prepare, stage
 from seedasr_jax.train import loop
 from seedasr_jax.workdir import read_rows as read
 
@@ -31,7 +31,7 @@ def job(trained, tmp_path_factory):
         one["eval"] |= dict(tasks=(test,), decode="ctc", every=3)
         one["run"] |= dict(log_every=1, save_every=100, cache=str(trained.workdir / "cache"))
         tree["stages"] = {"rl": one}
-        return run.prepare(config.build(tree, config.Graph), tmp_path_factory.mktemp(name))
+        return prepare.job(config.build(tree, config.Graph), tmp_path_factory.mktemp(name))
 
     return make
 

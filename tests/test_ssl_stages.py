@@ -13,8 +13,8 @@ import workdirs
 
 from seedasr_jax import checkpoint
 from seedasr_jax.errors import ConfigError, DataError, UserError
-from seedasr_jax.evaluate import transcribe
-from seedasr_jax.launch import evaluate, export, recipes, run, status
+from seedasr_jax.evaluate import probe, transcribe
+from seedasr_jax.launch import evaluate, export, prepare, recipes, run, status
 from seedasr_jax.train import graph as graphs
 from seedasr_jax.workdir import read_rows as read
 
@@ -76,7 +76,7 @@ def test_the_probe_says_which_layer_is_best(workdir, manifest):
     rates = [row[f"eval/manifest:tones.jsonl?limit=8#{content(row)}/layers/0{n}"] for n in (1, 2)]
     assert row["best_layer"] == np.argmin(rates) + 1
     assert row["layers/01"] > 0 and row["layers/02"] > 0
-    assert run.stage.probe.best_layer(checkpoint.open_checkpoint(workdir / "probe")) in (1, 2)
+    assert probe.best_layer(checkpoint.open_checkpoint(workdir / "probe")) in (1, 2)
 
 
 def content(row):
@@ -123,9 +123,9 @@ def test_a_changed_probe_makes_what_took_its_layer_stale(manifest):
 def test_a_path_keeps_the_part_that_it_names(manifest, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     given = graph(manifest, stages__kmeans__init__teacher="./other/ssl1:encoder")
-    found = run.anchored(given).stages["kmeans"].init
+    found = prepare.anchored(given).stages["kmeans"].init
     assert found["teacher"] == f"{tmp_path}/other/ssl1:encoder"
-    assert run.anchored(given).stages["ssl2"].init["teacher"] == "ssl1:encoder"
+    assert prepare.anchored(given).stages["ssl2"].init["teacher"] == "ssl1:encoder"
 
 
 def test_rows_without_text_train_what_reads_none(workdir):
@@ -151,7 +151,7 @@ def test_rows_without_text_are_refused_by_what_reads_it(workdir, manifest, tmp_p
 def test_a_graph_that_reads_no_text_needs_none(manifest, tmp_path):
     whole = graph(manifest, vocab__kind="bpe", vocab__size=1_000)
     alone = dataclasses.replace(whole, stages={"ssl1": whole.stages["ssl1"]})
-    assert 4 < run.prepare(alone, tmp_path).vocab.size < 200  # of the instructions
+    assert 4 < prepare.job(alone, tmp_path).vocab.size < 200  # of the instructions
 
 
 def test_what_recognises_nothing_says_so(workdir, manifest, tmp_path):

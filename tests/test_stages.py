@@ -17,9 +17,8 @@ import workdirs
 from seedasr_jax import checkpoint, config
 from seedasr_jax import workdir as disk
 from seedasr_jax.audio import files
-from seedasr_jax.data_pipelines import loader
 from seedasr_jax.errors import ConfigError, DataError, UserError
-from seedasr_jax.launch import export, recipes, run, stage
+from seedasr_jax.launch import export, prepare, recipes, run
 from seedasr_jax.plan import fitting, programs
 from seedasr_jax.train import build
 from seedasr_jax.workdir import read_rows as read
@@ -144,21 +143,22 @@ def test_a_moved_manifest_is_the_same_and_a_changed_one_is_not(trained, workdir,
 def test_a_job_goes_on_from_any_folder(trained, tmp_path, monkeypatch):
     monkeypatch.chdir(trained.manifest.parent)
     relative = tones.graph(trained.manifest.name, **trained.changes)
-    changed = run.anchored(relative)
+    changed = prepare.anchored(relative)
     spec = f"manifest:{trained.manifest}"
     assert [s for s, _ in changed.stages["ctc"].data.mixture] == [spec]
     assert changed.stages["ctc"].eval.tasks == (f"{spec}?limit=8",)
     assert changed.stages["sft"].init == relative.stages["sft"].init  # stages, no paths
     assert changed.stages["sft"].vocab.path == "" and changed.stages["sft"].run.cache == ""
     own = tones.graph("m.jsonl", stages__lm__init__decoder="./runs/lm")
-    assert run.anchored(own).stages["lm"].init["decoder"] == str(pathlib.Path("runs/lm").resolve())
+    init = prepare.anchored(own).stages["lm"].init
+    assert init["decoder"] == str(pathlib.Path("runs/lm").resolve())
     monkeypatch.setenv("HOME", str(tmp_path))  # no shell expands it behind manifest:
     home = tones.graph("~/m.jsonl", stages__lm__init__decoder="~/lm")
-    home = run.anchored(home).stages
+    home = prepare.anchored(home).stages
     assert home["ctc"].data.mixture[0][0] == f"manifest:{tmp_path}/m.jsonl"
     assert home["lm"].init["decoder"] == f"{tmp_path}/lm"
     monkeypatch.chdir(tmp_path)
-    assert run.anchored(changed) == changed
+    assert prepare.anchored(changed) == changed
 
 
 def test_another_tokenizer_needs_another_workdir(trained, workdir, tmp_path):
@@ -175,7 +175,7 @@ def test_a_checkpoint_is_a_tokenizer_too(trained, tmp_path):
     expected = (trained.workdir / "vocab/spm.model").read_bytes()
     names = (trained.workdir, trained.workdir / "lm", f"{trained.workdir}/lm@60")
     for number, place in enumerate(names):
-        run.prepare(trained.graph(vocab__path=place), tmp_path / str(number))
+        prepare.job(trained.graph(vocab__path=place), tmp_path / str(number))
         assert (tmp_path / str(number) / "vocab/spm.model").read_bytes() == expected
     fails(UserError, trained.graph(vocab__path=f"{trained.workdir}/lm@7"), tmp_path / "other")
     text = fails(ConfigError, trained.graph(vocab__path=tmp_path / "none"), tmp_path / "other")
@@ -185,8 +185,8 @@ def test_a_checkpoint_is_a_tokenizer_too(trained, tmp_path):
 def test_a_tokenizer_that_a_kill_left_half_made_is_made_again(trained, tmp_path):
     (tmp_path / "vocab.partial").mkdir()
     (tmp_path / "vocab.partial/spm.model.partial").write_bytes(b"half")
-    job = run.prepare(trained.graph(), tmp_path)
-    expected = run.prepare(trained.graph(), trained.workdir)
+    job = prepare.job(trained.graph(), tmp_path)
+    expected = prepare.job(trained.graph(), trained.workdir)
     assert job.vocab.hash == expected.vocab.hash
     assert job.recipes["sft"].hash == expected.recipes["sft"].hash
 
@@ -466,43 +466,3 @@ def test_texts_that_fit_no_bucket(tmp_path, trained):
     text = fails(DataError, graph, tmp_path, only="ctc")
     assert "longer than 0.1 s" in text
     assert "data.buckets" in text
-
-
-class Stream:
-    """Stands for a stream that has given out some batches."""
-
-    def __init__(self):
-        self.skipped, self.samples, self.judged = [], {"task": 0}, []
-
-    def see(self, step):
-        bad = {"id": "u", "reason": "bad", "detail": "why", "recording": "u"}
-        self.skipped.append({"step": step, "position": 0} | bad)
-        if step % 2:
-            cut = {"reason": loader.CONTEXT_CUT, "utterances": step}
-            self.skipped.append({"step": step, "position": 0} | cut)
-        self.samples["task"] += 16_000
-
-    def judge(self, rows):
-        self.judged += [row["step"] for row in rows]
-
-
-def test_skipped_rows_are_listed_once_whatever_was_killed(tmp_path):
-    """A state of step N has seen the batches 0 to N - 1."""
-    workdirs.finish(tmp_path, "ctc", workdirs.params())
-    folder = tmp_path / "ctc"
-    begun = config.build({**record(tmp_path, "ctc"), "step": 0}, checkpoint.StageRecord)
-    stream = Stream()
-    keeper = stage.Keeper(folder, begun, 1, stream)
-    stream.see(0)
-    stream.see(1)
-    keeper.list_skipped()
-    stream.see(2)
-    keeper.list_skipped()  # and killed: only step 2 is on disk
-    after = config.build({**record(tmp_path, "ctc"), "step": 2}, checkpoint.StageRecord)
-    stream = Stream()
-    with stage.Keeper(folder, after, 1, stream) as keeper:
-        assert stream.judged == [0, 1, 1]  # as they were, killed or not
-        stream.see(2)
-        stream.see(3)
-    assert [row["step"] for row in read(folder / "skipped.jsonl")] == [0, 1, 1, 2, 3, 3]
-    assert keeper.cut == 1 + 3

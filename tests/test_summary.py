@@ -5,7 +5,7 @@ import json
 import pytest
 
 from seedasr_jax.evaluate import cells, score
-from seedasr_jax.launch import quickstart, summary
+from seedasr_jax.launch.quickstart import plans, summary
 from seedasr_jax.text.conventions import Convention, Conventions
 
 BY = Conventions(Convention("basic@2", "mixed"))
@@ -204,7 +204,7 @@ def test_samples_are_the_first_of_each_language():
 
 
 def test_the_plan_reads_lists_only_where_they_were_trained():
-    whole = quickstart.plan("commands", STAGES)
+    whole = plans.plan("commands", STAGES)
     assert set(whole) == {
         ("ctc", ""),
         *((stage, how) for stage in ("sft", "context_sft", "rl") for how in DECODINGS),
@@ -214,7 +214,7 @@ def test_the_plan_reads_lists_only_where_they_were_trained():
     assert {spec for spec in specs if "split=dev" in spec} == {
         "synth:commands?split=dev&context=distractors_3&names=train"
     }
-    digits = quickstart.plan("digits", ("lm", "ctc", "sft"), limit=5)
+    digits = plans.plan("digits", ("lm", "ctc", "sft"), limit=5)
     assert digits == {
         (stage, ""): {
             "test": "synth:digits?split=test&limit=5",
@@ -222,5 +222,5 @@ def test_the_plan_reads_lists_only_where_they_were_trained():
         }
         for stage in ("ctc", "sft")
     }
-    few = quickstart.plan("commands", STAGES, limit=5)
+    few = plans.plan("commands", STAGES, limit=5)
     assert all(spec.count("limit=") == 1 for tests in few.values() for spec in tests.values())

@@ -4,11 +4,13 @@ The names of a list are laid over the hypothesis of CTC: where a stretch of it i
 like a name, the name is written there. A baseline beside a model that reads the list itself.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rapidfuzz.distance import Levenshtein
 
-from seedasr_jax.text import weighted
+from seedasr_jax.evaluate import score
+from seedasr_jax.text import prompts, weighted
+from seedasr_jax.text.conventions import Conventions
 from seedasr_jax.text.score import units
 
 GRID = tuple(n / 20 for n in range(13))  # thresholds to choose among
@@ -77,3 +79,48 @@ def choose(
         if weighted.leaks(references, written, lists, unit=unit).rate <= most:
             return threshold
     return GRID[0]
+
+
+def thresholds(
+    utterances: Sequence[dict], conventions: Conventions, *, most: float
+) -> dict[str, float]:
+    """`choose` for each language.
+
+    Args:
+        utterances: of development data, as `score.evaluate` returns them; in `context` they have
+            a list of names, none of which is said.
+        conventions: how they are normalised and split.
+        most: percent of the utterances that may get such a name.
+    """
+    found = {}
+    for tag, own in score.by_language(utterances).items():
+        lists = [_listed(conventions, utterance) for utterance in own]
+        texts = score.compare(own, conventions).texts
+        found[tag] = choose(*texts, lists, most=most, unit=conventions.of(tag).unit)
+    return found
+
+
+def matched(
+    utterances: Iterable[dict], conventions: Conventions, chosen: Mapping[str, float]
+) -> list[dict]:
+    """Utterances with the names of their `context` in the hypothesis, as of `replace`.
+
+    `chosen`: threshold by language; one without writes only what is spelled exactly.
+    """
+    out = []
+    for utterance in utterances:
+        tag = utterance["language"]
+        own = conventions.of(tag)
+        text = replace(
+            own.clean(utterance["hypothesis"]),
+            _listed(conventions, utterance),
+            threshold=chosen.get(tag, 0.0),
+            unit=own.unit,
+        )
+        out.append(utterance | {"hypothesis": text})
+    return out
+
+
+def _listed(conventions, utterance):
+    clean = conventions.of(utterance["language"]).clean
+    return [name for name in map(clean, prompts.split(utterance["context"])) if name]

@@ -117,6 +117,14 @@ def evaluate(
     return row, utterances
 
 
+def by_language(utterances: Iterable[dict]) -> dict[str, list[dict]]:
+    """Utterances as `evaluate` returns them by language, the tags in order."""
+    found: dict[str, list[dict]] = {}
+    for utterance in utterances:
+        found.setdefault(utterance["language"], []).append(utterance)
+    return dict(sorted(found.items()))
+
+
 def measure(utterances: list[dict], conventions: Conventions) -> dict:
     """The figures of utterances as `evaluate` returns them.
 

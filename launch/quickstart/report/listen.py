@@ -4,7 +4,7 @@ import base64
 import difflib
 import pathlib
 
-from seedasr_jax.launch.report.page import text
+from seedasr_jax.launch.quickstart.report.page import text
 
 NOTE = "The first test sentences of each language: struck out is missing, bold is wrong or added."
 _UNIT = {"char": "", "word": " "}  # between the units of a text

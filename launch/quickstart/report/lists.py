@@ -1,6 +1,6 @@
 """What lists of names did: tables of recall, of recall by language, and of what a list costs."""
 
-from seedasr_jax.launch.report.page import note, number, table, text
+from seedasr_jax.launch.quickstart.report.page import note, number, table, text
 
 NOTE = (
     "Percent of names written exactly as they are spelled, by the list that stands before the"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import dataclasses
 import pathlib
 
+from seedasr_jax import config
 from seedasr_jax import workdir as disk
 from seedasr_jax.evaluate import matcher, score
 from seedasr_jax.text import languages, prompts
@@ -22,6 +23,37 @@ class Result:
 
     row: dict
     utterances: list[dict]
+
+
+def stages(out: pathlib.Path, graph: Mapping[str, config.Stage], found) -> dict:
+    """`stages` of summary.json.
+
+    Args:
+        out: the workdir.
+        graph: its stages by name.
+        found: stage -> test -> Result.
+    """
+    made = {}
+    for name, stage in graph.items():
+        own = found[name]
+        made[name] = training(out / name, stage.steps)
+        if own:
+            made[name] |= error_rates(own["test"].row)
+        if "none" in own:
+            made[name]["context"] = contexts(own)
+    if "probe" in made:
+        made["probe"] |= probe(out / "probe")
+    if "context_sft" in made:
+        context = made["context_sft"]["context"]
+        context["matcher"] = matched(found["ctc"], _conventions(graph["ctc"]))
+        if "rl" in made:
+            made["rl"] |= {
+                "expected_errors": expected_errors(out / "rl"),
+                "keyword_recall_before": context["right_3"]["recall"],
+                "keyword_recall_after": made["rl"]["context"]["right_3"]["recall"],
+                "paired": paired(found["context_sft"], found["rl"], _conventions(graph["rl"])),
+            }
+    return made
 
 
 def read(folder: pathlib.Path, tests) -> dict[str, Result]:
@@ -53,12 +85,12 @@ def probe(folder: pathlib.Path) -> dict:
     rows = [row for row in disk.read_rows(folder / disk.METRICS) if "best_layer" in row]
     if not rows:
         return {}
-    rates = {}
+    by_layer = {}
     for key, value in rows[-1].items():
         task, _, layer = key.partition("/layers/")
         if task.startswith("eval/") and layer:
-            rates.setdefault(int(layer), []).append(value)
-    layers = {str(layer): sum(own) / len(own) for layer, own in sorted(rates.items())}
+            by_layer.setdefault(int(layer), []).append(value)
+    layers = {str(layer): sum(own) / len(own) for layer, own in sorted(by_layer.items())}
     return {"layers": layers, "best_layer": int(rows[-1]["best_layer"])}
 
 
@@ -173,25 +205,18 @@ def paired(
 
 
 def matched(found: Mapping[str, Result], conventions: Conventions) -> dict:
-    """`context.matcher`: the tests with lists, read from what CTC heard by `matcher.replace`.
+    """`context.matcher`: the tests with lists, read from what CTC heard by the string matcher.
 
-    Its threshold is chosen for each language, on development sentences with names that are not
-    said: the largest that writes one of them into MATCHER_COST percent at most.
+    Its thresholds are chosen on development sentences with names that are not said, at the cost
+    MATCHER_COST.
     """
-    thresholds = {}
-    for tag, own in _by_language(_with_lists(found["dev_distractors_3"])).items():
-        lists = [_listed(conventions, utterance) for utterance in own]
-        options = dict(most=MATCHER_COST, unit=conventions.of(tag).unit)
-        texts = score.compare(own, conventions).texts
-        thresholds[tag] = matcher.choose(*texts, lists, **options)
+    development = _with_lists(found["dev_distractors_3"])
+    thresholds = matcher.thresholds(development, conventions, most=MATCHER_COST)
 
     def figured(test):
-        utterances = [
-            utterance | {"hypothesis": _match(conventions, utterance, thresholds)}
-            for utterance in _with_lists(found[test])
-        ]
-        by = {tag: score.measure(own, conventions) for tag, own in _by_language(utterances).items()}
-        return figures(score.measure(utterances, conventions) | {"by_language": by})
+        own = matcher.matched(_with_lists(found[test]), conventions, thresholds)
+        by = {tag: score.measure(each, conventions) for tag, each in score.by_language(own).items()}
+        return figures(score.measure(own, conventions) | {"by_language": by})
 
     tests = ("right_3", "distractors_3", "test_distractors_3", "unseen_right_3")
     of = {test: figured(test) for test in (*tests, "unseen_distractors_3")}
@@ -211,25 +236,6 @@ def _with_lists(result):
         u | {"context": prompts.SEPARATOR.join(filter(None, (u["context_unread"], u["context"])))}
         for u in result.utterances
     ]
-
-
-def _by_language(utterances):
-    found = {}
-    for utterance in utterances:
-        found.setdefault(utterance["language"], []).append(utterance)
-    return dict(sorted(found.items()))
-
-
-def _match(conventions, utterance, thresholds):
-    own = conventions.of(utterance["language"])
-    threshold = thresholds.get(utterance["language"], 0.0)
-    names, hypothesis = _listed(conventions, utterance), own.clean(utterance["hypothesis"])
-    return matcher.replace(hypothesis, names, threshold=threshold, unit=own.unit)
-
-
-def _listed(conventions, utterance):
-    clean = conventions.of(utterance["language"]).clean
-    return [name for name in map(clean, prompts.split(utterance["context"])) if name]
 
 
 def samples(heard: Mapping[str, Result], each: int) -> list[dict]:
@@ -252,6 +258,10 @@ def samples(heard: Mapping[str, Result], each: int) -> list[dict]:
             "reference": u["reference"],
             "hypotheses": {label: texts[u["id"]] for label, texts in hypotheses.items()},
         }
-        for tag, own in _by_language(first).items()
+        for tag, own in score.by_language(first).items()
         for u in own[:each]
     ]
+
+
+def _conventions(stage: config.Stage):
+    return score.setting(stage.eval).conventions

@@ -12,13 +12,14 @@ from seedasr_jax import workdir as disk
 from seedasr_jax.decode import program
 from seedasr_jax.decode.recogniser import Recogniser
 from seedasr_jax.errors import ConfigError
+from seedasr_jax.models import names
 
 
 class _LayerRecogniser(Recogniser):
     """A recogniser by one layer's head; `ctc(state, batch, (layer,))` is compiled once for all."""
 
     def __init__(self, graphdef, vocab, model, mesh, ctc, layer):
-        super().__init__(graphdef, None, vocab, model, ("encoder", "ctc_head"), mesh)
+        super().__init__(graphdef, None, vocab, model, (names.ENCODER, names.CTC_HEAD), mesh)
         self._ctc, self._layer = ctc, np.int32(layer)
 
     def _found(self, batch, way, alpha):
@@ -27,7 +28,7 @@ class _LayerRecogniser(Recogniser):
 
 def recognisers(graphdef, vocab, model, parts, mesh) -> list[Recogniser]:
     """One for each layer, the lowest first; none where there is no probe."""
-    if "probe" not in parts:
+    if names.PROBE not in parts:
         return []
     ctc = program.probe(graphdef, mesh)
     make = functools.partial(_LayerRecogniser, graphdef, vocab, model, mesh, ctc)

@@ -8,8 +8,8 @@ The page is self-contained, sound included, and needs no network access.
 import pathlib
 
 from seedasr_jax import workdir as disk
-from seedasr_jax.launch.report import chart, listen, lists
-from seedasr_jax.launch.report.page import note, number, page, section, table, text
+from seedasr_jax.launch.quickstart.report import chart, listen, lists
+from seedasr_jax.launch.quickstart.report.page import note, number, page, section, table, text
 from seedasr_jax.text import languages
 
 TESTS = {  # of the quickstart's plan, for people

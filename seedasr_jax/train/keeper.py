@@ -6,10 +6,9 @@ import time
 import jax
 
 from seedasr_jax import checkpoint as checkpoints
-from seedasr_jax import config
+from seedasr_jax import config, skipped
 from seedasr_jax import workdir as disk
 from seedasr_jax.audio import files
-from seedasr_jax.data_pipelines import loader
 from seedasr_jax.parallel import processes
 from seedasr_jax.train import loop
 
@@ -26,8 +25,15 @@ class Keeper:
     """
 
     def __init__(self, folder, record, keep, stream, pinned=()):
-        """Args: `folder`, of the stage; `record`, as it begins; `keep`, checkpoints; `stream`;
-        `pinned`, steps that others start from.
+        """Takes over the files of a stage.
+
+        Args:
+            folder: the stage's.
+            record: its stage.json as it begins.
+            keep: how many checkpoints stay.
+            stream: the training data: `skipped`, rows as of seedasr_jax/skipped.py; `heard`,
+                samples by task; and `judge(rows)`, which raises where too many rows are bad.
+            pinned: steps that other stages start from, which stay.
         """
         self.folder, self.record, self.stream = folder, record, stream
         self.writer = checkpoints.Writer(folder, keep, pinned)
@@ -37,8 +43,8 @@ class Keeper:
         self.records, self.listed = {}, 0
         self.clock, self.cpu = time.monotonic(), time.process_time()
         before = processes.first(lambda: disk.rewind(folder / disk.SKIPPED, record.step))
-        before = [row for row in before if loader.is_skipped(row)]
-        self.cut = _contexts_cut(before)
+        before = [row for row in before if skipped.is_whole(row)]
+        self.cut = skipped.contexts_cut(before)
         self.settle()
         self.stream.judge(before)
 
@@ -97,9 +103,9 @@ class Keeper:
         """Adds what all processes skipped since the last call to skipped.jsonl, and returns it."""
         own = self.stream.skipped[self.listed :]
         self.listed += len(own)
-        rows = loader.merged(processes.gathered(own))
-        self.cut += _contexts_cut(rows)
-        bad = [row for row in rows if row["reason"] != loader.FAILED]
+        rows = skipped.merged(processes.gathered(own))
+        self.cut += skipped.contexts_cut(rows)
+        bad = [row for row in rows if row["reason"] != skipped.FAILED]
         if bad and processes.is_first():
             disk.append(self.folder / disk.SKIPPED, bad)
         return rows
@@ -111,7 +117,3 @@ class Keeper:
             for part in checkpoints.parts(params)
         }
         self.settle(hashes=hashes, state="finished")
-
-
-def _contexts_cut(rows) -> int:
-    return sum(row["utterances"] for row in rows if row["reason"] == loader.CONTEXT_CUT)

@@ -1,0 +1,149 @@
+"""What process 0 decides before a job trains: everything is checked, and nothing is lost."""
+
+import contextlib
+import dataclasses
+import pathlib
+import re
+
+from seedasr_jax import config
+from seedasr_jax import workdir as disk
+from seedasr_jax.errors import ConfigError, UserError, nearest
+from seedasr_jax.launch import checks, prepare, recipes, stage
+from seedasr_jax.launch.job import Job
+from seedasr_jax.launch.progress import say
+from seedasr_jax.train import graph
+
+
+def decide(
+    expanded: config.Graph | None,
+    workdir: pathlib.Path,
+    only: str,
+    again: str,
+    held: contextlib.ExitStack,
+) -> dict:
+    """Checks everything and decides what runs; `held` keeps the workdir's lock.
+
+    Returns:
+        JSON: the `graph` and its `recipes` for `run`; the stages `chosen`, and of them those `due`.
+
+    Raises:
+        ConfigError, UserError: as of `run.train`.
+    """
+    expanded = prepare.anchored(expanded) if expanded else recipes.stored(workdir)
+    disk.try_place(workdir, "--workdir")
+    _check_free(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    held.enter_context(disk.hold(workdir))
+    checks.meshes(Job(workdir, expanded, None, {}), only)
+    job = prepare.job(expanded, workdir)
+    redone = _redone(job, again)
+    _check_stale(job, redone)
+    job = dataclasses.replace(job, redone=redone)
+    chosen = _chosen(job, only, redone)
+    due = [name for name in chosen if not job.done(name)]
+    for name in due:
+        disk.try_place(job.folder(name) / disk.CHECKPOINTS, "--workdir")
+        disk.try_files(job.folder(name), disk.STAGE, disk.METRICS, disk.SKIPPED)
+    checks.stages(job, due)
+    for name in due:
+        stage.secure(job, name)
+    _set_aside(job, redone)
+    _name_others(job)
+    graph_, hashed = config.to_dict(expanded), config.to_dict(dict(job.recipes))
+    stated = {"format_version": disk.FORMAT_VERSION}
+    disk.write_json(workdir / disk.CONFIG, stated | graph_)
+    return {"graph": graph_, "recipes": hashed, "chosen": chosen, "due": due}
+
+
+def _check_free(workdir):
+    """Raises a ConfigError where a stage's directory is meant, config.json would be replaced, or
+    Orbax would take the path as a pattern: it finds no file of its own there and saves nothing.
+    """
+    if re.search(r"[*?\[]", str(workdir)):
+        raise ConfigError(
+            f"--workdir: expected a path without *, ? and [, found {workdir}: no checkpoint can be"
+            " saved there; choose another --workdir"
+        )
+    if (workdir / disk.STAGE).exists():
+        raise ConfigError(
+            f"--workdir: {workdir} is the directory of a stage, expected a workdir: take"
+            f" {workdir.parent}"
+        )
+    path = workdir / disk.CONFIG
+    try:
+        found = disk.read_json(path) if path.exists() else {}
+    except UserError:
+        return
+    if not found:
+        return
+    if "stages" not in found:
+        raise ConfigError(
+            f"--workdir: {path} is not of a workdir (it has no stages), and training would replace"
+            " it: choose another --workdir"
+        )
+    disk.check_config_format(found, path)
+
+
+def _check_stale(job, redone):
+    for name, recipe in job.recipes.items():
+        record = job.record(name)
+        if name not in redone and record is not None and record.recipe_hash != recipe.hash:
+            old = config.to_dict(record.recipe) | {"reads": dict(record.reads)}
+            raise ConfigError(graph.stale(name, old, recipe, record.parents))
+
+
+def _redone(job, again) -> list[str]:
+    """The stages that run again: none, or one and its descendants."""
+    if not again:
+        return []
+    if again not in job.graph.stages:
+        raise ConfigError(
+            f"--from: no stage {again!r}; stages: {', '.join(job.graph.stages)}."
+            f"{nearest(again, job.graph.stages)}"
+        )
+    return graph.descendants(job.graph, again)
+
+
+def _set_aside(job, redone):
+    # Children first: whenever we are killed, none is left beside a parent that is not its own.
+    for name in reversed(redone):
+        folder = job.folder(name)
+        if folder.exists():
+            number = 1
+            while (old := job.workdir / f"{name}.old-{number}").exists():
+                number += 1
+            folder.rename(old)
+            say(f"{name}: moved to {old.name}")
+
+
+def _name_others(job):
+    """Says which stages of the workdir the recipe no longer has, such as one under another name."""
+    try:
+        before = recipes.stored(job.workdir).stages
+    except UserError:
+        return
+    for name in before:
+        if name not in job.graph.stages and (job.folder(name) / disk.STAGE).exists():
+            say(f"{name}: no stage of this recipe any more; {job.folder(name)} stays as it is")
+
+
+def _chosen(job, only, redone):
+    names = graph.order(job.graph)
+    if not only:
+        return names
+    if only not in names:
+        raise ConfigError(
+            f"--stage: no stage {only!r}; stages: {', '.join(names)}.{nearest(only, names)}"
+        )
+    for parent in graph.parents(job.graph, only):
+        if parent in redone:
+            raise ConfigError(
+                f"--stage: {only!r} starts from {parent!r}, which --from runs again: leave --stage"
+                " out, or set both to one stage"
+            )
+        if not job.done(parent):
+            raise ConfigError(
+                f"--stage: {only!r} starts from {parent!r}, which is not finished: run it first"
+                f" with --stage={parent}"
+            )
+    return [only]

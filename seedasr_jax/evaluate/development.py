@@ -1,0 +1,109 @@
+"""Scores of a stage while it trains, on its development tasks."""
+
+from collections.abc import Callable
+import contextlib
+from typing import Any
+
+from flax import nnx
+
+from seedasr_jax import checkpoint as checkpoints
+from seedasr_jax.decode import recogniser as recognisers
+from seedasr_jax.decode import scoring
+from seedasr_jax.evaluate import probe, score
+from seedasr_jax.parallel import processes
+from seedasr_jax.text.vocab import Vocabulary
+from seedasr_jax.train import build, loop
+
+
+class Evaluator:
+    """Scores a stage's state on its development tasks, which are opened before training.
+
+    Attributes:
+        tasks: as `open_task` returned them.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        built: build.Built,
+        vocab: Vocabulary,
+        limits: checkpoints.Limits,
+        open_task: Callable[[str, scoring.Scoring], Any],
+        *,
+        stopping: Callable[[], bool],
+        say: Callable[[str], None],
+    ):
+        """Opens the tasks.
+
+        Args:
+            name: the stage's.
+            built: what it computes with.
+            vocab: its tokenizer.
+            limits: what one decoding takes.
+            open_task: opens a task by its name for a way to decode: `name`, `languages`, `unknown`,
+                `context_tokens` and `widen_contexts`; iterates over batches with their examples.
+            stopping: whether the job is asked to stop.
+            say: takes a line of the log.
+
+        Raises:
+            ConfigError: a decoding that the model cannot do, a task or a unit that does not exist.
+        """
+        self.name, evaluation = name, built.stage.eval
+        self._stopping, self._say = stopping, say
+        self._setting = score.setting(evaluation)
+        how = scoring.of(self._setting.decode, built.stage.scored, limits)
+        model, parts = built.stage.model, built.needs.parts
+        options = (vocab, model, parts, built.mesh)
+        self._layers = probe.recognisers(built.graphdef, *options)
+        self._recogniser = recognisers.Recogniser(built.graphdef, None, *options)
+        if evaluation.tasks:
+            (self._layers[0] if self._layers else self._recogniser).check(self._setting.decode)
+        self.tasks = [open_task(task, how) for task in evaluation.tasks]
+        for task in self.tasks:  # one room for contexts: each would be a program of its own
+            task.widen_contexts(max(each.context_tokens for each in self.tasks))
+
+    def warn(self):
+        """Logs how many utterances state no language."""
+        for task in self.tasks:
+            if warning := self._setting.conventions.warning(task.languages):
+                self._say(f"{self.name}: {task.name}: {warning}")
+
+    def __call__(self, step: int, state) -> dict:
+        """{"eval": {task: error rate}} of the state; of a probe, of each layer.
+
+        Raises:
+            loop.Stopped: `stopping()` said so before all was scored.
+        """
+        if not self.tasks:
+            return {}
+        state = nnx.merge_state(state.params, state.frozen)
+        label = f"{self.name} {step}"
+        if not self._layers:
+            rates = self._rates(self._recogniser.with_state(state), label)
+            return {"eval": {task: {"error_rate": rate} for task, rate in rates.items()}}
+        return probe.report(
+            [
+                self._rates(recogniser.with_state(state), f"{label} layer {number}")
+                for number, recogniser in enumerate(self._layers, 1)
+            ]
+        )
+
+    def _rates(self, recogniser, label) -> dict[str, float]:
+        """{task: error rate}."""
+        rates = {}
+        for task in self.tasks:
+            batches = self._until_stopped(task)
+            row, _ = score.evaluate(
+                recogniser, label, task.name, batches, self._setting, unknown=task.unknown
+            )
+            rates[task.name] = row["error_rate"]
+            for line in score.describe(row):
+                self._say(f"{label}: {line}")
+        return rates
+
+    def _until_stopped(self, batches):
+        with contextlib.closing(iter(batches)) as each:
+            while batch := processes.together(lambda: next(each, None), patient=False):
+                if self._stopping():
+                    raise loop.Stopped
+                yield batch
