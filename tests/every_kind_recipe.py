@@ -44,5 +44,7 @@ def get_config(manifest):
         ce_weight=0.01, hypotheses=2, temperature=0.0, keyword_weight=2.0, unit="word"
     )
     for stage in c.stages.values():
-        stage.steps, stage.optim.warmup = STEPS, 1
+        stage.steps = STEPS
+        if "warmup" in stage.optim:
+            stage.optim.warmup = 1
     return c.lock()

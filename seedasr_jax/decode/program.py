@@ -110,15 +110,12 @@ class _AtLayer:
     layer: jax.Array  # counted from 0
 
     @property
-    def config(self):
-        return self.whole.config
-
-    @property
     def tokens(self):
         return self.whole.tokens
 
-    def encoder(self, mel, count):
-        layers, length = self.whole.encoder.every_layer(mel, count)
+    def encode(self, wave, length):
+        encoder = self.whole.encoder
+        layers, length = encoder.every_layer(*encoder.features(wave, length))
         return layers[self.layer], length
 
     def ctc_head(self, x):
