@@ -6,7 +6,7 @@ import pathlib
 
 import numpy as np
 
-from seedasr_jax import workdir as disk
+from seedasr_jax import filesystem
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -29,7 +29,7 @@ class ArrayWriter:
             self._chunks.setdefault(name, []).append(values)
             return
         path = self._folder / f"{name}.{values.dtype.str[1:]}"
-        with disk.naming(path), open(path, "ab") as file:
+        with filesystem.naming(path), open(path, "ab") as file:
             file.write(values.tobytes())
 
     def finish(self) -> Arrays:
@@ -37,7 +37,7 @@ class ArrayWriter:
         if self._folder is None:
             return {name: np.concatenate(chunks) for name, chunks in self._chunks.items()}
         for path in self._folder.iterdir():
-            with disk.naming(path), open(path, "rb") as file:
+            with filesystem.naming(path), open(path, "rb") as file:
                 os.fsync(file.fileno())
         return _mapped(self._folder)
 
@@ -75,7 +75,7 @@ class ArrayStore:
             write(writer)
             writer.finish()
 
-        disk.make_once(self._folder / name, fill)
+        filesystem.make_once(self._folder / name, fill)
         return _mapped(self._folder / name)
 
 

@@ -17,6 +17,7 @@ import zlib
 
 import numpy as np
 
+from seedasr_jax import filesystem
 from seedasr_jax import workdir as disk
 from seedasr_jax.data_pipelines import (
     array_store,
@@ -32,7 +33,6 @@ from seedasr_jax.errors import DataError, UserError
 from seedasr_jax.text import normalize, prompts, vocab
 
 _MADE_BY = columns, cells, fields, manifest, lhotse, json_line, normalize, prompts, vocab
-FOLDER = "tables"  # of a data folder
 LARGE = 16 << 20  # bytes
 _SETTLED_SECONDS = 2.0  # a later change within the clock's resolution would leave the time equal
 
@@ -49,7 +49,7 @@ def table(path, data_folder) -> tuple[Table, str]:
         content = path.read_bytes()
         return _small(path, content), hashlib.sha256(content).hexdigest()
     writable = data_folder.is_dir() and os.access(data_folder, os.W_OK)
-    folder = data_folder / FOLDER if writable else None
+    folder = data_folder / disk.TABLES if writable else None
     digest = _digest(path, folder)
     return _large(path, digest, folder), digest
 
@@ -139,7 +139,7 @@ def _digest(path, folder):
         _report_unused(folder, before, f"are of {path} before it changed")
     if _state(path) == state and time.time() - state["mtime_ns"] / 1e9 > _SETTLED_SECONDS:
         folder.mkdir(exist_ok=True)
-        with disk.hold(folder, wait=True):
+        with filesystem.hold(folder, wait=True):
             disk.write_json(note, {"path": place} | state | {"sha256": digest})
     return digest
 

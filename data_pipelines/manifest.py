@@ -9,7 +9,7 @@ import pathlib
 import re
 import reprlib
 
-from seedasr_jax import workdir as disk
+from seedasr_jax import filesystem
 from seedasr_jax.data_pipelines import cells, json_line, lhotse
 from seedasr_jax.data_pipelines import fields as naming
 from seedasr_jax.errors import DataError, nearest
@@ -207,7 +207,7 @@ def _name(audio, offset, number) -> str:
 
 def _inside(audio, root, path, number) -> str:
     """The absolute path of `audio`, which may not leave `root`; symbolic links are followed."""
-    if ":/" in audio and disk.is_url(audio):
+    if ":/" in audio and filesystem.is_url(audio):
         raise DataError(
             f"{path}:{number}: audio: expected a local file, found {audio!r}: download it first"
         )

@@ -13,7 +13,7 @@ import os
 
 import numpy as np
 
-from seedasr_jax import workdir as disk
+from seedasr_jax import filesystem
 from seedasr_jax.data_pipelines import waves
 from seedasr_jax.data_pipelines.batching import Fault
 from seedasr_jax.data_pipelines.manifest import Row
@@ -61,7 +61,7 @@ class Reader:
             try:
                 found.append(waves.read_recording(one, self._cache))
             except DataError as error:
-                reason = "missing audio" if disk.is_missing(one.audio) else "unreadable audio"
+                reason = "missing audio" if filesystem.is_missing(one.audio) else "unreadable audio"
                 return None, Fault(reason, str(error), one.id)
         return waves.joined(found, row.pauses), None
 

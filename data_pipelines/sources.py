@@ -10,7 +10,7 @@ import pathlib
 
 import numpy as np
 
-from seedasr_jax import workdir as disk
+from seedasr_jax import filesystem
 from seedasr_jax.data_pipelines import columns, contexts, lines, spec, waves
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.data_pipelines.table import Table
@@ -62,7 +62,7 @@ def open_source(text: str, data_folder) -> Source:
 
 
 def _manifest(parsed, data_folder):
-    if disk.is_url(parsed.where):
+    if filesystem.is_url(parsed.where):
         raise ConfigError(
             f"manifest:{parsed.where}: expected a local file, found a URL: download it first"
         )

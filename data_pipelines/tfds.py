@@ -5,6 +5,7 @@ import pathlib
 
 import numpy as np
 
+from seedasr_jax import filesystem
 from seedasr_jax import workdir as disk
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines.fields import ALIASES
@@ -51,7 +52,7 @@ def materialise(where: str, split: str, data_folder) -> pathlib.Path:
             f"tfds:{where}: split: expected one of {', '.join(info.splits)}, found {split!r}."
             f"{nearest(split, info.splits)}"
         )
-    disk.make_once(target, lambda partial: _write(builder, split, partial, f"tfds:{where}"))
+    filesystem.make_once(target, lambda partial: _write(builder, split, partial, f"tfds:{where}"))
     return target / "manifest.jsonl"
 
 

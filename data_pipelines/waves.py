@@ -8,7 +8,7 @@ import dataclasses
 
 import numpy as np
 
-from seedasr_jax import workdir as disk
+from seedasr_jax import filesystem
 from seedasr_jax.audio import files, pauses
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.data_pipelines.table import Chain
@@ -45,7 +45,7 @@ def read_recording(row: Row, cache: files.WaveCache) -> np.ndarray:
     try:
         return cache.read(row.audio, row.offset, row.seconds or None)
     except DataError as error:
-        if not disk.is_missing(row.audio):
+        if not filesystem.is_missing(row.audio):
             raise
         raise DataError(f"{error}; paths are relative to the manifest's folder") from error
 

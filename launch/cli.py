@@ -16,8 +16,7 @@ import functools
 import itertools
 import re
 
-from seedasr_jax import __version__
-from seedasr_jax import workdir as disk
+from seedasr_jax import __version__, filesystem
 from seedasr_jax.errors import FAILED, ConfigError, UserError
 from seedasr_jax.launch import commands, exits, flags, memory, signals, streams
 
@@ -58,7 +57,7 @@ def _run(arguments) -> int:
         raise ConfigError(f"--config.{overrides[0][0]}: `seedasr {options.command}` has no config")
     for place in ("workdir", "out", "cache", "copy", "checkpoint"):
         if found := getattr(options, place, ""):
-            disk.check_local(found, f"--{place}")
+            filesystem.check_local(found, f"--{place}")
             setattr(options, place, os.path.expanduser(found))  # no shell does, behind a "="
     options.overrides = overrides
     memory.keep()

@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 
+from seedasr_jax import filesystem
 from seedasr_jax import workdir as disk
 from seedasr_jax.errors import CHECK_FAILED, DONE, FAILED, ConfigError, DataError
 from seedasr_jax.launch import signals
@@ -207,7 +208,7 @@ def do_data_validate(options):
 
 def do_data_vocab(options):
     """Trains a tokenizer and prints its size and hash."""
-    disk.try_place(options.out, "--out")
+    filesystem.try_place(options.out, "--out")
     from seedasr_jax import config
     from seedasr_jax.configs import common
     from seedasr_jax.data_pipelines import named

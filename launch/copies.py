@@ -21,8 +21,6 @@ from seedasr_jax.launch import exits
 from seedasr_jax.launch.progress import say
 from seedasr_jax.parallel import processes
 
-_SOURCES = "sources.json"  # PATH:PART -> name of the copy
-
 
 def of(workdir: pathlib.Path, where: str, part: str) -> checkpoints.Checkpoint | None:
     """The copy of a part of the checkpoint at a path, or None.
@@ -54,7 +52,7 @@ def make(workdir: pathlib.Path, where: str, part: str, found: checkpoints.Checkp
     place, known = workdir / disk.FROZEN / name, _sources(workdir)
     if known.get(f"{where}:{part}") != name:
         place.parent.mkdir(exist_ok=True)
-        disk.write_json(place.parent / _SOURCES, known | {f"{where}:{part}": name})
+        disk.write_json(place.parent / disk.SOURCES, known | {f"{where}:{part}": name})
     if place.exists():
         try:
             return checkpoints.open_checkpoint(place)
@@ -71,8 +69,9 @@ def make(workdir: pathlib.Path, where: str, part: str, found: checkpoints.Checkp
     return checkpoints.open_checkpoint(place)
 
 
-def _sources(workdir):
-    path = workdir / disk.FROZEN / _SOURCES
+def _sources(workdir) -> dict:
+    """PATH:PART -> name of the copy."""
+    path = workdir / disk.FROZEN / disk.SOURCES
     return disk.read_json(path, "; put it back, or remove it") if path.exists() else {}
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import pathlib
 import re
 
-from seedasr_jax import config
+from seedasr_jax import config, filesystem
 from seedasr_jax import workdir as disk
 from seedasr_jax.errors import ConfigError, UserError, nearest
 from seedasr_jax.launch import checks, prepare, recipes, stage
@@ -30,10 +30,10 @@ def decide(
         ConfigError, UserError: as of `run.train`.
     """
     expanded = prepare.anchored(expanded) if expanded else recipes.stored(workdir)
-    disk.try_place(workdir, "--workdir")
+    filesystem.try_place(workdir, "--workdir")
     _check_free(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    held.enter_context(disk.hold(workdir))
+    held.enter_context(filesystem.hold(workdir))
     checks.meshes(Job(workdir, expanded, None, {}), only)
     job = prepare.job(expanded, workdir)
     redone = _redone(job, again)
@@ -42,8 +42,8 @@ def decide(
     chosen = _chosen(job, only, redone)
     due = [name for name in chosen if not job.done(name)]
     for name in due:
-        disk.try_place(job.folder(name) / disk.CHECKPOINTS, "--workdir")
-        disk.try_files(job.folder(name), disk.STAGE, disk.METRICS, disk.SKIPPED)
+        filesystem.try_place(job.folder(name) / disk.CHECKPOINTS, "--workdir")
+        filesystem.try_files(job.folder(name), disk.STAGE, disk.METRICS, disk.SKIPPED)
     checks.stages(job, due)
     for name in due:
         stage.secure(job, name)

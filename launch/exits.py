@@ -4,8 +4,7 @@ import dataclasses
 import enum
 import sys
 
-from seedasr_jax import tables
-from seedasr_jax import workdir as disk
+from seedasr_jax import filesystem, tables
 from seedasr_jax.errors import (
     CHECK_FAILED,
     DONE,
@@ -80,7 +79,7 @@ def code(error: BaseException) -> int | None:
 def _as_user_error(error):
     """An error of files, memory, devices or the connection to others as a UserError."""
     if isinstance(error, OSError):
-        return disk.as_user_error(error)
+        return filesystem.as_user_error(error)
     found = " ".join(str(error).split())[:200]
     for mark, meaning in _OF_JAX.items():
         if isinstance(error, RuntimeError | ValueError) and mark in str(error):

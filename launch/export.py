@@ -9,6 +9,7 @@ import numpy as np
 
 from seedasr_jax import batch as batches
 from seedasr_jax import checkpoint as checkpoints
+from seedasr_jax import filesystem
 from seedasr_jax import workdir as disk
 from seedasr_jax.audio import files
 from seedasr_jax.convert.bundle import export_bundle
@@ -44,7 +45,7 @@ def bundle(checkpoint, out: pathlib.Path, mesh=None) -> str:
     opened = checkpoints.open_checkpoint(checkpoint)
     opening.check_whole(opened)
     if not out.exists():
-        disk.try_place(out, "--out")
+        filesystem.try_place(out, "--out")
     elif not (out / disk.PARITY).exists():  # an earlier export is compared when this one is known
         raise UserError(f"{out} exists and is no bundle: choose another --out or remove it")
     rng = np.random.default_rng(0)

@@ -8,7 +8,7 @@ import re
 import types
 
 from seedasr_jax import checkpoint as checkpoints
-from seedasr_jax import config
+from seedasr_jax import config, filesystem
 from seedasr_jax import workdir as disk
 from seedasr_jax.data_pipelines import loader
 from seedasr_jax.launch import parents, tokenizer
@@ -20,7 +20,7 @@ def anchored(expanded: config.Graph) -> config.Graph:
     """The graph with its local paths made absolute, so that it can go on from any folder."""
 
     def path(text):
-        local = text and not disk.is_url(text)
+        local = text and not filesystem.is_url(text)
         return os.path.abspath(os.path.expanduser(text)) if local else text
 
     def spec(text):

@@ -11,6 +11,7 @@ import traceback
 
 import jax
 
+from seedasr_jax import workdir as disk
 from seedasr_jax.errors import FAILED, ConfigError
 from seedasr_jax.launch import exits
 from seedasr_jax.launch.progress import say
@@ -27,7 +28,7 @@ def keep_programs(cache) -> None:
     another has not, so each model of processor has a folder of its own.
     """
     if jax.config.jax_compilation_cache_dir is None:
-        folder = os.path.realpath(pathlib.Path(cache, f"programs-{_processor()}"))
+        folder = os.path.realpath(pathlib.Path(cache, disk.PROGRAMS.format(_processor())))
         jax.config.update("jax_compilation_cache_dir", folder)
 
 

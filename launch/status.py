@@ -7,7 +7,7 @@ import os
 import pathlib
 from typing import Any
 
-from seedasr_jax import config, inventory, tables
+from seedasr_jax import config, filesystem, inventory, tables
 from seedasr_jax import workdir as disk
 from seedasr_jax.errors import ConfigError, UserError
 
@@ -110,7 +110,7 @@ def _read(read, problems):
     except UserError as error:
         problems.append(str(error))
     except OSError as error:
-        if (line := disk.as_user_error(error)) is None:
+        if (line := filesystem.as_user_error(error)) is None:
             raise
         problems.append(str(line))
     return None

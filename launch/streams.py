@@ -4,7 +4,7 @@ import io
 import os
 import sys
 
-from seedasr_jax import workdir as disk
+from seedasr_jax import filesystem
 
 _STREAMS = 3  # with stdin
 
@@ -14,7 +14,7 @@ class _Output(io.FileIO):
 
     def write(self, content):
         """As of any file."""
-        with disk.naming("stdout"):
+        with filesystem.naming("stdout"):
             return super().write(content)
 
 

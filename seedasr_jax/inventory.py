@@ -15,7 +15,6 @@ import re
 from seedasr_jax import workdir as disk
 from seedasr_jax.errors import UserError
 
-FILE = "inventory.json"
 _NUMBER = re.compile("0|[1-9][0-9]*")  # of a step, as its folder is named
 _NOTE = "_CHECKPOINT_METADATA"  # of Orbax, with what was noted beside the arrays
 _BLOCK, _BLOCKS = 4096, 16  # bytes of a sample; samples of a file
@@ -38,10 +37,10 @@ def once() -> Iterator[dict[str, str]]:
 
 def write(folder, without=()) -> None:
     """Declares a folder whole: writes its inventory, `without` files that may change later."""
-    folder, left_out = pathlib.Path(folder), {FILE, *without}
+    folder, left_out = pathlib.Path(folder), {disk.INVENTORY, *without}
     paths = sorted(folder.rglob("*"))
     files = (path for path in paths if path.is_file() and path.name not in left_out)
-    disk.write_json(folder / FILE, {str(p.relative_to(folder)): _mark(p) for p in files})
+    disk.write_json(folder / disk.INVENTORY, {str(p.relative_to(folder)): _mark(p) for p in files})
     trust(folder)
 
 
@@ -64,18 +63,18 @@ def _key(folder):
 
 
 def _damage(folder):
-    if not (folder / FILE).exists():
-        return f"it has no {FILE}: it was never finished"
+    if not (folder / disk.INVENTORY).exists():
+        return f"it has no {disk.INVENTORY}: it was never finished"
     try:
-        listed, written = disk.read_json(folder / FILE), _written_as(folder)
+        listed, written = disk.read_json(folder / disk.INVENTORY), _written_as(folder)
     except UserError as error:
         return f"its record cannot be read: {error}"
     if not listed:
-        return f"its {FILE} names no file"
+        return f"its {disk.INVENTORY} names no file"
     for name, mark in listed.items():
         path = folder / name
         if not (isinstance(mark, list) and len(mark) == 2):
-            return f"its {FILE} has no size and hash of {name}"
+            return f"its {disk.INVENTORY} has no size and hash of {name}"
         size, digest = mark
         if not path.exists():
             return f"its file {name} is missing"

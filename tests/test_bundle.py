@@ -14,7 +14,8 @@ import safetensors.numpy
 import tiny
 import workdirs
 
-from seedasr_jax import checkpoint, config, inventory
+from seedasr_jax import checkpoint, config
+from seedasr_jax import workdir as disk
 from seedasr_jax.checkpoint import tensors
 from seedasr_jax.convert import bundle
 from seedasr_jax.convert import safetensors as shards
@@ -189,7 +190,7 @@ def test_a_flipped_bit_in_a_bundle_is_detected(source, tmp_path):
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"out is damaged: its file model-00001-.*another content"):
         bundle.export_bundle(source, out, passes)
-    (out / inventory.FILE).unlink()  # as older bundles; or samples missed it
+    (out / disk.INVENTORY).unlink()  # as older bundles; or samples missed it
     found = checkpoint.open_checkpoint(out)
     with pytest.raises(UserError, match=r"encoder in .* is damaged: expected hash"):
         found.verify("encoder", found.content_hash("encoder"))

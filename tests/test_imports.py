@@ -13,7 +13,8 @@ CORE = ROOT / "seedasr_jax"
 # A package imports what stands in an earlier row; those of one row never import each other.
 ROWS = (
     ("errors", "quiet"),
-    ("workdir", "tables", "skipped"),
+    ("filesystem", "tables", "skipped"),
+    ("workdir",),
     ("batch", "config", "inventory", "shapes"),
     ("parallel",),
     ("audio", "text", "losses", "quantize"),
@@ -28,7 +29,16 @@ BESIDE = ("configs", "data_pipelines", "launch")
 LEVEL = {name: level for level, row in enumerate(ROWS) for name in row}
 # The three folders beside the core: what of it they may use.
 OUTSIDE = {
-    "data_pipelines": {"errors", "quiet", "workdir", "tables", "skipped", "batch", "config"}
+    "data_pipelines": {
+        "errors",
+        "quiet",
+        "filesystem",
+        "workdir",
+        "tables",
+        "skipped",
+        "batch",
+        "config",
+    }
     | {"audio", "text", "data_pipelines"},
     "configs": {"configs", "errors"},
 }

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from seedasr_jax import workdir as disk
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import inspect, lines
 from seedasr_jax.launch import cli
@@ -191,7 +192,7 @@ def test_commands(manifest, tmp_path, capsys, monkeypatch):
     cache = f"--cache={tmp_path}/not/there"
     assert cli.main(["data", "validate", f"--source={manifest[0]}", cache]) == 0
     assert cli.main(["data", "validate", f"--source={manifest[1]}", cache]) == 3
-    assert (tmp_path / "not" / "there" / lines.FOLDER).is_dir()
+    assert (tmp_path / "not" / "there" / disk.TABLES).is_dir()
     capsys.readouterr()
     assert cli.main(["data", "stats", f"--source={manifest[0]}", "--json", cache]) == 0
     assert json.loads(capsys.readouterr().out)[0]["utterances"] == 4

@@ -34,9 +34,9 @@ def test_a_folder_is_whole_or_what_is_wrong_is_named(tmp_path):
         ("d/large", large[:-4] + bytes(4), "another content"),
         ("small", b"\0\0\0", "small has another content"),
         ("empty", b"x", "empty has 1 bytes, expected 0"),
-        (inventory.FILE, b"", f"{inventory.FILE}: expected a JSON object"),
-        (inventory.FILE, b'{"small": 3}', "no size and hash of small"),
-        (inventory.FILE, b"{}", "names no file"),
+        (disk.INVENTORY, b"", f"{disk.INVENTORY}: expected a JSON object"),
+        (disk.INVENTORY, b'{"small": 3}', "no size and hash of small"),
+        (disk.INVENTORY, b"{}", "names no file"),
     ):
         whole = (folder / name).read_bytes()
         (folder / name).write_bytes(content)

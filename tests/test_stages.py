@@ -14,7 +14,7 @@ import recordings
 import tones
 import workdirs
 
-from seedasr_jax import checkpoint, config
+from seedasr_jax import checkpoint, config, filesystem
 from seedasr_jax import workdir as disk
 from seedasr_jax.audio import files
 from seedasr_jax.errors import ConfigError, DataError, UserError
@@ -259,10 +259,10 @@ def test_a_stage_under_another_name_is_another_one(trained, workdir, capsys, mon
 
 
 def test_one_writer_at_a_time(tmp_path, trained):
-    with disk.hold(tmp_path):
+    with filesystem.hold(tmp_path):
         text = fails(UserError, trained.graph(), tmp_path)
         assert "being written by process" in text
-    with disk.hold(tmp_path):  # what an earlier process left behind holds nothing
+    with filesystem.hold(tmp_path):  # what an earlier process left behind holds nothing
         pass
 
 

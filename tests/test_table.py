@@ -13,6 +13,7 @@ import recordings
 import tiny
 
 from seedasr_jax import config
+from seedasr_jax import workdir as disk
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import (
     array_store,
@@ -152,7 +153,7 @@ def killed(text):
 def test_another_content_tokenizer_or_folder_is_read_again(path, large, capsys):
     """Unused tables are reported once and not removed: another job may use them."""
     first = make(path, large)
-    folder = large / lines.FOLDER
+    folder = large / disk.TABLES
     (one,) = [found for found in folder.iterdir() if found.is_dir()]
     assert "remove" not in capsys.readouterr().err
     make(path, large, counted=Counted(Words(), str.title, "other"))
@@ -191,7 +192,7 @@ def test_a_new_file_is_hashed_again(path, large, monkeypatch):
     """A change within the resolution of the clock would not change its time."""
     os.utime(path)
     make(path, large)
-    assert not list((large / lines.FOLDER).glob("*.json"))
+    assert not list((large / disk.TABLES).glob("*.json"))
 
 
 def test_nothing_is_stored_without_a_data_folder(path, monkeypatch):

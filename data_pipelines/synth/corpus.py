@@ -19,7 +19,7 @@ import shutil
 
 import numpy as np
 
-from seedasr_jax import errors
+from seedasr_jax import errors, filesystem
 from seedasr_jax import workdir as disk
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines.synth import espeak
@@ -93,7 +93,9 @@ def make(folder, name: str, clips, *, version: int, workers: int = 0, describe=N
         ConfigError: espeakng-loader is missing, or lacks a voice.
     """
     target = pathlib.Path(folder, f"{name}-{_hash(clips, version)}")
-    disk.make_once(target, lambda partial: _make(partial, name, clips, workers, describe, check))
+    filesystem.make_once(
+        target, lambda partial: _make(partial, name, clips, workers, describe, check)
+    )
     return _manifests(target, clips)
 
 

@@ -20,7 +20,7 @@ import time
 import jax
 import numpy as np
 
-from seedasr_jax import config
+from seedasr_jax import config, filesystem
 from seedasr_jax import workdir as disk
 from seedasr_jax.errors import DONE, FAILED, INTERRUPTED, PREEMPTED, ConfigError
 from seedasr_jax.launch import exits, recipes, signals
@@ -68,13 +68,13 @@ def submit(
             raise ConfigError(f"--{flag}: expected at least {least}, found {found}")
     workdir = pathlib.Path(training.workdir)
     check(graph or recipes.stored(workdir), processes, devices)
-    disk.try_place(workdir, "--workdir")
+    filesystem.try_place(workdir, "--workdir")
     (workdir / disk.LOGS).mkdir(parents=True, exist_ok=True)
     tries, counted = 0, 0
     with Relay() as relay:
         while True:
             commands = render(training, processes, devices, again=not tries)
-            tries, code = tries + 1, _try(commands, workdir / disk.LOGS, relay)
+            tries, code = tries + 1, _try(commands, workdir, relay)
             retry = exits.retry(code)
             counted += retry is Retry.COUNTED
             if relay.came or retry is Retry.NEVER or counted > restart:
@@ -138,11 +138,11 @@ class Relay:
             child.send_signal(number)
 
 
-def _try(commands, logs, relay) -> int:
+def _try(commands, workdir, relay) -> int:
     """Starts the processes and waits for them; none is left behind. Returns their exit code."""
     with contextlib.ExitStack() as stack:
         files = [
-            stack.enter_context(open(logs / f"process-{index}.log", "ab", buffering=0))
+            stack.enter_context(open(disk.log(workdir, index), "ab", buffering=0))
             for index in range(len(commands))
         ]
         children = relay.children = []
@@ -198,7 +198,7 @@ def _wait(children, relay) -> int:
             # Who loses another fails for that, with 1: any other code says more.
             code = max(failed, key=lambda code: (code > FAILED, code < 0, -code))
             index = codes.index(code)
-            log = f"{disk.LOGS}/process-{index}.log"
+            log = disk.log("", index)
             say(f"launch: process {index} ended with {code} (its log: {log}), stopping the others")
             if code == -relay.came:
                 return signals.CODES[relay.came]

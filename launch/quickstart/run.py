@@ -7,6 +7,7 @@ import importlib.metadata
 import pathlib
 import platform
 
+from seedasr_jax import filesystem
 from seedasr_jax import workdir as disk
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import sources
@@ -42,7 +43,7 @@ def run_all(out: pathlib.Path, *, recipe=RECIPE, overrides=(), limit=0, install_
     Returns:
         The exit code.
     """
-    disk.try_place(out, "--out")
+    filesystem.try_place(out, "--out")
     out.mkdir(parents=True, exist_ok=True)
     with meter.Meter(out / disk.SPENT, install_seconds) as spent:
         graph = recipes.expand(recipe, list(overrides))
@@ -55,9 +56,9 @@ def run_all(out: pathlib.Path, *, recipe=RECIPE, overrides=(), limit=0, install_
             options["buckets"] = evaluate.of_shapes(graph.stages[stage], SHAPES)
             evaluate.run(out / stage, list(tests.values()), kept=True, **options)
             found[stage] |= summary.read(folder, tests)
-        say(export.bundle(out, out / "bundle"))
+        say(export.bundle(out, out / disk.BUNDLE))
         first = _write_samples(out, recipe, found)
-        heard = transcribe.load(out / "bundle").transcribe_files([out / first["audio"]])[0].text
+        heard = transcribe.load(out / disk.BUNDLE).transcribe_files([out / first["audio"]])[0].text
         said = {"audio": str(out / first["audio"]), "reference": first["reference"]}
         made = {
             "stages": summary.stages(out, graph.stages, found),
@@ -82,10 +83,10 @@ def _write_samples(out, recipe, found) -> dict:
     spoken = sources.open_source(f"synth:{recipe}?split=test", out / disk.CACHE).rows()
     by_id = {row.id: row for row in spoken}
     rows = summary.samples(heard, SAMPLES)
-    (out / "samples").mkdir(exist_ok=True)
+    (out / disk.SOUNDS).mkdir(exist_ok=True)
     for sample in rows:
         row = by_id[sample["id"]]
-        sample["audio"] = f"samples/{row.id}.wav"
+        sample["audio"] = f"{disk.SOUNDS}/{row.id}.wav"
         wave = files.read(row.audio, offset=row.offset, duration=row.seconds)
         files.write(out / sample["audio"], wave, files.RATE)
     disk.write_rows(out / disk.SAMPLES, rows)

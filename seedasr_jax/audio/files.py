@@ -17,8 +17,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from seedasr_jax import errors
-from seedasr_jax import workdir as disk
+from seedasr_jax import errors, filesystem
 from seedasr_jax.audio import containers, paths
 
 RATE = 16_000  # Hz, of every wave that enters a model
@@ -243,7 +242,7 @@ def write(path, wave: np.ndarray, rate: int) -> None:
         raise errors.DataError(f"{path}: expected int16 [S], found {wave.dtype} {wave.shape}")
     content = io.BytesIO()  # libsndfile's own errors in writing files are uninformative
     soundfile.write(content, wave, rate, subtype="PCM_16", format=suffix[1:].upper())
-    with disk.naming(path):
+    with filesystem.naming(path):
         pathlib.Path(path).write_bytes(content.getbuffer())
 
 

@@ -7,8 +7,7 @@ import stat
 import sys
 import unicodedata
 
-from seedasr_jax import errors
-from seedasr_jax import workdir as disk
+from seedasr_jax import errors, filesystem
 
 
 def found(path: str | os.PathLike) -> str:
@@ -80,9 +79,9 @@ def _beside(path) -> str:
 
 def _instead(path) -> str:
     """What was found at a path instead of an audio file, with a cure."""
-    if disk.is_url(path):
+    if filesystem.is_url(path):
         return "expected a local file, found a URL; download it first"
-    if wrong := disk.unseen(path):
+    if wrong := filesystem.unseen(path):
         return str(wrong).removeprefix(f"{path}: ")
     if os.path.isdir(path):
         names = os.path.join(path, "*.wav")

@@ -7,7 +7,7 @@ from typing import Any
 
 from etils import epath
 
-from seedasr_jax import config, inventory
+from seedasr_jax import config, filesystem, inventory
 from seedasr_jax import workdir as disk
 from seedasr_jax.checkpoint import record as records
 from seedasr_jax.checkpoint import steps
@@ -66,7 +66,7 @@ def locate(path) -> Location:
     Raises:
         UserError: the path names no checkpoint, or no stage is finished; says how to cure it.
     """
-    disk.check_local(path, "checkpoint")
+    filesystem.check_local(path, "checkpoint")
     text = str(path).rstrip("/")
     folder, step = records.absolute(text), None
     if not folder.exists() and text.rpartition("@")[2].isdecimal():
@@ -74,13 +74,13 @@ def locate(path) -> Location:
         folder, step = records.absolute(text), int(number)
     if not folder.is_dir():
         siblings = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else ()
-        raise disk.unseen(folder) or UserError(
+        raise filesystem.unseen(folder) or UserError(
             f"{folder}: no such checkpoint; expected a workdir, a stage directory, DIR@STEP or a"
             f" bundle.{nearest(folder.name, siblings)}"
         )
     if not (folder / disk.STAGE).exists():
         if not (folder / disk.CONFIG).exists():
-            raise disk.unseen(folder / disk.CONFIG) or UserError(
+            raise filesystem.unseen(folder / disk.CONFIG) or UserError(
                 f"{folder}: contains neither {disk.CONFIG} nor {disk.STAGE}; expected a workdir, a"
                 " stage directory, DIR@STEP or a bundle"
             )
@@ -126,7 +126,7 @@ def _bundle(folder, settings, step):
             f"{folder}: expected step {record.step}, which the bundle contains, found {step}: omit"
             f" @{step}"
         )
-    listed = (folder / inventory.FILE).exists()  # older bundles have no inventory
+    listed = (folder / disk.INVENTORY).exists()  # older bundles have no inventory
     if wrong := inventory.damage(folder) if listed else "":
         raise UserError(f"{folder} is damaged: {wrong}; copy or export it again")
     imports = _imports(settings, path)

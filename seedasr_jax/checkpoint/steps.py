@@ -73,7 +73,7 @@ def restore(folder, step: int, abstract_state, shardings):
 
 def shapes(path) -> dict:
     """{name: ShapeDtypeStruct} of all arrays in a step's folder; random keys as their key data."""
-    sealed = os.stat(path / inventory.FILE)
+    sealed = os.stat(path / disk.INVENTORY)
     return dict(_shapes(path, sealed.st_ino, sealed.st_mtime_ns))
 
 
@@ -109,7 +109,7 @@ def read(path, wanted: dict) -> dict:
 def complete(folder) -> list[int]:
     """The complete steps of a stage directory, ascending."""
     saved = folder / disk.CHECKPOINTS
-    return [n for n in inventory.steps(folder) if (saved / str(n) / inventory.FILE).exists()]
+    return [n for n in inventory.steps(folder) if (saved / str(n) / disk.INVENTORY).exists()]
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import dataclasses
 import math
 from typing import Any
 
-from seedasr_jax import workdir as disk
+from seedasr_jax import filesystem
 from seedasr_jax.errors import ConfigError, nearest
 
 INT32 = 2**31  # steps, sizes and seeds are int32 on the devices
@@ -81,7 +81,7 @@ def one_of(*names):
 
 def local_path():
     """A path of this machine, or nothing."""
-    return _declared(Rule(lambda x: not disk.is_url(x), "a local path", str))
+    return _declared(Rule(lambda x: not filesystem.is_url(x), "a local path", str))
 
 
 def setting():

@@ -9,7 +9,7 @@ import struct
 from etils import epath
 import numpy as np
 
-from seedasr_jax import workdir as disk
+from seedasr_jax import filesystem
 from seedasr_jax.checkpoint import hashes, tensors, trees
 
 SHARD_BYTES = 2 << 30  # limit of a file, unless a single tensor is larger
@@ -58,7 +58,7 @@ def _write(path, arrays):
         header[name] = {"dtype": kind, "shape": shape, "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # aligns the tensors that follow
-    with disk.naming(path), path.open("wb") as file:
+    with filesystem.naming(path), path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for x in arrays.values():
             file.write(np.ascontiguousarray(x).reshape(-1).view(np.uint8).data)

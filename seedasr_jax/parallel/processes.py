@@ -20,8 +20,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 import numpy as np
 from orbax.checkpoint import multihost
 
-from seedasr_jax import errors
-from seedasr_jax import workdir as disk
+from seedasr_jax import errors, filesystem
 
 _BLOCK = 4096  # bytes; texts are padded to multiples of it, so that few programs are compiled
 _PATIENCE = 24 * 3600  # seconds; a process may be synthesising hours of speech
@@ -115,7 +114,7 @@ def alike(find: Callable[[], dict[str, str]]) -> None:
 
 def _described(error) -> tuple[str, str]:
     """Class (of errors.py) and message of a user's error; raises any other error again."""
-    line = disk.as_user_error(error) if isinstance(error, OSError) else error
+    line = filesystem.as_user_error(error) if isinstance(error, OSError) else error
     if line is None:
         raise error
     return type(line).__name__, str(line)

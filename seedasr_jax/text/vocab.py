@@ -16,7 +16,7 @@ from etils import epath
 import sentencepiece
 import tokenizers
 
-from seedasr_jax import errors
+from seedasr_jax import errors, filesystem
 from seedasr_jax import workdir as disk
 
 SPACE = "\u2581"  # how SentencePiece writes a space
@@ -207,7 +207,7 @@ def open_vocabulary(path) -> Vocabulary:
     Raises:
         errors.ConfigError: nothing there, or no tokenizer; the message has the cure.
     """
-    disk.check_local(path, "vocabulary")
+    filesystem.check_local(path, "vocabulary")
     path = epath.Path(path)
     if not path.exists():
         siblings = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else ()

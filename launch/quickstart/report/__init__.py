@@ -48,7 +48,7 @@ def write(out: pathlib.Path) -> pathlib.Path:
         section("Listen", listen.samples(out, disk.read_rows(out / disk.SAMPLES)), listen.NOTE),
         section("With what", _versions(summary.get("versions")), ""),
     ]
-    path = out / "report.html"
+    path = out / disk.REPORT
     disk.write_text(path, page("What seedasr learned", "".join(parts)))
     return path
 
