@@ -1,12 +1,18 @@
 """Docs state what is there: links, file names, the picture of the stages."""
 
+import dataclasses
 import importlib.util
 import pathlib
 import re
 
+import jax
 import pytest
+import tones
 
+from seedasr_jax import config
 from seedasr_jax.launch import recipes
+from seedasr_jax.plan import fitting, programs
+from seedasr_jax.train import build
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -42,3 +48,62 @@ def test_the_architecture_names_files_that_exist():
         assert (ROOT / name).exists() or (ROOT / "seedasr_jax" / name).exists(), name
     steps = re.findall(r"^\d+\. `([\w/]+\.py)`:", text, re.M)
     assert 0 < len(steps) <= 12
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """Writes the modules of a page, each named by its first line; returns the recipe's path."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(page):
+        text = (ROOT / "docs" / page).read_text("utf-8")
+        for name, code in re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```", text, re.M | re.S):
+            (tmp_path / name).write_text(code)
+        return str(tmp_path / "my_recipe.py")
+
+    return write
+
+
+def traced(stage):
+    """Terms of a training step of a stage, from shapes alone, and the FLOPs that it is planned for.
+
+    One micro-batch on one device.
+    """
+    one = dataclasses.replace(stage, mesh=config.Mesh(1, 1, 1, 1))
+    built = build.build(one, fitting.TOKENS, one.vocab.size, jax.devices()[:1])
+    bucket = fitting.buckets(one)[0]
+    program = programs.train(built, fitting.sizes(one, bucket), bucket[0])
+    return jax.eval_shape(program.function, *program.arguments)[1], program.flops, built
+
+
+def test_add_an_encoder(written):
+    stages = recipes.expand(f"{written('add_an_encoder.md')}:train.jsonl", []).stages
+    terms, flops, built = traced(stages["ctc"])
+    assert built.abstract.params["encoder"]["project"]["kernel"].shape == (8 * 40, 256)
+    assert "loss" in terms and flops > 0
+
+
+def test_add_an_objective(written):
+    stages = recipes.expand(f"{written('add_an_objective.md')}:train.jsonl", []).stages
+    terms, _, built = traced(stages["ctc"])
+    assert {"loss", "ctc", "z"} <= terms.keys() and "frames" in terms["weights"]
+    assert built.objective.options.z_weight == 1e-4
+
+
+def test_add_a_dataset(written, tmp_path, monkeypatch):
+    from seedasr_jax.data_pipelines import named  # late: imports TensorFlow
+
+    monkeypatch.setenv("MY_CALLS", str(tmp_path / "calls"))
+    for speaker in ("ann", "bob"):
+        (tmp_path / "calls" / speaker).mkdir(parents=True)
+        path = tmp_path / "calls" / speaker / "one.wav"
+        tones.files.write(path, tones.wave("low mid"), tones.files.RATE)
+        path.with_suffix(".txt").write_text("one\n")
+    graph = recipes.expand(written("add_a_dataset.md"), [])
+    ((source, _),) = graph.stages["sft"].data.mixture
+    rows = named.open_named(source, tmp_path).rows()
+    assert [(row.id, row.text, row.speaker) for row in rows] == [
+        ("ann-one", "one", "ann"),
+        ("bob-one", "one", "bob"),
+    ]
+    assert not any(row.fault for row in rows) and rows[0].seconds > 0
