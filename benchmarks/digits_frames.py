@@ -8,6 +8,6 @@ def get_config(manifest):
     c = digits.get_config(manifest).unlock()
     for name in ("lm", "sft"):
         stage = c.stages[f"{name}_frames"] = common.copy(c.stages[name])
-        stage.model = dict(small=dict(speech_positions="frames"))
+        stage.model = dict(variant=dict(speech_positions="frames"))
     c.stages.sft_frames.init.decoder = "lm_frames"
     return c.lock()

@@ -16,8 +16,7 @@ from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax.data_pipelines import loader
 from seedasr_jax.decode import recogniser
 from seedasr_jax.evaluate import probe
-from seedasr_jax.models import encoders, frontends
-from seedasr_jax.models.acllm import AcLLM
+from seedasr_jax.models import acllm, encoders, frontends
 from seedasr_jax.quantize.random_projection import stack
 from seedasr_jax.train import objectives
 
@@ -91,7 +90,8 @@ def inputs(stage, aligned: Aligned) -> np.ndarray:
 def untrained(stage, vocab):
     """A model, (graphdef, state), whose encoder is drawn from the stage's seed."""
     tokens, rngs = recogniser.special_tokens(vocab, stage.model.prompt), nnx.Rngs(stage.seed)
-    return nnx.split(AcLLM(stage.model, tokens, vocab.size, ("encoder",), remat="none", rngs=rngs))
+    options = dict(remat="none", rngs=rngs)
+    return nnx.split(acllm.make(stage.model, tokens, vocab.size, ("encoder",), **options))
 
 
 def trained(checkpoint, vocab, parts=("encoder",)):
@@ -119,7 +119,7 @@ def labels(workdir, name, vocab, aligned: Aligned) -> np.ndarray:
     def run(state, batch):
         model = nnx.merge(graphdef, state)
         found = objective.labels(model, *_mel(stage.model, batch))
-        return found[:, stage.model.small.labels // 2 :: stage.model.small.labels, None]
+        return found[:, stage.model.variant.labels // 2 :: stage.model.variant.labels, None]
 
     return _gather(aligned, lambda batch: run(state, batch))[:, 0]
 

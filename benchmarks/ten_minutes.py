@@ -20,7 +20,8 @@ def get_config():
     c.model.encoder = common.conformer(layers=4, width=144, ffn_dim=144, clip=24)
     c.model.encoder.frontend.update(floor=1e-3)
     c.model.quantizer = dict(codes=64, width=16, layer=0)  # 0: the probe's best layer
-    c.model.small.labels = 4  # of 20 ms
+    c.imports = common.SMALL
+    c.model.variant = common.small(labels=4)  # of 20 ms
     c.run.save_every = 250
 
     def stage(name, kind, steps, init, trains, optim, **objective):
@@ -45,7 +46,7 @@ def get_config():
     stage("kmeans", "kmeans", 150, init, ("codebook",), common.kmeans())
     init = fresh | teacher | dict(codebook="kmeans")
     s = stage("ssl2", "ssl2", 10_000, init, trained, adamw, **masks)
-    s.model = dict(small=dict(labels=1))
+    s.model = dict(variant=dict(labels=1))
     for name, start in ARMS.items():
         init = dict(encoder=start, ctc_head="fresh")
         s = stage(name, "ctc", 1500, init, tuple(init), common.adamw(2e-3, warmup=100))

@@ -9,7 +9,8 @@ starts; ctc and lm, fresh; then sft -> context_sft -> rl. All is chosen on `dev`
 sentences of its own; docs/results.md says how.
 
 Ours, not the paper's: the `ctc` stage, phone and token labels by the synthesiser's own clock
-(`stages.ctc.objective.labels`), the CTC auxiliary loss, and what stands in `model.small`.
+(kind `clocked_ctc`), lists that `lm` copies from (kind `copying_lm`), several labels of a frame in
+`ssl1` (kind `dense_ssl1`), the CTC auxiliary loss, and what stands in `model.variant`.
 """
 
 from seedasr_jax.configs import common
@@ -46,7 +47,8 @@ def get_config(arm="clock"):
     heads = dict(heads=4, kv_heads=2, head_dim=36)
     c.model.decoder = common.qwen3(4, 144, ffn_dim=192, embed_scale=12.0, **heads)
     c.model.decoder.qk_norm = False  # lists are read sooner
-    c.model.small.update(
+    c.imports = common.SMALL
+    c.model.variant = common.small(
         speech_positions="ctc_onsets",
         speech_position=64,
         transcript_position=90,
@@ -59,8 +61,8 @@ def get_config(arm="clock"):
     )
     c.eval.tokens = 32
 
-    def stage(name, steps, init, trains, optim, buckets=FEW, **objective):
-        s = c.stages[name] = common.stage(name, steps)
+    def stage(name, steps, init, trains, optim, buckets=FEW, kind="", **objective):
+        s = c.stages[name] = common.stage(kind or name, steps)
         s.init, s.trains, s.optim = init, trains, optim
         s.objective.update(objective)
         s.data = common.data(TRAIN, buckets)
@@ -73,27 +75,27 @@ def get_config(arm="clock"):
     teacher = dict(teacher="ssl1:encoder", probe="probe")
     adamw = common.adamw(4e-3, warmup=100)
     init = unheard | dict(quantizer="fresh")
-    s = stage("ssl1", 400, init, hearing, adamw, SPEECH, **hide)
+    s = stage("ssl1", 400, init, hearing, adamw, SPEECH, "dense_ssl1", **hide)
     s = stage("probe", 300, dict(encoder="ssl1", probe="fresh"), ("probe",), common.adamw(5e-3))
     s.eval = dict(tasks=DEV, decode="ctc", every=0)
     fit = common.kmeans()
     s = stage("kmeans", 150, teacher | dict(codebook="fresh"), ("codebook",), fit, SPEECH)
     init = unheard | teacher | dict(codebook="kmeans")
     s = stage("ssl2", 400, init, hearing, adamw, SPEECH, **hide)
-    s.model = dict(small=dict(labels=1))
+    s.model = dict(variant=dict(labels=1))
 
     trains = ("encoder", "ctc_head") + ("phone_head",) * clocked
     init = dict.fromkeys(trains, "fresh")
-    s = stage("ctc", 11000, init, trains, common.adamw(5e-3, warmup=200), BUCKETS)
-    s.objective = dict(labels=labels)
+    kind, adamw = "clocked_ctc" if clocked else "ctc", common.adamw(5e-3, warmup=200)
+    s = stage("ctc", 11000, init, trains, adamw, BUCKETS, kind)
     s.data.stretch = 1.15
     s.augment = common.no_augment(
         tempo=(0.87, 1.15), warp=(0.8, 1.25), eq_db=6.0, frequency_masks=1
     )
     s.eval = dict(tasks=DEV, decode="ctc", every=2750)
 
-    s = stage("lm", 8500, dict(decoder="fresh"), ("decoder",), common.adamw(1.3e-3), TEXT)
-    s.objective.update(copy=True, tail=6, sustained=clocked)
+    init, adamw = dict(decoder="fresh"), common.adamw(1.3e-3)
+    s = stage("lm", 8500, init, ("decoder",), adamw, TEXT, "copying_lm", tail=6, sustained=clocked)
     if listed:
         s.data.contexts.update(tokens=LISTED, plain=0.15, irrelevant=0.25, distractors=4)
 

@@ -133,6 +133,25 @@ def llama(layers, width, **changes):
     return qwen3(layers, width) | shape | changes
 
 
+SMALL = ("seedasr_jax.small",)  # `imports` of recipes with a device of ours
+
+
+def small(**changes):
+    """A variant of the recogniser with our devices for small decoders, all off; see SMALL."""
+    return dict(
+        kind="small",
+        speech_positions="frames",
+        speech_position=0,
+        transcript_position=0,
+        converter_input="frames",
+        mix=False,
+        flag=False,
+        spelled=False,
+        phones=0,
+        labels=1,
+    ) | dict(changes)
+
+
 def adamw(lr, **changes):
     """AdamW, warm-up, cosine to 5 %."""
     return dict(
@@ -200,17 +219,7 @@ def graph(name, **changes):
         decoder=qwen3(12, 512),
         lora=dict(rank=0, alpha=16.0),
         prompt=prompt(),
-        small=dict(
-            speech_positions="frames",
-            speech_position=0,
-            transcript_position=0,
-            converter_input="frames",
-            mix=False,
-            flag=False,
-            spelled=False,
-            phones=0,
-            labels=1,
-        ),
+        variant=dict(kind="paper"),
         dtype="float32",
     )
     c.augment = no_augment()
@@ -251,10 +260,7 @@ def data(mixture, buckets, **changes):
     ) | dict(changes)
 
 
-OBJECTIVES = {  # kind -> options that most recipes share
-    "ctc": dict(labels="none"),
-    "lm": dict(copy=False, tail=0, sustained=False),
-}
+OBJECTIVES = {"copying_lm": dict(tail=0, sustained=False)}  # kind -> options that recipes share
 
 
 def stage(kind, steps):

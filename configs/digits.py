@@ -7,8 +7,8 @@ The manifest may carry a query: `digits:train.jsonl?without=george`. Every twent
 the development part, which alone is looked at while training. Results: docs/results.md.
 
 Ours, not the paper's: the `ctc` stage, the CTC auxiliary loss, positions clocked by CTC onsets
-(`model.small`; set `config.model.small.speech_positions=frames` for the paper's form), and an `lm`
-that is pretrained to read slots.
+(`config.model.variant.speech_positions=frames` for the paper's form), and an `lm` that is
+pretrained to read slots (kind `copying_lm`).
 """
 
 from seedasr_jax.configs import common
@@ -39,7 +39,8 @@ def get_config(manifest=""):
     c.model.encoder = common.conformer(layers=3, width=128, frontend=log_mel)
     c.model.converter.splice = 2
     c.model.decoder = common.qwen3(3, 144, heads=4, kv_heads=2, head_dim=36, embed_scale=12.0)
-    c.model.small.update(speech_positions="ctc_onsets", transcript_position=24)
+    c.imports = common.SMALL
+    c.model.variant = common.small(speech_positions="ctc_onsets", transcript_position=24)
     c.eval.tokens = 10
     train, dev = voices("synth:digits", "split"), unheard("synth:digits", "split")
     if manifest:
@@ -47,10 +48,9 @@ def get_config(manifest=""):
         train += voices(where, "part")
         dev = unheard(where, "part")
 
-    s = c.stages.lm = common.stage("lm", steps=1000)
+    s = c.stages.lm = common.stage("copying_lm", steps=1000)
     s.init = dict(decoder="fresh")
     s.trains = ("decoder",)
-    s.objective.update(copy=True)
     s.data = common.data(train, TEXT)
     s.optim = common.adamw(2e-3)
 

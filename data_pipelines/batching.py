@@ -50,7 +50,6 @@ def collate(
     bucket,
     reading: Reading,
     first: int,
-    phones: int = 0,
     silence: bool = False,
     frames: Callable[[int], int] | None = None,
 ) -> tuple[batches.Batch, list[Fault | None]]:
@@ -62,7 +61,6 @@ def collate(
         bucket: (seconds, tokens, utterances); seconds 0 leave waves out, tokens 0 leave ids out.
         reading: what stands around the speech of rows with and without a context.
         first: `position` of the first row.
-        phones: room for the phones of an utterance; 0 where their times are not read.
         silence: whether a text may be empty.
         frames: samples -> frames that CTC has at most; None where no CTC is learned.
 
@@ -72,7 +70,7 @@ def collate(
     seconds, tokens, _ = bucket
     samples = round(seconds * files.RATE)
     prompt, room, suffix = reading.sizes
-    out = batches.zeros(len(examples), samples, prompt, room, tokens, phones=phones, suffix=suffix)
+    out = batches.zeros(len(examples), samples, prompt, room, tokens, suffix=suffix)
     out.position[:] += first
     _fill(out, slice(None), reading.around(0, ()))
     faults = []

@@ -17,7 +17,6 @@ from seedasr_jax import config
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import contexts, draws, reading, tasks
 from seedasr_jax.data_pipelines.batching import Fault, Reading, collate
-from seedasr_jax.data_pipelines.clock import PHONES_PER_SECOND, Clock
 from seedasr_jax.data_pipelines.evaluation import Evaluation, evaluation
 from seedasr_jax.data_pipelines.feed import Feed
 from seedasr_jax.data_pipelines.index import Fit, Index, check_faults
@@ -33,7 +32,6 @@ from seedasr_jax.text.normalize import normalize
 from seedasr_jax.text.template import Template
 
 __all__ = [
-    "Clock",
     "Evaluation",
     "Info",
     "Stream",
@@ -59,9 +57,8 @@ def training(
     start: int,
     data_folder,
     template: Template | None,
-    clock: Clock | None = None,
+    filler: Callable | None = None,
     frames: Callable[[int], int] | None = None,
-    steps: int = 0,
     process_index: int = 0,
     process_count: int = 1,
 ) -> Stream:
@@ -76,9 +73,8 @@ def training(
         start: the first step.
         data_folder: keeps what sources make or convert.
         template: of what stands around the speech, by data.contexts with contexts; None: nothing.
-        clock: fills in the times of tokens and phones; None where they are not read.
+        filler: (Batch, its rows, bucket, step) -> the Batch with its `extra`; None: it has none.
         frames: samples -> frames that CTC has at most; None where no CTC is learned.
-        steps: of the stage, for each batch's progress; 0: it stays 0.
         process_index: p.
         process_count: n.
 
@@ -104,7 +100,7 @@ def training(
     feeds = [Feed(task, plan.turns(number)) for number, (_, task) in enumerate(entries)]
     recordings = sum(len(index.rows) for index in indexes)
     reads = Reading(template, data.contexts.tokens)
-    batches = _closing(reader, _batches(plan, feeds, names, fit, reads, clock, frames, steps))
+    batches = _closing(reader, _batches(plan, feeds, names, fit, reads, filler, frames))
     bad_rows = BadRows(data.max_bad_fraction, recordings, sampler.drawn(start))
     known = Known(
         {index.name: dict(index.epoch(0).left_out) for index in indexes},
@@ -233,7 +229,7 @@ class _Plan:
         return self._drawing.draw(source, row, self._seed, _KEY_CONTEXT, step, position)
 
 
-def _batches(plan, feeds, names, fit, reads, clock, frames, steps):
+def _batches(plan, feeds, names, fit, reads, filler, frames):
     """Yields (Batch, Info, skipped rows, samples by task).
 
     An error that ends the job is a skipped row too, FAILED, as are all rows after it: this process
@@ -242,13 +238,12 @@ def _batches(plan, feeds, names, fit, reads, clock, frames, steps):
     failed = None
     for whole, turns, own_sources, first in plan.steps():
         step, bucket, rows = whole.step, fit.buckets[whole.bucket], [turn.row for turn in turns]
-        shape = bucket, reads, first, math.ceil(PHONES_PER_SECOND * bucket[0]) if clock else 0
 
-        def fill(rows, examples, shape=shape):
-            batch, faults = collate(examples, *shape, frames=frames)
+        def fill(rows, examples, bucket=bucket, first=first, step=step):
+            batch, faults = collate(examples, bucket, reads, first, frames=frames)
             own = tuple(map(_as_read, rows, examples))
-            if clock:
-                clock.fill(batch.times, own, batch.weight)
+            if filler is not None:
+                batch = filler(batch, own, bucket, step)
             return batch, faults, own
 
         try:
@@ -258,7 +253,6 @@ def _batches(plan, feeds, names, fit, reads, clock, frames, steps):
             failed = Fault(FAILED, str(error))
             examples = [failed] * len(rows)
             batch, faults, own = fill(rows, examples)
-        batch.progress[:] = step / steps if steps else 0
         skipped = [
             {
                 "step": step,

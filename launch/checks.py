@@ -100,25 +100,23 @@ def _probe(job, name, source, own):
 
 
 def _room(template, own, learned):
-    """Where positions are clocked: before the transcript, speech has one for each of its tokens.
+    """Prompt, context and speech have room, as the model's variant sees it.
 
     Also behind a context that is as long as the stage, or one that it starts from, `learned`.
     """
-    small, data = own.stage.model.small, own.stage.data
-    if not (own.needs.prompted and small.clocked):
+    data = own.stage.data
+    if not own.needs.prompted:
         return
     room, tokens = max(data.contexts.tokens, learned), data.buckets[-1][1]
     around = (template.with_context if room else template.plain)[0]
-    begin = max(small.speech_position, len(around.prompt) + room)
-    if begin + tokens >= small.transcript_position:
+    variant = own.stage.model.variant
+    try:
+        variant.maker().check_room(own.stage.model, len(around.prompt) + room, tokens)
+    except ConfigError as error:
         context = f"data.contexts.tokens = {room}: " if room else ""
         if room > data.contexts.tokens:
             context = f"a stage that it starts from learned contexts of {room} tokens: "
-        raise ConfigError(
-            f"{context}speech begins after {begin} positions and takes {tokens}, by data.buckets:"
-            f" expected model.small.transcript_position above {begin + tokens}, found"
-            f" {small.transcript_position}"
-        )
+        raise ConfigError(f"{context}{error}") from error
 
 
 def _fits(own, limits):

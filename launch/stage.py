@@ -68,7 +68,7 @@ def secure(job: Job, name: str):
 
 def build_stage(job: Job, stage: config.Stage) -> build.Built:
     """A stage built for the job's tokenizer and this process's devices."""
-    tokens = recognisers.special_tokens(job.vocab, stage.model.prompt, spelled=True)
+    tokens = recognisers.special_tokens(job.vocab, stage.model.prompt)
     return build.build(stage, tokens, job.vocab.size)
 
 
@@ -114,7 +114,6 @@ def _begin(job, name, built, at):
 
 def _stream(job, built, start):
     stage, (share, shares) = built.stage, sharding.share(built.mesh)
-    timed, phones = built.needs.timed, stage.model.small.phones
     return loader.training(
         stage.data,
         job.vocab,
@@ -122,9 +121,8 @@ def _stream(job, built, start):
         start=start,
         data_folder=job.cache(stage),
         template=template(job, built),
-        clock=loader.Clock(job.vocab, stage.data.normalizer, phones=phones) if timed else None,
+        filler=built.objective.filler(job.vocab),
         frames=built.objective.most_frames if built.needs.aligned else None,
-        steps=stage.steps,
         process_index=share,
         process_count=shares,
     )

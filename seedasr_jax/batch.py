@@ -1,30 +1,17 @@
 """Batch: the one type that data and core share.
 
-Dims: B utterances, S samples, P prompt tokens, C context tokens, L transcript tokens, Q phones,
-N hypotheses, X suffix tokens.
+Dims: B utterances, S samples, P prompt tokens, C context tokens, L transcript tokens,
+X suffix tokens.
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import numpy as np
 
 # Among the examples of an evaluation: the row holds more of the utterance of the row before.
 CONTINUED = "continued"
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Times:
-    """When tokens and phones begin, where a synthesiser knows: for labels by the clock, ours.
-
-    All have size 0 where no objective asks.
-    """
-
-    starts: jax.Array  # [B L] float32, seconds at which each token of `ids` begins
-    phones: jax.Array  # [B Q] int32, sounds, one after another; 0 is none
-    phone_starts: jax.Array  # [B Q] float32, seconds
-    phones_length: jax.Array  # [B] int32; 0 where nothing is known of the utterance
 
 
 @jax.tree_util.register_dataclass
@@ -48,11 +35,7 @@ class Batch:
     ids_length: jax.Array  # [B] int32
     weight: jax.Array  # [B] float32: 1, or 0 for a bad row or a padding row
     position: jax.Array  # [B] int32, the row in the global batch: every random draw folds it in
-    progress: jax.Array  # [B] float32, share of the stage's steps that are done, the same in all
-    hyp: jax.Array  # [B N L] int32, hypotheses like `ids`, of a rollout; N = 0 where there is none
-    hyp_length: jax.Array  # [B N] int32
-    risk: jax.Array  # [B N] float32, each one's errors
-    times: Times
+    extra: Any = None  # what the stage's objective declares beside it: a pytree of arrays [B ...]
 
 
 def abstract(
@@ -61,11 +44,10 @@ def abstract(
     prompt: int,
     context: int,
     tokens: int,
-    hypotheses: int = 0,
-    phones: int = 0,
     suffix: int = 0,
+    extra: Any = None,
 ) -> Batch:
-    """The Batch of one bucket as shapes, for compiling ahead of time."""
+    """The Batch of one bucket as shapes, for compiling ahead of time; `extra`: of shapes too."""
 
     def integers(*shape):
         return jax.ShapeDtypeStruct(shape, np.int32)
@@ -88,20 +70,11 @@ def abstract(
         ids_length=integers(rows),
         weight=floats(rows),
         position=integers(rows),
-        progress=floats(rows),
-        hyp=integers(rows, hypotheses, tokens),
-        hyp_length=integers(rows, hypotheses),
-        risk=floats(rows, hypotheses),
-        times=Times(
-            starts=floats(rows, tokens if phones else 0),
-            phones=integers(rows, phones),
-            phone_starts=floats(rows, phones),
-            phones_length=integers(rows),
-        ),
+        extra=extra,
     )
 
 
-def zeros(*sizes: int, **more: int) -> Batch:
+def zeros(*sizes: int, **more) -> Batch:
     """An empty Batch of the sizes of `abstract`: every weight is 0, `position` counts up."""
     shapes = abstract(*sizes, **more)
     batch = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)

@@ -28,8 +28,8 @@ def forward(
         parts: those that run.
         sizes: of the batch.
     """
-    parts = tuple(parts)
-    return {p: registry.lookup(p).flops(model, vocabulary, sizes, parts) for p in parts}
+    parts, kind = tuple(parts), model.variant.kind
+    return {p: registry.lookup(p, kind).flops(model, vocabulary, sizes, parts) for p in parts}
 
 
 def train(stage: config.Stage, vocabulary: int, parts, sizes: Sizes) -> dict[str, float]:

@@ -15,11 +15,12 @@ def get_config(manifest):
     """`manifest`: path of what tones.py wrote, with keywords; `speech.jsonl` beside it."""
     c = tones_recipe.get_config(manifest).unlock()
     c.imports = ("reads", "compiled_once")
+    c.stages.lm.kind, c.stages.lm.objective = "lm", dict()
     c.run.update(log_every=1, save_every=2, tensorboard=False)
     c.eval.update(tokens=2)
     # 15 programs are compiled: what makes one longer and no other kind of program is left out.
     c.model.encoder.layers = 2  # of which the probe chooses one
-    c.model.small.update(speech_positions="frames", transcript_position=0)
+    c.model.variant = dict(kind="paper")
     c.model.quantizer = dict(codes=32, width=8, layer=0)
     c.stages.ctc.augment = common.no_augment()
     development = (f"manifest:{manifest}?limit=9",)  # more than a batch: a process has no row of it

@@ -16,7 +16,7 @@ STEPS = 24
 def get_config(manifest):
     """`manifest`: path of what tones.py wrote, with keywords; `speech.jsonl` beside it."""
     c = tones_recipe.get_config(manifest).unlock()
-    c.name = "paper"
+    c.name, c.imports = "paper", ()
     c.run.update(log_every=1, save_every=100, tensorboard=False)
     c.eval.update(tokens=4)
     shape = dict(heads=2, kernel=5, subsampling=4, front="conv", channels=4, bias=True)
@@ -25,12 +25,11 @@ def get_config(manifest):
     experts = dict(experts=4, active=2, balance=0.01, z=0.001)
     decoder = dict(heads=4, kv_heads=2, head_dim=16, moe=experts, tied=False)
     c.model.decoder = common.qwen3(2, 32, **decoder)
-
-    c.model.small.update(speech_positions="frames", transcript_position=0)
+    c.model.variant = dict(kind="paper")
     c.model.quantizer = dict(codes=32, width=8, layer=0)  # the layer is the probe's to say
     for name, stage in ssl_recipe.get_config(manifest).stages.items():
         c.stages[name] = stage
-    c.stages.lm.objective.update(copy=False)
+    c.stages.lm.kind, c.stages.lm.objective = "lm", dict()
     c.stages.ctc.augment = common.no_augment(frequency_masks=2, frequency_width=3, time_masks=2)
     development = (f"manifest:{manifest}?limit=8",)
     c.stages.ctc.eval.update(tasks=development, every=0)

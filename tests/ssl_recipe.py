@@ -15,9 +15,10 @@ def get_config(manifest):
     c = tones_recipe.get_config(manifest).unlock()
     mixture = f"manifest:{manifest}"
     speech = f"manifest:{pathlib.Path(manifest).with_name('speech.jsonl')}"
+    c.imports = ()
     del c.stages["lm"], c.stages["sft"], c.stages["ctc"]
     c.model.quantizer = dict(codes=32, width=8, layer=0)  # the layer is the probe's to say
-    c.model.small.update(speech_positions="frames", transcript_position=0)
+    c.model.variant = dict(kind="paper")
     c.run.log_every = 5
     c.model.encoder.layers = 2  # of which the probe chooses one
 

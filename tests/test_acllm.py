@@ -13,6 +13,7 @@ import tiny
 
 from seedasr_jax import shapes
 from seedasr_jax.models import acllm
+from seedasr_jax.small.models.acllm import ClockedSpeech
 
 DEVICES = {
     "frames": dict(speech_positions="frames"),
@@ -30,7 +31,7 @@ DEVICES = {
 @pytest.fixture(scope="module", params=DEVICES)
 def model(request):
     devices = DEVICES[request.param].items()
-    return tiny.model(**{f"model.small.{name}": value for name, value in devices})
+    return tiny.model(**{f"model.variant.{name}": value for name, value in devices})
 
 
 @jax.jit
@@ -41,7 +42,10 @@ def prefix_of(model, batch):
 @jax.jit
 def placed(model, batch, x, length, clock):
     """The prefix of speech tokens x [B U E], of [B] real ones."""
-    return model.prefix(batch, acllm.Speech(x, length, clock))
+    speech = acllm.Speech(x, length)
+    if clock is not None:
+        speech = ClockedSpeech(x, length, clock)
+    return model.prefix(batch, speech)
 
 
 def prefix_for(model, batch, x, length, clock):
@@ -61,16 +65,17 @@ def cached(model, batch):
     prefix, decoder = prefix_of(model, batch), model.decoder
     tokens = batch.ids.shape[1]
     cache = decoder.prefill(prefix.x, prefix.positions, prefix.real, 1, tokens + 3)
+    memory = decoder.memory(len(batch.weight), 1)
     given = jnp.pad(batch.ids, ((0, 0), (1, 0)), constant_values=model.tokens.start)
 
-    def advance(cache, n):
-        before = jnp.where(n > 0, given[:, n - 1], -1)[:, None]
-        x = decoder.embed_tokens(given[:, n][:, None], before=before)
+    def advance(carry, n):
+        cache, memory = carry
+        x, memory = decoder.embed_next(given[:, n][:, None], memory)
         position = (prefix.next + n)[:, None]
         hidden, cache = decoder.step(x, position, cache)
-        return cache, decoder.logits(hidden[:, 0])
+        return (cache, memory), decoder.logits(hidden[:, 0])
 
-    _, logits = jax.lax.scan(advance, cache, jnp.arange(tokens + 1))
+    _, logits = jax.lax.scan(advance, (cache, memory), jnp.arange(tokens + 1))
     return logits.swapaxes(0, 1)
 
 
@@ -125,13 +130,13 @@ def test_positions_count_real_slots_only(model):
         suffix_length=np.array([1, 3]),
     )
     x = np.zeros((2, 4, 16), np.float32)
-    clock = np.array([[0, 1, 1, 2], [1, 1, 2, 2]]) if model.clocked else None
+    clock = np.array([[0, 1, 1, 2], [1, 1, 2, 2]]) if model.config.variant.clocked else None
     prefix = prefix_for(model, batch, x, np.array([4, 3]), clock)
     real = [[1, 1, 0, 1, 1, 1, 1, 1, 1, 1, 0, 0], [1, 1, 1, 0, 0, 1, 1, 1, 0, 1, 1, 1]]
     real = np.array(real, bool)
     np.testing.assert_array_equal(prefix.real, real)
     where = [prefix.positions[b][real[b]] for b in range(2)]
-    if model.clocked:
+    if model.config.variant.clocked:
         np.testing.assert_array_equal(where[0], [0, 1, 2, 3, 4, 5, 5, 6, 9])
         np.testing.assert_array_equal(where[1], [0, 1, 2, 4, 4, 5, 9, 10, 11])
         np.testing.assert_array_equal(prefix.next, [10, 12])
@@ -183,7 +188,7 @@ def test_only_the_parts_asked_for_are_built():
 
 
 def test_more_onsets_than_ever_trained_on_stay_before_the_transcript():
-    small = {"model.small.speech_positions": "ctc_onsets", "model.small.transcript_position": 9}
+    small = {"model.variant.speech_positions": "ctc_onsets", "model.variant.transcript_position": 9}
     model, batch = tiny.model(**small), tiny.batch()
     x = np.zeros((len(batch.weight), 40, model.config.decoder.width), np.float32)
     clock = np.broadcast_to(np.arange(40)[None], x.shape[:2])
@@ -193,8 +198,8 @@ def test_more_onsets_than_ever_trained_on_stay_before_the_transcript():
 
 
 def test_clocked_speech_begins_where_it_should_whatever_was_told_before():
-    small = {"model.small.speech_positions": "ctc_onsets", "model.small.speech_position": 12}
-    model, batch = tiny.model(**small, **{"model.small.transcript_position": 30}), tiny.batch()
+    small = {"model.variant.speech_positions": "ctc_onsets", "model.variant.speech_position": 12}
+    model, batch = tiny.model(**small, **{"model.variant.transcript_position": 30}), tiny.batch()
     assert len(set((batch.prompt_length + batch.context_length).tolist())) > 1
     x = np.zeros((len(batch.weight), 5, model.config.decoder.width), np.float32)
     clock = np.broadcast_to(np.arange(5)[None], x.shape[:2])

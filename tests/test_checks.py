@@ -22,7 +22,7 @@ MISTAKES = {  # in the last of three stages -> words of the line that says so
     "init.encoder=gs://bucket/ctc": ("expected a local path",),
     "optim.rates={'decoder': 0.1}": ("optim.rates 'decoder'", "encoder, ctc_head, converter"),
     "data.buckets=((1e9, 4, 8),)": ("each device has", "mesh.fsdp"),
-    "model.small.transcript_position=9": ("transcript_position above", "found 9"),
+    "model.variant.transcript_position=9": ("transcript_position above", "found 9"),
     "model.encoder.ffn_dim=64": ("init.encoder=ctc", "ffn_dim: 128 -> 64"),
     "model.decoder.vocabulary=7": ("model.decoder.vocabulary: expected at least",),
     "mesh.tensor=3": ("mesh", "takes 3 devices"),

@@ -16,7 +16,7 @@ from seedasr_jax.text import score, vocab_training
 
 def recipe(**changes):
     """A graph of two stages as nested dicts; `changes` by dotted key."""
-    c = common.graph("two", scale_steps=1.0)
+    c = common.graph("two", scale_steps=1.0, imports=common.SMALL)
     for name in ("one", "two"):
         s = c.stages[name] = common.stage("ctc", steps=200)
         s.init = dict(encoder="fresh", ctc_head="fresh")
@@ -27,6 +27,8 @@ def recipe(**changes):
     for path, value in changes.items():
         *groups, last = path.split("__")
         holder = tree
+        if "variant" in groups:
+            tree["model"]["variant"] = common.small()
         for group in groups:
             holder = holder.setdefault(group, {})
         holder[last] = value
@@ -115,9 +117,9 @@ OUTSIDE = {  # key of a stage -> values that mean nothing
     "model.lora.rank": (-2,),
     "model.decoder.embed_scale": (0.0, 1e30),
     "model.lora.alpha": (0.0, 1e30),
-    "model.small.labels": (0,),
-    "model.small.speech_positions": ("ctc",),
-    "model.small.phones": (-1,),
+    "model.variant.labels": (0,),
+    "model.variant.speech_positions": ("ctc",),
+    "model.variant.phones": (-1,),
     "vocab.size": (0,),
     "vocab.kind": ("bep",),
     "vocab.path": ("gs://bucket/vocab",),
@@ -139,7 +141,7 @@ OUTSIDE = {  # key of a stage -> values that mean nothing
     "data.contexts.plain": (1.5,),
     "data.contexts.irrelevant": (0.5,),  # beside plain = 1
     "data.contexts.tokens": (-1, 8),  # beside plain = 1: no context is ever given
-    "model.small.transcript_position": (-1, 2**30),
+    "model.variant.transcript_position": (-1, 2**30),
     "data.contexts.kinds": ({"hotword": 1.0}, {"hotwords": 0.0}, {"hotwords": -1.0}),
     "mesh.data": (0, -2),
     "mesh.tensor": (0, -1),  # beside fsdp = -1

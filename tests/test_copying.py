@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from seedasr_jax.train import copying
+from seedasr_jax.small.objectives import copying
 
 ROWS, TOKENS, VOCABULARY, BLANK = 40, 5, 12, 0
 RNG = np.random.default_rng(0)

@@ -17,8 +17,7 @@ from seedasr_jax.audio import files
 from seedasr_jax.decode import gathering, methods, program, search
 from seedasr_jax.decode.recogniser import Recogniser
 from seedasr_jax.launch import recipes
-from seedasr_jax.models import layers
-from seedasr_jax.models.acllm import AcLLM
+from seedasr_jax.models import acllm, layers
 from seedasr_jax.parallel import layout, memory, sharding
 from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.plan import costs, fitting, hlo
@@ -228,7 +227,7 @@ def test_a_cache_is_filled_and_reordered_in_place():
     ).model
 
     def make():
-        return AcLLM(settings, tiny.TOKENS, 20, PARTS, remat="none", rngs=nnx.Rngs(0))
+        return acllm.make(settings, tiny.TOKENS, 20, PARTS, remat="none", rngs=nnx.Rngs(0))
 
     graphdef, state = nnx.split(nnx.eval_shape(make))
     mesh = meshes.make(config.Mesh(*MESHES["one"]), jax.devices()[:1])

@@ -447,8 +447,8 @@ def batch(vocab, waves, seconds, rows=1):
 
 def unclocked(recogniser):
     """The same parameters with the positions of the paper's form, which follow from the lengths."""
-    small = dataclasses.replace(recogniser.model.small, speech_positions="frames")
-    model = dataclasses.replace(recogniser.model, small=small)
+    variant = dataclasses.replace(recogniser.model.variant, speech_positions="frames")
+    model = dataclasses.replace(recogniser.model, variant=variant)
     graphdef, _ = recognisers.abstract(model, recogniser.vocab, recogniser.parts)
     vocab, parts, mesh = recogniser.vocab, recogniser.parts, recogniser.mesh
     return recognisers.Recogniser(graphdef, recogniser.state, vocab, model, parts, mesh)

@@ -63,7 +63,7 @@ def test_signals_save_and_the_same_command_goes_on_bit_for_bit(run_never_killed,
     """SIGINT to the real command, SIGTERM to its resumption, then to the end."""
     steps = 120
     changes = [f"--config.stages.lm.steps={steps}", "--config.run.save_every=1000"]
-    changes += ["--config.stages.lm.objective.copy=False", "--config.run.tensorboard=False"]
+    changes += ["--config.run.tensorboard=False"]
     config = f"--config={tones.RECIPE}:{run_never_killed.manifest}"
     command = ["train", config, "--stage=lm", *changes]
     stopped = [*command, f"--workdir={tmp_path}/stopped"]

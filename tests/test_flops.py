@@ -73,7 +73,8 @@ def test_a_step_is_what_xla_counts(kind, monkeypatch):
     hypotheses = OBJECTIVE["rl"]["hypotheses"] if kind == "rl" else 0
     samples = 0 if kind == "lm" else round(SECONDS * 16_000)
     prompt = 16 if kind in ("sft", "rl") else 0
-    batch = batches.abstract(ROWS, samples, prompt, 0, tokens(kind), hypotheses)
+    extra = built.needs.extra and built.needs.extra(ROWS, (SECONDS, tokens(kind), ROWS))
+    batch = batches.abstract(ROWS, samples, prompt, 0, tokens(kind), extra=extra)
     counted = built.train_step().lower(built.abstract, batch).cost_analysis()["flops"]
     sizes = flops.Sizes(ROWS, samples, prompt, 0, tokens(kind), hypotheses)
     of = flops.train(stage, VOCABULARY, STAGES[kind], sizes)

@@ -16,13 +16,15 @@ ROWS = (
     ("filesystem", "tables", "skipped"),
     ("workdir",),
     ("batch", "config", "inventory", "shapes"),
+    ("small",),  # its options; its models and objectives stand with those that they are beside
     ("parallel",),
     ("audio", "text", "losses", "quantize"),
     ("models",),
-    ("small",),
+    ("small.models",),
     ("flops", "checkpoint"),
     ("decode",),
     ("train",),
+    ("small.objectives",),
     ("evaluate", "convert", "plan"),
 )
 BESIDE = ("configs", "data_pipelines", "launch")
@@ -55,7 +57,13 @@ def imports(path):
         for name in names:
             parts = name.split(".")
             if parts[0] == "seedasr_jax" and len(parts) > 1:
-                yield parts[1], name
+                yield _package(parts[1:]), name
+
+
+def _package(parts):
+    """The package of a module; those of `small` stand in rows of their own."""
+    inside = parts[0] == "small" and parts[1:2] and parts[1] in ("models", "objectives")
+    return ".".join(parts[: 1 + bool(inside)])
 
 
 def modules(folder):
@@ -65,7 +73,7 @@ def modules(folder):
 @pytest.mark.parametrize("path", modules(CORE), ids=lambda p: str(p.relative_to(ROOT)))
 def test_core_imports_only_what_stands_before_it(path):
     relative = path.relative_to(CORE)
-    own = relative.parts[0].removesuffix(".py")
+    own = _package([part.removesuffix(".py") for part in relative.parts])
     if own == "__init__":
         return  # `load`, late
     assert own in LEVEL, f"{own} stands in no row"
@@ -74,6 +82,8 @@ def test_core_imports_only_what_stands_before_it(path):
             continue
         assert package in LEVEL, f"{path}: {name}: the core never imports {package}"
         assert LEVEL[package] < LEVEL[own], f"{path}: {name} stands beside or after {own}"
+        small = package.startswith("small") and not own.startswith("small")
+        assert not small, f"{path}: {name}: `small` is reached through registries alone"
 
 
 @pytest.mark.parametrize("folder", sorted(OUTSIDE))

@@ -17,6 +17,7 @@ from seedasr_jax.audio import logmel
 from seedasr_jax.checkpoint import Limits
 from seedasr_jax.configs import commands, common
 from seedasr_jax.data_pipelines import batching, loader
+from seedasr_jax.errors import UserError
 from seedasr_jax.launch import cli, evaluate
 from seedasr_jax.losses import ctc
 from seedasr_jax.text import counted, prompts, vocab
@@ -45,7 +46,8 @@ def test_limits_follow_from_the_lineage():
     for name in ("ssl1", "ctc", "lm", "sft", "context_sft", "rl"):
         sources = {part: found.get(source) for part, source in stages[name].init.items()}
         known = {part: limits for part, limits in sources.items() if limits}
-        found[name] = checkpoint.derive(stages[name], known)
+        prompted = objectives.needs(stages[name]).prompted
+        found[name] = checkpoint.derive(stages[name], known, prompted=prompted)
     heard = round(5.6 / 1.15, 9)
     assert found["ssl1"] == Limits(0.0, 0.0, 0, 0, ())
     assert dataclasses.replace(found["ctc"], seconds=heard) == Limits(heard, 0.0, 0, 20, ())
@@ -53,21 +55,23 @@ def test_limits_follow_from_the_lineage():
     assert found["sft"].context_tokens == 36  # its decoder learned lists
     # rl hears no other tempo: its buckets take whole what theirs stretch
     assert [round(found[n].seconds, 2) for n in ("ctc", "sft", "rl")] == [4.87, 4.87, 5.6]
-    plain = dataclasses.replace(stages["lm"], objective={"copy": False})
-    assert checkpoint.derive(plain, {}).context_tokens == 0
+    assert checkpoint.derive(stages["lm"], {}, prompted=False).context_tokens == 0
     informed = found["context_sft"]  # an encoder or a CTC head alone reads no context
     for name, part, tokens in (
         ("ctc", "encoder", 0),
         ("sft", "encoder", 0),
         ("sft", "decoder", 36),
     ):
-        assert checkpoint.derive(stages[name], {part: informed}).context_tokens == tokens
+        assert (
+            checkpoint.derive(stages[name], {part: informed}, prompted=True).context_tokens
+            == tokens
+        )
     data = dict(seconds=3.0, pause=0.1, languages=["fr", "", "de", "fr"], unknown=0.25)
     known = {"converter": Limits(4.0, 0.05, 0, 9, ("ar",), 0.125)}
-    assert checkpoint.derive(stages["sft"], known, **data) == Limits(
+    assert checkpoint.derive(stages["sft"], known, prompted=True, **data) == Limits(
         4.0, 0.1, 0, 20, ("ar", "de", "fr"), 0.25
     )
-    assert checkpoint.derive(stages["sft"], known).unknown == 0.125
+    assert checkpoint.derive(stages["sft"], known, prompted=True).unknown == 0.125
 
 
 def test_languages_without_training_data():
@@ -83,20 +87,15 @@ def test_a_stage_records_its_limits(trained):
     longest = max(row["duration"] for row in rows)
     assert record.limits == Limits(pytest.approx(longest), 0.2, 16, 4, ("en",))
     assert checkpoint.read(trained.workdir / "lm").limits.context_tokens == 0
-    path = trained.workdir / "sft/stage.json"
-    tree = json.loads(path.read_text())
-    assert tree["limits"].pop("unknown") == 0
-    assert checkpoint.parse(tree, path) == record  # written before there was such a key
 
 
-def test_an_older_record_has_limits_by_its_config(trained, tmp_path):
+def test_a_record_without_limits_says_how_it_gets_them(trained, tmp_path):
     workdir = shutil.copytree(trained.workdir, tmp_path / "w")
-    for name in ("sft", "lm", "ctc"):
-        path = workdir / name / "stage.json"
-        tree = json.loads(path.read_text())
-        del tree["limits"]
-        path.write_text(json.dumps(tree))
-    assert checkpoint.open_checkpoint(workdir).limits == Limits(0.8, 0.0, 0, 4, ())
+    path = workdir / "sft/stage.json"
+    tree = json.loads(path.read_text())
+    path.write_text(json.dumps(tree | {"limits": None}))
+    with pytest.raises(UserError, match=r"sft@60.*expected limits .*resume its training"):
+        _ = checkpoint.open_checkpoint(workdir).limits
 
 
 def test_a_context_that_is_too_long_is_cut_and_reported(trained, tmp_path, capsys):

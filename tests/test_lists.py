@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tiny
 
-from seedasr_jax.train import lists, objectives
+from seedasr_jax.small.objectives import lists
+from seedasr_jax.train import objectives
 
 SEPARATOR, PIECES = 5, np.arange(100, 900, dtype=np.int32)
 NAMES = ((11, 12), (13, 14, 15), (16, 12, 17))  # in every list; two share a token
@@ -192,8 +193,9 @@ def test_alike_is_what_shares_letters_and_their_order():
 
 
 def test_what_a_list_tells_weighs_more():
-    options = dict(copy=True, tail=2, sustained=True)
-    stage = tiny.stage("lm", ("decoder",), ("decoder",), objective=options)
+    options = dict(tail=2, sustained=True)
+    small = {"model.variant.mix": False}
+    stage = tiny.stage("copying_lm", ("decoder",), ("decoder",), objective=options, **small)
     objective = objectives.make(stage, tiny.TOKENS, tiny.VOCABULARY)
     batch = tiny.batch(3, context=4, tokens=6)
     for array in (batch.ids, batch.context):

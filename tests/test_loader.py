@@ -29,6 +29,7 @@ from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.parallel import sharding
 from seedasr_jax.plan import fitting
 from seedasr_jax.skipped import CONTEXT_CUT, merged
+from seedasr_jax.small.objectives import times
 
 COUNT = 40
 BUCKETS = ((0.25, 20, 4), (0.5, 20, 2))
@@ -50,7 +51,7 @@ def opened(tokenizer):
     """Opens streams and closes them after the test."""
     streams = []
 
-    def open_stream(*sources, start=0, seed=3, prompted=False, process=(0, 1), steps=0, **data):
+    def open_stream(*sources, start=0, seed=3, prompted=False, process=(0, 1), filler=None, **data):
         settings = {
             "mixture": tuple((str(s), 1.0) if not isinstance(s, tuple) else s for s in sources),
             "buckets": BUCKETS,
@@ -69,7 +70,7 @@ def opened(tokenizer):
                 start=start,
                 data_folder="unused",
                 template=tiny.template(tokenizer) if prompted else None,
-                steps=steps,
+                filler=filler,
                 process_index=process[0],
                 process_count=process[1],
             )
@@ -117,10 +118,10 @@ def test_a_batch_holds_what_its_rows_say(path, opened, tokenizer):
 @pytest.mark.parametrize("query", ["", "?join=2-3"])
 def test_any_start_gives_the_same_batches(path, opened, query):
     buckets = ((0.6, 40, 4), (2.0, 40, 2))
-    settings = dict(buckets=buckets, steps=40)
+    settings = dict(buckets=buckets, filler=times.Progressing(40))
     whole = take(opened(f"manifest:{path}{query}", **settings), 30)
     for step, (batch, _) in enumerate(whole):
-        assert batch.progress.tolist() == [np.float32(step / 40)] * len(batch.weight)
+        assert batch.extra.progress.tolist() == [np.float32(step / 40)] * len(batch.weight)
     for start in (1, 17):
         part = take(opened(f"manifest:{path}{query}", start=start, **settings), 5)
         for (batch, info), (expected, expected_info) in zip(part, whole[start:]):
@@ -612,13 +613,13 @@ def test_processes_share_the_pieces_of_a_long_utterance(tokenizer, tmp_path):
 def test_the_shapes_that_run_are_those_that_are_planned(decode, tokenizer, tmp_path):
     """Of a stage whose buckets have 0.8 s; only in one piece 3 s take a longer shape."""
     rows = [{"id": name, "audio": f"{name}.wav", "text": "one"} for name in ("short", "long")]
-    for row, times in zip(rows, (1, 9)):
-        files.write(tmp_path / row["audio"], np.tile(tones.wave("top", 1), times), files.RATE)
+    for row, repeats in zip(rows, (1, 9)):
+        files.write(tmp_path / row["audio"], np.tile(tones.wave("top", 1), repeats), files.RATE)
     spec = f"manifest:{recordings.manifest(tmp_path / 'two.jsonl', rows)}"
     parts, changes = ("encoder", "ctc_head"), {"eval.decode": decode, "eval.tokens": 6}
     stage = tiny.stage("ctc", parts, parts, seconds=0.8, **changes)
     mesh = meshes.make(config.Mesh(8, 1, 1, 1))
-    how = scoring.of(decode, stage.scored, checkpoint.derive(stage, {}))
+    how = scoring.of(decode, stage.scored, checkpoint.derive(stage, {}, prompted=False))
     planned = fitting.score_buckets(how, mesh, "all")
     options = dict(data_folder="", template=None, normalizer="basic@2")
     options |= dict(buckets=how.buckets, pieces=how.pieces, multiple=sharding.padded_rows(1, mesh))

@@ -167,7 +167,7 @@ def test_two_processes_save_and_stop_at_the_same_step(tmp_path):
     manifest = tones.write(tmp_path / "data", 16)
     flags = [f"--config={tones.RECIPE}:{manifest}", "--stage=lm", f"--workdir={tmp_path}/workdir"]
     flags += ["--config.stages.lm.steps=5000", "--config.run.save_every=5000"]
-    flags += ["--config.stages.lm.objective.copy=False", "--config.run.tensorboard=False"]
+    flags += ["--config.run.tensorboard=False"]
     flags += ["--config.imports=('compiled_once',)"]
     job = launched.start(tmp_path / "job", 2, 1, *flags)
     launched.says(tmp_path / "job", "lm 8/5000")

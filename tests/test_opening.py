@@ -18,8 +18,8 @@ from seedasr_jax.checkpoint import steps
 from seedasr_jax.errors import ConfigError, UserError
 from seedasr_jax.evaluate import opening
 from seedasr_jax.launch import cli, commands, recipes
-from seedasr_jax.models import layers
-from seedasr_jax.models.acllm import AcLLM, Tokens
+from seedasr_jax.models import acllm, layers
+from seedasr_jax.models.acllm import Tokens
 from seedasr_jax.parallel import mesh as meshes
 
 
@@ -132,7 +132,7 @@ def test_the_largest_model_is_shared_by_eight_devices():
 
     def make():
         size = stage.vocab.size
-        return AcLLM(stage.model, tokens, size, parts, remat="none", rngs=nnx.Rngs(0))
+        return acllm.make(stage.model, tokens, size, parts, remat="none", rngs=nnx.Rngs(0))
 
     params = nnx.split(nnx.eval_shape(make))[1]
     shapes, places = opening.as_placed(params, "bfloat16", opening._fitting(params, jax.devices()))

@@ -16,7 +16,8 @@ def test_an_unknown_part_names_the_nearest():
 
 
 def test_every_name_is_a_part():
-    assert {value for key, value in vars(names).items() if key.isupper()} == set(parts.known())
+    ours = {value for key, value in vars(names).items() if key.isupper()}
+    assert ours | {"phone_head"} == set(parts.known())  # which seedasr_jax.small adds
 
 
 def test_adapters_stand_inside_the_decoder():

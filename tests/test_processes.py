@@ -25,6 +25,7 @@ import tones
 import workdirs
 
 from seedasr_jax import checkpoint
+from seedasr_jax.configs import common
 from seedasr_jax.decode import greedy
 from seedasr_jax.launch import run
 from seedasr_jax.workdir import read_rows as read
@@ -144,7 +145,7 @@ NOTED = ("compiled_once", "reads")
 def flags(manifest, imports=("compiled_once",), **own):
     """`own`: more changes, or others than CHANGES has; each flag may stand once."""
     own = {key.replace("__", "."): value for key, value in own.items()}
-    changes = (CHANGES | {"imports": imports} | own).items()
+    changes = (CHANGES | {"imports": (*common.SMALL, *imports)} | own).items()
     config = f"--config={tones.RECIPE}:{manifest}"
     return [config, "--stage=ctc", "--workdir=workdir", *(f"--config.{k}={v}" for k, v in changes)]
 

@@ -9,7 +9,7 @@ import tiny
 from seedasr_jax import flops
 from seedasr_jax.checkpoint import derive
 from seedasr_jax.decode import gathering, prefill, scoring
-from seedasr_jax.models.acllm import AcLLM
+from seedasr_jax.models import acllm
 from seedasr_jax.parallel import sharding
 from seedasr_jax.plan import compile as compiling
 from seedasr_jax.plan import fitting, programs, topologies
@@ -38,7 +38,9 @@ def test_planned_programs_decode_like_one_device(built, held):
     assert [p.name for p in (encode, begin, follow)] == ["encode", "prefill", "decode"]
     size = built.stage.vocab.size
     model = tiny.drawn(
-        lambda rngs: AcLLM(built.stage.model, fitting.TOKENS, size, PARTS, remat="none", rngs=rngs)
+        lambda rngs: acllm.make(
+            built.stage.model, fitting.TOKENS, size, PARTS, remat="none", rngs=rngs
+        )
     )
     batch = tiny.batch(held.utterances, SECONDS, held.prompt, held.context, 0)
     last = np.full((held.utterances, 1), 1, np.int32)
@@ -105,7 +107,7 @@ def test_scores_and_rollouts_of_a_stage_have_rows():
     changes = {"mesh.data": 4, "mesh.fsdp": 2, "eval.tasks": ("dev",), "eval.decode": "greedy"}
     rl = tiny.stage("rl", PARTS, PARTS[:2], objective=lists, **changes)
     built = build.build(rl, fitting.TOKENS, rl.vocab.size)
-    how = scoring.of(rl.eval.decode, rl.scored, derive(rl, {}))
+    how = scoring.of(rl.eval.decode, rl.scored, derive(rl, {}, prompted=True))
     (bucket,), pod = fitting.score_buckets(how, built.mesh), topologies.parse("v5e:2x4")
     assert bucket == (SECONDS, 64, 8)
     for make, one, width in (

@@ -51,7 +51,7 @@ def stood_in(tmp_path, monkeypatch):
             (out / name).mkdir(parents=True, exist_ok=True)
             spent = {"seconds": 2.0, "cpu_seconds": 3.0}
             parents = {part: {"checkpoint": f"{s}@1"} for part, s in stage.init.items()}
-            record = {"spent": spent, "parents": parents, "recipe": {"objective": {}}}
+            record = {"spent": spent, "parents": parents, "recipe": {"kind": name}}
             (out / name / "stage.json").write_text(json.dumps(record))
             row = {"loss": 1.0, "risk": 0.2} if name == "rl" else {"loss": 1.0}
             if name == "probe":

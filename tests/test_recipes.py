@@ -39,7 +39,7 @@ def test_every_shipped_recipe_has_a_golden_text_and_a_description():
 @pytest.mark.parametrize(
     ("arm", "about"),
     [
-        ("none", ("ctc.init", "ctc.objective", "ctc.trains", "lm.objective")),
+        ("none", ("ctc.init", "ctc.kind", "ctc.trains", "lm.objective")),
         ("plain_lm", ("lm.data.contexts",)),
     ],
 )
@@ -134,7 +134,7 @@ class Options(config.Encoder):
     ("text", "kept"),
     [
         ("augment.noise=0.5", "ctc, sft, context_sft"),
-        ("model.small.labels=2", "ssl2"),
+        ("model.variant.labels=2", "ssl2"),
         ("eval.decode=beam2", "probe, ctc, sft, context_sft, rl"),
     ],
 )
@@ -286,7 +286,7 @@ def test_the_recipe_of_the_study_on_left_out_speakers():
     path = pathlib.Path(__file__).parent.parent / "benchmarks/digits_frames.py"
     graph = recipes.expand(f"{path}:train.jsonl", [])
     assert list(graph.stages) == ["lm", "ctc", "sft", "lm_frames", "sft_frames"]
-    assert graph.stages["sft_frames"].model.small.speech_positions == "frames"
+    assert graph.stages["sft_frames"].model.variant.speech_positions == "frames"
 
 
 def test_a_prompt_is_written_on_the_command_line():

@@ -67,16 +67,17 @@ def rolled(built):
 
 def test_a_rollout_fills_hypotheses_and_their_errors(rolled):
     batch, rows, _, out = rolled
-    assert out.hyp.shape == (4, 3, 6) and out.hyp.dtype == np.int32
-    assert out.hyp_length.shape == out.risk.shape == (4, 3)
-    assert out.hyp_length.max() <= 6 and not out.risk[1].any() and not out.hyp_length[1].any()
+    assert out.extra.ids.shape == (4, 3, 6) and out.extra.ids.dtype == np.int32
+    assert out.extra.length.shape == out.extra.risk.shape == (4, 3)
+    assert out.extra.length.max() <= 6
+    assert not out.extra.risk[1].any() and not out.extra.length[1].any()
     for row in (0, 2, 3):
         for n in range(3):
-            text = Letters().decode(out.hyp[row, n, : out.hyp_length[row, n]])
+            text = Letters().decode(out.extra.ids[row, n, : out.extra.length[row, n]])
             wanted = weighted_errors(
                 rows[row].text.lower(), text, keywords=rows[row].keywords, weight=3.0, unit="word"
             )
-            np.testing.assert_allclose(out.risk[row, n], wanted.rate, rtol=1e-6)
+            np.testing.assert_allclose(out.extra.risk[row, n], wanted.rate, rtol=1e-6)
     for name in ("wave", "ids", "weight", "position"):
         assert getattr(out, name) is getattr(batch, name)
 
@@ -92,15 +93,15 @@ def test_errors_are_counted_by_the_language_of_the_row():
 def test_a_rollout_is_a_function_of_state_and_batch(rolled):
     _, _, call, out = rolled
     again, later = call(), call(step=1)
-    np.testing.assert_array_equal(again.hyp, out.hyp)
-    np.testing.assert_array_equal(again.risk, out.risk)
-    assert (later.hyp != out.hyp).any()  # another step, other draws
+    np.testing.assert_array_equal(again.extra.ids, out.extra.ids)
+    np.testing.assert_array_equal(again.extra.risk, out.extra.risk)
+    assert (later.extra.ids != out.extra.ids).any()  # another step, other draws
 
 
 def test_draws_follow_the_position(rolled):
     batch, _, call, out = rolled
     moved = dataclasses.replace(batch, position=batch.position + 4)
-    assert (call(batch=moved).hyp != out.hyp).any()
+    assert (call(batch=moved).extra.ids != out.extra.ids).any()
 
 
 def test_without_heat_it_is_the_n_best(built):
@@ -108,7 +109,7 @@ def test_without_heat_it_is_the_n_best(built):
     beam = built_for(temperature=0.0)
     roll = beam.objective.prepare(beam.graphdef, beam.mesh, Letters())
     out = roll(state_of(beam), batch, ROWS[:2])
-    assert mwer.distinct(out.hyp, out.hyp_length).all()
+    assert mwer.distinct(out.extra.ids, out.extra.length).all()
 
 
 def test_eight_devices_roll_as_one(rolled):
@@ -116,8 +117,8 @@ def test_eight_devices_roll_as_one(rolled):
     spread = built_for(8)
     roll = spread.objective.prepare(spread.graphdef, spread.mesh, Letters())
     ours = roll(state_of(spread), batch, rows)
-    np.testing.assert_array_equal(ours.hyp, out.hyp)
-    np.testing.assert_array_equal(ours.risk, out.risk)
+    np.testing.assert_array_equal(ours.extra.ids, out.extra.ids)
+    np.testing.assert_array_equal(ours.extra.risk, out.extra.risk)
 
 
 def test_rows_of_a_global_array_come_back(built):
@@ -186,21 +187,22 @@ def forced(built):
 
 def test_the_loss_is_equation_2(forced, loss, rolled):
     _, _, _, batch = rolled
-    batch.hyp[3, 2], batch.hyp_length[3, 2] = batch.hyp[3, 0], batch.hyp_length[3, 0]  # twice
+    nbest = batch.extra
+    nbest.ids[3, 2], nbest.length[3, 2] = nbest.ids[3, 0], nbest.length[3, 0]  # twice
     terms, weights = loss(batch)
-    lists = [forced(batch, batch.hyp[:, n], batch.hyp_length[:, n]) for n in range(3)]
+    lists = [forced(batch, batch.extra.ids[:, n], batch.extra.length[:, n]) for n in range(3)]
     logprobs, errors, risk = np.stack(lists, 1), 0.0, 0.0
-    kept = np.asarray(mwer.distinct(batch.hyp, batch.hyp_length))
+    kept = np.asarray(mwer.distinct(batch.extra.ids, batch.extra.length))
     for row in (0, 2, 3):
         chosen = np.flatnonzero(kept[row])
-        p, w = np.exp(logprobs[row, chosen]), np.float64(batch.risk[row, chosen])
+        p, w = np.exp(logprobs[row, chosen]), np.float64(batch.extra.risk[row, chosen])
         p /= p.sum()
         errors += (p * (w - w.mean())).sum() / len(chosen) / 3
         risk += (p * w).sum() / 3
     live = batch.weight > 0
     nats = -forced(batch, batch.ids, batch.ids_length)[live].sum()
     text = nats / (batch.ids_length + 1)[live].sum()
-    flat = sum(len(set(batch.risk[row, kept[row]].tolist())) == 1 for row in (0, 2, 3))
+    flat = sum(len(set(batch.extra.risk[row, kept[row]].tolist())) == 1 for row in (0, 2, 3))
     np.testing.assert_allclose(terms["no_gradient"], flat / 3, rtol=1e-6)
     assert weights["utterances"] == 3 and not kept[3, 2]
     np.testing.assert_allclose(terms["mwer"], errors, atol=1e-5)
@@ -212,10 +214,10 @@ def test_the_loss_is_equation_2(forced, loss, rolled):
 def test_rows_of_weight_0_and_padding_count_nothing(loss, rolled):
     batch = rolled[3]
     terms, weights = loss(batch)
-    spoiled = tiny.garbage(batch)
-    spoiled.wave[1], spoiled.hyp_length[1], spoiled.risk[1] = np.nan, 4, np.nan
-    behind = np.arange(6)[None, None] >= batch.hyp_length[..., None]
-    spoiled = dataclasses.replace(spoiled, hyp=np.where(behind, 13, batch.hyp).astype(np.int32))
+    spoiled = tiny.garbage(dataclasses.replace(batch, extra=jax.tree.map(np.copy, batch.extra)))
+    spoiled.wave[1], spoiled.extra.length[1], spoiled.extra.risk[1] = np.nan, 4, np.nan
+    behind = np.arange(6)[None, None] >= batch.extra.length[..., None]
+    spoiled.extra.ids[behind] = 13
     again, same = loss(spoiled)
     assert again == terms and same == weights
 
@@ -223,14 +225,14 @@ def test_rows_of_weight_0_and_padding_count_nothing(loss, rolled):
 def test_lists_without_a_gradient_are_counted_and_said_once(loss, rolled):
     """Equal risks, or one hypothesis twice; a row of weight 0 counts nothing."""
     batch = jax.tree.map(np.copy, rolled[3])
-    batch.hyp[:], batch.hyp_length[:], batch.risk[:] = (
+    batch.extra.ids[:], batch.extra.length[:], batch.extra.risk[:] = (
         np.arange(18).reshape(1, 3, 6),
         6,
         [[0, 0, 1]],
     )
     assert loss(batch)[0]["no_gradient"] == 0
-    batch.risk[0], batch.risk[1] = 0.5, 0.5
-    batch.hyp[3], batch.risk[3] = 7, [0, 1, 1]
+    batch.extra.risk[0], batch.extra.risk[1] = 0.5, 0.5
+    batch.extra.ids[3], batch.extra.risk[3] = 7, [0, 1, 1]
     terms, weights = loss(batch)
     np.testing.assert_allclose(terms["no_gradient"], 2 / 3, rtol=1e-6)
     objective = built_for().objective

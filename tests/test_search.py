@@ -29,12 +29,12 @@ TRANSCRIPTS = [
 
 def make(positions, tokens=tiny.TOKENS):
     """A model of PIECES."""
-    small = {"model.small.speech_positions": positions, "model.small.transcript_position": 9}
+    small = {"model.variant.speech_positions": positions, "model.variant.transcript_position": 9}
     parts = ("encoder", "ctc_head", "converter", "decoder")
     settings = tiny.stage("sft", parts, parts, objective=dict(ctc_weight=0.3), **small)
 
     def create(rngs):
-        return acllm.AcLLM(settings.model, tokens, PIECES, parts, remat="none", rngs=rngs)
+        return acllm.make(settings.model, tokens, PIECES, parts, remat="none", rngs=rngs)
 
     return nnx.split(tiny.drawn(create, seed=4))
 

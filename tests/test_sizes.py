@@ -10,9 +10,11 @@ from seedasr_jax import batch as batches
 from seedasr_jax import config
 from seedasr_jax.configs import common
 from seedasr_jax.decode.search import Search, search
-from seedasr_jax.models.acllm import AcLLM, Tokens
+from seedasr_jax.models import acllm
+from seedasr_jax.models.acllm import Tokens
 from seedasr_jax.models.decoder import Decoder
 from seedasr_jax.models.luise import Luise
+from seedasr_jax.text.template import Around
 from seedasr_jax.train import objectives
 
 LORA = config.Lora(rank=0, alpha=16.0)
@@ -59,7 +61,7 @@ def test_the_whole_recogniser_at_5b_and_8b():
     def create():
         parts = ("encoder", "converter", "decoder")
         tokens = Tokens(pad=0, start=1, eos=2)
-        return AcLLM(settings, tokens, 151_936, parts, remat="block", rngs=nnx.Rngs(0))
+        return acllm.make(settings, tokens, 151_936, parts, remat="block", rngs=nnx.Rngs(0))
 
     model = nnx.eval_shape(create)
     wave, length = jax.ShapeDtypeStruct((1, 480_000), jnp.float32), jnp.zeros(1, jnp.int32)
@@ -81,14 +83,13 @@ def test_a_joint_search_at_full_size():
 
     def create():
         tokens = Tokens(pad=0, start=1, eos=2)
-        return AcLLM(settings, tokens, 151_936, parts, remat="none", rngs=nnx.Rngs(0))
+        return acllm.make(settings, tokens, 151_936, parts, remat="none", rngs=nnx.Rngs(0))
 
     batch = batches.abstract(utterances=2, samples=30 * 16_000, prompt=0, context=10_240, tokens=0)
-    instructions = (np.zeros(7, np.int32), np.zeros(12, np.int32))
+    plain = (Around((0,) * 7, ()),)
 
     def decode(model, batch):
-        how = Search(4)
-        return search(model, batch, 200, how, instructions=instructions, alpha=0.5)
+        return search(model, batch, 200, Search(4), plain=plain, alpha=0.5)
 
     found = nnx.eval_shape(decode, nnx.eval_shape(create), batch)
     assert found.ids.shape == found.logprobs.shape == (2, 4, 200)
@@ -119,7 +120,7 @@ def test_self_supervised_stages_at_2b(kind):
 
     def create():
         options = dict(remat="block", rngs=nnx.Rngs(0))
-        return AcLLM(stage.model, tokens, 5_000, objective.needs.parts, **options)
+        return acllm.make(stage.model, tokens, 5_000, objective.needs.parts, **options)
 
     model = nnx.eval_shape(create)
     wanted, arrays = SSL[kind]

@@ -20,17 +20,18 @@ HIDE = dict(start=0.1, span=8, noise=0.1)
 LABELS = {"model.quantizer.codes": 12, "model.quantizer.layer": 1}
 PARTS = {
     "ssl1": ("encoder", "ssl_head", "quantizer"),
+    "dense_ssl1": ("encoder", "ssl_head", "quantizer"),
     "ssl2": ("encoder", "ssl_head", "teacher", "codebook"),
     "kmeans": ("teacher", "codebook"),
     "probe": ("encoder", "probe"),
 }
-TRAINED = {"ssl1": ("encoder", "ssl_head")}
+TRAINED = dict.fromkeys(("ssl1", "dense_ssl1"), ("encoder", "ssl_head"))
 
 
 def stage(kind, hide=HIDE, **changes):
     if kind == "kmeans":
         changes = dict(optim=common.kmeans(0.9)) | changes
-    objective = hide if kind in ("ssl1", "ssl2") else ()
+    objective = hide if "ssl" in kind else ()
     trains = TRAINED.get(kind, PARTS[kind][1:2])
     return tiny.stage(kind, PARTS[kind], trains, objective=objective, **(LABELS | changes))
 
@@ -47,8 +48,9 @@ def objective(kind, **changes):
 @pytest.mark.parametrize("each", [1, 2])
 def test_only_masked_frames_and_their_noise_differ_from_what_is_heard(each):
     """The encoder sees noise in masked frames alone, the labels are of the whole."""
-    several = {"model.small.labels": each}
-    masked, batch, rng = objective("ssl1", **several), tiny.batch(3), jax.random.key(0)
+    several = {"model.variant.labels": each} if each > 1 else {}
+    kind = "dense_ssl1" if several else "ssl1"
+    masked, batch, rng = objective(kind, **several), tiny.batch(3), jax.random.key(0)
     model = tiny.model(PARTS["ssl1"], **LABELS, **several)
     seen = []
 
@@ -147,9 +149,10 @@ def test_what_chooses_the_layer():
 
 
 def test_labels_fill_encoder_frames():
-    for kind, each, message in (("ssl1", 3, "divisor of .* = 4, found 3"), ("ssl2", 2, "to 1 for")):
-        with pytest.raises(ConfigError, match=rf"model\.small\.labels: .*{message}"):
-            objective(kind, **{"model.small.labels": each})
+    divisor = "divisor of .* = 4, found Small"
+    for kind, each, message in (("dense_ssl1", 3, divisor), ("ssl2", 2, "to 1 for")):
+        with pytest.raises(ConfigError, match=rf"labels.*{message}"):
+            objective(kind, **{"model.variant.labels": each})
 
 
 def test_a_fit_needs_its_optimiser_and_the_optimiser_its_codebook():

@@ -12,34 +12,33 @@ import numpy as np
 import pytest
 import tiny
 
-from seedasr_jax import batch as batches
 from seedasr_jax import config
 from seedasr_jax.configs import common
 from seedasr_jax.parallel import rules
-from seedasr_jax.train import build
+from seedasr_jax.small.objectives import times
+from seedasr_jax.train import build, rollout
 
 HEARS = ("encoder", "ctc_head", "converter", "decoder")
 DRAWS = {f"augment.{k}": v for k, v in tiny.ALL_DRAWS.items()}
 DRAWS |= {"model.encoder.dropout": 0.1, "stages.only.data.stretch": 1.2}
 ONE_LAYER = {"model.encoder.layers": 1, "model.decoder.layers": 1}
-CLOCK = {"model.small.speech_positions": "ctc_onsets", "model.small.transcript_position": 9}
+CLOCK = {"model.variant.speech_positions": "ctc_onsets", "model.variant.transcript_position": 9}
 LABELS = {"model.quantizer.codes": 12, "model.quantizer.layer": 1}
 HIDE = dict(start=0.1, span=8, noise=0.1)
 # What compiles longest, stands once: all draws; the encoder's gradient once per loss upon it.
 KINDS = {
-    "lm": dict(
-        kind="lm",
+    "copying_lm": dict(
+        kind="copying_lm",
         parts=("decoder",),
         trains=("decoder",),
-        objective=dict(copy=True, tail=2, sustained=True),
+        objective=dict(tail=2, sustained=True),
         **(CLOCK | ONE_LAYER),
     ),
-    "ctc": dict(
-        kind="ctc",
+    "clocked_ctc": dict(
+        kind="clocked_ctc",
         parts=(*HEARS[:2], "phone_head"),
         trains=(*HEARS[:2], "phone_head"),
-        objective=dict(labels="clock"),
-        **(DRAWS | {"model.small.phones": 9}),
+        **(DRAWS | {"model.variant.phones": 9}),
     ),
     "sft": dict(
         kind="sft",
@@ -81,7 +80,13 @@ KINDS = {
     ),
     "probe": dict(kind="probe", parts=("encoder", "probe"), trains=("probe",)),
 }
-DRAWN = {"lm", "ctc", "sft", "ssl1", "ssl2"}  # kinds with random draws in their loss
+DRAWN = {
+    "copying_lm",
+    "clocked_ctc",
+    "sft",
+    "ssl1",
+    "ssl2",
+}  # kinds with random draws in their loss
 MESH = config.Mesh(data=1, fsdp=4, tensor=2, expert=1)
 STEPS = 12
 
@@ -91,22 +96,23 @@ def batch_of(stage, step):
     batch = tiny.batch(8, seed=step)
     batch.weight[3] = 0
     batch.wave[3] *= 100
-    if stage.kind == "lm":
-        batch = dataclasses.replace(batch, wave=batch.wave[:, :0])
-    if stage.objective.get("labels") == "clock":
+    if stage.kind == "copying_lm":
+        progress = times.Progress(np.full(8, step / STEPS, np.float32))
+        batch = dataclasses.replace(batch, wave=batch.wave[:, :0], extra=progress)
+    if stage.kind == "clocked_ctc":
         starts = np.sort(np.random.default_rng(step).uniform(0, 0.4, (8, 6)), 1).astype(np.float32)
-        times = dict(starts=starts, phones=1 + batch.ids % 8, phone_starts=starts / 2)
-        times = batches.Times(**times, phones_length=batch.ids_length)
+        known = dict(starts=starts, phones=1 + batch.ids % 8, phone_starts=starts / 2)
         progress = np.full(8, step / STEPS, np.float32)
-        batch = dataclasses.replace(batch, times=times, progress=progress)
+        known = times.Times(progress, **known, phones_length=batch.ids_length)
+        batch = dataclasses.replace(batch, extra=known)
     if stage.kind == "rl":  # as a rollout leaves it
         heard = [tiny.batch(8, seed=100 * step + n) for n in range(3)]
-        batch = dataclasses.replace(
-            batch,
-            hyp=np.stack([b.ids for b in heard], 1),
-            hyp_length=np.stack([b.ids_length for b in heard], 1),
-            risk=np.random.default_rng(step).random((8, 3)).astype(np.float32),
+        nbest = rollout.NBest(
+            np.stack([b.ids for b in heard], 1),
+            np.stack([b.ids_length for b in heard], 1),
+            np.random.default_rng(step).random((8, 3)).astype(np.float32),
         )
+        batch = dataclasses.replace(batch, extra=nbest)
     return batch
 
 
@@ -181,7 +187,7 @@ def test_a_bad_batch_changes_nothing_but_the_count(trained):
     stage, _, _, last, step = trained
     batch = batch_of(stage, 0)
     state = jax.tree.map(lambda x: x.copy(), last)
-    if stage.kind == "lm":  # no wave to spoil: a parameter, as after an overflow
+    if stage.kind == "copying_lm":  # no wave to spoil: a parameter, as after an overflow
         leaves, tree = jax.tree.flatten(state.params)
         state = state.replace(params=tree.unflatten([leaves[0] * np.nan, *leaves[1:]]))
     else:
@@ -201,7 +207,7 @@ def test_padding_and_rows_of_weight_0_change_nothing(trained, once_more):
     spoiled, other = tiny.garbage(batch), tiny.batch(8, seed=9)
     for name in ("prompt", "context", "ids", "ids_length"):
         getattr(spoiled, name)[3] = getattr(other, name)[3]
-    if stage.kind != "lm":
+    if stage.kind != "copying_lm":
         spoiled.wave[3] = other.wave[3]
     found, after = once_more(spoiled)
     jax.tree.map(np.testing.assert_array_equal, found, wanted)
@@ -226,7 +232,7 @@ def test_weights_count_what_the_loss_takes(trained):
         assert {"text", "ctc", "masked", "frames"} & weights.keys()
         if "text" in weights:
             assert weights["utterances"] == batch.weight.sum()
-            if stage.kind != "lm":  # whose transcripts are made of lists
+            if stage.kind != "copying_lm":  # whose transcripts are made of lists
                 assert weights["text"] == tokens + batch.weight.sum()  # with the end
         if "ctc" in weights:
             assert 0 < weights["ctc"] <= tokens

@@ -157,7 +157,7 @@ def test_curves_of_probe_and_rl(tmp_path):
 def test_training_is_what_the_folder_says(tmp_path):
     record = {"spent": {"seconds": 9.87, "cpu_seconds": 19.7}, "parents": {}}
     record["parents"]["encoder"] = {"checkpoint": "ctc@9", "hash": "1a"}
-    record["recipe"] = {"objective": {"labels": "none"}}
+    record["recipe"] = {"kind": "ctc"}
     (tmp_path / "stage.json").write_text(json.dumps(record))
     lines = [
         '{"step": 1, "loss": 3.5}\n',
@@ -173,7 +173,7 @@ def test_training_is_what_the_folder_says(tmp_path):
         "loss_last": 2,
         "parent": {"encoder": "ctc@9"},
     }
-    record["recipe"]["objective"]["labels"] = "clock"
+    record["recipe"]["kind"] = "clocked_ctc"
     (tmp_path / "stage.json").write_text(json.dumps(record))
     assert summary.training(tmp_path, 3)["labels"] == "clock"
 

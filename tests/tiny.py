@@ -14,7 +14,9 @@ import numpy as np
 from seedasr_jax import batch as batches
 from seedasr_jax import config
 from seedasr_jax.configs import common
-from seedasr_jax.models.acllm import AcLLM, Tokens
+from seedasr_jax.models import acllm
+from seedasr_jax.models.acllm import Tokens
+import seedasr_jax.small  # noqa: F401  (registers its kinds)
 from seedasr_jax.text import vocab_training
 from seedasr_jax.text.template import Template
 
@@ -77,6 +79,8 @@ def stage(kind, parts, trains, *, objective=(), seconds=0.4, **changes):
     s.data = common.data((("manifest:none.jsonl", 1.0),), ((seconds, 6, 8),))
     if "optim" in changes:
         c.optim = changes.pop("optim")
+    if any(key.startswith("model.variant.") for key in changes):
+        c.model.variant = common.small()
     c.update_from_flattened_dict(changes)
     return config.expand(c).stages["only"]
 
@@ -119,7 +123,8 @@ def make(kind, *arguments, **options):
 def model(parts=PARTS, **changes):
     """An AcLLM with random parameters; `changes` as in `stage`."""
     settings = stage("sft", parts, parts, objective=dict(ctc_weight=0.3), **changes).model
-    return drawn(lambda rngs: AcLLM(settings, TOKENS, VOCABULARY, parts, remat="none", rngs=rngs))
+    given = (settings, TOKENS, VOCABULARY, parts)
+    return drawn(lambda rngs: acllm.make(*given, remat="none", rngs=rngs))
 
 
 def batch(rows=8, seconds=0.4, prompt=3, context=2, tokens=6, seed=0, suffix=0):

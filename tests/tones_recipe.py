@@ -9,12 +9,13 @@ from seedasr_jax.configs import common
 def get_config(manifest):
     """`manifest`: path of what tones.py wrote."""
     c = common.graph("tones", vocab=dict(path="", kind="word", size=40))
+    c.imports = common.SMALL
     c.mesh = dict(data=-1, fsdp=1, tensor=1, expert=1)
     c.model.encoder = common.conformer(1, 32, heads=2, kernel=3, subsampling=4, bias=False)
     c.model.encoder.frontend.update(mels=16, high_hz=4000.0, floor=1e-3)
     c.model.converter.splice = 2
     c.model.decoder = common.qwen3(1, 32, heads=2, kv_heads=1, head_dim=16, embed_scale=5.6)
-    c.model.small.update(speech_positions="ctc_onsets", transcript_position=16)
+    c.model.variant = common.small(speech_positions="ctc_onsets", transcript_position=16)
     c.run.update(log_every=4, save_every=3)
     c.eval.tokens = 6
     mixture = ((f"manifest:{manifest}", 1.0),)
@@ -22,10 +23,9 @@ def get_config(manifest):
     def data(seconds):
         return common.data(mixture, ((seconds, 4, 8),), max_bad_fraction=0.1)
 
-    s = c.stages.lm = common.stage("lm", steps=12)
+    s = c.stages.lm = common.stage("copying_lm", steps=12)
     s.init = dict(decoder="fresh")
     s.trains = ("decoder",)
-    s.objective.update(copy=True)
     s.data = data(0.0)
     s.optim = common.adamw(6e-3, warmup=5)
 

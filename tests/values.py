@@ -84,7 +84,7 @@ def read(workdir) -> dict:
     graph, out = recipes.stored(workdir), {}
     tokenizer = vocab.open_vocabulary(workdir / disk.VOCAB)
     for name, stage in graph.stages.items():
-        tokens = recogniser.special_tokens(tokenizer, stage.model.prompt, spelled=True)
+        tokens = recogniser.special_tokens(tokenizer, stage.model.prompt)
         found = checkpoint.open_checkpoint(workdir / name)
         final = {}
         for part in found.parts():

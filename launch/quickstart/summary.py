@@ -69,7 +69,6 @@ def training(folder: pathlib.Path, steps: int) -> dict:
     """What a stage's folder says about how it was trained."""
     record = disk.read_stage(folder)
     logged = [row["loss"] for row in disk.read_rows(folder / disk.METRICS) if "loss" in row]
-    labels = record["recipe"]["objective"].get("labels", "none")
     return {
         "steps": steps,
         "seconds": round(record["spent"]["seconds"], 1),
@@ -77,7 +76,7 @@ def training(folder: pathlib.Path, steps: int) -> dict:
         "loss_first": logged[0],
         "loss_last": logged[-1],
         "parent": {part: origin["checkpoint"] for part, origin in record["parents"].items()},
-    } | ({} if labels == "none" else {"labels": labels})
+    } | ({"labels": "clock"} if record["recipe"]["kind"] == "clocked_ctc" else {})
 
 
 def probe(folder: pathlib.Path) -> dict:

@@ -50,6 +50,7 @@ def derive(
     stage: config.Stage,
     parents: Mapping[str, Limits],
     *,
+    prompted: bool,
     seconds: float | None = None,
     pause: float = 0.0,
     languages: Iterable[str] = (),
@@ -58,12 +59,13 @@ def derive(
     """The limits of a stage, from its config and the stages that its parts come from.
 
     `context_tokens` is not 0 if a part that can learn contexts (`Part.informed`) was trained with
-    them: beside speech or, in a stage `lm` with `copy`, beside slots. All other limits follow from
-    the stages that trained the part which turns speech into text: the converter, else the CTC head.
+    them: beside speech or what stands for it. All other limits follow from the stages that trained
+    the part which turns speech into text: the converter, else the CTC head.
 
     Args:
         stage: its config.
         parents: part -> limits of the checkpoint that it comes from; without fresh parts.
+        prompted: whether the stage's objective reads instruction and context.
         seconds: of the longest utterance if the data are known; None: what the buckets admit.
         pause: of the data, if known.
         languages: of the data, if known.
@@ -78,7 +80,7 @@ def derive(
     if learns:
         tokens, spoken = data.buckets[-1][1], tuple(tag for tag in languages if tag)
         known.append(Limits(seconds, pause, 0, tokens, spoken, unknown))
-    reads = names.DECODER in stage.init and (converts or stage.objective.get("copy", False))
+    reads = names.DECODER in stage.init and prompted
     contexts = [
         own.context_tokens for part, own in parents.items() if registry.lookup(part).informed
     ]

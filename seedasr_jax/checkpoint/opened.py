@@ -8,9 +8,9 @@ import jax
 from seedasr_jax import config
 from seedasr_jax import workdir as disk
 from seedasr_jax.checkpoint import hashes, steps, tensors, trees
-from seedasr_jax.checkpoint import limits as limiting
 from seedasr_jax.checkpoint import location as locating
 from seedasr_jax.checkpoint import record as records
+from seedasr_jax.checkpoint.limits import Limits
 from seedasr_jax.errors import UserError, nearest
 
 _CHUNK_BYTES = 2 << 30
@@ -146,12 +146,17 @@ class Checkpoint(locating.Location):
         return content | {"recipe": self.recipe} | other
 
     @property
-    def limits(self) -> limiting.Limits:
-        """The recorded limits; derived from the parents if the record predates limits."""
-        if self.record.limits is not None:
-            return self.record.limits
-        parents = self._parents()
-        return limiting.derive(self.stage, {p: c.limits for p, (c, _) in parents.items() if c})
+    def limits(self) -> Limits:
+        """The recorded limits.
+
+        Raises:
+            UserError: none are recorded, which a stage writes as soon as it has read its data.
+        """
+        if self.record.limits is None:
+            raise UserError(
+                f"{self.label}: expected limits in its record, found none: resume its training"
+            )
+        return self.record.limits
 
     def lineage(self) -> list[dict]:
         """The checkpoint itself, then all its ancestors, each once.

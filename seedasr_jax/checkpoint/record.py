@@ -41,7 +41,7 @@ class StageRecord:
     position: int  # steps of data consumed: batches are a function of seed and step
     hours: collections.abc.Mapping[str, float]  # of audio consumed, by task
     spent: collections.abc.Mapping[str, float]  # seconds, cpu_seconds, chip_seconds
-    limits: Limits | None  # None in records that predate limits
+    limits: Limits | None  # None until the stage has read its data
     hashes: collections.abc.Mapping[str, str]  # part -> content hash, once the stage is finished
     versions: collections.abc.Mapping[str, str]  # of packages
 
@@ -112,8 +112,6 @@ def parse(tree, path, cure="; copy it there again") -> StageRecord:
     disk.check_format(tree, path)
     names = {field.name for field in dataclasses.fields(StageRecord)}
     found = {"limits": None} | {k: v for k, v in tree.items() if k in names}
-    if isinstance(found["limits"], dict):
-        found["limits"] = {"unknown": Limits.unknown} | found["limits"]  # older records lack it
     try:
         record = config.build(found, StageRecord, str(path))
         config.check(record, str(path))

@@ -1,7 +1,7 @@
 """Config: ConfigDict recipes -> strict frozen dataclasses; recipe and run split; dump and hash."""
 
 from seedasr_jax.config.bounds import above, at_least, check, one_of, require, within
-from seedasr_jax.config.groups import Tagged, register
+from seedasr_jax.config.groups import Tagged, import_all_later, import_later, register
 from seedasr_jax.config.optim import Optim, Scheduled
 from seedasr_jax.config.prompt import Prompt
 from seedasr_jax.config.schema import (
@@ -24,8 +24,8 @@ from seedasr_jax.config.schema import (
     Model,
     Quantizer,
     Run,
-    Small,
     Stage,
+    Variant,
     Vocab,
     check_buckets,
     check_scored,
@@ -76,9 +76,9 @@ __all__ = [
     "Quantizer",
     "Run",
     "Scheduled",
-    "Small",
     "Stage",
     "Tagged",
+    "Variant",
     "Vocab",
     "above",
     "at_least",
@@ -95,7 +95,9 @@ __all__ = [
     "expand",
     "flatten",
     "form",
+    "import_all_later",
     "import_from",
+    "import_later",
     "is_group",
     "kind_at",
     "longer",

@@ -48,6 +48,22 @@ class Tagged:
             raise ConfigError(f"{cls.__name__} is registered as {cls.place!r}: {error}") from error
 
 
+_later: list[str] = []  # modules that are yet to be imported
+
+
+def import_later(*modules: str) -> None:
+    """Names modules that register parts or objectives: `import_all_later` imports them, so that
+    configs are read without JAX.
+    """
+    _later.extend(modules)
+
+
+def import_all_later() -> None:
+    """Imports what `import_later` named."""
+    while _later:
+        importlib.import_module(_later.pop(0))
+
+
 def register(kind: str, place: str):
     """Decorator: a dataclass holds the options of a kind of its group.
 

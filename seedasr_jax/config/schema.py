@@ -222,29 +222,16 @@ class Lora:
 
 
 @dataclasses.dataclass(frozen=True)
-class Small:
-    """Devices of the small recipes, ours and not the paper's (models/small.py); off by default."""
+class Variant(Tagged):
+    """Form of the recogniser: `paper`, or one that a module of `imports` registers."""
 
-    # "frames" is the paper's form of both choices
-    speech_positions: str = one_of("frames", "ctc_onsets")
-    speech_position: int = within(0, 2**24)  # where clocked positions start, or behind the context
-    transcript_position: int = within(0, 2**24)  # where the transcript's start, if clocked
-    converter_input: str = one_of("frames", "ctc_posteriors")
-    mix: bool  # each token's embedding takes a learned share of the one before
-    flag: bool  # a learned vector is added to the tokens of a context
-    spelled: bool  # embeddings of pieces that are spelled alike start alike
-    phones: int = at_least(0)  # classes, where the clock labels frames; 0: it does not
-    labels: int = at_least(1)  # that ssl1 predicts of each encoder frame; 1: the paper's form
+    kind: str
 
-    @property
-    def clocked(self) -> bool:
-        """Whether speech positions follow CTC onsets."""
-        return self.speech_positions == "ctc_onsets"
 
-    @property
-    def needs_ctc(self) -> bool:
-        """Whether the LLM's input depends on the CTC head."""
-        return self.clocked or self.converter_input == "ctc_posteriors"
+@register("paper", "seedasr_jax.models.acllm:AcLLM")
+@dataclasses.dataclass(frozen=True)
+class Paper(Variant):
+    """Seed-ASR's: speech in consecutive positions, converted from encoder frames."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -257,7 +244,7 @@ class Model:
     decoder: Decoder
     lora: Lora
     prompt: Prompt
-    small: Small
+    variant: Variant
     # of the computation; parameters that train are float32 (float16 would need a loss scale)
     dtype: str = one_of("float32", "bfloat16")
 

@@ -6,10 +6,12 @@ Dims: B batch, W hypotheses, U speech tokens, V vocabulary.
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from seedasr_jax import shapes
 from seedasr_jax.batch import Batch
 from seedasr_jax.models import cache as caches
 from seedasr_jax.models.acllm import AcLLM, Speech
@@ -23,7 +25,7 @@ class Stream:
 
     cache: caches.KVCache
     start: jax.Array  # [B] int32, position of the start token
-    before: jax.Array  # [B W] int32, the token before the next one; -1: none yet
+    memory: Any  # of the decoder: what it keeps of the tokens before, [B W ...]
 
 
 def encode(model: AcLLM, batch: Batch) -> Speech:
@@ -43,7 +45,7 @@ def fill(model: AcLLM, batch: Batch, speech: Speech, room: int, count: int = 1) 
     """
     prefix = model.prefix(batch, speech)
     cache = model.decoder.prefill(prefix.x, prefix.positions, prefix.real, count, room)
-    return Stream(cache, prefix.next, jnp.full((len(batch.weight), count), -1, jnp.int32))
+    return Stream(cache, prefix.next, model.decoder.memory(len(batch.weight), count))
 
 
 def decode_step(model: AcLLM, stream: Stream, last) -> tuple[jax.Array, Stream]:
@@ -52,14 +54,18 @@ def decode_step(model: AcLLM, stream: Stream, last) -> tuple[jax.Array, Stream]:
     V as padded, so that it shards: logits of padding rows are shapes.NEVER.
     """
     decoder = model.decoder
-    x = decoder.embed_tokens(last, before=stream.before)
+    x, memory = decoder.embed_next(last, stream.memory)
     positions = jnp.broadcast_to(stream.start[:, None] + stream.cache.slot, last.shape)
     hidden, cache = decoder.step(x, positions, stream.cache)
     logits = layout.hidden(decoder.logits(hidden))
-    return logits, dataclasses.replace(stream, cache=cache, before=last)
+    return logits, dataclasses.replace(stream, cache=cache, memory=memory)
 
 
 def reorder(stream: Stream, parent) -> Stream:
     """Hypothesis w of row b continues parent[b, w] [B W]; the prefix stays where it is."""
-    before = jnp.take_along_axis(stream.before, parent, 1)
-    return dataclasses.replace(stream, cache=caches.reorder(stream.cache, parent), before=before)
+
+    def pick(x):
+        return jnp.take_along_axis(x, shapes.align_left(parent, x), 1)
+
+    memory = jax.tree.map(pick, stream.memory)
+    return dataclasses.replace(stream, cache=caches.reorder(stream.cache, parent), memory=memory)

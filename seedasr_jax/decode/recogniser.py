@@ -17,10 +17,11 @@ from seedasr_jax.batch import Batch
 from seedasr_jax.decode import methods as named
 from seedasr_jax.decode import program
 from seedasr_jax.errors import ConfigError
-from seedasr_jax.models.acllm import AcLLM, Tokens
+from seedasr_jax.models import acllm
+from seedasr_jax.models.acllm import Tokens
 from seedasr_jax.models.parts import decodings
 from seedasr_jax.parallel import processes, sharding
-from seedasr_jax.text import joining, prompts
+from seedasr_jax.text import joining
 from seedasr_jax.text.template import Template
 
 
@@ -46,13 +47,11 @@ def joined(pieces: Sequence[Hypothesis]) -> Hypothesis:
     )
 
 
-def special_tokens(vocab, prompt: config.Prompt, *, spelled=False) -> Tokens:
-    """The ids with a meaning; `spelled`: and what each id spells, for training."""
+def special_tokens(vocab, prompt: config.Prompt) -> Tokens:
+    """The ids with a meaning."""
     template = Template(prompt, vocab)
-    (*_, between) = vocab.encode(prompts.SEPARATOR.strip()) or [-1]
-    texts = tuple(vocab.decode([piece]) for piece in range(vocab.size)) if spelled else ()
     end, *others = template.ends
-    return Tokens(vocab.pad_id, template.start, end, between, texts, tuple(others))
+    return Tokens(vocab.pad_id, template.start, end, tuple(others), vocab)
 
 
 def own_method(decode: str, parts) -> str:
@@ -163,6 +162,6 @@ def abstract(model: config.Model, vocab, parts):
 @functools.lru_cache(maxsize=64)
 def _abstract(model, tokens, size, parts):
     def make():
-        return AcLLM(model, tokens, size, parts, remat="none", rngs=nnx.Rngs(0))
+        return acllm.make(model, tokens, size, parts, remat="none", rngs=nnx.Rngs(0))
 
     return nnx.split(nnx.eval_shape(make))

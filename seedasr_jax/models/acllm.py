@@ -7,6 +7,7 @@ V vocabulary.
 
 import dataclasses
 import functools
+from typing import Any
 
 from flax import nnx
 import jax
@@ -15,23 +16,21 @@ import jax.numpy as jnp
 from seedasr_jax import config, shapes
 from seedasr_jax.batch import Batch
 from seedasr_jax.models import parts as registry
-from seedasr_jax.models import small
 from seedasr_jax.parallel import layout
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Tokens:
-    """The ids with a meaning, and what each id spells where that is known."""
+    """The ids with a meaning, and the tokenizer that has them where parts may read it."""
 
     pad: int = dataclasses.field(metadata=dict(static=True))  # and the blank of CTC
     start: int = dataclasses.field(metadata=dict(static=True))
     eos: int = dataclasses.field(metadata=dict(static=True))  # the end token that is taught
-    separator: int = dataclasses.field(default=-1, metadata=dict(static=True))  # between names
-    spelled: tuple[str, ...] = dataclasses.field(
-        default=(), compare=False, repr=False, metadata=dict(static=True)
-    )
     others: tuple[int, ...] = dataclasses.field(default=(), metadata=dict(static=True))  # that end
+    vocab: Any = dataclasses.field(
+        default=None, compare=False, repr=False, metadata=dict(static=True)
+    )
 
     @property
     def ends(self) -> tuple[int, ...]:
@@ -50,7 +49,6 @@ class Speech:
 
     x: jax.Array  # [B U E]
     length: jax.Array  # [B] int32
-    clock: jax.Array | None  # [B U] int32, tokens begun so far, where positions are clocked
 
 
 @jax.tree_util.register_dataclass
@@ -72,35 +70,55 @@ class AcLLM(nnx.Module):
         self.config, self.tokens, self.parts = model, tokens, tuple(parts)
         options = dict(tokens=tokens, remat=remat, dtype=jnp.dtype(model.dtype), rngs=rngs)
         for part in self.parts:  # in this order parameters are drawn
-            setattr(self, part, registry.lookup(part).make(model, vocabulary, **options))
+            entry = registry.lookup(part, model.variant.kind)
+            setattr(self, part, entry.make(model, vocabulary, **options))
 
     def has(self, part: str) -> bool:
         """Whether it was built with that part."""
         return part in self.parts
 
-    @property
-    def clocked(self):
-        """Whether speech positions follow CTC onsets."""
-        return self.config.small.clocked
+    @staticmethod
+    def reads(model: config.Model) -> tuple[str, ...]:
+        """Parts that the LLM's input depends on, beside encoder and converter."""
+        del model
+        return ()
 
-    @property
-    def posteriors(self):
-        """Whether the converter takes what the CTC head makes of the frames."""
-        return self.config.small.converter_input == "ctc_posteriors"
+    @staticmethod
+    def check(model: config.Model, parts: tuple[str, ...]):
+        """Checks that the variant's options suit a stage with these parts.
+
+        Raises:
+            ConfigError: they do not.
+        """
+
+    @staticmethod
+    def check_room(model: config.Model, before: int, speech: int):
+        """Checks that `before` tokens, `speech` and what follows have positions of their own.
+
+        Raises:
+            ConfigError: they have not.
+        """
 
     def convert(self, x, length, ctc_logits=None) -> Speech:
-        """Encoder frames [B T/R D] of [B] real ones to speech tokens.
+        """Encoder frames [B T/R D], of which [B] are valid, to speech tokens.
 
-        `ctc_logits` [B T/R V] are read where a device of the small recipes asks for them.
+        `ctc_logits` [B T/R V]: of the CTC head, where they are known already. A variant may convert
+        them; it computes them where they are None.
         """
-        clock = None
-        if self.clocked:
-            splice = self.config.converter.splice
-            clock = small.onset_clock(ctc_logits, length, splice, self.tokens.pad)
-        if self.posteriors:
-            pieces = self.decoder.pieces(jnp.arange(ctc_logits.shape[-1]))
-            x = small.expected_pieces(ctc_logits, pieces)
-        return Speech(*self.converter(x, length), clock)
+        del ctc_logits
+        return Speech(*self.converter(x, length))
+
+    def place(self, begin, speech: Speech):
+        """Where speech and transcript stand.
+
+        Args:
+            begin: [B 1] int32, positions before the speech.
+            speech: of `convert`.
+
+        Returns:
+            [B U] int32, positions of the speech; [B] int32, of what follows it.
+        """
+        return begin + jnp.arange(speech.x.shape[1])[None], begin[:, 0] + speech.length
 
     def encode(self, wave, length):
         """Waves [B S] of [B] valid samples to encoder frames, as in decoding: [B T D], and [B]."""
@@ -108,8 +126,7 @@ class AcLLM(nnx.Module):
 
     def listen(self, wave, length) -> Speech:
         """Waves [B S] of [B] valid samples to speech tokens, as in decoding."""
-        x, length = self.encode(wave, length)
-        return self.convert(x, length, self.ctc_head(x) if self.config.small.needs_ctc else None)
+        return self.convert(*self.encode(wave, length))
 
     def prefix(self, batch: Batch, speech: Speech) -> Prefix:
         """Prompt, context, speech, suffix: each in its own slots, positions without the padding."""
@@ -126,18 +143,11 @@ class AcLLM(nnx.Module):
         real = [shapes.valid(n, size) for n, size in zip(lengths, (dims[d] for d in "PCUX"))]
         first = batch.prompt_length[:, None]
         begin = first + batch.context_length[:, None]
-        if speech.clock is None:
-            within, after = jnp.arange(dims["U"])[None], begin[:, 0] + speech.length
-        else:
-            # Constants, but never one inside the other: neither a longer prefix nor more onsets
-            # than were ever trained on may overrun what follows.
-            begin = jnp.maximum(self.config.small.speech_position, begin)
-            after = jnp.maximum(self.config.small.transcript_position, begin[:, 0] + 2)
-            within = jnp.minimum(speech.clock, after[:, None] - begin - 1)
+        spoken, after = self.place(begin, speech)
         positions = [
             jnp.broadcast_to(jnp.arange(dims["P"])[None], (dims["B"], dims["P"])),
             first + jnp.arange(dims["C"])[None],
-            begin + within,
+            spoken,
             after[:, None] + jnp.arange(dims["X"])[None],
         ]
         x, positions, real = (jnp.concatenate(parts, 1) for parts in (x, positions, real))
@@ -182,6 +192,11 @@ class AcLLM(nnx.Module):
             jnp.zeros((rows, 0), bool),
             jnp.zeros(rows, jnp.int32),
         )
+
+
+def make(model: config.Model, *arguments, **options) -> AcLLM:
+    """The recogniser of a model's variant; further arguments as of AcLLM."""
+    return model.variant.maker()(model, *arguments, **options)
 
 
 def targets(ids, ids_length, eos):

@@ -21,7 +21,6 @@ from seedasr_jax.models.layers import (
     padded_vocabulary,
 )
 from seedasr_jax.models.moe import MixtureFeedForward
-from seedasr_jax.models.small import Reader, spelled_alike
 from seedasr_jax.parallel import layout
 
 
@@ -63,17 +62,19 @@ class DecoderBlock(nnx.Module):
 class Decoder(nnx.Module):
     """A causal language model over embeddings; positions are given, not assumed."""
 
-    def __init__(self, config, vocabulary, *, lora, remat, dtype, rngs, small=None, spelled=()):
-        """`vocabulary`: pieces of the tokenizer, used where config.vocabulary is 0.
+    def __init__(self, config, vocabulary, *, lora, remat, dtype, rngs, embed=Embed):
+        """Builds the layers.
 
-        `small`: config.Small, or None for none of its devices; `spelled`: texts of the pieces.
+        Args:
+            config: config.Decoder.
+            vocabulary: pieces of the tokenizer, used where config.vocabulary is 0.
+            lora: config.Lora.
+            remat, dtype, rngs: see layers.Stack and layers.Dense.
+            embed: makes the table of embeddings, called as layers.Embed.
         """
         self.vocabulary = config.vocabulary or vocabulary
         self.embed_scale, self.config, self.dtype = config.embed_scale, config, dtype
-        self.embed = Embed(self.vocabulary, config.width, dtype=dtype, rngs=rngs)
-        if small is not None and small.spelled:
-            table = self.embed.table
-            table[...] = spelled_alike(table[...], spelled, rngs.params())
+        self.embed = embed(self.vocabulary, config.width, dtype=dtype, rngs=rngs)
 
         def block(rngs):
             return DecoderBlock(config, lora=lora, dtype=dtype, rngs=rngs)
@@ -85,34 +86,35 @@ class Decoder(nnx.Module):
             rows = padded_vocabulary(self.vocabulary)
             options = dict(dtype=dtype, rngs=rngs, out=jnp.float32)
             self.head = Dense(config.width, rows, ("embed", "vocab"), **options)
-        self.reader = nnx.data(None)
-        if small is not None and (small.mix or small.flag):
-            options = dict(scale=config.embed_scale, dtype=dtype, rngs=rngs)
-            self.reader = Reader(config.width, mix=small.mix, flag=small.flag, **options)
 
     def pieces(self, ids):
         """[...] int32 -> [... E], each by itself."""
         return self.embed(ids) * self.embed_scale
 
-    def embed_tokens(self, ids, *, before=None, in_context=False):
-        """Tokens as the layers read them.
+    def embed_tokens(self, ids, *, in_context=False):
+        """Embeds consecutive tokens as the layers read them: [B N] int32 -> [B N E].
+
+        `in_context`: whether they belong to a context. A variant may embed tokens otherwise: by
+        overriding this and, for tokens that come one at a time, `embed_next`.
+        """
+        del in_context
+        return self.pieces(ids)
+
+    def memory(self, rows: int, count: int):
+        """What `embed_next` keeps of the tokens before: a pytree of arrays [B W ...], here none."""
+        del rows, count
+
+    def embed_next(self, ids, memory):
+        """Embeds the next token of each hypothesis, as `embed_tokens` of all of them would.
 
         Args:
-            ids: [B N] int32.
-            before: [B N] int32, the token before each, -1 for none; None: they stand in `ids`.
-            in_context: whether they are of a context.
+            ids: [B W] int32.
+            memory: of the step before; at first of `memory(B, W)`.
 
         Returns:
-            [B N E].
+            [B W E] and the next memory.
         """
-        x = self.pieces(ids)
-        if self.reader is None:
-            return x
-        if before is None:
-            earlier = jnp.pad(x, ((0, 0), (1, 0), (0, 0)))[:, :-1]
-        else:
-            earlier = jnp.where((before >= 0)[..., None], self.pieces(jnp.maximum(before, 0)), 0)
-        return self.reader(x, earlier, in_context)
+        return self.embed_tokens(ids), memory
 
     def __call__(self, x, positions, real):
         """Teacher-forced pass.

@@ -5,7 +5,6 @@ CTC_HEAD = "ctc_head"
 CONVERTER = "converter"
 DECODER = "decoder"
 LORA = "lora"  # every adapter, wherever it stands inside the decoder
-PHONE_HEAD = "phone_head"
 SSL_HEAD = "ssl_head"
 QUANTIZER = "quantizer"
 TEACHER = "teacher"

@@ -14,7 +14,7 @@ from flax import nnx
 
 from seedasr_jax import config
 from seedasr_jax.errors import ConfigError, nearest
-from seedasr_jax.models import converters, ctc_head, decoder, encoders, names, pretraining, small
+from seedasr_jax.models import converters, ctc_head, decoder, encoders, names, pretraining
 
 GREEDY, BEAM, CTC = "greedy", "beam", "ctc"  # kinds of decoding
 
@@ -55,19 +55,26 @@ class Part:
 
 
 _PARTS: dict[str, Part] = {}
+_VARIANTS: dict[tuple[str, str], Part] = {}  # (variant, name): what it has in place of _PARTS
 
 
-def register(part: Part) -> None:
-    """Adds a part, or replaces the one of that name."""
-    _PARTS[part.name] = part
+def register(part: Part, variant: str = "") -> None:
+    """Adds a part, or replaces the one of that name; `variant`: in models of that variant alone."""
+    if variant:
+        _VARIANTS[variant, part.name] = part
+    else:
+        _PARTS[part.name] = part
 
 
-def lookup(name: str) -> Part:
-    """The part of that name.
+def lookup(name: str, variant: str = "") -> Part:
+    """The part of that name, as a variant of the model has it.
 
     Raises:
         ConfigError: there is none.
     """
+    config.import_all_later()
+    if (variant, name) in _VARIANTS:
+        return _VARIANTS[variant, name]
     if name not in _PARTS:
         raise ConfigError(
             f"part {name!r}: expected one of {', '.join(_PARTS)}, or one that a module of"
@@ -78,6 +85,7 @@ def lookup(name: str) -> Part:
 
 def known() -> tuple[str, ...]:
     """Names of all parts."""
+    config.import_all_later()
     return tuple(_PARTS)
 
 
@@ -110,7 +118,7 @@ def _frames(model, sizes):
     return encoders.clock(model).frames(sizes.samples)
 
 
-def _by_frame(outputs):
+def by_frame(outputs):
     """FLOPs of a linear layer over the encoder's frames; `outputs(model, vocabulary)`: its rows."""
 
     def flops(model, vocabulary, sizes, parts):
@@ -133,7 +141,12 @@ def _teacher_flops(model, vocabulary, sizes, parts):
 
 def _quantizer_flops(model, vocabulary, sizes, parts):
     del vocabulary, parts
-    clock, width = encoders.clock(model).split(model.small.labels), model.quantizer.width
+    return quantizer_flops(model, sizes, 1)
+
+
+def quantizer_flops(model: config.Model, sizes: Sizes, each: int) -> float:
+    """FLOPs of `each` labels of an encoder frame."""
+    clock, width = encoders.clock(model).split(each), model.quantizer.width
     labels, inputs = clock.frames(sizes.samples), clock.stride * model.encoder.frontend.width
     return 2.0 * sizes.utterances * labels * (inputs + model.quantizer.codes) * width
 
@@ -159,31 +172,22 @@ def _ctc_head(model, vocabulary, *, tokens, remat, **options):
 
 def _converter(model, vocabulary, *, tokens, remat, **options):
     del vocabulary, tokens, remat
-    if model.small.converter_input == "ctc_posteriors":
-        splice = model.converter.splice
-        return small.MeanConverter(model.decoder.width, splice=splice, **options)
     return converters.make(model, **options)
 
 
 def _decoder(model, vocabulary, *, tokens, **options):
-    more = dict(lora=model.lora, small=model.small, spelled=tokens.spelled)
-    return decoder.Decoder(model.decoder, vocabulary, **more, **options)
-
-
-def _phone_head(model, vocabulary, *, tokens, remat, **options):
-    del vocabulary, tokens, remat
-    return small.PhoneHead(model.encoder.width, model.small.phones, **options)
+    del tokens
+    return decoder.Decoder(model.decoder, vocabulary, lora=model.lora, **options)
 
 
 def _ssl_head(model, vocabulary, *, tokens, remat, **options):
     del vocabulary, tokens, remat
-    each, codes = model.small.labels, model.quantizer.codes
-    return pretraining.SslHead(model.encoder.width, codes, each=each, **options)
+    return pretraining.SslHead(model.encoder.width, model.quantizer.codes, **options)
 
 
 def _quantizer(model, vocabulary, *, tokens, remat, dtype, rngs):
     del vocabulary, tokens, remat, dtype
-    size, labels = encoders.clock(model).split(model.small.labels).stride, model.quantizer
+    size, labels = encoders.clock(model).stride, model.quantizer
     shape = dict(size=size, codes=labels.codes, width=labels.width)
     return pretraining.RandomProjection(model.encoder.frontend.width, **shape, rngs=rngs)
 
@@ -205,7 +209,7 @@ register(
     Part(
         names.CTC_HEAD,
         _ctc_head,
-        _by_frame(lambda model, vocabulary: vocabulary),
+        by_frame(lambda model, vocabulary: vocabulary),
         pieces=True,
         decodes=(CTC,),
         **_AFTER_ENCODER,
@@ -215,7 +219,7 @@ register(
     Part(
         names.CONVERTER,
         _converter,
-        _by_frame(lambda model, vocabulary: model.decoder.width),
+        by_frame(lambda model, vocabulary: model.decoder.width),
         groups=("converter",),
         informed=True,
         **_AFTER_ENCODER,
@@ -238,17 +242,9 @@ register(
 register(Part(names.LORA, None, lambda *_: 0.0, inside=names.DECODER, informed=True))
 register(
     Part(
-        names.PHONE_HEAD,
-        _phone_head,
-        _by_frame(lambda model, vocabulary: 2 * model.small.phones),
-        **_AFTER_ENCODER,
-    )
-)
-register(
-    Part(
         names.SSL_HEAD,
         _ssl_head,
-        _by_frame(lambda model, vocabulary: model.quantizer.codes * model.small.labels),
+        by_frame(lambda model, vocabulary: model.quantizer.codes),
         groups=("quantizer",),
         **_AFTER_ENCODER,
     )
@@ -259,7 +255,7 @@ register(
     Part(
         names.CODEBOOK,
         _codebook,
-        _by_frame(lambda model, vocabulary: model.quantizer.codes),
+        by_frame(lambda model, vocabulary: model.quantizer.codes),
         groups=("quantizer",),
     )
 )
@@ -267,7 +263,7 @@ register(
     Part(
         names.PROBE,
         _probe,
-        _by_frame(lambda model, vocabulary: model.encoder.layers * vocabulary),
+        by_frame(lambda model, vocabulary: model.encoder.layers * vocabulary),
         pieces=True,
     )
 )

@@ -1,7 +1,6 @@
 """Parts of the self-supervised stages: what predicts labels, what makes them, what ranks layers.
 
-Dims: L layers, B batch, T encoder frames, D encoder width, N labels of a frame, K codes,
-V vocabulary.
+Dims: L layers, B batch, T encoder frames, D encoder width, K codes, V vocabulary.
 """
 
 from flax import nnx
@@ -18,18 +17,16 @@ __all__ = ["KMeans", "Probe", "RandomProjection", "SslHead"]
 
 
 class SslHead(nnx.Module):
-    """One linear layer over the codes: [B T D] -> [B N*T K] float32 logits; dropped after SSL."""
+    """One linear layer over the codes: [B T D] -> [B T K] float32 logits; dropped after SSL."""
 
-    def __init__(self, width, codes, *, each=1, dtype, rngs):
-        self.codes, self.each = codes, each
-        rows = each * padded_vocabulary(codes)
+    def __init__(self, width, codes, *, dtype, rngs):
+        self.codes = codes
         options = dict(bias=True, dtype=dtype, rngs=rngs, out=jnp.float32)
-        self.project = Dense(width, rows, ("width", "vocab"), **options)
+        self.project = Dense(width, padded_vocabulary(codes), ("width", "vocab"), **options)
 
     def __call__(self, x):
-        dims = shapes.check(x, "B T D")
-        logits = self.project(x).reshape(dims["B"], self.each * dims["T"], -1)
-        return mask_surplus(logits, self.codes)
+        shapes.check(x, "B T D")
+        return mask_surplus(self.project(x), self.codes)
 
 
 class _Measured(nnx.Module):

@@ -16,8 +16,7 @@ from seedasr_jax import batch as batches
 from seedasr_jax import flops
 from seedasr_jax.audio import files
 from seedasr_jax.decode import gathering, methods, prefill, program
-from seedasr_jax.models import converters, encoders, layers, names
-from seedasr_jax.models.acllm import AcLLM
+from seedasr_jax.models import acllm, converters, encoders, layers, names
 from seedasr_jax.models.parts import GREEDY, decodings
 from seedasr_jax.parallel import compiler, layout, rules, sharding
 from seedasr_jax.plan import fitting
@@ -51,7 +50,7 @@ def train(built: build.Built, sizes: flops.Sizes, seconds: float) -> Program:
     stage = built.stage
     state = sharding.placed(built.abstract, built.sharding)
     useful = flops.train(stage, stage.vocab.size, built.needs.parts, sizes)
-    arguments = (state, _batch(built, sizes, seconds, sizes.tokens, sizes.hypotheses))
+    arguments = (state, _batch(built, sizes, seconds, sizes.tokens, extra=built.needs.extra))
     resident = _resident(state, 0)
     return Program("train", built.train_step(), arguments, resident, sum(useful.values()))
 
@@ -155,7 +154,7 @@ def decoding(built: build.Built, sizes: flops.Sizes, seconds: float) -> list[Pro
     model, mesh = stage.model, built.mesh
     graphdef, shapes = nnx.split(
         nnx.eval_shape(
-            lambda: AcLLM(
+            lambda: acllm.make(
                 model, fitting.TOKENS, stage.vocab.size, parts, remat="none", rngs=nnx.Rngs(0)
             )
         )
@@ -223,9 +222,11 @@ def decoding(built: build.Built, sizes: flops.Sizes, seconds: float) -> list[Pro
     ]
 
 
-def _batch(built, sizes, seconds, tokens, hypotheses=0):
-    lengths = (round(seconds * files.RATE), sizes.prompt, sizes.context, tokens, hypotheses)
-    batch = batches.abstract(sizes.utterances, *lengths, suffix=sizes.suffix)
+def _batch(built, sizes, seconds, tokens, extra=None):
+    """`extra`: of `Needs`, or None."""
+    lengths = (round(seconds * files.RATE), sizes.prompt, sizes.context, tokens)
+    more = extra and extra(sizes.utterances, (seconds, tokens, sizes.utterances))
+    batch = batches.abstract(sizes.utterances, *lengths, suffix=sizes.suffix, extra=more)
     place = sharding.of_batch(built.mesh)
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), batch)
 

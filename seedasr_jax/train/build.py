@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from seedasr_jax import config
 from seedasr_jax.errors import ConfigError, nearest
-from seedasr_jax.models import layers, names
+from seedasr_jax.models import acllm, layers, names
 from seedasr_jax.models import parts as registry
 from seedasr_jax.models.acllm import AcLLM, Tokens
 from seedasr_jax.parallel import mesh as meshes
@@ -161,7 +161,7 @@ def build(stage: config.Stage, tokens: Tokens, vocabulary: int, devices=None) ->
 
     def make_model(rngs):
         parts = needs.parts
-        return AcLLM(stage.model, tokens, vocabulary, parts, remat=stage.run.remat, rngs=rngs)
+        return acllm.make(stage.model, tokens, vocabulary, parts, remat=stage.run.remat, rngs=rngs)
 
     tx = optim.make(stage.optim, stage.steps, apart=needs.apart)
     model = nnx.eval_shape(lambda: make_model(nnx.Rngs(0)))

@@ -9,6 +9,7 @@ from seedasr_jax import workdir as disk
 from seedasr_jax.checkpoint.limits import Limits, derive
 from seedasr_jax.errors import ConfigError, UserError, nearest
 from seedasr_jax.models import parts as registry
+from seedasr_jax.train import objectives
 
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 # What else `init` or a workdir holds.
@@ -172,7 +173,8 @@ def limits(
             found[part] = limits(graph, parent, known, outside)
         elif source != "fresh":
             found[part] = outside(name, part)
-    return derive(stage, {part: one for part, one in found.items() if one is not None}, **data)
+    found = {part: one for part, one in found.items() if one is not None}
+    return derive(stage, found, prompted=objectives.needs(stage).prompted, **data)
 
 
 def path_like(source: str) -> bool:

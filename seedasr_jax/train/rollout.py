@@ -10,6 +10,7 @@ import dataclasses
 from typing import Any
 
 from flax import nnx
+import jax
 import numpy as np
 
 from seedasr_jax.batch import Batch
@@ -20,8 +21,28 @@ from seedasr_jax.text.weighted import weighted_errors
 from seedasr_jax.train.state import TrainState
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class NBest:
+    """Batch.extra of reinforcement learning: N hypotheses of each utterance, and their errors."""
+
+    ids: jax.Array  # [B N L] int32
+    length: jax.Array  # [B N] int32
+    risk: jax.Array  # [B N] float32, weighted errors
+
+
+def shapes(number: int, utterances: int, bucket: tuple[float, int, int]) -> NBest:
+    """The NBest of a bucket as shapes."""
+    _, tokens, _ = bucket
+    return NBest(
+        jax.ShapeDtypeStruct((utterances, number, tokens), np.int32),
+        jax.ShapeDtypeStruct((utterances, number), np.int32),
+        jax.ShapeDtypeStruct((utterances, number), np.float32),
+    )
+
+
 class Rollout:
-    """(state, numpy Batch, its rows) -> the Batch with `hyp`, `hyp_length` and `risk`.
+    """(state, numpy Batch, its rows) -> the Batch with an NBest.
 
     A function of state and batch alone: draws come from the state's rng, its step and each
     example's position, so a run that resumes repeats them. It decodes at most as many tokens as the
@@ -64,7 +85,7 @@ class Rollout:
         for b, n in np.argwhere(np.repeat(batch.weight[:, None] > 0, length.shape[1], 1)):
             text = self.decode(hyp[b, n, : length[b, n]].tolist())
             risk[b, n] = self.risk(rows[b], text)
-        return dataclasses.replace(batch, hyp=hyp, hyp_length=length, risk=risk)
+        return dataclasses.replace(batch, extra=NBest(hyp, length, risk))
 
 
 def weighted_risk(conventions: Conventions, keyword_weight: float):

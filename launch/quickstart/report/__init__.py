@@ -67,8 +67,8 @@ PROBE = "Error rate of a CTC head on each layer of the frozen encoder, on the de
 LOSSES = "As logged while training. Scales differ from chart to chart."
 DATA = "Computed from the manifests of the corpus, which stay on disk."
 STAGES = (
-    "Ours, not Seed-ASR's: the stage `ctc`, labels by a synthesiser's clock, and what `model.small`"
-    " switches on, such as positions by CTC onsets."
+    "Ours, not Seed-ASR's: the stage `ctc`, labels by a synthesiser's clock, and what"
+    " `model.variant` switches on, such as positions by CTC onsets."
 )
 
 

@@ -24,7 +24,9 @@ def needs(stage: config.Stage):
         ConfigError: see `make`.
     """
     cls, options = _asked(stage)
-    return cls.ask(stage, options)
+    found = cls.ask(stage, options)
+    stage.model.variant.maker().check(stage.model, found.parts)
+    return found
 
 
 def make(stage: config.Stage, tokens: acllm.Tokens, vocabulary: int):
@@ -35,11 +37,13 @@ def make(stage: config.Stage, tokens: acllm.Tokens, vocabulary: int):
             of its bounds, or a stage that the objective cannot work with.
     """
     cls, options = _asked(stage)
+    needs(stage)
     return cls(stage, tokens, vocabulary, options)
 
 
 def _asked(stage):
     """The class of a stage's kind, and its options."""
+    config.import_all_later()
     if stage.kind not in _OBJECTIVES:
         raise ConfigError(
             f"kind: expected one of {', '.join(_OBJECTIVES)}, found {stage.kind!r}."

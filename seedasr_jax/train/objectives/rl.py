@@ -4,6 +4,7 @@ Dims: B batch, N hypotheses, L tokens.
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +31,7 @@ MOST = 0.5  # of the lists may have no gradient; above, a line says so
 
 @register("rl")
 class Rl(Hearing):
-    """MWER on `hyp` and `risk` of the batch, and cross-entropy of the transcript.
+    """MWER on the N-best lists of the batch, and cross-entropy of the transcript.
 
     The paper gives neither N nor the weight of the cross-entropy nor that of keywords, and not
     whether hypotheses are drawn anew: 4, 0.01 and 3, before each step, are what we propose.
@@ -55,8 +56,9 @@ class Rl(Hearing):
     @classmethod
     def ask(cls, stage, options):
         """The CTC head only where the LLM's input depends on it."""
-        parts = recogniser_parts(stage)
-        return Needs(parts, prompted=True, hypotheses=options.hypotheses)
+        parts, number = recogniser_parts(stage), options.hypotheses
+        nbest = functools.partial(rollout.shapes, number)
+        return Needs(parts, prompted=True, hypotheses=number, extra=nbest)
 
     @property
     def conventions(self):
@@ -98,13 +100,14 @@ class Rl(Hearing):
         """MWER per utterance and nll per token; `risk` is the expected risk, `no_gradient` the
         share of lists that teach nothing.
         """
-        dims = shapes.check(batch.hyp, "B N L", shapes.check(batch.ids, "B L"))
+        nbest = batch.extra
+        dims = shapes.check(nbest.ids, "B N L", shapes.check(batch.ids, "B L"))
         x, frames = self.encode(model, batch, rng)
         ctc_logits = model.ctc_head(x) if model.has(names.CTC_HEAD) else None
         prefix = model.prefix(batch, model.convert(x, frames, ctc_logits))
         # The transcript is one more hypothesis: one pass over B x (N + 1).
-        ids = jnp.concatenate([batch.ids[:, None], batch.hyp], 1).reshape(-1, dims["L"])
-        length = jnp.concatenate([batch.ids_length[:, None], batch.hyp_length], 1).reshape(-1)
+        ids = jnp.concatenate([batch.ids[:, None], nbest.ids], 1).reshape(-1, dims["L"])
+        length = jnp.concatenate([batch.ids_length[:, None], nbest.length], 1).reshape(-1)
         number = dims["N"] + 1
         prefix = jax.tree.map(lambda x: jnp.repeat(x, number, 0), prefix)
         _, real = acllm.targets(ids, length, self.tokens.eos)
@@ -112,8 +115,8 @@ class Rl(Hearing):
         nll, routing = model.nll(prefix, ids, length, real)
         logprobs = mwer.sequence_logprobs(nll, real).reshape(-1, number)
 
-        listed = mwer.distinct(batch.hyp, batch.hyp_length)
-        terms = (logprobs[:, 1:], batch.risk, listed, batch.weight)
+        listed = mwer.distinct(nbest.ids, nbest.length)
+        terms = (logprobs[:, 1:], nbest.risk, listed, batch.weight)
         errors = mwer.mwer(*terms) / weights["utterances"]
         risk = mwer.expected_risk(*terms) / weights["utterances"]
         flat = mwer.without_gradient(*terms[1:]) / weights["utterances"]

@@ -3,8 +3,10 @@
 Dims: B batch, T frames, L tokens, V vocabulary.
 """
 
+from collections.abc import Callable
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +57,8 @@ def judged(seen, part, whole, most):
 
 def recogniser_parts(stage, aligned=False) -> tuple[str, ...]:
     """Parts of an AcLLM; a CTC head where it has a loss or where the LLM's input depends on it."""
-    head = (names.CTC_HEAD,) if aligned or stage.model.small.needs_ctc else ()
+    read = names.CTC_HEAD in stage.model.variant.maker().reads(stage.model)
+    head = (names.CTC_HEAD,) if aligned or read else ()
     return (names.ENCODER, *head, names.CONVERTER, names.DECODER)
 
 
@@ -102,8 +105,9 @@ class Needs:
     reads: bool = True  # transcripts are part of what is minimised
     prompted: bool = False  # the instruction and, by data.contexts, a context are read
     aligned: bool = False  # it learns by CTC
-    timed: bool = False  # it reads when tokens and phones begin
     hypotheses: int = 0  # per utterance, which a rollout adds to the batch
+    # (utterances, bucket) -> shapes of Batch.extra; None: it reads nothing beside the fields
+    extra: Callable[[int, tuple[float, int, int]], Any] | None = None
     drawn: tuple[str, ...] = ()  # parts that never train: drawn once where fresh, saved with it
     apart: bool = False  # the layers of what trains learn apart, see optim.make
 
@@ -151,6 +155,13 @@ class Objective:
             What the next call gets, and a line for people, or "".
         """
         return seen, ""
+
+    def filler(self, vocab):
+        """What fills in Batch.extra on the host: (Batch, its rows, bucket, step) -> Batch; None:
+        nothing does, or `prepare` does.
+        """
+        del vocab
+        return None
 
     def rollout(self, graphdef, mesh):
         """The program of decode/program.py that gives a batch hypotheses before its step, which

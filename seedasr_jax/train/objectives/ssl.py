@@ -1,6 +1,6 @@
 """Stages `ssl1` and `ssl2`: the encoder predicts labels of frames that it does not see.
 
-Dims: B batch, T mel frames, F mel bins, R = subsampling, N labels of an encoder frame, K codes.
+Dims: B batch, T mel frames, F mel bins, R = subsampling, K codes.
 """
 
 import dataclasses
@@ -55,11 +55,10 @@ class Masked(Hearing):
         return masking.spans(frames, size, stream, batch.position, start=start, span=span)
 
     def predicted(self, batch, rng):
-        """[B N*T/R] float32 weight of each label: 1 where its encoder frame is hidden."""
-        each = self.stage.model.small.labels
-        hidden = jnp.repeat(self.hidden(batch, rng), each, axis=1)
-        count = self.frames(batch, rng, self.clock.split(each))
-        return hidden * shapes.valid(count, hidden.shape[1]) * batch.weight[:, None]
+        """[B T/R] float32 weight of each label: 1 where its encoder frame is hidden."""
+        hidden = self.hidden(batch, rng)
+        valid = shapes.valid(self.frames(batch, rng), hidden.shape[1])
+        return hidden * valid * batch.weight[:, None]
 
     def weigh(self, batch, rng):
         """Labels of masked encoder frames."""
@@ -101,7 +100,7 @@ class Ssl1(Masked):
     """First iteration: labels by a random projection of stacked mel frames (BEST-RQ).
 
     In frames of 80 ms the label of one frame says next to nothing of the next one's, so that there
-    is nothing to learn from (docs/results.md). `model.small.labels`, ours, has several a frame.
+    is nothing to learn from (docs/results.md).
     """
 
     cure = "is the audio silent, or is model.quantizer.codes very small?"
@@ -110,17 +109,12 @@ class Ssl1(Masked):
     def ask(cls, stage, options):
         """A quantizer that never trains."""
         del options
-        each, stride = stage.model.small.labels, strided(stage).stride
-        if each < 1 or stride % each:
-            raise ConfigError(
-                f"model.small.labels: expected a divisor of model.encoder.subsampling = {stride},"
-                f" found {each}"
-            )
+        strided(stage)
         parts = (names.ENCODER, names.SSL_HEAD, names.QUANTIZER)
         return Needs(parts, reads=False, drawn=(names.QUANTIZER,))
 
     def labels(self, model, mel, length):
-        """[B N*T/R] int32."""
+        """[B T/R] int32."""
         return model.quantizer(mel, length)[0]
 
 
@@ -135,11 +129,6 @@ class Ssl2(Masked):
         """The teacher and its codebook; the probe, where it chooses the layer."""
         del options
         strided(stage)
-        if stage.model.small.labels != 1:
-            raise ConfigError(
-                "model.small.labels: k-means gives one label of an encoder frame, found"
-                f" {stage.model.small.labels}: set it to 1 for this stage"
-            )
         parts = (names.ENCODER, names.SSL_HEAD, names.TEACHER, names.CODEBOOK)
         return Needs(parts, consults=probe_of(stage), reads=False)
 

@@ -8,11 +8,11 @@ import pytest
 import tiny
 
 from seedasr_jax.audio import logmel, perturb
-from seedasr_jax.data_pipelines import clock
 from seedasr_jax.data_pipelines.cells import Alignment
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.errors import ConfigError
-from seedasr_jax.losses.framewise import spoken
+from seedasr_jax.small.objectives import times as clock
+from seedasr_jax.small.objectives.framewise import spoken
 from seedasr_jax.train import objectives
 
 PHONES = 16
@@ -27,7 +27,7 @@ def tokenizer(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(tokenizer):
-    return clock.Clock(tokenizer, "basic@1", phones=PHONES)
+    return clock.Clock(tokenizer, "basic@1", phones=PHONES, steps=8)
 
 
 def row(text, words, language="en", phones=((0.1, "a"), (0.4, "b")), seconds=2.0):
@@ -70,13 +70,15 @@ def test_phones_are_classes_of_their_language(made):
 
 
 def test_batches_know_what_their_rows_say(made, tokenizer):
-    batch = tiny.batches.zeros(3, 0, 0, 0, 8, phones=4)
+    batch = tiny.batches.zeros(3, 0, 0, 0, 8)
+    batch.weight[:2] = 1
     rows = [row("open the door", (0.2, 1.0, 1.4)), Row("x", text="open"), row("the", (0.0,))]
-    made.fill(batch.times, rows, np.array([1.0, 1.0, 0.0]))
-    assert batch.times.phones_length.tolist() == [2, 0, 0]
+    times = made(batch, rows, (0.1, 8, 3), 2).extra
+    assert times.progress.tolist() == [0.25] * 3 and times.phones.shape == (3, 4)
+    assert times.phones_length.tolist() == [2, 0, 0]
     count = len(tokenizer.encode("open the door"))
-    np.testing.assert_allclose(batch.times.starts[0, :count], made.token_starts(rows[0]), rtol=1e-6)
-    assert not batch.times.starts[1:].any() and not batch.times.phones[1:].any()
+    np.testing.assert_allclose(times.starts[0, :count], made.token_starts(rows[0]), rtol=1e-6)
+    assert not times.starts[1:].any() and not times.phones[1:].any()
 
 
 def test_what_is_spoken_is_what_began_last():
@@ -105,23 +107,23 @@ def timed(batch, seed=0):
 
     known = rng.integers(2, 7, rows).astype(np.int32)
     known[-1] = 0
-    times = tiny.batches.Times(
+    times = clock.Times(
+        progress=np.full(rows, 0.25, np.float32),
         starts=ascending(tokens),
         phones=rng.integers(1, PHONES, (rows, 6)).astype(np.int32),
         phone_starts=ascending(6),
         phones_length=known,
     )
-    return dataclasses.replace(batch, times=times, progress=np.full(rows, 0.25, np.float32))
+    return dataclasses.replace(batch, extra=times)
 
 
 PARTS = ("encoder", "ctc_head", "phone_head")
-HEAD = {"model.small.phones": PHONES}
-SETTINGS = dict(objective=dict(labels="clock"), **HEAD)
+HEAD = {"model.variant.phones": PHONES}
 
 
 def test_frames_are_labelled_by_the_time_that_they_show():
     tempo = {"augment.tempo": (0.8, 1.25), "stages.only.data.stretch": 1.25}
-    stage = tiny.stage("ctc", PARTS, PARTS, **SETTINGS, **tempo)
+    stage = tiny.stage("clocked_ctc", PARTS, PARTS, **HEAD, **tempo)
     objective = objectives.make(stage, tiny.TOKENS, tiny.VOCABULARY)
     batch, rng = timed(tiny.batch()), jax.random.key(3)
     stride = stage.model.encoder.subsampling
@@ -135,7 +137,7 @@ def test_frames_are_labelled_by_the_time_that_they_show():
     labels, weights, tempo, count = map(np.asarray, run(batch))
     frames = -(-np.minimum(count, 40) // stride)
     assert labels.shape == (8, 2 * 40 // stride)
-    times = batch.times
+    times = batch.extra
     for b in range(8):
         for half in range(labels.shape[1]):
             moment = (half + 0.5) * stride / 2 / 100 * tempo[b]
@@ -146,7 +148,7 @@ def test_frames_are_labelled_by_the_time_that_they_show():
 
 
 def test_labels_fade_and_rows_without_times_have_none():
-    stage = tiny.stage("ctc", PARTS, PARTS, **SETTINGS)
+    stage = tiny.stage("clocked_ctc", PARTS, PARTS, **HEAD)
     objective = objectives.make(stage, tiny.TOKENS, tiny.VOCABULARY)
     model, rng, batch = tiny.model(PARTS, **HEAD), jax.random.key(0), timed(tiny.batch())
 
@@ -155,11 +157,9 @@ def test_labels_fade_and_rows_without_times_have_none():
         return objective.loss(model, batch, objective.weigh(batch, rng), rng)[1]
 
     def at(progress, **changes):
-        times = dataclasses.replace(batch.times, **changes)
         progress = np.full(8, progress, np.float32)
-        return jax.tree.map(
-            float, terms(dataclasses.replace(batch, times=times, progress=progress))
-        )
+        times = dataclasses.replace(batch.extra, progress=progress, **changes)
+        return jax.tree.map(float, terms(dataclasses.replace(batch, extra=times)))
 
     start, end = at(0.0), at(1.0)
     assert start["phones"] > 0 and start["tokens"] > 0
@@ -170,17 +170,11 @@ def test_labels_fade_and_rows_without_times_have_none():
     assert none["phones"] == none["tokens"] == 0
 
 
-@pytest.mark.parametrize(
-    "options, changes, message",
-    [
-        (dict(labels="clocks"), {"model.small.phones": 9}, "expected one of none, clock"),
-        (dict(labels="clock"), {}, "needs model.small.phones"),
-    ],
-)
-def test_options_that_cannot_be(options, changes, message):
-    stage = tiny.stage("ctc", PARTS, PARTS, objective=options, **changes)
-    with pytest.raises(ConfigError, match=message):
-        objectives.make(stage, tiny.TOKENS, tiny.VOCABULARY)
+def test_a_clock_needs_classes_of_phones():
+    for changes, found in (({}, "Paper"), ({"model.variant.phones": 1}, "phones=1")):
+        stage = tiny.stage("clocked_ctc", PARTS, PARTS, **changes)
+        with pytest.raises(ConfigError, match=f"phones of 2 or more, such as 512, found .*{found}"):
+            objectives.needs(stage)
 
 
 def test_a_head_says_two_phones_in_each_frame():

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seedasr_jax import shapes
-from seedasr_jax.models import small
+from seedasr_jax.small.models.decoder import spelling
 
 RENAMED = 0.7  # of the lists: new names, in list and text alike
 ALONE = 0.8, 0.0  # of the lists: names are all that is said; at the start of a stage, at its end
@@ -154,7 +154,7 @@ def alike(spelled) -> np.ndarray | None:
     """
     if not 0 < len(spelled) <= _COMPARED:
         return None
-    has = small.spelling(spelled)
+    has = spelling(spelled)
     score = has @ has.T + np.random.default_rng(0).uniform(0, 1e-3, (len(has),) * 2)
     np.fill_diagonal(score, -1)
     near = np.argsort(-score, 1)[:, :_ALIKE]

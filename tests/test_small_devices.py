@@ -13,7 +13,8 @@ import pytest
 import tiny
 
 from seedasr_jax.errors import ConfigError
-from seedasr_jax.models import small
+from seedasr_jax.small.models import decoder as reading
+from seedasr_jax.small.models import devices
 
 RNG = np.random.default_rng(0)
 
@@ -22,7 +23,7 @@ RNG = np.random.default_rng(0)
 def test_the_clock_counts_onsets(splice):
     logits = RNG.normal(size=(3, 7, 3)).astype(np.float32)
     length = np.array([7, 4, 1])
-    clock = small.onset_clock(jnp.asarray(logits), jnp.asarray(length), splice, 1)
+    clock = devices.onset_clock(jnp.asarray(logits), jnp.asarray(length), splice, 1)
     assert clock.shape == (3, -(-7 // splice)) and clock.dtype == jnp.int32
     for b in range(3):
         counts, before = [], 1
@@ -36,7 +37,7 @@ def test_the_clock_counts_onsets(splice):
 
 def test_the_clock_has_no_gradient():
     def clocked(logits):
-        return small.onset_clock(logits, jnp.array([3]), 1, 0).astype(jnp.float32).sum()
+        return devices.onset_clock(logits, jnp.array([3]), 1, 0).astype(jnp.float32).sum()
 
     assert not jax.grad(clocked)(jnp.asarray(RNG.normal(size=(1, 3, 4)), jnp.float32)).any()
 
@@ -45,12 +46,12 @@ def test_expected_pieces_are_a_mean_by_probability():
     rng = np.random.default_rng(0)
     logits, table = rng.normal(size=(2, 3, 5)), rng.normal(size=(5, 4))
     weights = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    found = small.expected_pieces(logits.astype(np.float32), table.astype(np.float32))
+    found = devices.expected_pieces(logits.astype(np.float32), table.astype(np.float32))
     np.testing.assert_allclose(found, weights @ table, rtol=1e-5, atol=1e-6)
 
 
 def test_a_mean_converter_starts_as_the_mean_of_what_it_splices():
-    converter = small.MeanConverter(4, splice=2, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    converter = devices.MeanConverter(4, splice=2, dtype=jnp.float32, rngs=nnx.Rngs(0))
     x = np.random.default_rng(1).normal(size=(2, 5, 4)).astype(np.float32)
     found, length = converter(x, np.array([5, 3], np.int32))
     assert length.tolist() == [3, 2]
@@ -60,7 +61,7 @@ def test_a_mean_converter_starts_as_the_mean_of_what_it_splices():
 
 
 def test_a_reader_mixes_the_token_before_and_flags_what_is_told():
-    make = functools.partial(small.Reader, 4, scale=2.0, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    make = functools.partial(reading.Reader, 4, scale=2.0, dtype=jnp.float32, rngs=nnx.Rngs(0))
     x, earlier = np.random.default_rng(2).normal(size=(2, 1, 3, 4)).astype(np.float32)
     both = make(mix=True, flag=True)
     mixed = x + earlier @ both.mix.kernel[...]
@@ -73,12 +74,13 @@ def test_a_reader_mixes_the_token_before_and_flags_what_is_told():
 
 @pytest.mark.parametrize("name", ["speech_positions", "converter_input"])
 def test_a_device_that_is_none(name):
-    with pytest.raises(ConfigError, match=rf"model.small.{name}: expected one of frames, ctc_\w+"):
-        tiny.stage("ctc", ("encoder", "ctc_head"), ("encoder",), **{f"model.small.{name}": "onset"})
+    key, parts = f"model.variant.{name}", ("encoder", "ctc_head")
+    with pytest.raises(ConfigError, match=rf"{key}: expected one of frames, ctc_\w+"):
+        tiny.stage("ctc", parts, parts, **{key: "onset"})
 
 
 def test_spelling_says_how_much_texts_share():
-    has = small.spelling(["bell", "vell", "corn", "", "三"])
+    has = reading.spelling(["bell", "vell", "corn", "", "三"])
     alike = has @ has.T
     np.testing.assert_allclose(np.diag(alike), [1, 1, 1, 0, 1], atol=1e-6)
     # Five of eight: e, l, el, ll, and the end behind l.
@@ -89,7 +91,7 @@ def test_spelling_says_how_much_texts_share():
 def test_pieces_that_are_spelled_alike_start_alike_and_no_longer_than_others():
     table = jax.random.normal(jax.random.key(0), (8, 512)) * 512**-0.5
     texts = ("bell", "vell", "corn", "", "三")
-    made = small.spelled_alike(table, texts, jax.random.key(1))
+    made = reading.spelled_alike(table, texts, jax.random.key(1))
     kept = jnp.array([3, 5, 6, 7])  # a piece of nothing, and no pieces
     np.testing.assert_array_equal(made[kept], table[kept])
     length = jnp.linalg.norm(made, axis=1)

@@ -1,0 +1,109 @@
+"""A decoder that reads tokens as a few layers can use them: ours, for small recipes.
+
+`Reader` helps a few layers to copy a name out of a list; with `spelled_alike` a misrecognised name
+still resembles the one in the list.
+
+Dims: B batch, W hypotheses, N tokens, V vocabulary, F letters and pairs of them, E LLM width.
+"""
+
+import functools
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from seedasr_jax.models.decoder import Decoder
+from seedasr_jax.models.layers import Dense, Embed
+
+_NONE = -1  # instead of a token before the first one
+
+
+class ReadingDecoder(Decoder):
+    """A Decoder whose embeddings may start by spelling, and may mix in the token before."""
+
+    def __init__(self, config, vocabulary, *, lora, variant, texts, remat, dtype, rngs):
+        """`variant`: small.Small; `texts`: of the pieces, where it starts them by spelling."""
+        embed = functools.partial(spelled_embed, texts=texts) if variant.spelled else Embed
+        options = dict(dtype=dtype, rngs=rngs)
+        super().__init__(config, vocabulary, lora=lora, remat=remat, embed=embed, **options)
+        self.reader = nnx.data(None)
+        if variant.mix or variant.flag:
+            options |= dict(scale=config.embed_scale)
+            self.reader = Reader(config.width, mix=variant.mix, flag=variant.flag, **options)
+
+    def embed_tokens(self, ids, *, in_context=False):
+        """[B N] int32 -> [B N E], see Decoder."""
+        x = self.pieces(ids)
+        if self.reader is None:
+            return x
+        return self.reader(x, jnp.pad(x, ((0, 0), (1, 0), (0, 0)))[:, :-1], in_context)
+
+    def memory(self, rows, count):
+        """[B W] int32, the token before; none yet."""
+        return None if self.reader is None else jnp.full((rows, count), _NONE, jnp.int32)
+
+    def embed_next(self, ids, memory):
+        """[B W] int32 -> [B W E], see Decoder."""
+        x = self.pieces(ids)
+        if self.reader is None:
+            return x, memory
+        earlier = jnp.where((memory >= 0)[..., None], self.pieces(jnp.maximum(memory, 0)), 0)
+        return self.reader(x, earlier, False), ids
+
+
+class Reader(nnx.Module):
+    """How a small decoder reads tokens: mixed with the one before, flagged in a context.
+
+    With the token before in its embedding, one layer can find in a list what followed the token
+    that was just written, and copy it.
+    """
+
+    def __init__(self, width, *, mix, flag, scale, dtype, rngs):
+        options = dict(dtype=dtype, rngs=rngs)
+        self.mix = nnx.data(Dense(width, width, ("embed", "rank"), **options) if mix else None)
+        vector = scale * width**-0.5 * jax.random.normal(rngs.params(), (width,))
+        self.flag = nnx.data(nnx.Param(vector, axes=("norm",)) if flag else None)
+
+    def __call__(self, x, earlier, in_context):
+        """[B N E] embeddings, and those before each [B N E]; `in_context`: of a context."""
+        if self.mix is not None:
+            x = x + self.mix(earlier)
+        if in_context and self.flag is not None:
+            x = x + self.flag[...].astype(x.dtype)[None, None]
+        return x
+
+
+def spelled_embed(size, width, *, texts, dtype, rngs) -> Embed:
+    """An Embed whose table starts by the spelling of its pieces."""
+    embed = Embed(size, width, dtype=dtype, rngs=rngs)
+    embed.table[...] = spelled_alike(embed.table[...], texts, rngs.params())
+    return embed
+
+
+def spelling(texts) -> np.ndarray:
+    """[V F] float32: the letters and pairs of letters of each of V texts, rows of length 1.
+
+    The product of two rows says how much they are spelled alike; a text of nothing has zeros.
+    """
+    parts = [{*text, *zip(f" {text}", f"{text} ")} if text else set() for text in texts]
+    number = {part: n for n, part in enumerate(sorted(set().union(*parts), key=str))}
+    has = np.zeros((len(parts), max(len(number), 1)), np.float32)
+    for row, own in zip(has, parts):
+        row[[number[part] for part in own]] = 1 / max(len(own), 1) ** 0.5
+    return has
+
+
+def spelled_alike(table, texts, key):
+    """Embeddings [V E] to start from: half of each is noise, half follows from its spelling.
+
+    Args:
+        table: [V' E] random rows; those past the texts, and of texts of nothing, stay.
+        texts: of V pieces.
+        key: of the projection of letters.
+    """
+    has = spelling(texts)
+    letters = jax.random.normal(key, (has.shape[1], table.shape[1])) * table.shape[1] ** -0.5
+    noise = table[: len(has)]
+    mixed = (noise + has @ letters) * 0.5**0.5
+    return table.at[: len(has)].set(jnp.where(has.any(1)[:, None], mixed, noise))

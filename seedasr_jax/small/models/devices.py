@@ -1,0 +1,80 @@
+"""Devices around the encoder of the small recipes: positions by a clock, posteriors, more labels.
+
+Dims: B batch, T frames, D encoder width, K splice, U = ceil(T / K) slots, N tokens, V vocabulary,
+P phones, E LLM width, N labels of a frame, K also codes.
+
+A tiny decoder cannot track which speech slot comes next when slots have gaps and repeats. Clocked
+positions give the slots of the k-th token the position k: the clock is the running count of CTC
+onsets; small/objectives/copying.py teaches a fresh decoder to read them. A linear layer cannot map
+frames to a thousand embeddings in a few hundred steps: `expected_pieces` takes over what the CTC
+head knows already.
+"""
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+
+from seedasr_jax import shapes
+from seedasr_jax.models.converter import Converter
+from seedasr_jax.models.layers import Dense, mask_surplus, padded_vocabulary
+
+
+def onset_clock(logits, length, splice, blank):
+    """Counts CTC greedy onsets up to each splice's last frame.
+
+    Args:
+        logits: [B T V] of the CTC head; length: [B] real frames.
+
+    Returns:
+        [B U] int32, without gradient; padding keeps the last count.
+    """
+    dims = shapes.check(logits, "B T V")
+    best = jnp.where(shapes.valid(length, dims["T"]), jnp.argmax(logits, -1), blank)
+    before = jnp.pad(best, ((0, 0), (1, 0)), constant_values=blank)[:, :-1]
+    count = jnp.cumsum((best != blank) & (best != before), 1)
+    count = jnp.pad(count, ((0, 0), (0, -dims["T"] % splice)), mode="edge")
+    return jax.lax.stop_gradient(count[:, splice - 1 :: splice].astype(jnp.int32))
+
+
+def expected_pieces(logits, table):
+    """CTC logits [B T V] and embeddings [V E] -> each frame's expected embedding [B T E]."""
+    shapes.check(table, "V E", shapes.check(logits, "B T V"))
+    return jnp.einsum("BTV,VE->BTE", jax.nn.softmax(logits, -1), table)
+
+
+class MeanConverter(Converter):
+    """A converter between equal widths that starts as the mean of the frames it splices."""
+
+    def __init__(self, width, *, splice, dtype, rngs):
+        super().__init__(width, width, splice=splice, dtype=dtype, rngs=rngs)
+        kernel = self.project.kernel
+        kernel[...] = jnp.tile(jnp.eye(width, dtype=kernel[...].dtype), (splice, 1)) / splice
+
+
+class DenseSslHead(nnx.Module):
+    """As SslHead, `each` labels in an encoder frame: [B T D] -> [B N*T K] float32 logits."""
+
+    def __init__(self, width, codes, *, each, dtype, rngs):
+        self.codes, self.each = codes, each
+        rows = each * padded_vocabulary(codes)
+        options = dict(bias=True, dtype=dtype, rngs=rngs, out=jnp.float32)
+        self.project = Dense(width, rows, ("width", "vocab"), **options)
+
+    def __call__(self, x):
+        dims = shapes.check(x, "B T D")
+        logits = self.project(x).reshape(dims["B"], self.each * dims["T"], -1)
+        return mask_surplus(logits, self.codes)
+
+
+class PhoneHead(nnx.Module):
+    """Two phones in each encoder frame, early and late: [B T D] -> [B 2T P] float32 logits."""
+
+    def __init__(self, width, phones, *, dtype, rngs):
+        self.phones = phones
+        rows = 2 * padded_vocabulary(phones)
+        options = dict(bias=True, dtype=dtype, rngs=rngs, out=jnp.float32)
+        self.project = Dense(width, rows, ("width", "vocab"), **options)
+
+    def __call__(self, x):
+        dims = shapes.check(x, "B T D")
+        return mask_surplus(self.project(x).reshape(dims["B"], 2 * dims["T"], -1), self.phones)

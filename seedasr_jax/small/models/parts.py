@@ -1,0 +1,78 @@
+"""Parts that a small recogniser has otherwise, and those that it alone has."""
+
+import dataclasses
+import functools
+
+from seedasr_jax.models import encoders, names, parts, pretraining
+from seedasr_jax.small.models import devices
+from seedasr_jax.small.models.decoder import ReadingDecoder
+
+KIND = "small"  # of model.variant
+PHONE_HEAD = "phone_head"
+
+
+@functools.lru_cache(maxsize=4)
+def texts(vocab) -> tuple[str, ...]:
+    """What each piece of a tokenizer spells; () where it is not known."""
+    return () if vocab is None else tuple(vocab.decode([piece]) for piece in range(vocab.size))
+
+
+def _decoder(model, vocabulary, *, tokens, **options):
+    spelled = texts(tokens.vocab) if model.variant.spelled else ()
+    more = dict(lora=model.lora, variant=model.variant, texts=spelled)
+    return ReadingDecoder(model.decoder, vocabulary, **more, **options)
+
+
+def _converter(model, vocabulary, *, tokens, remat, **options):
+    if model.variant.converter_input == "ctc_posteriors":
+        splice = model.converter.splice
+        return devices.MeanConverter(model.decoder.width, splice=splice, **options)
+    given = dict(tokens=tokens, remat=remat)
+    return parts.lookup(names.CONVERTER).make(model, vocabulary, **given, **options)
+
+
+def _phone_head(model, vocabulary, *, tokens, remat, **options):
+    del vocabulary, tokens, remat
+    return devices.PhoneHead(model.encoder.width, model.variant.phones, **options)
+
+
+def _ssl_head(model, vocabulary, *, tokens, remat, **options):
+    del vocabulary, tokens, remat
+    each = model.variant.labels
+    return devices.DenseSslHead(model.encoder.width, model.quantizer.codes, each=each, **options)
+
+
+def _quantizer(model, vocabulary, *, tokens, remat, dtype, rngs):
+    del vocabulary, tokens, remat, dtype
+    labels = model.quantizer
+    size = encoders.clock(model).split(model.variant.labels).stride
+    shape = dict(size=size, codes=labels.codes, width=labels.width)
+    return pretraining.RandomProjection(model.encoder.frontend.width, **shape, rngs=rngs)
+
+
+def _quantizer_flops(model, vocabulary, sizes, running):
+    del vocabulary, running
+    return parts.quantizer_flops(model, sizes, model.variant.labels)
+
+
+def _ssl_head_flops(model, vocabulary, sizes, running):
+    one = parts.lookup(names.SSL_HEAD).flops(model, vocabulary, sizes, running)
+    return one * model.variant.labels
+
+
+def _register(name, **changes):
+    parts.register(dataclasses.replace(parts.lookup(name), **changes), KIND)
+
+
+_register(names.DECODER, make=_decoder)
+_register(names.CONVERTER, make=_converter)
+_register(names.SSL_HEAD, make=_ssl_head, flops=_ssl_head_flops)
+_register(names.QUANTIZER, make=_quantizer, flops=_quantizer_flops)
+parts.register(
+    parts.Part(
+        PHONE_HEAD,
+        _phone_head,
+        parts.by_frame(lambda model, vocabulary: 2 * model.variant.phones),
+        follows=(names.ENCODER,),
+    )
+)

@@ -1,0 +1,90 @@
+"""Stage `clocked_ctc`: CTC, and labels of frames by the clock of the synthesiser that spoke.
+
+Dims: B batch, T encoder frames, N labels of a frame, D width, L layers.
+"""
+
+import dataclasses
+
+import jax.numpy as jnp
+
+from seedasr_jax import shapes
+from seedasr_jax.errors import ConfigError
+from seedasr_jax.losses.cross_entropy import cross_entropy
+from seedasr_jax.small.models.parts import PHONE_HEAD
+from seedasr_jax.small.objectives import times
+from seedasr_jax.small.objectives.framewise import spoken
+from seedasr_jax.train.objectives import Ctc, register
+from seedasr_jax.train.objectives.shared import count
+
+# Weights of the clock's labels at the start; both fall to 0, tokens' before the end, for CTC alone
+# decides where it emits.
+PHONES, TOKENS, TOKENS_UNTIL = 3.0, 2.0, 0.8
+
+
+@register("clocked_ctc")
+class ClockedCtc(Ctc):
+    """CTC, and per frame the phone after the middle layer and the token at the head, both fading.
+
+    Real speech has no such clock.
+    """
+
+    @classmethod
+    def ask(cls, stage, options):
+        """A head for phones, and when tokens and phones begin."""
+        if stage.model.variant.kind != "small" or stage.model.variant.phones < 2:
+            raise ConfigError(
+                f"stage kind 'clocked_ctc': expected model.variant of kind 'small' with phones of 2"
+                f" or more, such as 512, found {stage.model.variant}"
+            )
+        needs = super().ask(stage, options)
+        parts = (*needs.parts, PHONE_HEAD)
+        return dataclasses.replace(needs, parts=parts, extra=times.shapes)
+
+    def filler(self, vocab):
+        """Fills in the Times of a batch."""
+        phones, normalizer = self.stage.model.variant.phones, self.stage.data.normalizer
+        return times.Clock(vocab, normalizer, phones=phones, steps=self.stage.steps)
+
+    def weigh(self, batch, rng):
+        """CTC's, and labelled frames."""
+        weights = super().weigh(batch, rng)
+        weights["phones"] = count(self.phones(batch, rng)[1])
+        weights["tokens"] = count(self.spoken(batch, rng)[1])
+        return weights
+
+    def loss(self, model, batch, weights, rng):
+        """CTC per token, and cross-entropy per labelled frame that fades."""
+        layers, frames = model.encoder.every_layer(*self.heard(model.encoder, batch, rng))
+        logits = model.ctc_head(layers[-1])
+        aligned = self.ctc_loss(logits, frames, batch, weights, rng)
+        left = 1 - batch.extra.progress[:, None]  # [B 1]
+        labels, valid = self.phones(batch, rng)
+        predicted = model.phone_head(layers[(len(layers) - 1) // 2])
+        phones = cross_entropy(predicted, labels, PHONES * left * valid) / weights["phones"]
+        labels, valid = self.spoken(batch, rng)
+        fading = TOKENS * jnp.maximum(0, 1 - (1 - left) / TOKENS_UNTIL)
+        tokens = cross_entropy(logits, labels, fading * valid) / weights["tokens"]
+        total = aligned + phones + tokens
+        return total, {"loss": total, "ctc": aligned, "phones": phones, "tokens": tokens}
+
+    def phones(self, batch, rng):
+        """[B 2T] phones, early and late in each frame, and [B 2T] float32 weights."""
+        own = batch.extra
+        return self._labels(own.phones, own.phone_starts, own.phones_length, batch, rng, 2)
+
+    def spoken(self, batch, rng):
+        """[B T] tokens, and [B T] float32 weights."""
+        known = batch.extra.phones_length > 0
+        length = jnp.where(known, batch.ids_length, 0)
+        return self._labels(batch.ids, batch.extra.starts, length, batch, rng, 1)
+
+    def _labels(self, ids, starts, length, batch, rng, each):
+        """Labels at the middle of each of `each` parts of a frame: [B N*T]; real speech only."""
+        channel, frames = self.channel(batch, rng), self.frames(batch, rng)
+        size = self.clock.buffer(batch.wave.shape[1])
+        seconds = self.clock.seconds((jnp.arange(each * size) + 0.5) / each)
+        tempo = jnp.ones(1) if channel is None else channel.tempo
+        at = jnp.broadcast_to(seconds[None] * tempo[:, None], (len(length), each * size))
+        labels, begun = spoken(ids, starts, length, at)
+        real = shapes.valid(each * frames, each * size) & begun
+        return labels, real * batch.weight[:, None]

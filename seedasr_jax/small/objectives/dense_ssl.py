@@ -1,0 +1,36 @@
+"""Stage `dense_ssl1`: the first SSL iteration with several labels of each encoder frame.
+
+In frames of 80 ms the label of one frame says next to nothing of the next one's (docs/results.md).
+
+Dims: B batch, T mel frames, R = subsampling, N labels of an encoder frame.
+"""
+
+import jax.numpy as jnp
+
+from seedasr_jax import shapes
+from seedasr_jax.errors import ConfigError
+from seedasr_jax.train.objectives import Ssl1, register
+from seedasr_jax.train.objectives.ssl import strided
+
+
+@register("dense_ssl1")
+class DenseSsl1(Ssl1):
+    """As `ssl1`, with `model.variant.labels` labels of an encoder frame."""
+
+    @classmethod
+    def ask(cls, stage, options):
+        """As of `ssl1`."""
+        variant, stride = stage.model.variant, strided(stage).stride
+        if variant.kind != "small" or stride % variant.labels:
+            raise ConfigError(
+                "stage kind 'dense_ssl1': expected model.variant of kind 'small' whose labels are a"
+                f" divisor of model.encoder.subsampling = {stride}, found {variant}"
+            )
+        return super().ask(stage, options)
+
+    def predicted(self, batch, rng):
+        """[B N*T/R] float32 weight of each label: 1 where its encoder frame is hidden."""
+        each = self.stage.model.variant.labels
+        hidden = jnp.repeat(self.hidden(batch, rng), each, axis=1)
+        count = self.frames(batch, rng, self.clock.split(each))
+        return hidden * shapes.valid(count, hidden.shape[1]) * batch.weight[:, None]

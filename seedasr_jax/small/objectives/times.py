@@ -1,0 +1,140 @@
+"""What objectives of small recipes read beside the fields of a batch, and what fills it in.
+
+A manifest's `alignment` says when each unit of a text and each phone begins; a synthesiser knows
+it.
+
+Dims: B utterances, L tokens, Q phones.
+"""
+
+import dataclasses
+import functools
+import math
+import zlib
+
+import jax
+import numpy as np
+
+from seedasr_jax.batch import Batch
+from seedasr_jax.errors import ConfigError
+from seedasr_jax.text import languages
+from seedasr_jax.text.normalize import normalize
+
+PHONES_PER_SECOND = 32  # at most: a batch has room for so many
+
+
+@functools.cache
+def _unit(language) -> str:
+    """What an alignment counts; words where no language is known."""
+    try:
+        return languages.lookup(language).unit
+    except ConfigError:
+        return "word"
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Batch.extra of a stage whose loss changes on the way."""
+
+    progress: jax.Array  # [B] float32, share of the stage's steps that are done, the same in all
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Times(Progress):
+    """Batch.extra of a stage that learns when tokens and phones begin."""
+
+    starts: jax.Array  # [B L] float32, seconds at which each token of `ids` begins
+    phones: jax.Array  # [B Q] int32, sounds, one after another; 0 is none
+    phone_starts: jax.Array  # [B Q] float32, seconds
+    phones_length: jax.Array  # [B] int32; 0 where nothing is known of the utterance
+
+
+def progress_shapes(utterances: int, bucket: tuple[float, int, int]) -> Progress:
+    """The Progress of a bucket as shapes."""
+    del bucket
+    return Progress(jax.ShapeDtypeStruct((utterances,), np.float32))
+
+
+def shapes(utterances: int, bucket: tuple[float, int, int]) -> Times:
+    """The Times of a bucket as shapes."""
+    seconds, tokens, _ = bucket
+    sounds = math.ceil(PHONES_PER_SECOND * seconds)
+    return Times(
+        progress=jax.ShapeDtypeStruct((utterances,), np.float32),
+        starts=jax.ShapeDtypeStruct((utterances, tokens), np.float32),
+        phones=jax.ShapeDtypeStruct((utterances, sounds), np.int32),
+        phone_starts=jax.ShapeDtypeStruct((utterances, sounds), np.float32),
+        phones_length=jax.ShapeDtypeStruct((utterances,), np.int32),
+    )
+
+
+class Progressing:
+    """Fills in the Progress of a stage of so many steps: (Batch, its rows, bucket, step)."""
+
+    def __init__(self, steps: int):
+        self._steps = steps
+
+    def __call__(self, batch: Batch, rows, bucket, step: int) -> Batch:
+        """The Batch with its Progress."""
+        del rows, bucket
+        return dataclasses.replace(batch, extra=Progress(self.of(batch, step)))
+
+    def of(self, batch, step) -> np.ndarray:
+        """[B] float32."""
+        return np.full(len(batch.weight), step / self._steps, np.float32)
+
+
+class Clock(Progressing):
+    """Fills in the Times of rows that have an alignment: (Batch, its rows, bucket, step)."""
+
+    def __init__(self, vocab, normalizer: str, *, phones: int, steps: int):
+        """`vocab`, `normalizer`: of the transcripts; `phones`: classes; `steps`: of the stage."""
+        super().__init__(steps)
+        self._vocab, self._normalizer, self._phones = vocab, normalizer, phones
+        self._spelled = functools.lru_cache(maxsize=100_000)(self._spell)
+
+    def __call__(self, batch, rows, bucket, step):
+        """The Batch with its Times."""
+        empty = shapes(len(batch.weight), bucket)
+        times = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), empty)
+        times.progress[:] = self.of(batch, step)
+        for place, row in enumerate(rows):
+            if not batch.weight[place] or row.alignment is None:
+                continue
+            starts = self.token_starts(row)
+            phones = row.alignment.phones[: times.phones.shape[1]]
+            if starts is None or not phones:
+                continue
+            times.starts[place, : len(starts)] = starts
+            times.phones[place, : len(phones)] = [self.phone(row, name) for _, name in phones]
+            times.phone_starts[place, : len(phones)] = [start for start, _ in phones]
+            times.phones_length[place] = len(phones)
+        return dataclasses.replace(batch, extra=times)
+
+    def phone(self, row, name: str) -> int:
+        """The class of a phone of the row's language, from 1: a hash, for names are anyone's."""
+        return 1 + zlib.crc32(f"{row.language}:{name}".encode()) % (self._phones - 1)
+
+    def token_starts(self, row) -> np.ndarray | None:
+        """[L] seconds at which each token begins, or None where the alignment is of another text.
+
+        A token that begins inside a unit begins at its share of the unit's characters.
+        """
+        text = normalize(self._normalizer, row.text)
+        units, firsts = self._spelled(text, _unit(row.language))
+        if len(units) != len(row.alignment.words):
+            return None
+        ends = np.cumsum(units)
+        unit = np.searchsorted(ends, firsts, "right")
+        starts = np.array([*row.alignment.words, row.seconds])
+        share = (firsts - (ends - units)[unit]) / units[unit]
+        return starts[unit] + share * (starts[unit + 1] - starts[unit])
+
+    def _spell(self, text, unit):
+        """Characters of each unit, and the number of characters before each token; no spaces."""
+        pieces = text.split() if unit == "word" else "".join(text.split())
+        ids = self._vocab.encode(text)
+        written = [len("".join(self._vocab.decode(ids[:n]).split())) for n in range(len(ids))]
+        units = np.array([len(piece) for piece in pieces], np.int64)
+        return units, np.minimum(np.array(written, np.int64), max(units.sum() - 1, 0))
