@@ -2,7 +2,7 @@
 
 Tags are BCP-47 (RFC 5646), scripts ISO 15924. A Mandarin dialect without a registered tag has a
 private-use one, `zh-x-NAME`. `unit` is what an error rate counts, `normalizer` a name of
-text/normalize.py. Adding a language means adding a row.
+text/normalize.py. Adding a language means adding a row, here or by `add`.
 
 Seed-ASR states eight languages for its multilingual model, and Mandarin with 13 dialects for its
 Chinese one. Which ones the recipes `seed_asr_ml` and `seed_asr_cn` name is our choice: the eight
@@ -34,6 +34,8 @@ class Language:
     unit: str
     normalizer: str
 
+
+UNITS = ("word", "char")  # that an error rate counts
 
 _ROWS = (
     # The eight languages of the multilingual recipes, each with its accents.
@@ -107,6 +109,25 @@ _ALIASES |= {"baq": "eu", "hin": "hi", "ita": "it", "swe": "sv", "tha": "th"}
 _ALIASES |= {"khm": "km", "lao": "lo", "mya": "my", "bur": "my"}
 _BY_LOWER = {tag.lower(): row for tag, row in LANGUAGES.items()}
 _BY_NAME = {row.name.lower(): row.tag for row in _ROWS}
+
+
+def add(row: Language) -> None:
+    """Adds a row, or replaces the one of that tag: for a module of `config.imports`.
+
+    Raises:
+        errors.ConfigError: its parent has no row, or its unit is unknown.
+    """
+    if row.parent and row.parent not in LANGUAGES:
+        raise errors.ConfigError(
+            f"language {row.tag!r}: expected a parent that has a row, found {row.parent!r}."
+            f"{near(row.parent)}"
+        )
+    if row.unit not in UNITS:
+        raise errors.ConfigError(
+            f"language {row.tag!r}: expected a unit of {', '.join(UNITS)}, found {row.unit!r}"
+        )
+    LANGUAGES[row.tag] = _BY_LOWER[row.tag.lower()] = row
+    _BY_NAME[row.name.lower()] = row.tag
 
 
 def lookup(tag: str) -> Language:

@@ -14,8 +14,6 @@ from seedasr_jax.errors import ConfigError, nearest
 from seedasr_jax.text import languages
 
 _LIKE_SPECIAL = re.compile(r"<\|[^<>|]*\|>")
-_NAMES = ("", *(row.name for row in languages.LANGUAGES.values()))  # "": not stated
-_ROWS = {tag: row for row, tag in enumerate(languages.LANGUAGES, 1)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +47,9 @@ class Template:
         """
         self._vocab = vocab
         self._names_language = any("{language}" in t for t in prompt.plain + prompt.context)
-        rows = range(len(_NAMES) if self._names_language else 1)
+        self._rows = {tag: row for row, tag in enumerate(languages.LANGUAGES, 1)}
+        self._names = ("", *(row.name for row in languages.LANGUAGES.values()))  # "": not stated
+        rows = range(len(self._names) if self._names_language else 1)
         plain, informed = (self._laid_out(prompt, key) for key in ("plain", "context"))
         self._context = informed.context
         self._beside = [len(self._ids(self._context, row)) for row in rows]
@@ -75,7 +75,7 @@ class Template:
         if not (self._names_language and language):
             return 0
         try:
-            return _ROWS[languages.lookup(language).tag]
+            return self._rows[languages.lookup(language).tag]
         except ConfigError:  # a tag that the table lacks states no language
             return 0
 
@@ -125,7 +125,7 @@ class Template:
         )
 
     def _ids(self, parts, row, context="") -> tuple[int, ...]:
-        fillings, ids = {"language": _NAMES[row], "context": context}, []
+        fillings, ids = {"language": self._names[row], "context": context}, []
         for part in parts:
             if isinstance(part, str):
                 text = prompts.SLOT.sub(lambda slot: fillings[slot[1]], part)
