@@ -7,11 +7,14 @@ import re
 
 import jax
 import pytest
+import test_imports
 import tones
 
 from seedasr_jax import config
+from seedasr_jax.config import code
 from seedasr_jax.launch import recipes
 from seedasr_jax.plan import fitting, programs
+from seedasr_jax.text import languages
 from seedasr_jax.train import build
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -48,6 +51,9 @@ def test_the_architecture_names_files_that_exist():
         assert (ROOT / name).exists() or (ROOT / "seedasr_jax" / name).exists(), name
     steps = re.findall(r"^\d+\. `([\w/]+\.py)`:", text, re.M)
     assert 0 < len(steps) <= 12
+    (table,) = re.findall(r"^\| row \|.*\n\|---\|---\|\n((?:\|.*\n)+)", text, re.M)
+    rows = [tuple(re.findall(r"`([\w.]+)`", row.split("|")[1])) for row in table.splitlines()]
+    assert rows == list(test_imports.ROWS)
 
 
 @pytest.fixture
@@ -57,8 +63,8 @@ def written(tmp_path, monkeypatch):
 
     def write(page):
         text = (ROOT / "docs" / page).read_text("utf-8")
-        for name, code in re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```", text, re.M | re.S):
-            (tmp_path / name).write_text(code)
+        for name, body in re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```", text, re.M | re.S):
+            (tmp_path / name).write_text(body)
         return str(tmp_path / "my_recipe.py")
 
     return write
@@ -107,3 +113,12 @@ def test_add_a_dataset(written, tmp_path, monkeypatch):
         ("bob-one", "one", "bob"),
     ]
     assert not any(row.fault for row in rows) and rows[0].seconds > 0
+
+
+def test_add_a_language(written, monkeypatch):
+    for table in ("LANGUAGES", "_BY_LOWER", "_BY_NAME"):
+        monkeypatch.setattr(languages, table, dict(getattr(languages, table)))
+    written("add_a_language.md")
+    code.import_all(["my_languages"])
+    assert languages.lookup("cy-GB").name == "Welsh"
+    assert languages.lookup("cy-x-north").parent == "cy"
