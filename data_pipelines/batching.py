@@ -1,4 +1,4 @@
-"""Examples -> Batch, in the fixed shape of a bucket.
+"""Collates examples to a Batch with the fixed shape of a bucket.
 
 Dims: B utterances, S samples, P prompt tokens, C context tokens, X suffix tokens, L transcript
 tokens.
@@ -17,9 +17,9 @@ from seedasr_jax.text.template import Around, Template
 class Fault:
     """Why a row has weight 0."""
 
-    reason: str  # its kind, which is counted
-    detail: str = ""  # what exactly was found
-    recording: str = ""  # id of the recording, among those of a joined row
+    reason: str  # its category, by which rows are counted
+    detail: str = ""  # what was found
+    recording: str = ""  # id of the segment of a joined row
 
 
 class Reading:
@@ -62,10 +62,10 @@ def collate(
         reading: what stands around the speech of rows with and without a context.
         first: `position` of the first row.
         silence: whether a text may be empty.
-        frames: samples -> frames that CTC has at most; None where no CTC is learned.
+        frames: samples -> maximum number of frames for CTC; None: CTC is not trained.
 
     Returns:
-        The Batch (numpy), and the fault of each row, which then is empty and weighs 0.
+        (Batch in NumPy, fault of each row or None). A row with a fault is empty and has weight 0.
     """
     seconds, tokens, _ = bucket
     samples = round(seconds * files.RATE)
@@ -114,16 +114,14 @@ def _fault(example, bucket, reading, silence, frames) -> Fault | None:
     if seconds and lasts > seconds + files.ROUNDING_SECONDS:
         return Fault("too long", f"{lasts:.2f} s, its bucket takes {seconds:g} s")
     if tokens and not silence and not len(example["ids"]):
-        return Fault("no text", "nothing is left of its text after normalisation")
+        return Fault("no text", "its text is empty after normalisation")
     if tokens and len(example["ids"]) > tokens:
         return Fault("too many tokens", f"{len(example['ids'])}, its bucket takes {tokens}")
     if frames is not None:  # as in losses/ctc.py: a blank between equal neighbours
         ids, most = example["ids"].tolist(), frames(len(example["wave"]))
         needed = len(ids) + sum(one == other for one, other in itertools.pairwise(ids))
         if needed > most:
-            detail = (
-                f"CTC needs {needed} frames for its {len(ids)} tokens, {lasts:.2f} s give {most}"
-            )
+            detail = f"CTC needs {needed} frames for {len(ids)} tokens, {lasts:.2f} s have {most}"
             return Fault("more tokens than frames", detail)
     size, (_, room, _) = len(example["context_ids"]), reading.sizes
     if room and size > room:

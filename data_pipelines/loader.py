@@ -1,4 +1,4 @@
-"""The loader: numpy Batches from any step on, whatever the start and the number of processes.
+"""The loader: NumPy Batches from any step, independent of the start and the number of processes.
 
 Dims: B utterances of the global batch, P prompt tokens.
 """
@@ -41,11 +41,11 @@ __all__ = [
     "training",
 ]
 
-SPEECH_ALONE = "; a stage that learns from speech alone has 0 tokens in data.buckets"
-_CHANGED = "its line of the manifest has changed since the job began"
-_OTHER_CHANGED = "the line whose context it was to have has changed since the job began"
-_AHEAD = 2  # steps whose audio is being read while that before them is made
-# Apart from each other, under one seed.
+AUDIO_ONLY = "; a stage that trains on audio only has 0 tokens in data.buckets"
+_CHANGED = "its line in the manifest has changed since the job started"
+_OTHER_CHANGED = "the line of its irrelevant context has changed since the job started"
+_AHEAD = 2  # steps whose audio is read while the one before them is collated
+# Keys of independent draws under one seed.
 _KEY_SAMPLER, _KEY_INDEX, _KEY_DRAW, _KEY_CONTEXT = range(4)
 
 
@@ -64,22 +64,22 @@ def training(
 ) -> Stream:
     """Opens the data of a stage at a step.
 
-    Process p of n gets rows p*B/n to (p+1)*B/n of each batch; all get the same steps.
+    Process p of n receives rows p*B/n to (p+1)*B/n of each batch; all receive the same steps.
 
     Args:
         data: the stage's data section.
         vocab: of text/vocab.py.
         seed: of every draw.
         start: the first step.
-        data_folder: keeps what sources make or convert.
-        template: of what stands around the speech, by data.contexts with contexts; None: nothing.
+        data_folder: for audio that sources make or convert.
+        template: of the tokens around the speech, with contexts by data.contexts; None: no tokens.
         filler: (Batch, its rows, bucket, step) -> the Batch with its `extra`; None: it has none.
         frames: samples -> frames that CTC has at most; None where no CTC is learned.
         process_index: p.
         process_count: n.
 
     Raises:
-        ConfigError: a wrong name, SPEC or bucket. DataError: data that cannot be used.
+        ConfigError: a wrong name, SPEC or bucket. DataError: the data cannot be used.
     """
     counted = _counter(vocab, data.normalizer)
     fit, opened = _opened(data, vocab, template, counted, seed, data_folder, process_count)
@@ -115,9 +115,9 @@ def training(
 
 
 def check(data: config.Data, vocab, *, data_folder, template, process_count: int):
-    """Raises what `training` raises at its start, and if contexts are asked of data without any.
+    """Raises the errors of `training` in advance, and one if the data lack required contexts.
 
-    Args and errors: as of `training`.
+    Arguments and errors as for `training`.
     """
     counted = _counter(vocab, data.normalizer)
     _, opened = _opened(data, vocab, template, counted, 0, data_folder, process_count)
@@ -126,28 +126,28 @@ def check(data: config.Data, vocab, *, data_folder, template, process_count: int
 
 
 def _opened(data, vocab, template, counted, seed, data_folder, process_count):
-    """The Fit, and of each source (name, bound task), its rate and its Index."""
+    """(Fit, [((name, bound task), rate, Index)] of all sources)."""
     fit = Fit(data.buckets, data.stretch, data.min_seconds)
     for bucket in data.buckets:
         if bucket[2] % process_count:
             raise ConfigError(
-                f"data.buckets: {bucket[2]} utterances in {bucket} cannot be shared by"
-                f" {process_count} processes; take {-(-bucket[2] // process_count) * process_count}"
+                f"data.buckets: {bucket[2]} utterances in {bucket} are not divisible by"
+                f" {process_count} processes; use {-(-bucket[2] // process_count) * process_count}"
             )
     opened, named = [], {}
     for name, rate in data.mixture:
         for source, task, share in tasks.resolve(name, data_folder):
             if named.setdefault(source.name, name) != name:
                 raise ConfigError(
-                    f"data.mixture: {named[source.name]} and {name} both hold {source.name}: name"
-                    " it once, at the sum of its rates"
+                    f"data.mixture: {named[source.name]} and {name} both contain {source.name}:"
+                    " name it once, with the sum of its rates"
                 )
             index = Index(source, fit, counted, seed, _KEY_INDEX, len(opened))
             counted.add(int(index.epoch(0).tokens.sum()), int(index.epoch(0).unknown.sum()))
             allowed = data.max_bad_fraction
-            cure = f", more than data.max_bad_fraction = {allowed:g} allows: mend them or raise it"
-            check_faults(index, allowed, cure, SPEECH_ALONE)
-            room = data.contexts.tokens or math.inf  # without contexts none is cut
+            cure = f", more than data.max_bad_fraction = {allowed:g}: correct them or raise it"
+            check_faults(index, allowed, cure, AUDIO_ONLY)
+            room = data.contexts.tokens or math.inf  # no limit without contexts
             bound = tasks.bind(task, vocab, data.normalizer, template, room)
             opened.append(((source.name, bound), rate * share, index))
     return fit, opened
@@ -155,18 +155,18 @@ def _opened(data, vocab, template, counted, seed, data_folder, process_count):
 
 @dataclasses.dataclass(frozen=True)
 class _Whole:
-    """What every process knows of a step's batch."""
+    """Properties of a step's global batch."""
 
     step: int
     bucket: int
     utterances: int
-    samples: dict[int, int]  # source -> those of its utterances
+    samples: dict[int, int]  # by source
 
 
 class _Plan:
-    """Steps in order, and the same rows by source, for feeds that may run ahead of the steps.
+    """Steps in order, and the same rows by source for feeds, which may run ahead of the steps.
 
-    The audio of some steps begins to be read before their turn.
+    Reading the audio of the next steps starts ahead of their turn.
     """
 
     def __init__(self, sampler, indexes, start, seed, drawing, share, reader):
@@ -179,11 +179,11 @@ class _Plan:
         self._lock = threading.Lock()
 
     def steps(self):
-        """Yields (_Whole, [reading.Turn] of ours, [source] of each, the position of the first)."""
+        """Yields (_Whole, [reading.Turn] of this process, [source] of each, first position)."""
         while True:
             while len(self._steps) <= _AHEAD:
                 self._advance()
-            with self._lock:  # feeds that run ahead add steps
+            with self._lock:  # feeds that run ahead append steps
                 near = [*itertools.islice(self._steps, _AHEAD + 1)]
             for turn in itertools.chain.from_iterable(turns for _, turns, *_ in near):
                 turn.begin()
@@ -232,8 +232,8 @@ class _Plan:
 def _batches(plan, feeds, names, fit, reads, filler, frames):
     """Yields (Batch, Info, skipped rows, samples by task).
 
-    An error that ends the job is a skipped row too, FAILED, as are all rows after it: this process
-    goes on with rows of weight 0 until all processes know of it.
+    After an error that ends the job, all further rows are skipped as FAILED: this process continues
+    with rows of weight 0 until all processes know of the error.
     """
     failed = None
     for whole, turns, own_sources, first in plan.steps():
@@ -275,7 +275,7 @@ def _batches(plan, feeds, names, fit, reads, filler, frames):
 
 
 def _closing(reader, batches):
-    """`batches`, behind which the reader's threads end."""
+    """`batches`, then ends the reader's threads."""
     with reader:
         yield from batches
 
@@ -285,7 +285,7 @@ def _is_cut(example):
 
 
 def _as_read(row, example):
-    """The row with what is read of its context."""
+    """The row with its context cut to what is used."""
     if not _is_cut(example):
         return row
     return dataclasses.replace(row, context=example["context"].decode())

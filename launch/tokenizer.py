@@ -94,7 +94,7 @@ def _texts(expanded, workdir):
         if first is None:
             raise DataError(
                 f"{spec}: none of its rows has text, and a stage of this graph reads it"
-                f"{loader.SPEECH_ALONE}"
+                f"{loader.AUDIO_ONLY}"
             )
         yield first
         yield from found

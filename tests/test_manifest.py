@@ -1,5 +1,6 @@
 """Manifests: aliases, validity of lines, and paths of audio."""
 
+import dataclasses
 import gzip
 import hashlib
 import json
@@ -275,3 +276,8 @@ def test_an_unpaired_surrogate_makes_a_bad_row(tmp_path, field):
     assert row.fault == "text that is not Unicode" and row.alignment.phones == ((0.0, "\ufffd"),)
     (row,) = read(tmp_path, '{"text": "zero \\ud83d\\ude00 \\u00e9"}')  # a whole pair
     assert (row.fault, row.text) == ("", "zero \U0001f600 é")
+
+
+def test_row_is_immutable():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        manifest.Row("a").text = "x"

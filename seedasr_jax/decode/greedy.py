@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from seedasr_jax import shapes
 from seedasr_jax.batch import Batch
 from seedasr_jax.decode import prefill, shards
-from seedasr_jax.decode.hypotheses import NEVER, Hypotheses, empty
+from seedasr_jax.decode.hypotheses import IMPOSSIBLE, Hypotheses, empty
 from seedasr_jax.models.acllm import AcLLM
 from seedasr_jax.parallel import layout
 
@@ -87,7 +87,7 @@ def write(
         return step + 1, stream, *layout.rows((chosen, found, ~kept))
 
     found = empty(rows, count, tokens, special.pad)
-    found = dataclasses.replace(found, score=jnp.where(padding, NEVER, 0.0))
+    found = dataclasses.replace(found, score=jnp.where(padding, IMPOSSIBLE, 0.0))
     start = jnp.full((rows, count), special.start, jnp.int32)
     carry = (jnp.zeros((), jnp.int32), stream, *layout.rows((start, found, padding)))
     *_, found, _ = jax.lax.while_loop(going, advance, carry)

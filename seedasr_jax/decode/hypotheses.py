@@ -8,7 +8,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-NEVER = -jnp.inf  # score of a hypothesis that there is not
+IMPOSSIBLE = -jnp.inf  # score of a hypothesis that does not exist
 
 
 @jax.tree_util.register_dataclass
@@ -28,7 +28,7 @@ def empty(rows: int, count: int, tokens: int, pad: int) -> Hypotheses:
     return Hypotheses(
         ids=jnp.full((rows, count, tokens), pad, jnp.int32),
         length=jnp.zeros((rows, count), jnp.int32),
-        score=jnp.full((rows, count), NEVER),
+        score=jnp.full((rows, count), IMPOSSIBLE),
         logprobs=jnp.zeros((rows, count, tokens)),
         ended=jnp.zeros((rows, count), bool),
     )

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from seedasr_jax import shapes
 from seedasr_jax.batch import Batch
 from seedasr_jax.decode import prefill, shards
-from seedasr_jax.decode.hypotheses import NEVER, Hypotheses, empty
+from seedasr_jax.decode.hypotheses import IMPOSSIBLE, Hypotheses, empty
 from seedasr_jax.models.acllm import AcLLM
 from seedasr_jax.parallel import layout
 from seedasr_jax.text.template import Around
@@ -152,14 +152,14 @@ def search(
                 if how.prune:
                     allowed = alone | (gain >= least)
                 gain = jnp.where(alone, gain, joint(*logprobs, alpha, how.domain))
-            return gain, jnp.where(allowed, gain, NEVER)
+            return gain, jnp.where(allowed, gain, IMPOSSIBLE)
 
         ends = jnp.broadcast_to(jnp.array(special.ends), (*logits[0].shape[:-1], len(special.ends)))
         end, end_cut = (x.max(-1) for x in added([shard.at(one, ends) for one in logits]))
         others = ~special.is_end(ids) & (ids < vocabulary)
-        gain, at = among.best(jnp.where(others, added(kept)[1], NEVER), min(beam, vocabulary))
+        gain, at = among.best(jnp.where(others, added(kept)[1], IMPOSSIBLE), min(beam, vocabulary))
         token = at if whole else jnp.take_along_axis(ids, at, -1)
-        return _Next(token.astype(jnp.int32), gain, end, end_cut > NEVER)
+        return _Next(token.astype(jnp.int32), gain, end, end_cut > IMPOSSIBLE)
 
     def choose(shard, logits, live, found, alone, alpha, step):
         """The next live ones, those that have ended, and the parent [B W] of each live one."""
@@ -169,12 +169,12 @@ def search(
         # A score only falls; what it is divided by grows up to that of K tokens.
         best = _rank(live.score[:, :1], tokens, how.length)
         hopeless = best <= _rank(found.score, found.length, how.length)[:, -1:]
-        live = dataclasses.replace(live, score=jnp.where(hopeless, NEVER, live.score))
+        live = dataclasses.replace(live, score=jnp.where(hopeless, IMPOSSIBLE, live.score))
         return live, found, parent
 
     def going(carry):
         step, _, live, _ = carry
-        return (step < tokens + 1) & (live.score > NEVER).any()
+        return (step < tokens + 1) & (live.score > IMPOSSIBLE).any()
 
     def advance(carry):
         step, streams, live, found = carry
@@ -186,7 +186,7 @@ def search(
     found = empty(rows, beam, tokens, special.pad)
     # Padding rows start as done, so they never extend the loop.
     first = (batch.weight > 0)[:, None] & (jnp.arange(beam) == 0)[None]
-    score = jnp.where(first, 0.0, NEVER)
+    score = jnp.where(first, 0.0, IMPOSSIBLE)
     last = jnp.full((rows, beam), special.start, jnp.int32)
     live = _Live(found.ids, found.logprobs, score, last)
     carry = (jnp.zeros((), jnp.int32), tuple(streams), *layout.rows((live, found)))
@@ -220,7 +220,7 @@ def _ended(live: _Live, following: _Next, found: Hypotheses, step, power) -> Hyp
     new = Hypotheses(
         ids=live.ids,
         length=jnp.full_like(found.length, step),
-        score=jnp.where(final | (following.may_end & (ends >= least)), ends, NEVER),
+        score=jnp.where(final | (following.may_end & (ends >= least)), ends, IMPOSSIBLE),
         logprobs=live.logprobs,
         ended=~final | (following.may_end & (following.end >= following.gain[..., 0])),
     )
@@ -236,7 +236,7 @@ def _longer(live: _Live, following: _Next, step):
     def flat(x):
         return x.reshape(dims["B"], -1)
 
-    total = jnp.where(step == dims["K"], NEVER, live.score[..., None] + following.gain)
+    total = jnp.where(step == dims["K"], IMPOSSIBLE, live.score[..., None] + following.gain)
     score, index = jax.lax.top_k(flat(total), dims["W"])
     parent, at = index // dims["C"], jnp.minimum(step, dims["K"] - 1)
     last, gain = _pick((flat(following.token), flat(following.gain)), index)

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from seedasr_jax.batch import Batch
-from seedasr_jax.decode.hypotheses import NEVER, Hypotheses
+from seedasr_jax.decode.hypotheses import IMPOSSIBLE, Hypotheses
 from seedasr_jax.parallel import sharding
 from seedasr_jax.text.conventions import Conventions
 from seedasr_jax.text.weighted import weighted_errors
@@ -78,7 +78,7 @@ class Rollout:
         over = sharding.put_batch(batch, self.mesh)
         found = self.program(model, over, (state.rng, state.step))
         hyp, length, score = map(sharding.take_rows, (found.ids, found.length, found.score))
-        there = score > NEVER  # where there are fewer, the first stands there again
+        there = score > IMPOSSIBLE  # where there are fewer, the first stands there again
         hyp = np.where(there[..., None], hyp, hyp[:, :1])
         length = np.where(there, length, length[:, :1])
         risk = np.zeros(length.shape, np.float32)
