@@ -53,5 +53,6 @@ def get_config(manifest):
     )
     for stage in c.stages.values():
         stage.steps = STEPS
-        stage.optim.warmup = min(stage.optim.warmup, 4)
+        if "warmup" in stage.optim:  # the fit of k-means has none
+            stage.optim.warmup = min(stage.optim.warmup, 4)
     return c.lock()
