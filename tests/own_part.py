@@ -12,6 +12,7 @@ from seedasr_jax import config, shapes
 from seedasr_jax.models import names, parts
 from seedasr_jax.models.layers import Dense
 from seedasr_jax.train import objectives
+from seedasr_jax.train.objectives.ctc import Ctc
 
 
 class LoudnessHead(nnx.Module):
@@ -41,11 +42,11 @@ parts.register(
 
 
 @objectives.register("ctc_and_loudness")
-class CtcAndLoudness(objectives.Ctc):
+class CtcAndLoudness(Ctc):
     """CTC, and the squared error of each frame's loudness."""
 
     @dataclasses.dataclass(frozen=True)
-    class Options(objectives.Ctc.Options):
+    class Options(Ctc.Options):
         """`loudness_weight`: of the squared error."""
 
         loudness_weight: float = config.at_least(0)

@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -159,3 +160,30 @@ def test_package_import_is_light():
     code = "import sys, seedasr_jax; print('jax' in sys.modules, 'numpy' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert out.stdout.split() == ["False", "False"]
+
+
+def test_what_a_step_is_built_of_is_few_files():
+    """Other kinds of stages, decoding and text are imported where they are used."""
+    code = (
+        "import sys, seedasr_jax.train.build\n"
+        "print(*(name for name in sys.modules if name.startswith('seedasr_jax.')))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    found = [CORE.joinpath(*name.split(".")[1:]) for name in out.stdout.split()]
+    files = [path for path in found if not path.is_dir() or (path / "__init__.py").stat().st_size]
+    assert len(files) <= 50, sorted(files)
+
+
+# Of the devices of `small`: as options, kinds and classes spell them.
+DEVICES = r"ctc_onsets|ctc_posteriors|clocked|attending|copying_lm|dense_ssl|phone_head|PhoneHead"
+
+
+def test_the_core_names_no_device_of_small():
+    found = [
+        f"{path}: {line.strip()}"
+        for path in modules(CORE)
+        if "small" not in path.relative_to(CORE).parts
+        for line in path.read_text().splitlines()
+        if re.search(DEVICES, line)
+    ]
+    assert not found

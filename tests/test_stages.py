@@ -338,10 +338,11 @@ def test_a_checkpoint_that_is_not_there(trained, tmp_path):
 
 OWN = """
 from seedasr_jax.train import objectives
+from seedasr_jax.train.objectives.ctc import Ctc
 
 
 @objectives.register("double_ctc")
-class DoubleCtc(objectives.Ctc):
+class DoubleCtc(Ctc):
     def loss(self, model, batch, weights, rng):
         loss, terms = super().loss(model, batch, weights, rng)
         return 2 * loss, terms | {"double": 2 * loss}

@@ -3,7 +3,7 @@
     @config.register("mine", "my_models:Mine")  # above the options, a subclass of config.Encoder
 
 `Mine(options, *, remat, dtype, rngs)` is an Encoder. Luise shows its call, `every_layer`, which
-`probe` and a clocked `ctc` need, and `layer`, which `kmeans` and `ssl2` need.
+`probe` needs, and `layer`, which `kmeans` and `ssl2` need.
 
 Dims: B batch, S samples, T frames, F features.
 """

@@ -147,7 +147,7 @@ class Luise(Encoder):
     def flops(options, features, utterances=1, lowest=0):
         """See Encoder."""
         layers = lowest or options.layers
-        return flops(options, features, utterances, layers=layers, attending=layers)
+        return flops(options, features, utterances, layers=layers, attention_layers=layers)
 
 
 def stacked(block, layers, config, *, remat, dtype, rngs) -> Stack:
@@ -159,8 +159,8 @@ def stacked(block, layers, config, *, remat, dtype, rngs) -> Stack:
     return Stack(layers, create, remat=remat, rngs=rngs)
 
 
-def flops(e, time, utterances, *, layers, attending) -> float:
-    """FLOPs of the front and of `layers` Conformer blocks, of which `attending` have attention.
+def flops(e, time, utterances, *, layers, attention_layers) -> float:
+    """FLOPs of the front and `layers` Conformer blocks, `attention_layers` of them with attention.
 
     The projection of distances counts once for all utterances.
 
@@ -186,5 +186,5 @@ def flops(e, time, utterances, *, layers, attending) -> float:
     scores = 3 * time * e.width  # by content, by distance, and the values
     distances = 0 if e.clip else 2 * time * e.width * e.width
     total += layers * 2.0 * time * (feedforward + convolution)
-    total += attending * 2.0 * time * (projections + scores)
-    return utterances * total + attending * 2.0 * distances
+    total += attention_layers * 2.0 * time * (projections + scores)
+    return utterances * total + attention_layers * 2.0 * distances

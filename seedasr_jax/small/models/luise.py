@@ -53,4 +53,4 @@ class LocalLuise(luise.Luise):
         """See Encoder."""
         layers = lowest or options.layers
         attending = max(0, layers - (options.layers - options.attending))
-        return luise.flops(options, features, utterances, layers=layers, attending=attending)
+        return luise.flops(options, features, utterances, layers=layers, attention_layers=attending)

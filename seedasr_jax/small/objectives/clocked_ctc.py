@@ -13,7 +13,8 @@ from seedasr_jax.losses.cross_entropy import cross_entropy
 from seedasr_jax.small.models.parts import PHONE_HEAD
 from seedasr_jax.small.objectives import times
 from seedasr_jax.small.objectives.framewise import spoken
-from seedasr_jax.train.objectives import Ctc, register
+from seedasr_jax.train.objectives import register
+from seedasr_jax.train.objectives.ctc import Ctc
 from seedasr_jax.train.objectives.shared import count
 
 # Weights of the clock's labels at the start; both fall to 0, tokens' before the end, for CTC alone

@@ -16,7 +16,8 @@ from seedasr_jax.small.models.acllm import ClockedSpeech
 from seedasr_jax.small.models.parts import texts
 from seedasr_jax.small.objectives import copying, lists, times
 from seedasr_jax.text import prompts
-from seedasr_jax.train.objectives import Lm, register
+from seedasr_jax.train.objectives import register
+from seedasr_jax.train.objectives.lm import Lm
 from seedasr_jax.train.objectives.shared import TEXT, count, per_example, text_weights
 
 

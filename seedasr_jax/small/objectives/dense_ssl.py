@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from seedasr_jax import shapes
 from seedasr_jax.errors import ConfigError
-from seedasr_jax.train.objectives import Ssl1, register
-from seedasr_jax.train.objectives.ssl import strided
+from seedasr_jax.train.objectives import register
+from seedasr_jax.train.objectives.ssl import Ssl1, strided
 
 
 @register("dense_ssl1")

@@ -7,31 +7,10 @@ those weights. The rest has defaults: shared.Objective. A term may be an array t
 a histogram; `summary` makes scalars of the terms that are logged, and `watch` says what people
 should know of them. One that needs more of a batch than data gives has a `rollout`, a program, and
 `prepare`, which runs it before each step.
+Each kind of stage has a module here, which is imported when a stage of that kind is.
 """
 
-from seedasr_jax.train.objectives.ctc import Ctc
-from seedasr_jax.train.objectives.kmeans import KMeans
-from seedasr_jax.train.objectives.lm import Lm
-from seedasr_jax.train.objectives.probe import Probe
 from seedasr_jax.train.objectives.registry import make, needs, register
-from seedasr_jax.train.objectives.rl import Rl
-from seedasr_jax.train.objectives.sft import ContextSft, Sft
 from seedasr_jax.train.objectives.shared import Needs, Objective
-from seedasr_jax.train.objectives.ssl import Ssl1, Ssl2
 
-__all__ = [
-    "ContextSft",
-    "Ctc",
-    "KMeans",
-    "Lm",
-    "Needs",
-    "Objective",
-    "Probe",
-    "Rl",
-    "Sft",
-    "Ssl1",
-    "Ssl2",
-    "make",
-    "needs",
-    "register",
-]
+__all__ = ["Needs", "Objective", "make", "needs", "register"]

@@ -1,10 +1,23 @@
 """Stage kinds by name: an objective class each, also of your own (`config.imports`)."""
 
+import importlib
+
 from seedasr_jax import config
 from seedasr_jax.errors import ConfigError, nearest
 from seedasr_jax.models import acllm
 
-_OBJECTIVES = {}
+# Kind -> its class, or the module that registers it: a stage imports no other kind's.
+_OBJECTIVES: dict[str, type | str] = {
+    "lm": "lm",
+    "ssl1": "ssl",
+    "probe": "probe",
+    "kmeans": "kmeans",
+    "ssl2": "ssl",
+    "ctc": "ctc",
+    "sft": "sft",
+    "context_sft": "sft",
+    "rl": "rl",
+}
 
 
 def register(kind):
@@ -49,6 +62,8 @@ def _asked(stage):
             f"kind: expected one of {', '.join(_OBJECTIVES)}, found {stage.kind!r}."
             f"{nearest(stage.kind, _OBJECTIVES)}"
         )
+    if isinstance(module := _OBJECTIVES[stage.kind], str):
+        importlib.import_module(f"seedasr_jax.train.objectives.{module}")
     cls = _OBJECTIVES[stage.kind]
     options = config.build(dict(stage.objective), cls.Options, "objective")
     config.check(options, "objective")
