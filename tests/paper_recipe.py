@@ -20,7 +20,8 @@ def get_config(manifest):
     c.run.update(log_every=1, save_every=100, tensorboard=False)
     c.eval.update(tokens=4)
     shape = dict(heads=2, kernel=5, subsampling=4, front="conv", channels=4, bias=True)
-    c.model.encoder = common.conformer(2, 32, **shape)
+    frontend = c.model.encoder.frontend
+    c.model.encoder = common.conformer(2, 32, **shape) | dict(frontend=frontend)
     c.model.converter.splice = 4
     experts = dict(experts=4, active=2, balance=0.01, z=0.001)
     decoder = dict(heads=4, kv_heads=2, head_dim=16, moe=experts, tied=False)

@@ -13,7 +13,7 @@ import tiny
 from seedasr_jax.models import layers
 from seedasr_jax.models.ctc_head import CtcHead
 from seedasr_jax.models.pretraining import SslHead
-from seedasr_jax.models.small import PhoneHead
+from seedasr_jax.small.models.devices import PhoneHead
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(1, 2, (2, 3, 8)).astype(np.float32)

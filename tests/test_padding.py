@@ -22,13 +22,14 @@ from seedasr_jax.losses.cross_entropy import cross_entropy, nll
 from seedasr_jax.losses.ctc import ctc
 from seedasr_jax.losses.masked_prediction import masked_prediction
 from seedasr_jax.losses.mwer import sequence_logprobs
-from seedasr_jax.models import conformer, luise, pretraining, small
+from seedasr_jax.models import conformer, luise, pretraining
 from seedasr_jax.models.attention import RelativeAttention
 from seedasr_jax.models.converter import Converter
 from seedasr_jax.models.ctc_head import CtcHead
 from seedasr_jax.models.decoder import Decoder
 from seedasr_jax.quantize.kmeans import KMeans
 from seedasr_jax.quantize.random_projection import RandomProjection
+from seedasr_jax.small.models import devices
 
 MODULES, FUNCTIONS = {}, {}
 WIDTH = 16
@@ -178,7 +179,7 @@ def masked_prediction_gradient(x, length):
 
 @function((12, 5))
 def onset_clock(x, length):
-    return small.onset_clock(x, length, 2, 0), -(-length // 2)
+    return devices.onset_clock(x, length, 2, 0), -(-length // 2)
 
 
 @function((12, 5))

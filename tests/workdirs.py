@@ -110,6 +110,7 @@ def finish(workdir, name, tree, *, step=5, parents=(), frozen=(), **changes):
     whole = TrainState(zero, zero, tree, {}, optax.sgd(0.1).init(tree), jax.random.key(0))
     save(folder, step, whole)
     ended = dict(state="finished", step=step, position=step, hours={"synth:x": 1.5})
+    ended |= dict(limits=checkpoint.Limits(0.4, 0.0, 0, 6, ()))
     hashes = {
         part: checkpoint.parameters_hash(checkpoint.select(tree, part))
         for part in checkpoint.parts(tree)
