@@ -14,9 +14,9 @@ def apply(recipe: ConfigDict, overrides: list[tuple[str, str]]) -> list[str]:
     """Sets `a.b.c` to a value written as Python (text that is no literal is a string).
 
     A key of a stage that the stage leaves to the graph (`stages.ctc.mesh.tensor`) becomes its own.
-    A group takes {'KEY': VALUE} and keeps its other keys; one by part (`init`, `optim.rates`) is
-    replaced, and takes any part as a key; one that becomes of another kind keeps the keys that this
-    kind has too.
+    `imports` adds modules to those of the recipe. A group takes {'KEY': VALUE} and keeps its other
+    keys; one by part (`init`, `optim.rates`) is replaced, and takes any part as a key; one that
+    becomes of another kind keeps the keys that this kind has too.
 
     Returns:
         The keys that were set, groups as their own keys; for `check_reach`.
@@ -28,8 +28,10 @@ def apply(recipe: ConfigDict, overrides: list[tuple[str, str]]) -> list[str]:
     leaves: list[str] = []
     imports = [one for one in overrides if one[0] == "imports"]  # which register kinds of groups
     with recipe.unlocked(), recipe.ignore_type():
+        own = tuple(recipe.get("imports", ()))  # which its kinds may need: others are added
         for path, text in imports:
             leaves += _set(recipe, path, _parsed(text), text, leaves)
+            recipe.imports = tuple(dict.fromkeys((*own, *recipe.imports)))
         config.import_from(recipe.to_dict())
         for path, text in overrides:
             if path != "imports":

@@ -5,6 +5,7 @@ import pathlib
 import pytest
 
 from seedasr_jax import config
+from seedasr_jax.configs import common
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.launch import cli, recipes
 
@@ -101,6 +102,11 @@ def test_groups_by_part_take_new_parts():
     assert stage("stages.ctc.init={'encoder': 'a/b'}").init == {"encoder": "a/b"}  # replaced
     changed = stage("mesh={'tensor': 2}").mesh
     assert (changed.tensor, changed.data) == (2, stage().mesh.data)  # its other keys stay
+
+
+def test_imports_add_to_those_of_the_recipe():
+    """Whose kinds of groups need them."""
+    assert recipes.expand("digits", [("imports", "('json',)")]).imports == (*common.SMALL, "json")
 
 
 def test_an_override_makes_a_group_one_of_another_kind(tmp_path, monkeypatch):
