@@ -1,6 +1,6 @@
-"""AcLLM: instruction, context and continuous speech in the input of an LLM (Seed-ASR section 3).
+"""AcLLM: an LLM whose input is instruction, context and continuous speech (Seed-ASR section 3).
 
-Dims: B batch, T mel frames, F mel bins, D encoder width, U speech tokens, P prompt tokens,
+Dims: B batch, S samples, T encoder frames, D encoder width, U speech tokens, P prompt tokens,
 C context tokens, X suffix tokens, N = P + C + U + X prefix slots, L transcript tokens, E LLM width,
 V vocabulary.
 """
@@ -22,64 +22,65 @@ from seedasr_jax.parallel import layout
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Tokens:
-    """The ids with a meaning, and the tokenizer that has them where parts may read it."""
+    """Ids of the special tokens, and the tokenizer if parts may read it."""
 
-    pad: int = dataclasses.field(metadata=dict(static=True))  # and the blank of CTC
+    pad: int = dataclasses.field(metadata=dict(static=True))  # also the blank of CTC
     start: int = dataclasses.field(metadata=dict(static=True))
-    eos: int = dataclasses.field(metadata=dict(static=True))  # the end token that is taught
-    others: tuple[int, ...] = dataclasses.field(default=(), metadata=dict(static=True))  # that end
+    eos: int = dataclasses.field(metadata=dict(static=True))  # the end token in training targets
+    # further end tokens
+    others: tuple[int, ...] = dataclasses.field(default=(), metadata=dict(static=True))
     vocab: Any = dataclasses.field(
         default=None, compare=False, repr=False, metadata=dict(static=True)
     )
 
     @property
     def ends(self) -> tuple[int, ...]:
-        """Every token that ends a transcript, the one that is taught first."""
+        """All end tokens; the first is the one in training targets."""
         return self.eos, *self.others
 
     def is_end(self, ids) -> jax.Array:
-        """Which of ids [...] are end tokens, [...] bool."""
+        """Whether each of ids [...] is an end token, [...] bool."""
         return functools.reduce(jnp.logical_or, (ids == end for end in self.ends))
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Speech:
-    """Speech as the LLM reads it."""
+    """Speech tokens: continuous embeddings in the LLM's input."""
 
     x: jax.Array  # [B U E]
-    length: jax.Array  # [B] int32
+    length: jax.Array  # [B] int32, valid tokens
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Prefix:
-    """What stands before the transcript."""
+    """The LLM's input before the transcript."""
 
     x: jax.Array  # [B N E]
     positions: jax.Array  # [B N] int32
-    real: jax.Array  # [B N] bool
+    real: jax.Array  # [B N] bool, valid slots
     next: jax.Array  # [B] int32, the position of the start token
 
 
 class AcLLM(nnx.Module):
-    """The recogniser: a module for each of its `parts`, which are those that a stage needs."""
+    """The recogniser, with one module for each part that a stage needs."""
 
     def __init__(self, model: config.Model, tokens: Tokens, vocabulary, parts, *, remat, rngs):
-        """`vocabulary`: pieces of the tokenizer; `parts`: names of models/parts.py."""
+        """`vocabulary`: number of the tokenizer's pieces; `parts`: names as in models/parts.py."""
         self.config, self.tokens, self.parts = model, tokens, tuple(parts)
         options = dict(tokens=tokens, remat=remat, dtype=jnp.dtype(model.dtype), rngs=rngs)
-        for part in self.parts:  # in this order parameters are drawn
+        for part in self.parts:  # parameters are drawn in this order
             entry = registry.lookup(part, model.variant.kind)
             setattr(self, part, entry.make(model, vocabulary, **options))
 
     def has(self, part: str) -> bool:
-        """Whether it was built with that part."""
+        """Whether the model was built with that part."""
         return part in self.parts
 
     @staticmethod
     def reads(model: config.Model) -> tuple[str, ...]:
-        """Parts that the LLM's input depends on, beside encoder and converter."""
+        """Parts, besides encoder and converter, that the LLM's input depends on."""
         del model
         return ()
 
@@ -93,43 +94,43 @@ class AcLLM(nnx.Module):
 
     @staticmethod
     def check_room(model: config.Model, before: int, speech: int):
-        """Checks that `before` tokens, `speech` and what follows have positions of their own.
+        """Checks that `before` tokens, `speech` tokens and the transcript have distinct positions.
 
         Raises:
             ConfigError: they have not.
         """
 
     def convert(self, x, length, ctc_logits=None) -> Speech:
-        """Encoder frames [B T/R D], of which [B] are valid, to speech tokens.
+        """Converts encoder frames [B T D], of which [B] are valid, to speech tokens.
 
-        `ctc_logits` [B T/R V]: of the CTC head, where they are known already. A variant may convert
-        them; it computes them where they are None.
+        `ctc_logits`: [B T V] of the CTC head, if known already. A variant may convert these
+        instead; it computes them if they are None.
         """
         del ctc_logits
         return Speech(*self.converter(x, length))
 
     def place(self, begin, speech: Speech):
-        """Where speech and transcript stand.
+        """Positions of the speech and of the token behind it.
 
         Args:
-            begin: [B 1] int32, positions before the speech.
-            speech: of `convert`.
+            begin: [B 1] int32, number of positions before the speech.
+            speech: result of `convert`.
 
         Returns:
-            [B U] int32, positions of the speech; [B] int32, of what follows it.
+            [B U] int32, positions of the speech; [B] int32, the next position.
         """
         return begin + jnp.arange(speech.x.shape[1])[None], begin[:, 0] + speech.length
 
     def encode(self, wave, length):
-        """Waves [B S] of [B] valid samples to encoder frames, as in decoding: [B T D], and [B]."""
+        """Encodes waves [B S] of [B] valid samples as in decoding: [B T D], [B] valid frames."""
         return self.encoder(*self.encoder.features(wave, length))
 
     def listen(self, wave, length) -> Speech:
-        """Waves [B S] of [B] valid samples to speech tokens, as in decoding."""
+        """Encodes and converts waves [B S] of [B] valid samples as in decoding."""
         return self.convert(*self.encode(wave, length))
 
     def prefix(self, batch: Batch, speech: Speech) -> Prefix:
-        """Prompt, context, speech, suffix: each in its own slots, positions without the padding."""
+        """Prompt, context, speech and suffix, in slots of their own; positions skip padding."""
         dims = shapes.check(speech.x, "B U E")
         dims = shapes.check(batch.prompt, "B P", shapes.check(batch.context, "B C", dims))
         dims = shapes.check(batch.suffix, "B X", dims)
@@ -161,19 +162,19 @@ class AcLLM(nnx.Module):
         """-log P of each token of the transcript and of its end token, [B L+1] float32.
 
         Args:
-            prefix: what stands before.
-            ids: [B L] int32 of [B] `ids_length` real ones.
+            prefix: input before the transcript.
+            ids: [B L] int32, of which [B] `ids_length` are valid.
             weight: [B L+1]; where it is 0, the result is undefined.
 
         Returns:
-            The nll, and the decoder's Routing; None where it has no experts.
+            The nll, and the decoder's Routing or, without experts, None.
         """
         wanted, _ = targets(ids, ids_length, self.tokens.eos)
         x, routing = self._forced(prefix, ids, ids_length)
         return self.decoder.nll(x, wanted, weight > 0), routing
 
     def _forced(self, prefix, ids, ids_length):
-        """[B L+1 E] of the decoder where transcript and end token are predicted; its Routing."""
+        """Decoder outputs [B L+1 E] that predict transcript and end token; the Routing."""
         dims = shapes.check(ids, "B L")
         start = jnp.full((dims["B"], 1), self.tokens.start, ids.dtype)
         given = jnp.concatenate([start, ids], 1)
@@ -185,7 +186,7 @@ class AcLLM(nnx.Module):
         return layout.all_positions(x)[:, prefix.x.shape[1] :], routing
 
     def nothing(self, rows: int) -> Prefix:
-        """What stands before text alone."""
+        """The empty prefix of text alone."""
         return Prefix(
             jnp.zeros((rows, 0, self.config.decoder.width), self.decoder.dtype),
             jnp.zeros((rows, 0), jnp.int32),
@@ -195,12 +196,12 @@ class AcLLM(nnx.Module):
 
 
 def make(model: config.Model, *arguments, **options) -> AcLLM:
-    """The recogniser of a model's variant; further arguments as of AcLLM."""
+    """Builds the recogniser of a model's variant; further arguments as for AcLLM."""
     return model.variant.maker()(model, *arguments, **options)
 
 
 def targets(ids, ids_length, eos):
-    """[B L] transcript -> [B L+1] targets with the end token behind it, and [B L+1] bool real."""
+    """[B L] transcripts -> [B L+1] targets with the end token appended; [B L+1] bool valid."""
     dims = shapes.check(ids, "B L")
     at = jnp.arange(dims["L"] + 1)[None]
     padded = jnp.pad(ids, ((0, 0), (0, 1)))

@@ -1,7 +1,7 @@
 """Attention: relative positions for the encoder, RoPE for the decoder.
 
-Dims: B batch, N queries, M keys, H heads, G key-value heads, K head width, T frames, D encoder
-width, E decoder width.
+Dims: B batch, N queries, M keys, H heads, G key-value heads, K head width, T frames, R distances,
+D encoder width, E decoder width.
 """
 
 from flax import nnx
@@ -15,7 +15,7 @@ from seedasr_jax.parallel import layout
 
 
 def rope(x, positions, theta):
-    """Rotary position embedding (arXiv 2104.09864), halves rotated as in Llama and Qwen3.
+    """Rotary position embedding (arXiv 2104.09864) with paired halves, as in Llama and Qwen3.
 
     Args:
         x: [B N H K].
@@ -32,7 +32,7 @@ def rope(x, positions, theta):
 
 
 def sinusoids(distances, width):
-    """[R] distances -> [R width]: sine in the first half, cosine in the second."""
+    """Embeds distances [R] as sinusoids [R width]: sines, then cosines."""
     rates = 10_000.0 ** -(jnp.arange(0, width, 2, dtype=jnp.float32) / width)
     angles = distances[:, None].astype(jnp.float32) * rates[None]
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], -1)
@@ -41,9 +41,9 @@ def sinusoids(distances, width):
 class RelativeAttention(nnx.Module):
     """Multi-head self-attention with relative positions, for the encoder.
 
-    clip = 0: sinusoidal distances, projected, with two biases on the query (Transformer-XL, arXiv
-    1901.02860, equation in section 3.3; Conformer). clip > 0: a learned key per distance, shared by
-    heads, distances past `clip` clipped (arXiv 1803.02155).
+    clip = 0: projected sinusoids of distances and two query biases (Transformer-XL, arXiv
+    1901.02860, equation in section 3.3; Conformer). clip > 0: one learned key per distance, shared
+    by all heads; larger distances are clipped (arXiv 1803.02155).
     """
 
     def __init__(self, width, heads, *, clip, bias, dtype, rngs):
@@ -66,7 +66,7 @@ class RelativeAttention(nnx.Module):
             self.position_bias = nnx.Param(zeros, axes=("encoder_heads", "head"))
 
     def __call__(self, x, mask):
-        """[B T D] frames and [B T] bool real frames -> [B T D]; padding is ignored."""
+        """[B T D] frames, [B T] bool valid frames -> [B T D]; padding is ignored."""
         dims = shapes.check(x, "B T D")
         x = jnp.where(mask[..., None], x, 0)  # NaN times a weight of 0 is NaN
         size, heads = self.width // self.heads, self.heads
@@ -110,18 +110,17 @@ class GroupedAttention(nnx.Module):
             self.key_norm = RMSNorm(self.size, dtype=dtype, epsilon=config.norm_eps)
 
     def __call__(self, x, positions, valid, slot, cache):
-        """Attends over x itself, or over a cache and, for each of its hypotheses, one token more.
+        """Attends over x or, with a cache, from one new token per hypothesis over cache and token.
 
         Args:
-            x: [B N E]; with a cache N is W, the hypotheses.
+            x: [B N E]; with a cache N = W, one token of each hypothesis.
             positions: [B N] int32.
-            valid: bool, the positions that are no padding: [B N], with a cache those of its prefix.
-            slot: None: keys and values are not kept; else they come back. With a cache a scalar,
-                the token slot of x.
-            cache: of this layer, (k, v) of the prefix and (k, v) of the tokens; or None.
+            valid: [B N] bool, valid positions of x or, with a cache, of its prefix.
+            slot: None: keys and values are not returned. With a cache: scalar, token slot of x.
+            cache: this layer's (k, v) of the prefix and (k, v) of the tokens; or None.
 
         Returns:
-            [B N E] and (k, v), each [B N G K], or None.
+            [B N E], and (k, v) of x, each [B N G K], or None.
         """
         dims = shapes.check(x, "B N E")
 

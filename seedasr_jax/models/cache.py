@@ -16,13 +16,13 @@ from seedasr_jax.parallel import layout, rules
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class KVCache:
-    """The W hypotheses of a row read one prefix; each has token slots of its own, filled in order.
+    """The W hypotheses of a row share one prefix; each has its own token slots, filled in order.
 
-    All arrays are sharded over examples and, where they divide, over heads.
+    All arrays are sharded over examples and, if divisible, over heads.
     """
 
     prefix: tuple[jax.Array, jax.Array]  # keys and values, each [L B N G K]
-    valid: jax.Array  # [B N] bool, prefix slots that are no padding
+    valid: jax.Array  # [B N] bool, valid prefix slots
     k: jax.Array  # [L B W S G K]
     v: jax.Array  # [L B W S G K]
     slot: jax.Array  # scalar int32, the next free token slot
@@ -43,7 +43,7 @@ def begin(k, v, valid, count: int, room: int) -> KVCache:
 
 
 def add(cache: KVCache, k, v) -> KVCache:
-    """The cache with one more token of each hypothesis: keys and values [L B W G K]."""
+    """Appends one token of each hypothesis: keys and values [L B W G K]."""
 
     def put(into, x):
         return _kept(jax.lax.dynamic_update_index_in_dim(into, x, cache.slot, 3))
@@ -52,10 +52,10 @@ def add(cache: KVCache, k, v) -> KVCache:
 
 
 def reorder(cache: KVCache, parent: jax.Array) -> KVCache:
-    """The cache whose hypothesis w of row b continues hypothesis parent[b, w] of that row.
+    """Replaces hypothesis w of row b by hypothesis parent[b, w] of that row.
 
-    The prefix does not move, and nothing leaves its row, hence its device. Layer after layer, in
-    place: only one layer's tokens exist twice at a time.
+    The prefix is not moved, and no data leave their row, hence their device. Layers are updated one
+    after another in place, so only one layer's tokens exist twice at a time.
 
     Args:
         cache: of W hypotheses.

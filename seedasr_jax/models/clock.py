@@ -1,7 +1,7 @@
-"""Clock: how many frames a sound has, and when each is.
+"""Clock: the number of frames of a sound, and the time of each.
 
-Front ends and encoders have one each; every weight, bucket, mask, cache and plan asks it. Its
-functions are pure, and take Python integers and traced arrays alike.
+Every front end and encoder has one; weights, buckets, masks, caches and plans use it. Its functions
+are pure and take Python integers or traced arrays.
 """
 
 import dataclasses
@@ -9,21 +9,21 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """The frames of a front end or of an encoder."""
+    """Frame arithmetic of a front end or an encoder."""
 
     def frames(self, samples, tempo=1.0):
-        """Frames of so many samples, of a voice sped up by `tempo`."""
+        """Number of frames of `samples` samples when sped up by `tempo`."""
 
     def buffer(self, samples: int) -> int:
-        """Frames in the array of a wave that is padded to so many samples: T of [B T ...]."""
+        """Number of frames of a wave padded to `samples` samples: T of [B T ...]."""
 
     def seconds(self, frame):
-        """Where a frame begins, at tempo 1; a fraction is a place inside a frame."""
+        """Time at which a frame begins, at tempo 1; a fraction is a point inside a frame."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Strided:
-    """The clock of an encoder that makes a frame of every `stride` features, begun ones too."""
+    """The clock of an encoder with one frame per `stride` features, rounded up."""
 
     features: Clock
     stride: int
@@ -41,9 +41,9 @@ class Strided:
         return frame * self.features.seconds(self.stride)
 
     def of_features(self, count):
-        """Frames of so many features."""
+        """Number of frames of `count` features."""
         return -(-count // self.stride)
 
     def split(self, parts: int) -> "Strided":
-        """The clock of labels, of which each frame has `parts`, a divisor of the stride."""
+        """The clock of labels, `parts` per frame; `parts` divides the stride."""
         return Strided(self.features, self.stride // parts)

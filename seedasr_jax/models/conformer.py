@@ -1,4 +1,4 @@
-"""Conformer block (arXiv 2005.08100) and the convolutions, each in the form its platform likes.
+"""Conformer block (arXiv 2005.08100), and convolutions in each platform's fastest form.
 
 Dims: B batch, T frames, D width, K kernel, F mel bins, C channels.
 """
@@ -16,10 +16,10 @@ from seedasr_jax.parallel import layout
 
 
 def depthwise(x, kernel, *, causal):
-    """Depthwise convolution over time, zeros outside: [B T D], [K D] -> [B T D].
+    """Zero-padded depthwise convolution over time: [B T D], [K D] -> [B T D].
 
-    XLA:CPU's gradient of a grouped convolution is about 30 times too slow; there K shifted products
-    are summed, and the kernel's gradient is a sum over time. On TPU the products would each
+    XLA:CPU's gradient of a grouped convolution is about 30 times too slow, so K shifted products
+    are summed there, and the kernel's gradient is a sum over time. On TPU each product would
     exchange a halo where time is sharded.
     """
     shapes.check(kernel, "K D", shapes.check(x, "B T D"))
@@ -58,7 +58,7 @@ def _depthwise_shifted_backward(causal, saved, gradient):
     pad, size = _padding(len(kernel), causal), len(kernel)
     x = _padded(x, pad)
 
-    def add(total, at):  # [B K D]: what the frame `at` of the gradient saw
+    def add(total, at):  # [B K D]; `seen`: the inputs of output frame `at`
         seen = jax.lax.dynamic_slice_in_dim(x, at, size, 1)
         return total + seen * jax.lax.dynamic_slice_in_dim(gradient, at, 1, 1), None
 
@@ -82,11 +82,11 @@ def _shifted(x, kernel):
 
 
 def strided(x, kernel):
-    """3 x 3 convolution of stride 2, zeros outside.
+    """Zero-padded 3 x 3 convolution of stride 2.
 
     [B T F C], [9*C D] -> [B ceil(T/2) ceil(F/2) D].
 
-    On CPU nine strided slices and one product: XLA's convolution there is several times slower.
+    On CPU: nine strided slices and one product, because XLA's convolution is several times slower.
     """
     _, time, bins, channels = x.shape
     outputs = kernel.shape[1]
@@ -112,7 +112,7 @@ def strided(x, kernel):
 
 
 class FeedForward(nnx.Module):
-    """Norm, widen, swish, narrow."""
+    """Norm, up-projection, swish, down-projection."""
 
     def __init__(self, config, *, dtype, rngs):
         self.norm = LayerNorm(config.width, dtype=dtype)
@@ -127,7 +127,7 @@ class FeedForward(nnx.Module):
 class Convolution(nnx.Module):
     """Norm, gated pointwise, depthwise, norm, swish, pointwise.
 
-    LayerNorm where the paper has BatchNorm: no statistics over replicas or padding.
+    LayerNorm replaces the paper's BatchNorm: no statistics over replicas or padding.
     """
 
     def __init__(self, config, *, dtype, rngs):
@@ -146,7 +146,7 @@ class Convolution(nnx.Module):
     def __call__(self, x, length):
         x = layout.all_positions(self.norm(x))
         x = layout.hidden(self.value(x) * jax.nn.sigmoid(self.gate(x)))
-        x = shapes.zero_padding(x, length)  # biases made it non-zero
+        x = shapes.zero_padding(x, length)  # biases make padding non-zero
         x = depthwise(x, self.kernel[...].astype(self.dtype), causal=self.causal)
         return self.out(jax.nn.silu(self.middle(x)))
 
@@ -167,7 +167,7 @@ class ConformerBlock(nnx.Module):
         self.norm = LayerNorm(config.width, dtype=dtype)
 
     def __call__(self, x, length, keys):
-        """[B T D], [B] real frames, dropout keys [4 B] or None -> ([B T D], None)."""
+        """[B T D], [B] valid frames, dropout keys [4 B] or None -> ([B T D], None)."""
         dims = shapes.check(x, "B T D")
         mask = shapes.valid(length, dims["T"])
         x = shapes.zero_padding(x, length)

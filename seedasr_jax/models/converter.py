@@ -22,7 +22,7 @@ class Converter(nnx.Module):
 
     @staticmethod
     def tokens(frames, splice):
-        """Tokens of so many frames: a begun splice is one."""
+        """Number of tokens of `frames` frames; a partial splice counts as one."""
         return -(-frames // splice)
 
     def __call__(self, x: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -30,10 +30,10 @@ class Converter(nnx.Module):
 
         Args:
             x: [B T D] frames; padding is ignored.
-            length: [B] int32, real frames.
+            length: [B] int32, valid frames.
 
         Returns:
-            [B U E] embeddings, zero at padding, and [B] int32 real tokens.
+            [B U E] embeddings, zero at padding, and [B] int32 valid tokens.
         """
         dims = shapes.check(x, "B T D")
         shapes.check(length, "B", dims)

@@ -1,9 +1,9 @@
-"""Converters by kind: encoder frames become tokens of the LLM's width.
+"""Converters by kind: modules from encoder frames to tokens of the LLM's width.
 
-    @config.register("mine", "my_models:Mine")  # above the options, a subclass of config.Converter
+    @config.register("mine", "my_models:Mine")  # decorates the options, a config.Converter subclass
 
-`Mine(frame_width, token_width, *, dtype, rngs, ...)` also takes the options as they are named, and
-`Mine.tokens(frames, ...)` says how many tokens so many frames become: see models/converter.py.
+`Mine(frame_width, token_width, *, dtype, rngs, ...)` and `Mine.tokens(frames, ...)`, the number of
+tokens of `frames` frames, take the options' fields as keywords; see models/converter.py.
 """
 
 from flax import nnx
@@ -12,13 +12,13 @@ from seedasr_jax import config
 
 
 def make(model: config.Model, **options) -> nnx.Module:
-    """The converter of a model; `options` are dtype and rngs."""
+    """Builds the converter of a model; `options` are dtype and rngs."""
     widths = model.encoder.width, model.decoder.width
     return model.converter.maker()(*widths, **_own(model.converter), **options)
 
 
 def tokens(model: config.Model, frames):
-    """Tokens of so many encoder frames, an integer or a traced array."""
+    """Number of tokens of `frames` encoder frames, an integer or a traced array."""
     return model.converter.maker().tokens(frames, **_own(model.converter))
 
 

@@ -11,7 +11,7 @@ from seedasr_jax.models.layers import Dense, mask_surplus, padded_vocabulary
 
 
 class CtcHead(nnx.Module):
-    """[B T D] -> [B T V] float32 logits; those of padding rows are shapes.NEVER."""
+    """[B T D] -> [B T V] float32 logits, shapes.NEVER at vocabulary padding."""
 
     def __init__(self, width, vocabulary, *, dtype, rngs):
         self.vocabulary = vocabulary

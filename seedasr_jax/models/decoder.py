@@ -1,4 +1,4 @@
-"""Decoder of Qwen3, dense or with experts (arXiv 2505.09388), and Llama (arXiv 2407.21783) shape.
+"""Decoder of Qwen3 (dense or with experts, arXiv 2505.09388) or Llama (arXiv 2407.21783) form.
 
 Dims: L layers, B batch, N positions, W hypotheses, E width, V vocabulary.
 """
@@ -39,7 +39,7 @@ class GatedFeedForward(nnx.Module):
 
 
 class DecoderBlock(nnx.Module):
-    """x + attention(norm x), + feed-forward(norm x)."""
+    """x + attention(norm x), then x + feedforward(norm x)."""
 
     def __init__(self, config, *, lora, dtype, rngs):
         norm = dict(dtype=dtype, epsilon=config.norm_eps)
@@ -60,17 +60,17 @@ class DecoderBlock(nnx.Module):
 
 
 class Decoder(nnx.Module):
-    """A causal language model over embeddings; positions are given, not assumed."""
+    """A causal language model over embeddings at explicit positions."""
 
     def __init__(self, config, vocabulary, *, lora, remat, dtype, rngs, embed=Embed):
         """Builds the layers.
 
         Args:
             config: config.Decoder.
-            vocabulary: pieces of the tokenizer, used where config.vocabulary is 0.
+            vocabulary: number of the tokenizer's pieces, used if config.vocabulary is 0.
             lora: config.Lora.
             remat, dtype, rngs: see layers.Stack and layers.Dense.
-            embed: makes the table of embeddings, called as layers.Embed.
+            embed: builds the embedding table; called like layers.Embed.
         """
         self.vocabulary = config.vocabulary or vocabulary
         self.embed_scale, self.config, self.dtype = config.embed_scale, config, dtype
@@ -88,28 +88,28 @@ class Decoder(nnx.Module):
             self.head = Dense(config.width, rows, ("embed", "vocab"), **options)
 
     def pieces(self, ids):
-        """[...] int32 -> [... E], each by itself."""
+        """Embeds each piece independently: [...] int32 -> [... E]."""
         return self.embed(ids) * self.embed_scale
 
     def embed_tokens(self, ids, *, in_context=False):
-        """Embeds consecutive tokens as the layers read them: [B N] int32 -> [B N E].
+        """Embeds consecutive tokens as input of the layers: [B N] int32 -> [B N E].
 
-        `in_context`: whether they belong to a context. A variant may embed tokens otherwise: by
-        overriding this and, for tokens that come one at a time, `embed_next`.
+        `in_context`: whether they belong to a context. A variant that embeds tokens differently
+        overrides this and, for decoding, `memory` and `embed_next`.
         """
         del in_context
         return self.pieces(ids)
 
     def memory(self, rows: int, count: int):
-        """What `embed_next` keeps of the tokens before: a pytree of arrays [B W ...], here none."""
+        """Initial memory of `embed_next`: a pytree of arrays [B W ...], here empty."""
         del rows, count
 
     def embed_next(self, ids, memory):
-        """Embeds the next token of each hypothesis, as `embed_tokens` of all of them would.
+        """Embeds the next token of each hypothesis, as `embed_tokens` would in the full sequence.
 
         Args:
             ids: [B W] int32.
-            memory: of the step before; at first of `memory(B, W)`.
+            memory: from the previous step; initially `memory(B, W)`.
 
         Returns:
             [B W E] and the next memory.
@@ -122,11 +122,11 @@ class Decoder(nnx.Module):
         Args:
             x: [B N E] embeddings; padding is ignored.
             positions: [B N] int32.
-            real: [B N] bool; the rest is padding that nothing sees.
+            real: [B N] bool, valid positions; others are masked.
 
         Returns:
-            [B N E] after the last norm, which `logits` maps to the vocabulary; and the Routing of
-            all layers [L ...], None where there are no experts.
+            [B N E] after the last norm, the input of `logits`; and the Routing of all layers
+            [L ...], None without experts.
         """
         dims = shapes.check(x, "B N E")
         shapes.check(positions, "B N", dims)
@@ -136,17 +136,17 @@ class Decoder(nnx.Module):
         return self.norm(x), routing
 
     def prefill(self, x, positions, valid, count: int, room: int) -> caches.KVCache:
-        """The cache of a prefix, for `count` hypotheses of `room` tokens each.
+        """Computes the cache of a prefix, for `count` hypotheses of `room` tokens each.
 
         Args:
-            x: [B N E] embeddings; positions: [B N] int32; valid: [B N] bool, as of a call.
+            x: [B N E] embeddings; positions: [B N] int32; valid: [B N] bool, valid positions.
         """
         x = jnp.where(valid[..., None], x, 0)
         _, ((k, v), _) = self.blocks(layout.residual(x), positions, valid, 0)
         return caches.begin(k, v, valid, count, room)
 
     def step(self, x, positions, cache: caches.KVCache):
-        """One token more of each hypothesis.
+        """Processes one more token of each hypothesis.
 
         Args:
             x: [B W E] embeddings; positions: [B W] int32.
@@ -161,7 +161,7 @@ class Decoder(nnx.Module):
         return layout.all_positions(self.norm(x)), caches.add(cache, k, v)
 
     def logits(self, x):
-        """[... E] -> [... V] float32; padding rows get shapes.NEVER."""
+        """[... E] -> [... V] float32, shapes.NEVER at vocabulary padding."""
         if self.head is not None:
             return mask_surplus(self.head(x), self.vocabulary)
         table = self.embed.table[...].astype(self.dtype)
@@ -170,7 +170,7 @@ class Decoder(nnx.Module):
     def nll(self, x, targets, real):
         """[B N E], [B N] int32 -> [B N] float32, -log P of the targets where `real` [B N] is true.
 
-        A large vocabulary is split into chunks, so that its logits never exist at once.
+        A large vocabulary is split into chunks; only one chunk's logits exist at a time.
         """
         count = cross_entropy.chunks(padded_vocabulary(self.vocabulary))
         if count == 1:
@@ -183,7 +183,7 @@ class Decoder(nnx.Module):
 def flops(d: config.Decoder, tokens: int) -> float:
     """FLOPs of a forward pass over one sequence of `tokens` tokens, without logits.
 
-    A token attends to itself and to those before it.
+    A token attends to itself and all earlier ones.
     """
     queries, keys = d.heads * d.head_dim, d.kv_heads * d.head_dim
     layer = 2 * d.width * (queries + keys)

@@ -1,9 +1,9 @@
-"""Encoders by kind: a config's options say which; a module of `config.imports` may add some.
+"""Encoders by kind, selected by their options; modules in `config.imports` may add kinds.
 
-    @config.register("mine", "my_models:Mine")  # above the options, a subclass of config.Encoder
+    @config.register("mine", "my_models:Mine")  # decorates the options, a config.Encoder subclass
 
-`Mine(options, *, remat, dtype, rngs)` is an Encoder. Luise shows its call, `every_layer`, which
-`probe` needs, and `layer`, which `kmeans` and `ssl2` need.
+`Mine(options, *, remat, dtype, rngs)` is an Encoder. Luise is an example of its call, of
+`every_layer` (needed by `probe`) and of `layer` (needed by `kmeans` and `ssl2`).
 
 Dims: B batch, S samples, T frames, F features.
 """
@@ -17,17 +17,16 @@ from seedasr_jax.models.clock import Clock
 
 
 class Encoder(nnx.Module):
-    """Base of encoders: owns a front end and, by its options, a clock.
+    """Base class of encoders; owns a front end and, derived from its options, a clock.
 
-    Waves become features and features become frames, in two steps: between them features are
-    masked.
+    Waves become features, then frames, in two calls, because features may be masked in between.
     """
 
     def __init__(self, options: config.Encoder):
         self.frontend = frontends.make(options.frontend)
 
     def features(self, wave, length, channel=None):
-        """Waves [B S] of [B] valid samples to features [B T F] and [B] valid ones.
+        """Waves [B S], [B] valid samples -> features [B T F], [B] valid features.
 
         `channel`: `perturb.Channel` of this batch, or None.
         """
@@ -35,16 +34,16 @@ class Encoder(nnx.Module):
 
     @staticmethod
     def clock(options: config.Encoder) -> Clock:
-        """The clock of its frames."""
+        """The clock of the encoder's frames."""
         raise NotImplementedError("clock(options) of the encoder")
 
     @staticmethod
     def flops(
         options: config.Encoder, features: int, utterances: int = 1, lowest: int = 0
     ) -> float:
-        """FLOPs of a forward pass over utterances of so many features each.
+        """FLOPs of a forward pass over `utterances` of `features` features each.
 
-        `lowest`: only so many layers run, the lowest; 0: all.
+        `lowest`: number of lowest layers that run; 0: all.
         """
         raise ConfigError(
             f"model.encoder.kind = {options.kind!r}: a plan needs its FLOPs: give"
@@ -53,7 +52,7 @@ class Encoder(nnx.Module):
 
 
 def make(model: config.Model, **options) -> Encoder:
-    """The encoder of a model; `options` are remat, dtype and rngs."""
+    """Builds the encoder of a model; `options` are remat, dtype and rngs."""
     return model.encoder.maker()(model.encoder, **options)
 
 
@@ -63,10 +62,10 @@ def clock(model: config.Model) -> Clock:
 
 
 def flops(model: config.Model, samples: int, utterances: int = 1, lowest: int = 0) -> float:
-    """As `Encoder.flops`, over utterances of so many samples each.
+    """As `Encoder.flops`, for utterances of `samples` samples each.
 
     Raises:
-        ConfigError: an encoder that does not count them.
+        ConfigError: the encoder does not define `flops`.
     """
     features = frontends.make(model.encoder.frontend).frames(samples)
     return model.encoder.maker().flops(model.encoder, features, utterances, lowest)

@@ -1,9 +1,9 @@
-"""Front ends by kind: a wave becomes the features that an encoder takes. They have no parameters.
+"""Front ends by kind: functions without parameters from waves to an encoder's features.
 
-    @config.register("mine", "my_models:Mine")  # above the options, a subclass of config.Frontend
+    @config.register("mine", "my_models:Mine")  # decorates the options, a config.Frontend subclass
 
-`Mine(options)` is called as LogMel is, and is the Clock of its features (models/clock.py). It is
-hashable: a frozen dataclass of its options. The options say which perturbations it applies.
+`Mine(options)` is called like LogMel and is the Clock of its features (models/clock.py). It is
+hashable: a frozen dataclass of its options. The options declare which perturbations it applies.
 
 Dims: B batch, S samples, T frames, F features.
 """
@@ -15,7 +15,7 @@ from seedasr_jax.audio import logmel
 
 
 def make(options: config.Frontend):
-    """The front end of these options."""
+    """Builds the front end of these options."""
     return options.maker()(options)
 
 
@@ -26,7 +26,7 @@ class LogMel:
     options: config.LogMel
 
     def __call__(self, wave, length, channel=None):
-        """Waves to features.
+        """Computes the features of waves.
 
         Args:
             wave: [B S] in [-1, 1].

@@ -1,7 +1,7 @@
-"""Attention kernels: what each platform does best, behind four functions.
+"""Attention kernels: four functions, each in the fastest form for its platform.
 
-Dims: B batch, N queries, M keys, H heads, G key-value heads, K head width, T frames, R distances;
-in grouped attention R = H / G, W hypotheses, S token slots.
+Dims: B batch, N queries, M keys, H heads, G key-value heads, K head width, T frames, W hypotheses,
+S token slots, R distances (in grouped attention R = H / G).
 """
 
 import functools
@@ -17,8 +17,8 @@ from seedasr_jax.models import shift
 from seedasr_jax.parallel import layout, rules
 from seedasr_jax.shapes import LANES
 
-QUERIES = 256  # of the encoder whose scores exist at a time
-ATTENDED = "attended"  # what attention gives, to a policy of rematerialisation
+QUERIES = 256  # of the encoder per block; one block's scores exist at a time
+ATTENDED = "attended"  # name of attention's output in remat policies
 
 
 def attend(q, k, v, mask):
@@ -26,8 +26,8 @@ def attend(q, k, v, mask):
 
     Args:
         q: [B N H K] queries.
-        k, v: [B M G K]; head h reads group h // (H / G).
-        mask: bool, [B N M] or [B 1 M]; a query that may see no key gets zeros.
+        k, v: [B M G K]; query head h reads key-value head h // (H / G).
+        mask: bool, [B N M] or [B 1 M]; a query without a valid key gets zeros.
 
     Returns:
         [B N H K] in q's type; the softmax is float32.
@@ -41,14 +41,14 @@ def attend(q, k, v, mask):
 
 
 def attend_cached(q, prefix, valid, tokens, slot):
-    """`attend` of one token of each of W hypotheses, which read one prefix and tokens of their own.
+    """`attend` for one token of each of W hypotheses, over a common prefix and their own tokens.
 
     Args:
         q: [B W H K].
         prefix: keys and values, each [B N G K].
-        valid: [B N] bool, prefix slots that are no padding.
-        tokens: keys and values, each [B W S G K], those of q's own token among them.
-        slot: scalar; token slots behind it are not read.
+        valid: [B N] bool, valid prefix slots.
+        tokens: keys and values, each [B W S G K], including those of q's token.
+        slot: scalar, slot of q's token; later slots are not read.
 
     Returns:
         [B W H K] in q's type; the softmax is float32.
@@ -74,22 +74,22 @@ def attend_cached(q, prefix, valid, tokens, slot):
 
 
 def _by_group(q, kv_heads):
-    """[B N H K] -> [B N G R K]: R = H / G query heads read each key-value head, unrepeated."""
+    """[B N H K] -> [B N G R K]: R = H / G query heads read one key-value head each."""
     return q.reshape(*q.shape[:2], kv_heads, -1, q.shape[-1])
 
 
 def _softmax(scores, mask):
-    """[... M] over the keys of `mask`; zeros where there is none."""
+    """Softmax of [... M] over the keys in `mask`; zeros if there is none."""
     scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
     return jnp.where(mask.any(-1, keepdims=True), jax.nn.softmax(scores, -1), 0)
 
 
 def causal(q, k, v, real):
-    """Attention to the real positions up to a query's own; splash on TPU, cuDNN on GPU.
+    """Causal attention to valid positions; splash on TPU, cuDNN on GPU.
 
     Args:
         q: [B N H K]; k, v: [B N G K].
-        real: [B N] bool; what comes out at the rest is finite and means nothing.
+        real: [B N] bool, valid positions; at others the output is finite but undefined.
 
     Returns:
         [B N H K] in q's type.
@@ -102,21 +102,21 @@ def causal(q, k, v, real):
         return attend(q, k, v, lower[None] & real[:, None])
 
     forms = {"tpu": functools.partial(_on_each, _splash), "default": plain}
-    # All forms are traced everywhere, and cuDNN's fails to be where there is none of it.
+    # All forms are traced on every platform; tracing cuDNN's fails on platforms without it.
     if layout.platform() == "gpu" and q.dtype in (jnp.bfloat16, jnp.float16):
         forms["cuda"] = functools.partial(_on_each, _cudnn)
     return jax.lax.platform_dependent(q, k, v, real, **forms)
 
 
 def _on_each(kernel, q, k, v, real):
-    """`causal` by a kernel, each device on its own examples and heads."""
+    """Runs a kernel of `causal` on each device's examples and heads."""
     batch = layout.if_divisible(rules.BATCH, q.shape[0])
     heads = (batch, None, layout.if_divisible("tensor", k.shape[2]), None)
     return layout.on_shards(kernel, (q, k, v, real), (heads, heads, heads, (batch, None)), heads)
 
 
 def _cudnn(q, k, v, real, *, implementation="cudnn"):
-    """`implementation`: "xla" for plain operations, anywhere, for tests."""
+    """`implementation`: for tests, "xla" uses plain operations on any platform."""
     seen = real[:, None, None]  # [B 1 1 M]
     return jax.nn.dot_product_attention(
         q, k, v, mask=seen, is_causal=True, implementation=implementation
@@ -124,7 +124,7 @@ def _cudnn(q, k, v, real, *, implementation="cudnn"):
 
 
 def _splash(q, k, v, real, *, interpret=False):
-    """`interpret`: by plain operations, anywhere, for tests."""
+    """`interpret`: for tests, uses plain operations on any platform."""
     size, heads, scale = q.shape[1], q.shape[2], q.shape[3] ** -0.5
     more = -size % LANES
     q, k, v = (jnp.pad(x, ((0, 0), (0, more), (0, 0), (0, 0))) for x in (q * scale, k, v))
@@ -154,15 +154,15 @@ def _splash(q, k, v, real, *, interpret=False):
 
 
 def relative(q, k, v, moved, keys, mask):
-    """Self-attention whose scores have a part by distance, a block of queries after another.
+    """Self-attention whose scores have a term by distance, in blocks of queries.
 
-    Only a block's scores exist at a time, going forward and back.
+    Only one block's scores exist at a time, in the forward and the backward pass.
 
     Args:
         q, k, v: [B T H K].
-        moved: [B T H K], the queries that are compared with `keys`.
-        keys: [R H K] of the distances T-1 ... -(T-1), or [R K], the same for all heads.
-        mask: [B T] bool, real keys.
+        moved: [B T H K], queries of the term by distance.
+        keys: [R H K], keys of the distances T-1 ... -(T-1), or [R K], common to all heads.
+        mask: [B T] bool, valid keys.
 
     Returns:
         [B T H K].
@@ -170,7 +170,8 @@ def relative(q, k, v, moved, keys, mask):
     dims = shapes.check(k, "B T H K", shapes.check(q, "B T H K"))
     time = dims["T"]
     more = -time % QUERIES if time > QUERIES else 0
-    # Queries of padding ask for distances past the last one; one column more makes them even.
+    # Padding queries read distances above T-1. One further column makes a block N + M wide, a
+    # multiple of LANES whenever N and M are.
     keys = jnp.pad(keys, ((more, 1), *((0, 0),) * (keys.ndim - 1)))
     if time <= QUERIES:
         return checkpoint_name(_relative_block(q, k, v, moved, keys, mask), ATTENDED)
@@ -183,7 +184,7 @@ def relative(q, k, v, moved, keys, mask):
     @jax.checkpoint
     def one(number, block):
         q, moved = block
-        first = (blocks - 1 - number) * QUERIES  # of the distances that this block has
+        first = (blocks - 1 - number) * QUERIES  # distance of this block
         near = jax.lax.dynamic_slice_in_dim(keys, first, QUERIES + time)
         return number + 1, _relative_block(q, k, v, moved, near, mask)
 
@@ -197,7 +198,7 @@ def _relative_block(q, k, v, moved, keys, mask):
     heads = "RHK" if keys.ndim == 3 else "RK"
     by_distance = jnp.einsum(f"BTHK,{heads}->BHTR", moved, keys, preferred_element_type=jnp.float32)
     bias = shift.relative_shift(by_distance, k.shape[1]) * q.shape[-1] ** -0.5
-    # An axis more, of one query head of each key-value head, would cost a TPU copies of the scores.
+    # Not `attend`: on TPU its axis R, of size 1 here, would cost copies of the scores.
     scores = jnp.einsum("BNHK,BMHK->BHNM", q, k, preferred_element_type=jnp.float32)
     scores = scores * q.shape[-1] ** -0.5 + bias
     weights = _softmax(scores, mask[:, None, None]).astype(v.dtype)

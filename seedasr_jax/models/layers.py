@@ -23,8 +23,9 @@ def _offloaded(*of, **options):
     return _kept(*of, **options) or _moved(*of, **options)
 
 
-# What is kept of a layer for the way back: all; its input; its products with weights and what
-# attention gives, whose scores are computed again anyway; or these products on the host.
+# What a layer saves for the backward pass. none: everything; block: its input; dots: its products
+# with weights and attention's output, whose scores are recomputed in any case; offload: as dots,
+# with the products in host memory.
 REMAT = {
     "none": lambda body: body,
     "block": jax.checkpoint,
@@ -34,17 +35,18 @@ REMAT = {
     "offload": functools.partial(jax.checkpoint, policy=_offloaded),
 }
 
-# Layers at most whose scan is unrolled on a CPU. A loop there costs a model of 4 small layers a
-# third of a step, one of 8 layers of 256 a sixth (and saves 30 of 75 s of compilation).
+# Maximum number of layers whose scan is unrolled on a CPU. A loop there costs a model of 4 small
+# layers a third of a step, and one of 8 layers of width 256 a sixth (but saves 30 of 75 s of
+# compilation).
 UNROLLED = 8
 
-MATRICES = ("kernel", "kernels", "table", "lora_a", "lora_b")  # names; no norm, no bias
+MATRICES = ("kernel", "kernels", "table", "lora_a", "lora_b")  # not norms, not biases
 
-VOCABULARY_MULTIPLE = 128  # embedding rows are padded to it, so that every vocabulary shards
+VOCABULARY_MULTIPLE = 128  # embedding rows are padded to it, so that any vocabulary shards
 
 
 class LoraParam(nnx.Param):
-    """A parameter of a low-rank adapter: the part `lora`, wherever it stands."""
+    """A parameter of a low-rank adapter; all of them form the part `lora`."""
 
 
 def is_matrix(path) -> bool:
@@ -53,7 +55,7 @@ def is_matrix(path) -> bool:
 
 
 def as_used(params: nnx.State, dtype) -> nnx.State:
-    """The parameters, matrices in the type that layers multiply in: `dtype`, or the layer's own."""
+    """The parameters, with matrices cast to the type of their products: the layer's or `dtype`."""
 
     def one(path, param):
         if not is_matrix(path):
@@ -64,24 +66,24 @@ def as_used(params: nnx.State, dtype) -> nnx.State:
 
 
 def padded_vocabulary(size: int) -> int:
-    """Rows of an embedding or head for `size` pieces."""
+    """Number of rows of an embedding or head for `size` pieces."""
     return -(-size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
 
 
 def matmul(x, kernel, out=None):
-    """[... I] @ [I O] -> `out` (a type; None: theirs), in which it is summed.
+    """[... I] @ [I O], accumulated and returned in the type `out` (None: the inputs' type).
 
-    Leading axes are flattened: XLA:CPU transposes less in the kernel's gradient.
+    Leading axes are flattened, which saves XLA:CPU transposes in the kernel's gradient.
     """
     y = jnp.dot(x.reshape(-1, x.shape[-1]), kernel, preferred_element_type=out)
     return y.reshape(*x.shape[:-1], kernel.shape[1])
 
 
 class Dense(nnx.Module):
-    """y = x @ kernel (+ bias), plus a low-rank adapter where `lora` is above 0 (arXiv 2106.09685).
+    """y = x @ kernel (+ bias), plus a low-rank adapter (arXiv 2106.09685) if `lora` > 0.
 
     `axes` names the kernel's logical axes; parallel/rules.py maps them to the mesh. `out` is the
-    type of y, float32 in heads: of logits in bfloat16 many are equal; None: `dtype`.
+    type of y (None: `dtype`): float32 in heads, because many logits are equal in bfloat16.
     """
 
     def __init__(
@@ -113,8 +115,8 @@ class Dense(nnx.Module):
 
     def __call__(self, x):
         x, kernel = x.astype(self.dtype), self.kernel[...].astype(self.dtype)
-        # A sum over `tensor` is shared along positions (layout.residual); one axis of examples and
-        # positions could not be, and what remat keeps of it would be whole on every device.
+        # A result summed over `tensor` is sharded over it by position (layout.residual). Flattened
+        # examples and positions cannot be, and what remat saves of them would be replicated.
         scattered = self.scattered and layout.axis_size("tensor") > 1
         product = functools.partial(jnp.dot, preferred_element_type=self.out)
         y = product(x, kernel) if scattered else matmul(x, kernel, self.out)
@@ -154,7 +156,7 @@ class RMSNorm(nnx.Module):
 
 
 class Embed(nnx.Module):
-    """A table [V E] of token embeddings; rows past `size` are padding and never chosen."""
+    """A table [V E] of token embeddings; rows from `size` on are padding and never looked up."""
 
     def __init__(self, size, width, *, dtype, rngs):
         rows = padded_vocabulary(size)
@@ -168,18 +170,18 @@ class Embed(nnx.Module):
             return x
         if layout.gathered():
             return layout.constrain(x, rules.BATCH, None, None)
-        # Each device looks up its columns for all, then examples change places.
+        # Each device looks up its columns for all examples, which are then redistributed.
         return layout.constrain(x, "data", None, rules.FSDP)
 
 
 def mask_surplus(logits, size):
-    """[... V] float32 logits with those of padding rows (index >= size) set to shapes.NEVER."""
+    """[... V] float32 logits, set to shapes.NEVER at vocabulary padding (index >= size)."""
     real = jnp.arange(logits.shape[-1]) < size
     return jnp.where(shapes.align(real, logits), logits.astype(jnp.float32), shapes.NEVER)
 
 
 def dropout(x, rate, keys):
-    """Drops elements of [B T D], each example by its own key [B]: no neighbour changes a draw."""
+    """Dropout on [B T D] with one key [B] per example: draws are independent of other examples."""
     if keys is None or rate == 0.0:
         return x
     keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - rate, x.shape[1:]))(keys)
@@ -189,9 +191,9 @@ def dropout(x, rate, keys):
 class Stack(nnx.Module):
     """`layers` copies of one block, stored stacked [L ...] and run by one scanned body.
 
-    A block maps (x, *shared, own) to (x, out). `own` is this layer's slice of a pytree [L ...]: a
-    cache or dropout keys; `out` comes back stacked [L ...]: caches, losses. With `every`, each
-    layer's x comes back in its place; with `lowest`, only so many layers run.
+    A block maps (x, *shared, own) to (x, out). `own` is this layer's slice of a pytree [L ...],
+    such as a cache or dropout keys; `out` is returned stacked [L ...], such as caches or losses.
+    `every` returns each layer's x instead; `lowest` runs only that many layers.
     """
 
     def __init__(self, layers, make_block, *, remat, rngs):

@@ -1,4 +1,4 @@
-"""LUISE: a front end that subsamples, then Conformer blocks (Seed-ASR section 3.2).
+"""LUISE: subsampling layers (the front), then Conformer blocks (Seed-ASR section 3.2).
 
 Dims: B batch, T mel frames, F mel bins, D width, L layers, R = subsampling, T/R encoder frames.
 """
@@ -41,7 +41,7 @@ class StridedFront(nnx.Module):
 
 
 class StackedFront(nnx.Module):
-    """R frames side by side and one linear layer: cheap, for small models."""
+    """One linear layer over R concatenated frames; cheap, for small models."""
 
     def __init__(self, config, mels, *, dtype, rngs):
         self.size = config.subsampling
@@ -87,11 +87,11 @@ class Luise(Encoder):
 
         Args:
             mel: [B T F] log-mel; padding is ignored.
-            length: [B] int32, real mel frames.
-            keys: [B] random keys for dropout, or None for none.
+            length: [B] int32, valid mel frames.
+            keys: [B] random keys for dropout, or None: no dropout.
 
         Returns:
-            [B ceil(T/R) D], zero at padding, and [B] int32 real frames.
+            [B ceil(T/R) D], zero at padding, and [B] int32 valid frames.
         """
         x, length, own = self._begin(mel, length, keys)
         for stack, mine in self._stacks(own):
@@ -99,7 +99,7 @@ class Luise(Encoder):
         return shapes.zero_padding(x, length), length
 
     def every_layer(self, mel, length, keys=None):
-        """The same of each layer: [L B ceil(T/R) D], zero at padding, and [B] real frames."""
+        """Outputs of all layers, [L B ceil(T/R) D], zero at padding, and [B] valid frames."""
         x, length, own = self._begin(mel, length, keys)
         found = []
         for stack, mine in self._stacks(own):
@@ -109,7 +109,7 @@ class Luise(Encoder):
         return jax.vmap(shapes.zero_padding, (0, None))(layers, length), length
 
     def layer(self, mel, length, number):
-        """What layer `number` gives, 1 the lowest, as `every_layer`; none above it runs."""
+        """Output of layer `number` (1: the lowest), as in `every_layer`; no higher layer runs."""
         x, length, _ = self._begin(mel, length, None)
         for stack, _ in self._stacks(None):
             x, _ = stack(x, length, lowest=min(number, stack.layers))
@@ -117,7 +117,7 @@ class Luise(Encoder):
         return shapes.zero_padding(x, length), length
 
     def _stacks(self, own):
-        """The stacks from the lowest, each with its layers' slice of `own`."""
+        """Yields the stacks, the lowest first, each with its layers' slice of `own`."""
         first = 0
         for stack in self.stacks:
             last = first + stack.layers
@@ -125,7 +125,7 @@ class Luise(Encoder):
             first = last
 
     def _begin(self, mel, length, keys):
-        """What the blocks take: x, [B] real frames, and their dropout keys [L 4 B] or None."""
+        """Inputs of the blocks: x, [B] valid frames, and dropout keys [L 4 B] or None."""
         dims = shapes.check(mel, "B T F")
         shapes.check(length, "B", dims)
         x, length = self.front(mel, length)
@@ -140,7 +140,7 @@ class Luise(Encoder):
 
     @staticmethod
     def clock(options):
-        """The clock of its frames: R features each."""
+        """The clock of frames of R features each."""
         return Strided(frontends.make(options.frontend), options.subsampling)
 
     @staticmethod
@@ -162,12 +162,12 @@ def stacked(block, layers, config, *, remat, dtype, rngs) -> Stack:
 def flops(e, time, utterances, *, layers, attention_layers) -> float:
     """FLOPs of the front and `layers` Conformer blocks, `attention_layers` of them with attention.
 
-    The projection of distances counts once for all utterances.
+    The projection of distances is counted once for all utterances.
 
     Args:
-        e: options.
-        time: features of an utterance.
-        utterances: of the batch.
+        e: options of the encoder.
+        time: features per utterance.
+        utterances: number of utterances.
     """
     bins = e.frontend.width
     if e.front == "stack":
@@ -183,7 +183,7 @@ def flops(e, time, utterances, *, layers, attention_layers) -> float:
     feedforward = 2 * 2 * e.width * e.ffn_dim
     convolution = (3 * e.width + e.kernel) * e.width
     projections = 4 * e.width * e.width
-    scores = 3 * time * e.width  # by content, by distance, and the values
+    scores = 3 * time * e.width  # content, distance, values
     distances = 0 if e.clip else 2 * time * e.width * e.width
     total += layers * 2.0 * time * (feedforward + convolution)
     total += attention_layers * 2.0 * time * (projections + scores)

@@ -1,11 +1,11 @@
-"""Mixture-of-experts feed-forward of Qwen3-MoE shape (arXiv 2505.09388): exact, nothing dropped.
+"""Mixture-of-experts feed-forward of Qwen3-MoE form (arXiv 2505.09388): exact, no dropped tokens.
 
-A router gives each token the K best of X experts; what comes out is the sum of their outputs, each
-times its share of the router's softmax among those K. Devices along the mesh axis `expert` own X/S
-experts each. Tokens, not weights, travel: each device gathers those of its S neighbours, sorts
-their K choices by expert, multiplies what chose an expert of its own, and the sums are scattered
-back. A token's 8 choices reach nearly all of 4 or 8 shards, so that this moves no more than an
-all-to-all would.
+A router selects the K best of X experts for each token; the result is the sum of their outputs,
+weighted by the router's softmax renormalised over those K. Experts are sharded over the mesh axis
+`expert`, X/S per device. Tokens are communicated, not weights: each device gathers the tokens of S
+devices, sorts their K choices by expert and computes those of its own experts; the sums are
+reduce-scattered. A token's 8 choices reach nearly all of 4 or 8 shards, so this moves no more data
+than an all-to-all.
 
 Dims: B batch, N positions, R tokens, K experts of a token, X experts, S shards of them, E width,
 F hidden width of an expert, I inputs, O outputs.
@@ -25,25 +25,25 @@ from seedasr_jax.models.layers import Dense
 from seedasr_jax.parallel import layout, rules
 from seedasr_jax.shapes import LANES
 
-TALL = 128, 256, 512  # rows that Megablox may take at a time
+TALL = 128, 256, 512  # row tiles for Megablox
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Routing:
-    """What a layer's router did with each example's valid tokens; a Stack adds an axis of layers.
+    """A layer's router statistics over each example's valid tokens; a Stack adds an axis of layers.
 
-    Means over an example's own tokens: no example's router losses depend on its neighbours, and
-    they add up over micro-batches.
+    All are means over one example's tokens: router losses do not depend on other examples and add
+    up over micro-batches.
     """
 
-    load: jax.Array  # [B X], of all choices the share of each expert; sums to 1
-    balance: jax.Array  # [B], 1 where load and probabilities are even
-    z: jax.Array  # [B], mean of the squared log of the softmax's denominator
+    load: jax.Array  # [B X], each expert's share of all choices; sums to 1
+    balance: jax.Array  # [B], 1 if load and probabilities are uniform
+    z: jax.Array  # [B], mean squared log-sum-exp of the logits
 
 
 class Kernels(nnx.Module):
-    """One matrix [I O] of each expert."""
+    """One matrix [I O] per expert."""
 
     def __init__(self, experts, inputs, outputs, axes, *, dtype, rngs):
         init = nnx.initializers.variance_scaling(
@@ -65,16 +65,16 @@ class MixtureFeedForward(nnx.Module):
         moe, width, hidden = config.moe, config.width, config.ffn_dim
         self.experts, self.active, self.dtype = moe.experts, moe.active, dtype
         options = dict(dtype=dtype, rngs=rngs)
-        # In float32: close logits must not change places by rounding.
+        # In float32, so that rounding does not reorder close logits.
         self.router = Dense(width, moe.experts, ("embed", "routes"), dtype=jnp.float32, rngs=rngs)
         self.gate = Kernels(moe.experts, width, hidden, ("expert_embed", "mlp"), **options)
         self.up = Kernels(moe.experts, width, hidden, ("expert_embed", "mlp"), **options)
         self.down = Kernels(moe.experts, hidden, width, ("mlp", "expert_embed"), **options)
 
     def __call__(self, x, real):
-        """[B N E] tokens -> [B N E], and what the router did with the `real` ones [B N].
+        """[B N E] tokens -> [B N E], and their Routing.
 
-        `real` None: with none of them; Routing is then None.
+        `real`: [B N] bool, valid tokens; None: no Routing is returned.
         """
         shapes.check(x, "B N E")
         logits = self.router(x)  # [B N X]
@@ -89,13 +89,13 @@ def routing(logits, probs, chosen, real) -> Routing:
     """Load and losses over each example's valid tokens.
 
     Balance is equation 4 of Switch Transformers (arXiv 2101.03961), X sum_x load_x P_x, with load
-    over all K choices, of each sequence as in DeepSeek-V3 (arXiv 2412.19437, equations 17 to 20);
-    z is equation 5 of ST-MoE (arXiv 2202.08906).
+    over all K choices, per sequence as in DeepSeek-V3 (arXiv 2412.19437, equations 17 to 20); z is
+    equation 5 of ST-MoE (arXiv 2202.08906).
 
     Args:
-        logits, probs: [B N X] of the router and their softmax.
+        logits, probs: [B N X], the router's logits and their softmax.
         chosen: [B N K] int32.
-        real: [B N] bool.
+        real: [B N] bool, valid tokens.
     """
     experts, active = logits.shape[-1], chosen.shape[-1]
     tokens = jnp.maximum(real.sum(1), 1)  # [B]
@@ -111,11 +111,11 @@ def routing(logits, probs, chosen, real) -> Routing:
 
 
 def mix(x, chosen, share, gate, up, down):
-    """Sums each token's experts.
+    """Sums the outputs of each token's experts, weighted by `share`.
 
     Args:
         x: [B N E].
-        chosen: [B N K] int32, different experts; share: [B N K] float32.
+        chosen: [B N K] int32, distinct experts; share: [B N K] float32.
         gate, up: [X E F]; down: [X F E].
 
     Returns:
@@ -125,7 +125,7 @@ def mix(x, chosen, share, gate, up, down):
     if layout.mesh() is None:
         return _gathered(x, chosen, share, _widening(gate, up), down, 0, experts)
     batch = layout.if_divisible(rules.BATCH, x.shape[0])
-    rows = layout.if_divisible("tensor", x.shape[1])  # as residuals are sharded
+    rows = layout.if_divisible("tensor", x.shape[1])  # as the residual stream is sharded
     tokens = (batch, None, None)
     held = None if gathered else "fsdp"
     into, out_of = ("expert", held, "tensor"), ("expert", "tensor", held)
@@ -154,46 +154,47 @@ def mix(x, chosen, share, gate, up, down):
 
 
 def _widening(gate, up):
-    """The kernels of `_gathered`: one [X E 2F], so that rows and their gradient exist once, but two
-    [X E F] where each token of a transcript reads them: joining would cost more than the product.
+    """Kernels for `_gathered`: one [X E 2F], so that rows and their gradient exist once.
+
+    In decoding (gathered parameters) they are two [X E F], because concatenating them for every
+    token would cost more than the product.
     """
     return [gate, up] if layout.gathered() else [jnp.concatenate([gate, up], -1)]
 
 
 def tall(rows: int, experts: int) -> int:
-    """Rows that Megablox takes at a time: as few as hold what an expert has at even load.
+    """Row tile of Megablox: the smallest that holds an expert's rows at uniform load.
 
-    Each expert costs whole ones: those of a transcript's tokens, some for each expert, would be
-    multiplied as 512 for each.
+    Each expert is computed in whole tiles: decoding, with few rows per expert, would otherwise
+    multiply 512 rows for each.
     """
     return next((size for size in TALL if rows <= size * experts), TALL[-1])
 
 
 def _gathered(x, chosen, share, widening, down, first, total):
-    """What the experts `first`, first + 1, ... of `total` give: [B N E], 0 where none of them was
-    chosen.
+    """Sums [B N E] over the local experts, `first`, first + 1, ... of `total`.
 
-    `widening`: gate and up, see `_widening`.
+    Tokens that chose none of them get 0. `widening`: kernels of gate and up, see `_widening`.
     """
     experts, active = down.shape[0], chosen.shape[-1]
     tokens = x.reshape(-1, x.shape[-1])
     count, more, tile = len(tokens), 0, tall(chosen.size, total)
-    if layout.platform() == "tpu":  # tokens that choose nothing make up what Megablox takes
+    if layout.platform() == "tpu":  # pads to whole tiles with tokens that choose no expert
         more = -count % (tile // math.gcd(active, tile))
     tokens = jnp.pad(tokens, ((0, more), (0, 0)))
     chosen = jnp.pad(chosen.reshape(-1), (0, more * active), constant_values=-1)
     share = jnp.pad(share.reshape(-1), (0, more * active))
     own = (chosen >= first) & (chosen < first + experts)
-    expert = jnp.where(own, chosen - first, experts)  # the rest is sorted behind all groups
+    expert = jnp.where(own, chosen - first, experts)  # other choices are sorted behind all groups
     order = jnp.argsort(expert, stable=True)
     undo = jnp.argsort(order)
     sizes = jnp.bincount(expert, length=experts).astype(jnp.int32)
 
     rows = _dispatch(tokens, order, undo, active)  # [R*K E]
-    # What a product gives behind its groups, forward or back, is not promised.
+    # Behind its groups a product and its gradient are undefined.
     rows = jnp.where(own[order][:, None], rows, 0)
-    # A token's sum is linear in what its experts hold inside: there its share costs a gradient F
-    # wide, and not E.
+    # The output is linear in the experts' hidden activations: shares are applied there, where their
+    # gradient is F wide instead of E.
     share = _permute(jnp.where(own, share, 0)[:, None], order, undo)
     widened = jnp.concatenate([product(rows, kernels, sizes, tile) for kernels in widening], -1)
     gate, hidden = jnp.split(widened, 2, -1)
@@ -206,19 +207,19 @@ def _gathered(x, chosen, share, widening, down, first, total):
 
 
 def product(rows, kernels, sizes, tile):
-    """Each group of rows by its own matrix; rows behind the groups cost a TPU no products.
+    """Multiplies each group of rows by its own matrix; on TPU, rows behind the groups are free.
 
-    The gradient of `jax.lax.ragged_dot` by its kernels is compiled for TPU as a dense product of
-    all rows with every expert: there, Megablox (arXiv 2211.15841) multiplies.
+    The gradient of `jax.lax.ragged_dot` with respect to its kernels is compiled for TPU as a dense
+    product of all rows with every expert, so Megablox (arXiv 2211.15841) is used there.
 
     Args:
         rows: [R I], sorted by group.
         kernels: [X I O].
         sizes: [X] int32, rows of each group; they may sum to less than R.
-        tile: rows that Megablox takes at a time.
+        tile: row tile of Megablox.
 
     Returns:
-        [R O] in the rows' type; what stands behind the groups means nothing.
+        [R O] in the rows' type, undefined behind the groups.
     """
     if rows.shape[0] % tile:
         return jax.lax.ragged_dot(rows, kernels, sizes)
@@ -227,7 +228,7 @@ def product(rows, kernels, sizes, tile):
 
 
 def _megablox(rows, kernels, sizes, *, tile, interpret=False):
-    """`interpret`: by plain operations, anywhere, for tests."""
+    """`interpret`: for tests, uses plain operations on any platform."""
 
     def width(size):
         whole = (n for n in range(1024, 0, -LANES) if size % n == 0)
@@ -239,7 +240,7 @@ def _megablox(rows, kernels, sizes, *, tile, interpret=False):
 
 @jax.custom_vjp
 def _permute(rows, order, undo):
-    """Rows [R E] in another order; its gradient too is a gather, for `undo` reverses `order`."""
+    """Permutes rows [R E]; the gradient is a gather too, because `undo` inverts `order`."""
     del undo
     return rows[order]
 
@@ -252,7 +253,7 @@ _permute.defvjp(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _dispatch(tokens, order, undo, active):
-    """[R E] tokens -> [R*K E], a row for each choice, in an order that `undo` reverses."""
+    """[R E] tokens -> [R*K E], one row per choice in `order`, which `undo` inverts."""
     del undo
     return tokens[order // active]
 

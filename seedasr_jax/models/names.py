@@ -1,10 +1,10 @@
-"""Names of the parts that we ship, as `init`, `trains`, checkpoints and bundles spell them."""
+"""Names of the built-in parts in `init`, `trains`, checkpoints and bundles."""
 
 ENCODER = "encoder"
 CTC_HEAD = "ctc_head"
 CONVERTER = "converter"
 DECODER = "decoder"
-LORA = "lora"  # every adapter, wherever it stands inside the decoder
+LORA = "lora"  # all adapters inside the decoder
 SSL_HEAD = "ssl_head"
 QUANTIZER = "quantizer"
 TEACHER = "teacher"

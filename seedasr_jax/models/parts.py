@@ -1,10 +1,7 @@
 """The registry of parts: modules that stages build, train and hand over.
 
-Everything that depends on which parts there are reads it: the model, FLOPs, the hand-over between
-stages, ways to decode, the optimiser, the command line. A module of `config.imports` may add one.
-
-Dims: B utterances, T feature frames, D encoder width, P prompt, C context, U speech, X suffix and
-L transcript tokens, N hypotheses, E decoder width, V vocabulary, K codes.
+The model, FLOPs, the hand-over between stages, decoding methods, the optimiser and the command line
+read it. Modules in `config.imports` may add parts.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,10 +18,10 @@ GREEDY, BEAM, CTC = "greedy", "beam", "ctc"  # kinds of decoding
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """The contents of a batch without padding."""
+    """Sizes of a batch without padding; all but `utterances` are per utterance."""
 
     utterances: int
-    samples: int  # per utterance
+    samples: int
     prompt: int
     context: int
     tokens: int
@@ -36,30 +33,30 @@ class Sizes:
 class Part:
     """A part.
 
-    `make(model, vocabulary, *, tokens, remat, dtype, rngs)` builds its module; None where it stands
-    inside another part. `flops(model, vocabulary, sizes, parts)` counts one forward pass over a
-    batch in which `parts` run.
+    `make(model, vocabulary, *, tokens, remat, dtype, rngs)` builds its module; None if it is inside
+    another part. `flops(model, vocabulary, sizes, parts)` counts one forward pass over a batch in
+    which `parts` run.
     """
 
     name: str
     make: Callable[..., nnx.Module] | None
     flops: Callable[[config.Model, int, Sizes, tuple[str, ...]], float]
     follows: tuple[str, ...] = ()  # parts whose output it reads, with gradients
-    groups: tuple[str, ...] = ()  # of config.Model, that decide its shapes or its values
-    deep: bool = False  # of many layers: gradients of activations pass between them
+    groups: tuple[str, ...] = ()  # of config.Model that determine its shapes or values
+    deep: bool = False  # many layers, between which gradients of activations pass
     pieces: bool = False  # its rows are the vocabulary's pieces
-    inside: str = ""  # the part whose module holds it
-    needs: tuple[str, ...] = ()  # parts without which it decodes nothing
+    inside: str = ""  # the part whose module contains it
+    needs: tuple[str, ...] = ()  # parts that its decoding requires
     decodes: tuple[str, ...] = ()  # kinds of decoding that it adds
-    informed: bool = False  # it may learn to read contexts
+    informed: bool = False  # may learn to read contexts
 
 
 _PARTS: dict[str, Part] = {}
-_VARIANTS: dict[tuple[str, str], Part] = {}  # (variant, name): what it has in place of _PARTS
+_VARIANTS: dict[tuple[str, str], Part] = {}  # by (variant, name); override _PARTS
 
 
 def register(part: Part, variant: str = "") -> None:
-    """Adds a part, or replaces the one of that name; `variant`: in models of that variant alone."""
+    """Adds or replaces the part of that name; `variant`: only for models of that variant."""
     if variant:
         _VARIANTS[variant, part.name] = part
     else:
@@ -67,7 +64,7 @@ def register(part: Part, variant: str = "") -> None:
 
 
 def lookup(name: str, variant: str = "") -> Part:
-    """The part of that name, as a variant of the model has it.
+    """The part of that name in models of a variant.
 
     Raises:
         ConfigError: there is none.
@@ -90,13 +87,13 @@ def known() -> tuple[str, ...]:
 
 
 def with_inner(parts: Iterable[str]) -> tuple[str, ...]:
-    """The parts, and those that stand inside one of them."""
+    """The parts and those inside one of them."""
     parts = tuple(parts)
     return parts + tuple(name for name, part in _PARTS.items() if part.inside in parts)
 
 
 def holder(name: str) -> str:
-    """The part whose module holds the parameters of a part: itself, unless it stands inside."""
+    """The part whose module contains a part: itself, unless it is inside another one."""
     return lookup(name).inside or name
 
 
@@ -106,7 +103,7 @@ def of_group(group: str) -> tuple[str, ...]:
 
 
 def decodings(parts: Iterable[str]) -> tuple[str, ...]:
-    """Kinds of decoding that a model with these parts can do, its own first."""
+    """Kinds of decoding that a model with these parts supports, built-in ones first."""
     parts = tuple(parts)
     able = [lookup(name) for name in parts if set(lookup(name).needs) <= set(parts)]
     found = [kind for kind in (GREEDY, BEAM, CTC) if any(kind in part.decodes for part in able)]
@@ -114,12 +111,12 @@ def decodings(parts: Iterable[str]) -> tuple[str, ...]:
 
 
 def _frames(model, sizes):
-    """Encoder frames of an utterance."""
+    """Encoder frames per utterance."""
     return encoders.clock(model).frames(sizes.samples)
 
 
 def by_frame(outputs):
-    """FLOPs of a linear layer over the encoder's frames; `outputs(model, vocabulary)`: its rows."""
+    """`Part.flops` of a linear layer over encoder frames, `outputs(model, vocabulary)` wide."""
 
     def flops(model, vocabulary, sizes, parts):
         del parts
@@ -145,7 +142,7 @@ def _quantizer_flops(model, vocabulary, sizes, parts):
 
 
 def quantizer_flops(model: config.Model, sizes: Sizes, each: int) -> float:
-    """FLOPs of `each` labels of an encoder frame."""
+    """FLOPs of computing `each` labels per encoder frame."""
     clock, width = encoders.clock(model).split(each), model.quantizer.width
     labels, inputs = clock.frames(sizes.samples), clock.stride * model.encoder.frontend.width
     return 2.0 * sizes.utterances * labels * (inputs + model.quantizer.codes) * width

@@ -1,4 +1,4 @@
-"""Parts of the self-supervised stages: what predicts labels, what makes them, what ranks layers.
+"""Parts of the self-supervised stages: head, quantizer, codebook, and a probe of layers.
 
 Dims: L layers, B batch, T encoder frames, D encoder width, K codes, V vocabulary.
 """
@@ -17,7 +17,7 @@ __all__ = ["KMeans", "Probe", "RandomProjection", "SslHead"]
 
 
 class SslHead(nnx.Module):
-    """One linear layer over the codes: [B T D] -> [B T K] float32 logits; dropped after SSL."""
+    """Linear layer that predicts codes: [B T D] -> [B T K] float32 logits; dropped after SSL."""
 
     def __init__(self, width, codes, *, dtype, rngs):
         self.codes = codes
@@ -30,7 +30,7 @@ class SslHead(nnx.Module):
 
 
 class _Measured(nnx.Module):
-    """A CTC head as a block of a Stack: what `measure` says of its logits comes back."""
+    """A CTC head as a block of a Stack that returns `measure(logits)`."""
 
     def __init__(self, width, vocabulary, *, dtype, rngs):
         self.head = CtcHead(width, vocabulary, dtype=dtype, rngs=rngs)
@@ -40,7 +40,7 @@ class _Measured(nnx.Module):
 
 
 class Probe(nnx.Module):
-    """A CTC head on each layer of an encoder: which layer knows most of the text (section 3.2)."""
+    """A CTC head on each encoder layer, to find the layer that best predicts text (section 3.2)."""
 
     def __init__(self, layers, width, vocabulary, *, remat, dtype, rngs):
         def block(rngs):
@@ -49,9 +49,9 @@ class Probe(nnx.Module):
         self.heads = Stack(layers, block, remat=remat, rngs=rngs)
 
     def __call__(self, x, measure):
-        """`measure(logits [B T V])` of each layer's x, [L B T D] in all, stacked [L ...].
+        """`measure(logits [B T V])` of each layer of x [L B T D], stacked [L ...].
 
-        One layer's logits exist at a time.
+        Only one layer's logits exist at a time.
         """
         shapes.check(x, "L B T D")
         return self.heads(jnp.zeros(()), measure, own=x)[1]

@@ -1,4 +1,4 @@
-"""Scores by distance, moved to where their keys stand: the relative shift (arXiv 1901.02860).
+"""Relative shift: turns scores by distance into scores by key (arXiv 1901.02860).
 
 Dims: B batch, H heads, N queries, M keys, R distances, N + M - 1 or more.
 """
@@ -8,7 +8,7 @@ import math
 
 import jax
 
-# Not while a step is traced: it brings settings, and JAX would compile the second step anew.
+# Imported early: its new JAX settings in the middle of a trace would recompile the second step.
 from jax.experimental import pallas
 from jax.experimental.pallas import tpu
 import jax.numpy as jnp
@@ -16,18 +16,18 @@ import jax.numpy as jnp
 from seedasr_jax.parallel import layout, rules
 from seedasr_jax.shapes import LANES
 
-ROWS = 64  # that it holds at a time
-WIDEST = 8_192  # of a row, of which it holds twice ROWS going in and coming out
+ROWS = 64  # rows per program of the TPU kernel
+WIDEST = 8_192  # longest row for the kernel, which buffers 2 * ROWS input and output rows
 
 
 def relative_shift(x, keys):
     """[B H N R] scores by distance, the largest first -> [B H N M] scores by key.
 
-    Row n wants key m at column N-1-n+m (arXiv 1901.02860, appendix B). The usual way, to read the
-    rows at another stride, takes a TPU and a CPU several copies.
+    Row n has key m in column N-1-n+m (arXiv 1901.02860, appendix B). The usual implementation, a
+    reshape to another row length, costs several copies on TPU and CPU.
 
     Args:
-        x: what stands behind column N+M-2 is ignored.
+        x: columns behind N+M-2 are ignored.
         keys: M.
     """
     return _shift(x, keys, x.shape[-1])
@@ -50,7 +50,7 @@ _shift.defvjp(_forward, _backward)
 
 
 def _moved(on_tpu, elsewhere, x, size):
-    """[B H N ...] -> [B H N size], on a TPU by its kernel where rows are as that takes them."""
+    """[B H N ...] -> [B H N size], on TPU by the kernel if the shape permits."""
     elsewhere = functools.partial(elsewhere, size=size)
     wide = max(x.shape[-1], size)
     if x.shape[2] % ROWS or x.shape[-1] % LANES or size % LANES or wide > WIDEST:
@@ -60,21 +60,21 @@ def _moved(on_tpu, elsewhere, x, size):
 
 
 def _on_each(kernel, x):
-    """Each device moves the rows of its own examples and heads."""
+    """Runs `kernel` on each device's examples and heads."""
     batch = layout.if_divisible(rules.BATCH, x.shape[0])
     place = (batch, layout.if_divisible("tensor", x.shape[1]), None, None)
     return layout.on_shards(kernel, (x,), (place,), place)
 
 
-# Two copies in one: rows are rotated in the TPU's own memory.
+# On TPU a single copy suffices: rows are rotated in VMEM.
 
 
 def _rotated(x, size, *, interpret=False):
-    """`interpret`: by plain operations, anywhere, for tests."""
+    """`interpret`: for tests, uses plain operations on any platform."""
     queries, wide = x.shape[2:]
 
     def rotate(rows, number):
-        first = wide - queries + 1 + ROWS * number  # to the right: row by row one more
+        first = wide - queries + 1 + ROWS * number  # to the right, one more per row
         return tpu.roll(rows, first, 1, stride=1, stride_axis=0)[:, :size]
 
     return _row_by_row(rotate, x, size, interpret)
@@ -86,7 +86,7 @@ def _rotated_back(x, size, *, interpret=False):
     def rotate(rows, number):
         rows = jnp.pad(rows, ((0, 0), (0, size - rows.shape[1])))
         rows = tpu.roll(rows, queries - ROWS * (1 + number), 1)
-        below = ROWS - 1 - jax.lax.broadcasted_iota(jnp.int32, rows.shape, 0)  # rows below this
+        below = ROWS - 1 - jax.lax.broadcasted_iota(jnp.int32, rows.shape, 0)  # rows below this one
         for bit in range(ROWS.bit_length() - 1):
             moved = tpu.roll(rows, 1 << bit, 1)
             rows = jnp.where((below >> bit) & 1 == 1, moved, rows)
@@ -96,7 +96,7 @@ def _rotated_back(x, size, *, interpret=False):
 
 
 def _row_by_row(rotate, x, size, interpret):
-    """[B H N ...] -> [B H N size] by `rotate([ROWS ...], which ROWS) -> [ROWS size]`."""
+    """[B H N ...] -> [B H N size] by `rotate([ROWS ...], block) -> [ROWS size]`."""
 
     def kernel(x, y):
         y[0, 0] = rotate(x[0, 0], pallas.program_id(2))
@@ -114,8 +114,8 @@ def _row_by_row(rotate, x, size, interpret):
     )(x)
 
 
-# Elsewhere rows move in two steps, by what their group of rows has in common and by their place in
-# it, each a copy.
+# On other platforms two copies shift the rows: by the offset of their group of rows, then by their
+# offset in the group.
 
 
 def _sliced(x, size):
@@ -140,11 +140,11 @@ def _sliced_back(x, size):
 
 
 def _groups(queries):
-    """Queries as so many groups of so many."""
+    """Number of groups of queries, and number of queries in each."""
     rows = next(size for size in range(math.isqrt(queries), 0, -1) if queries % size == 0)
     return queries // rows, rows
 
 
 def _starts(count, step):
-    """Of each of `count` the first column that it wants, the last of them 0."""
+    """[(index, first column)] of `count` slices, `step` columns apart, the last from 0."""
     return [(index, (count - 1 - index) * step) for index in range(count)]
