@@ -1,8 +1,8 @@
-"""What is ours and not the paper's, for models that train on a laptop; off where nothing names it.
+"""Departures from the paper for models that train on a laptop; off unless a recipe imports them.
 
-A recipe that uses any of it says `c.imports = ("seedasr_jax.small",)`: kinds are registered here
-with their options, without JAX, and reached through the registries alone. Parts and objectives
-register themselves when one is looked up.
+A recipe imports them by `c.imports = ("seedasr_jax.small",)`: kinds are registered here with their
+options, without JAX, and reached only through registries. Parts and objectives are registered at
+the first lookup of one.
 """
 
 from seedasr_jax import config

@@ -1,4 +1,4 @@
-"""Options of the kinds that are ours."""
+"""Options of the small recipes' kinds."""
 
 import dataclasses
 
@@ -8,12 +8,12 @@ from seedasr_jax import config
 @config.register("local_luise", "seedasr_jax.small.models.luise:LocalLuise")
 @dataclasses.dataclass(frozen=True)
 class LocalLuise(config.Luise):
-    """LUISE whose lower layers have no attention: a few of 80 ms need little of it."""
+    """LUISE without attention in its lower layers: a few frames of 80 ms need little of it."""
 
-    attending: int = config.at_least(1)  # layers with attention, the last ones
+    attending: int = config.at_least(1)  # number of layers with attention, the last ones
 
     def check(self):
-        """Attention is in layers that there are, below which some have none."""
+        """Checks that at least one layer has no attention."""
         super().check()
         few = self.attending < self.layers
         config.require(few, "attending", f"less than layers = {self.layers}", self.attending)
@@ -22,18 +22,18 @@ class LocalLuise(config.Luise):
 @config.register("small", "seedasr_jax.small.models.acllm:SmallAcLLM")
 @dataclasses.dataclass(frozen=True)
 class Small(config.Variant):
-    """A recogniser with devices for a decoder of a few layers (small/models/devices.py)."""
+    """A recogniser with aids for a decoder of a few layers (small/models/devices.py)."""
 
-    # "frames" is the paper's form of both choices
+    # "frames" is the paper's choice in both keys
     speech_positions: str = config.one_of("frames", "ctc_onsets")
-    speech_position: int = config.within(0, 2**24)  # where clocked ones start, or past the context
-    transcript_position: int = config.within(0, 2**24)  # where the transcript's start, if clocked
+    speech_position: int = config.within(0, 2**24)  # first clocked position, or past the context
+    transcript_position: int = config.within(0, 2**24)  # first of the transcript, if clocked
     converter_input: str = config.one_of("frames", "ctc_posteriors")
-    mix: bool  # each token's embedding takes a learned share of the one before
-    flag: bool  # a learned vector is added to the tokens of a context
-    spelled: bool  # embeddings of pieces with similar spellings start close together
-    phones: int = config.at_least(0)  # classes that `clocked_ctc` labels frames with; 0: none
-    labels: int = config.at_least(1)  # that `dense_ssl1` predicts of each encoder frame
+    mix: bool  # adds a learned projection of the previous token's embedding
+    flag: bool  # adds a learned vector to context tokens
+    spelled: bool  # pieces of similar spelling have similar initial embeddings
+    phones: int = config.at_least(0)  # classes of `clocked_ctc`'s frame labels; 0: none
+    labels: int = config.at_least(1)  # that `dense_ssl1` predicts per encoder frame
 
     @property
     def clocked(self) -> bool:

@@ -1,1 +1,1 @@
-"""Models that are ours: they stand with seedasr_jax/models."""
+"""Models of the small recipes, on the same floor as seedasr_jax/models."""

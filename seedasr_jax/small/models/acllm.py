@@ -1,4 +1,4 @@
-"""The small recipes' recogniser: where speech stands, and what its converter reads.
+"""The small recipes' recogniser: positions of the speech, and the converter's input.
 
 Dims: B batch, T encoder frames, U speech tokens, V vocabulary.
 """
@@ -17,22 +17,22 @@ from seedasr_jax.small.models import devices
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class ClockedSpeech(Speech):
-    """Speech with the number of tokens that have begun, which says where it stands."""
+    """Speech with the number of text tokens begun so far, which determines its positions."""
 
     clock: jax.Array  # [B U] int32
 
 
 class SmallAcLLM(AcLLM):
-    """An AcLLM with the devices that `model.variant`, a small.Small, switches on."""
+    """An AcLLM with the aids that `model.variant` (options.Small) enables."""
 
     @staticmethod
     def reads(model):
-        """The CTC head where positions or the converter depend on it."""
+        """The CTC head, if positions or the converter depend on it."""
         return (names.CTC_HEAD,) if model.variant.needs_ctc else ()
 
     @staticmethod
     def check(model, parts):
-        """K-means gives one label of an encoder frame.
+        """Checks that k-means labels are one per encoder frame.
 
         Raises:
             ConfigError: the head predicts more.
@@ -46,7 +46,7 @@ class SmallAcLLM(AcLLM):
 
     @staticmethod
     def check_room(model, before, speech):
-        """Clocked speech has a position for each of its tokens before the transcript begins.
+        """Checks that clocked speech has a position for each of its tokens before the transcript.
 
         Raises:
             ConfigError: it has not.
@@ -61,7 +61,7 @@ class SmallAcLLM(AcLLM):
             )
 
     def convert(self, x, length, ctc_logits=None):
-        """See AcLLM: by CTC posteriors and clocked by CTC onsets where the variant says so."""
+        """See AcLLM; the variant may convert CTC posteriors and count CTC onsets."""
         variant = self.config.variant
         if not variant.needs_ctc:
             return super().convert(x, length)
@@ -78,10 +78,10 @@ class SmallAcLLM(AcLLM):
         return speech if clock is None else ClockedSpeech(speech.x, speech.length, clock)
 
     def place(self, begin, speech):
-        """See AcLLM: at the clock, between two constants.
+        """See AcLLM; clocked speech has positions between two constants.
 
-        One is never inside the other: neither a longer prefix nor more onsets than were ever
-        trained on may overrun what follows.
+        Prefix, speech and transcript never overlap, even if the prefix is longer or the onsets are
+        more than in training.
         """
         if not isinstance(speech, ClockedSpeech):
             return super().place(begin, speech)

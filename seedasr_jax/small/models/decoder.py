@@ -1,9 +1,9 @@
-"""A decoder that reads tokens as a few layers can use them: ours, for small recipes.
+"""The small recipes' decoder, whose embeddings make up for having only a few layers.
 
 `Reader` helps a few layers to copy a name out of a list; with `spelled_alike` a misrecognised name
 still resembles the one in the list.
 
-Dims: B batch, W hypotheses, N tokens, V vocabulary, F letters and pairs of them, E LLM width.
+Dims: B batch, W hypotheses, N tokens, V vocabulary, F letters and letter pairs, E LLM width.
 """
 
 import functools
@@ -16,14 +16,14 @@ import numpy as np
 from seedasr_jax.models.decoder import Decoder
 from seedasr_jax.models.layers import Dense, Embed
 
-_NONE = -1  # instead of a token before the first one
+_NONE = -1  # in place of a token before the first one
 
 
 class ReadingDecoder(Decoder):
-    """A Decoder whose embeddings may start by spelling, and may mix in the token before."""
+    """A Decoder whose embeddings may be initialised by spelling and include the previous token."""
 
     def __init__(self, config, vocabulary, *, lora, variant, texts, remat, dtype, rngs):
-        """`variant`: small.Small; `texts`: of the pieces, where it starts them by spelling."""
+        """`variant`: options.Small; `texts`: spellings of the pieces, if `variant.spelled`."""
         embed = functools.partial(spelled_embed, texts=texts) if variant.spelled else Embed
         options = dict(dtype=dtype, rngs=rngs)
         super().__init__(config, vocabulary, lora=lora, remat=remat, embed=embed, **options)
@@ -40,7 +40,7 @@ class ReadingDecoder(Decoder):
         return self.reader(x, jnp.pad(x, ((0, 0), (1, 0), (0, 0)))[:, :-1], in_context)
 
     def memory(self, rows, count):
-        """[B W] int32, the token before; none yet."""
+        """[B W] int32, the previous token, initially none."""
         return None if self.reader is None else jnp.full((rows, count), _NONE, jnp.int32)
 
     def embed_next(self, ids, memory):
@@ -53,10 +53,10 @@ class ReadingDecoder(Decoder):
 
 
 class Reader(nnx.Module):
-    """How a small decoder reads tokens: mixed with the one before, flagged in a context.
+    """Adds the projected previous token to each embedding, and a flag to those of a context.
 
-    With the token before in its embedding, one layer can find in a list what followed the token
-    that was just written, and copy it.
+    With the previous token in the embeddings, one layer can find in a list what follows the token
+    that was just decoded, and copy it.
     """
 
     def __init__(self, width, *, mix, flag, scale, dtype, rngs):
@@ -66,7 +66,7 @@ class Reader(nnx.Module):
         self.flag = nnx.data(nnx.Param(vector, axes=("norm",)) if flag else None)
 
     def __call__(self, x, earlier, in_context):
-        """[B N E] embeddings, and those before each [B N E]; `in_context`: of a context."""
+        """`x`, `earlier`: [B N E], embeddings of the tokens and of the previous ones."""
         if self.mix is not None:
             x = x + self.mix(earlier)
         if in_context and self.flag is not None:
@@ -75,16 +75,16 @@ class Reader(nnx.Module):
 
 
 def spelled_embed(size, width, *, texts, dtype, rngs) -> Embed:
-    """An Embed whose table starts by the spelling of its pieces."""
+    """An Embed whose table is initialised by the spelling of its pieces."""
     embed = Embed(size, width, dtype=dtype, rngs=rngs)
     embed.table[...] = spelled_alike(embed.table[...], texts, rngs.params())
     return embed
 
 
 def spelling(texts) -> np.ndarray:
-    """[V F] float32: the letters and pairs of letters of each of V texts, rows of length 1.
+    """[V F] float32: the letters and letter pairs of each of V texts, as rows of norm 1.
 
-    The product of two rows says how much they are spelled alike; a text of nothing has zeros.
+    The product of two rows is their similarity in spelling; an empty text has zeros.
     """
     parts = [{*text, *zip(f" {text}", f"{text} ")} if text else set() for text in texts]
     number = {part: n for n, part in enumerate(sorted(set().union(*parts), key=str))}
@@ -95,12 +95,12 @@ def spelling(texts) -> np.ndarray:
 
 
 def spelled_alike(table, texts, key):
-    """Embeddings [V E] to start from: half of each is noise, half follows from its spelling.
+    """Initial embeddings [V' E]: half of each is noise, half a projection of its spelling.
 
     Args:
-        table: [V' E] random rows; those past the texts, and of texts of nothing, stay.
-        texts: of V pieces.
-        key: of the projection of letters.
+        table: [V' E] random rows; those past the texts, and those of empty texts, are kept.
+        texts: spellings of V pieces.
+        key: for the projection of letters.
     """
     has = spelling(texts)
     letters = jax.random.normal(key, (has.shape[1], table.shape[1])) * table.shape[1] ** -0.5

@@ -1,13 +1,13 @@
-"""Devices around the encoder of the small recipes: positions by a clock, posteriors, more labels.
+"""Aids of the small recipes around the encoder: clocked positions, CTC posteriors, more labels.
 
-Dims: B batch, T frames, D encoder width, K splice, U = ceil(T / K) slots, N tokens, V vocabulary,
-P phones, E LLM width, N labels of a frame, K also codes.
+Dims: B batch, T frames, D encoder width, K splice or codes, U = ceil(T / K) slots, V vocabulary,
+P phones, E LLM width, N labels per frame.
 
 A tiny decoder cannot track which speech slot comes next when slots have gaps and repeats. Clocked
 positions give the slots of the k-th token the position k: the clock is the running count of CTC
-onsets; small/objectives/copying.py teaches a fresh decoder to read them. A linear layer cannot map
-frames to a thousand embeddings in a few hundred steps: `expected_pieces` takes over what the CTC
-head knows already.
+onsets; small/objectives/copying.py trains a new decoder to read them. A linear layer cannot learn
+to map frames to a thousand embeddings in a few hundred steps: `expected_pieces` uses the trained
+CTC head instead.
 """
 
 from flax import nnx
@@ -20,10 +20,10 @@ from seedasr_jax.models.layers import Dense, mask_surplus, padded_vocabulary
 
 
 def onset_clock(logits, length, splice, blank):
-    """Counts CTC greedy onsets up to each splice's last frame.
+    """Counts onsets of greedy CTC tokens up to each splice's last frame.
 
     Args:
-        logits: [B T V] of the CTC head; length: [B] real frames.
+        logits: [B T V] of the CTC head; length: [B] valid frames.
 
     Returns:
         [B U] int32, without gradient; padding keeps the last count.
@@ -43,7 +43,7 @@ def expected_pieces(logits, table):
 
 
 class MeanConverter(Converter):
-    """A converter between equal widths that starts as the mean of the frames it splices."""
+    """A converter between equal widths, initialised as the mean of the frames it splices."""
 
     def __init__(self, width, *, splice, dtype, rngs):
         super().__init__(width, width, splice=splice, dtype=dtype, rngs=rngs)
@@ -52,7 +52,7 @@ class MeanConverter(Converter):
 
 
 class DenseSslHead(nnx.Module):
-    """As SslHead, `each` labels in an encoder frame: [B T D] -> [B N*T K] float32 logits."""
+    """SslHead with `each` labels per encoder frame: [B T D] -> [B N*T K] float32 logits."""
 
     def __init__(self, width, codes, *, each, dtype, rngs):
         self.codes, self.each = codes, each
@@ -67,7 +67,7 @@ class DenseSslHead(nnx.Module):
 
 
 class PhoneHead(nnx.Module):
-    """Two phones in each encoder frame, early and late: [B T D] -> [B 2T P] float32 logits."""
+    """Two phones per encoder frame, early and late: [B T D] -> [B 2T P] float32 logits."""
 
     def __init__(self, width, phones, *, dtype, rngs):
         self.phones = phones

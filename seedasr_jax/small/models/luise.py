@@ -1,4 +1,4 @@
-"""LUISE whose lower layers have no attention: ours, for small encoders.
+"""LUISE without attention in its lower layers, for small encoders.
 
 Dims: B batch, T frames, D width.
 """
@@ -24,7 +24,7 @@ class LocalBlock(nnx.Module):
         self.norm = LayerNorm(config.width, dtype=dtype)
 
     def __call__(self, x, length, keys):
-        """As of ConformerBlock, of whose four dropout keys it takes three."""
+        """See ConformerBlock; the second of the four dropout keys is unused."""
         shapes.check(x, "B T D")
         x = shapes.zero_padding(x, length)
         keys = (None,) * 4 if keys is None else keys
@@ -35,7 +35,7 @@ class LocalBlock(nnx.Module):
 
 
 class LocalLuise(luise.Luise):
-    """LUISE of two stacks: local layers below those that attend."""
+    """LUISE of two stacks: layers without attention, then layers with attention."""
 
     def draw_blocks(self, config, **options):
         """See Luise."""

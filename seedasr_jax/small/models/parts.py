@@ -1,4 +1,4 @@
-"""Parts that a small recogniser has otherwise, and those that it alone has."""
+"""Parts that the variant `small` replaces, and those that it adds."""
 
 import dataclasses
 import functools
@@ -13,7 +13,7 @@ PHONE_HEAD = "phone_head"
 
 @functools.lru_cache(maxsize=4)
 def texts(vocab) -> tuple[str, ...]:
-    """What each piece of a tokenizer spells; () where it is not known."""
+    """Spelling of each piece of a tokenizer; () without a tokenizer."""
     return () if vocab is None else tuple(vocab.decode([piece]) for piece in range(vocab.size))
 
 

@@ -1,6 +1,6 @@
-"""Stage `clocked_ctc`: CTC, and labels of frames by the clock of the synthesiser that spoke.
+"""Stage `clocked_ctc`: CTC, and frame labels from the timing that the synthesiser reports.
 
-Dims: B batch, T encoder frames, N labels of a frame, D width, L layers.
+Dims: B batch, T encoder frames, N labels per frame.
 """
 
 import dataclasses
@@ -17,21 +17,21 @@ from seedasr_jax.train.objectives import register
 from seedasr_jax.train.objectives.ctc import Ctc
 from seedasr_jax.train.objectives.shared import count
 
-# Weights of the clock's labels at the start; both fall to 0, tokens' before the end, for CTC alone
-# decides where it emits.
+# Initial loss weights of the frame labels. Both decay to 0, that of tokens at TOKENS_UNTIL of the
+# stage, because CTC alone finally decides where tokens are emitted.
 PHONES, TOKENS, TOKENS_UNTIL = 3.0, 2.0, 0.8
 
 
 @register("clocked_ctc")
 class ClockedCtc(Ctc):
-    """CTC, and per frame the phone after the middle layer and the token at the head, both fading.
+    """CTC, and per frame the phone after the middle layer and the token at the head, both decaying.
 
-    Real speech has no such clock.
+    Real speech has no such timing.
     """
 
     @classmethod
     def ask(cls, stage, options):
-        """A head for phones, and when tokens and phones begin."""
+        """Adds the phone head, and the times of tokens and phones."""
         if stage.model.variant.kind != "small" or stage.model.variant.phones < 2:
             raise ConfigError(
                 f"stage kind 'clocked_ctc': expected model.variant of kind 'small' with phones of 2"
@@ -42,19 +42,19 @@ class ClockedCtc(Ctc):
         return dataclasses.replace(needs, parts=parts, extra=times.shapes)
 
     def filler(self, vocab):
-        """Fills in the Times of a batch."""
+        """The function that fills in the Times of a batch."""
         phones, normalizer = self.stage.model.variant.phones, self.stage.data.normalizer
         return times.Clock(vocab, normalizer, phones=phones, steps=self.stage.steps)
 
     def weigh(self, batch, rng):
-        """CTC's, and labelled frames."""
+        """Weights of CTC, and numbers of labelled frames."""
         weights = super().weigh(batch, rng)
         weights["phones"] = count(self.phones(batch, rng)[1])
         weights["tokens"] = count(self.spoken(batch, rng)[1])
         return weights
 
     def loss(self, model, batch, weights, rng):
-        """CTC per token, and cross-entropy per labelled frame that fades."""
+        """CTC per token, and decaying cross-entropy per labelled frame."""
         layers, frames = model.encoder.every_layer(*self.heard(model.encoder, batch, rng))
         logits = model.ctc_head(layers[-1])
         aligned = self.ctc_loss(logits, frames, batch, weights, rng)
@@ -80,7 +80,7 @@ class ClockedCtc(Ctc):
         return self._labels(batch.ids, batch.extra.starts, length, batch, rng, 1)
 
     def _labels(self, ids, starts, length, batch, rng, each):
-        """Labels at the middle of each of `each` parts of a frame: [B N*T]; real speech only."""
+        """Labels at the middles of N = `each` subframes per frame, and weights: [B N*T] each."""
         channel, frames = self.channel(batch, rng), self.frames(batch, rng)
         size = self.clock.buffer(batch.wave.shape[1])
         seconds = self.clock.seconds((jnp.arange(each * size) + 0.5) / each)

@@ -1,6 +1,6 @@
-"""Text to read: what a fresh small decoder is taught before it hears anything; ours.
+"""Synthetic slots, with which a new small decoder is trained before any speech.
 
-Slots as a CTC encoder would fill them, made out of text. All of one example are drawn by its key.
+They are made from text and imitate a CTC encoder. All draws of an example use its key.
 
 Dims: B batch, L tokens, S = SLOTS * L + tail slots, V vocabulary, E LLM width.
 """
@@ -10,19 +10,19 @@ import jax.numpy as jnp
 
 from seedasr_jax import shapes
 
-SLOTS = 4  # that there are, for each place of a bucket's transcripts
-RUN, GAP = 6, 2  # sustained: slots of one token and blanks before it, at most
-WRONG = 0.05  # of all slots
-UNSURE = 0.55  # sustained: share of a slot that is something else, at most
+SLOTS = 4  # per token of a bucket's transcript length
+RUN, GAP = 6, 2  # maxima if sustained: slots of one token, blanks before it
+WRONG = 0.05  # share of slots with a wrong token
+UNSURE = 0.55  # if sustained: maximum share of another token in a slot
 
 
 def random_targets(ids, ids_length, keys, pieces):
     """Replaces half of the transcripts by random tokens, half of those over a few symbols only.
 
-    Grammar text alone teaches a decoder to guess, random text makes it read.
+    From grammatical text alone a decoder learns to guess; random text forces it to read.
 
     Args:
-        ids: [B L]; ids_length: [B]; keys: [B]; pieces: [V'] int32, what is drawn from.
+        ids: [B L]; ids_length: [B]; keys: [B]; pieces: [V'] int32, tokens to draw from.
     """
     dims = shapes.check(ids, "B L")
 
@@ -37,21 +37,21 @@ def random_targets(ids, ids_length, keys, pieces):
 
 
 def copy_slots(ids, ids_length, keys, table, blank, tail=0, sustained=False):
-    """Slots as a CTC encoder would give them: gaps, repeats, soft mixtures, 5 % wrong.
+    """Slots that imitate a CTC encoder's: gaps, repeats, soft mixtures, 5 % wrong.
 
-    Heads differ. Most name a token in a frame or two, with blanks between. One that learned from
-    labels of frames names it in all of its frames, and takes neighbours for each other where they
-    meet: runs of 1 to 16, 2.4 on average; the likeliest token has 0.58, 0.73, 0.90 of a frame in 5,
-    10 and 20 % of them, a neighbour the rest in one of five (measured, recipe `commands`; runs
-    above RUN are rare and left out).
+    Most CTC heads emit a token in one or two frames, with blanks between tokens. A head trained on
+    frame labels emits it in all of its frames and confuses neighbours where they meet: runs of 1 to
+    16 frames, 2.4 on average; the top probability is below 0.58, 0.73, 0.90 in 5, 10 and 20 % of
+    frames, with the rest on a neighbour in one of five (measured, recipe `commands`; runs above RUN
+    are rare and left out).
 
     Args:
         ids: [B L]; ids_length: [B]; keys: [B]; table: [V E] embeddings.
-        tail: blanks behind the last token, at most.
-        sustained: as of a head of the second kind, and of all between it and the first.
+        tail: maximum number of blanks behind the last token.
+        sustained: imitates the second kind of head and all between both kinds.
 
     Returns:
-        [B S E] slots, [B] real ones, and [B S] int32 the clock: tokens begun so far.
+        [B S E] slots, [B] valid ones, and the clock, [B S] int32 tokens begun so far.
     """
     dims = shapes.check(ids, "B L")
     size = SLOTS * dims["L"] + tail
@@ -91,12 +91,12 @@ def copy_slots(ids, ids_length, keys, table, blank, tail=0, sustained=False):
 
 
 def _peaky(gaps, runs, real):
-    """[L] blanks before each token, and [L] its own slots: one or two."""
+    """[L] numbers of blanks before each token, and [L] of its slots: one or two."""
     return jax.random.randint(gaps, real.shape, 0, 3), jax.random.randint(runs, real.shape, 1, 3)
 
 
 def _sustained(gaps, runs, real):
-    """The same, as long as an example draws; a slot for each token where they had no room."""
+    """The same with maxima drawn per example; one slot per token if they do not fit."""
     gaps, most_gap = jax.random.split(gaps)
     runs, most_run = jax.random.split(runs)
     gap = jax.random.randint(gaps, real.shape, 0, jax.random.randint(most_gap, (), 1, GAP + 2))

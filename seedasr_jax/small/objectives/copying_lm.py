@@ -1,6 +1,6 @@
-"""Stage `copying_lm`: text pretraining of a small decoder that also learns to read.
+"""Stage `copying_lm`: text pretraining of a small decoder that also learns to read its input.
 
-Slots as an encoder gives them (copying.py), and lists of names as data.contexts has them
+The input imitates an encoder's slots (copying.py) and the lists of names of data.contexts
 (lists.py).
 """
 
@@ -23,12 +23,12 @@ from seedasr_jax.train.objectives.shared import TEXT, count, per_example, text_w
 
 @register("copying_lm")
 class CopyingLm(Lm):
-    """Transcripts, half of them random, are read from slots."""
+    """Next-token prediction of transcripts, half of them random, that are given as slots."""
 
     @dataclasses.dataclass(frozen=True)
     class Options:
-        """`tail`: blank slots behind the last token, at most. `sustained`: tokens have all slots of
-        their sound, as of a CTC head that learned from labels of frames.
+        """`tail`: maximum number of blank slots behind the last token. `sustained`: tokens have all
+        slots of their sound, as from a CTC head trained on frame labels.
         """
 
         tail: int = config.at_least(0)
@@ -44,7 +44,7 @@ class CopyingLm(Lm):
 
     @classmethod
     def ask(cls, stage, options):
-        """The instruction, behind which slots stand as speech will; how far the stage is."""
+        """Adds the prompt, which slots follow as speech will, and the stage's progress."""
         if stage.model.variant.kind != "small":
             raise ConfigError(
                 f"stage kind 'copying_lm': expected model.variant of kind 'small', found"
@@ -54,12 +54,12 @@ class CopyingLm(Lm):
         return dataclasses.replace(needs, prompted=True, extra=times.progress_shapes)
 
     def filler(self, vocab):
-        """Fills in the Progress of a batch."""
+        """The function that fills in the Progress of a batch."""
         del vocab
         return times.Progressing(self.stage.steps)
 
     def weigh(self, batch, rng):
-        """Utterances; tokens with the end token, by what they weigh."""
+        """Number of utterances; total importance of tokens and end tokens."""
         text = count(self.importance(self.written(batch, rng)))
         return {"utterances": count(batch.weight), "text": text}
 
@@ -70,7 +70,7 @@ class CopyingLm(Lm):
         return self.of_text(model, prefix, batch, self.importance(batch), weights)
 
     def importance(self, batch):
-        """[B L+1] what each token and the end token weigh; 0 at padding."""
+        """[B L+1] loss weights of the tokens and the end token; 0 at padding."""
         weight = text_weights(batch, self.tokens.eos)
         if not batch.context.shape[1]:
             return weight
@@ -79,7 +79,7 @@ class CopyingLm(Lm):
         return weight * jnp.where(jnp.pad(listed, ((0, 0), (0, 1))), lists.EMPHASIS, 1.0)
 
     def written(self, batch, rng):
-        """The batch with the transcripts and contexts that are learned from: the same in both."""
+        """The batch with generated transcripts and contexts, the same in `weigh` and `loss`."""
         keys = per_example(rng, TEXT, batch.position)
         ids = copying.random_targets(batch.ids, batch.ids_length, keys, self.pieces)
         if not batch.context.shape[1]:
@@ -92,7 +92,7 @@ class CopyingLm(Lm):
         return dataclasses.replace(batch, ids=ids, ids_length=length, context=context)
 
     def slots(self, model, batch, rng) -> Speech:
-        """The transcripts as an encoder might have heard them."""
+        """Slots that imitate an encoder's output for the transcripts."""
         keys = per_example(rng, TEXT, batch.position)
         said, length = batch.ids, batch.ids_length
         if batch.context.shape[1]:

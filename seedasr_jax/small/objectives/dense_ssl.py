@@ -1,8 +1,8 @@
 """Stage `dense_ssl1`: the first SSL iteration with several labels of each encoder frame.
 
-In frames of 80 ms the label of one frame says next to nothing of the next one's (docs/results.md).
+With frames of 80 ms, a frame's label says almost nothing about the next one's (docs/results.md).
 
-Dims: B batch, T mel frames, R = subsampling, N labels of an encoder frame.
+Dims: B batch, T mel frames, R = subsampling, N labels per encoder frame.
 """
 
 import jax.numpy as jnp
@@ -15,11 +15,11 @@ from seedasr_jax.train.objectives.ssl import Ssl1, strided
 
 @register("dense_ssl1")
 class DenseSsl1(Ssl1):
-    """As `ssl1`, with `model.variant.labels` labels of an encoder frame."""
+    """As `ssl1`, with `model.variant.labels` labels per encoder frame."""
 
     @classmethod
     def ask(cls, stage, options):
-        """As of `ssl1`."""
+        """As for `ssl1`."""
         variant, stride = stage.model.variant, strided(stage).stride
         if variant.kind != "small" or stride % variant.labels:
             raise ConfigError(
@@ -29,7 +29,7 @@ class DenseSsl1(Ssl1):
         return super().ask(stage, options)
 
     def predicted(self, batch, rng):
-        """[B N*T/R] float32 weight of each label: 1 where its encoder frame is hidden."""
+        """[B N*T/R] float32 weights of the labels: 1 where the encoder frame is masked."""
         each = self.stage.model.variant.labels
         hidden = jnp.repeat(self.hidden(batch, rng), each, axis=1)
         count = self.frames(batch, rng, self.clock.split(each))

@@ -1,7 +1,8 @@
-"""Framewise labels from known times: the phone or token that is spoken in each frame.
+"""Frame labels from known times: the phone or token that is spoken in each frame.
 
-Ours, for small recipes on synthesised speech: the synthesiser reports when each phone and token
-begins. Dims: B batch, T frames, N phones or tokens.
+For small recipes on synthesised speech: the synthesiser reports when each phone and token begins.
+
+Dims: B batch, T frames, N phones or tokens.
 """
 
 import jax.numpy as jnp

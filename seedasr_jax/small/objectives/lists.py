@@ -1,7 +1,7 @@
-"""Lists of names to read from: what a fresh small decoder is taught of contexts; ours.
+"""Synthetic lists of names, with which a new small decoder learns to use contexts.
 
-A name in a list is spelled as it should be; what slots say of it is not quite that, as an encoder
-that has never met it would hear it. All of one example are drawn by its key.
+Lists have the correct spelling of a name; slots imitate an encoder that misrecognises unknown
+names. All draws of an example use its key.
 
 Dims: B batch, L tokens, C context tokens, V vocabulary.
 """
@@ -13,32 +13,33 @@ import numpy as np
 from seedasr_jax import shapes
 from seedasr_jax.small.models.decoder import spelling
 
-RENAMED = 0.7  # of the lists: new names, in list and text alike
-ALONE = 0.8, 0.0  # of the lists: names are all that is said; at the start of a stage, at its end
-INSERTED = 0.2  # of the lists: one more name is said
-DECOYS = 0.3  # of the tokens of a list without a said name, in half of such lists: of the text
-NAMES = 6  # at most, where they are all that is said
-CONFUSED = 0.7  # of listed tokens that slots do not name: slots name one that is spelled alike
-LONGER = 0.25  # of it: two pieces are said for one; as much is not said at all
-EMPHASIS = 2.0  # weight in the loss of a token that is in the list: there are few
-_ALIKE = 8  # pieces that are spelled most like one
-_COMPARED = 4_096  # pieces at most, each with each
+RENAMED = 0.7  # share of lists with new names, in list and text alike
+ALONE = 0.8, 0.0  # share of lists whose text is names only, at the start and the end of a stage
+INSERTED = 0.2  # share of lists from which a name is inserted into the text
+DECOYS = 0.3  # share of tokens taken from the text, in half of the lists without a spoken name
+NAMES = 6  # maximum number in a text of names only
+CONFUSED = 0.7  # share of misrecognised listed tokens replaced by one of similar spelling
+LONGER = 0.25  # share of misrecognised tokens that become two; as many are deleted
+EMPHASIS = 2.0  # loss weight of tokens that are in the list, because they are few
+_ALIKE = 8  # number of pieces of most similar spelling
+_COMPARED = 4_096  # maximum number of pieces that are compared pairwise
 
-_NOTHING = -1  # at the padding of a context: no token is like it
+_NOTHING = -1  # at context padding; equals no token
 
 
 def listed_targets(ids, ids_length, context, context_length, keys, separator, progress):
-    """Transcripts that depend on their lists, and lists of unseen names.
+    """Makes transcripts that depend on their lists, and lists of unseen names.
 
-    Some are only names of their list, in any order; some get a name of it put in anywhere. In most,
-    the tokens of the names change places with each other, in list and text alike: a name that is
+    Some become names of their list only, in any order; into some, one of its names is inserted
+    anywhere. In most, the tokens of the names are permuted, in list and text alike: a name that is
     always new must be read.
 
     Args:
         ids: [B L]; ids_length: [B]; keys: [B].
-        context: [B C] lists of names; context_length: [B]; 0 leaves an example as it is.
+        context: [B C] lists of names; context_length: [B]; 0 leaves an example unchanged.
         separator: id of the token between names.
-        progress: [B], of the stage, 0 to 1: it learns to follow a list, then where not to.
+        progress: [B], of the stage, 0 to 1; texts of names only get rarer with it, so that the
+            decoder learns to follow a list first, and when not to afterwards.
 
     Returns:
         [B L] ids, [B] lengths, [B C] context.
@@ -72,14 +73,14 @@ def listed_targets(ids, ids_length, context, context_length, keys, separator, pr
 
 
 def _shuffled(context, length, separator, key):
-    """Names one after another in a random order: tokens [C], and [C] the end of each, then 0."""
+    """Concatenates the names in random order: [C] tokens, and [C] end of each name, then 0."""
     size = context.shape[0]
     real = jnp.arange(size) < length
     entry = jnp.cumsum((context == separator) & real)
     count = jnp.where(length > 0, entry[-1] + 1, 0)
     exists = jnp.arange(size) < count
     draws = jnp.where(exists, jax.random.uniform(key, (size,)), 2.0)
-    rank = jnp.argsort(jnp.argsort(draws))  # of each entry
+    rank = jnp.argsort(jnp.argsort(draws))  # by entry
     spelled = real & (context != separator)
     place = jnp.where(spelled, rank[entry] * size + jnp.arange(size), size * size)
     names = context[jnp.argsort(place)]
@@ -88,7 +89,7 @@ def _shuffled(context, length, separator, key):
 
 
 def _insert(ids, name, size, at):
-    """Puts the first `size` of a name before token `at`."""
+    """Inserts the first `size` tokens of a name before token `at`."""
     number = jnp.arange(ids.shape[0])
     before, inside = number < at, number < at + size
     old = ids[jnp.where(before, number, jnp.maximum(number - size, 0))]
@@ -97,14 +98,14 @@ def _insert(ids, name, size, at):
 
 
 def _renamed(ids, context, key, separator):
-    """Exchanges the tokens of a list's names among each other, in list and text, mostly."""
+    """Permutes the tokens of a list's names, in list and text, with probability RENAMED."""
     whether, which = jax.random.split(key)
     same = context[:, None] == context[None]  # [C C]
-    first = jnp.argmax(same, 1)  # where a token stands first: all of it become one
+    first = jnp.argmax(same, 1)  # first occurrence of a token; all of them map alike
     spelled = (context != separator) & (context != _NOTHING)
     once = spelled & (first == jnp.arange(len(first)))
     draws = jnp.where(once, jax.random.uniform(which, context.shape), 2.0)
-    order = jnp.argsort(draws)[jnp.cumsum(once) - 1]  # of the n-th token: whose place it takes
+    order = jnp.argsort(draws)[jnp.cumsum(once) - 1]  # position of the n-th token's substitute
     new = jnp.where(spelled, context[order[first]], context)
     at = jnp.argmax(ids[:, None] == context[None], 1)
     mapped = jnp.where(in_list(ids, context, separator), new[at], ids)
@@ -113,7 +114,7 @@ def _renamed(ids, context, key, separator):
 
 
 def _with_decoys(ids, length, context, key, separator):
-    """Puts tokens of the text into names that are not said: one match is no reason to follow."""
+    """Puts tokens of the text into unspoken names, so that one match alone triggers no copying."""
     whether, where, which = jax.random.split(jax.random.fold_in(key, 1), 3)
     idle = jax.random.bernoulli(whether) & ~in_list(ids, context, separator).any()
     spelled = (context != separator) & (context != _NOTHING)
@@ -129,12 +130,12 @@ def in_lists(ids, context, context_length, separator):
 
 
 def _marked(context, context_length):
-    """[B C] lists with _NOTHING at the padding."""
+    """[B C] lists with _NOTHING at padding."""
     return jnp.where(shapes.valid(context_length, context.shape[1]), context, _NOTHING)
 
 
 def in_list(ids, context, separator):
-    """[L] and [C] -> [L] bool: tokens that are in the list beside the same neighbour, or alone."""
+    """[L], [C] -> [L] bool: tokens in the list beside the same neighbour, or as a whole name."""
     same = ids[:, None] == context[None]
     pair = (same[:-1, :-1] & same[1:, 1:]).any(1)  # token and the next one
     edge = (context == separator) | (context == _NOTHING)
@@ -144,13 +145,13 @@ def in_list(ids, context, separator):
 
 
 def alike(spelled) -> np.ndarray | None:
-    """The pieces that are spelled most like each, by the letters and pairs of letters they share.
+    """The pieces of most similar spelling to each piece, by shared letters and letter pairs.
 
     Args:
         spelled: V texts.
 
     Returns:
-        [V _ALIKE] int32; -1 where no more are alike. None for no or too many pieces.
+        [V _ALIKE] int32; -1 where no more are similar. None for no or too many pieces.
     """
     if not 0 < len(spelled) <= _COMPARED:
         return None
@@ -162,18 +163,17 @@ def alike(spelled) -> np.ndarray | None:
 
 
 def doubted_slots(ids, ids_length, context, context_length, keys, separator, pieces, near=None):
-    """What slots name: the transcript, but for a share of the listed tokens, drawn anew.
+    """Contents of the slots: the transcript, with a share of the listed tokens misrecognised.
 
-    The share is anything between none and all, more often much; all where names are all that is
-    said. Without such rows, and many, a decoder reads slots and never learns to follow a name
-    through a list. Of what is drawn anew some is left out, and as much said in two pieces: all that
-    is behind it moves.
+    The share is random, more often high, and 1 in texts of names only. Without many such rows a
+    decoder reads slots and never learns to follow a name through a list. Some of the misrecognised
+    tokens are deleted, and as many become two, which shifts everything behind them.
 
     Args:
         ids: [B L]; ids_length: [B]; context: [B C]; context_length: [B]; keys: [B].
         separator: id of the token between names.
-        pieces: [V'] int32, what is drawn from.
-        near: [V K] int32, what CONFUSED of them are drawn from instead, if any; see `alike`.
+        pieces: [V'] int32, tokens to draw from.
+        near: [V K] int32, from which a share CONFUSED is drawn instead, see `alike`; or None.
 
     Returns:
         [B L] and [B] lengths.
@@ -199,7 +199,7 @@ def doubted_slots(ids, ids_length, context, context_length, keys, separator, pie
         count = jnp.where(jnp.arange(dims["L"]) < length, count, 0)
         ends, place = jnp.cumsum(count), jnp.arange(dims["L"])
         token = jnp.minimum((place[:, None] >= ends[None]).sum(1), dims["L"] - 1)
-        heard = heard[place - (ends - count)[token], token]  # the first of its slots, or the second
+        heard = heard[place - (ends - count)[token], token]  # its first or second slot
         return heard, jnp.clip(ends[-1], jnp.minimum(length, 1), dims["L"])
 
     context = _marked(context, context_length)

@@ -1,7 +1,7 @@
-"""What objectives of small recipes read beside the fields of a batch, and what fills it in.
+"""`Batch.extra` of the small recipes' objectives, and the functions that fill it in.
 
-A manifest's `alignment` says when each unit of a text and each phone begins; a synthesiser knows
-it.
+A manifest's `alignment` gives the times at which each unit of a text and each phone begins, as
+reported by a synthesiser.
 
 Dims: B utterances, L tokens, Q phones.
 """
@@ -19,12 +19,12 @@ from seedasr_jax.errors import ConfigError
 from seedasr_jax.text import languages
 from seedasr_jax.text.normalize import normalize
 
-PHONES_PER_SECOND = 32  # at most: a batch has room for so many
+PHONES_PER_SECOND = 32  # maximum, for which a batch has room
 
 
 @functools.cache
 def _unit(language) -> str:
-    """What an alignment counts; words where no language is known."""
+    """The unit of an alignment; words if the language is unknown."""
     try:
         return languages.lookup(language).unit
     except ConfigError:
@@ -34,9 +34,9 @@ def _unit(language) -> str:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """Batch.extra of a stage whose loss changes on the way."""
+    """Batch.extra of a stage whose loss depends on its progress."""
 
-    progress: jax.Array  # [B] float32, share of the stage's steps that are done, the same in all
+    progress: jax.Array  # [B] float32, share of the stage's steps done, the same in all rows
 
 
 @jax.tree_util.register_dataclass
@@ -45,9 +45,9 @@ class Times(Progress):
     """Batch.extra of a stage that learns when tokens and phones begin."""
 
     starts: jax.Array  # [B L] float32, seconds at which each token of `ids` begins
-    phones: jax.Array  # [B Q] int32, sounds, one after another; 0 is none
+    phones: jax.Array  # [B Q] int32 classes, in order of time; 0: none
     phone_starts: jax.Array  # [B Q] float32, seconds
-    phones_length: jax.Array  # [B] int32; 0 where nothing is known of the utterance
+    phones_length: jax.Array  # [B] int32; 0 if the utterance has no timing
 
 
 def progress_shapes(utterances: int, bucket: tuple[float, int, int]) -> Progress:
@@ -70,7 +70,7 @@ def shapes(utterances: int, bucket: tuple[float, int, int]) -> Times:
 
 
 class Progressing:
-    """Fills in the Progress of a stage of so many steps: (Batch, its rows, bucket, step)."""
+    """Fills in the Progress of a stage of `steps` steps: (Batch, its rows, bucket, step)."""
 
     def __init__(self, steps: int):
         self._steps = steps
@@ -89,7 +89,7 @@ class Clock(Progressing):
     """Fills in the Times of rows that have an alignment: (Batch, its rows, bucket, step)."""
 
     def __init__(self, vocab, normalizer: str, *, phones: int, steps: int):
-        """`vocab`, `normalizer`: of the transcripts; `phones`: classes; `steps`: of the stage."""
+        """`phones`: number of classes; `steps`: number of the stage's steps."""
         super().__init__(steps)
         self._vocab, self._normalizer, self._phones = vocab, normalizer, phones
         self._spelled = functools.lru_cache(maxsize=100_000)(self._spell)
@@ -113,13 +113,13 @@ class Clock(Progressing):
         return dataclasses.replace(batch, extra=times)
 
     def phone(self, row, name: str) -> int:
-        """The class of a phone of the row's language, from 1: a hash, for names are anyone's."""
+        """Class of a phone of the row's language, from 1: a hash, because names are arbitrary."""
         return 1 + zlib.crc32(f"{row.language}:{name}".encode()) % (self._phones - 1)
 
     def token_starts(self, row) -> np.ndarray | None:
-        """[L] seconds at which each token begins, or None where the alignment is of another text.
+        """[L] seconds at which each token begins, or None if the alignment is of another text.
 
-        A token that begins inside a unit begins at its share of the unit's characters.
+        Times inside a unit are interpolated by characters.
         """
         text = normalize(self._normalizer, row.text)
         units, firsts = self._spelled(text, _unit(row.language))
@@ -132,7 +132,7 @@ class Clock(Progressing):
         return starts[unit] + share * (starts[unit + 1] - starts[unit])
 
     def _spell(self, text, unit):
-        """Characters of each unit, and the number of characters before each token; no spaces."""
+        """Numbers of characters in each unit and before each token, without spaces."""
         pieces = text.split() if unit == "word" else "".join(text.split())
         ids = self._vocab.encode(text)
         written = [len("".join(self._vocab.decode(ids[:n]).split())) for n in range(len(ids))]
