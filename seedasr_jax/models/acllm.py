@@ -174,7 +174,7 @@ class AcLLM(nnx.Module):
         return self.decoder.nll(x, wanted, weight > 0), routing
 
     def _forced(self, prefix, ids, ids_length):
-        """Decoder outputs [B L+1 E] that predict transcript and end token; the Routing."""
+        """Decoder outputs [B L+1 E] that predict transcript and end token, and the Routing."""
         dims = shapes.check(ids, "B L")
         start = jnp.full((dims["B"], 1), self.tokens.start, ids.dtype)
         given = jnp.concatenate([start, ids], 1)

@@ -116,7 +116,7 @@ class GroupedAttention(nnx.Module):
             x: [B N E]; with a cache N = W, one token of each hypothesis.
             positions: [B N] int32.
             valid: [B N] bool, valid positions of x or, with a cache, of its prefix.
-            slot: None: keys and values are not returned. With a cache: scalar, token slot of x.
+            slot: None if keys and values are not returned. With a cache: scalar, token slot of x.
             cache: this layer's (k, v) of the prefix and (k, v) of the tokens; or None.
 
         Returns:

@@ -18,7 +18,7 @@ class Clock(Protocol):
         """Number of frames of a wave padded to `samples` samples: T of [B T ...]."""
 
     def seconds(self, frame):
-        """Time at which a frame begins, at tempo 1; a fraction is a point inside a frame."""
+        """Seconds at which a frame begins, at tempo 1; a fraction is a point inside a frame."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -101,7 +101,7 @@ class Decoder(nnx.Module):
         return self.pieces(ids)
 
     def memory(self, rows: int, count: int):
-        """Initial memory of `embed_next`: a pytree of arrays [B W ...], here empty."""
+        """Initial memory of `embed_next`: a pytree of arrays [B W ...], here None."""
         del rows, count
 
     def embed_next(self, ids, memory):
@@ -170,7 +170,7 @@ class Decoder(nnx.Module):
     def nll(self, x, targets, real):
         """[B N E], [B N] int32 -> [B N] float32, -log P of the targets where `real` [B N] is true.
 
-        A large vocabulary is split into chunks; only one chunk's logits exist at a time.
+        A large vocabulary is split into chunks, so that its logits never exist all at once.
         """
         count = cross_entropy.chunks(padded_vocabulary(self.vocabulary))
         if count == 1:

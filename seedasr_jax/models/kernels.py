@@ -17,7 +17,7 @@ from seedasr_jax.models import shift
 from seedasr_jax.parallel import layout, rules
 from seedasr_jax.shapes import LANES
 
-QUERIES = 256  # of the encoder per block; one block's scores exist at a time
+QUERIES = 256  # encoder queries per block; only one block's scores exist at a time
 ATTENDED = "attended"  # name of attention's output in remat policies
 
 
@@ -74,7 +74,7 @@ def attend_cached(q, prefix, valid, tokens, slot):
 
 
 def _by_group(q, kv_heads):
-    """[B N H K] -> [B N G R K]: R = H / G query heads read one key-value head each."""
+    """[B N H K] -> [B N G R K]: R = H / G query heads share one key-value head, uncopied."""
     return q.reshape(*q.shape[:2], kv_heads, -1, q.shape[-1])
 
 
@@ -184,7 +184,7 @@ def relative(q, k, v, moved, keys, mask):
     @jax.checkpoint
     def one(number, block):
         q, moved = block
-        first = (blocks - 1 - number) * QUERIES  # distance of this block
+        first = (blocks - 1 - number) * QUERIES  # column of this block's first distance
         near = jax.lax.dynamic_slice_in_dim(keys, first, QUERIES + time)
         return number + 1, _relative_block(q, k, v, moved, near, mask)
 

@@ -33,16 +33,16 @@ class Sizes:
 class Part:
     """A part.
 
-    `make(model, vocabulary, *, tokens, remat, dtype, rngs)` builds its module; None if it is inside
-    another part. `flops(model, vocabulary, sizes, parts)` counts one forward pass over a batch in
-    which `parts` run.
+    `make(model, vocabulary, *, tokens, remat, dtype, rngs)` builds its module; None if another
+    part's module contains it. `flops(model, vocabulary, sizes, parts)` counts one forward pass over
+    a batch in which `parts` run.
     """
 
     name: str
     make: Callable[..., nnx.Module] | None
     flops: Callable[[config.Model, int, Sizes, tuple[str, ...]], float]
     follows: tuple[str, ...] = ()  # parts whose output it reads, with gradients
-    groups: tuple[str, ...] = ()  # of config.Model that determine its shapes or values
+    groups: tuple[str, ...] = ()  # groups of config.Model that determine its shapes or values
     deep: bool = False  # many layers, between which gradients of activations pass
     pieces: bool = False  # its rows are the vocabulary's pieces
     inside: str = ""  # the part whose module contains it

@@ -8,7 +8,7 @@ import math
 
 import jax
 
-# Imported early: its new JAX settings in the middle of a trace would recompile the second step.
+# Imported here and not during a trace: it adds JAX settings, and the second step would recompile.
 from jax.experimental import pallas
 from jax.experimental.pallas import tpu
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from seedasr_jax.parallel import layout, rules
 from seedasr_jax.shapes import LANES
 
 ROWS = 64  # rows per program of the TPU kernel
-WIDEST = 8_192  # longest row for the kernel, which buffers 2 * ROWS input and output rows
+WIDEST = 8_192  # longest row for the kernel, which buffers 2 * ROWS rows of input and of output
 
 
 def relative_shift(x, keys):

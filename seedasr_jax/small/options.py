@@ -27,13 +27,13 @@ class Small(config.Variant):
     # "frames" is the paper's choice in both keys
     speech_positions: str = config.one_of("frames", "ctc_onsets")
     speech_position: int = config.within(0, 2**24)  # first clocked position, or past the context
-    transcript_position: int = config.within(0, 2**24)  # first of the transcript, if clocked
+    transcript_position: int = config.within(0, 2**24)  # transcript's first position, if clocked
     converter_input: str = config.one_of("frames", "ctc_posteriors")
     mix: bool  # adds a learned projection of the previous token's embedding
     flag: bool  # adds a learned vector to context tokens
     spelled: bool  # pieces of similar spelling have similar initial embeddings
     phones: int = config.at_least(0)  # classes of `clocked_ctc`'s frame labels; 0: none
-    labels: int = config.at_least(1)  # that `dense_ssl1` predicts per encoder frame
+    labels: int = config.at_least(1)  # predicted by `dense_ssl1` per encoder frame
 
     @property
     def clocked(self) -> bool:

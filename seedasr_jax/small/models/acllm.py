@@ -80,8 +80,8 @@ class SmallAcLLM(AcLLM):
     def place(self, begin, speech):
         """See AcLLM; clocked speech has positions between two constants.
 
-        Prefix, speech and transcript never overlap, even if the prefix is longer or the onsets are
-        more than in training.
+        Prefix, speech and transcript never overlap, even if the prefix is longer or there are
+        more onsets than in training.
         """
         if not isinstance(speech, ClockedSpeech):
             return super().place(begin, speech)

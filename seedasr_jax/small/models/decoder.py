@@ -40,7 +40,7 @@ class ReadingDecoder(Decoder):
         return self.reader(x, jnp.pad(x, ((0, 0), (1, 0), (0, 0)))[:, :-1], in_context)
 
     def memory(self, rows, count):
-        """[B W] int32, the previous token, initially none."""
+        """[B W] int32, the previous token, initially _NONE."""
         return None if self.reader is None else jnp.full((rows, count), _NONE, jnp.int32)
 
     def embed_next(self, ids, memory):

@@ -1,4 +1,4 @@
-"""Synthetic slots, with which a new small decoder is trained before any speech.
+"""Synthetic slots, on which a new small decoder is trained before any speech.
 
 They are made from text and imitate a CTC encoder. All draws of an example use its key.
 

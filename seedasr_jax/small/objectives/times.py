@@ -89,7 +89,7 @@ class Clock(Progressing):
     """Fills in the Times of rows that have an alignment: (Batch, its rows, bucket, step)."""
 
     def __init__(self, vocab, normalizer: str, *, phones: int, steps: int):
-        """`phones`: number of classes; `steps`: number of the stage's steps."""
+        """`vocab`, `normalizer`: for transcripts; `phones`: number of classes; `steps`: in all."""
         super().__init__(steps)
         self._vocab, self._normalizer, self._phones = vocab, normalizer, phones
         self._spelled = functools.lru_cache(maxsize=100_000)(self._spell)
