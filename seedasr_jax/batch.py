@@ -1,4 +1,4 @@
-"""Batch: the one type that data and core share.
+"""Batch: the one type shared by the data pipeline and the core.
 
 Dims: B utterances, S samples, P prompt tokens, C context tokens, L transcript tokens,
 X suffix tokens.
@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-# Among the examples of an evaluation: the row holds more of the utterance of the row before.
+# In place of an example in an evaluation: the row continues the utterance of the previous row.
 CONTINUED = "continued"
 
 
@@ -19,23 +19,23 @@ CONTINUED = "continued"
 class Batch:
     """Fixed-shape inputs of one step; numpy on the host, jax arrays on the devices.
 
-    Nothing at padding, and nothing of a row with weight 0, may change a result.
+    Neither padding nor a row of weight 0 may change a result.
     """
 
-    wave: jax.Array  # [B S] float32 in [-1, 1]; S = 0 where no audio is read
+    wave: jax.Array  # [B S] float32 in [-1, 1]; S = 0 if no audio is read
     wave_length: jax.Array  # [B] int32, samples
     prompt: jax.Array  # [B P] int32, the text before the context
     prompt_length: jax.Array  # [B] int32
-    context: jax.Array  # [B C] int32, the context and the text up to the speech; C = 0: no context
+    context: jax.Array  # [B C] int32, context and text up to the speech; C = 0: no context
     context_length: jax.Array  # [B] int32
-    suffix: jax.Array  # [B X] int32, the text behind the speech, without its last token
+    suffix: jax.Array  # [B X] int32, the text after the speech, without its last token
     suffix_length: jax.Array  # [B] int32
-    language: jax.Array  # [B] int32, row of the template's languages; 0: not stated, or not read
-    ids: jax.Array  # [B L] int32, the transcript without start and end token
+    language: jax.Array  # [B] int32, row of the template's languages; 0: not stated or not read
+    ids: jax.Array  # [B L] int32, the transcript without start and end tokens
     ids_length: jax.Array  # [B] int32
     weight: jax.Array  # [B] float32: 1, or 0 for a bad row or a padding row
-    position: jax.Array  # [B] int32, the row in the global batch: every random draw folds it in
-    extra: Any = None  # what the stage's objective declares beside it: a pytree of arrays [B ...]
+    position: jax.Array  # [B] int32, row in the global batch, folded into every random draw
+    extra: Any = None  # additional input declared by the stage's objective: arrays [B ...]
 
 
 def abstract(
@@ -47,7 +47,7 @@ def abstract(
     suffix: int = 0,
     extra: Any = None,
 ) -> Batch:
-    """The Batch of one bucket as shapes, for compiling ahead of time; `extra`: of shapes too."""
+    """The shapes of one bucket's Batch, for ahead-of-time compilation; `extra` holds shapes too."""
 
     def integers(*shape):
         return jax.ShapeDtypeStruct(shape, np.int32)
@@ -75,14 +75,14 @@ def abstract(
 
 
 def zeros(*sizes: int, **more) -> Batch:
-    """An empty Batch of the sizes of `abstract`: every weight is 0, `position` counts up."""
+    """A Batch of padding rows, `position` counting up; arguments as of `abstract`."""
     shapes = abstract(*sizes, **more)
     batch = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
     return dataclasses.replace(batch, position=np.arange(len(batch.weight), dtype=np.int32))
 
 
 def padded(batch: Batch, rows: int) -> Batch:
-    """The Batch on the host with rows of weight 0 behind its own, `rows` in all."""
+    """Appends padding rows to a Batch on the host, up to `rows` in total."""
     more = rows - len(batch.weight)
     if not more:
         return batch

@@ -1,4 +1,4 @@
-"""The file system: places tried before the work, its errors as lines with a cure, locks."""
+"""File system: checks before work starts, errors as lines with a cure, locks."""
 
 from collections.abc import Callable
 import contextlib
@@ -16,7 +16,7 @@ _LOCK = ".lock"
 _FREE = "free some space there, then start it again: what is saved stays"
 _ALLOW = "allow it to this user, or name another place"
 _NAMED = "check the name and the folders above it"
-_CURES = {  # by errno; what a ConfigError says is not worth another try
+_CURES = {  # by errno; a ConfigError is not retried
     errno.ENOSPC: (UserError, _FREE),
     errno.EDQUOT: (UserError, _FREE),
     errno.EFBIG: (UserError, _FREE),
@@ -39,7 +39,7 @@ _OTHER = UserError, "look at the file system there, then start it again"
 
 @contextlib.contextmanager
 def naming(path):
-    """Context in which an OSError, such as of a full disk, gets the file's name."""
+    """Context in which an OSError, such as of a full disk, gets `path` as its filename."""
     try:
         yield
     except OSError as error:
@@ -48,18 +48,19 @@ def naming(path):
 
 
 def is_url(path) -> bool:
-    """Whether a path is of another machine: gs://bucket/run, or gs:/bucket/run by pathlib."""
+    """Whether a path is a URL: gs://bucket/run, or gs:/bucket/run as pathlib writes it."""
     return re.match(r"[A-Za-z][\w+.-]*:/", str(path)) is not None
 
 
 def check_local(path, flag: str) -> None:
-    """Refuses gs://, s3:// and the like, which are neither read nor written yet, and names that are
-    not UTF-8, which the libraries that write checkpoints do not take.
+    """Checks that a path is local and in UTF-8.
+
+    URLs (gs://, s3://) are not supported yet; checkpoint libraries accept UTF-8 names only.
 
     Raises:
-        ConfigError: names the flag.
+        ConfigError: it is not; names the flag.
     """
-    if re.search(r"[\ud800-\udfff]", str(path)):  # as Python reads bytes that it cannot decode
+    if re.search(r"[\ud800-\udfff]", str(path)):  # surrogates stand for undecodable bytes
         raise ConfigError(
             f"{flag}: expected a name in UTF-8, found {str(path)!r}: choose another, or set"
             " LC_ALL=C.UTF-8 where Python does not read UTF-8"
@@ -69,13 +70,13 @@ def check_local(path, flag: str) -> None:
 
 
 def unseen(path) -> UserError | None:
-    """Why nothing can be known of a path, such as a folder above it that is closed to this user.
+    """The error that hides whether a path exists, such as a denied parent folder; None: no error.
 
-    For os.path.exists and most of pathlib, nothing is there.
+    os.path.exists and most of pathlib report such a path as missing.
     """
     try:
         os.stat(path)
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # a NUL in it
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in it
         return None
     except OSError as error:
         return as_user_error(error)
@@ -83,16 +84,16 @@ def unseen(path) -> UserError | None:
 
 
 def is_missing(path) -> bool:
-    """Whether it is known that nothing is there."""
+    """Whether a path certainly does not exist."""
     return not os.path.exists(path) and unseen(path) is None
 
 
 def try_place(folder, flag: str) -> None:
-    """Makes sure that files can be written to a folder, before the work; leaves nothing behind.
+    """Checks before the work that files can be written to a folder; leaves nothing behind.
 
     Raises:
-        UserError: they cannot; names the flag that says another place, and why. A ConfigError where
-            that place will not do later either; where one is full, a UserError.
+        UserError: they cannot; names the reason and the flag that sets another folder. It is a
+            ConfigError unless the cause may pass, as a full disk does.
     """
     check_local(folder, flag)
     folder, made = pathlib.Path(folder), []
@@ -117,10 +118,10 @@ def try_place(folder, flag: str) -> None:
 
 
 def try_files(folder, *names: str) -> None:
-    """Makes sure, before the work, that no folder stands where files are to be written.
+    """Checks before the work that no output file's path is a folder.
 
     Raises:
-        ConfigError: names it.
+        ConfigError: one is; names it.
     """
     for name in names:
         if os.path.isdir(os.path.join(folder, name)):
@@ -130,7 +131,7 @@ def try_files(folder, *names: str) -> None:
 
 
 def as_user_error(error: OSError) -> UserError | None:
-    """An error of the file system as a line with path and cure; None for one of another kind."""
+    """A file system error as a line with path and cure; None for an error of another kind."""
     if error.errno is None or isinstance(error, ConnectionError):
         return None
     kind, cure = _CURES.get(error.errno, _OTHER)
@@ -139,10 +140,10 @@ def as_user_error(error: OSError) -> UserError | None:
 
 
 def make_once(target, make: Callable[[pathlib.Path], None]) -> None:
-    """Makes a folder, unless it is there; it appears when it is whole.
+    """Creates a folder atomically, unless it exists.
 
-    One process makes it and others wait. `make` fills the folder that it is given, and finds there
-    what an earlier process made before it was stopped.
+    One process creates it while others wait. `make` fills the folder that it is given, which may
+    contain files of an earlier, interrupted call.
     """
     target = pathlib.Path(target)
     if target.is_dir():
@@ -156,16 +157,16 @@ def make_once(target, make: Callable[[pathlib.Path], None]) -> None:
                 make(partial)
                 partial.rename(target)
             finally:
-                with contextlib.suppress(OSError):  # it holds something, or is in its place
+                with contextlib.suppress(OSError):  # not empty, or already renamed
                     partial.rmdir()
 
 
 @contextlib.contextmanager
 def hold(folder, *, wait=False):
-    """Holds a folder's lock; the kernel drops it with the process, so none is ever stale.
+    """Holds a folder's lock; the kernel releases it with the process, so none is ever stale.
 
     Raises:
-        ConfigError: another process holds it, and there is no `wait`; names its number.
+        ConfigError: another process holds it and `wait` is False; names the process id.
     """
     with open(pathlib.Path(folder, _LOCK), "a+") as file:
         try:

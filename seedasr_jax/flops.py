@@ -1,9 +1,8 @@
-"""Analytic FLOPs: products of matrices, 2 for a multiplication and its addition.
+"""Analytic FLOPs of matrix products; a multiply-add counts as 2.
 
-Only work that the method asks for counts: no padding of a vocabulary, no score that a causal mask
-throws away, nothing that is computed again for lack of memory. Norms, softmax, the log-mel front
-and losses are left out, together less than a hundredth of a full-size model. What a part costs
-stands in its entry of models/parts.py.
+Only work that the method requires is counted: neither vocabulary padding, nor scores discarded by a
+causal mask, nor rematerialisation. Norms, softmax, the log-mel front end and losses are left out;
+together they are below 1 % in a full-size model. The registry models/parts.py has each part's cost.
 """
 
 from collections.abc import Container, Iterable
@@ -24,23 +23,23 @@ def forward(
 
     Args:
         model: sizes of the parts.
-        vocabulary: pieces of the tokenizer.
-        parts: those that run.
-        sizes: of the batch.
+        vocabulary: number of tokenizer pieces.
+        parts: names of the parts that run.
+        sizes: sizes of the batch.
     """
     parts, kind = tuple(parts), model.variant.kind
     return {p: registry.lookup(p, kind).flops(model, vocabulary, sizes, parts) for p in parts}
 
 
 def train(stage: config.Stage, vocabulary: int, parts, sizes: Sizes) -> dict[str, float]:
-    """FLOPs of a training step, by part: see `passes`.
+    """FLOPs of a training step, by part; see `passes`.
 
     Args:
-        stage: what trains, and its model.
+        stage: config with the model and the parts that train.
         vocabulary, parts, sizes: as of `forward`.
     """
     trains = {registry.holder(part) for part in stage.trains}
-    adapted = trains - set(stage.trains)  # they train by a part inside them alone
+    adapted = trains - set(stage.trains)  # only a part inside them trains
     return {
         part: amount * (passes(part, trains) - (part in adapted))
         for part, amount in forward(stage.model, vocabulary, parts, sizes).items()
@@ -48,10 +47,10 @@ def train(stage: config.Stage, vocabulary: int, parts, sizes: Sizes) -> dict[str
 
 
 def passes(part: str, trains: Container[str]) -> int:
-    """1 forward; 1 more for gradients of activations, 1 more for those of weights.
+    """Number of passes: 1 forward, plus 1 each for gradients of activations and of weights.
 
-    A frozen part behind one that trains passes gradients on; one with nothing that trains before
-    it needs none, and a single layer that trains has no use for them either.
+    A frozen part needs gradients of its activations only if it follows a part that trains. A
+    trained part that follows none needs them only between its layers, if it has several.
     """
     entry, own = registry.lookup(part), part in trains
     before = any(other in trains for other in entry.follows)

@@ -1,8 +1,8 @@
-"""Inventories of checkpoints: what a folder held when it was written, to detect later damage.
+"""Inventories of checkpoints: the files of a folder when it was written, to detect later damage.
 
-Each step of STAGE/checkpoints and each bundle has an inventory.json, written last of all: per file
-its size and a hash of samples, which reads 64 KiB of the largest file. A job looks at each folder
-once (`once`).
+Each step of STAGE/checkpoints and each bundle has an inventory.json, which is written last. It has
+the size of each file and a hash of samples, at most 64 KiB per file. A job checks each folder once
+(`once`).
 """
 
 from collections.abc import Iterator
@@ -15,18 +15,17 @@ import re
 from seedasr_jax import workdir as disk
 from seedasr_jax.errors import UserError
 
-_NUMBER = re.compile("0|[1-9][0-9]*")  # of a step, as its folder is named
-_NOTE = "_CHECKPOINT_METADATA"  # of Orbax, with what was noted beside the arrays
-_BLOCK, _BLOCKS = 4096, 16  # bytes of a sample; samples of a file
+_NUMBER = re.compile("0|[1-9][0-9]*")  # name of a step's folder
+_NOTE = "_CHECKPOINT_METADATA"  # Orbax's file with the metadata saved beside the arrays
+_BLOCK, _BLOCKS = 4096, 16  # bytes per sample; samples per file
 _seen: list[dict[str, str]] = []  # folder -> damage, innermost last; see `once`
 
 
 @contextlib.contextmanager
 def once() -> Iterator[dict[str, str]]:
-    """Inside, no folder is sampled twice, nor one that is written here.
+    """Context in which no folder is sampled twice, and none that was written within it.
 
-    Yields folder -> `damage`: what was found is to be handed to other processes, and what another
-    found is to be put there.
+    Yields the cache, folder -> `damage`, for exchange with other processes.
     """
     _seen.append({})
     try:
@@ -36,7 +35,7 @@ def once() -> Iterator[dict[str, str]]:
 
 
 def write(folder, without=()) -> None:
-    """Declares a folder whole: writes its inventory, `without` files that may change later."""
+    """Writes the inventory of a complete folder, except files `without`, which may change later."""
     folder, left_out = pathlib.Path(folder), {disk.INVENTORY, *without}
     paths = sorted(folder.rglob("*"))
     files = (path for path in paths if path.is_file() and path.name not in left_out)
@@ -45,13 +44,13 @@ def write(folder, without=()) -> None:
 
 
 def trust(folder) -> None:
-    """Marks a folder that this job has written as whole, so that it is not sampled."""
+    """Marks a folder written by this job as undamaged, so that it is not sampled."""
     for seen in _seen:
         seen[_key(folder)] = ""
 
 
 def damage(folder) -> str:
-    """What is wrong with a folder that has an inventory, or should have one; "" if it is whole."""
+    """Describes the damage of a folder that should have an inventory; "" if it is undamaged."""
     known, key = _seen[-1] if _seen else {}, _key(folder)
     if key not in known:
         known[key] = _damage(pathlib.Path(folder))
@@ -88,14 +87,14 @@ def _damage(folder):
 
 
 def steps(stage) -> list[int]:
-    """Numbers of the folders in a stage directory's checkpoints, whole or not, ascending."""
+    """Step numbers of the folders in a stage's checkpoints, damaged or not, ascending."""
     folder = pathlib.Path(stage, disk.CHECKPOINTS)
     found = folder.iterdir() if folder.is_dir() else ()
     return sorted(int(path.name) for path in found if _NUMBER.fullmatch(path.name))
 
 
 def newest(stage) -> tuple[int | None, list[str]]:
-    """The newest whole step of a stage directory, and a line for each damaged one after it."""
+    """The newest undamaged step of a stage directory, and a line for each damaged later one."""
     lines = []
     for step in reversed(steps(stage)):
         folder = pathlib.Path(stage, disk.CHECKPOINTS, str(step))
@@ -110,7 +109,7 @@ def newest(stage) -> tuple[int | None, list[str]]:
 
 
 def _written_as(folder) -> str | None:
-    """The step that a folder was written as, where its note has the stage's record."""
+    """The step that a folder was written as; None if its note has no stage record."""
     if not (folder / _NOTE).exists():
         return None
     found = disk.read_json(folder / _NOTE)
@@ -120,7 +119,7 @@ def _written_as(folder) -> str | None:
 
 
 def _mark(path):
-    """[size, hash of samples spread evenly over the file; of a small file, of all]."""
+    """[size, hash of samples spread evenly over the file; they cover a small file entirely]."""
     size, content = path.stat().st_size, hashlib.sha256()
     last = max(size - _BLOCK, 0)
     with open(path, "rb") as file:

@@ -1,20 +1,20 @@
-"""Rows of skipped.jsonl: what a stream left out, as its process and as all processes say it.
+"""Rows of skipped.jsonl: data that a stream left out, of one process or merged over all.
 
-A bad row has step, position, id, recording, reason and detail; contexts that were cut have step,
-reason CONTEXT_CUT and their number in `utterances`.
+A bad row has step, position, id, recording, reason and detail; truncated contexts have step, reason
+CONTEXT_CUT and their number in `utterances`.
 """
 
 import collections
 from collections.abc import Iterable
 
-# A reason that makes no row bad: counted by step, in `utterances`.
+# Reason that does not make a row bad; such rows are counted per step, in `utterances`.
 CONTEXT_CUT = "context cut from the left"
-# A reason that ends the job: a preprocessor or the like failed, as `detail` says.
+# Reason that ends the job: a failure such as of a preprocessor, described in `detail`.
 FAILED = "failed"
 
 
 def is_whole(row: dict) -> bool:
-    """Whether a row of a file has all its keys, in their types."""
+    """Whether a row of a file has all keys, with values of the right types."""
     kinds = dict(step=int, reason=str, utterances=int)
     if row.get("reason") != CONTEXT_CUT:
         kinds = dict(step=int, position=int, id=str, reason=str, detail=str, recording=str)
@@ -22,8 +22,8 @@ def is_whole(row: dict) -> bool:
 
 
 def merged(rows: Iterable[dict]) -> list[dict]:
-    """What all processes skipped, in order: bad rows once each, cut contexts by step."""
-    # Processes that share a row (its width is sharded over them) all skip it.
+    """Merges the rows of all processes, by step: each bad row once, truncated contexts summed."""
+    # Processes whose devices differ only along tensor have the same batch rows and skip the same.
     once = {(row["step"], row["position"], row["reason"]): row for row in rows}
     cut, bad = collections.Counter(), []
     for _, row in sorted(once.items()):
@@ -36,5 +36,5 @@ def merged(rows: Iterable[dict]) -> list[dict]:
 
 
 def contexts_cut(rows: Iterable[dict]) -> int:
-    """The utterances whose context was cut."""
+    """Number of utterances whose context was truncated."""
     return sum(row["utterances"] for row in rows if row["reason"] == CONTEXT_CUT)

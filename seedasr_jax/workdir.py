@@ -1,15 +1,15 @@
 """The files of a workdir: their names, and how they are read and written.
 
-    WORKDIR/config.json           the graph that it was started with
-    WORKDIR/vocab/ cache/ logs/   tokenizer; audio and programs that were made; of `launch local`
+    WORKDIR/config.json           the stage graph of the run
+    WORKDIR/vocab/ cache/ logs/   tokenizer; tables and compiled programs; logs of `launch local`
     WORKDIR/frozen/               copies of parts that another workdir will remove
     WORKDIR/STAGE/                stage.json, metrics.jsonl, skipped.jsonl
     WORKDIR/STAGE/checkpoints/    a folder per step
     WORKDIR/STAGE/eval/HASH/      results.jsonl, transcripts.jsonl
     BUNDLE/                       config.json, parity.json, CARD.md, the tokenizer, tensors
 
-A file is replaced at once: after a crash it is whole or as it was. JSON Lines only grow, and a
-crash costs at most the last line.
+Files are replaced atomically: after a crash a file is the new or the old one. JSON Lines files are
+appended to, and a crash loses at most the last line.
 """
 
 from collections.abc import Iterable
@@ -30,21 +30,21 @@ RESULTS, TRANSCRIPTS = "results.jsonl", "transcripts.jsonl"
 PARITY, CARD = "parity.json", "CARD.md"
 INVENTORY = "inventory.json"  # of a step or a bundle
 SOURCES = "sources.json"  # of FROZEN
-TABLES, PROGRAMS = "tables", "programs-{}"  # of CACHE; the second by kind of processor
+TABLES, PROGRAMS = "tables", "programs-{}"  # in CACHE; programs by kind of processor
 SUMMARY, SPENT, SAMPLES = "summary.json", "spent.json", "samples.jsonl"  # of the quickstart
 REPORT, BUNDLE, SOUNDS = "report.html", "bundle", "samples"
-FORMAT_VERSION = 3  # of config.json and stage.json; a change of either form raises it
+FORMAT_VERSION = 3  # of config.json and stage.json; incremented when either format changes
 READ_BY = {1: "c03a92d", 2: "8810b2b"}  # version -> the last commit that reads it
 NEW_CONFIG = "; in a workdir, `seedasr train --config=NAME --workdir=DIR` writes it anew"
 NEW_STAGE = "; remove it, and `seedasr train` writes it anew from the newest checkpoint"
-_UTF8 = dict(encoding="utf-8", errors="backslashreplace")  # a lone surrogate as JSON escapes it
+_UTF8 = dict(encoding="utf-8", errors="backslashreplace")  # lone surrogates are escaped
 
 
 @contextlib.contextmanager
 def replacing(path):
-    """Yields a path beside `path` to write to; its file takes the place of `path` at the end.
+    """Yields a temporary path to write to; its file replaces `path` atomically at the end.
 
-    File and folder are forced to disk. An OSError names `path`.
+    File and folder are flushed to disk. An OSError names `path`.
     """
     path = pathlib.Path(path)
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
@@ -56,17 +56,17 @@ def replacing(path):
             partial.replace(path)
             _force(path.parent)
         finally:
-            with contextlib.suppress(OSError):  # not there; or the folder is the trouble
+            with contextlib.suppress(OSError):  # missing, or the folder fails
                 partial.unlink()
 
 
 def log(workdir, process: int) -> pathlib.Path:
-    """The log of a process of `launch local`."""
+    """Path of the log of one process of `launch local`."""
     return pathlib.Path(workdir, LOGS, f"process-{process}.log")
 
 
 def write_text(path, text: str) -> None:
-    """Replaces a text file, in UTF-8."""
+    """Replaces a UTF-8 text file."""
     with replacing(path) as partial:
         partial.write_text(text, **_UTF8)
 
@@ -77,14 +77,14 @@ def write_json(path, tree) -> None:
 
 
 def read_json(path, cure: str = "") -> dict:
-    """The JSON object in a file.
+    """Reads a JSON object from a file.
 
     Raises:
-        UserError: the file holds none; the line ends with `cure`.
+        UserError: the file contains none; the message ends with `cure`.
     """
     try:
         tree = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:  # broken UTF-8 too
+    except (ValueError, RecursionError) as error:  # including invalid UTF-8
         raise UserError(f"{path}: expected a JSON object, found {error}{cure}") from error
     if not isinstance(tree, dict):
         raise UserError(f"{path}: expected a JSON object, found a {type(tree).__name__}{cure}")
@@ -92,14 +92,14 @@ def read_json(path, cure: str = "") -> dict:
 
 
 def check_format(tree: dict, path) -> None:
-    """Refuses a config.json or stage.json of another format version.
+    """Checks the format version of a config.json or stage.json.
 
     Raises:
-        UserError: names the file, its version, and the commit to use.
+        UserError: it is another; names the file, its version and the commit to use.
     """
     version = tree.get("format_version")
     if not isinstance(version, int) or version == FORMAT_VERSION:
-        return  # what is no number is refused by its type
+        return  # a value of another type is refused later
     if version > FORMAT_VERSION:
         raise UserError(
             f"{path}: format_version {version}, this seedasr_jax reads {FORMAT_VERSION}; install a"
@@ -113,19 +113,19 @@ def check_format(tree: dict, path) -> None:
 
 
 def read_config(folder) -> dict:
-    """config.json of a workdir or a bundle, of this format version; see `check_format`."""
+    """Reads config.json of a workdir or a bundle and checks its version; see `check_format`."""
     tree = read_json(folder / CONFIG, NEW_CONFIG)
     check_config_format(tree, folder / CONFIG)
     return tree
 
 
 def check_config_format(tree: dict, path) -> None:
-    """`check_format` of a config.json: workdirs stated no version before 3."""
+    """`check_format` of a config.json, which in workdirs states no version before 3."""
     check_format({"format_version": 2} | tree, path)
 
 
 def read_stage(folder) -> dict:
-    """stage.json of a stage directory."""
+    """Reads stage.json of a stage directory."""
     return read_json(folder / STAGE, NEW_STAGE)
 
 
@@ -135,7 +135,7 @@ def write_rows(path, rows: Iterable[dict]) -> None:
 
 
 def append(path, rows: Iterable[dict]) -> None:
-    """Adds rows to a JSONL file; they are on disk when this returns."""
+    """Appends rows to a JSONL file; they are durable when this returns."""
     path = pathlib.Path(path)
     new = not path.exists()
     with filesystem.naming(path), open(path, "a", **_UTF8) as file:
@@ -147,10 +147,10 @@ def append(path, rows: Iterable[dict]) -> None:
 
 
 def read_rows(path, *keys: str) -> list[dict]:
-    """The rows of a JSONL file; none where there is no file.
+    """Reads the rows of a JSONL file; none if there is no file.
 
-    A line that is no JSON object with these `keys`, or whose `step` is no integer, is left out and
-    named on stderr. A last line that a kill cut off is left out.
+    A line that is not a JSON object with these `keys`, or whose `step` is not an integer, is left
+    out and named on stderr. An incomplete last line is left out silently.
     """
     path = pathlib.Path(path)
     if not path.exists():
@@ -171,7 +171,7 @@ def read_rows(path, *keys: str) -> list[dict]:
 
 
 def rewind(path, step: int) -> list[dict]:
-    """Drops the rows of a JSONL file whose `step` is `step` or later; returns those that stay."""
+    """Drops the rows of a JSONL file from `step` on; returns those that stay."""
     rows = [row for row in read_rows(path, "step") if row["step"] < step]
     if pathlib.Path(path).exists():
         write_rows(path, rows)
@@ -187,7 +187,7 @@ def _line(row):
 
 
 def _force(folder):
-    """Forces a folder's entries to disk."""
+    """Flushes a folder's entries to disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
