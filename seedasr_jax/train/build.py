@@ -1,4 +1,4 @@
-"""A stage's config -> model, objective, optimiser, shardings; training and planning call it."""
+"""Builds a stage's model, objective, optimiser and shardings, for training and planning."""
 
 from collections.abc import Callable
 import dataclasses
@@ -23,21 +23,21 @@ from seedasr_jax.train.step import make_train_step
 
 @dataclasses.dataclass(frozen=True)
 class Built:
-    """What a stage computes with; no array is allocated yet."""
+    """Everything a stage computes with; no array is allocated yet."""
 
     stage: config.Stage
     mesh: jax.sharding.Mesh
     objective: Any
-    own: tuple[str, ...]  # parts that are saved with the stage: what trains, and what is drawn once
+    own: tuple[str, ...]  # parts saved with the stage: those that train or are drawn once
     graphdef: Any
     tx: Any
-    abstract: TrainState  # shapes
-    sharding: TrainState  # of each
+    abstract: TrainState  # its shapes
+    sharding: TrainState  # its shardings
     make_model: Callable[[nnx.Rngs], AcLLM]
 
     @property
     def needs(self) -> objectives.Needs:
-        """What its objective asks of the stage."""
+        """The Needs of the objective."""
         return self.objective.needs
 
     def train_step(self):
@@ -52,11 +52,11 @@ class Built:
         )
 
     def fresh(self) -> TrainState:
-        """A state drawn from the stage's seed, each device making its shards."""
+        """A state drawn from the stage's seed; each device creates its own shards."""
         return self.drawn(self.abstract)
 
     def drawn(self, state: TrainState) -> TrainState:
-        """`state` with its shapes replaced by arrays of `fresh`; nothing else is drawn."""
+        """Replaces the shapes in `state` by arrays of `fresh`; nothing else is drawn."""
         leaves, structure = jax.tree.flatten(state)
         missing = [isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves]
         if not any(missing):
@@ -79,7 +79,7 @@ class Built:
 
 
 def _keys(stage):
-    """Of the initialisation, and of the steps, each of which folds its number in."""
+    """Keys of the initialisation and of the steps; each step folds its number into the latter."""
     return jax.random.split(jax.random.key(stage.seed))
 
 
@@ -91,7 +91,7 @@ def _split(model, own):
 
 
 def _state(params, frozen, tx, stage):
-    """What trains has float32 masters."""
+    """The TrainState of step 0: float32 masters train, frozen parameters have the types of use."""
     frozen = layers.as_used(frozen, stage.model.dtype)
     zero = jnp.zeros((), jnp.int32)
     return TrainState(zero, zero, params, frozen, tx.init(params), _keys(stage)[1])
@@ -120,10 +120,10 @@ def _check_named(stage, parts):
 
 
 def mesh_of(stage: config.Stage, devices=None) -> jax.sharding.Mesh:
-    """The mesh of a stage, which every bucket fits; `devices`: default all.
+    """The mesh of a stage, checked against its buckets; `devices`: default all.
 
     Raises:
-        ConfigError: the mesh does not fit the devices, or a bucket the mesh.
+        ConfigError: the mesh does not fit the devices, or a bucket does not fit the mesh.
     """
     mesh = meshes.make(stage.mesh, devices)
     for _, _, utterances in stage.data.buckets:
@@ -137,11 +137,10 @@ def build(stage: config.Stage, tokens: Tokens, vocabulary: int, devices=None) ->
     Args:
         stage: its config.
         tokens, vocabulary: the tokenizer's special ids and number of pieces.
-        devices: of the mesh; default all.
+        devices: devices of the mesh; default all.
 
     Raises:
-        ConfigError: parts that do not exist, or a mesh that does not fit devices, parameters or
-            buckets.
+        ConfigError: a part does not exist, or the mesh does not fit devices, parameters or buckets.
     """
     mesh = mesh_of(stage, devices)
     objective = objectives.make(stage, tokens, vocabulary)
@@ -167,7 +166,7 @@ def build(stage: config.Stage, tokens: Tokens, vocabulary: int, devices=None) ->
     model = nnx.eval_shape(lambda: make_model(nnx.Rngs(0)))
     if not jax.tree.leaves(_split(model, stage.trains)[1]):
         raise ConfigError(f"trains {stage.trains}: nothing is left to train; name a part")
-    # What is drawn once gets gradients of 0, and no decay: its name is none of layers.MATRICES.
+    # Parts drawn once get zero gradients and no decay: their names are not in layers.MATRICES.
     drawn = [part for part in needs.drawn if stage.init.get(part) == "fresh"]
     own = (*stage.trains, *drawn)
     graphdef, params, frozen = _split(model, own)

@@ -1,4 +1,4 @@
-"""The stage graph: order, recipe hashes, staleness. What a stage is stands in its config."""
+"""The stage graph: order, recipe hashes, staleness. A stage is defined by its config."""
 
 from collections.abc import Callable, Mapping
 import dataclasses
@@ -12,24 +12,24 @@ from seedasr_jax.models import parts as registry
 from seedasr_jax.train import objectives
 
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*")
-# What else `init` or a workdir holds.
+# Names with another meaning in `init` or in a workdir.
 _TAKEN = ("fresh", disk.VOCAB, disk.CACHE, disk.LOGS, disk.FROZEN)
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What decides a stage's parameters."""
+    """Everything that determines a stage's parameters."""
 
-    tree: dict  # nested dicts: the stage's recipe, and under "reads" the content of what it reads
+    tree: dict  # nested dicts: the stage's recipe, and under "reads" the content of its inputs
     parents: dict[str, str]  # part -> its source, see `origin`
     hash: str  # of the tree and the parents' hashes
-    behind: dict[str, str] = dataclasses.field(default_factory=dict)  # part -> what it stands for
+    behind: dict[str, str] = dataclasses.field(default_factory=dict)  # part -> see `_stands_for`
 
 
 def origin(part: str, source: str) -> tuple[str, str]:
-    """What `init.PART` names: a stage or a checkpoint, and the part there.
+    """The stage or checkpoint that `init.PART` names, and the part there.
 
-    `ssl1:encoder` names the part; without, it is called the same there.
+    `ssl1:encoder` names the part; by default it has the same name there.
     """
     found = re.fullmatch(r"(.+):([a-z]\w*)", source)
     return (found[1], found[2]) if found else (source, part)
@@ -38,7 +38,7 @@ def origin(part: str, source: str) -> tuple[str, str]:
 def stage_of(stages, where: str) -> tuple[str, int | None]:
     """The stage of a graph that `ctc` or `ctc@10` names, and the step (None: its last).
 
-    ("", None) where `where` is anything else: `fresh`, a path.
+    ("", None) if `where` is anything else: `fresh`, a path.
     """
     name, at, step = where.partition("@")
     if name not in stages or (at and not step.isdecimal()):
@@ -58,16 +58,16 @@ def parents(graph: config.Graph, name: str) -> list[str]:
 
 
 def named_steps(graph: config.Graph, name: str) -> set[int]:
-    """Steps of a stage that others start from by number: they are kept."""
+    """Steps of a stage that other stages start from by number; they are not deleted."""
     found = (source for other in graph.stages for source in _sources(graph, other))
     return {step for stage, step in found if stage == name and step is not None}
 
 
 def order(graph: config.Graph) -> list[str]:
-    """Stages, parents first, in the config's order where that is free.
+    """Stages in topological order, parents first; ties keep the config's order.
 
     Raises:
-        ConfigError: stages that start from each other.
+        ConfigError: stages start from each other.
     """
     done: list[str] = []
     left = list(graph.stages)
@@ -83,7 +83,7 @@ def order(graph: config.Graph) -> list[str]:
 
 
 def descendants(graph: config.Graph, name: str) -> list[str]:
-    """The stage and all that start from it, in order."""
+    """The stage and all stages that start from it, directly or not, in order."""
     found = {name}
     for other in order(graph):
         if found & set(parents(graph, other)):
@@ -95,8 +95,8 @@ def check(graph: config.Graph, needed: Callable[[config.Stage], tuple[str, ...]]
     """Checks names, and each stage's `init` against the parts its objective needs.
 
     Raises:
-        ConfigError: a name that is no folder's, a part without a source, a source for no part, or a
-            misspelt stage.
+        ConfigError: a name that cannot be a folder, a part without a source, a source without a
+            part, or an unknown stage.
     """
     for name, stage in graph.stages.items():
         if not _NAME.fullmatch(name) or name in _TAKEN:
@@ -155,14 +155,14 @@ def limits(
     outside: Callable[[str, str], Limits | None],
     **data,
 ) -> Limits:
-    """What a stage can take: as recorded where it began, else by its config and its parents'.
+    """The limits of a stage: as in its record, or derived from its config and its parents' limits.
 
     Args:
         graph: the graph.
-        name: the stage's.
-        known: stage -> what its record says; None: it has none.
-        outside: (stage, part) whose source is a checkpoint -> what that says; None: not known.
-        data: what is known of the stage's data, as `checkpoint.derive` takes it.
+        name: name of the stage.
+        known: stage -> limits in its record; None: it has none.
+        outside: (stage, part) with a checkpoint as source -> limits of that; None: not known.
+        data: facts about the stage's data, keyword arguments of `checkpoint.derive`.
     """
     if (recorded := known(name)) is not None:
         return recorded
@@ -178,7 +178,7 @@ def limits(
 
 
 def path_like(source: str) -> bool:
-    """Whether what `init` names looks like a checkpoint's path and not like a stage's name."""
+    """Whether a source in `init` looks like a checkpoint's path rather than a stage's name."""
     return "/" in source or "@" in source or source.startswith(".")
 
 
@@ -193,8 +193,8 @@ def recipes(
     Args:
         graph: the graph.
         vocabulary: hash of the tokenizer.
-        content: (SPEC or task, stage) -> what stands for it: a manifest's content, not its path.
-        outside: path of a checkpoint -> what stands for it: recipe and step.
+        content: (SPEC or task, stage) -> identity by content, such as a manifest's, not its path.
+        outside: path of a checkpoint -> its identity: recipe and step.
     """
     out: dict[str, Recipe] = {}
     for name in order(graph):
@@ -209,7 +209,7 @@ def recipes(
                 hashes[part] = _stands_for(part, source, out, outside)
             except UserError as error:
                 raise type(error)(f"stage {name!r}: init.{part}: {error}") from error
-        # By content: the path of a tokenizer or a manifest is no part of the recipe.
+        # By content: paths of a tokenizer or a manifest do not belong to the recipe.
         where = {"vocab": None, "init": sorted(stage.init)}
         data = tree["data"] | {"mixture": [[reads[s], rate] for s, rate in stage.data.mixture]}
         hashed = tree | where | {"data": data, "reads": vocabulary, "parents": hashes}
@@ -218,7 +218,7 @@ def recipes(
 
 
 def _stands_for(part, source, known, outside):
-    """What a source stands for: the recipe behind it, and the part there if that differs."""
+    """Identity of a source: the hash of its recipe, and the part's name there if it differs."""
     where, there = origin(part, source)
     name, step = stage_of(known, where)
     content = known[name].hash if name else outside(where)
@@ -227,16 +227,16 @@ def _stands_for(part, source, known, outside):
 
 
 def stale(name: str, old: dict, new: Recipe, began: Mapping | None = None) -> str:
-    """The line that says why a stage is stale, key by key.
+    """The line that explains why a stage is stale, key by key.
 
     Args:
-        name: the stage's.
-        old: the recipe that it was trained by, with what it read.
-        new: the recipe.
-        began: part -> reference to what it started from.
+        name: name of the stage.
+        old: tree of the recipe that it was trained by.
+        new: the current recipe.
+        began: part -> reference to the checkpoint that it started from.
     """
     lines = config.difference(old, new.tree)
-    if not lines:  # what stands behind a source differs
+    if not lines:  # the recipe of a source differs
         changed = [
             f"init.{part}: what {new.parents[part]} holds was trained by another recipe since"
             for part, content in new.behind.items()

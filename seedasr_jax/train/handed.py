@@ -1,4 +1,4 @@
-"""A graph's stages against each other, before any of them trains: names, then shapes of parts."""
+"""Checks a graph's hand-overs before any stage trains: names, then shapes of parts."""
 
 from collections.abc import Mapping
 import contextlib
@@ -11,7 +11,7 @@ from seedasr_jax.train import build, graph, objectives
 
 
 def names(expanded: config.Graph):
-    """Checks kinds, their options, and that each part has a source.
+    """Checks stage kinds, their options, and that each part has a source.
 
     Raises:
         ConfigError: names the stage and the key.
@@ -27,14 +27,14 @@ def names(expanded: config.Graph):
 
 
 def parts(expanded: config.Graph, built: Mapping[str, build.Built]):
-    """Checks the parts of stages against the stages that hand them over, by shapes alone.
+    """Checks the shapes of stages' parts against the stages that hand them over.
 
     Args:
         expanded: the graph.
-        built: of the stages to check; a parent that is not among them is left out.
+        built: stages to check; hand-overs from any other stage are not checked.
 
     Raises:
-        ConfigError: a part from nowhere, or one of another shape than its parent's.
+        ConfigError: a part without a source, or of another shape than its parent's.
     """
     for name, own in built.items():
         with of_stage(name):
@@ -56,7 +56,7 @@ def parts(expanded: config.Graph, built: Mapping[str, build.Built]):
 
 @contextlib.contextmanager
 def of_stage(name: str):
-    """Names the stage in what is raised inside."""
+    """Context that adds the stage's name to a UserError."""
     try:
         yield
     except UserError as error:

@@ -1,4 +1,4 @@
-"""What a stage keeps on disk while it trains: checkpoints, stage.json and what was skipped."""
+"""The files that a stage writes while it trains: checkpoints, stage.json and skipped.jsonl."""
 
 import dataclasses
 import time
@@ -12,32 +12,32 @@ from seedasr_jax.audio import files
 from seedasr_jax.parallel import processes
 from seedasr_jax.train import loop
 
-# In the note of a checkpoint: its row of metrics.jsonl, and stage.json as of this step.
+# Keys of a checkpoint's note: its row of metrics.jsonl, and stage.json as of this step.
 ROW, RECORD = "row", "record"
 _HOUR = 3600 * files.RATE  # samples
 
 
 class Keeper:
-    """Saves a stage and keeps its stage.json true: it says what is on disk, and no more.
+    """Saves a stage; its stage.json describes exactly what is durable on disk.
 
-    What the stream skipped is listed before the step that saw it is saved, so a resumed stage lists
+    Skipped rows are listed before the step that skipped them is saved, so a resumed stage lists
     each bad row once.
     """
 
     def __init__(self, folder, record, keep, stream, pinned=()):
-        """Takes over the files of a stage.
+        """Opens the files of a stage, as they were at the step where it resumes.
 
         Args:
-            folder: the stage's.
-            record: its stage.json as it begins.
-            keep: how many checkpoints stay.
-            stream: the training data: `skipped`, rows as of seedasr_jax/skipped.py; `heard`,
-                samples by task; and `judge(rows)`, which raises where too many rows are bad.
-            pinned: steps that other stages start from, which stay.
+            folder: stage directory.
+            record: its stage.json at the start.
+            keep: number of newest checkpoints to keep.
+            stream: the training data: `skipped`, rows of seedasr_jax/skipped.py; `samples`, by
+                task; and `judge(rows)`, which raises a DataError if too many rows are bad.
+            pinned: steps to keep in addition, since other stages start from them.
         """
         self.folder, self.record, self.stream = folder, record, stream
         self.writer = checkpoints.Writer(folder, keep, pinned)
-        # In samples, which add up exactly: a stage that resumes hears what one never killed does.
+        # In samples, whose sums are exact: a resumed stage counts as an uninterrupted one.
         self.heard = {task: round(hours * _HOUR) for task, hours in record.hours.items()}
         self.spent = dict(record.spent)
         self.records, self.listed = {}, 0
@@ -53,14 +53,14 @@ class Keeper:
 
     def __exit__(self, kind, *_):
         if kind is not None and kind is not loop.Stopped and not processes.is_alone():
-            return  # the others are still in a step and will not come along
+            return  # other processes may be inside a step: a collective would hang
         self.list_skipped()
         self.wait()
 
     def save(self, step, state, row, transient):
-        """Starts a save, the step's row in its note; stage.json follows when it is durable.
+        """Starts a save with the step's row in its note; stage.json follows once it is durable.
 
-        `transient`: as of `checkpoints.Writer.save`.
+        `transient`: see `checkpoints.Writer.save`.
         """
         self.judge()
         heard = {task: self.heard.get(task, 0) + n for task, n in self.stream.samples.items()}
@@ -80,15 +80,15 @@ class Keeper:
         self.settle()
 
     def judge(self):
-        """Lists what was skipped.
+        """Lists skipped rows.
 
         Raises:
-            DataError: too many rows are bad, by those of all processes: every process raises it.
+            DataError: too many rows of all processes together are bad; every process raises it.
         """
         self.stream.judge(self.list_skipped())
 
     def wait(self):
-        """Returns when the step that was saved last is durable, and stage.json says so."""
+        """Waits until the last saved step is durable and recorded in stage.json."""
         self.writer.wait()
         self.settle()
 
@@ -100,7 +100,7 @@ class Keeper:
             checkpoints.write(self.folder, self.record)
 
     def list_skipped(self) -> list[dict]:
-        """Adds what all processes skipped since the last call to skipped.jsonl, and returns it."""
+        """Lists the rows that all processes skipped since the last call, and returns them."""
         own = self.stream.skipped[self.listed :]
         self.listed += len(own)
         rows = skipped.merged(processes.gathered(own))
@@ -111,7 +111,7 @@ class Keeper:
         return rows
 
     def finish(self, params):
-        """Declares the stage finished; all is saved."""
+        """Records the stage as finished, with hashes of its parts; its last step is saved."""
         hashes = {
             part: checkpoints.parameters_hash(checkpoints.select(params, part))
             for part in checkpoints.parts(params)

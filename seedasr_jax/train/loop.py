@@ -1,4 +1,4 @@
-"""The loop: step, log, save, evaluate, stop. It knows neither data nor model."""
+"""The training loop: step, log, save, evaluate, stop; independent of data and model."""
 
 from collections.abc import Callable, Iterator
 import dataclasses
@@ -20,20 +20,20 @@ class Stopped(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Hooks:
-    """What the loop calls, with a step or a state and what belongs to it."""
+    """Functions that the loop calls."""
 
-    # A step, the state, its row, which is yet to be written, and whether the step is saved only
-    # because it is scored or the loop stops: then it need not stay once a later one is saved.
+    # (step, state, its row, not yet written, transient). Transient: the step is saved only because
+    # it is scored or the loop stops, and may be removed once a later one is saved.
     save: Callable[[int, TrainState, dict, bool], None]
     evaluate: Callable[[int, TrainState], dict]  # scores to log; may raise Stopped
     stopping: Callable[[], bool]
     progress: Callable[[int, float, dict], None]  # step, steps per second, terms
-    # Terms -> scalars to log; raises UserError where going on is pointless.
+    # Terms -> scalars to log; raises UserError if further training is pointless.
     summary: Callable[[dict], dict] = lambda terms: terms
-    # (state, numpy batch, its rows) -> the batch to train on: a function of these alone, so that a
-    # stage that resumes repeats it. Reinforcement learning puts its rollout here.
+    # (state, numpy batch, its rows) -> the batch to train on. It depends on these alone, so that a
+    # resumed stage repeats it. The rollout of reinforcement learning runs here.
     prepare: Callable[[TrainState, Batch, Any], Batch] = lambda state, batch, rows: batch
-    # (what it returned before, at first None; the terms of a logged step) -> what it gets next.
+    # Called with its previous return value (first None) and the terms of each logged step.
     watch: Callable[[Any, dict], Any] = lambda seen, terms: seen
 
 
@@ -49,25 +49,25 @@ def run(
 ) -> TrainState:
     """Trains from `state.step` to the stage's last step.
 
-    A step is saved before it is scored, and its row, which was saved with it, is written with the
-    scores: wherever the stage is killed, every step is scored and written exactly once.
+    A step is saved, with its row, before it is scored; the row is then written with the scores.
+    Wherever the stage is killed, every step is scored and written exactly once.
 
     Args:
         train_step: (state, batch) -> (state, terms).
-        state: where to go on; given away.
+        state: state to continue from; donated.
         batches: numpy batches from `state.step` on, each with its rows, which `prepare` reads.
-        metrics: the stage's writer.
-        stage: steps and intervals.
-        mesh: where batches go.
+        metrics: writer of the stage's metrics.
+        stage: config with steps and intervals.
+        mesh: mesh that batches are sharded over.
         hooks: see Hooks.
-        unwritten: the row of `state.step` if that step was saved, but neither scored nor written.
+        unwritten: the row of `state.step` if that step was saved but neither scored nor written.
 
     Returns:
-        The last state, saved.
+        The last state, which is saved.
 
     Raises:
-        Stopped: hooks.stopping() or hooks.evaluate() said so; the state was saved.
-        UserError: too many gradients were not finite, or hooks.summary() gave up.
+        Stopped: requested by hooks.stopping() or hooks.evaluate(); the state is saved.
+        UserError: too many gradients were not finite, or raised by hooks.summary().
     """
     every, step, seen = stage.run, int(state.step), None
 

@@ -1,4 +1,4 @@
-"""Metrics: a row per logged step, to metrics.jsonl and TensorBoard."""
+"""Metrics: one row per logged step, in metrics.jsonl and TensorBoard."""
 
 import pathlib
 import re
@@ -19,30 +19,30 @@ def flat(tree, prefix="") -> dict[str, float]:
 def peak_memory_gib(process: int | str = "self") -> float:
     """Peak resident memory of a process (its id; default: this one), in GiB.
 
-    From /proc: getrusage counts what the parent held before the program was loaded.
+    Read from /proc: getrusage includes the parent's memory before exec.
     """
     status = pathlib.Path(f"/proc/{process}/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 2**20
 
 
 class Metrics:
-    """Writer of one stage: each step once, in order, whatever was killed and resumed.
+    """Writer of one stage: each step once, in order, however often the stage is resumed.
 
     Attributes:
-        written: whether the row of the step where the stage resumes is there already.
+        written: whether the row of the step where the stage resumes is already written.
     """
 
     def __init__(self, folder: pathlib.Path, step: int, *, tensorboard: bool, writes: bool = True):
-        """Rows after `step`, where the stage resumes, are dropped: they will be written again.
+        """Drops rows after `step`, where the stage resumes: they will be written again.
 
-        Without `writes`, as on all processes of a job but one, it only keeps the time.
+        Without `writes`, as in all processes of a job but the first, it only measures time.
         """
         self.path, self.writes, self.events = folder / disk.METRICS, writes, None
         self.written = False
         if writes:
             self.written = any(row["step"] == step for row in disk.rewind(self.path, step + 1))
         if writes and tensorboard:
-            from tensorboardX import SummaryWriter  # which brings PyTorch, where it is installed
+            from tensorboardX import SummaryWriter  # late: it imports PyTorch if that is installed
 
             self.events = SummaryWriter(
                 str(folder), purge_step=step + 1, filename_suffix=f".from-{step}"
@@ -50,7 +50,7 @@ class Metrics:
         self.clock, self.step = time.monotonic(), step
 
     def write(self, step: int, terms: dict):
-        """Writes a row; what was measured on the machine stands under `host`."""
+        """Writes a row; measurements of the machine are under `host`."""
         if not self.writes:
             return
         row = {"step": step} | flat(terms)

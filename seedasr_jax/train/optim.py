@@ -1,4 +1,4 @@
-"""Optimiser: schedule, clipping, AdamW or Adafactor, rates by part; and k-means as one."""
+"""Optimisers: AdamW and Adafactor with schedule, clipping and rates by part; k-means."""
 
 from flax import nnx
 import jax
@@ -13,17 +13,17 @@ from seedasr_jax.quantize import kmeans as online
 
 
 def part_of(path, param) -> str:
-    """The part that a parameter belongs to: its module, or `lora` for every adapter."""
+    """The part of a parameter: its top-level module, or `lora` for every adapter."""
     return names.LORA if isinstance(param, LoraParam) else str(path[0])
 
 
 def by_part(params: nnx.State, of):
-    """A tree like `params` with of(path, param, part) at each parameter."""
+    """Maps each parameter to of(path, param, part), in a tree like `params`."""
     return nnx.map_state(lambda path, p: p.replace(of(path, p, part_of(path, p))), params)
 
 
 def schedule(options: config.Scheduled, steps: int):
-    """Step -> learning rate: linear warm-up, then decay to `final` of the peak."""
+    """Step -> learning rate: linear warm-up, then decay to the fraction `final` of the peak."""
     rest = max(1, steps - options.warmup)
     decays = {
         "cosine": lambda: optax.cosine_decay_schedule(options.lr, rest, options.final),
@@ -44,7 +44,7 @@ def _scale_by_part(rates):
 
 
 def _fit_kmeans(keep):
-    """Online Lloyd: the gradient is minus the batch's sums (quantize/kmeans.py)."""
+    """Online Lloyd algorithm; the gradient is minus the batch's sums (quantize/kmeans.py)."""
 
     def init(params):
         parts = {part_of(path, param) for path, param in nnx.to_flat_state(params)}
@@ -66,7 +66,7 @@ def _fit_kmeans(keep):
 
 
 def _each_layer(stateless: optax.GradientTransformation) -> optax.GradientTransformation:
-    """Applies a transformation without state to each layer of stacked updates [L ...] alone."""
+    """Applies a stateless transformation to each layer of stacked updates [L ...] separately."""
 
     def update(updates, state, params=None):
         del params
@@ -76,9 +76,9 @@ def _each_layer(stateless: optax.GradientTransformation) -> optax.GradientTransf
 
 
 def _scheduled(options: config.Scheduled, steps, apart, scale):
-    """Clipping, `scale(alone)`, decay of matrices, the rate and its factors by part.
+    """Chains clipping, `scale(alone)`, weight decay of matrices, the rate and its factors by part.
 
-    `alone` applies a transformation to each layer by itself where layers learn apart.
+    `alone` makes a transformation apply to each layer separately if `apart`.
     """
 
     def decayed(params):
@@ -100,7 +100,7 @@ def adamw(options, steps, *, apart=False) -> optax.GradientTransformation:
     """AdamW; `options`: config.AdamW. Other arguments as of `make`."""
 
     def scale(alone):
-        del alone  # it treats each element by itself
+        del alone  # Adam is elementwise
         return [optax.scale_by_adam(options.b1, options.b2, options.eps)]
 
     return _scheduled(options, steps, apart, scale)
@@ -109,8 +109,8 @@ def adamw(options, steps, *, apart=False) -> optax.GradientTransformation:
 def adafactor(options, steps, *, apart=False) -> optax.GradientTransformation:
     """Adafactor (arXiv 1804.04235, algorithm 4); `options`: config.Adafactor.
 
-    A matrix is the two largest axes of a parameter; an update's root mean square is held at 1 over
-    the whole parameter, all layers of a stack, unless these learn apart. Other arguments as of
+    Factored over a parameter's two largest axes. An update's root mean square is clipped at 1 over
+    the whole parameter, with all layers of a stack, or per layer if `apart`. Other arguments as of
     `make`.
     """
 
@@ -123,7 +123,7 @@ def adafactor(options, steps, *, apart=False) -> optax.GradientTransformation:
 
 
 def kmeans(options, steps, *, apart=False) -> optax.GradientTransformation:
-    """The fit of k-means; `options`: config.KMeans. Other arguments as of `make`."""
+    """Fits k-means; `options`: config.KMeans. Other arguments as of `make`."""
     del steps, apart
     return _fit_kmeans(options.keep)
 
@@ -132,9 +132,9 @@ def make(options: config.Optim, steps: int, *, apart=False) -> optax.GradientTra
     """The optax chain of a stage.
 
     Args:
-        options: its config.
-        steps: of the stage.
-        apart: whether layers, the first axis of every parameter, learn apart: no update of one
-            depends on another's gradients.
+        options: config of the optimiser.
+        steps: number of steps of the stage.
+        apart: whether layers, the first axis of every parameter, are optimised separately: no
+            layer's update depends on another's gradients.
     """
     return options.maker()(options, steps, apart=apart)

@@ -1,6 +1,6 @@
-"""Rollout: hypotheses of the model as it is now and their errors, put into the Batch.
+"""Rollout: adds hypotheses of the current model, and their errors, to the Batch.
 
-They are fields and never rows, so an N-best list stays in one micro-batch.
+They are in a field, not in rows of their own, so an N-best list stays in one micro-batch.
 
 Dims: B batch, N hypotheses, L tokens.
 """
@@ -32,7 +32,7 @@ class NBest:
 
 
 def shapes(number: int, utterances: int, bucket: tuple[float, int, int]) -> NBest:
-    """The NBest of a bucket as shapes."""
+    """The shapes of a bucket's NBest."""
     _, tokens, _ = bucket
     return NBest(
         jax.ShapeDtypeStruct((utterances, number, tokens), np.int32),
@@ -44,9 +44,9 @@ def shapes(number: int, utterances: int, bucket: tuple[float, int, int]) -> NBes
 class Rollout:
     """(state, numpy Batch, its rows) -> the Batch with an NBest.
 
-    A function of state and batch alone: draws come from the state's rng, its step and each
-    example's position, so a run that resumes repeats them. It decodes at most as many tokens as the
-    bucket has for transcripts.
+    It depends on its arguments alone: draws come from the state's rng, its step and each example's
+    position, so a resumed run repeats them. Hypotheses have at most as many tokens as the bucket
+    has for transcripts.
     """
 
     def __init__(
@@ -59,9 +59,9 @@ class Rollout:
         """Compiles nothing yet.
 
         Args:
-            program: of decode/program.py, `rollout`.
-            mesh: of the state and the batch.
-            decode: ids -> text, of the tokenizer.
+            program: the result of `rollout` in decode/program.py.
+            mesh: mesh of the state and the batch.
+            decode: ids -> text by the tokenizer.
             risk: (row, hypothesis) -> its errors; see `weighted_risk`.
         """
         self.program, self.mesh, self.decode, self.risk = program, mesh, decode, risk
@@ -70,15 +70,15 @@ class Rollout:
         """Decodes on the devices, counts errors on the host.
 
         Args:
-            state: of this step; it stays as it is.
+            state: state of this step; not donated.
             batch: this process's rows.
-            rows: what `risk` knows about each of them; not read where the weight is 0.
+            rows: input of `risk` for each row of the batch; not read if the weight is 0.
         """
         model = nnx.merge_state(state.params, state.frozen)
         over = sharding.put_batch(batch, self.mesh)
         found = self.program(model, over, (state.rng, state.step))
         hyp, length, score = map(sharding.take_rows, (found.ids, found.length, found.score))
-        there = score > IMPOSSIBLE  # where there are fewer, the first stands there again
+        there = score > IMPOSSIBLE  # missing hypotheses repeat the first one
         hyp = np.where(there[..., None], hyp, hyp[:, :1])
         length = np.where(there, length, length[:, :1])
         risk = np.zeros(length.shape, np.float32)
@@ -89,9 +89,10 @@ class Rollout:
 
 
 def weighted_risk(conventions: Conventions, keyword_weight: float):
-    """A risk: weighted errors per unit of the reference (text/weighted.py).
+    """Returns a risk function: weighted errors per unit of the reference (text/weighted.py).
 
-    Of a row it reads `text`, `keywords`, `context` and `language`, whose convention all follows.
+    It reads `text`, `keywords`, `context` and `language` of a row; texts are normalised and split
+    by the convention of the language.
     """
 
     def risk(row, hypothesis: str) -> float:

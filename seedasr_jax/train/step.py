@@ -28,7 +28,7 @@ def make_train_step(graphdef, objective, tx, state_sharding, batch_sharding, acc
 
     @functools.partial(jax.jit, inline=True)  # traced once, for its shapes and for the loop
     def grad_fn(*arguments):
-        with layout.over(batch_sharding.mesh):  # the way back has places too
+        with layout.over(batch_sharding.mesh):  # the backward pass is constrained too
             # Frozen parts: no gradient, no optimiser state.
             return jax.grad(loss, has_aux=True)(*arguments)
 
@@ -53,7 +53,7 @@ def make_train_step(graphdef, objective, tx, state_sharding, batch_sharding, acc
         norm = optax.tree.norm(grads)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         new = (optax.apply_updates(state.params, updates), opt_state)
-        finite = jnp.isfinite(norm)  # a bad batch changes nothing but this count; the loop gives up
+        finite = jnp.isfinite(norm)  # a bad batch changes only the counts; see loop._give_up
         params, opt_state = jax.tree.map(
             lambda n, o: jnp.where(finite, n, o), new, (state.params, state.opt_state)
         )

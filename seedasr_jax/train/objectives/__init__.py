@@ -1,13 +1,12 @@
-"""Objectives: what a stage minimises. A stage changes the objective, never the path.
+"""Objectives: the loss that a stage minimises. Stages differ in the objective, never in the path.
 
-An objective says what it needs of a stage before anything is built (`ask` gives its `Needs`), and
-has two pure functions: `weigh(batch, rng)` gives each term's weight from the batch and the step's
-rng alone, and `loss(model, batch, weights, rng)` returns the total and the terms, sums divided by
-those weights. The rest has defaults: shared.Objective. A term may be an array that adds up, such as
-a histogram; `summary` makes scalars of the terms that are logged, and `watch` says what people
-should know of them. One that needs more of a batch than data gives has a `rollout`, a program, and
-`prepare`, which runs it before each step.
-Each kind of stage has a module here, which is imported when a stage of that kind is.
+An objective states its requirements before anything is built (`ask` returns its `Needs`), and has
+two pure functions: `weigh(batch, rng)` returns each term's weight from the batch and the step's rng
+alone, and `loss(model, batch, weights, rng)` returns the total and the terms, sums divided by those
+weights. All else has defaults in shared.Objective. A term may be an additive array, such as a
+histogram; `summary` reduces logged terms to scalars, and `watch` returns warnings about them. An
+objective that adds to the batch has a program, `rollout`, and `prepare`, which runs it before each
+step. Each stage kind has a module here, imported only when a stage is of that kind.
 """
 
 from seedasr_jax.train.objectives.registry import make, needs, register

@@ -1,4 +1,4 @@
-"""Stage `ctc`: ours, between SSL and SFT."""
+"""Stage `ctc`: CTC training between SSL and SFT; not in the paper."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ from seedasr_jax.train.objectives.shared import Hearing, Needs
 
 @register("ctc")
 class Ctc(Hearing):
-    """Encoder and CTC head on transcripts. Our addition to the paper's recipe."""
+    """CTC loss of encoder and CTC head on transcripts. Our addition to the paper's recipe."""
 
     @dataclasses.dataclass(frozen=True)
     class Options:
@@ -22,11 +22,11 @@ class Ctc(Hearing):
         return Needs((names.ENCODER, names.CTC_HEAD), aligned=True)
 
     def weigh(self, batch, rng):
-        """CTC's, see `Hearing.ctc_weights`."""
+        """See `Hearing.ctc_weights`."""
         return self.ctc_weights(batch, rng)
 
     def loss(self, model, batch, weights, rng):
-        """CTC per token."""
+        """CTC loss per token."""
         x, frames = self.encode(model, batch, rng)
         loss = self.ctc_loss(model.ctc_head(x), frames, batch, weights, rng)
         return loss, {"loss": loss}

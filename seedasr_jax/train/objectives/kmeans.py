@@ -1,4 +1,4 @@
-"""Stage `kmeans`: a codebook for the second SSL iteration, fitted to a layer of the first one.
+"""Stage `kmeans`: fits a codebook for the second SSL iteration to a layer of the first encoder.
 
 Dims: B batch, T encoder frames, D encoder width, K codes.
 """
@@ -19,7 +19,7 @@ from seedasr_jax.train.objectives.ssl import probe_of, taught
 
 @register("kmeans")
 class KMeans(Hearing):
-    """Online Lloyd: the gradient carries a batch's sums, optim.name=kmeans adds them."""
+    """Online Lloyd algorithm: the gradient carries a batch's sums; optim.name=kmeans adds them."""
 
     @dataclasses.dataclass(frozen=True)
     class Options:
@@ -27,7 +27,7 @@ class KMeans(Hearing):
 
     @classmethod
     def ask(cls, stage, options):
-        """The probe, where it chooses the layer."""
+        """Teacher and codebook; the probe, if it chooses the layer."""
         del options
         if stage.optim.name != "kmeans":
             raise ConfigError(
@@ -37,11 +37,11 @@ class KMeans(Hearing):
         return Needs((names.TEACHER, names.CODEBOOK), consults=probe_of(stage), reads=False)
 
     def weigh(self, batch, rng):
-        """Encoder frames."""
+        """Number of encoder frames."""
         return {"frames": count(self.frames(batch, rng) * batch.weight)}
 
     def loss(self, model, batch, weights, rng):
-        """What is minimised only carries sums; `loss` is the mean squared distance per frame."""
+        """The total only carries sums; the term `loss` is the mean squared distance per frame."""
         x, length = taught(model, *self.features(model.teacher, batch, rng))
         distances = model.codebook.distances(x)
         real = shapes.valid(length, x.shape[1]) * batch.weight[:, None]
@@ -52,5 +52,5 @@ class KMeans(Hearing):
         return total, {"loss": inertia, "codes": sums["counts"]}
 
     def summary(self, terms):
-        """How the batch's frames spread over the codes."""
+        """Replaces the histogram `codes` by figures of its distribution."""
         return {k: v for k, v in terms.items() if k != "codes"} | describe(terms["codes"])

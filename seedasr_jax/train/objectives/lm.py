@@ -29,7 +29,7 @@ class Lm(Objective):
         return Needs((names.DECODER,))
 
     def weigh(self, batch, rng):
-        """Utterances; tokens with the end token."""
+        """Numbers of utterances, and of tokens with end tokens."""
         del rng
         text = count(text_weights(batch, self.tokens.eos))
         return {"utterances": count(batch.weight), "text": text}
@@ -42,7 +42,7 @@ class Lm(Objective):
         return self.of_text(model, prefix, batch, importance, weights)
 
     def of_text(self, model, prefix, batch, importance, weights):
-        """Nll per token behind a prefix, each weighted by its importance [B L+1]."""
+        """Nll per token after a prefix, each weighted by its importance [B L+1]."""
         nll, routing = text_loss(model, prefix, batch, importance)
         text, shares = nll / weights["text"], batch.weight / weights["utterances"]
         return with_routers(text, {"loss": text}, routing, self.stage, shares)

@@ -1,4 +1,4 @@
-"""Stage `probe`: which layer of a frozen encoder knows most of the text (Seed-ASR section 3.2).
+"""Stage `probe`: which layer of a frozen encoder predicts text best (Seed-ASR section 3.2).
 
 Dims: L layers, B batch, T encoder frames, D encoder width, V vocabulary.
 """
@@ -13,7 +13,7 @@ from seedasr_jax.train.objectives.shared import Hearing, Needs
 
 @register("probe")
 class Probe(Hearing):
-    """A CTC head on every layer at once; the heads share nothing but the batch."""
+    """Trains a CTC head on every layer at once; the heads share nothing but the batch."""
 
     @dataclasses.dataclass(frozen=True)
     class Options:
@@ -21,7 +21,7 @@ class Probe(Hearing):
 
     @classmethod
     def ask(cls, stage, options):
-        """Heads that learn apart, and nothing else that trains."""
+        """Encoder and heads; the heads alone train, each separately."""
         del options
         if stage.trains != (names.PROBE,):
             raise ConfigError(
@@ -31,11 +31,11 @@ class Probe(Hearing):
         return Needs((names.ENCODER, names.PROBE), aligned=True, apart=True)
 
     def weigh(self, batch, rng):
-        """CTC's, see `Hearing.ctc_weights`."""
+        """See `Hearing.ctc_weights`."""
         return self.ctc_weights(batch, rng)
 
     def loss(self, model, batch, weights, rng):
-        """CTC per token, the sum over layers: each head learns as if it were alone."""
+        """CTC loss per token, summed over layers: each head trains as if it were the only one."""
         features, length = self.features(model.encoder, batch, rng)
         masked = self.masked(features, length, batch, rng)
         layers, frames = model.encoder.every_layer(masked, length)
@@ -47,6 +47,6 @@ class Probe(Hearing):
         return losses.sum(), {"loss": losses.mean(), "layers": losses}
 
     def summary(self, terms):
-        """The loss of each layer by its number, 1 the lowest."""
+        """The loss of each layer by its number, from 1, the lowest."""
         layers = {f"{number:02}": loss for number, loss in enumerate(terms["layers"], 1)}
         return terms | {"layers": layers}

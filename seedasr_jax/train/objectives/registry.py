@@ -1,4 +1,4 @@
-"""Stage kinds by name: an objective class each, also of your own (`config.imports`)."""
+"""Registry of stage kinds: one objective class each; `config.imports` may add kinds."""
 
 import importlib
 
@@ -6,7 +6,7 @@ from seedasr_jax import config
 from seedasr_jax.errors import ConfigError, nearest
 from seedasr_jax.models import acllm
 
-# Kind -> its class, or the module that registers it: a stage imports no other kind's.
+# Kind -> its class, or the module that registers it once imported; other modules are not imported.
 _OBJECTIVES: dict[str, type | str] = {
     "lm": "lm",
     "ssl1": "ssl",
@@ -21,7 +21,7 @@ _OBJECTIVES: dict[str, type | str] = {
 
 
 def register(kind):
-    """Decorator: makes an objective class known as a stage kind (also from `config.imports`)."""
+    """Decorator that registers an objective class as a stage kind (also from `config.imports`)."""
 
     def add(cls):
         _OBJECTIVES[kind] = cls
@@ -31,7 +31,7 @@ def register(kind):
 
 
 def needs(stage: config.Stage):
-    """The `Needs` of a stage's objective, which is not built.
+    """The `Needs` of a stage's objective, without building it.
 
     Raises:
         ConfigError: see `make`.
@@ -43,11 +43,11 @@ def needs(stage: config.Stage):
 
 
 def make(stage: config.Stage, tokens: acllm.Tokens, vocabulary: int):
-    """The objective of a stage, its options checked against the class's fields.
+    """Builds the objective of a stage and checks its options against the class's fields.
 
     Raises:
-        ConfigError: an unknown kind, an unknown or missing option, one of another type or outside
-            of its bounds, or a stage that the objective cannot work with.
+        ConfigError: an unknown kind, an option that is unknown, missing, of a wrong type or out of
+            bounds, or a stage that the objective does not support.
     """
     cls, options = _asked(stage)
     needs(stage)

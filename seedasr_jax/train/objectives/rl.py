@@ -26,25 +26,24 @@ from seedasr_jax.train.objectives.shared import (
     with_routers,
 )
 
-MOST = 0.5  # of the lists may have no gradient; above, a line says so
+MOST = 0.5  # share of N-best lists that may have no gradient without a warning
 
 
 @register("rl")
 class Rl(Hearing):
     """MWER on the N-best lists of the batch, and cross-entropy of the transcript.
 
-    The paper gives neither N nor the weight of the cross-entropy nor that of keywords, and not
-    whether hypotheses are drawn anew: 4, 0.01 and 3, before each step, are what we propose.
+    The paper states neither N, nor the weights of the cross-entropy and of keywords, nor whether
+    hypotheses are drawn anew: 4, 0.01, 3 and drawing before each step are our choice.
     """
 
     @dataclasses.dataclass(frozen=True)
     class Options:
-        """What is minimised, and how a batch gets its hypotheses.
+        """Weights of the loss, and how hypotheses are decoded.
 
-        `ce_weight`: of the cross-entropy; `hypotheses`: N; `temperature`: they are sampled at it,
-        0: the N best of a beam; `keyword_weight`: of an error in a keyword, 1: as any other;
-        `unit`: what errors are counted in where a row states no language; its normaliser then is
-        `data.normalizer`.
+        `ce_weight`: weight of the cross-entropy; `hypotheses`: N; `temperature`: of sampling, or 0
+        for the N best of a beam search; `keyword_weight`: weight of an error in a keyword, 1: as
+        any other; `unit`: unit of errors if a row states no language, with `data.normalizer`.
         """
 
         ce_weight: float = config.at_least(0)
@@ -55,18 +54,18 @@ class Rl(Hearing):
 
     @classmethod
     def ask(cls, stage, options):
-        """The CTC head only where the LLM's input depends on it."""
+        """With a CTC head only if the LLM's input depends on it."""
         parts, number = recogniser_parts(stage), options.hypotheses
         nbest = functools.partial(rollout.shapes, number)
         return Needs(parts, prompted=True, hypotheses=number, extra=nbest)
 
     @property
     def conventions(self):
-        """Each row by its language; see `Options.unit`."""
+        """Conventions by each row's language; see `Options.unit`."""
         return Conventions(Convention(self.stage.data.normalizer, self.options.unit))
 
     def rollout(self, graphdef, mesh):
-        """The N hypotheses of `Options`."""
+        """The program that decodes the N hypotheses of `Options`."""
         how = self.options.hypotheses, self.options.temperature
         return program.rollout(graphdef, mesh, *how, ROLLOUT)
 
@@ -76,7 +75,7 @@ class Rl(Hearing):
         return rollout.Rollout(self.rollout(graphdef, mesh), mesh, vocab.decode, risk)
 
     def weigh(self, batch, rng):
-        """Utterances; transcript tokens with the end token."""
+        """Numbers of utterances, and of transcript tokens with end tokens."""
         del rng
         return {
             "utterances": count(batch.weight),
@@ -84,7 +83,7 @@ class Rl(Hearing):
         }
 
     def watch(self, seen, terms):
-        """Counts lists without a gradient; returns a line, once, when they are more than MOST."""
+        """Warns once if a larger share of N-best lists than MOST has no gradient."""
         lists = terms["weights"]["utterances"]
         seen, found = judged(seen, terms["no_gradient"] * lists, lists, MOST)
         if not found:
@@ -97,15 +96,16 @@ class Rl(Hearing):
         )
 
     def loss(self, model, batch, weights, rng):
-        """MWER per utterance and nll per token; `risk` is the expected risk, `no_gradient` the
-        share of lists that teach nothing.
+        """MWER per utterance and nll per token.
+
+        `risk` is the expected risk, `no_gradient` the share of N-best lists without a gradient.
         """
         nbest = batch.extra
         dims = shapes.check(nbest.ids, "B N L", shapes.check(batch.ids, "B L"))
         x, frames = self.encode(model, batch, rng)
         ctc_logits = model.ctc_head(x) if model.has(names.CTC_HEAD) else None
         prefix = model.prefix(batch, model.convert(x, frames, ctc_logits))
-        # The transcript is one more hypothesis: one pass over B x (N + 1).
+        # The transcript is appended as a hypothesis: one pass over B x (N + 1).
         ids = jnp.concatenate([batch.ids[:, None], nbest.ids], 1).reshape(-1, dims["L"])
         length = jnp.concatenate([batch.ids_length[:, None], nbest.length], 1).reshape(-1)
         number = dims["N"] + 1

@@ -1,4 +1,4 @@
-"""Stages `sft` and `context_sft`: the paper's supervised fine-tuning."""
+"""Stages `sft` and `context_sft`: supervised fine-tuning as in the paper."""
 
 import dataclasses
 
@@ -23,18 +23,18 @@ class Sft(Hearing):
 
     @dataclasses.dataclass(frozen=True)
     class Options:
-        """`ctc_weight`: of the auxiliary CTC loss, ours; 0 in the paper's form."""
+        """`ctc_weight`: weight of the auxiliary CTC loss, our addition; 0 in the paper."""
 
         ctc_weight: float = config.at_least(0)
 
     @classmethod
     def ask(cls, stage, options):
-        """The CTC head only where it has a loss or the LLM's input depends on it."""
+        """With a CTC head only if it has a loss or the LLM's input depends on it."""
         aligned = options.ctc_weight > 0
         return Needs(recogniser_parts(stage, aligned), prompted=True, aligned=aligned)
 
     def weigh(self, batch, rng):
-        """Utterances; transcript tokens with the end token; CTC's, see `Hearing.ctc_weights`."""
+        """Utterances; transcript tokens with end tokens; with CTC, `Hearing.ctc_weights`."""
         weights = {"utterances": count(batch.weight)}
         if self.needs.aligned:
             weights = self.ctc_weights(batch, rng)
@@ -58,11 +58,11 @@ class Sft(Hearing):
 
 @register("context_sft")
 class ContextSft(Sft):
-    """The same on <context, speech, text> among plain utterances (Seed-ASR section 3.4)."""
+    """SFT on <context, speech, text> mixed with plain utterances (Seed-ASR section 3.4)."""
 
     @classmethod
     def ask(cls, stage, options):
-        """As of `sft`, with room for contexts."""
+        """As of `sft`; data.contexts.tokens must be above 0."""
         if not stage.data.contexts.tokens:
             raise ConfigError(
                 "stage kind 'context_sft' needs data.contexts.tokens above 0, found 0: room for a"

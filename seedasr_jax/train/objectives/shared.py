@@ -1,4 +1,4 @@
-"""What objectives share: keys per example, counts, hearing as in training, the text's loss.
+"""Shared code of objectives: keys per example, counts, augmented audio, the loss of the text.
 
 Dims: B batch, T frames, L tokens, V vocabulary.
 """
@@ -23,31 +23,31 @@ from seedasr_jax.models.clock import Clock
 
 PERTURB, MASK, DROPOUT, TEXT, ROLLOUT, SPANS, NOISE = range(7)  # streams of a step's rng
 
-JUDGED = 32  # examples that are counted before a share of them is judged
-UNALIGNED = 0.01  # share of the examples that CTC may leave out; above, a line says so
+JUDGED = 32  # minimum number of examples of which a share is reported
+UNALIGNED = 0.01  # share of examples that CTC may leave out without a warning
 
 
 def per_example(rng, stream, position):
-    """[B] keys, one per example, of one of the step's streams."""
+    """[B] keys, one per example, from one of the step's streams."""
     rng = jax.random.fold_in(rng, stream)
     return jax.vmap(jax.random.fold_in, (None, 0))(rng, position)
 
 
 def count(tokens):
-    """A weight: the number of tokens, at least 1."""
+    """The number of tokens, at least 1, as a weight to divide by."""
     return jnp.maximum(tokens.sum(), 1.0)
 
 
 def judged(seen, part, whole, most):
-    """Counts over logged steps, and the share that is worth a line, once.
+    """Accumulates a share over logged steps and reports it once if it is above `most`.
 
     Args:
-        seen: what the call before returned; None at the first.
-        part, whole: of this step's examples, scalars.
-        most: share without a word.
+        seen: first result of the previous call; None at the first.
+        part, whole: scalars, this step's examples that count for the share, and all.
+        most: largest share that is not reported.
 
     Returns:
-        What the next call gets, and (share, examples) once it is above `most`; else None.
+        `seen` for the next call, and (share, examples) if it is reported now, else None.
     """
     parts, wholes, said = (0.0, 0.0, False) if seen is None else seen
     parts, wholes = parts + float(part), wholes + float(whole)
@@ -56,30 +56,30 @@ def judged(seen, part, whole, most):
 
 
 def recogniser_parts(stage, aligned=False) -> tuple[str, ...]:
-    """Parts of an AcLLM; a CTC head where it has a loss or where the LLM's input depends on it."""
+    """Parts of an AcLLM; with a CTC head if it has a loss or the LLM's input depends on it."""
     read = names.CTC_HEAD in stage.model.variant.maker().reads(stage.model)
     head = (names.CTC_HEAD,) if aligned or read else ()
     return (names.ENCODER, *head, names.CONVERTER, names.DECODER)
 
 
 def text_loss(model: AcLLM, prefix, batch: Batch, weights):
-    """Sum of weights [B L+1] * nll of transcript and end token; and the decoder's Routing."""
+    """Sum of weights [B L+1] * nll of transcript and end token, and the decoder's Routing."""
     nll, routing = model.nll(prefix, batch.ids, batch.ids_length, weights)
     return weighted(nll, weights), routing
 
 
 def with_routers(total, terms, routing, stage, shares):
-    """A loss and its terms with those of the decoder's routers, where it has experts.
+    """Adds the losses and terms of the decoder's routers, if it has experts.
 
-    A router's losses are means over an example's tokens, then over layers and, by `shares` [B] of
-    the global batch, over examples. A frozen decoder's routers are reported and not minimised.
+    A router's losses are averaged over an example's tokens, then over layers and, with weights
+    `shares` [B] of the global batch, over examples. Those of a frozen decoder are only reported.
     """
     if routing is None:
         return total, terms
     moe = stage.model.decoder.moe
 
     def mean(x):
-        """[L B ...] -> [L ...] over the examples."""
+        """Weighted mean over examples: [L B ...] -> [L ...]."""
         shared = shapes.align_left(shares, x[0])[None]
         return jnp.where(shared > 0, shared * x, 0).sum(1)
 
@@ -91,51 +91,51 @@ def with_routers(total, terms, routing, stage, shares):
 
 
 def text_weights(batch, eos):
-    """[B L+1]: an example's weight at its tokens and the end token, 0 behind."""
+    """[B L+1]: each example's weight at its tokens and the end token, 0 at padding."""
     _, real = acllm.targets(batch.ids, batch.ids_length, eos)
     return real * batch.weight[:, None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Needs:
-    """What an objective asks of a stage: known from its config, before anything is built."""
+    """Requirements of an objective, known from the stage's config before anything is built."""
 
-    parts: tuple[str, ...]  # of the model, in the order in which they are drawn
-    consults: tuple[str, ...] = ()  # keys of `init` that are no part: stages whose result is read
-    reads: bool = True  # transcripts are part of what is minimised
+    parts: tuple[str, ...]  # parts of the model, in the order in which they are drawn
+    consults: tuple[str, ...] = ()  # keys of `init` that are not parts: stages whose result is read
+    reads: bool = True  # the loss depends on transcripts
     prompted: bool = False  # the instruction and, by data.contexts, a context are read
-    aligned: bool = False  # it learns by CTC
-    hypotheses: int = 0  # per utterance, which a rollout adds to the batch
-    # (utterances, bucket) -> shapes of Batch.extra; None: it reads nothing beside the fields
+    aligned: bool = False  # it has a CTC loss
+    hypotheses: int = 0  # number per utterance that a rollout adds to the batch
+    # (utterances, bucket) -> shapes of Batch.extra; None: it is not read
     extra: Callable[[int, tuple[float, int, int]], Any] | None = None
-    drawn: tuple[str, ...] = ()  # parts that never train: drawn once where fresh, saved with it
-    apart: bool = False  # the layers of what trains learn apart, see optim.make
+    drawn: tuple[str, ...] = ()  # parts that never train: drawn once if fresh, saved with the stage
+    apart: bool = False  # layers are optimised separately, see optim.make
 
 
 class Objective:
     """Base of all objectives; everything but `ask`, `weigh` and `loss` has a default."""
 
-    conventions = None  # of the languages whose errors it counts
+    conventions = None  # Conventions for counting errors; None: it counts none
 
     def __init__(self, stage, tokens, vocabulary, options):
-        """Arguments as of `registry.make`, the options built."""
+        """Arguments as of `registry.make`; `options` is an instance of `Options`."""
         self.stage, self.tokens, self.vocabulary, self.options = stage, tokens, vocabulary, options
         self.needs = self.ask(stage, options)
 
     @classmethod
     def ask(cls, stage, options) -> Needs:
-        """What a stage of this kind needs.
+        """The Needs of a stage of this kind.
 
         Raises:
-            ConfigError: settings of the stage that the objective cannot work with.
+            ConfigError: the objective does not support settings of the stage.
         """
         raise NotImplementedError(f"{cls.__name__}.ask")
 
     def summary(self, terms: dict) -> dict:
-        """The terms of a step as they are logged, scalars.
+        """The terms of a step as scalars to log.
 
         Raises:
-            UserError: the stage cannot learn anything any more; says why.
+            UserError: further training is pointless; states the reason.
         """
         if "experts" not in terms:
             return terms
@@ -145,40 +145,42 @@ class Objective:
         return terms | {"experts": terms["experts"] | routers}
 
     def watch(self, seen, terms: dict):
-        """What is to be said of the steps that were logged.
+        """Warns about the steps that were logged.
 
         Args:
-            seen: what the call before returned; None at the first.
-            terms: of this step, as `summary` gives them.
+            seen: first result of the previous call; None at the first.
+            terms: terms of this step, as `summary` returns them.
 
         Returns:
-            What the next call gets, and a line for people, or "".
+            `seen` for the next call, and a line for the log, or "".
         """
         return seen, ""
 
     def filler(self, vocab):
-        """What fills in Batch.extra on the host: (Batch, its rows, bucket, step) -> Batch; None:
-        nothing does, or `prepare` does.
+        """Fills in Batch.extra on the host: (Batch, its rows, bucket, step) -> Batch.
+
+        None: it is empty, or `prepare` fills it in.
         """
         del vocab
         return None
 
     def rollout(self, graphdef, mesh):
-        """The program of decode/program.py that gives a batch hypotheses before its step, which
-        `prepare` runs and a plan compiles; None: the stage has none.
+        """The program (decode/program.py) that decodes hypotheses of a batch before its step.
+
+        `prepare` runs it and a plan compiles it; None: the stage has none.
         """
         return None
 
     def prepare(self, graphdef, mesh, vocab):
-        """(state, Batch, rows) -> the Batch to train on: more than data gives, or the same."""
+        """(state, Batch, rows) -> the Batch to train on; by default unchanged."""
         return lambda state, batch, rows: batch
 
 
 class Hearing(Objective):
-    """What the objectives that hear audio share: waves to encoder frames, as in training."""
+    """Base of objectives on audio: waves to encoder frames, with augmentation."""
 
     def channel(self, batch: Batch, rng):
-        """The channel of each example: the same in `weigh` and in `loss`."""
+        """The perturbation drawn for each example: the same in `weigh` and in `loss`."""
         stream = jax.random.fold_in(rng, PERTURB)
         return perturb.draw(stream, batch.position, self.stage.augment)
 
@@ -188,43 +190,43 @@ class Hearing(Objective):
         return encoders.clock(self.stage.model)
 
     def features(self, encoder, batch: Batch, rng):
-        """Waves through their channel to an encoder's features [B T F] and [B] valid ones."""
-        length = jnp.where(batch.weight > 0, batch.wave_length, 0)  # whatever a bad row holds
+        """Perturbed waves to an encoder's features [B T F], and [B] number of valid ones."""
+        length = jnp.where(batch.weight > 0, batch.wave_length, 0)  # a bad row counts as empty
         return encoder.features(batch.wave, length, self.channel(batch, rng))
 
     def masked(self, features, count, batch: Batch, rng):
-        """Features [B T F], [B] valid ones, through SpecAugment."""
+        """Applies SpecAugment to features [B T F], of which count [B] are valid."""
         stream = jax.random.fold_in(rng, MASK)
         return masking.spec_augment(features, count, stream, batch.position, self.stage.augment)
 
     def encode(self, model: AcLLM, batch: Batch, rng):
-        """Waves to encoder frames [B T D] and [B] real ones."""
+        """Waves to encoder frames [B T D], and [B] number of valid ones."""
         return model.encoder(*self.heard(model.encoder, batch, rng))
 
     def heard(self, encoder, batch: Batch, rng):
-        """An encoder's arguments: features [B T F], [B] valid ones, [B] keys of its dropout."""
+        """Arguments of an encoder: features [B T F], [B] number of valid ones, [B] dropout keys."""
         features, count = self.features(encoder, batch, rng)
         features = self.masked(features, count, batch, rng)
         return features, count, per_example(rng, DROPOUT, batch.position)
 
     def frames(self, batch: Batch, rng, clock: Clock | None = None):
-        """[B] valid frames of the encoder, or of another clock, from lengths alone."""
+        """[B] number of valid frames of the encoder, or of another clock, from lengths alone."""
         clock, channel = clock or self.clock, self.channel(batch, rng)
         tempo = 1.0 if channel is None else channel.tempo
         found = clock.frames(batch.wave_length, tempo)
         return jnp.minimum(found, clock.buffer(batch.wave.shape[1]))
 
     def most_frames(self, samples: int) -> int:
-        """Encoder frames of a wave at the slowest tempo that may be drawn."""
+        """Number of encoder frames of a wave at the slowest tempo that may be drawn."""
         return self.clock.frames(samples, self.stage.augment.slowest)
 
     def ctc_tokens(self, batch: Batch, rng):
-        """[B] weight of each example's CTC: 0 where its frames have no room for its tokens."""
+        """[B] weight of each example's CTC loss: 0 if its frames are too few for its tokens."""
         frames = self.frames(batch, rng)
         return batch.weight * feasible(batch.ids, batch.ids_length, frames)
 
     def ctc_weights(self, batch: Batch, rng):
-        """CTC's tokens; `unaligned`, the examples of `utterances` that it leaves out."""
+        """`ctc`: tokens with a CTC loss; `unaligned`: examples of `utterances` without one."""
         aligned = self.ctc_tokens(batch, rng)
         return {
             "ctc": count(aligned * batch.ids_length),
@@ -233,7 +235,7 @@ class Hearing(Objective):
         }
 
     def watch(self, seen, terms):
-        """Counts what CTC left out; returns a line, once, when it is more than UNALIGNED."""
+        """Warns once if CTC leaves out a larger share of examples than UNALIGNED."""
         if not self.needs.aligned:
             return seen, ""
         weights = terms["weights"]

@@ -1,4 +1,4 @@
-"""Stages `ssl1` and `ssl2`: the encoder predicts labels of frames that it does not see.
+"""Stages `ssl1` and `ssl2`: the encoder predicts labels of masked frames.
 
 Dims: B batch, T mel frames, F mel bins, R = subsampling, K codes.
 """
@@ -25,29 +25,29 @@ from seedasr_jax.train.objectives.shared import (
     per_example,
 )
 
-COLLAPSED = 2.0  # perplexity of labels: less than a fair coin per frame teaches nothing
-JUDGED = 32  # masked frames of a step at least, before that is said of it
+COLLAPSED = 2.0  # perplexity of labels, as of a fair coin: below it there is nothing to learn
+JUDGED = 32  # minimum number of masked frames in a step for this verdict
 
 
 class Masked(Hearing):
     """BERT-style masked prediction (Seed-ASR section 3.2); subclasses define the labels."""
 
-    cure = ""  # of labels that collapsed
+    cure = ""  # shown if the labels collapsed
 
     @dataclasses.dataclass(frozen=True)
     class Options:
-        """The paper is silent; BEST-RQ: 0.01, 40 frames and 0.1.
+        """The paper does not state them; BEST-RQ has 0.01, 40 frames and 0.1.
 
-        Spans begin and end with encoder frames, as in WeNet's BEST-RQ: of a frame that is hidden in
-        part the label could be read off, so it could not be asked for.
+        Spans are aligned to encoder frames, as in WeNet's BEST-RQ: the label of a partially masked
+        frame could be read off its visible part, so it could not be predicted.
         """
 
         start: float = config.within(0, 1)  # probability that a mel frame starts a span
         span: int = config.at_least(1)  # mel frames, rounded up to encoder frames
-        noise: float = config.at_least(0)  # standard deviation of what stands in hidden frames
+        noise: float = config.at_least(0)  # standard deviation of the noise in masked frames
 
     def hidden(self, batch, rng):
-        """[B T/R] bool, encoder frames that are not heard: the same in `weigh` and `loss`."""
+        """[B T/R] bool, true at masked encoder frames: the same in `weigh` and `loss`."""
         stream, frames = jax.random.fold_in(rng, SPANS), self.frames(batch, rng)
         size = self.clock.buffer(batch.wave.shape[1])
         start = 1 - (1 - self.options.start) ** self.clock.stride
@@ -55,13 +55,13 @@ class Masked(Hearing):
         return masking.spans(frames, size, stream, batch.position, start=start, span=span)
 
     def predicted(self, batch, rng):
-        """[B T/R] float32 weight of each label: 1 where its encoder frame is hidden."""
+        """[B T/R] float32 weight of each label: 1 if its encoder frame is masked."""
         hidden = self.hidden(batch, rng)
         valid = shapes.valid(self.frames(batch, rng), hidden.shape[1])
         return hidden * valid * batch.weight[:, None]
 
     def weigh(self, batch, rng):
-        """Labels of masked encoder frames."""
+        """Number of labels of masked encoder frames."""
         return {"masked": count(self.predicted(batch, rng))}
 
     def loss(self, model, batch, weights, rng):
@@ -80,10 +80,10 @@ class Masked(Hearing):
         return loss, {"loss": loss, "accuracy": hits / weights["masked"], "codes": codes}
 
     def summary(self, terms):
-        """The histogram of labels, exact over the global batch, becomes figures.
+        """Replaces the histogram of labels, exact over the global batch, by figures.
 
         Raises:
-            UserError: nearly all labels are the same.
+            UserError: the labels collapsed: nearly all are the same.
         """
         figures = describe(terms["codes"])
         if figures["perplexity"] < COLLAPSED and terms["codes"].sum() >= JUDGED:
@@ -97,17 +97,17 @@ class Masked(Hearing):
 
 @register("ssl1")
 class Ssl1(Masked):
-    """First iteration: labels by a random projection of stacked mel frames (BEST-RQ).
+    """First iteration: labels from a random projection of stacked mel frames (BEST-RQ).
 
-    In frames of 80 ms the label of one frame says next to nothing of the next one's, so that there
-    is nothing to learn from (docs/results.md).
+    With frames of 80 ms, labels of adjacent frames are nearly independent, so that there is nothing
+    to learn from (docs/results.md).
     """
 
     cure = "is the audio silent, or is model.quantizer.codes very small?"
 
     @classmethod
     def ask(cls, stage, options):
-        """A quantizer that never trains."""
+        """Encoder, head, and a quantizer that never trains."""
         del options
         strided(stage)
         parts = (names.ENCODER, names.SSL_HEAD, names.QUANTIZER)
@@ -120,29 +120,29 @@ class Ssl1(Masked):
 
 @register("ssl2")
 class Ssl2(Masked):
-    """Second iteration: labels by k-means over a layer of the encoder before, the teacher."""
+    """Second iteration: k-means labels of a layer of the teacher, the previous encoder."""
 
     cure = "the teacher's layer says nothing, or the fit of the codebook was too short"
 
     @classmethod
     def ask(cls, stage, options):
-        """The teacher and its codebook; the probe, where it chooses the layer."""
+        """Encoder, head, teacher and codebook; the probe, if it chooses the layer."""
         del options
         strided(stage)
         parts = (names.ENCODER, names.SSL_HEAD, names.TEACHER, names.CODEBOOK)
         return Needs(parts, consults=probe_of(stage), reads=False)
 
     def labels(self, model, mel, length):
-        """[B T/R] int32, of what the teacher hears unmasked."""
+        """[B T/R] int32, from the teacher's frames of unmasked input."""
         x, length = taught(model, mel, length)
         return model.codebook(x, length)[0]
 
 
 def strided(stage) -> Strided:
-    """The encoder's clock: what is hidden of its frames is hidden of their features.
+    """The encoder's clock, by which masked encoder frames map to whole features.
 
     Raises:
-        ConfigError: a frame of the encoder is no whole number of features.
+        ConfigError: an encoder frame is not a whole number of features.
     """
     clock = encoders.clock(stage.model)
     if not isinstance(clock, Strided):
@@ -154,7 +154,7 @@ def strided(stage) -> Strided:
 
 
 def probe_of(stage):
-    """The key of `init` that chooses the teacher's layer, if the config does not.
+    """The key of `init` that chooses the teacher's layer, as a tuple; () if the config does.
 
     Raises:
         ConfigError: the config names a layer that the encoder does not have.
@@ -169,5 +169,5 @@ def probe_of(stage):
 
 
 def taught(model, mel, length):
-    """The chosen layer of the teacher: [B T/R D], and [B] real frames."""
+    """The chosen layer of the teacher: [B T/R D], and [B] number of valid frames."""
     return model.teacher.layer(mel, length, model.config.quantizer.layer)
