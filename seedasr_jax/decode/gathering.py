@@ -1,8 +1,8 @@
-"""What every token reads is gathered once, before the first one, where it fits.
+"""Gathers the decoder's parameters once, before the first token, if they fit.
 
-A decoder that is sharded over fsdp would be gathered layer by layer at each token: of 8B parameters
-over 32 devices 14 GiB, 241 times a batch. Over tensor and expert it stays sharded: along those,
-activations move.
+Otherwise a decoder that is sharded over fsdp is gathered layer by layer at each token: with 8B
+parameters over 32 devices, 14 GiB 241 times a batch. It stays sharded over tensor and expert, along
+which activations are communicated instead.
 
 Dims: L layers, B batch, N prefix slots, W hypotheses, S token slots, G key-value heads, K head
 width.
@@ -21,22 +21,22 @@ from seedasr_jax.batch import Batch
 from seedasr_jax.models import converters, encoders, layers, names
 from seedasr_jax.parallel import memory, rules, sharding
 
-# Of a device's memory that the copy and the caches may take: the parameters, the optimiser and what
-# is computed need the rest.
+# Fraction of a device's memory for the copy and the caches; the rest is for parameters, optimiser
+# state and activations.
 SHARE = 1 / 2
 
 
 def cached(
     model: config.Model, mesh, batch: Batch, tokens: int, prefixes: Sequence[int], width: int
 ) -> int:
-    """Bytes of a device that caches take: keys and values [L B N+WS G K], see models/cache.py.
+    """Bytes per device of caches: keys and values [L B N+WS G K], see models/cache.py.
 
     Args:
-        model: with a decoder.
-        mesh: of the program.
-        batch: or its shapes.
-        tokens: decoded at most.
-        prefixes: tokens of the context in each prefix that is followed; () where no LLM decodes.
+        model: config with a decoder.
+        mesh: mesh of the program.
+        batch: a Batch or its shapes.
+        tokens: maximum number of decoded tokens.
+        prefixes: for each decoded prefix, its number of context tokens; () if no LLM decodes.
         width: W.
     """
     rows = batch.weight.shape[0]
@@ -46,12 +46,12 @@ def cached(
 
 
 def slots(tokens: int, prefixes: Sequence[int], width: int) -> int:
-    """Slots of a row but those of prompt, speech and suffix; arguments as of `cached`."""
+    """Slots per row beside those of prompt, speech and suffix; arguments as of `cached`."""
     return sum(context + width * (tokens + 1) for context in prefixes)
 
 
 def slot(model: config.Model, mesh, rows: int) -> int:
-    """Bytes of a device that keys and values of a token of each of `rows` rows take."""
+    """Bytes per device of the keys and values of one token in each of `rows` rows."""
     decoder = model.decoder
 
     def dividing(place, size):
@@ -65,13 +65,13 @@ def slot(model: config.Model, mesh, rows: int) -> int:
 
 
 def once(state: nnx.State, mesh, dtype, beside: int) -> tuple[nnx.State, bool]:
-    """The parameters, those of the decoder gathered if they fit, and whether they do.
+    """The parameters, those of the decoder gathered if they fit, and whether they are.
 
     Args:
-        state: of a model with a decoder, while a program is traced.
-        mesh: of the program.
-        dtype: of the computation; matrices are gathered in it.
-        beside: bytes of a device that caches take, of `cached`.
+        state: parameters of a model with a decoder, while a program is traced.
+        mesh: mesh of the program.
+        dtype: type of the computation, in which matrices are gathered.
+        beside: bytes per device of the caches, from `cached`.
     """
     if not fits(state, mesh, dtype, beside):
         return state, False
@@ -88,9 +88,9 @@ def fits(state: nnx.State, mesh, dtype, beside: int) -> bool:
 
 
 def copied(state: nnx.State, mesh, dtype) -> int:
-    """Bytes of a device that a gathered decoder takes beside the parameters.
+    """Bytes per device of a gathered decoder beside the parameters.
 
-    Arguments as of `once`, or shapes. What changes neither its place nor its type is no copy.
+    Arguments as of `once`, or shapes. Parameters whose sharding and type stay are not copied.
     """
     own, used = state[names.DECODER], places(state, mesh, dtype)[names.DECODER]
     own = sharding.placed(own, sharding.of_params(own, mesh))
@@ -103,7 +103,7 @@ def copied(state: nnx.State, mesh, dtype) -> int:
 
 
 def places(state: nnx.State, mesh, dtype) -> nnx.State:
-    """The decoder alone, gathered: shapes with their shardings. Arguments as of `once`."""
+    """Shapes and shardings of the gathered decoder alone; arguments as of `once`."""
     own = state[names.DECODER]
     used = jax.eval_shape(lambda own: layers.as_used(own, dtype), own)
     used = sharding.placed(used, sharding.of_params(used, mesh, gathered=True))

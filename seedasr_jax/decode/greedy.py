@@ -1,6 +1,6 @@
-"""Greedy decoding under fixed shapes: CTC by frames, the LLM by prefill and cached steps.
+"""Greedy decoding with fixed shapes: CTC by frames, the LLM by prefill and cached steps.
 
-Dims: B batch, W hypotheses, T encoder frames, K tokens at most, V vocabulary.
+Dims: B batch, W hypotheses, T encoder frames, K maximum number of tokens, V vocabulary.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from seedasr_jax.parallel import layout
 
 
 def _left(ids, values, keep, pad):
-    """Moves the kept columns to the front: [B T] each -> ids, values, and [B] how many."""
+    """Moves the columns to keep to the front: [B T] each -> ids, values, and [B] their number."""
     order = jnp.argsort(~keep, axis=1, stable=True)
     length = keep.sum(1).astype(jnp.int32)
     real = shapes.valid(length, ids.shape[1])
@@ -29,7 +29,7 @@ def _left(ids, values, keep, pad):
 def ctc(model: AcLLM, batch: Batch) -> Hypotheses:
     """Best path: the likeliest piece of each frame, repeats merged, blanks dropped; W = 1, K = T.
 
-    `score` sums the tokens' frames alone.
+    `score` sums over the first frame of each token alone.
     """
     x, length = model.encode(batch.wave, batch.wave_length)
     logits = layout.hidden(model.ctc_head(x))
@@ -43,24 +43,24 @@ def ctc(model: AcLLM, batch: Batch) -> Hypotheses:
 
 
 def llm(model: AcLLM, batch: Batch, tokens: int) -> Hypotheses:
-    """The likeliest next token until an end token or `tokens` of them: W = 1."""
+    """Takes the likeliest token until an end token or `tokens` of them: W = 1."""
     return write(model, batch, tokens, 1, lambda logits, step: logits)
 
 
 def write(
     model: AcLLM, batch: Batch, tokens: int, count: int, scores: Callable[..., jax.Array]
 ) -> Hypotheses:
-    """Writes `count` hypotheses of each example, token by token; none depends on another.
+    """Decodes `count` independent hypotheses of each example, token by token.
 
     One prefill fills the cache with prompt, context, speech and suffix; each further token is one
     cached step. The loop ends when every hypothesis has; those of padding rows start as ended.
 
     Args:
-        model: with a decoder.
-        batch: B examples; prompt and context as they stand there.
+        model: model with a decoder.
+        batch: B examples, whose prompt, context and suffix are read unchanged.
         tokens: K.
         count: W.
-        scores: (float32 logits [B W V], step from 0) -> [B W V]; the token of the largest is next.
+        scores: (float32 logits [B W V], step from 0) -> [B W V], whose argmax is the next token.
     """
     rows, special = len(batch.weight), model.tokens
     stream = prefill.fill(model, batch, prefill.encode(model, batch), tokens + 1, count)

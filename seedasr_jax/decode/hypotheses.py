@@ -1,6 +1,6 @@
-"""Hypotheses: what every way to decode gives.
+"""Hypotheses: the result of every decoding method.
 
-Dims: B batch, W hypotheses, K tokens at most.
+Dims: B batch, W hypotheses, K maximum number of tokens.
 """
 
 import dataclasses
@@ -14,17 +14,17 @@ IMPOSSIBLE = -jnp.inf  # score of a hypothesis that does not exist
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Hypotheses:
-    """W of each example; an end token is in `score` alone."""
+    """W hypotheses of each example; end tokens contribute to `score` alone."""
 
-    ids: jax.Array  # [B W K] int32, padding behind length
+    ids: jax.Array  # [B W K] int32, padded after `length`
     length: jax.Array  # [B W] int32
-    score: jax.Array  # [B W] float32, sum over tokens and end; -inf: no such hypothesis
-    logprobs: jax.Array  # [B W K] float32, what each token added
-    ended: jax.Array  # [B W] bool: false where K tokens did not suffice
+    score: jax.Array  # [B W] float32, sum over tokens and end token; -inf: no such hypothesis
+    logprobs: jax.Array  # [B W K] float32, contribution of each token to the score
+    ended: jax.Array  # [B W] bool, false if K tokens did not suffice
 
 
 def empty(rows: int, count: int, tokens: int, pad: int) -> Hypotheses:
-    """None yet: [B W] of length 0 and score -inf."""
+    """Hypotheses [B W] that do not exist: of length 0 and score -inf."""
     return Hypotheses(
         ids=jnp.full((rows, count, tokens), pad, jnp.int32),
         length=jnp.zeros((rows, count), jnp.int32),

@@ -1,4 +1,4 @@
-"""Ways to decode by name, read in this one place: as results.jsonl, configs and flags write them.
+"""Decoding methods and their names, as in results.jsonl, configs and flags; parsed only here.
 
 ctc    greedy    greedy,long=direct    beam4    beam4,alpha=0.5,domain=log,prune=off
 """
@@ -11,7 +11,7 @@ import re
 from seedasr_jax.decode.search import DOMAINS, Search
 from seedasr_jax.errors import ConfigError, nearest
 
-WITH_CONTEXT = "beam4,alpha=0.5"  # where a context is given and nothing said; ours, the paper: none
+WITH_CONTEXT = "beam4,alpha=0.5"  # default with a context; ours, the paper states none
 _BEAM = re.compile(r"beam(\d+)")
 _SWITCH = {"on": True, "off": False}
 LONG = ("cut", "direct")
@@ -19,11 +19,11 @@ LONG = ("cut", "direct")
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """A way to decode."""
+    """A decoding method."""
 
     kind: str  # ctc, greedy or beam
-    search: Search | None = None  # of a beam
-    alpha: float = 0.0  # what the context weighs in a beam; 0: it is not read
+    search: Search | None = None  # settings of a beam search
+    alpha: float = 0.0  # weight of the context in a beam search; 0: it is not read
     long: str = "cut"  # audio longer than any in training: cut at pauses, or direct: in one piece
 
     @property
@@ -32,8 +32,8 @@ class Method:
         return self.kind == "greedy" or self.alpha > 0
 
     def prefixes(self, context: int) -> tuple[tuple[int, ...], int]:
-        """What the LLM follows, with room for `context` tokens of one: for each prefix the tokens
-        of context in it, and the hypotheses of a row; (), 0 where no LLM decodes.
+        """Number of context tokens in each prefix, given room for `context` of them, and number of
+        hypotheses per row; (), 0 if no LLM decodes.
         """
         if self.kind == "ctc":
             return (), 0
@@ -43,7 +43,7 @@ class Method:
 
     @property
     def name(self) -> str:
-        """As it is written: the same method, the same name."""
+        """Canonical name: equal methods have equal names."""
         words = [self.kind if self.search is None else f"beam{self.search.beam}"]
         if self.alpha:
             words.append(f"alpha={self.alpha:g}")
@@ -54,11 +54,11 @@ class Method:
 
 
 def parse(text: str) -> Method:
-    """Reads a name: ctc, greedy or beamN, and options.
+    """Parses a name: ctc, greedy or beamN, and options.
 
-    Behind each: long=cut or direct. Behind a beam: alpha=X (0 or more, also inf: the context's
-    probability alone), domain=linear or log, prune=on or off, length=on or off (hypotheses compete
-    by the mean of their tokens).
+    Any may have long=cut or direct. A beam may have alpha=X (0 or more, also inf: the probability
+    with the context alone), domain=linear or log, prune=on or off, length=on or off (hypotheses are
+    ranked by their mean score per token).
 
     Raises:
         ConfigError: no such method, option or value.
@@ -113,10 +113,10 @@ def _parse(text):
 
 
 def chosen(decode: str, beam: int, alpha: float | None, default: str) -> Method:
-    """The method that three flags name; 0, None and "" are flags that were not given.
+    """The method that three flags name; 0, None and "" stand for flags that were not given.
 
     Raises:
-        ConfigError: flags that say two things, or an alpha without a beam.
+        ConfigError: contradictory flags, or an alpha without a beam.
     """
     if not beam and alpha is not None:
         cure = "add --beam, such as --beam=4"
@@ -131,7 +131,7 @@ def chosen(decode: str, beam: int, alpha: float | None, default: str) -> Method:
 
 
 def with_context(own: str) -> str:
-    """What a checkpoint whose own way is `own` decodes with where a context is given."""
+    """The method for utterances with a context of a checkpoint whose default method is `own`."""
     method = parse(own)
     if method.alpha:
         return own

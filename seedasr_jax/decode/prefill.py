@@ -1,6 +1,6 @@
-"""Prefill: what stands before the transcript fills a cache once; then one token at a time.
+"""Prefill of a cache with everything before the transcript, then decoding one token at a time.
 
-Greedy decoding, search and sampling share it.
+Shared by greedy decoding, search and sampling.
 
 Dims: B batch, W hypotheses, U speech tokens, V vocabulary.
 """
@@ -21,15 +21,15 @@ from seedasr_jax.parallel import layout
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Stream:
-    """A cache of W hypotheses per row, and where they continue."""
+    """A cache of W hypotheses per row, and the position where they continue."""
 
     cache: caches.KVCache
     start: jax.Array  # [B] int32, position of the start token
-    memory: Any  # of the decoder: what it keeps of the tokens before, [B W ...]
+    memory: Any  # the decoder's state of previous tokens, [B W ...]
 
 
 def encode(model: AcLLM, batch: Batch) -> Speech:
-    """Waves to speech tokens, once for all hypotheses and prefixes."""
+    """Encodes waves to speech tokens, once for all hypotheses and prefixes."""
     return model.listen(batch.wave, batch.wave_length)
 
 
@@ -37,11 +37,11 @@ def fill(model: AcLLM, batch: Batch, speech: Speech, room: int, count: int = 1) 
     """Fills a cache with the batch's prompt, context and suffix around the speech.
 
     Args:
-        model: with a decoder.
-        batch: its prompt, context and suffix are read.
-        speech: of `encode`.
-        room: slots for tokens, the start token one of them.
-        count: W; the prefix is kept once for all of a row.
+        model: model with a decoder.
+        batch: Batch whose prompt, context and suffix are read.
+        speech: result of `encode`.
+        room: slots for tokens, including the start token.
+        count: W; all hypotheses of a row share one prefix.
     """
     prefix = model.prefix(batch, speech)
     cache = model.decoder.prefill(prefix.x, prefix.positions, prefix.real, count, room)
@@ -51,7 +51,7 @@ def fill(model: AcLLM, batch: Batch, speech: Speech, room: int, count: int = 1) 
 def decode_step(model: AcLLM, stream: Stream, last) -> tuple[jax.Array, Stream]:
     """Feeds one token per hypothesis, `last` [B W]; returns float32 logits [B W V] of the next.
 
-    V as padded, so that it shards: logits of padding rows are shapes.NEVER.
+    V is padded so that it can be sharded; logits of the padding are shapes.NEVER.
     """
     decoder = model.decoder
     x, memory = decoder.embed_next(last, stream.memory)
@@ -62,7 +62,7 @@ def decode_step(model: AcLLM, stream: Stream, last) -> tuple[jax.Array, Stream]:
 
 
 def reorder(stream: Stream, parent) -> Stream:
-    """Hypothesis w of row b continues parent[b, w] [B W]; the prefix stays where it is."""
+    """Makes hypothesis w of row b continue parent[b, w] [B W]; the prefix is not moved."""
 
     def pick(x):
         return jnp.take_along_axis(x, shapes.align_left(parent, x), 1)

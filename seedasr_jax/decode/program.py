@@ -1,4 +1,4 @@
-"""The one sharded program that decodes: scores, rollouts, transcripts, the probe, and plans.
+"""The sharded decoding program, shared by scores, rollouts, transcripts, the probe and plans.
 
 Dims: B batch; `...` stands for the other axes of an array.
 """
@@ -16,25 +16,24 @@ from seedasr_jax.decode import search as searching
 from seedasr_jax.models.acllm import AcLLM
 from seedasr_jax.parallel import compiler, layout, sharding
 
-# A program that is asked for again with equal arguments, such as for another checkpoint of the same
-# model, is neither traced nor compiled again. Programs hold no parameters; the oldest are let go.
+# A program requested again with equal arguments, such as for another checkpoint of the same model,
+# is neither traced nor compiled again. Programs hold no parameters; the cache is LRU.
 _once = functools.lru_cache(maxsize=64)
 
 
 def program(graphdef, mesh, decode, *, follows: Callable[..., tuple] | None):
-    """Jits `decode(model, batch, *inputs)`, traced for `mesh`, examples on the devices that share
-    a batch.
+    """Jits `decode(model, batch, *inputs)` for `mesh`, with examples sharded as in a batch.
 
     Args:
-        graphdef: of the model.
-        mesh: of any number of devices.
-        decode: pure; gives a tree of arrays [B ...].
-        follows: (batch, *inputs) -> (prefixes, width) of `gathering.cached`, where the decoder's
+        graphdef: graph of the model.
+        mesh: mesh of any number of devices.
+        decode: pure function that returns a tree of arrays [B ...].
+        follows: (batch, *inputs) -> (prefixes, width) of `gathering.cached`, if the decoder's
             parameters are read at each token; None: they are not.
 
     Returns:
-        The jitted (state, batch, inputs) -> what `decode` gives, B over (data, fsdp, expert).
-        `state` has all parameters, sharded in any way over the mesh; `inputs` is a tuple.
+        Jitted (state, batch, inputs) -> result of `decode`, B sharded over (data, fsdp, expert).
+        `state` has all parameters, with any sharding over the mesh; `inputs` is a tuple.
     """
     place = sharding.of_batch(mesh)
 
@@ -57,16 +56,16 @@ def program(graphdef, mesh, decode, *, follows: Callable[..., tuple] | None):
 
 @_once
 def score(graphdef, mesh, plain, kind, how):
-    """The program that transcribes: inputs (alpha,).
+    """The program that transcribes; its inputs are (alpha,).
 
     Args:
         graphdef, mesh: as of `program`.
-        plain: as of `search.search`, for a beam.
-        kind, how: of a decode/methods.py Method, its `kind` and `search`.
+        plain: as of `search.search`, for a beam search.
+        kind, how: `kind` and `search` of a Method (decode/methods.py).
 
     Returns:
         (state, batch, (alpha,)) -> Hypotheses, the best first; W is the beam, 1 without one. They
-        have at most as many tokens as the batch has for transcripts; of CTC as it has frames.
+        have at most as many tokens as the batch has for transcripts, with CTC as it has frames.
         `alpha` is a scalar; None: no context is read.
     """
 
@@ -87,13 +86,13 @@ def score(graphdef, mesh, plain, kind, how):
 
 @_once
 def probe(graphdef, mesh):
-    """The program that transcribes by the head of one layer of a probe: inputs (layer,), from 0.
+    """The program that transcribes with one head of a probe; its inputs are (layer,), from 0.
 
     Args:
         graphdef, mesh: as of `program`.
 
     Returns:
-        (state, batch, (layer,)) -> what `greedy.ctc` gives.
+        (state, batch, (layer,)) -> result of `greedy.ctc`.
     """
 
     def decode(model, batch, layer):
@@ -104,7 +103,7 @@ def probe(graphdef, mesh):
 
 @dataclasses.dataclass(frozen=True)
 class _AtLayer:
-    """What CTC decoding reads of a probe: encoder and head of one layer."""
+    """The interface that CTC decoding reads, for one layer of a probe and its head."""
 
     whole: AcLLM
     layer: jax.Array  # counted from 0
@@ -124,13 +123,13 @@ class _AtLayer:
 
 @_once
 def rollout(graphdef, mesh, hypotheses, temperature, stream):
-    """The program that gives each example N hypotheses: inputs (rng, step) of the train state.
+    """The program that decodes N hypotheses per example; its inputs are (rng, step) of a state.
 
     Args:
         graphdef, mesh: as of `program`.
         hypotheses: N.
-        temperature: samples are drawn at it; 0: the N best of a beam search.
-        stream: of the step's rng.
+        temperature: temperature of sampling; 0: the N best of a beam search.
+        stream: stream of the step's rng to draw from.
 
     Returns:
         (state, batch, (rng, step)) -> Hypotheses of at most as many tokens as the batch has for

@@ -1,6 +1,6 @@
 """Recogniser: parameters and a tokenizer behind one call, Batch -> hypotheses.
 
-Dims: B batch, K tokens at most.
+Dims: B batch, K maximum number of tokens.
 """
 
 from collections.abc import Sequence
@@ -32,11 +32,11 @@ class Hypothesis:
     text: str
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]  # natural, one per token
-    cut: bool = False  # whether it stopped at the most tokens that are decoded, without an end
+    cut: bool = False  # whether it reached the maximum number of tokens without an end
 
 
 def joined(pieces: Sequence[Hypothesis]) -> Hypothesis:
-    """The transcript of consecutive pieces of an utterance; a single one is returned as it is."""
+    """Joins the transcripts of consecutive pieces of an utterance; a single one is unchanged."""
     if len(pieces) == 1:
         return pieces[0]
     return Hypothesis(
@@ -48,33 +48,33 @@ def joined(pieces: Sequence[Hypothesis]) -> Hypothesis:
 
 
 def special_tokens(vocab, prompt: config.Prompt) -> Tokens:
-    """The ids with a meaning."""
+    """Ids of special tokens: padding, start and ends by the prompt template."""
     template = Template(prompt, vocab)
     end, *others = template.ends
     return Tokens(vocab.pad_id, template.start, end, tuple(others), vocab)
 
 
 def own_method(decode: str, parts) -> str:
-    """What a checkpoint decodes with where nothing is said: `eval.decode` of its stage, if its
-    parts can do that, else the first of `decodings`.
+    """Default method of a checkpoint with these parts: `decode`, the `eval.decode` of its stage, if
+    they support it, else the first of `decodings`.
     """
     able, own = decodings(parts), named.parse(decode)
     return own.name if own.kind in able else able[0]
 
 
 class Recogniser:
-    """Decodes Batches over a mesh; compiled once per shape, also for others of an equal model."""
+    """Decodes Batches over a mesh; recognisers of equal models share programs, one per shape."""
 
     def __init__(self, graphdef, state: nnx.State, vocab, model: config.Model, parts, mesh):
         """Compiles nothing yet.
 
         Args:
-            graphdef: of the model.
+            graphdef: graph of the model.
             state: all parameters of the parts, on the mesh.
             vocab: the tokenizer.
-            model: the config.
+            model: config of the model.
             parts: names of the parts.
-            mesh: of the devices that share the examples of a batch; one device is a mesh too.
+            mesh: mesh of one or more devices, over which a batch is sharded.
         """
         self.state, self.vocab, self.model, self.parts = state, vocab, model, tuple(parts)
         self.mesh, self.holders = mesh, sharding.holders(mesh)
@@ -83,16 +83,17 @@ class Recogniser:
         self._program = functools.cache(make)
 
     def with_state(self, state: nnx.State) -> "Recogniser":
-        """The same, compiled functions included, with other parameters."""
+        """A copy with other parameters that shares compiled programs."""
         other = copy.copy(self)
         other.state = state
         return other
 
     def check(self, method: str) -> named.Method:
-        """The method of a name.
+        """Parses the name of a method and checks that the model supports it.
 
         Raises:
-            ConfigError: no such method, the model has no part for it, or fewer pieces than a beam.
+            ConfigError: no such method, the model lacks a part for it, or the beam is larger than
+                the vocabulary.
         """
         found, able = named.parse(method), decodings(self.parts)
         if found.search is not None and found.search.beam > self.vocab.size:
@@ -114,20 +115,21 @@ class Recogniser:
     def decode(self, batch: Batch, method: str) -> list[Hypothesis]:
         """Decodes.
 
-        Greedy decoding reads the batch as it stands. A beam follows the template of utterances
-        without a context and, where the method has an alpha, also the batch as it stands.
+        Greedy decoding reads the batch's own prompt and context. A beam search decodes with the
+        template of utterances without a context and, if the method has an alpha, also with the
+        batch's own.
 
         Args:
-            batch: B examples, on the host; of any number, whatever the mesh. As many tokens as it
-                has for transcripts, K, are decoded at most by the LLM. In a job of several
-                processes each calls with its share of the examples, of equal size.
+            batch: any number B of examples, on the host. Its room for transcripts, K, is the
+                maximum number of tokens that the LLM decodes. In a job of several processes each
+                passes its share of the examples, of equal size.
             method: a name of decode/methods.py.
 
         Returns:
-            B hypotheses, of all processes in their order; that of a row of weight 0 is empty.
+            B hypotheses, of all processes in their order; empty for rows of weight 0.
 
         Raises:
-            ConfigError: no such method, or the model has no part for it.
+            ConfigError: see `check`.
         """
         way = self.check(method)
         alpha = np.float32(way.alpha) if way.alpha else None
@@ -136,7 +138,7 @@ class Recogniser:
         spread = sharding.put_batch(batches.padded(batch, rows), self.mesh)
         found = self._found(spread, way, alpha)
         best = (found.length, found.ids, found.logprobs, found.ended)
-        # A process's rows need not be neighbours in the global batch: each hands over its own.
+        # Rows of a process may not be contiguous in the global batch, so each takes its own.
         best = (sharding.take_rows(x)[:own, 0] for x in best)
         columns = processes.stacked((batch.weight, *best))
         columns = (x[self.holders].reshape(-1, *x.shape[2:]) for x in columns)
@@ -149,7 +151,7 @@ class Recogniser:
         return out
 
     def _found(self, batch, way, alpha):
-        """What the program makes of a Batch on the devices."""
+        """Hypotheses of a Batch on the devices."""
         return self._program(way.kind, way.search)(self.state, batch, (alpha,))
 
 

@@ -1,6 +1,6 @@
-"""Sampling: N transcripts per example at a temperature, for rollouts. `search` gives the N best.
+"""Sampling: draws N transcripts per example at a temperature, for rollouts.
 
-Dims: B batch, N samples, K tokens at most, V vocabulary.
+Dims: B batch, N samples, K maximum number of tokens, V vocabulary.
 """
 
 import jax
@@ -16,14 +16,14 @@ from seedasr_jax.parallel import layout
 def sample(
     model: AcLLM, batch: Batch, tokens: int, *, samples: int, temperature, rng
 ) -> Hypotheses:
-    """Draws token after token from P ** (1 / temperature) until an end token or K of them.
+    """Draws tokens from P ** (1 / temperature) until an end token or K of them.
 
-    The same transcript may come twice. Sample n of an example is drawn from rng, folded with the
-    example's `position`, n and the token's place: neither its neighbours nor the number of samples
-    change it. One prefix, as it stands in the batch.
+    Samples may be equal. Sample n of an example is drawn from rng, folded with the example's
+    `position`, n and the token's index: it depends neither on other examples nor on the number of
+    samples. The prefix is the batch's own.
 
     Args:
-        model: with a decoder.
+        model: model with a decoder.
         batch: B examples.
         tokens: K.
         samples: N.
@@ -31,12 +31,12 @@ def sample(
         rng: key of the step.
 
     Returns:
-        N hypotheses per example in the order drawn. `score` and `logprobs` are the model's own, at
-        temperature 1. Where K tokens did not suffice there is no end token in `score`.
+        N hypotheses per example in the order drawn. `score` and `logprobs` are those of the model
+        at temperature 1. If K tokens did not suffice, `score` includes no end token.
     """
 
     def scores(logits, step):
-        """The largest is a draw (Gumbel-max), as of `jax.random.categorical`."""
+        """Scores whose argmax is a sample (Gumbel-max), as in `jax.random.categorical`."""
 
         def noise(key):
             return jax.random.gumbel(jax.random.fold_in(key, step), logits.shape[-1:])

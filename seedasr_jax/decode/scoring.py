@@ -1,4 +1,4 @@
-"""In which shapes a model is scored, and what it reads: training, `eval` and `plan` ask here."""
+"""Shapes and inputs with which a model is scored, the same in training, `eval` and `plan`."""
 
 import dataclasses
 
@@ -9,20 +9,20 @@ from seedasr_jax.decode import methods
 
 @dataclasses.dataclass(frozen=True)
 class Scoring:
-    """What the data of an evaluation become."""
+    """How the data of an evaluation are batched."""
 
-    buckets: tuple[tuple[float, int, int], ...]  # all that may run, utterances not rounded up
+    buckets: tuple[tuple[float, int, int], ...]  # all that may run; utterances are not rounded up
     pieces: tuple[float, float] | None  # Limits.piece; None: no utterance is cut
-    context_tokens: int  # of a context that is read
+    context_tokens: int  # maximum number of context tokens that are read
 
 
 def of(decode: str, buckets, limits: Limits) -> Scoring:
-    """How utterances are scored.
+    """The Scoring of a decoding method.
 
     Args:
         decode: a name of decode/methods.py.
-        buckets: (seconds, tokens decoded at most, utterances), ascending.
-        limits: of the model.
+        buckets: (seconds, maximum number of decoded tokens, utterances), ascending.
+        limits: limits of the model.
     """
     method = methods.parse(decode)
     pieces = None if method.long == "direct" else limits.piece

@@ -1,17 +1,17 @@
 """Joint beam search (Seed-ASR section 3.4, equation 1): with and without the context, together.
 
-    P(y | x, c) weighed alpha / (1 + alpha), P(y | x) weighed 1 / (1 + alpha)
+    P(y | x, c) weighted by alpha / (1 + alpha), P(y | x) weighted by 1 / (1 + alpha)
 
-Two prefixes are followed by the same tokens, a cache each: A, by the prompt template without a
-context, and B, by the one with it. Tokens that are implausible by A are cut before B is evaluated,
-so that words of the context that were not spoken are not written. The paper states neither beam nor
-alpha nor what is cut: the numbers below are ours.
+Each hypothesis continues two prefixes, with a cache each: A, the prompt template without a context,
+and B, the template with it. Tokens that are implausible under A are pruned before B is evaluated,
+so that words of the context that were not spoken are not transcribed. The paper states neither
+beam, nor alpha, nor the pruning: the values below are ours.
 
-W live hypotheses, all of equal length, continue; the W best that have ended are kept apart. A row
-is done as soon as no live one can be among those any more, whatever follows.
+W live hypotheses, all of equal length, are extended; the W best that have ended are kept apart. A
+row is done as soon as no continuation of a live hypothesis can become one of those.
 
-Dims: B batch, W beam (also the hypotheses that come back), K tokens at most, G languages of a
-prompt, C candidates of a hypothesis, V vocabulary.
+Dims: B batch, W beam and number of results, K maximum number of tokens, G languages of a prompt,
+C candidates of a hypothesis, V vocabulary.
 """
 
 from collections.abc import Sequence
@@ -29,19 +29,19 @@ from seedasr_jax.parallel import layout
 from seedasr_jax.text.template import Around
 
 DOMAINS = ("linear", "log")
-KEPT = 128  # plausible tokens at most that are scored by B, the end token aside
+KEPT = 128  # maximum number of plausible tokens that B scores, beside end tokens
 
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """How to search."""
+    """Settings of a search."""
 
     beam: int
-    domain: str = "linear"  # the literal equation; "log" weighs log-probabilities
-    prune: bool = True  # cut by A, where there is a context
-    top: int = 20  # the likeliest tokens of A stay,
-    delta: float = 6.0  # and those whose log-probability is at most this far below the best
-    length: float = 0.0  # scores compete divided by (tokens with the end) ** length; 0: as sums
+    domain: str = "linear"  # the literal equation; "log" averages log-probabilities
+    prune: bool = True  # whether A prunes tokens, if there is a context
+    top: int = 20  # number of likeliest tokens under A that are kept,
+    delta: float = 6.0  # beside those whose log-probability is at most this far below the best
+    length: float = 0.0  # scores are ranked divided by (tokens with the end) ** length; 0: sums
 
 
 @jax.tree_util.register_dataclass
@@ -58,12 +58,12 @@ class _Live:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class _Next:
-    """The continuations of each live hypothesis, and what each adds to its score."""
+    """The continuations of each live hypothesis, with their contributions to its score."""
 
-    token: jax.Array  # [B W C] int32, its C best but for the end token, the best first
-    gain: jax.Array  # [B W C] float32; -inf: cut
-    end: jax.Array  # [B W] float32, what the likeliest end token adds
-    may_end: jax.Array  # [B W] bool: the end token is not cut
+    token: jax.Array  # [B W C] int32, the C best except end tokens, the best first
+    gain: jax.Array  # [B W C] float32; -inf: pruned
+    end: jax.Array  # [B W] float32, gain of the likeliest end token
+    may_end: jax.Array  # [B W] bool, whether an end token is not pruned
 
 
 def joint(acoustic, informed, alpha, domain):
@@ -71,8 +71,8 @@ def joint(acoustic, informed, alpha, domain):
 
     Args:
         acoustic, informed: [... V] log-probabilities without and with the context.
-        alpha: scalar, 0 to infinity (only the context's).
-        domain: "linear": log of the weighed probabilities; "log": the weighed logarithms.
+        alpha: scalar, 0 to infinity (informed alone).
+        domain: "linear": log of the weighted sum of probabilities; "log": weighted sum of logs.
     """
     alpha = jnp.asarray(alpha, jnp.float32)
     with_context, without = -jnp.log1p(1 / alpha), -jnp.log1p(alpha)  # logarithms of the weights
@@ -82,8 +82,8 @@ def joint(acoustic, informed, alpha, domain):
 
 
 def least_plausible(acoustic, top, delta, shard=shards.ALL):
-    """The lowest log-probability that is kept: of the `top` likeliest tokens, and of those within
-    `delta` of the likeliest.
+    """The pruning threshold, which keeps the `top` likeliest tokens and those within `delta` of
+    the likeliest.
 
     Args:
         acoustic: [... V] log-probabilities without the context, or a shard of them.
@@ -106,16 +106,16 @@ def search(
 ) -> Hypotheses:
     """Searches for the W best transcripts of at most `tokens` tokens, the best first.
 
-    An example without a context (context_length 0) gets what it would get without alpha. A
-    hypothesis of `tokens` tokens ends there: its end token counts, plausible or not.
+    An example without a context (context_length 0) is decoded as without alpha. A hypothesis of
+    `tokens` tokens ends there; its end token counts even if it would be pruned.
 
     Args:
-        model: with a decoder; the encoder runs once for both prefixes.
-        batch: B as it stands; without `plain` the only prefix.
+        model: model with a decoder; the encoder runs once for both prefixes.
+        batch: its own prompt, context and suffix form B; without `plain` they form A.
         tokens: K.
         how: see Search.
-        plain: of text/template.py, what stands around the speech in A by `batch.language`; None: A
-            is the batch as it stands, and there is no B.
+        plain: template without a context by `batch.language` (text/template.py), which forms A;
+            None: the batch's own forms A, and there is no B.
         alpha: scalar, may be traced; None: there is no B, and no context is read.
     """
     rows, beam, special = len(batch.weight), how.beam, model.tokens
@@ -126,26 +126,26 @@ def search(
     if informed:
         prefixes.append(batch)
     streams = [prefill.fill(model, prefix, speech, tokens + 1, beam) for prefix in prefixes]
-    alone = (batch.context_length == 0)[:, None, None]  # [B 1 1], rows that A alone decides
-    # Without a context W candidates suffice, and as many more as may be end tokens.
+    alone = (batch.context_length == 0)[:, None, None]  # [B 1 1], rows decoded by A alone
+    # Without a context W candidates suffice, plus one for each end token among them.
     count = beam + len(special.ends)
     if informed:
         count = max(count, how.top, KEPT) if how.prune else vocabulary
     whole = count >= vocabulary
 
     def candidates(shard, logits, alone, alpha):
-        """_Next by a shard of the logits [B W V] of each prefix."""
+        """_Next, from a shard of the logits [B W V] of each prefix."""
         if whole:
             ids, kept, among = shard.indices(logits[0]), logits, shard
         else:
             best, ids = shard.best(logits[0], count)
             kept, among = (best, *(shard.at(one, ids) for one in logits[1:])), shards.ALL
-        total = [shard.logsumexp(one) for one in logits]  # of all tokens
+        total = [shard.logsumexp(one) for one in logits]  # over all tokens
         if informed and how.prune:
             least = least_plausible(kept[0] - total[0], how.top, how.delta, among)
 
         def added(kept):
-            """What each of [B W C] logits by prefix adds; and the same, -inf where it is cut."""
+            """Gains from logits [B W C] of each prefix; and the same, -inf where pruned."""
             logprobs = [one - of_all for one, of_all in zip(kept, total)]
             gain, allowed = logprobs[0], True
             if informed:
@@ -162,11 +162,11 @@ def search(
         return _Next(token.astype(jnp.int32), gain, end, end_cut > IMPOSSIBLE)
 
     def choose(shard, logits, live, found, alone, alpha, step):
-        """The next live ones, those that have ended, and the parent [B W] of each live one."""
+        """The next live hypotheses, the ended ones, and the parent [B W] of each live one."""
         following = candidates(shard, logits, alone, alpha)
         found = _ended(live, following, found, step, how.length)
         live, parent = _longer(live, following, step)
-        # A score only falls; what it is divided by grows up to that of K tokens.
+        # An upper bound: a score only falls, and its divisor is largest at K tokens.
         best = _rank(live.score[:, :1], tokens, how.length)
         hopeless = best <= _rank(found.score, found.length, how.length)[:, -1:]
         live = dataclasses.replace(live, score=jnp.where(hopeless, IMPOSSIBLE, live.score))
@@ -194,12 +194,12 @@ def search(
 
 
 def _rank(score, length, power):
-    """What hypotheses compete by, [B W] each: `length` tokens and the end."""
+    """The value that ranks hypotheses of `length` tokens and an end token, [B W] each."""
     return score / (length + 1.0) ** power if power else score
 
 
 def _pick(tree, index):
-    """Arrays [B W ...] -> [B W' ...] by [B W'] int32, inside of each row."""
+    """Selects within each row: arrays [B W ...] -> [B W' ...] by index [B W'] int32."""
 
     def one(x):
         return jnp.take_along_axis(x, index.reshape(index.shape + (1,) * (x.ndim - 2)), 1)
@@ -208,9 +208,9 @@ def _pick(tree, index):
 
 
 def _ended(live: _Live, following: _Next, found: Hypotheses, step, power) -> Hypotheses:
-    """The W best of those that had ended and of the live ones that end now.
+    """The W best of the ended hypotheses and of the live ones that end at this step.
 
-    One ends where its end token is among the W best continuations of all, or at the last step.
+    One ends if its end token is among the W best continuations in its row, or at the last step.
     """
     final = step == live.ids.shape[-1]
     ends = live.score + following.end
@@ -230,7 +230,7 @@ def _ended(live: _Live, following: _Next, found: Hypotheses, step, power) -> Hyp
 
 
 def _longer(live: _Live, following: _Next, step):
-    """The W best live hypotheses with one more token, and the parent [B W] of each."""
+    """The W best live hypotheses extended by one token, and the parent [B W] of each."""
     dims = shapes.check(following.gain, "B W C", shapes.check(live.ids, "B W K"))
 
     def flat(x):
@@ -246,12 +246,12 @@ def _longer(live: _Live, following: _Next, step):
 
 
 def _without_context(batch: Batch, plain: Sequence[Around]) -> Batch:
-    """The batch as the template without a context has it, each row in its language."""
+    """The batch with the template without a context, by each row's language."""
     rows = len(batch.weight)
     nothing = dict(context=batch.context[:, :0], context_length=jnp.zeros(rows, jnp.int32))
 
     def chosen(table):
-        """[G ...] by the language of each row -> [B ...]."""
+        """[G ...] -> [B ...] by the language of each row."""
         table = jnp.asarray(table, jnp.int32)
         if len(plain) == 1:
             return jnp.broadcast_to(table, (rows, *table.shape[1:]))

@@ -1,8 +1,8 @@
-"""Logits stay sharded over `tensor`: each device reduces its shard, and what is left is combined.
+"""Reductions of logits sharded over `tensor`: each device reduces its shard, then all combine.
 
-Of a row W candidates of each shard, a maximum and a sum travel, never V logits.
+Per row, the candidates of each shard, a maximum and a sum are communicated, never V logits.
 
-Dims: B batch, W hypotheses, V vocabulary as padded, S shards of it, C candidates; `...` are other
+Dims: B batch, W hypotheses, V padded vocabulary, S shards of it, C candidates; `...` are other
 axes.
 """
 
@@ -18,25 +18,26 @@ from seedasr_jax.parallel import layout
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """Reductions of a last axis of which a device holds the part [... V/S]; all give all devices
-    the same.
+    """Reductions over a last axis of which a device has the shard [... V/S].
+
+    `best`, `logsumexp` and `at` return the same on all devices.
     """
 
-    axis: str | None = None  # of the mesh; None: it holds all of [... V]
+    axis: str | None = None  # mesh axis; None: the device has all of [... V]
 
     def first(self, size: int):
-        """The index in V of the first of `size` that this device holds."""
+        """Index in V of the first element of this device's shard, which has `size`."""
         return jax.lax.axis_index(self.axis) * size if self.axis else 0
 
     def indices(self, x):
-        """[1 ... V/S]: where in V the elements of x are that this device holds."""
+        """[1 ... V/S]: indices in V of the elements of x, this device's shard."""
         size = x.shape[-1]
         return jnp.expand_dims(self.first(size) + jnp.arange(size), range(x.ndim - 1))
 
     def best(self, x, count: int):
-        """The `count` largest, in order, and where they are in V: [... count] each.
+        """The `count` largest values in descending order, and their indices in V: [... count] each.
 
-        Of equal ones the first comes first, as of `jax.lax.top_k`, whatever the shards.
+        Ties are in order of the index, as in `jax.lax.top_k`, however V is sharded.
         """
         most = min(count, x.shape[-1])
         if most == 1:
@@ -54,7 +55,7 @@ class Shard:
         return value, jnp.take_along_axis(index, at, -1)
 
     def logsumexp(self, x):
-        """[... 1] float32."""
+        """Over all of V: [... 1] float32."""
         if self.axis is None:
             return jax.nn.logsumexp(x, -1, keepdims=True)
         largest = jax.lax.pmax(x.max(-1, keepdims=True), self.axis)
@@ -62,7 +63,7 @@ class Shard:
         return largest + jnp.log(jax.lax.psum(total, self.axis))
 
     def at(self, x, index):
-        """x[index] along the last axis, [... C] by [... C] int32 of V."""
+        """Takes x at index [... C], int32 in V, along the last axis: [... C]."""
         if self.axis is None:
             return jnp.take_along_axis(x, index, -1)
         index = index - self.first(x.shape[-1])
@@ -75,11 +76,11 @@ ALL = Shard()
 
 
 def over(function: Callable, logits, *trees):
-    """`function(shard, logits, *trees)`, a tree of arrays [B ...].
+    """Runs `function(shard, logits, *trees)` on each device; returns its tree of arrays [B ...].
 
     Args:
-        function: runs on each device, on its own examples.
-        logits: a tree of [B ... V], of which a device has its shard, if `tensor` divides V.
+        function: is given the device's own examples.
+        logits: tree of [B ... V], sharded over `tensor` if V is divisible by its size.
         trees: arrays [B ...] and scalars.
     """
     size = jax.tree.leaves(logits)[0].shape[-1]
@@ -89,8 +90,9 @@ def over(function: Callable, logits, *trees):
 
 
 def pick(shard: Shard, both):
-    """Of (scores, logits), each [B ... V]: the index of the largest score, and the log-probability
-    that it has by the logits, [B ...] each.
+    """The argmax of scores and its log-probability under logits, [B ...] each.
+
+    `both`: (scores, logits), each [B ... V].
     """
     scores, logits = both
     _, chosen = shard.best(scores, 1)
