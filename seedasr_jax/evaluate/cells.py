@@ -1,7 +1,7 @@
-"""Cells of a sweep, checkpoint x task x decode setting, and the files that hold their results.
+"""Cells of a sweep, checkpoint x task x decode setting, and the files of their results.
 
-A cell is the unit of work. Its key is known before anything is decoded, rows keep the order of the
-cells, and equal cells give equal bytes, whichever process scores them.
+A cell is the unit of work. Its key is known before anything is decoded, rows are in the order of
+the cells, and equal cells give equal bytes in any process.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,27 +19,27 @@ from seedasr_jax.text import score as rates
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One checkpoint on one task in one setting."""
+    """One checkpoint on one task with one setting."""
 
     checkpoint: str  # its label, STAGE@STEP#hash
-    task: Any  # opened for this setting: `name`, `examples`, `languages`, `unknown`, and batches
+    task: Any  # opened for this setting: has `name`, `examples`, `languages`, `unknown`, batches
     setting: score.Setting
 
     @property
     def key(self) -> tuple[str, ...]:
-        """The values of `score.CELL` in its row."""
+        """Values of the keys `score.CELL` in its row."""
         used = self.setting.conventions.used(self.task.languages)
         return (self.checkpoint, self.task.name, self.setting.decode, *used)
 
     def score(self, recogniser: Recogniser) -> tuple[dict, list[dict]]:
-        """Its row of results.jsonl and one dict per utterance, as of `score.evaluate`."""
+        """Its row of results.jsonl and one dict per utterance, see `score.evaluate`."""
         task = self.task
         more = dict(order=task.examples, unknown=task.unknown)
         return score.evaluate(recogniser, self.checkpoint, task.name, task, self.setting, **more)
 
 
 def digest(cells: Sequence[Cell]) -> str:
-    """A short hash of the keys, which names the folder of their results."""
+    """Short hash of the cells' keys, which names the folder of their results."""
     return config.digest({"cells": [cell.key for cell in cells]})[:8]
 
 
@@ -54,17 +54,17 @@ def run(
     """Scores cells in order and writes their files.
 
     Args:
-        folder: gets results.jsonl and transcripts.jsonl.
-        cells: of one checkpoint.
-        recogniser: of that checkpoint.
-        say: takes a line of the log.
-        kept: whether results of the same cells stay, instead of being made again.
+        folder: folder of results.jsonl and transcripts.jsonl.
+        cells: cells of one checkpoint.
+        recogniser: the recogniser of that checkpoint.
+        say: logs a line.
+        kept: whether to keep existing results of the same cells instead of scoring again.
 
     Returns:
         The rows of results.jsonl.
 
     Raises:
-        ConfigError: the folder holds the results of other cells.
+        ConfigError: the folder contains results of other cells.
     """
     found = _found(folder, cells)
     if kept and found and (folder / disk.TRANSCRIPTS).exists():
@@ -81,7 +81,7 @@ def run(
 
 
 def _found(folder, cells):
-    """Rows that are there already: nothing is overwritten silently, so their cells must match."""
+    """Existing rows, whose cells must match: no other results are overwritten."""
     path, keys = folder / disk.RESULTS, [cell.key for cell in cells]
     rows = disk.read_rows(path)
     found = [tuple(row.get(key, "") for key in score.CELL) for row in rows]
@@ -102,7 +102,7 @@ def write(folder: pathlib.Path, rows: list[dict], utterances: dict[str, list[dic
 
 
 def table(rows: list[dict]) -> str:
-    """The rows for a person: checkpoint, task, decoding, utterances, error rate and interval."""
+    """The rows as a text table: checkpoint, task, decoding, utterances, error rate, interval."""
     head = ("checkpoint", "task", "decode", "utterances", "error rate %", "95 % interval")
     return tables.columns(
         head,

@@ -1,4 +1,4 @@
-"""Scores of a stage while it trains, on its development tasks."""
+"""Scores a stage on its development tasks while it trains."""
 
 from collections.abc import Callable
 import contextlib
@@ -36,17 +36,17 @@ class Evaluator:
         """Opens the tasks.
 
         Args:
-            name: the stage's.
-            built: what it computes with.
+            name: name of the stage.
+            built: the built stage.
             vocab: its tokenizer.
-            limits: what one decoding takes.
-            open_task: opens a task by its name for a way to decode: `name`, `languages`, `unknown`,
-                `context_tokens` and `widen_contexts`; iterates over batches with their examples.
+            limits: its limits.
+            open_task: opens a task by name for a Scoring. The task has `name`, `languages`,
+                `unknown`, `context_tokens`, `widen_contexts`; it yields batches with examples.
             stopping: whether the job is asked to stop.
-            say: takes a line of the log.
+            say: logs a line.
 
         Raises:
-            ConfigError: a decoding that the model cannot do, a task or a unit that does not exist.
+            ConfigError: an unsupported decoding method, or an unknown task or unit.
         """
         self.name, evaluation = name, built.stage.eval
         self._stopping, self._say = stopping, say
@@ -59,7 +59,7 @@ class Evaluator:
         if evaluation.tasks:
             (self._layers[0] if self._layers else self._recogniser).check(self._setting.decode)
         self.tasks = [open_task(task, how) for task in evaluation.tasks]
-        for task in self.tasks:  # one room for contexts: each would be a program of its own
+        for task in self.tasks:  # one size of contexts: each size needs its own program
             task.widen_contexts(max(each.context_tokens for each in self.tasks))
 
     def warn(self):
@@ -69,10 +69,10 @@ class Evaluator:
                 self._say(f"{self.name}: {task.name}: {warning}")
 
     def __call__(self, step: int, state) -> dict:
-        """{"eval": {task: error rate}} of the state; of a probe, of each layer.
+        """{"eval": {task: error rate}} of the state; for a probe, of each layer.
 
         Raises:
-            loop.Stopped: `stopping()` said so before all was scored.
+            loop.Stopped: `stopping()` was true before all was scored.
         """
         if not self.tasks:
             return {}

@@ -1,7 +1,7 @@
-"""A string matcher: what a list of names is worth without a language model.
+"""A string matcher: a baseline for models that read a list of names.
 
-The names of a list are laid over the hypothesis of CTC: where a stretch of it is spelled almost
-like a name, the name is written there. A baseline beside a model that reads the list itself.
+It corrects CTC hypotheses without a language model: a stretch that is spelled almost like a name in
+the list is replaced by the name.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,25 +13,25 @@ from seedasr_jax.text import prompts, weighted
 from seedasr_jax.text.conventions import Conventions
 from seedasr_jax.text.score import units
 
-GRID = tuple(n / 20 for n in range(13))  # thresholds to choose among
-_SPREAD = 2  # units that a stretch may have more than a name: CTC cuts what it does not know
+GRID = tuple(n / 20 for n in range(13))  # candidate thresholds
+_SPREAD = 2  # maximum number of units in a stretch beyond those of a name: CTC splits unknown words
 
 
 def replace(hypothesis: str, names: Sequence[str], *, threshold: float, unit: str) -> str:
-    """The hypothesis with the names that it almost spells.
+    """Replaces stretches of the hypothesis that almost spell a name by the name.
 
-    The distance of a stretch from a name is the edit distance of their letters, spaces left out,
-    over the letters of the longer. The nearest goes first, of two equally near the longer stretch;
-    each name is written once at most, and no stretch is used twice.
+    The distance of a stretch from a name is the edit distance of their letters without spaces,
+    divided by the letters of the longer. Replacement is greedy: nearest first, ties by the longer
+    stretch. Each name is used at most once, and replaced stretches do not overlap.
 
     Args:
         hypothesis, names: normalised texts.
-        threshold: the largest distance at which a name is written. Sensible values are the caller's
-            to find, on development data: see `choose`.
-        unit: word, char or mixed: what a stretch is made of.
+        threshold: the largest distance at which a name is used; to be chosen on development data,
+            see `choose`.
+        unit: unit of a stretch: word, char or mixed.
 
     Returns:
-        Its units, parted by spaces.
+        The units of the result, joined by spaces.
     """
     heard, found = units(hypothesis, unit), []
     for name in names:
@@ -62,12 +62,12 @@ def choose(
     most: float,
     unit: str,
 ) -> float:
-    """The largest threshold of GRID that writes few names that were not said.
+    """The largest threshold of GRID that inserts few names that were not spoken.
 
     Args:
         references, hypotheses: N normalised texts each, of development data.
-        lists: N lists of names, none of which is said.
-        most: percent of the utterances that may get such a name.
+        lists: N lists of names, none of which is spoken.
+        most: maximum percentage of utterances with such an insertion.
         unit: word, char or mixed.
     """
     lists = list(lists)
@@ -87,10 +87,10 @@ def thresholds(
     """`choose` for each language.
 
     Args:
-        utterances: of development data, as `score.evaluate` returns them; in `context` they have
-            a list of names, none of which is said.
-        conventions: how they are normalised and split.
-        most: percent of the utterances that may get such a name.
+        utterances: development data, as `score.evaluate` returns them; their `context` is a list of
+            names, none of which is spoken.
+        conventions: conventions to normalise and split them by.
+        most: maximum percentage of utterances with such an insertion.
     """
     found = {}
     for tag, own in score.by_language(utterances).items():
@@ -103,9 +103,9 @@ def thresholds(
 def matched(
     utterances: Iterable[dict], conventions: Conventions, chosen: Mapping[str, float]
 ) -> list[dict]:
-    """Utterances with the names of their `context` in the hypothesis, as of `replace`.
+    """Applies `replace` to the hypothesis of each utterance, with the names of its `context`.
 
-    `chosen`: threshold by language; one without writes only what is spelled exactly.
+    `chosen`: threshold by language; 0, an exact match, for other languages.
     """
     out = []
     for utterance in utterances:

@@ -1,4 +1,4 @@
-"""A checkpoint's model on devices: on which, and each device's share of it read straight there."""
+"""Opens a checkpoint's model on devices: chooses a mesh and reads each shard onto its device."""
 
 from collections.abc import Mapping, Sequence
 import functools
@@ -26,10 +26,10 @@ Axes = Mapping[str, int]  # mesh axis -> size, one of which may be -1; others ar
 def open_recogniser(
     checkpoint: checkpoints.Checkpoint, mesh: Axes | jax.sharding.Mesh | None = None
 ) -> Recogniser:
-    """Reads all parts of a checkpoint; see `open_model`.
+    """Opens a Recogniser with all parts of a checkpoint; see `open_model`.
 
     Raises:
-        UserError: a part of the stage is nowhere.
+        UserError: a part of the stage is missing.
     """
     check_whole(checkpoint)
     found = checkpoint.parts()
@@ -39,10 +39,10 @@ def open_recogniser(
 
 
 def check_whole(checkpoint: checkpoints.Checkpoint):
-    """Checks that a stage has all parts of its kind: without one it would decode in another way.
+    """Checks that a stage has all parts of its kind: without one it would decode differently.
 
     Raises:
-        UserError: names the part, and stage.json, which should say where it is.
+        UserError: a part is missing; names it, and stage.json, which should state its location.
     """
     if checkpoint.bundle is not None:
         return
@@ -56,16 +56,16 @@ def check_whole(checkpoint: checkpoints.Checkpoint):
 
 
 def open_model(checkpoint, mesh, modules: Sequence[str], parts: Sequence[str] = ()):
-    """Reads parts of a checkpoint onto a mesh, matrices in the type that they are used in.
+    """Reads parts of a checkpoint onto a mesh, matrices in the type in which they are used.
 
-    No device and no host holds more than its share, nor that in another type.
+    No device or host ever holds more than its share, or its share in another type.
 
     Args:
-        checkpoint: opened.
-        mesh: sizes by axis, over devices of this process; None: all of them, of a CPU one, as the
-            parameters divide. Or a jax.sharding.Mesh with the axes of parallel/mesh.py.
-        modules: of the model.
-        parts: what is read; default the modules.
+        checkpoint: an open checkpoint.
+        mesh: sizes by axis over devices of this process, or a jax.sharding.Mesh with the axes of
+            parallel/mesh.py. None: all devices (CPU: one), sharded as the parameters allow.
+        modules: parts that the model is built of.
+        parts: parts to read; default the modules.
 
     Returns:
         (graphdef, state, tokenizer, mesh).
@@ -93,7 +93,7 @@ def open_model(checkpoint, mesh, modules: Sequence[str], parts: Sequence[str] = 
 
 
 def as_placed(params: nnx.State, dtype, mesh):
-    """(shapes in the types that parameters are used in, their shardings)."""
+    """(shapes of parameters in the types in which they are used, their shardings)."""
     as_used = functools.partial(layers.as_used, dtype=dtype)
     return jax.eval_shape(as_used, params), sharding.of_params(params, mesh)
 
@@ -119,8 +119,8 @@ def _of_sizes(given: Axes) -> jax.sharding.Mesh:
 
 
 def _fitting(params: nnx.State, devices) -> jax.sharding.Mesh:
-    """As many devices as divide the parameters over tensor, which gathers no weights, then over
-    fsdp; the rest share examples alone.
+    """A mesh of the devices with the largest tensor axis, which gathers no weights, and then the
+    largest fsdp axis that the parameters are divisible by; the remaining factor is data.
     """
     for tensor in _divisors(len(devices)):
         for fsdp in _divisors(len(devices) // tensor):

@@ -1,4 +1,4 @@
-"""The probe's answer: each layer decoded by its own head, and which layer errs least.
+"""Scores of a probe: each layer is decoded by its own head; the best has the lowest error rate.
 
 Dims: L layers.
 """
@@ -16,7 +16,7 @@ from seedasr_jax.models import names
 
 
 class _LayerRecogniser(Recogniser):
-    """A recogniser by one layer's head; `ctc(state, batch, (layer,))` is compiled once for all."""
+    """A recogniser of one layer; all layers share the program `ctc(state, batch, (layer,))`."""
 
     def __init__(self, graphdef, vocab, model, mesh, ctc, layer):
         super().__init__(graphdef, None, vocab, model, (names.ENCODER, names.CTC_HEAD), mesh)
@@ -27,7 +27,7 @@ class _LayerRecogniser(Recogniser):
 
 
 def recognisers(graphdef, vocab, model, parts, mesh) -> list[Recogniser]:
-    """One for each layer, the lowest first; none where there is no probe."""
+    """One recogniser per layer, the lowest first; none if the model has no probe."""
     if names.PROBE not in parts:
         return []
     ctc = program.probe(graphdef, mesh)
@@ -36,9 +36,9 @@ def recognisers(graphdef, vocab, model, parts, mesh) -> list[Recogniser]:
 
 
 def report(layers: list[dict[str, float]]) -> dict:
-    """Error rates by task, of each layer -> what is logged: the curves, and the best layer.
+    """Terms to log, from each layer's error rates by task: error rate by layer, and the best layer.
 
-    The best has the lowest mean over tasks; counted from 1, as the paper does.
+    The best has the lowest mean over tasks. Layers are counted from 1, as in the paper.
     """
     curves = {
         task: {"layers": {f"{n:02}": rates[task] for n, rates in enumerate(layers, 1)}}
@@ -49,10 +49,10 @@ def report(layers: list[dict[str, float]]) -> dict:
 
 
 def best_layer(source: checkpoints.Checkpoint) -> int:
-    """The best layer as a probe's metrics say at its step.
+    """The best layer of a probe, from its metrics up to the checkpoint's step.
 
     Raises:
-        ConfigError: they do not.
+        ConfigError: they have none.
     """
     rows, layers = disk.read_rows(source.folder / disk.METRICS, "step"), source.stage.model.encoder
     named = [row.get("best_layer") for row in rows if row["step"] <= source.step]

@@ -11,31 +11,31 @@ from seedasr_jax.text import prompts, weighted
 from seedasr_jax.text import score as rates
 from seedasr_jax.text.conventions import BY_LANGUAGE, Convention, Conventions
 
-# What an example says about itself, and stays with its transcript.
+# Attributes of an example that are copied to its transcript.
 ABOUT = (
     *("id", "seconds", "language", "dialect", "domain", "speaker"),
     *("context", "context_unread", "context_kind", "keywords", "siblings"),
 )
-# Keys of a row that say what it measures: its cell of a sweep.
+# Keys of a row that identify its cell of a sweep.
 CELL = ("checkpoint", "task", "decode", "normalizer", "unit")
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """How to decode and to score."""
+    """Settings of decoding and scoring."""
 
     decode: str  # a name of decode/methods.py
-    conventions: Conventions  # what is counted, by language
+    conventions: Conventions  # normaliser and unit, by language
 
 
 def setting(how: config.Eval, decode="", normalizer="", unit="", language="row") -> Setting:
-    """How a stage is scored: by language, and as `how` says where none is stated.
+    """The setting that scores a stage: by language, with `how` as default if none is stated.
 
     Args:
-        how: of the stage.
-        decode: instead of its own.
-        normalizer, unit: for all utterances, whatever their language.
-        language: of all utterances; "row": as each states it.
+        how: eval config of the stage.
+        decode: method to use instead of the stage's.
+        normalizer, unit: used for all utterances of any language, if given.
+        language: language of all utterances; "row": as each states it.
 
     Raises:
         ConfigError: an unknown normaliser, unit or language.
@@ -61,21 +61,21 @@ def evaluate(
     """Decodes and scores a task.
 
     Args:
-        recogniser: what is scored.
-        checkpoint: its label, STAGE@STEP#hash.
-        task: its name.
-        batches: Batches, with room in `ids` for as many tokens as are decoded at most; each with
-            its examples, None in a row that is only filled up, CONTINUED in one that holds more of
-            the example before.
+        recogniser: recogniser to score.
+        checkpoint: label of the checkpoint, STAGE@STEP#hash.
+        task: name of the task.
+        batches: Batches, whose room in `ids` is the maximum number of decoded tokens; each with
+            its examples: None for a padding row, CONTINUED for a row that continues the previous
+            example.
         setting: see Setting.
-        order: the examples as they are returned; empty: as they are decoded. Batches go by length:
-            without it files and bootstrap draws would differ between shapes.
-        unknown: utterances whose reference the tokenizer cannot write.
+        order: the examples in the order of the result; empty: as decoded. Batches are by length, so
+            without it files and bootstrap draws would depend on shapes.
+        unknown: number of utterances whose reference the tokenizer cannot represent.
 
     Returns:
-        The row of results.jsonl, and one dict per utterance: what the example said about itself,
-        reference and hypothesis. Beside the figures of `measure` the row has those of each
-        language, dialect and kind of context, where the examples differ in it.
+        The row of results.jsonl, and one dict per utterance: attributes of the example, reference
+        and hypothesis. The row has the figures of `measure`, also for each language, dialect and
+        kind of context if the examples differ in it.
     """
     heard: list[tuple] = []  # (example, hypotheses of its pieces)
     for batch, examples in batches:
@@ -118,7 +118,7 @@ def evaluate(
 
 
 def by_language(utterances: Iterable[dict]) -> dict[str, list[dict]]:
-    """Utterances as `evaluate` returns them by language, the tags in order."""
+    """Groups utterances (as `evaluate` returns them) by language, sorted by tag."""
     found: dict[str, list[dict]] = {}
     for utterance in utterances:
         found.setdefault(utterance["language"], []).append(utterance)
@@ -128,11 +128,10 @@ def by_language(utterances: Iterable[dict]) -> dict[str, list[dict]]:
 def measure(utterances: list[dict], conventions: Conventions) -> dict:
     """The figures of utterances as `evaluate` returns them.
 
-    Counts and error rate. Where a limit of the model was met, `cut` counts transcripts that stopped
-    at the most tokens, `contexts_cut` and `contexts_unused` those whose context was read in part
-    and not at all; keys whose count is 0 are left out. Where they have `keywords`, the recall of
-    these; where they have a `context`, how often a name of it was written that was not said; where
-    they have `siblings`, how often one of those was written that was not said.
+    Counts and error rate. If the model reached its limits, `cut` counts transcripts that stopped at
+    the maximum number of tokens, `contexts_cut` and `contexts_unused` utterances whose context was
+    read in part and not at all; keys with a count of 0 are left out. With `keywords`, their recall;
+    with `context` or `siblings`, how often a name of it was transcribed that was not spoken.
     """
     compared = compare(utterances, conventions)
     return _count(compared) | _limits(utterances) | _names(utterances, compared, conventions)
@@ -140,25 +139,25 @@ def measure(utterances: list[dict], conventions: Conventions) -> dict:
 
 @dataclasses.dataclass(frozen=True)
 class Compared:
-    """N utterances as they are compared: normalised, and what `rates.score` wants to know."""
+    """N utterances normalised for comparison, with the arguments of `rates.score`."""
 
     references: list[str]
     hypotheses: list[str]
     units: list[str]
     clusters: list[list[tuple]]
-    cluster: str  # what one is: speaker, recording or utterance
+    cluster: str  # kind of cluster: speaker, recording or utterance
 
     @property
     def texts(self):
-        """What all counts begin with."""
+        """(references, hypotheses), the first arguments of all counts."""
         return self.references, self.hypotheses
 
 
 def compare(utterances: list[dict], conventions: Conventions) -> Compared:
-    """Each utterance by the convention of its language.
+    """Normalises each utterance by the convention of its language and assigns clusters.
 
-    Clusters are speakers where enough are known, and an utterance of none is one by itself; else
-    recordings where utterances are joined of them, or are segments of them; else utterances.
+    Clusters are speakers if enough are known (an utterance without one is its own cluster), else
+    recordings if utterances are joined from several or are segments of one, else utterances.
     """
     own = [conventions.of(utterance["language"]) for utterance in utterances]
     references, hypotheses = (
@@ -178,7 +177,7 @@ def compare(utterances: list[dict], conventions: Conventions) -> Compared:
 
 
 def _stretches(utterance, convention, length, by_speaker):
-    """(cluster, reference units) of an utterance: of each of its recordings, or of its speaker."""
+    """(cluster, number of reference units) for an utterance's speaker or each of its recordings."""
     if by_speaker and utterance["speaker"]:
         return [(("speaker", utterance["speaker"]), length)]
     parts = utterance["parts"] or [[utterance.get("recording", utterance["id"]), ""]]
@@ -215,13 +214,13 @@ def _limits(utterances) -> dict:
 
 
 def describe(row: dict) -> list[str]:
-    """A row of results as lines of a log: its error rate and, where it met any, its limits."""
+    """A row of results as log lines: its error rate and, if any, the limits that it reached."""
     line, limits = f"{row['task']}  {row['decode']}  {row['error_rate']:.2f} %", _met(row)
     return [line, f"{row['task']}: {limits}"] if limits else [line]
 
 
 def _met(row: dict) -> str:
-    """The limits that a row reached, as text; "" where it reached none."""
+    """The limits that a row reached, as text; "" if none."""
     names = {
         "cut": "transcripts stop at the most tokens (eval.tokens; eval: --buckets)",
         "contexts_cut": "contexts are longer than any in training: cut from the left",
@@ -232,12 +231,12 @@ def _met(row: dict) -> str:
 
 
 def rounded(bound: float | None) -> float | None:
-    """A bound of an interval as results have it; None where there is none."""
+    """A bound of an interval, rounded as in results; None if there is none."""
     return None if bound is None else round(bound, 4)
 
 
 def _names(utterances, compared, conventions) -> dict:
-    """What only some tasks have."""
+    """Figures of keywords, contexts and siblings, for tasks that have them."""
 
     def phrases(lists):
         own = (conventions.of(utterance["language"]) for utterance in utterances)

@@ -1,4 +1,4 @@
-"""Waves and files to text, from any checkpoint; needs neither TensorFlow nor SeqIO.
+"""Transcribes waves and files with any checkpoint; needs neither TensorFlow nor SeqIO.
 
 Dims: B batch, S samples, C context tokens.
 """
@@ -26,15 +26,15 @@ from seedasr_jax.models.parts import decodings
 from seedasr_jax.text import languages, prompts
 
 BATCH = 8  # utterances decoded at a time
-FILES_HELD, SECONDS_HELD = 4 * BATCH, 600.0  # at most, of files: then they are decoded
-TOKENS_PER_SECOND = 12  # at most, of fast speech in small pieces
-SHORTEST = 1.0  # seconds of the smallest shape; the next are twice, four times ... as long
+FILES_HELD, SECONDS_HELD = 4 * BATCH, 600.0  # of audio; at either, the files read are decoded
+TOKENS_PER_SECOND = 12  # upper bound, for fast speech in small pieces
+SHORTEST = 1.0  # seconds of the smallest shape; each further one is twice as long
 SHORTEST_CONTEXT = 16  # tokens, likewise
 
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-    """A stretch of audio and what was said in it."""
+    """A stretch of audio and its transcript."""
 
     start: float  # seconds
     end: float
@@ -49,16 +49,16 @@ class Result:
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]  # natural, one per token
     segments: tuple[Segment, ...]
-    cut: bool  # whether the transcript stopped at the most tokens that are decoded
-    context_unread: str  # the front of the context, or all of it, that the model cannot take
+    cut: bool  # whether the transcript stopped at the maximum number of tokens
+    context_unread: str  # beginning or all of the context, beyond the model's limit
 
 
 class Transcriber:
-    """A recogniser that takes waves; shapes are padded to few sizes, so that few are compiled."""
+    """A recogniser of waves; they are padded to few sizes, so that few shapes are compiled."""
 
     def __init__(self, recogniser: Recogniser, checkpoint: checkpoints.Checkpoint):
-        """`checkpoint`: whose the recogniser is. It says how to decode, the normaliser of the text
-        that it was trained on, which a context goes through too, and how much context it takes.
+        """`checkpoint`: the checkpoint of the recogniser, which defines the default method, the
+        limits, and the normaliser of its training text, which is applied to contexts too.
         """
         self.recogniser, self.label = recogniser, checkpoint.label
         self.limits, stage = checkpoint.limits, checkpoint.stage
@@ -80,30 +80,31 @@ class Transcriber:
         `decode` it is one piece.
 
         Args:
-            wave: as `arrays.to_wave` takes it: [S], or with up to 8 channels on either axis; floats
-                in [-1, 1] or integers on the scale of their type.
+            wave: see `arrays.to_wave`: [S], or with up to 8 channels on either axis; floats in
+                [-1, 1] or integers scaled to their type's range.
             rate: samples per second.
-            context: text that helps: what was said before, who takes part, what it is about. Of a
-                context longer than any in training the end is read, of whole names or words;
-                nothing where the model learned none. The result and a line on stderr say so.
-            hotwords: words and names that may be said, as `prompts.context` takes them.
-            language: BCP-47 tag of what is spoken, for a prompt that names the language; empty: not
+            context: helpful text: previous speech, participants, topic. If it is longer than any in
+                training, only its last whole names or words are read; none if the model was trained
+                without contexts. The result and a line on stderr report it.
+            hotwords: words and names that may be spoken, see `prompts.context`.
+            language: BCP-47 tag of the speech, for a prompt that names the language; empty: not
                 stated.
-            decode: a name of decode/methods.py. Empty: the checkpoint's own way; with a context, if
-                that is no search that reads one, the joint beam search `methods.WITH_CONTEXT`.
+            decode: a name of decode/methods.py. Empty: the checkpoint's default; with a context, if
+                that is not a search that reads one, the joint beam search `methods.WITH_CONTEXT`.
 
         Raises:
-            DataError: no wave, or a rate that is none. ConfigError: a decoding that the model
-                cannot do, or one that reads no context where there is one; an unknown language.
+            DataError: an invalid wave or rate.
+            ConfigError: a method that the model does not support, or that ignores a given context;
+                an unknown language.
         """
         options = dict(context=context, hotwords=hotwords, language=language, decode=decode)
         return self.transcribe_many([arrays.to_wave(wave, rate)], **options)[0]
 
     def transcribe_files(self, paths, **options) -> list[Result]:
-        """Transcribes files in the order given, or one; `options` as in `transcribe`.
+        """Transcribes one file, or several in the order given; `options` as in `transcribe`.
 
         Raises:
-            DataError: a file that is missing, not audio or empty.
+            DataError: a file is missing, not audio or empty.
         """
         results = []
         for _, found in self.stream_files(paths, **options):
@@ -113,10 +114,10 @@ class Transcriber:
         return results
 
     def stream_files(self, paths, **options) -> Iterator[tuple[str, Result | DataError]]:
-        """Yields (path, Result, or what is wrong with the file), in the order given.
+        """Yields (path, Result or the DataError of the file), in the order given.
 
-        A few files are held at a time; those of like length are decoded together. `options` as in
-        `transcribe`.
+        A few files are in memory at a time; those of similar length are decoded together. `options`
+        as in `transcribe`.
         """
         held, seconds = [], 0.0
         for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
@@ -141,7 +142,7 @@ class Transcriber:
     def transcribe_many(
         self, waves, *, context="", hotwords=(), language="", decode=""
     ) -> list[Result]:
-        """Transcribes waves at 16 kHz, those of like length together; see `transcribe`."""
+        """Transcribes waves at 16 kHz, those of similar length together; see `transcribe`."""
         given = prompts.context(context, hotwords)
         text = prompts.normal_context(self.normalizer, given)
         method = self._method(text, decode)
@@ -172,18 +173,18 @@ class Transcriber:
         return [_result(spans, unread) for spans in heard]
 
     def _spans(self, wave, method) -> list[tuple[int, int]]:
-        """The stretches (first sample, end) that are decoded, each by itself."""
+        """The stretches (first sample, end) to decode separately."""
         if methods.parse(method).long == "direct":
             return [(0, len(wave))]
         return pauses.pieces(wave, *self.limits.piece)
 
     def _room(self, seconds) -> float:
-        """Seconds of the shape for so many; of what is cut, none is longer than training had."""
+        """Seconds of the shape for a duration; at most the limit, unless the audio exceeds it."""
         size, longest = _size(seconds, SHORTEST), self.limits.seconds + files.ROUNDING_SECONDS
         return size if seconds > longest else min(size, longest)
 
     def _method(self, context, decode) -> str:
-        """What to decode with, where all that was asked for can be done."""
+        """Name of the method, checked against the model and the context."""
         own = methods.with_context(self.method)
         method = decode or (own if context else self.method)
         if context and names.DECODER not in self.recogniser.parts:
@@ -209,7 +210,7 @@ class Transcriber:
         return row
 
     def _cut(self, context, row) -> tuple[str, str]:
-        """What is not read of a context, which is said once, and what is."""
+        """Splits a context into what is not read, which is reported once, and what is."""
         most, size = self.limits.context_tokens, self.recogniser.template.size
         unread, text = prompts.cut(context, lambda text: size(text, row) <= most)
         if unread:
@@ -244,7 +245,7 @@ class Transcriber:
 
 
 def _result(heard: Mapping[tuple[int, int], recognisers.Hypothesis], unread: str) -> Result:
-    """Of an utterance's pieces: (first sample, end) -> what was heard, in order."""
+    """The result of an utterance; `heard`: (first sample, end) -> hypothesis, in order."""
     whole = recognisers.joined(list(heard.values()))
     segments = tuple(
         Segment(start / files.RATE, end / files.RATE, found.text)
@@ -254,7 +255,7 @@ def _result(heard: Mapping[tuple[int, int], recognisers.Hypothesis], unread: str
 
 
 def _size(wanted, shortest):
-    """`shortest`, or twice, four times ... as much: the least that holds what is wanted."""
+    """The smallest shortest * 2**n, n >= 0, that is at least `wanted`."""
     return shortest * 2 ** max(0, math.ceil(math.log2(wanted / shortest)))
 
 
@@ -262,18 +263,18 @@ def load(path, mesh=None) -> Transcriber:
     """Opens a checkpoint for transcription: a workdir, a stage, DIR@STEP or a bundle.
 
     Args:
-        path: of the checkpoint.
+        path: path of the checkpoint.
         mesh: devices by axis, such as dict(tensor=4, fsdp=2), or a jax.sharding.Mesh; default: all
-            accelerators here, or one device of a CPU.
+            local accelerators, or one CPU device.
 
     Raises:
         UserError: there is no such checkpoint, or it cannot transcribe.
-        ConfigError: a mesh that does not fit.
+        ConfigError: the mesh does not fit the devices or the parameters.
     """
     opened = checkpoints.open_checkpoint(path)
     return Transcriber(opening.open_recogniser(opened, mesh), opened)
 
 
 def to_dict(result: Result) -> dict:
-    """A result as plain values, for JSON."""
+    """A result as JSON values."""
     return dataclasses.asdict(result)
