@@ -34,7 +34,7 @@ class Batch:
     ids: jax.Array  # [B L] int32, the transcript without start and end tokens
     ids_length: jax.Array  # [B] int32
     weight: jax.Array  # [B] float32: 1, or 0 for a bad row or a padding row
-    position: jax.Array  # [B] int32, row in the global batch, folded into every random draw
+    position: jax.Array  # [B] int32, row index in the global batch, folded into every random draw
     extra: Any = None  # additional input declared by the stage's objective: arrays [B ...]
 
 

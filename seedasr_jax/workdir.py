@@ -1,7 +1,7 @@
 """The files of a workdir: their names, and how they are read and written.
 
     WORKDIR/config.json           the stage graph of the run
-    WORKDIR/vocab/ cache/ logs/   tokenizer; generated audio, tables, programs; `launch local`
+    WORKDIR/vocab/ cache/ logs/   tokenizer; generated audio, tables, programs; process logs
     WORKDIR/frozen/               copies of parts that another workdir will remove
     WORKDIR/STAGE/                stage.json, metrics.jsonl, skipped.jsonl
     WORKDIR/STAGE/checkpoints/    a folder per step

@@ -22,7 +22,7 @@ class Recipe:
 
     tree: dict  # nested dicts: the stage's recipe, and under "reads" the content of its inputs
     parents: dict[str, str]  # part -> its source, see `origin`
-    hash: str  # of the tree and the parents' hashes
+    hash: str  # hash of the tree, by content, and the parents' hashes
     behind: dict[str, str] = dataclasses.field(default_factory=dict)  # part -> see `_stands_for`
 
 

@@ -13,7 +13,7 @@ class Ctc(Hearing):
 
     @dataclasses.dataclass(frozen=True)
     class Options:
-        """None."""
+        """No options."""
 
     @classmethod
     def ask(cls, stage, options):

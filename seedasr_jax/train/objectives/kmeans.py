@@ -23,7 +23,7 @@ class KMeans(Hearing):
 
     @dataclasses.dataclass(frozen=True)
     class Options:
-        """None."""
+        """No options."""
 
     @classmethod
     def ask(cls, stage, options):

@@ -20,7 +20,7 @@ class Lm(Objective):
 
     @dataclasses.dataclass(frozen=True)
     class Options:
-        """None."""
+        """No options."""
 
     @classmethod
     def ask(cls, stage, options):

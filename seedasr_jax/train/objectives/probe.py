@@ -17,7 +17,7 @@ class Probe(Hearing):
 
     @dataclasses.dataclass(frozen=True)
     class Options:
-        """None."""
+        """No options."""
 
     @classmethod
     def ask(cls, stage, options):

@@ -36,7 +36,7 @@ class Masked(Hearing):
 
     @dataclasses.dataclass(frozen=True)
     class Options:
-        """The paper does not state them; BEST-RQ has 0.01, 40 frames and 0.1.
+        """Masking, which the paper does not specify; BEST-RQ has 0.01, 40 frames and 0.1.
 
         Spans are aligned to encoder frames, as in WeNet's BEST-RQ: the label of a partially masked
         frame could be read off its visible part, so it could not be predicted.
