@@ -209,7 +209,7 @@ def recipes(
                 hashes[part] = _stands_for(part, source, out, outside)
             except UserError as error:
                 raise type(error)(f"stage {name!r}: init.{part}: {error}") from error
-        # By content: paths of a tokenizer or a manifest do not belong to the recipe.
+        # By content: the path of a tokenizer or a manifest is no part of the recipe.
         where = {"vocab": None, "init": sorted(stage.init)}
         data = tree["data"] | {"mixture": [[reads[s], rate] for s, rate in stage.data.mixture]}
         hashed = tree | where | {"data": data, "reads": vocabulary, "parents": hashes}

@@ -42,7 +42,7 @@ class Metrics:
         if writes:
             self.written = any(row["step"] == step for row in disk.rewind(self.path, step + 1))
         if writes and tensorboard:
-            from tensorboardX import SummaryWriter  # late: it imports PyTorch if that is installed
+            from tensorboardX import SummaryWriter  # which brings PyTorch, where it is installed
 
             self.events = SummaryWriter(
                 str(folder), purge_step=step + 1, filename_suffix=f".from-{step}"
