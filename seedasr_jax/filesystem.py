@@ -53,9 +53,8 @@ def is_url(path) -> bool:
 
 
 def check_local(path, flag: str) -> None:
-    """Checks that a path is local and in UTF-8.
-
-    URLs (gs://, s3://) are not supported yet; checkpoint libraries accept UTF-8 names only.
+    """Checks that a path is local (gs://, s3:// and the like are not supported yet) and in UTF-8,
+    which checkpoint libraries require.
 
     Raises:
         ConfigError: it is not; names the flag.

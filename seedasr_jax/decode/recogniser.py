@@ -92,8 +92,7 @@ class Recogniser:
         """Parses the name of a method and checks that the model supports it.
 
         Raises:
-            ConfigError: no such method, the model lacks a part for it, or the beam is larger than
-                the vocabulary.
+            ConfigError: no such method, a missing part, or a beam larger than the vocabulary.
         """
         found, able = named.parse(method), decodings(self.parts)
         if found.search is not None and found.search.beam > self.vocab.size:
@@ -115,9 +114,8 @@ class Recogniser:
     def decode(self, batch: Batch, method: str) -> list[Hypothesis]:
         """Decodes.
 
-        Greedy decoding reads the batch's own prompt and context. A beam search decodes with the
-        template of utterances without a context and, if the method has an alpha, also with the
-        batch's own.
+        Greedy decoding reads the batch's own prompt and context. A beam search uses the template
+        without a context and, if the method has an alpha, the batch's own in addition.
 
         Args:
             batch: any number B of examples, on the host. Its room for transcripts, K, is the

@@ -90,9 +90,8 @@ def over(function: Callable, logits, *trees):
 
 
 def pick(shard: Shard, both):
-    """The argmax of scores and its log-probability under logits, [B ...] each.
-
-    `both`: (scores, logits), each [B ... V].
+    """For (scores, logits), each [B ... V]: the argmax of scores, and its log-probability,
+    [B ...] each.
     """
     scores, logits = both
     _, chosen = shard.best(scores, 1)
