@@ -1,4 +1,4 @@
-"""Config: ConfigDict recipes -> strict frozen dataclasses; recipe and run split; dump and hash."""
+"""Config: ConfigDict recipes to strict frozen dataclasses; recipe and run settings; dump, hash."""
 
 from seedasr_jax.config.bounds import above, at_least, check, one_of, require, within
 from seedasr_jax.config.groups import Tagged, import_all_later, import_later, register

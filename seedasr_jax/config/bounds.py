@@ -1,11 +1,11 @@
-"""What a field of a config may hold: declared beside its type, checked in one place.
+"""Bounds of config fields: declared beside the type, checked in one place.
 
     steps: int = at_least(1)
     tempo: tuple[float, float] = ascending(above=0)
     decay: str = one_of("cosine", "linear", "constant")
 
-A bound holds for every number of a field, so also for each of a tuple or a mapping. A group whose
-fields depend on each other has a method `check`, which calls `require`.
+A bound applies to every number of a field, including each element of a tuple or mapping. A group
+whose fields depend on each other has a method `check`, which calls `require`.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,21 +17,21 @@ from seedasr_jax import filesystem
 from seedasr_jax.errors import ConfigError, nearest
 
 INT32 = 2**31  # steps, sizes and seeds are int32 on the devices
-_SMALLEST, _LARGEST = 2.0**-126, 2.0**128  # of float32, in which floats are computed with
+_SMALLEST, _LARGEST = 2.0**-126, 2.0**128  # range of normal float32 numbers
 
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """What each number, or each text, of a field must satisfy."""
+    """Condition on each number or text of a field."""
 
     holds: Callable[[Any], bool]
-    expected: str  # in words
-    concerns: type | tuple[type, ...] = (int, float)
-    names: tuple[str, ...] = ()  # of a choice
-    pair: bool = False  # (low, high)
+    expected: str  # the condition in words, for errors
+    concerns: type | tuple[type, ...] = (int, float)  # types of the values checked
+    names: tuple[str, ...] = ()  # valid choices, for suggestions
+    pair: bool = False  # whether the field is (low, high)
 
     def check(self, value, where: str):
-        """Raises a ConfigError that names the key, the bounds and what was found."""
+        """Raises a ConfigError that names the key, the expected and the found value."""
         if isinstance(value, Mapping):
             for key, one in value.items():
                 self.check(one, f"{where}.{key}")
@@ -48,7 +48,7 @@ class Rule:
 
 
 def at_least(low, *, run=False):
-    """Numbers from `low` on; `run`: a setting that may change at any restart."""
+    """Numbers of at least `low`; `run`: a run setting, which may change at any restart."""
     return _declared(Rule(lambda x: x >= low, f"at least {low}"), run)
 
 
@@ -64,33 +64,33 @@ def within(low, high):
 
 
 def below_one():
-    """A share that cannot be the whole: 0 included, 1 not."""
+    """Numbers from 0 (included) to 1 (excluded)."""
     return _declared(Rule(lambda x: 0 <= x < 1, "at least 0 and below 1"))
 
 
 def ascending(low, high):
-    """A pair of numbers from `low` to `high`; equal ones are a constant."""
+    """An ascending pair of numbers from `low` to `high`; an equal pair is a constant."""
     expected = f"numbers from {low:g} to {high:g}"
     return _declared(Rule(lambda x: low <= x <= high, expected, pair=True))
 
 
 def one_of(*names):
-    """One of these texts."""
+    """One of the texts `names`."""
     return _declared(Rule(lambda x: x in names, f"one of {', '.join(names)}", str, names))
 
 
 def local_path():
-    """A path of this machine, or nothing."""
+    """A path on this machine, or an empty text."""
     return _declared(Rule(lambda x: not filesystem.is_url(x), "a local path", str))
 
 
 def setting():
-    """Any value; it may change at any restart."""
+    """A run setting of any value, which may change at any restart."""
     return dataclasses.field(metadata={"run": True})
 
 
 def require(holds: bool, key: str, expected: str, found):
-    """Of a group's `check`: raises a ConfigError where fields contradict each other."""
+    """Raises a ConfigError unless `holds`; called by the `check` methods of groups."""
     if not holds:
         raise ConfigError(f"{key}: expected {expected}, found {found}")
 
@@ -100,16 +100,15 @@ def _declared(rule, run=False):
 
 
 def check(value, where: str):
-    """Checks a config against what its fields declare, and its groups by their own `check`.
+    """Checks a config against the rules of its fields and the `check` methods of its groups.
 
     Args:
         value: a dataclass of schema.py, or the options of an objective.
         where: its key.
 
     Raises:
-        ConfigError: a number that is not finite, not float32 or not int32, or outside of its
-            bounds, a name that is no choice, or fields that contradict each other; starts with the
-            whole key.
+        ConfigError: a number is not finite or exceeds float32, int32 or its bounds, a name is not a
+            valid choice, or fields contradict each other. The message starts with the full key.
     """
     if dataclasses.is_dataclass(value):
         for field in dataclasses.fields(value):

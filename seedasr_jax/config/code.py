@@ -1,4 +1,4 @@
-"""Python of the user: a recipe's file, and the modules that a config imports."""
+"""User code: a recipe's file and the modules that a config imports."""
 
 from collections.abc import Iterable
 import contextlib
@@ -11,24 +11,25 @@ from seedasr_jax.errors import ConfigError, UserError
 
 @contextlib.contextmanager
 def of_user(what: str):
-    """What a user's code raises becomes one line.
+    """Turns an exception of user code into a one-line error.
 
     Raises:
-        ConfigError: names `what`, the error, and the line of the code that it came from.
+        ConfigError: names `what`, the error and the line that raised it.
+        UserError: as raised inside, after `what`.
     """
     try:
         yield
     except UserError as error:
         raise type(error)(f"{what}: {error}") from error
-    except (Exception, SystemExit) as error:  # of code that is not ours: any
+    except (Exception, SystemExit) as error:  # user code may raise anything
         raise ConfigError(f"{what}: {type(error).__name__}: {_line(error)}") from error
 
 
 def import_all(modules: Iterable[str]) -> None:
-    """Imports what a config names under `imports`: its own encoders, stage kinds and tasks.
+    """Imports the modules of `config.imports`, which register encoders, stage kinds and tasks.
 
     Raises:
-        ConfigError: a module is not there, or fails.
+        ConfigError: a module does not exist or raises.
     """
     for module in modules:
         with of_user(f"config.imports: {module!r}"):
@@ -39,9 +40,9 @@ def import_all(modules: Iterable[str]) -> None:
 
 
 def _line(error) -> str:
-    """The error in one line, with its last place outside of installed packages, if any."""
+    """The error in one line, with its innermost location outside installed packages, if any."""
     text = " ".join(str(error).split())
-    if isinstance(error, SyntaxError):  # which says where itself
+    if isinstance(error, SyntaxError):  # its text names the location
         return text
     frames = traceback.extract_tb(error.__traceback__)
     own = [at for at in frames if not re.search(r"site-packages|^<", at.filename)]

@@ -1,12 +1,12 @@
-"""Tagged groups: one key, such as `kind`, says which dataclass the other keys are of.
+"""Tagged groups: one key, such as `kind`, selects the dataclass of the other keys.
 
     @config.register("luise", "seedasr_jax.models.luise:Luise")
     @dataclasses.dataclass(frozen=True)
     class Luise(Encoder):
         ...
 
-A module of `config.imports` registers its own kinds in the same way. Options are read without JAX;
-what is built from them is named by its place, which is imported when it is built.
+Modules of `config.imports` register their own kinds in the same way. Options are read without JAX:
+the class to build from them is given as MODULE:NAME and imported only when it is built.
 """
 
 import dataclasses
@@ -21,13 +21,13 @@ from seedasr_jax.errors import ConfigError, nearest
 class Tagged:
     """A group of a config whose keys depend on its kind.
 
-    A direct subclass is the group: it declares the key of its tag and the keys that all kinds have.
-    Its own subclasses, each under a name of `register`, add those of one kind.
+    A direct subclass is the group: it declares the key of its tag and the keys of all kinds. Its
+    subclasses, each registered under a name, add the keys of one kind.
     """
 
     tag: ClassVar[str] = "kind"
-    kinds: ClassVar[dict[str, type]]  # of a group
-    place: ClassVar[str]  # of a kind
+    kinds: ClassVar[dict[str, type]]  # of a group, by the tag's value
+    place: ClassVar[str]  # of a kind: MODULE:NAME
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
@@ -36,10 +36,10 @@ class Tagged:
 
     @classmethod
     def maker(cls):
-        """What this kind is registered with.
+        """The class or function that this kind is registered with.
 
         Raises:
-            ConfigError: there is no such module, or it has no such name.
+            ConfigError: the module, or the name in it, does not exist.
         """
         module, _, name = cls.place.partition(":")
         try:
@@ -48,28 +48,28 @@ class Tagged:
             raise ConfigError(f"{cls.__name__} is registered as {cls.place!r}: {error}") from error
 
 
-_later: list[str] = []  # modules that are yet to be imported
+_later: list[str] = []  # modules not imported yet
 
 
 def import_later(*modules: str) -> None:
-    """Names modules that register parts or objectives: `import_all_later` imports them, so that
+    """Leaves the import of modules that register parts or objectives to `import_all_later`, so that
     configs are read without JAX.
     """
     _later.extend(modules)
 
 
 def import_all_later() -> None:
-    """Imports what `import_later` named."""
+    """Imports the modules named to `import_later`."""
     while _later:
         importlib.import_module(_later.pop(0))
 
 
 def register(kind: str, place: str):
-    """Decorator: a dataclass holds the options of a kind of its group.
+    """Decorator: registers a dataclass as the options of one kind of its group.
 
     Args:
-        kind: the value of the group's tag; one that exists is replaced.
-        place: MODULE:NAME of what is built from the options. Each group says how it is called.
+        kind: the value of the group's tag; an existing kind is replaced.
+        place: MODULE:NAME of the class or function to build; its signature depends on the group.
     """
 
     def add(cls):
@@ -80,7 +80,7 @@ def register(kind: str, place: str):
 
 
 def is_tagged(kind) -> bool:
-    """Whether a type of the schema is a tagged group as a whole."""
+    """Whether a type of the schema is a tagged group, not one of its kinds."""
     return isinstance(kind, type) and Tagged in kind.__bases__
 
 
@@ -106,7 +106,7 @@ def fields(kind: type) -> dict[str, Any]:
 
 
 def fields_at(kind, tree) -> dict[str, Any]:
-    """As `fields`, of the kind that nested dicts state; of a group, where they state none."""
+    """`fields` of the kind that nested dicts state, or of the group if they state none."""
     if is_tagged(kind):
         kind = kind.kinds.get(tree.get(kind.tag), kind)
     return fields(kind)

@@ -1,10 +1,10 @@
-"""Options of the optimisers, by name; a module of `imports` may register others.
+"""Options of the optimisers, by name; modules of `imports` may register others.
 
     @config.register("mine", "my_optimisers:mine")
     @dataclasses.dataclass(frozen=True)
     class Mine(config.Scheduled): ...
 
-`mine(options, steps, *, apart)` gives the optax.GradientTransformation; see train/optim.py.
+`mine(options, steps, *, apart)` returns the optax.GradientTransformation; see train/optim.py.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from seedasr_jax.config.groups import Tagged, register
 
 @dataclasses.dataclass(frozen=True)
 class Optim(Tagged):
-    """What turns gradients into updates."""
+    """Options of an optimiser."""
 
     tag: ClassVar[str] = "name"
 
@@ -26,39 +26,39 @@ class Optim(Tagged):
 
     @property
     def warmup_steps(self) -> int:
-        """Steps of the warm-up, which end within the stage."""
+        """Number of warm-up steps; at most the stage's steps."""
         return 0
 
     @property
     def factors(self) -> Mapping[str, float]:
-        """Factors of the learning rate, by part."""
+        """Learning-rate factors by part."""
         return {}
 
 
 @dataclasses.dataclass(frozen=True)
 class Scheduled(Optim):
-    """Keys of an optimiser with clipping, weight decay, and a rate with warm-up and decay."""
+    """Options with clipping, weight decay, and a learning rate with warm-up and decay."""
 
     lr: float = above(0)
     warmup: int = at_least(0)  # steps
     decay: str = one_of("cosine", "linear", "constant")
-    final: float = within(0, 1)  # share of the rate at the end
+    final: float = within(0, 1)  # final learning rate / lr
     weight_decay: float = at_least(0)
     clip: float = at_least(0)  # global norm; 0: none
-    rates: Mapping[str, float] = at_least(0)  # factor by part; others: 1
+    rates: Mapping[str, float] = at_least(0)  # learning-rate factor by part; default: 1
 
     @property
     def warmup_steps(self):
-        """Steps of the warm-up."""
+        """Number of warm-up steps."""
         return self.warmup
 
     @property
     def factors(self):
-        """Factors of the learning rate, by part."""
+        """Learning-rate factors by part."""
         return self.rates
 
     def check(self):
-        """Weights decay towards 0."""
+        """Checks that weight decay shrinks weights without changing their sign."""
         shrinks = self.lr * self.weight_decay < 1
         least = f"less than 1 / lr = {1 / self.lr:g}, or weights change their sign"
         require(shrinks, "weight_decay", least, self.weight_decay)
@@ -74,7 +74,7 @@ class AdamW(Scheduled):
     eps: float = above(0, 1)
 
     def check(self):
-        """Weights decay towards 0, and the moments fit each other (arXiv 1412.6980, section 4)."""
+        """Also checks the convergence condition on b1 and b2 (arXiv 1412.6980, section 4)."""
         super().check()
         converges = self.b1**2 < math.sqrt(self.b2) or self.b1 == 0
         require(converges, "b1", f"less than b2^(1/4) = {self.b2**0.25:.4g}", self.b1)
@@ -83,16 +83,16 @@ class AdamW(Scheduled):
 @register("adafactor", "seedasr_jax.train.optim:adafactor")
 @dataclasses.dataclass(frozen=True)
 class Adafactor(Scheduled):
-    """Second moments as a row and a column of each matrix (arXiv 1804.04235)."""
+    """Adafactor: second moments factored into rows and columns (arXiv 1804.04235)."""
 
     momentum: float = below_one()  # 0: none
-    decay_rate: float = below_one()  # exponent by which old squares decay
+    decay_rate: float = below_one()  # second moments decay by 1 - step**-decay_rate
     eps: float = above(0, 1)
 
 
 @register("kmeans", "seedasr_jax.train.optim:kmeans")
 @dataclasses.dataclass(frozen=True)
 class KMeans(Optim):
-    """The fit of k-means: no gradient, but sums over frames."""
+    """Fits k-means from sums over frames, without gradients."""
 
-    keep: float = below_one()  # share of the old frames that a step keeps
+    keep: float = below_one()  # factor on the sums of earlier frames, per step

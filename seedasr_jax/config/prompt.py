@@ -1,4 +1,4 @@
-"""What stands around the speech in the language model's input, as texts with slots."""
+"""Templates of the language model's input around the speech: texts with slots."""
 
 import dataclasses
 import re
@@ -12,20 +12,20 @@ SLOT = re.compile(r"\{(\w*)\}")
 
 @dataclasses.dataclass(frozen=True)
 class Prompt:
-    """Templates of the language model's input, which text/template.py encodes.
+    """Templates of the language model's input, encoded by text/template.py.
 
-    A template is a tuple of texts, which are encoded one by one. In a text, `{context}`,
-    `{language}` (its English name) and `{speech}` are slots, and special tokens of the tokenizer
-    are written as it spells them. The last token of a template that goes on behind the speech
-    starts the transcript; otherwise the tokenizer's start token does.
+    A template is a tuple of texts, each encoded separately. In a text, `{context}`, `{language}`
+    (the English name) and `{speech}` are slots, and special tokens are spelled as in the tokenizer.
+    The transcript starts after the last token of a template that continues after the speech, else
+    after the tokenizer's start token.
     """
 
-    plain: tuple[str, ...]  # of utterances without a context
-    context: tuple[str, ...]  # of utterances with a context
-    ends: tuple[str, ...]  # special tokens: the first is taught, any ends; (): the tokenizer's own
+    plain: tuple[str, ...]  # for utterances without a context
+    context: tuple[str, ...]  # for utterances with a context
+    ends: tuple[str, ...]  # end tokens: the first is taught, any ends; (): the tokenizer's
 
     def check(self):
-        """Each template has the speech once, and a context once before it, or none."""
+        """Checks for one {speech} per template and, in `context`, one {context} before it."""
         for key in ("plain", "context"):
             texts = getattr(self, key)
             require(all(texts), key, "texts that are not empty", texts)
@@ -50,11 +50,11 @@ class Prompt:
 
     @property
     def literals(self) -> tuple[str, ...]:
-        """The texts between slots, each once, without white space around them."""
+        """The distinct texts between slots, stripped of white space."""
         found = (part.strip() for text in self.plain + self.context for part in split(text)[::2])
         return tuple(dict.fromkeys(filter(None, found)))
 
 
 def split(text: str) -> list[str]:
-    """Texts and names of slots in turn; the first and the last are texts, which may be empty."""
+    """Alternating texts and slot names; the first and the last are texts, possibly empty."""
     return SLOT.split(text)

@@ -1,8 +1,9 @@
-"""What a config holds: strict frozen dataclasses.
+"""Schema of a config: strict frozen dataclasses.
 
-None has defaults: every value stands in a recipe (`configs/common.py` has the common ones). What
-stands behind `=` bounds the values (bounds.py); a method `check` compares fields with each other.
-Fields that are a `setting()` may change at any restart; all others are the recipe, which is hashed.
+Fields have no defaults: every value is in a recipe (`configs/common.py` has the common ones). The
+right-hand sides bound the values (bounds.py); methods `check` compare fields with each other.
+Fields declared as `setting()` or with `run=True` may change at any restart; all others form the
+recipe, which is hashed.
 """
 
 import collections.abc
@@ -28,9 +29,9 @@ from seedasr_jax.config.optim import Optim
 from seedasr_jax.config.prompt import Prompt
 from seedasr_jax.config.scored import longer
 
-NYQUIST = 8_000  # Hz, of the 16 kHz that everything is resampled to
-BIN_HZ = 31.25  # of the spectrum that mel filters are laid over
-# Keys of Augment that a front end applies, and the value that switches each off.
+NYQUIST = 8_000  # Hz; all audio is resampled to 16 kHz
+BIN_HZ = 31.25  # bin width of the spectrum below the mel filters
+# Keys of Augment that a front end applies, with the value that disables each.
 PERTURBATIONS = {
     "tempo": (1.0, 1.0),
     "warp": (1.0, 1.0),
@@ -39,7 +40,7 @@ PERTURBATIONS = {
     "noise": 0.0,
     "reverb": 0.0,
 }
-SLACK = 1e-6  # of products of floats
+SLACK = 1e-6  # rounding error allowed in products of floats
 
 
 def _once(names, key, expected):
@@ -48,10 +49,10 @@ def _once(names, key, expected):
 
 
 def check_buckets(buckets):
-    """Checks (seconds, tokens, utterances), ...: there are some, and they ascend.
+    """Checks that there are buckets (seconds, tokens, utterances) and that they ascend.
 
     Raises:
-        ConfigError: names what was found.
+        ConfigError: names the invalid buckets.
     """
     require(bool(buckets), "buckets", "(seconds, tokens, utterances), ...", tuple(buckets))
     for bucket in buckets:
@@ -65,13 +66,13 @@ def check_buckets(buckets):
 
 
 def check_scored(buckets):
-    """Checks (seconds, tokens decoded at most, utterances), ... of an evaluation.
+    """Checks the buckets (seconds, limit of decoded tokens, utterances) of an evaluation.
 
     Raises:
-        ConfigError: names what was found.
+        ConfigError: names the invalid buckets.
     """
     check_buckets(buckets)
-    most = INT32 // (2 * NYQUIST)  # seconds: samples are counted in int32
+    most = INT32 // (2 * NYQUIST)  # seconds, because samples are counted in int32
     known = all(0 < s <= most and 1 <= tokens < INT32 > rows for s, tokens, rows in buckets)
     expected = f"seconds above 0, at most {most}; tokens and utterances from 1, below 2^31"
     require(known, "buckets", expected, tuple(buckets))
@@ -79,11 +80,11 @@ def check_scored(buckets):
 
 @dataclasses.dataclass(frozen=True)
 class Frontend(Tagged):
-    """What makes features of waves, `width` of a frame: see models/frontends.py."""
+    """Front end: waves to features, `width` per frame; see models/frontends.py."""
 
     kind: str
 
-    applies: ClassVar[tuple[str, ...]] = ()  # keys of PERTURBATIONS
+    applies: ClassVar[tuple[str, ...]] = ()  # keys of PERTURBATIONS that it implements
 
 
 @register("log_mel", "seedasr_jax.models.frontends:LogMel")
@@ -96,11 +97,11 @@ class LogMel(Frontend):
     mels: int = at_least(1)
     low_hz: float = at_least(0)
     high_hz: float = within(0, NYQUIST)
-    floor: float = above(0, 1)  # added to mel energy over the utterance's mean, then the logarithm
-    norm: str = one_of("bin", "level", "both")  # statistics of each bin, of all, or of both
+    floor: float = above(0, 1)  # added to mel energy / utterance mean before the logarithm
+    norm: str = one_of("bin", "level", "both")  # normalisation per bin, over all bins, or both
 
     def check(self):
-        """The band is not empty, and has at most as many filters as the spectrum has bins."""
+        """Checks that the band is not empty and has at least one spectral bin per filter."""
         below = self.low_hz < self.high_hz
         require(below, "low_hz", f"less than high_hz = {self.high_hz:g}", self.low_hz)
         bins = max(1, int((self.high_hz - self.low_hz) / BIN_HZ))
@@ -129,18 +130,18 @@ class Luise(Encoder):
     """Convolutions or stacking, then Conformer blocks (Seed-ASR section 3.2)."""
 
     front: str  # "conv": strided 3x3 convolutions; "stack": one linear layer over stacked frames
-    channels: int = at_least(1)  # of the convolutional front end
+    channels: int = at_least(1)  # of the convolutions in front
     subsampling: int = at_least(1)  # features per encoder frame: 4 (40 ms) or 8 (80 ms)
     heads: int = at_least(1)
     ffn_dim: int = at_least(1)
     kernel: int = within(1, 1_000)  # frames
-    causal: bool  # depthwise convolution that sees no future frame
-    clip: int = at_least(0)  # of learned relative keys, in frames; 0: sinusoidal positions
+    causal: bool  # depthwise convolution without future frames
+    clip: int = at_least(0)  # reach of learned relative keys, frames; 0: sinusoidal positions
     bias: bool  # in projections and convolutions
     dropout: float = below_one()
 
     def check(self):
-        """Heads share the width, sinusoids halve it."""
+        """Checks which sizes divide the width and the subsampling."""
         even, width = self.width % self.heads == 0, self.width
         require(even, "heads", f"a divisor of width = {width}", self.heads)
         require(self.clip or width % 2 == 0, "width", "an even number where clip is 0", width)
@@ -151,16 +152,16 @@ class Luise(Encoder):
 
 @dataclasses.dataclass(frozen=True)
 class Quantizer:
-    """Speech tokenizer of the self-supervised stages: what they predict."""
+    """Speech tokenizer whose labels the self-supervised stages predict."""
 
     codes: int = at_least(1)  # labels, and rows of the head that predicts them
-    width: int = at_least(1)  # what mel frames are projected to; k-means has the encoder's
-    layer: int = at_least(0)  # that k-means clusters, 1 the lowest; 0: the best of init.probe
+    width: int = at_least(1)  # of projected mel frames; k-means uses the encoder's width
+    layer: int = at_least(0)  # clustered by k-means, 1 the lowest; 0: the best of init.probe
 
 
 @dataclasses.dataclass(frozen=True)
 class Converter(Tagged):
-    """What makes tokens of encoder frames: see models/converters.py."""
+    """Converter of encoder frames to the decoder's inputs: see models/converters.py."""
 
     kind: str
 
@@ -168,9 +169,9 @@ class Converter(Tagged):
 @register("linear", "seedasr_jax.models.converter:Converter")
 @dataclasses.dataclass(frozen=True)
 class Linear(Converter):
-    """Splice and one linear layer (Seed-ASR section 3.3)."""
+    """Splicing and one linear layer (Seed-ASR section 3.3)."""
 
-    splice: int = at_least(1)
+    splice: int = at_least(1)  # frames concatenated into one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,36 +179,36 @@ class Moe:
     """Mixture of experts in place of the decoder's feed-forward layers; experts 0: none."""
 
     experts: int = at_least(0)
-    active: int = at_least(0)  # experts of a token
-    balance: float = within(0, 100)  # weight of the loss that evens their load, in training
-    z: float = within(0, 100)  # of the one that keeps router logits small
+    active: int = at_least(0)  # experts per token
+    balance: float = within(0, 100)  # weight of the load-balancing loss in training
+    z: float = within(0, 100)  # weight of the z-loss, which keeps router logits small
 
     def check(self):
-        """A token has at least one expert, and no more than there are."""
+        """Checks that a token is routed to at least one expert and at most all."""
         known = not self.experts or 1 <= self.active <= self.experts
         require(known, "active", f"1 to experts = {self.experts}", self.active)
 
 
 @dataclasses.dataclass(frozen=True)
 class Decoder:
-    """Decoder of Qwen3, Qwen3-MoE or Llama shape."""
+    """Decoder of the Qwen3, Qwen3-MoE or Llama architecture."""
 
     layers: int = at_least(1)
     width: int = at_least(1)
     heads: int = at_least(1)
     kv_heads: int = at_least(1)
     head_dim: int = at_least(2)
-    ffn_dim: int = at_least(1)  # hidden width, of an expert where there are experts
+    ffn_dim: int = at_least(1)  # hidden width; with experts, of each expert
     moe: Moe
     vocabulary: int = at_least(0)  # rows of the embedding as published; 0: the tokenizer's size
     qk_norm: bool  # Qwen3: true, Llama: false
     tied: bool
     rope_theta: float = above(1)
     norm_eps: float = above(0, 1)
-    embed_scale: float = above(0, 1e4)  # times embeddings, which start at std 1/sqrt(width)
+    embed_scale: float = above(0, 1e4)  # factor on embeddings, initialised with std 1/sqrt(width)
 
     def check(self):
-        """Query heads share key-value heads evenly; rotary positions turn pairs."""
+        """Checks that kv_heads divides heads and, for rotary positions, 2 divides head_dim."""
         even = self.heads % self.kv_heads == 0
         require(even, "kv_heads", f"a divisor of heads = {self.heads}", self.kv_heads)
         require(self.head_dim % 2 == 0, "head_dim", "an even number", self.head_dim)
@@ -223,7 +224,7 @@ class Lora:
 
 @dataclasses.dataclass(frozen=True)
 class Variant(Tagged):
-    """Form of the recogniser: `paper`, or one that a module of `imports` registers."""
+    """Variant of the recogniser: `paper`, or one registered by a module of `imports`."""
 
     kind: str
 
@@ -231,12 +232,12 @@ class Variant(Tagged):
 @register("paper", "seedasr_jax.models.acllm:AcLLM")
 @dataclasses.dataclass(frozen=True)
 class Paper(Variant):
-    """Seed-ASR's: speech in consecutive positions, converted from encoder frames."""
+    """Seed-ASR's variant: speech in consecutive positions, converted from encoder frames."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """Everything that decides a parameter's shape or a forward pass."""
+    """Everything that determines a parameter's shape or a forward pass."""
 
     encoder: Encoder
     quantizer: Quantizer
@@ -245,13 +246,13 @@ class Model:
     lora: Lora
     prompt: Prompt
     variant: Variant
-    # of the computation; parameters that train are float32 (float16 would need a loss scale)
+    # of the computation; trained parameters are float32 (float16 would need loss scaling)
     dtype: str = one_of("float32", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)
 class Vocab:
-    """A tokenizer on disk, or one that is trained on the training text of the graph."""
+    """A tokenizer on disk, or one trained on the training text of the graph."""
 
     path: str = local_path()  # folder, file, or checkpoint with a tokenizer; empty: train one
     kind: str = one_of("word", "bpe", "unigram", "char")
@@ -271,17 +272,17 @@ CONTEXT_KINDS = (
 
 @dataclasses.dataclass(frozen=True)
 class Contexts:
-    """Contexts beside the speech; shares are of utterances, the rest has a relevant context."""
+    """Contexts beside the speech, as shares of utterances; the rest has a relevant context."""
 
-    tokens: int = at_least(0)  # at most; 0: there are no contexts
-    plain: float = within(0, 1)  # no context
-    irrelevant: float = within(0, 1)  # another utterance's text, or names that are not said
-    distractors: int = at_least(0)  # names that are not said beside those that are, at most
-    # relative shares of CONTEXT_KINDS, 0 for others; empty: kinds as frequent as in the data
+    tokens: int = at_least(0)  # limit of a context; 0: no contexts
+    plain: float = within(0, 1)  # share without a context
+    irrelevant: float = within(0, 1)  # share with another utterance's text, or unspoken names
+    distractors: int = at_least(0)  # limit of unspoken names listed beside spoken ones
+    # relative shares of CONTEXT_KINDS, 0 if not given; empty: the frequencies of the data
     kinds: collections.abc.Mapping[str, float] = at_least(0)
 
     def check(self):
-        """Shares add up to 1 at most, and leave some with one; kinds are known, one has a share."""
+        """Checks that shares add up to at most 1, some utterances have a context, and the kinds."""
         left = 1 - self.plain
         given = not self.tokens or self.plain < 1
         require(given, "plain", f"less than 1 beside tokens = {self.tokens}", self.plain)
@@ -294,7 +295,7 @@ class Contexts:
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """What a stage reads."""
+    """Training data of a stage."""
 
     mixture: tuple[tuple[str, float], ...] = above(0)  # (task, mixture or SPEC, rate)
     buckets: tuple[tuple[float, int, int], ...]  # (seconds, tokens, utterances), ascending
@@ -306,7 +307,7 @@ class Data:
     cache_gib: float = at_least(0, run=True)  # decoded audio kept in memory
 
     def check(self):
-        """There is something to read, and buckets ascend."""
+        """Checks that there are sources, each named once, and that buckets ascend."""
         require(self.mixture, "mixture", "(task, mixture or SPEC, rate), ...", self.mixture)
         names = [name for name, _ in self.mixture]
         _once(names, "mixture", "each source once, at the sum of its rates")
@@ -314,46 +315,46 @@ class Data:
 
     @property
     def hears(self) -> bool:
-        """Whether audio is read: where the buckets have 0 seconds, rows need none."""
+        """Whether audio is read; rows need none if the buckets have 0 seconds."""
         return self.buckets[-1][0] > 0
 
     @property
     def reads(self) -> bool:
-        """Whether text is read: where the buckets have 0 tokens, rows need none."""
+        """Whether text is read; rows need none if the buckets have 0 tokens."""
         return any(tokens for _, tokens, _ in self.buckets)
 
 
 @dataclasses.dataclass(frozen=True)
 class Augment:
-    """Perturbation of channel and voice, then SpecAugment; probabilities of 0 switch off."""
+    """Perturbations of channel and voice, then SpecAugment; probabilities of 0 disable."""
 
-    tempo: tuple[float, float] = ascending(0.2, 5)  # speaking rate, pitch kept
-    warp: tuple[float, float] = ascending(0.2, 5)  # vocal-tract length
-    speed: tuple[float, float] = ascending(0.2, 5)  # tempo and warp together, as a tape would
+    tempo: tuple[float, float] = ascending(0.2, 5)  # factor of the speaking rate, pitch kept
+    warp: tuple[float, float] = ascending(0.2, 5)  # factor of the vocal-tract length
+    speed: tuple[float, float] = ascending(0.2, 5)  # factor of playback: tempo and warp
     eq_db: float = within(0, 60)  # standard deviation of a random equaliser
     noise: float = within(0, 1)  # probability
     noise_snr_db: tuple[float, float] = ascending(-60, 120)
     reverb: float = within(0, 1)  # probability
     reverb_seconds: tuple[float, float] = ascending(0.01, 30)  # T60
     frequency_masks: int = within(0, 100)
-    frequency_width: int = at_least(0)  # mel bins at most
+    frequency_width: int = at_least(0)  # limit in mel bins
     time_masks: int = within(0, 100)
-    time_fraction: float = within(0, 1)  # of the utterance at most, each
+    time_fraction: float = within(0, 1)  # limit per mask, of the utterance
 
     @property
     def perturbs(self) -> tuple[str, ...]:
-        """The PERTURBATIONS that are switched on."""
+        """The enabled PERTURBATIONS."""
         return tuple(key for key, off in PERTURBATIONS.items() if getattr(self, key) != off)
 
     @property
     def slowest(self) -> float:
-        """The lowest factor of the speaking rate that can be drawn."""
+        """The smallest factor of the speaking rate that can be drawn."""
         return self.tempo[0] * self.speed[0]
 
 
 @dataclasses.dataclass(frozen=True)
 class Mesh:
-    """Devices by axis; one of them may be -1, whatever is left."""
+    """Axis sizes of the mesh; one may be -1: the remaining devices."""
 
     data: int = at_least(-1)
     fsdp: int = at_least(-1)
@@ -361,7 +362,7 @@ class Mesh:
     expert: int = at_least(-1)
 
     def check(self):
-        """Sizes are above 0, but for one."""
+        """Checks that sizes are above 0, except one that may be -1."""
         sizes = dataclasses.asdict(self)
         left = [axis for axis, size in sizes.items() if size == -1]
         for axis, size in sizes.items():
@@ -372,32 +373,32 @@ class Mesh:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """How a stage runs on the machine; changes nothing that is learned."""
+    """How a stage runs on the machine; does not change what is learned."""
 
-    accum: int = at_least(1)
-    remat: str = one_of("none", "block", "dots", "offload")  # what is computed again: layers.py
+    accum: int = at_least(1)  # chunks of a batch whose gradients are accumulated
+    remat: str = one_of("none", "block", "dots", "offload")  # rematerialisation: layers.py
     log_every: int = at_least(1)
     save_every: int = at_least(1)
-    keep: int = at_least(1)  # newest checkpoints of save_every that stay, beside the last one saved
+    keep: int = at_least(1)  # newest checkpoints of save_every that remain, beside the last one
     tensorboard: bool
-    cache: str = local_path()  # of made or converted audio and programs; empty: WORKDIR/cache
+    cache: str = local_path()  # of generated or converted audio, and programs; empty: WORKDIR/cache
 
 
 @dataclasses.dataclass(frozen=True)
 class Eval:
-    """Scoring while training, on a development part."""
+    """Scoring on development tasks during training."""
 
     tasks: tuple[str, ...]
-    # (seconds, tokens decoded at most, utterances), ascending; (): those of data, and longer ones
+    # (seconds, limit of decoded tokens, utterances), ascending; (): those of `data` and longer
     buckets: tuple[tuple[float, int, int], ...]
     every: int = at_least(0)  # steps; 0: at the end only
     decode: str  # a name of decode/methods.py: ctc, greedy, beam4, beam4,alpha=0.5
-    normalizer: str  # of utterances that state no language: text/languages.py has those of others
+    normalizer: str  # for utterances without a language; others: text/languages.py
     unit: str = one_of("word", "char", "mixed")  # likewise
-    tokens: int = at_least(1)  # decoded at most, where `buckets` says nothing
+    tokens: int = at_least(1)  # limit of decoded tokens if `buckets` is empty
 
     def check(self):
-        """Tasks are scored once; its own buckets can be decoded in."""
+        """Checks that each task is named once, and the buckets."""
         _once(self.tasks, "tasks", "each task once")
         if self.buckets:
             check_scored(self.buckets)
@@ -405,14 +406,14 @@ class Eval:
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """One node of the graph."""
+    """One node of the stage graph."""
 
     kind: str
     seed: int = at_least(0)
     steps: int = at_least(1)
-    # part -> fresh, a stage of this graph, or a checkpoint; `STAGE:PART` where it has another name
+    # part -> fresh, a stage of this graph, or a checkpoint; `STAGE:PART` if its name differs there
     init: collections.abc.Mapping[str, str]
-    trains: tuple[str, ...]
+    trains: tuple[str, ...]  # parts
     model: Model
     vocab: Vocab
     data: Data
@@ -424,8 +425,8 @@ class Stage:
     eval: Eval = setting()
 
     def check(self):
-        """The warm-up ends, the slowest tempo has room in a bucket, a mask leaves bins, and the
-        front end applies the perturbations.
+        """Checks that the warm-up ends, buckets have room for the slowest tempo, frequency masks
+        leave bins, and the front end implements the perturbations.
         """
         warmup, stretch = self.optim.warmup_steps, self.data.stretch
         ends = warmup <= self.steps
@@ -449,13 +450,13 @@ class Stage:
             require(key in frontend.applies, f"augment.{key}", f"{why} {applied}", found)
 
     def at_layer(self, layer: int) -> "Stage":
-        """The stage with its k-means over this layer of the teacher, 1 the lowest."""
+        """The stage with k-means on this layer of the teacher, 1 the lowest."""
         quantizer = dataclasses.replace(self.model.quantizer, layer=layer)
         return dataclasses.replace(self, model=dataclasses.replace(self.model, quantizer=quantizer))
 
     @property
     def scored(self) -> tuple[tuple[float, int, int], ...]:
-        """Buckets of its evaluation: its own, or lengths and utterances of `data`, and longer."""
+        """Evaluation buckets: `eval.buckets`, or those of `data` and longer ones."""
         utterances = {seconds: number for seconds, _, number in self.data.buckets}
         found = tuple((s, self.eval.tokens, number) for s, number in utterances.items())
         return self.eval.buckets or longer(found)
@@ -463,7 +464,7 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Graph:
-    """A stage graph: what `--config` names."""
+    """A stage graph, as named by `--config`."""
 
     name: str
     imports: tuple[str, ...]

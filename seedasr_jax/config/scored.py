@@ -1,11 +1,11 @@
-"""The shapes of an evaluation: (seconds, tokens decoded at most, utterances), ascending."""
+"""Buckets of an evaluation: (seconds, limit of decoded tokens, utterances), ascending."""
 
-LONGEST = 300.0  # seconds that are scored in one piece where no bucket is named
-_CONTEXT = 16  # room for contexts is a multiple of it: few shapes to compile
+LONGEST = 300.0  # seconds that the default buckets score in one piece
+_CONTEXT = 16  # context capacities are multiples of it: few shapes to compile
 
 
 def longer(buckets):
-    """The buckets and, behind them, each twice as long as the one before, up to LONGEST seconds."""
+    """The buckets, followed by buckets of doubling length until one reaches LONGEST seconds."""
     buckets = list(buckets)
     while 0 < buckets[-1][0] < LONGEST:
         seconds, tokens, utterances = buckets[-1]
@@ -14,11 +14,11 @@ def longer(buckets):
 
 
 def reached(buckets, seconds: float):
-    """The buckets that pieces of so many seconds at most are scored in; 0: their length is open."""
+    """The buckets that pieces of at most `seconds` are scored in; 0 (length unknown): all."""
     enough = [number for number, bucket in enumerate(buckets, 1) if bucket[0] >= seconds > 0]
     return tuple(buckets[: enough[0] if enough else None])
 
 
 def context_room(tokens: int) -> int:
-    """Room for contexts of so many tokens at most."""
+    """Capacity for contexts of at most `tokens` tokens."""
     return -(-tokens // _CONTEXT) * _CONTEXT

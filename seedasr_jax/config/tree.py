@@ -1,4 +1,4 @@
-"""Nested dicts <-> a config's dataclasses: build, expand, dump, hash, differ."""
+"""Nested dicts <-> a config's dataclasses: build, expand, dump, hash, compare."""
 
 import collections.abc
 import copy
@@ -14,21 +14,21 @@ from seedasr_jax.config.bounds import INT32, check
 from seedasr_jax.config.schema import Graph, Stage
 from seedasr_jax.errors import ConfigError, nearest
 
-# Keys beside `stages` that are no stage's: the rest are defaults of every stage.
+# Keys of the graph itself; all other top-level keys are defaults of every stage.
 GRAPH_KEYS = ("name", "imports", "scale_steps", "stages")
 
-_RECIPE = "config"  # what keys of a recipe begin with
-_MOST = 1e6  # times the steps of a recipe
+_RECIPE = "config"  # prefix of a recipe's keys in errors
+_MOST = 1e6  # limit of scale_steps
 
-_LEAVES = (str, float)  # of groups by part: where it comes from, a factor of its rate
+_LEAVES = (str, float)  # value types of groups by part: `init` and `optim.rates`
 
 
 def build(tree, kind, where="config"):
-    """Turns nested dicts into the dataclass `kind`, strictly.
+    """Builds the dataclass `kind` from nested dicts, strictly; a tagged group becomes its kind's.
 
     Raises:
-        ConfigError: an unknown or missing key, or a value of another type; names the key's whole
-            path and the nearest valid names. A tagged group becomes the dataclass of its kind.
+        ConfigError: an unknown or missing key, or a value of another type; names the full key and
+            the nearest valid names.
     """
     if dataclasses.is_dataclass(kind):
         if not isinstance(tree, collections.abc.Mapping):
@@ -80,9 +80,9 @@ def _check_there(tree, names, where):
 
 
 def kind_at(path: str, recipe: dict):
-    """The type that the schema has at a key of a recipe; None where it has no such key.
+    """The schema's type at a key of a recipe; None if the schema has no such key.
 
-    `recipe`: nested dicts, which state the kinds of tagged groups; see `with_defaults`.
+    `recipe`: nested dicts from `with_defaults`, which state the kinds of tagged groups.
     """
     first, *keys = path.split(".")
     whole = {"name": str, "imports": tuple[str, ...], "scale_steps": float}
@@ -101,12 +101,12 @@ def kind_at(path: str, recipe: dict):
 
 
 def is_group(kind) -> bool:
-    """Whether a type of the schema holds keys."""
+    """Whether a type of the schema is a group of keys."""
     return dataclasses.is_dataclass(kind) or typing.get_origin(kind) is collections.abc.Mapping
 
 
 def by_part(path: str, recipe: dict) -> bool:
-    """Whether the schema has a group there whose keys are names of parts; `recipe`: of kind_at."""
+    """Whether a key is a group whose keys are names of parts; `recipe`: see `kind_at`."""
     kind = kind_at(path, recipe) if path else None
     if dataclasses.is_dataclass(kind) or not is_group(kind):
         return False
@@ -114,14 +114,14 @@ def by_part(path: str, recipe: dict) -> bool:
 
 
 def may_be_new(path: str, recipe: dict) -> bool:
-    """Whether the schema has a key that the recipe may lack: a part's, or one of a tagged group."""
+    """Whether a recipe may lack a valid key: one of a group by part or of a tagged group."""
     where = path.rpartition(".")[0]
     tagged = bool(where) and groups.is_tagged(kind_at(where, recipe))
     return by_part(where, recipe) or (tagged and kind_at(path, recipe) is not None)
 
 
 def form(kind, known=None) -> str:
-    """How a value of a type is written, such as the one that is there."""
+    """How a value of a type is written; the `known` value serves as the example."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if is_group(kind):
         return "{'KEY': VALUE}"
@@ -134,9 +134,9 @@ def form(kind, known=None) -> str:
 
 
 def merge(base, over, kind=None):
-    """Nested dicts: `over` on top of `base`.
+    """Merges nested dicts; `over` takes precedence over `base`.
 
-    `kind`: their type, which says what is `dropped` of `base`.
+    `kind`: their type, which determines the keys `dropped` from `base`.
     """
     left_out = dropped(kind, base, over)
     out = {key: value for key, value in base.items() if key not in left_out}
@@ -148,16 +148,14 @@ def merge(base, over, kind=None):
 
 
 def dropped(kind, base, over) -> list[str]:
-    """Keys of nested dicts of a type that `over` ends: it makes a tagged group one of another kind,
-    which does not have them.
-    """
+    """Keys of `base` that are invalid once `over` changes the kind of a tagged group."""
     if not groups.is_tagged(kind) or over.get(kind.tag, base.get(kind.tag)) == base.get(kind.tag):
         return []
     return [key for key in base if key not in groups.fields_at(kind, over)]
 
 
 def with_defaults(tree: dict) -> dict:
-    """A recipe as nested dicts whose stages hold the graph's defaults, the keys beside `stages`."""
+    """A recipe as nested dicts whose stages include the graph's defaults."""
     defaults = {k: v for k, v in tree.items() if k not in GRAPH_KEYS}
     stages = {}
     for name, stage in tree["stages"].items():
@@ -171,7 +169,7 @@ def import_from(tree: dict, where=_RECIPE) -> tuple[str, ...]:
     """Imports the modules that a recipe names under `imports`; returns their names.
 
     Raises:
-        ConfigError: a module is not there, or fails.
+        ConfigError: a module does not exist or raises.
     """
     imports = build(tree.get("imports", ()), tuple[str, ...], f"{where}.imports")
     code.import_all(imports)
@@ -179,7 +177,7 @@ def import_from(tree: dict, where=_RECIPE) -> tuple[str, ...]:
 
 
 def stored(tree: dict, where: str) -> Graph:
-    """The graph of the nested dicts that `to_dict` made of it; its modules are imported first.
+    """The graph of nested dicts from `to_dict`; the modules of its `imports` are imported first.
 
     Raises:
         ConfigError: see `build`.
@@ -189,16 +187,16 @@ def stored(tree: dict, where: str) -> Graph:
 
 
 def _seed_of(name, seed) -> int:
-    """A stage's seed under that of its graph: no stage repeats the draws of another."""
+    """A stage's seed, derived from the graph's: no stage repeats the random draws of another."""
     return int(digest([name, seed])[:7], 16)
 
 
 def expand(recipe) -> Graph:
     """Expands a recipe (ConfigDict or nested dict) to a Graph.
 
-    The modules of its `imports` are imported first, for they register kinds of groups. Keys beside
-    `stages` become defaults of every stage, and `scale_steps` is applied to the steps, the warm-up
-    and the intervals of each (at least 1).
+    The modules of its `imports` are imported first, because they register kinds of groups. Keys
+    outside GRAPH_KEYS become defaults of every stage, and `scale_steps` multiplies the steps, the
+    warm-up and the intervals of each (at least 1).
 
     Raises:
         ConfigError: see `build` and `check`.
@@ -238,7 +236,7 @@ def expand(recipe) -> Graph:
 
 
 def _scale(stage: Stage, scale) -> Stage:
-    """The training's length and every interval, times `scale`; 0 means never and stays."""
+    """Multiplies steps, warm-up and intervals by `scale`; 0 (never) remains 0."""
 
     def scaled(part, *names):
         changes = {n: max(1, round(getattr(part, n) * scale)) for n in names if getattr(part, n, 0)}
@@ -253,7 +251,7 @@ def _scale(stage: Stage, scale) -> Stage:
 
 
 def to_dict(value, recipe_only=False):
-    """A dataclass as nested plain dicts and lists; `recipe_only` leaves the run settings out."""
+    """A dataclass as nested plain dicts and lists; `recipe_only` omits the run settings."""
     if dataclasses.is_dataclass(value):
         return {
             f.name: to_dict(getattr(value, f.name), recipe_only)
@@ -277,7 +275,7 @@ def flatten(tree, prefix="") -> dict:
 
 
 def dump(graph: Graph) -> str:
-    """The whole expansion as text, a key a line in the dataclasses' order: for golden files."""
+    """The expanded graph as text, one key per line in the dataclasses' order; for golden files."""
     return "".join(f"{k} = {v!r}\n" for k, v in flatten(to_dict(graph)).items())
 
 
@@ -288,7 +286,7 @@ def digest(tree) -> str:
 
 
 def difference(old: dict, new: dict) -> list[str]:
-    """Lines "key: old -> new" for each leaf that differs between two recipes as nested dicts."""
+    """A line "key: old -> new" for each leaf that differs between two recipes as nested dicts."""
     old, new = flatten(old), flatten(new)
     absent = "(absent)"
     return [
