@@ -1,4 +1,4 @@
-"""Collates examples to a Batch with the fixed shape of a bucket.
+"""Collates examples into a Batch with the fixed shape of a bucket.
 
 Dims: B utterances, S samples, P prompt tokens, C context tokens, X suffix tokens, L transcript
 tokens.
@@ -17,16 +17,16 @@ from seedasr_jax.text.template import Around, Template
 class Fault:
     """Why a row has weight 0."""
 
-    reason: str  # its category, by which rows are counted
+    reason: str  # category, by which rows are counted
     detail: str = ""  # what was found
-    recording: str = ""  # id of the segment of a joined row
+    recording: str = ""  # id of the faulty segment of a joined row
 
 
 class Reading:
-    """What the language model reads beside the speech, and room for it."""
+    """The text that the language model reads beside the speech, and the capacity for it."""
 
     def __init__(self, template: Template | None, context_tokens: int = 0):
-        """`context_tokens`: of a context at most; `template` None: nothing is read at all."""
+        """`context_tokens`: limit of a context; `template` None: no text is read."""
         self.template = template
         self.context_tokens = context_tokens if template else 0
         reads = self.context_tokens > 0
@@ -34,12 +34,12 @@ class Reading:
 
     @property
     def sizes(self) -> tuple[int, int, int]:
-        """P, C and X; C grows with `context_tokens`."""
+        """(P, C, X); C depends on `context_tokens`."""
         room = self.context_tokens and self.context_tokens + self.template.beside
         return self._prompt, room, self._suffix
 
     def around(self, row: int, context) -> Around:
-        """What stands around the speech of an utterance in a language, with a context if any."""
+        """The text around the speech of an utterance; `row`: its language's row in the template."""
         if self.template is None:
             return Around((), ())
         return (self.template.with_context if len(context) else self.template.plain)[row]
@@ -57,9 +57,9 @@ def collate(
 
     Args:
         examples: B times {"wave": [s] int16, "ids": [l] int32, "context_ids": [c] int32,
-            "language_row": int32}, or the Fault of a bad row, or None where there is no row.
-        bucket: (seconds, tokens, utterances); seconds 0 leave waves out, tokens 0 leave ids out.
-        reading: what stands around the speech of rows with and without a context.
+            "language_row": int32}, or the Fault of a bad row, or None for a padding row.
+        bucket: (seconds, tokens, utterances); 0 seconds: no waves, 0 tokens: no ids.
+        reading: the text around the speech of rows with and without a context.
         first: `position` of the first row.
         silence: whether a text may be empty.
         frames: samples -> maximum number of frames for CTC; None: CTC is not trained.
@@ -117,7 +117,7 @@ def _fault(example, bucket, reading, silence, frames) -> Fault | None:
         return Fault("no text", "its text is empty after normalisation")
     if tokens and len(example["ids"]) > tokens:
         return Fault("too many tokens", f"{len(example['ids'])}, its bucket takes {tokens}")
-    if frames is not None:  # as in losses/ctc.py: a blank between equal neighbours
+    if frames is not None:  # as in losses/ctc.py: equal neighbours need a blank between them
         ids, most = example["ids"].tolist(), frames(len(example["wave"]))
         needed = len(ids) + sum(one == other for one, other in itertools.pairwise(ids))
         if needed > most:

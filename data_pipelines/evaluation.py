@@ -1,4 +1,4 @@
-"""Batches of an evaluation: every utterance once, in buckets of its own.
+"""Batches of an evaluation: every utterance once, in the evaluation's own buckets.
 
 Dims: B utterances of the global batch.
 """
@@ -31,7 +31,7 @@ BUCKETS = "eval.buckets (eval: --buckets)"
 _COMPLETE = "an evaluation excludes nothing: correct the row or remove it from the manifest"
 _WHOLE_WAVE = (0, None)
 _AHEAD = 4  # batches
-_ROWS_AHEAD = 4  # whose audio is being read; each may be half an hour long
+_ROWS_AHEAD = 4  # rows whose audio is read ahead; each may be half an hour long
 _CACHED_BYTES = 1 << 28  # two hours of audio, cached between the search for pauses and decoding
 
 
@@ -43,7 +43,7 @@ class Evaluation:
     first. A silent utterance takes a row of weight 0.
 
     Attributes:
-        name: of the task in results: its own name, or KIND:FILENAME?query#8 hex of the content.
+        name: the task's name in results: its own, or KIND:FILENAME?query#8 hex of the content.
         examples: the utterances in the manifest's order.
         context_tokens: capacity for contexts; 0 if no utterance has one that is used.
         contexts_cut: utterances whose context is used in part; contexts_unused: not at all.
@@ -65,7 +65,7 @@ class Evaluation:
         gather,
         unknown: int,
     ):
-        """Made by `evaluation`; `limit`: its `pieces`, `shapes`: its buckets, rounded up."""
+        """Called by `evaluation`; `limit`: its `pieces`, `shapes`: its buckets, rounded up."""
         self.name, self.examples, self.unknown = name, examples, unknown
         unread = collections.Counter(bool(e.context) for e in examples if e.context_unread)
         self.contexts_cut, self.contexts_unused = unread[True], unread[False]
@@ -216,7 +216,7 @@ def evaluation(
         name: task or SPEC.
         vocab: tokenizer of text/vocab.py.
         buckets: (seconds, limit of decoded tokens, utterances), ascending.
-        data_folder: for audio that sources make or convert.
+        data_folder: folder for audio that sources generate or convert.
         template: the prompt template of rows, with a context if they state one; None: no prompt.
         normalizer: NAME@VERSION, applied to the references before they are tokenised.
         context_tokens: limit of a context; longer ones are cut, see `prompts.cut`.
