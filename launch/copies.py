@@ -1,8 +1,8 @@
-"""Copies of parts whose checkpoint goes with the training that wrote it.
+"""Copies of parts whose checkpoint will be removed by the training that wrote it.
 
 WORKDIR/frozen/PART-RECIPE is a bundle of one part, for all stages that start from it; RECIPE is a
-hash of what its parameters follow from. sources.json says which paths of `init` it stands for,
-whatever becomes of them.
+hash of its training recipe. sources.json lists the paths of `init` that it replaces, also after
+they are gone.
 """
 
 import json
@@ -26,7 +26,7 @@ def of(workdir: pathlib.Path, where: str, part: str) -> checkpoints.Checkpoint |
     """The copy of a part of the checkpoint at a path, or None.
 
     Raises:
-        UserError: a copy is there, and damaged.
+        UserError: the copy is damaged.
     """
     name = _sources(workdir).get(f"{where}:{part}")
     place = workdir / disk.FROZEN / str(name)
@@ -34,19 +34,19 @@ def of(workdir: pathlib.Path, where: str, part: str) -> checkpoints.Checkpoint |
 
 
 def make(workdir: pathlib.Path, where: str, part: str, found: checkpoints.Checkpoint):
-    """Copies a part, unless that was done.
+    """Copies a part, unless a copy exists; only process 0 calls this.
 
-    Reading a checkpoint is a matter of all processes that JAX knows of: in a job of several, a
-    process by itself does it, and only the first process calls this.
+    Reading a checkpoint involves all processes that JAX knows of, so in a job of several a separate
+    process copies.
 
     Args:
-        workdir: where the copy goes.
+        workdir: its folder `frozen` takes the copy.
         where: the path that `init` names.
-        part: its name there.
-        found: what is there.
+        part: the part's name there.
+        found: the checkpoint at that path.
 
     Returns:
-        The copy, opened.
+        The opened copy.
     """
     name = f"{part}-{config.digest([found.recipe])[:8]}"
     place, known = workdir / disk.FROZEN / name, _sources(workdir)
@@ -65,7 +65,7 @@ def make(workdir: pathlib.Path, where: str, part: str, found: checkpoints.Checkp
         _copy(*one)
     else:
         _copy_apart(*one)
-    inventory.trust(place)  # whatever was found there before
+    inventory.trust(place)  # supersedes an earlier verdict on this path
     return checkpoints.open_checkpoint(place)
 
 
@@ -76,12 +76,12 @@ def _sources(workdir) -> dict:
 
 
 def _copy(source: dict, place: str, part: str):
-    """Copies a part of a checkpoint, as `checkpoints.to_dict` gives it."""
+    """Copies a part of a checkpoint, given as its `checkpoints.to_dict`."""
     bundle.export_bundle(checkpoints.from_dict(source), place, parts=(part,))
 
 
 def _copy_apart(*one):
-    """`_copy` by a process of its own, on the host: accelerators are the job's."""
+    """`_copy` in a separate process on the CPU: the job occupies the accelerators."""
     done = subprocess.run(
         [sys.executable, "-P", "-m", __name__],
         input=json.dumps(one),
@@ -95,7 +95,7 @@ def _copy_apart(*one):
 
 
 def _main() -> int:
-    """Copies what stands on stdin; the exit code."""
+    """Copies the part described on stdin; returns the exit code."""
     try:
         _copy(*json.load(sys.stdin))
     except (UserError, OSError) as error:

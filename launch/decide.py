@@ -1,4 +1,4 @@
-"""What process 0 decides before a job trains: everything is checked, and nothing is lost."""
+"""Decisions of process 0 before a job trains: all checks, and which stages run."""
 
 import contextlib
 import dataclasses
@@ -21,13 +21,14 @@ def decide(
     again: str,
     held: contextlib.ExitStack,
 ) -> dict:
-    """Checks everything and decides what runs; `held` keeps the workdir's lock.
+    """Checks everything and decides which stages run; `held` holds the workdir's lock.
 
     Returns:
-        JSON: the `graph` and its `recipes` for `run`; the stages `chosen`, and of them those `due`.
+        JSON: the `graph` and its `recipes` for `run`; the `chosen` stages; the unfinished ones of
+            them, `due`.
 
     Raises:
-        ConfigError, UserError: as of `run.train`.
+        ConfigError, UserError: see `run.train`.
     """
     expanded = prepare.anchored(expanded) if expanded else recipes.stored(workdir)
     filesystem.try_place(workdir, "--workdir")
@@ -56,8 +57,8 @@ def decide(
 
 
 def _check_free(workdir):
-    """Raises a ConfigError where a stage's directory is meant, config.json would be replaced, or
-    Orbax would take the path as a pattern: it finds no file of its own there and saves nothing.
+    """Raises a ConfigError if the path is a stage's directory, another program's config.json would
+    be replaced, or Orbax would read the path as a pattern, find none of its files and save nothing.
     """
     if re.search(r"[*?\[]", str(workdir)):
         raise ConfigError(
@@ -105,7 +106,7 @@ def _redone(job, again) -> list[str]:
 
 
 def _set_aside(job, redone):
-    # Children first: whenever we are killed, none is left beside a parent that is not its own.
+    # Children first: after a kill at any point, no child is left beside a new parent.
     for name in reversed(redone):
         folder = job.folder(name)
         if folder.exists():
@@ -117,7 +118,7 @@ def _set_aside(job, redone):
 
 
 def _name_others(job):
-    """Says which stages of the workdir the recipe no longer has, such as one under another name."""
+    """Logs the workdir's stages that the recipe no longer has, such as renamed ones."""
     try:
         before = recipes.stored(job.workdir).stages
     except UserError:

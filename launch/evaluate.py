@@ -1,4 +1,4 @@
-"""`seedasr eval`: opens a checkpoint and tasks, scores, writes results.jsonl."""
+"""`seedasr eval`: scores a checkpoint on tasks and writes results.jsonl."""
 
 import ast
 import operator
@@ -18,7 +18,7 @@ from seedasr_jax.launch.progress import say
 from seedasr_jax.models import names
 from seedasr_jax.models.parts import decodings
 
-# Shapes for scoring where none are named: (seconds, utterances).
+# Default shapes for scoring: (seconds, utterances).
 SHAPES = tuple((s, max(1, round(64 / s))) for s in (1.0, 2.5, 5.0, 10.0, 20.0, 40.0))
 
 
@@ -26,10 +26,10 @@ _UNENDED = re.compile(r".*\?.*|manifest:(?!.*\.jsonl?$).*", re.DOTALL)
 
 
 def split_tasks(text: str) -> list[str]:
-    """Splits `A,B` at the commas that stand before a task, not inside a query or a file's name.
+    """Splits `A,B` at the commas between tasks, not at those in a query or a file name.
 
-    `manifest:a,b.jsonl?speaker=x,y,manifest:c.jsonl` is two: a piece without a colon belongs to the
-    query before it, where there is one, or to the manifest whose name has not ended.
+    `manifest:a,b.jsonl?speaker=x,y,manifest:c.jsonl` is two tasks: a piece without a colon
+    continues the query before it, if any, or a manifest's name that has no suffix yet.
     """
     tasks: list[str] = []
     for piece in text.split(","):
@@ -41,10 +41,10 @@ def split_tasks(text: str) -> list[str]:
 
 
 def read_buckets(text: str):
-    """Reads `((SECONDS,TOKENS,UTTERANCES),...)`.
+    """Parses `((SECONDS,TOKENS,UTTERANCES),...)`.
 
     Raises:
-        ConfigError: it is something else.
+        ConfigError: the text has another form, or the buckets are invalid.
     """
     try:
         found = ast.literal_eval(text)
@@ -62,7 +62,7 @@ def read_buckets(text: str):
 
 
 def of_shapes(stage, shapes=SHAPES):
-    """Buckets of shapes, each of as many tokens as the stage decodes at most, and longer ones."""
+    """Buckets of the shapes, with the stage's limit of decoded tokens, and longer ones."""
     return config.longer((seconds, stage.eval.tokens, rows) for seconds, rows in shapes)
 
 
@@ -88,24 +88,24 @@ def run(
         checkpoint: C.
         wanted: tasks, by name or SPEC.
         decode: a name of decode/methods.py; empty: the checkpoint's own.
-        beam: hypotheses of a beam search; 0: none.
-        alpha: what the context of each utterance weighs in it; None: it is not read.
-        normalizer, unit: of all utterances; empty: of each by its language (text/languages.py),
-            and the recipe's where a row states none.
-        language: of all utterances; "row": as each states it.
-        out: folder of results.jsonl and transcripts.jsonl; empty: CHECKPOINT/eval/HASH, by what is
-            evaluated and how.
-        cache: where made audio is kept; empty: beside the checkpoint's stage.
-        buckets: (seconds, tokens decoded at most, utterances) of the shapes, ascending; empty:
-            those that the stage names, else of SHAPES.
-        mesh: as of evaluate/opening.py.
-        kept: whether results of the same cells in `out` stand, instead of being made again.
+        beam: hypotheses of a beam search, in place of `decode`; 0: not given.
+        alpha: weight of each utterance's context in the beam search; None: not read.
+        normalizer, unit: for all utterances; empty: by the language of each (text/languages.py),
+            and the recipe's for rows without one.
+        language: of all utterances; "row": as each row states.
+        out: folder of results.jsonl and transcripts.jsonl; empty: CHECKPOINT/eval/HASH, a hash of
+            what is evaluated and how.
+        cache: folder for generated audio; empty: beside the checkpoint's stage.
+        buckets: (seconds, limit of decoded tokens, utterances), ascending; empty: those of the
+            stage, else of SHAPES.
+        mesh: see evaluate/opening.py.
+        kept: whether to keep results of the same cells in `out` instead of recomputing them.
 
     Returns:
-        The rows, and a table of them.
+        (rows of results.jsonl, a table of them).
 
     Raises:
-        ConfigError: no tasks, a task that does not exist, a decoding that the model cannot do, or
+        ConfigError: no tasks, an unknown task, a decoding that the model does not support, or
             `out` holds the results of other cells.
         DataError: audio that cannot be read: an evaluation never shrinks silently.
     """
@@ -125,7 +125,7 @@ def run(
     method = methods.chosen(decode, beam, alpha, own)
     setting = score.setting(stage.eval, method.name, normalizer, unit, language)
     cache = cache or stage.run.cache or pathlib.Path(opened.folder).parent / disk.CACHE
-    named = {}  # a mistake in a name costs no reading of parameters
+    named = {}  # names are checked before parameters are read
     for task in wanted:
         name = loader.open_named(task, cache).name
         if name in named:
@@ -133,7 +133,7 @@ def run(
         named[name] = task
     recogniser = opening.open_recogniser(opened, mesh)
     recogniser.check(method.name)
-    if pathlib.Path(cache).is_dir():  # a workdir's; beside a bundle nothing is left
+    if pathlib.Path(cache).is_dir():  # a workdir's; nothing is written beside a bundle
         runtime.keep_programs(cache)
     shapes = buckets or stage.eval.buckets or of_shapes(stage)
     how = scoring.of(method.name, shapes, opened.limits)
@@ -144,7 +144,7 @@ def run(
     room = max(evaluation.context_tokens for evaluation in evaluations)
     for evaluation in evaluations:
         evaluation.widen_contexts(room)
-        unused = evaluation.contexts_unused  # which is said with the scores
+        unused = evaluation.contexts_unused  # reported with the scores
         if method.alpha and not evaluation.context_tokens and not unused:
             say(f"{evaluation.name}: no utterance has a context: alpha changes nothing")
         if untrained := opened.limits.untrained(evaluation.languages):

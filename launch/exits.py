@@ -1,4 +1,4 @@
-"""Exit codes: what each means and whether another try is worth it, and the line of a failure."""
+"""Exit codes, their meaning and retry policy, and the one-line message of a failure."""
 
 import dataclasses
 import enum
@@ -17,9 +17,9 @@ from seedasr_jax.errors import (
 )
 
 _EXHAUSTED = "RESOURCE_EXHAUSTED"
-# What errors of JAX hold -> what they mean.
+# Text in an error of JAX -> its meaning.
 _OF_JAX = {
-    "Gloo": "another process of this job is gone; its log says why",  # connects those on CPUs
+    "Gloo": "another process of this job is gone; its log says why",  # connects processes on CPUs
     "Unable to initialize backend": "JAX finds no devices",
 }
 
@@ -34,7 +34,7 @@ class Retry(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Exit:
-    """What follows from an exit code."""
+    """Meaning and retry policy of an exit code."""
 
     meaning: str
     retry: Retry
@@ -53,18 +53,18 @@ TABLE = {
 
 
 def retry(code: int) -> Retry:
-    """Whether to start a command again that ended with a code; NEVER for an unknown one."""
+    """Whether to restart a command that ended with a code; NEVER for an unknown one."""
     return TABLE[code].retry if code in TABLE else Retry.NEVER
 
 
 def markdown() -> str:
-    """The table for a page."""
+    """TABLE in Markdown."""
     rows = [(code, known.meaning, known.retry.value) for code, known in TABLE.items()]
     return tables.markdown(("exit code", "meaning", "retry"), rows)
 
 
 def code(error: BaseException) -> int | None:
-    """The exit code for what ended a command, its line on stderr; None: a fault of the program."""
+    """The exit code for an error, whose line is printed to stderr; None: a bug."""
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
     if isinstance(error, SystemExit):
@@ -77,14 +77,14 @@ def code(error: BaseException) -> int | None:
 
 
 def _as_user_error(error):
-    """An error of files, memory, devices or the connection to others as a UserError."""
+    """A UserError for errors of files, memory, devices or the connection to other processes."""
     if isinstance(error, OSError):
         return filesystem.as_user_error(error)
     found = " ".join(str(error).split())[:200]
     for mark, meaning in _OF_JAX.items():
         if isinstance(error, RuntimeError | ValueError) and mark in str(error):
             return UserError(f"{meaning} ({found})")
-    exhausted = isinstance(error, RuntimeError) and _EXHAUSTED in str(error)  # of JAX
+    exhausted = isinstance(error, RuntimeError) and _EXHAUSTED in str(error)  # from JAX
     if not (exhausted or isinstance(error, MemoryError)):
         return error
     return UserError(

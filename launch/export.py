@@ -1,4 +1,4 @@
-"""`seedasr export`: writes a bundle and runs it again from disk.
+"""`seedasr export`: writes a bundle and verifies it from disk.
 
 Dims: B waves, S samples, T encoder frames, D encoder width.
 """
@@ -20,33 +20,33 @@ from seedasr_jax.models import names
 from seedasr_jax.models.parts import decodings
 from seedasr_jax.parallel import sharding
 
-SECONDS = (0.7, 1.5, 2.4)  # of the sounds that original and artefact are compared on
-LARGEST = 1e-5  # difference that is allowed
+SECONDS = (0.7, 1.5, 2.4)  # of the noise on which checkpoint and bundle are compared
+LARGEST = 1e-5  # allowed difference
 
 
 def bundle(checkpoint, out: pathlib.Path, mesh=None) -> str:
     """Exports a checkpoint as a bundle.
 
-    The bundle is opened from disk and must give the tokens of the original, and their
-    log-probabilities to 1e-5, on seeded sounds. A stage that recognises nothing but has an encoder,
-    as those of self-supervision, gives a bundle of the encoder: the same frames to 1e-5.
+    The bundle is opened from disk and must give the checkpoint's tokens on seeded noise, and their
+    log-probabilities to 1e-5. A stage that has an encoder but cannot transcribe, such as a
+    self-supervised one, gives a bundle of the encoder: the same frames to 1e-5.
 
     Args:
         checkpoint: C.
         out: a folder that does not exist.
-        mesh: what original and artefact run on, one after the other; as of evaluate/opening.py.
+        mesh: for checkpoint and bundle, one after the other; see evaluate/opening.py.
 
     Returns:
-        A line for a person.
+        One line that names the bundle.
 
     Raises:
-        UserError: the artefact disagrees with the original, or `out` holds something else.
+        UserError: the bundle disagrees with the checkpoint, or `out` exists and is no bundle.
     """
     opened = checkpoints.open_checkpoint(checkpoint)
     opening.check_whole(opened)
     if not out.exists():
         filesystem.try_place(out, "--out")
-    elif not (out / disk.PARITY).exists():  # an earlier export is compared when this one is known
+    elif not (out / disk.PARITY).exists():  # an earlier export is compared with this one later
         raise UserError(f"{out} exists and is no bundle: choose another --out or remove it")
     rng = np.random.default_rng(0)
     waves = [rng.normal(0, 0.1, round(s * files.RATE)).astype(np.float32) for s in SECONDS]
@@ -54,7 +54,7 @@ def bundle(checkpoint, out: pathlib.Path, mesh=None) -> str:
         check = _same_frames(opened, waves, mesh)
         written = export_bundle(opened, out, check, parts=(names.ENCODER,))
         return f"{written}: bundle of the encoder of {opened.label}, which recognises nothing yet"
-    # Its parameters are gone from the devices before those of the bundle come.
+    # The checkpoint's parameters are freed before the bundle's are loaded.
     expected = transcribe.Transcriber(
         opening.open_recogniser(opened, mesh), opened
     ).transcribe_many(waves)
@@ -79,7 +79,7 @@ def bundle(checkpoint, out: pathlib.Path, mesh=None) -> str:
 
 
 def _same_frames(original, waves, mesh):
-    """A check that a bundle's encoder hears what the original's does."""
+    """Returns a check that a bundle's encoder gives the frames of the original's."""
     expected = _frames(original, waves, mesh)
 
     def check(folder):
@@ -93,7 +93,7 @@ def _same_frames(original, waves, mesh):
 
 
 def _frames(checkpoint, waves, mesh):
-    """[B T D] that a checkpoint's encoder makes of waves [S]."""
+    """Frames [B T D] of a checkpoint's encoder for B waves [S]."""
     graphdef, state, _, mesh = opening.open_model(checkpoint, mesh, (names.ENCODER,))
     rows, samples = sharding.padded_rows(len(waves), mesh), max(map(len, waves))
     batch = batches.zeros(rows, samples, 0, 0, 0)
@@ -108,7 +108,7 @@ def _encode(model, batch):
 
 
 def _results(folder, label):
-    """Rows of the evaluations of this checkpoint, for the card."""
+    """Rows of this checkpoint's evaluations, for the bundle's card."""
     paths = sorted(folder.glob(f"*/{disk.RESULTS}"))
     shown = ("checkpoint", "task", "decode", "utterances", "error_rate", "ci_low", "ci_high")
     rows = (row for path in paths for row in disk.read_rows(path, *shown))

@@ -1,4 +1,4 @@
-"""Flags: what every command's parser asks of them. Imports nothing heavy."""
+"""Flags: the parser that all commands share. Has no heavy imports."""
 
 import argparse
 import math
@@ -10,21 +10,21 @@ _CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)")
 
 
 class Parser(argparse.ArgumentParser):
-    """Takes flags as they are spelled, each once; names the nearest of what it does not know."""
+    """Accepts each flag once, unabbreviated; suggests the nearest for an unknown one."""
 
     def __init__(self, **options):
         super().__init__(**options, allow_abbrev=False)
         self.register("action", None, _Once)
 
     def parse_known_args(self, args=None, namespace=None):
-        """Also a command's own parser takes all that it is given."""
+        """Refuses unknown arguments, also in a command's own parser."""
         found, rest = super().parse_known_args(args, namespace)
         if rest:
             self.error(self._unknown(rest))
         return found, rest
 
     def error(self, message):
-        """Names the nearest choice."""
+        """Adds the nearest valid choice to the message."""
         if wrong := _CHOICE.search(message):
             message += "." + nearest(wrong[1], re.findall(r"[\w.-]+", wrong[2]))
         super().error(message)
@@ -39,11 +39,11 @@ class Parser(argparse.ArgumentParser):
         return f"unrecognized arguments: {' '.join(rest)}.{near}"
 
 
-_NAMES = ("config", "stage", "again", "out", "copy")  # an empty one is a variable that is not set
+_NAMES = ("config", "stage", "again", "out", "copy")  # an empty one is an unset variable
 
 
 class _Once(argparse.Action):
-    """Stores a value. A flag that is given twice, or empty where one is needed, is refused."""
+    """Stores a value; refuses a repeated flag, and an empty value where one is needed."""
 
     def __call__(self, parser, namespace, values, option_string=None):
         given = namespace.__dict__.setdefault("given", set())
@@ -57,7 +57,7 @@ class _Once(argparse.Action):
 
 
 def amount(text: str) -> float:
-    """The type of a flag that is a finite number from 0."""
+    """Type of a flag: a finite number of at least 0."""
     found = float(text)
     if not 0 <= found < math.inf:
         raise argparse.ArgumentTypeError(f"expected a number from 0, found {text}")

@@ -1,4 +1,4 @@
-"""`--config.KEY=VALUE`: a recipe's keys set from a command line, by the types of the schema."""
+"""`--config.KEY=VALUE`: sets a recipe's keys from the command line, typed by the schema."""
 
 import ast
 from typing import Any
@@ -11,24 +11,23 @@ from seedasr_jax.launch.progress import say
 
 
 def apply(recipe: ConfigDict, overrides: list[tuple[str, str]]) -> list[str]:
-    """Sets `a.b.c` to a value written as Python (text that is no literal is a string).
+    """Sets `a.b.c` to a value written as a Python literal; other text is a string.
 
-    A key of a stage that the stage leaves to the graph (`stages.ctc.mesh.tensor`) becomes its own.
-    `imports` adds modules to those of the recipe. A group takes {'KEY': VALUE} and keeps its other
-    keys; one by part (`init`, `optim.rates`) is replaced, and takes any part as a key; one that
-    becomes of another kind keeps the keys that this kind has too.
+    A stage's key (`stages.ctc.mesh.tensor`) overrides the graph's default. `imports` adds modules
+    to those of the recipe. A group takes {'KEY': VALUE} and keeps its other keys, but a group by
+    part (`init`, `optim.rates`) is replaced, and takes any part as a key; a tagged group of another
+    kind than before keeps the keys that the new kind has.
 
     Returns:
-        The keys that were set, groups as their own keys; for `check_reach`.
+        The keys that were set, groups as the keys inside them; for `check_reach`.
 
     Raises:
-        ConfigError: an unknown key, with the nearest; a key that is set twice; a value of another
-            form.
+        ConfigError: an unknown key, with the nearest; a key set twice; a value of another type.
     """
     leaves: list[str] = []
-    imports = [one for one in overrides if one[0] == "imports"]  # which register kinds of groups
+    imports = [one for one in overrides if one[0] == "imports"]  # they register kinds of groups
     with recipe.unlocked(), recipe.ignore_type():
-        own = tuple(recipe.get("imports", ()))  # which its kinds may need: others are added
+        own = tuple(recipe.get("imports", ()))  # kept, as the recipe's kinds may need them
         for path, text in imports:
             leaves += _set(recipe, path, _parsed(text), text, leaves)
             recipe.imports = tuple(dict.fromkeys((*own, *recipe.imports)))
@@ -40,10 +39,10 @@ def apply(recipe: ConfigDict, overrides: list[tuple[str, str]]) -> list[str]:
 
 
 def check_reach(recipe: ConfigDict, paths: list[str]):
-    """Says which keys of a recipe that expands do not reach a stage.
+    """Logs which of the keys set do not reach a stage, in a recipe that expands without errors.
 
     Raises:
-        ConfigError: a shared default that no stage takes.
+        ConfigError: a default reaches no stage.
     """
     for path in paths:
         _check_reach(recipe.to_dict(), path)
@@ -52,16 +51,16 @@ def check_reach(recipe: ConfigDict, paths: list[str]):
 def _parsed(text):
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # no literal
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # not a literal
         return {"true": True, "false": False}.get(text.lower(), text)
 
 
 def _set(recipe, path, value, text, done) -> list[str]:
-    """Sets a key; returns it, or those of the group that it is. `done`: those that are set."""
+    """Sets a key, or the keys of a group; returns those set. `done`: keys set before."""
     tree = config.with_defaults(recipe.to_dict())
     known, kind = _known(tree, path), config.kind_at(path, tree)
     by_part = config.by_part(path, tree)
-    inside = f"{path}." if by_part else path  # where setting the group drops what was set before
+    inside = f"{path}." if by_part else path  # replacing it would drop keys set before
     if twice := [leaf for leaf in done if leaf == path or leaf.startswith(inside)]:
         raise ConfigError(f"--config.{twice[0]} is set twice: leave one of them out")
     if config.is_group(kind) and isinstance(value, dict):
@@ -74,11 +73,11 @@ def _set(recipe, path, value, text, done) -> list[str]:
                 f"--config.{path}={{}} changes nothing ({', '.join(known)}); write it as"
                 f" {config.form(kind)}"
             )
-        leaves, tag = [], getattr(kind, "tag", None)  # which says what the other keys are
+        leaves, tag = [], getattr(kind, "tag", None)  # set first: it determines the other keys
         for key, one in sorted(value.items(), key=lambda item: item[0] != tag):
             leaves += _set(recipe, f"{path}.{key}", one, str(one), done)
         return leaves
-    if kind is Any and isinstance(known, str | int | float):  # an option, which its kind checks
+    if kind is Any and isinstance(known, str | int | float):  # an option, checked by its kind
         numbers = isinstance(known, int | float) and isinstance(value, int | float)
         kind = Any if numbers else type(known)
     if kind is str and value is not None and not isinstance(value, str):
@@ -106,7 +105,7 @@ def _put(recipe, tree, path, value):
 
 
 def _known(tree, path):
-    """What a recipe with its defaults has at a key; None of one that is new to its group."""
+    """The value of a recipe with its defaults at a key; None for a valid key that it lacks."""
     keys, known = path.split("."), tree
     for depth, key in enumerate(keys):
         valid = known if isinstance(known, dict) else ()
@@ -126,9 +125,9 @@ def _known(tree, path):
 
 
 def _check_reach(tree, path):
-    """Refuses a shared default that all stages set themselves, and names those that do.
+    """Refuses a default that reaches no stage, and logs the stages that a default does not reach.
 
-    Says so of a stage's own key that the stage does not read.
+    Also logs a stage's own key that the stage does not read.
     """
     head, _, rest = path.partition(".")
     if head in config.GRAPH_KEYS:
@@ -151,9 +150,9 @@ def _check_reach(tree, path):
 def _reads(stage, path):
     """Whether a stage reads a default.
 
-    Without audio nothing is augmented or recognised; a part's sizes are of stages that have it.
+    A stage without audio reads no `augment` or `eval`; only stages with a part read its sizes.
     """
-    from seedasr_jax.models import parts  # late: it brings JAX
+    from seedasr_jax.models import parts  # late, because it imports JAX
 
     group, key = (*path.split("."), "")[:2]
     if path == "eval.every":
@@ -161,7 +160,7 @@ def _reads(stage, path):
     if group == "vocab" and key in ("kind", "size"):
         return not stage["vocab"]["path"]
     if group == "model" and (dependent := parts.of_group(key)):
-        # A part that is not registered yet, of a module of `config.imports`, may depend on it.
+        # A part that a module of `config.imports` has yet to register may depend on it.
         return any(part in dependent or part not in parts.known() for part in stage["init"])
     hears = any(bucket[0] for bucket in stage["data"]["buckets"])
     return hears or group not in ("augment", "eval")

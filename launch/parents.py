@@ -1,9 +1,9 @@
-"""Where a stage's parts come from, and what is kept of them.
+"""Sources of a stage's parts, and how they are preserved.
 
-A frozen part is not in the stage's own checkpoints: stage.json refers to the checkpoint that holds
-it. No training removes a bundle, or the last step of a finished stage; `init.PART=ctc@10` makes the
-stage `ctc` of the graph keep that step. Any other step will be removed by the stage that wrote it:
-its part is copied (copies.py), before the first stage trains.
+A frozen part is not in the stage's own checkpoints: stage.json refers to the checkpoint that
+contains it. No training removes a bundle or the last step of a finished stage; `init.PART=ctc@10`
+makes the stage `ctc` of the graph keep that step. Any other step will be removed by the stage that
+wrote it, so its part is copied (copies.py) before the first stage trains.
 """
 
 import collections.abc
@@ -22,8 +22,8 @@ from seedasr_jax.train import graph
 def opened(job, name: str, part: str) -> tuple[checkpoints.Checkpoint, str]:
     """The checkpoint that a part of a stage comes from, and the part's name there.
 
-    That is what the stage began with or, where it did not begin or `init` names another place now,
-    what `init` names.
+    It is the one that the stage began with; if the stage has not begun or `init` has changed since,
+    the one that `init` names.
     """
     wanted, before = job.graph.stages[name].init[part], began_with(job, name, part)
     if before is None or job.record(name).recipe["init"].get(part) != wanted:
@@ -39,7 +39,7 @@ def opened(job, name: str, part: str) -> tuple[checkpoints.Checkpoint, str]:
 
 
 def agreed(job, name: str, part: str) -> tuple[checkpoints.Checkpoint, str]:
-    """`opened` as process 0 finds it, on every process, each of which must call it."""
+    """The result of `opened` on process 0; a collective call of all processes."""
 
     def decide():
         found, there = opened(job, name, part)
@@ -50,12 +50,12 @@ def agreed(job, name: str, part: str) -> tuple[checkpoints.Checkpoint, str]:
 
 
 def limits(job, name: str, **data) -> checkpoints.Limits:
-    """What a stage can take, as of `graph.limits`.
+    """The input limits of a stage; see `graph.limits`.
 
     Args:
         job: the job.Job.
-        name: the stage's.
-        data: what is known of its data.
+        name: the stage's name.
+        data: known properties of its data.
     """
 
     def known(name):
@@ -69,19 +69,19 @@ def limits(job, name: str, **data) -> checkpoints.Limits:
 
 
 def began_with(job, name: str, part: str) -> collections.abc.Mapping[str, str] | None:
-    """The reference to a part in a stage's stage.json."""
+    """The reference to a part in a stage's stage.json, or None."""
     record = job.record(name)
     return record.parents.get(part) if record else None
 
 
 def is_saved(job, name: str, part: str) -> bool:
-    """Whether a part is in a checkpoint of the stage itself, which it resumes from."""
+    """Whether a part is in the stage's own checkpoint, from which it resumes."""
     resumes = name not in job.redone and checkpoints.latest(job.folder(name)) is not None
     return resumes and part in job.graph.stages[name].trains
 
 
 def _source(job, name, part) -> tuple[str, str, str]:
-    """(a stage of this graph or "", its folder or step or the path, the part's name there)."""
+    """(stage of this graph or "", its folder, its step or the path, the part's name there)."""
     where, there = graph.origin(part, job.graph.stages[name].init[part])
     stage, step = graph.stage_of(job.graph.stages, where)
     if stage:
@@ -90,7 +90,7 @@ def _source(job, name, part) -> tuple[str, str, str]:
 
 
 def _named(job, name, part):
-    """What `init` names: a stage of this graph, a step of one, a path or the copy of one."""
+    """Opens what `init` names: a stage of this graph, a step of one, a path or its copy."""
     stage, where, there = _source(job, name, part)
     try:
         return checkpoints.open_checkpoint(where), there
@@ -102,9 +102,9 @@ def _named(job, name, part):
 
 
 def secure(job, name: str, part: str):
-    """Copies a part that a stage will start from, where training will remove it until then.
+    """Copies a part that a stage will start from, if training may remove it before then.
 
-    Process 0 calls it, before the first stage trains: a neighbour goes on meanwhile.
+    Process 0 calls it before the first stage trains: other jobs continue meanwhile.
     """
     if job.graph.stages[name].init[part] == "fresh" or is_saved(job, name, part):
         return
@@ -116,9 +116,9 @@ def secure(job, name: str, part: str):
 
 
 def outside(job) -> collections.abc.Callable[[str], str]:
-    """Path in `init` -> the recipe of its checkpoint.
+    """Returns a function: path in `init` -> the recipe of its checkpoint.
 
-    What is gone by now is known by a copy of it, or by the records of the job's stages.
+    If the checkpoint is gone, the recipe is that of its copy or in the records of the job's stages.
     """
 
     def recipe(path):
@@ -140,23 +140,24 @@ def outside(job) -> collections.abc.Callable[[str], str]:
 
 
 def begin(job, name: str, built, record: checkpoints.StageRecord | None, resumes: bool):
-    """What a stage starts from, and references to where its parts came from.
+    """The state that a stage starts from, and references to the sources of its parts.
 
-    What no other checkpoint gives is left as a shape: one of its own has it, or it is drawn.
+    Parameters from no other checkpoint stay shapes: the stage's own checkpoint has them, or they
+    are initialised later.
 
     Args:
         job: the job.Job.
-        name: the stage's.
-        built: what it computes with.
-        record: the stage's, where it has begun.
-        resumes: whether a checkpoint of its own is there.
+        name: the stage's name.
+        built: the built stage.
+        record: the stage's record; None: it has not begun.
+        resumes: whether the stage has a checkpoint of its own.
 
     Returns:
         (TrainState of arrays and shapes, {part: reference}).
 
     Raises:
-        ConfigError: a part that does not fit.
-        UserError: a checkpoint that is not there, or whose part is not what the stage began with.
+        ConfigError: a part does not fit.
+        UserError: a checkpoint is missing, or its part is not the one the stage began with.
     """
     state, stage, references = built.abstract, job.graph.stages[name], {}
     for part in job.recipes[name].parents:
@@ -189,11 +190,11 @@ def begin(job, name: str, built, record: checkpoints.StageRecord | None, resumes
 
 
 def settle(job, name: str):
-    """Of a finished stage: follows frozen parts to where `init` has them now, or has them again;
-    says what is missing.
+    """Updates a finished stage's references to frozen parts, if `init` names another place now or
+    a missing part is back; logs missing parts.
 
     Raises:
-        UserError: `init` names another content than the stage was trained with.
+        UserError: `init` names a part of other content than the stage was trained with.
     """
     stage, moved = job.graph.stages[name], {}
     tree = processes.first(lambda: config.to_dict(job.record(name)))
@@ -223,8 +224,8 @@ def settle(job, name: str):
 
 
 def _elsewhere(job, name, part):
-    """What `init` names for a frozen part, where that is another place than the stage's reference,
-    or where nothing is there any more; None: there is nothing to follow.
+    """The checkpoint that `init` names for a frozen part and the part's name there, if `init` has
+    changed or the referenced checkpoint is gone; None: the reference stays.
     """
     record = job.record(name)
     if record.recipe["init"][part] != job.graph.stages[name].init[part]:
@@ -241,7 +242,7 @@ def _elsewhere(job, name, part):
 
 
 def _lasting(job, name, part, found, there):
-    """A checkpoint that stays: itself, or a copy of the part if training will remove it."""
+    """A checkpoint that remains: `found`, or a copy of the part if training will remove it."""
     stage, where, _ = _source(job, name, part)
 
     def copy():

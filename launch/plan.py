@@ -1,4 +1,4 @@
-"""`seedasr plan`: rows as they are compiled on stderr, then all of them on stdout."""
+"""`seedasr plan`: logs rows to stderr as they are compiled, then prints all to stdout."""
 
 import dataclasses
 import json
@@ -14,28 +14,28 @@ from seedasr_jax.train import handed
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """What is planned of a graph."""
+    """What to plan of a graph."""
 
-    topology: str  # as people write it
+    topology: str  # as written on the command line
     slices: int = 1
     stage: str = ""  # empty: all
     bucket: str = ""  # seconds, or "all"; empty: the largest
     pinned: frozenset[str] = frozenset()  # mesh axes that are not refitted
-    scaling: bool = False  # 64 to 4,096 chips, each with the work that the topology gives
-    steps: int = 0  # to price; 0: the stage's own
-    price: float = 0.0  # USD per chip-hour; 0: not said
+    scaling: bool = False  # 64 to 4,096 chips, each with the work of a chip of `topology`
+    steps: int = 0  # number of steps to price; 0: the stage's own
+    price: float = 0.0  # USD per chip-hour; 0: unknown
 
 
 def run(graph: config.Graph, asked: Asked, *, as_json: bool = False) -> int:
-    """Plans; returns the exit code, CHECK_FAILED where something does not fit.
+    """Plans a graph; returns the exit code, CHECK_FAILED if a program does not fit.
 
     Args:
         graph: the expanded recipe.
-        asked: what is planned.
+        asked: what to plan.
         as_json: whether the rows are printed as JSON.
 
     Raises:
-        ConfigError: a number that means nothing, or what compiling.plan raises.
+        ConfigError: an invalid number; see also `compiling.plan`.
     """
     if asked.steps < 0:
         raise ConfigError(f"--steps: expected at least 0, found {asked.steps}")
@@ -72,7 +72,7 @@ def run(graph: config.Graph, asked: Asked, *, as_json: bool = False) -> int:
 
 
 def _priced(row, graph, asked) -> dict:
-    """What training costs, where that was asked: of --steps, or of the stage's own."""
+    """Costs of training for --steps or the stage's own steps; empty if not asked for."""
     wanted = asked.steps or asked.price
     if not wanted or row.program != "train" or row.step_seconds_bound is None:
         return {}
@@ -91,7 +91,7 @@ def _cost(cost) -> str:
 
 
 def _scaled(row) -> str:
-    """A step with the same work per chip, on this number of chips."""
+    """A line about a step on this number of chips, at constant work per chip."""
     return (
         f"{row.stage} on {row.chips} chips: step-time bound {row.step_seconds_bound:.3f} s, network"
         f" active {100 * rows.network_share(row):.0f} % of it; each device sends"

@@ -1,4 +1,4 @@
-"""A graph becomes a job: paths anchored, tokenizer made, recipes hashed."""
+"""Turns a graph into a job: makes paths absolute and the tokenizer, hashes recipes."""
 
 import dataclasses
 import functools
@@ -17,7 +17,7 @@ from seedasr_jax.train import graph, handed
 
 
 def anchored(expanded: config.Graph) -> config.Graph:
-    """The graph with its local paths made absolute, so that it can go on from any folder."""
+    """The graph with its local paths made absolute, so that it can resume from any folder."""
 
     def path(text):
         local = text and not filesystem.is_url(text)
@@ -64,11 +64,11 @@ def job(expanded: config.Graph, workdir: pathlib.Path) -> Job:
 
 
 def make_caches(expanded, workdir):
-    """Makes the folders of what is kept, such as tables of large manifests."""
+    """Creates the cache folders, for tables of large manifests and others."""
     for each in expanded.stages.values():
         pathlib.Path(each.run.cache or workdir / disk.CACHE).mkdir(parents=True, exist_ok=True)
 
 
 def _content(spec, cache):
-    """What identifies a SPEC: of a manifest its content and query, not its path."""
+    """The identity of a SPEC; for a manifest its content and query, not its path."""
     return checkpoints.without_path(loader.open_named(spec, cache).name)

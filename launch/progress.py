@@ -1,4 +1,4 @@
-"""Progress on stderr: a line that is rewritten on a terminal, plain lines otherwise."""
+"""Progress on stderr: one rewritten line on a terminal, plain lines otherwise."""
 
 import sys
 import time
@@ -12,7 +12,7 @@ def clock(seconds: float) -> str:
 
 
 class Progress:
-    """Steps of a stage with speed, loss and time left."""
+    """Progress of a stage: steps, loss, speed and time left."""
 
     def __init__(self, name: str, steps: int, stream=None):
         self.name, self.steps = name, steps
@@ -21,7 +21,7 @@ class Progress:
         self.started = time.monotonic()
 
     def __call__(self, step: int, speed: float, terms: dict):
-        """Shows a step; `terms` has the loss."""
+        """Shows a step; `speed` in steps/s, `terms` includes the loss."""
         left = clock((self.steps - step) / speed) if speed > 0 else "?"
         text = (
             f"{self.name} {step}/{self.steps}  loss {float(terms['loss']):.4f}"
@@ -36,5 +36,5 @@ class Progress:
 
 
 def say(text: str):
-    """A line of the log; on a terminal it takes the place of a bar."""
+    """Logs a line; on a terminal it replaces the progress bar."""
     print(("\r\x1b[K" if sys.stderr.isatty() else "") + text, file=sys.stderr, flush=True)

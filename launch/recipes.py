@@ -14,11 +14,11 @@ from seedasr_jax.config import code
 from seedasr_jax.errors import ConfigError, nearest
 from seedasr_jax.launch import overrides
 
-HELPERS = ("common", "pods")  # modules of configs/ that are no recipe
+HELPERS = ("common", "pods")  # modules of configs/ that are not recipes
 
 
 def names() -> list[str]:
-    """The shipped recipes."""
+    """Names of the shipped recipes."""
     found = (module.name for module in pkgutil.iter_modules(configs.__path__))
     return sorted(name for name in found if name not in HELPERS)
 
@@ -33,10 +33,10 @@ def _shipped(name):
 
 
 def load(spec: str) -> ConfigDict:
-    """A recipe, NAME_OR_FILE[:ARG]: `get_config(ARG)` or `get_config()` of a module.
+    """Loads NAME_OR_FILE[:ARG] by `get_config(ARG)` or `get_config()` of its module.
 
     Raises:
-        ConfigError: no such file or recipe, or an argument that it does not take.
+        ConfigError: no such file or recipe, or it does not take the argument.
     """
     name, _, argument = spec.partition(":")
     if name.endswith(".py"):
@@ -79,7 +79,7 @@ def load(spec: str) -> ConfigDict:
 
 
 def expand(spec: str, given: list[tuple[str, str]]) -> config.Graph:
-    """A recipe with overrides, (key, text) each, expanded and checked."""
+    """Expands and checks a recipe with overrides (key, text)."""
     recipe = load(spec)
     paths = overrides.apply(recipe, given)
     graph = config.expand(recipe)
@@ -91,7 +91,7 @@ def stored(workdir: pathlib.Path) -> config.Graph:
     """The graph that a workdir was started with.
 
     Raises:
-        ConfigError: it holds none.
+        ConfigError: the workdir has no graph, or an invalid one.
     """
     path = workdir / disk.CONFIG
     if not path.exists():
@@ -109,7 +109,7 @@ def stored(workdir: pathlib.Path) -> config.Graph:
 
 
 def copy(spec: str, path: pathlib.Path):
-    """Writes a shipped recipe's file, to edit.
+    """Copies a shipped recipe's file for editing.
 
     Raises:
         ConfigError: no such recipe, or the file exists.

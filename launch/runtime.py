@@ -1,4 +1,4 @@
-"""What a process sets up before it computes."""
+"""Setup of a process before it computes."""
 
 import contextlib
 import ctypes
@@ -22,10 +22,10 @@ _PR_SET_PDEATHSIG = 1  # Linux, prctl(2)
 
 
 def keep_programs(cache) -> None:
-    """Keeps compiled programs below `cache`, so that a restart does not compile them again.
+    """Caches compiled programs below `cache`, so that a restart does not compile them again.
 
-    A cache that is configured already stays. Programs for a CPU may use what this one has and
-    another has not, so each model of processor has a folder of its own.
+    A cache configured before stays. CPU programs may use instructions that other CPUs lack, so each
+    CPU model has its own folder.
     """
     if jax.config.jax_compilation_cache_dir is None:
         folder = os.path.realpath(pathlib.Path(cache, disk.PROGRAMS.format(_processor())))
@@ -33,19 +33,17 @@ def keep_programs(cache) -> None:
 
 
 def compute_here() -> None:
-    """Programs for a CPU run in the thread that calls them, whose heap holds any (memory.py).
+    """Makes CPU programs run in the calling thread, whose heap has no limit (memory.py).
 
-    Must be called before JAX looks for devices; accelerators are not concerned, and a process that
-    is one of several stays as it is. With several devices some programs still run in a pool.
+    Must be called before JAX looks for devices. Does not affect accelerators or a process of a
+    job of several. With several devices some programs still run in a thread pool.
     """
     if not jax.distributed.is_initialized():
         jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
 def check_joined() -> None:
-    """Refuses to begin on a pod whose processes do not know of each other: none could wait for the
-    others, or decide with them.
-    """
+    """Raises a ConfigError on a pod whose processes are not connected: they could not agree."""
     count = jax.process_count()
     if count > 1 and not jax.distributed.is_initialized():
         raise ConfigError(
@@ -67,17 +65,17 @@ def _processor() -> str:
 
 @contextlib.contextmanager
 def member(coordinator: str, process: int, processes: int, devices: int, parent: int):
-    """Makes this process one of a job; nothing of JAX may have been used before.
+    """Makes this process one of a job; must precede any use of JAX.
 
-    What is raised inside ends the process at once: the others wait for it in a step, and leaving
-    in order would wait for them.
+    An exception inside ends the process at once: the others wait for it in a step, and an orderly
+    exit would wait for them.
 
     Args:
-        coordinator: HOST:PORT of process 0; empty: this one is alone.
-        process: number of this one.
-        processes: how many there are.
-        devices: CPU devices to make here; 0: those that there are.
-        parent: number of the process that started this one and must not be outlived; 0: none.
+        coordinator: HOST:PORT of process 0; empty: a job of one process.
+        process: index of this process.
+        processes: number of processes.
+        devices: CPU devices to create here; 0: the existing devices.
+        parent: id of the process that started this one, which ends with it; 0: none.
     """
     if not coordinator:
         yield
@@ -96,7 +94,7 @@ def member(coordinator: str, process: int, processes: int, devices: int, parent:
             say(f"process_index {index} of {processes}: process {pid}, {count} devices")
         memory.agree()
         yield
-    except BaseException as error:  # an interrupt too: nothing above may wait for the others
+    except BaseException as error:  # an interrupt too: no caller may wait for the others
         code = exits.code(error)
         if code is None:
             traceback.print_exc()
@@ -107,5 +105,5 @@ def member(coordinator: str, process: int, processes: int, devices: int, parent:
 
 def _die_with(parent):
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it was gone before
+    if os.getppid() != parent:  # it had ended before
         os._exit(FAILED)

@@ -1,4 +1,4 @@
-"""Signals of a command: which it hears, and the exit code that follows from each."""
+"""Signals that a command handles, and the exit code for each."""
 
 from collections.abc import Callable
 import contextlib
@@ -9,8 +9,8 @@ import threading
 
 from seedasr_jax.errors import INTERRUPTED, PREEMPTED
 
-_AGAIN = 0.02  # seconds: by then the C code that dropped an interrupt has mostly gone on
-# What asks a job to save and stop -> its exit code then. A terminal that is closed hangs up.
+_AGAIN = 0.02  # seconds, by when C code that dropped an interrupt has usually returned
+# Signals that make a job save and stop -> exit code. Closing a terminal sends SIGHUP.
 CODES = {
     signal.SIGINT: INTERRUPTED,
     signal.SIGTERM: PREEMPTED,
@@ -20,7 +20,7 @@ CODES = {
 
 @contextlib.contextmanager
 def hearing(handler: Callable, signals=tuple(CODES)):
-    """Signals go to `handler(number, frame)`; a hang-up that is ignored, as by nohup, stays so."""
+    """Routes signals to `handler(number, frame)`; an ignored SIGHUP, as by nohup, stays ignored."""
     taken = [
         number
         for number in signals
@@ -41,10 +41,10 @@ def leave(number, _=None):
 
 @contextlib.contextmanager
 def insisting():
-    """A signal is sent again where what its handler raised was dropped.
+    """Sends a signal again if the exception of its handler was dropped.
 
-    C code that calls Python drops it, as JAX does in a collection of garbage and libsndfile in a
-    read of audio: the command would go on.
+    C code that calls Python drops exceptions, such as JAX in garbage collection and libsndfile in
+    reading audio: the command would continue.
     """
     before = sys.unraisablehook
 
@@ -65,7 +65,7 @@ def insisting():
 
 
 def _number(error) -> int | None:
-    """The signal whose handler raised an error, or one that is handled alike."""
+    """The signal whose handler raised an error, or one with the same exit code."""
     if isinstance(error, KeyboardInterrupt):
         return signal.SIGINT
     found = error.code if isinstance(error, SystemExit) else None
@@ -73,10 +73,10 @@ def _number(error) -> int | None:
 
 
 def done():
-    """Of a program whose command is over: an interrupt ends it at once.
+    """Makes an interrupt end the program at once, now that its command has finished.
 
-    As one of Python's it would print the traceback of what a library runs at the exit. Where a
-    shell has it ignored, it stays so.
+    Python's own handler would print a traceback of a library's exit function. A SIGINT that the
+    shell ignores stays ignored.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

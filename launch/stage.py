@@ -1,4 +1,4 @@
-"""One stage of a job, from where it stands to its end: opened, trained, kept on disk."""
+"""One stage of a job, from its newest step to its end: opens, trains and saves it."""
 
 import collections.abc
 import dataclasses
@@ -20,11 +20,11 @@ from seedasr_jax.train.metrics import Metrics
 
 
 def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
-    """Trains a stage from where it stands to its end.
+    """Trains a stage from its newest step to its end.
 
     Raises:
-        loop.Stopped: `stopping()` said so; the state was saved.
-        UserError: data that cannot be used, or gradients that are not finite.
+        loop.Stopped: `stopping()` was true; the state was saved.
+        UserError: unusable data, or gradients that are not finite.
     """
     at = standing.agreed(job, name)
     folder, stage = job.folder(name), at.stage
@@ -60,7 +60,7 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
 
 
 def secure(job: Job, name: str):
-    """Copies what a stage will start from, where the training that wrote it will remove it."""
+    """Copies the parts that a stage will start from, if training may remove them before then."""
     for part in job.graph.stages[name].init:
         if part not in standing.consults(job.graph.stages[name]):
             parents.secure(job, name, part)
@@ -73,7 +73,7 @@ def build_stage(job: Job, stage: config.Stage) -> build.Built:
 
 
 def template(job: Job, built: build.Built) -> Template | None:
-    """What stands around the speech in a stage; None if its objective reads none."""
+    """The prompt template of a stage; None if its objective reads no prompt."""
     return Template(built.stage.model.prompt, job.vocab) if built.needs.prompted else None
 
 
@@ -92,7 +92,7 @@ def evaluation(job, name, built, limits, stopping=lambda: False) -> Evaluator:
 
 
 def _begin(job, name, built, at):
-    """The state and record that a stage goes on from: its own, else as its parents begin it."""
+    """The state and record to continue from: the stage's own, else from its parents."""
     state, origins = parents.begin(job, name, built, at.record, at.latest is not None)
     known = parts.with_inner(built.needs.parts)
     record = checkpoints.begin(
@@ -103,7 +103,7 @@ def _begin(job, name, built, at):
         vocabulary=job.vocab.hash,
         reads=job.recipes[name].tree["reads"],
     )
-    if at.record is None and processes.is_first():  # from here on what it began with is known
+    if at.record is None and processes.is_first():  # records what the stage began with
         checkpoints.write(job.folder(name), record)
     if at.latest is not None:
         state = checkpoints.restore(job.folder(name), at.latest, state, built.sharding)
@@ -129,7 +129,7 @@ def _stream(job, built, start):
 
 
 def _limits(job, name, before, found) -> checkpoints.Limits:
-    """What a stage takes: as it began or, where it begins now, by what is known of its data."""
+    """The input limits of a stage: as recorded or, if it begins now, derived from its data."""
 
     def decide():
         if before is not None and before.limits is not None:
@@ -143,7 +143,7 @@ def _limits(job, name, before, found) -> checkpoints.Limits:
 
 
 def _warn(name, objective, known):
-    """Logs what the training data lack: utterances that are left out, tokens, languages."""
+    """Logs excluded utterances, unknown tokens and doubtful languages of the training data."""
     for task, reasons in known.left_out.items():
         for reason, count in reasons.items():
             say(f"{name}: {task}: {count} utterances are left out: {reason}")
@@ -155,18 +155,18 @@ def _warn(name, objective, known):
 
 
 def _hooks(job, name, built, keeper, evaluator, stopping) -> loop.Hooks:
-    """What the loop calls."""
+    """The callbacks of the training loop."""
     objective, progress = built.objective, Progress(name, built.stage.steps)
     prepare = objective.prepare(built.graphdef, built.mesh, job.vocab)
 
     def scores(step, state):
         if evaluator.tasks:
-            keeper.wait()  # what ends the scoring early takes nothing that was trained
+            keeper.wait()  # so that a failure in scoring loses no training
         return evaluator(step, state)
 
     def logged(*figures):
         progress(*figures)
-        keeper.judge()  # a disk that is gone ends a job before the next save
+        keeper.judge()  # so that a lost disk ends the job before the next save
 
     def watch(seen, terms):
         seen, line = objective.watch(seen, terms)

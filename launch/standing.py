@@ -1,6 +1,6 @@
-"""Where a stage stands on disk: its record, newest step and the note of that, a probe's layer.
+"""State of a stage on disk: its record, its newest step and that step's note, its probe's layer.
 
-Process 0 looks for all.
+Process 0 reads it for all processes.
 """
 
 from collections.abc import Mapping
@@ -18,22 +18,22 @@ from seedasr_jax.parallel import processes
 from seedasr_jax.train import objectives
 from seedasr_jax.train.keeper import RECORD, ROW
 
-# What a stage that resumes takes over from the record at its newest step.
+# Keys that a resuming stage takes over from the record noted with its newest step.
 _CARRIED = ("step", "position", "hours", "spent")
 
 
 @dataclasses.dataclass(frozen=True)
 class Standing:
-    """Of a stage, before it is built."""
+    """State of a stage on disk, before it is built."""
 
-    stage: config.Stage  # with the layer that its probe found best, where the recipe leaves it open
-    record: checkpoints.StageRecord | None  # None: it has not begun
-    latest: int | None  # the step that it resumes from
-    note: Mapping[str, Mapping] | None  # of that step
+    stage: config.Stage  # with its probe's best layer, where the recipe leaves it open
+    record: checkpoints.StageRecord | None  # None: the stage has not begun
+    latest: int | None  # the step to resume from; None: from the start
+    note: Mapping[str, Mapping] | None  # the note of that step
 
     @property
     def carried(self) -> dict:
-        """What a stage that resumes takes over into its record."""
+        """The items that a resuming stage takes over into its record."""
         return {key: self.note[RECORD][key] for key in _CARRIED} if self.note else {}
 
     @property
@@ -43,10 +43,10 @@ class Standing:
 
 
 def agreed(job: Job, name: str) -> Standing:
-    """As process 0 finds it, on every process, each of which must call it.
+    """The standing as process 0 finds it; a collective call of all processes.
 
     Raises:
-        ConfigError: the stage was trained, and no step of it is left.
+        ConfigError: the stage was trained, but no step of it is left.
     """
     at = processes.first(lambda: _found(job, name))
     stage = job.graph.stages[name]
@@ -56,7 +56,7 @@ def agreed(job: Job, name: str) -> Standing:
 
 
 def consults(stage: config.Stage) -> tuple[str, ...]:
-    """The names in `init` of checkpoints that a stage asks and takes no part from."""
+    """Keys of `init` whose checkpoints a stage consults without taking a part from them."""
     return objectives.needs(stage).consults
 
 
@@ -71,10 +71,10 @@ def _found(job, name) -> dict:
 
 
 def _newest(job, name) -> int | None:
-    """The step that a stage goes on from; logs what is damaged or gone after it.
+    """The step that a stage resumes from; logs damaged and missing later steps.
 
     Raises:
-        ConfigError: it was trained, and no step of it is left.
+        ConfigError: the stage was trained, but no step of it is left.
     """
     folder, record = job.folder(name), job.record(name)
     latest, damaged = inventory.newest(folder)
@@ -89,7 +89,7 @@ def _newest(job, name) -> int | None:
 
 
 def _best_layer(job, name) -> int | None:
-    """The layer that a stage's probe found best; None where it consults none."""
+    """The best layer by a stage's probe; None if it consults none."""
     if names.PROBE not in consults(job.graph.stages[name]):
         return None
     source, _ = parents.opened(job, name, names.PROBE)

@@ -1,4 +1,4 @@
-"""The state of a workdir, read from its files alone: no JAX."""
+"""The state of a workdir, read from its files alone, without JAX."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -15,10 +15,10 @@ from seedasr_jax.errors import ConfigError, UserError
 def rows(workdir: pathlib.Path) -> list[dict]:
     """One dict per stage of the graph; its keys are those of `status --json`.
 
-    A stage with something damaged or gone has `problems` too, a line each.
+    A stage with damaged or missing files also has `problems`, a line each.
 
     Raises:
-        UserError: no workdir.
+        UserError: the folder is not a workdir, or its graph is invalid.
     """
     if not (workdir / disk.CONFIG).exists():
         raise UserError(f"{workdir} is no workdir: expected {workdir / disk.CONFIG}")
@@ -42,7 +42,7 @@ def rows(workdir: pathlib.Path) -> list[dict]:
 
 @dataclasses.dataclass(frozen=True)
 class _Shown:
-    """What is shown of stage.json."""
+    """The keys of stage.json that are shown."""
 
     format_version: int
     state: str = config.one_of("running", "finished")
@@ -54,7 +54,7 @@ class _Shown:
 
 
 def _recorded(folder) -> dict:
-    """What is shown of a stage's record, as it should be."""
+    """The keys of a stage's record that are shown, validated."""
     path, tree = folder / disk.STAGE, disk.read_stage(folder)
     known = [field.name for field in dataclasses.fields(_Shown)]
     disk.check_format(tree, path)
@@ -104,7 +104,7 @@ def _row(folder, steps):
 
 
 def _read(read, problems):
-    """What `read()` returns; None where it cannot, which is one more problem."""
+    """The result of `read()`; None if it fails, with the error added to `problems`."""
     try:
         return read()
     except UserError as error:
@@ -117,7 +117,7 @@ def _read(read, problems):
 
 
 def table(rows: list[dict]) -> str:
-    """The rows for a person."""
+    """The rows as a table, followed by their problems."""
     head = ("stage", "state", "step", "steps/s", "hours heard", "chip-hours", "checkpoint")
     head = (*head, "starts from")
     lines = [
@@ -138,7 +138,7 @@ def table(rows: list[dict]) -> str:
 
 
 def _origins(row) -> str:
-    """What a stage came from; what is frozen is read there whenever the stage is."""
+    """The checkpoints that a stage came from; frozen parts are still read from them."""
     marks = dict.fromkeys(row["frozen"], ", frozen")
     return "; ".join(
         f"{where} ({part}{marks.get(part, '')})" for part, where in row["parents"].items()

@@ -1,4 +1,4 @@
-"""How signals stop a training: all processes of a job save and leave at the same step."""
+"""Stopping by signals: all processes of a job save and exit at the same step."""
 
 import os
 import signal
@@ -11,12 +11,12 @@ from seedasr_jax.parallel import processes
 class Stop:
     """Ctrl-C, SIGTERM and SIGHUP make the loop save and stop; a second Ctrl-C exits at once.
 
-    Before a stage's loop first polls, while data are made or programs compiled, they end the
+    Before a stage's loop first polls, while data are prepared or programs compiled, they end the
     process: there is nothing to save, and finished data are kept.
     """
 
     def __init__(self):
-        self.exit_code, self._wanted = DONE, 0  # of all processes; of this one
+        self.exit_code, self._wanted = DONE, 0  # agreed by all processes; this one's signal
         self._asks = False
         self._agreed = processes.Agreed(lambda: self._wanted)
         self._hearing = signals.hearing(self._ask)
@@ -34,7 +34,7 @@ class Stop:
         self._wanted = signals.CODES[number]
         if not self._asks:
             signals.leave(number)
-        os.write(2, b"saving, then stopping\n")  # print may not be interrupted by itself
+        os.write(2, b"saving, then stopping\n")  # print is not reentrant
 
     def before_stage(self) -> bool:
         """As `asked`; until the stage's loop polls, signals end the process."""

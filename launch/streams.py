@@ -1,4 +1,4 @@
-"""stdout and stderr of a command, whatever it was started with."""
+"""stdout and stderr of a command, even if it was started with closed or failing ones."""
 
 import io
 import os
@@ -6,26 +6,26 @@ import sys
 
 from seedasr_jax import filesystem
 
-_STREAMS = 3  # with stdin
+_STREAMS = 3  # stdin, stdout, stderr
 
 
 class _Output(io.FileIO):
-    """Results: what finds no room is an error that says where."""
+    """Results: a failed write is an error that names stdout."""
 
     def write(self, content):
-        """As of any file."""
+        """Writes as any file does."""
         with filesystem.naming("stdout"):
             return super().write(content)
 
 
 class _Log(io.FileIO):
-    """A log ends no command: what finds no room, or no terminal any more, is dropped.
+    """A log that ends no command: lines for a full disk or a closed terminal are dropped.
 
-    That its reader is gone is an error, as of any pipe.
+    A closed pipe is an error, as for any file.
     """
 
     def write(self, content):
-        """Takes all, whatever becomes of it."""
+        """Reports all as written, even if it was dropped."""
         try:
             return super().write(content)
         except BrokenPipeError:
@@ -35,10 +35,10 @@ class _Log(io.FileIO):
 
 
 def ready():
-    """Makes both usable.
+    """Makes both streams usable.
 
-    What was closed leads nowhere: a file that is opened would have its number, and what C libraries
-    say would be written to it. Text is UTF-8 whatever the locale: a transcript is never lost.
+    Closed ones are opened on /dev/null; otherwise the next opened file would take their number, and
+    the messages of C libraries. Text is UTF-8 in every locale: a transcript is never lost.
     """
     while (handle := os.open(os.devnull, os.O_RDWR)) < _STREAMS:
         os.set_inheritable(handle, True)
@@ -55,7 +55,7 @@ def ready():
 
 
 def give_up_output():
-    """What cannot be written is dropped: Python would try once more as it ends, and exit by 120."""
+    """Drops output that cannot be written: Python would retry at its end and exit with 120."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Tasks that are scored, opened as a stage and its model take them."""
+"""Opens tasks for scoring with the settings of a stage and its model."""
 
 from collections.abc import Callable
 import functools
@@ -13,15 +13,15 @@ from seedasr_jax.text.template import Template
 def opener(
     stage: config.Stage, vocab, mesh, *, template: Template | None, cache, **processes
 ) -> Callable[[str, Scoring], loader.Evaluation]:
-    """A function that opens a task by its name, for a way to decode.
+    """Returns a function that opens a task by name for a Scoring.
 
     Args:
-        stage: whose normaliser references have.
-        vocab: of text/vocab.py.
-        mesh: of the model.
-        template: what stands around the speech; None: the model reads no prompt.
-        cache: where made or converted audio is kept.
-        processes: `share` and `gather` of `loader.evaluation`, in a job of several.
+        stage: its normaliser is applied to references.
+        vocab: tokenizer of text/vocab.py.
+        mesh: the model's mesh.
+        template: the prompt template; None: the model reads no prompt.
+        cache: folder for generated or converted audio.
+        processes: `share` and `gather` of `loader.evaluation`, in a job of several processes.
     """
     how = dict(data_folder=cache, template=template, normalizer=stage.data.normalizer)
     how |= dict(multiple=sharding.padded_rows(1, mesh)) | processes

@@ -1,4 +1,4 @@
-"""The tokenizer of a workdir, which is made once, shared by all stages, and stays."""
+"""The tokenizer of a workdir: made once, shared by all stages, never changed."""
 
 import os
 import pathlib
@@ -15,11 +15,11 @@ from seedasr_jax.text import prompts, vocab, vocab_training
 
 
 def of(expanded: config.Graph, workdir: pathlib.Path) -> vocab.Vocabulary:
-    """The workdir's tokenizer: the one that is there, else read or trained as the graph says.
+    """The workdir's tokenizer: the existing one, else read or trained as the graph states.
 
     Raises:
-        ConfigError: stages that share none, or settings that give another than the workdir's.
-        DataError: texts to train on that are not there.
+        ConfigError: the stages differ in `vocab`, or it gives another than the workdir's.
+        DataError: a source has no text to train on.
     """
     settings = {stage.vocab for stage in expanded.stages.values()}
     if len(settings) > 1:
@@ -29,7 +29,7 @@ def of(expanded: config.Graph, workdir: pathlib.Path) -> vocab.Vocabulary:
     known = _opened(folder) if folder.exists() else None
     if known and setting == _begun_with(workdir):
         return known
-    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+    shutil.rmtree(partial, ignore_errors=True)  # left by a killed process
     if setting.path:
         vocab.open_vocabulary(_place(setting.path)).save(partial)
     else:
@@ -50,7 +50,7 @@ def of(expanded: config.Graph, workdir: pathlib.Path) -> vocab.Vocabulary:
 
 
 def _opened(folder):
-    """The tokenizer that a workdir has."""
+    """Opens the tokenizer of a workdir."""
     try:
         return vocab.open_vocabulary(folder)
     except ConfigError as error:
@@ -58,7 +58,7 @@ def _opened(folder):
 
 
 def _place(path):
-    """Where a tokenizer is: `vocab.path`, or beside the checkpoint that it names."""
+    """The path of a tokenizer: `vocab.path`, or that of the checkpoint which it names."""
     marks = (pathlib.Path(path, name) for name in (disk.CONFIG, disk.STAGE))
     step = re.search(r"@\d+$", path) and not os.path.exists(path)
     if vocab.holds(path) or not (step or any(mark.exists() for mark in marks)):
@@ -67,7 +67,7 @@ def _place(path):
 
 
 def _begun_with(workdir):
-    """The settings of the workdir's tokenizer; None where its config.json does not say."""
+    """The settings of the workdir's tokenizer; None if its config.json cannot be read."""
     try:
         return next(iter(recipes.stored(workdir).stages.values())).vocab
     except UserError:
@@ -75,7 +75,7 @@ def _begun_with(workdir):
 
 
 def _instructions(expanded) -> tuple[str, ...]:
-    """The texts of the prompts of all stages, each once."""
+    """The distinct texts of the prompts of all stages."""
     texts = (text for one in expanded.stages.values() for text in one.model.prompt.literals)
     return tuple(dict.fromkeys(texts))
 
@@ -84,7 +84,7 @@ def _texts(expanded, workdir):
     """The training texts of all stages that read any, each source once."""
     stages = [stage for stage in expanded.stages.values() if stage.data.reads]
     if not stages:
-        yield (*_instructions(expanded), prompts.SEPARATOR)[0]  # what every tokenizer knows
+        yield (*_instructions(expanded), prompts.SEPARATOR)[0]  # a text that every tokenizer knows
     mixtures = {
         (spec, s.data.normalizer, s.run.cache) for s in stages for spec, _ in s.data.mixture
     }

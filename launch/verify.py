@@ -8,8 +8,8 @@ from seedasr_jax.text import vocab
 def verified(rows: list[dict]) -> list[dict]:
     """The rows of `status` with `problems` of content: what differs or is missing, a line each.
 
-    Of each stage are read its own parts once it is finished, and those that are frozen in it,
-    wherever they are; what several stages refer to once.
+    Read are the own parts of finished stages and the frozen parts of all stages, wherever they are;
+    a part that several stages refer to is read once.
     """
     read: dict[tuple, str] = {}
     return [_verified(row, read) for row in rows]

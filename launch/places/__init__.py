@@ -1,8 +1,8 @@
-"""Places where a training runs. Each place is a module of three verbs:
+"""Places where a training runs. Each place is a module of three functions:
 
-    check(graph, ...)      refuses what does not fit the place, before anything starts
-    render(training, ...)  what starts the training there: commands or files
+    check(graph, ...)      raises if the graph does not fit the place, before anything starts
+    render(training, ...)  returns what starts the training there: commands or files
     submit(training, ...)  starts it and returns the exit code
 
-launch/exits.py decides what is started again.
+launch/exits.py decides which exit codes are retried.
 """

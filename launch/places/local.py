@@ -1,10 +1,10 @@
 """`seedasr launch local`: one training in several processes of this machine, as on a pod.
 
-Each runs `seedasr train` with devices of its own (threads of XLA:CPU) and finds the others at a
-port of the loopback; all log to WORKDIR/logs/process-I.log, the first to the terminal too. If one
-fails, all are stopped; the exit code decides whether to retry.
+Each runs `seedasr train` with devices of its own (threads of XLA:CPU), connected by a port of the
+loopback; all log to WORKDIR/logs/process-I.log, the first also to the terminal. If one fails, all
+are stopped; the exit code decides whether to retry.
 
-Dims: N processes, D devices of each.
+Dims: N processes, D devices per process.
 """
 
 import contextlib
@@ -30,10 +30,10 @@ from seedasr_jax.launch.progress import say
 from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.parallel import sharding
 
-_IN_ORDER = (DONE, PREEMPTED, INTERRUPTED)  # left by all, which save together; see _GRACE
-_LOOK = 0.05  # seconds between looks at the processes
-_LAST = 10.0  # seconds for the last lines of a process that has ended
-_GRACE = 300.0  # seconds for the others, when one has saved and left
+_IN_ORDER = (DONE, PREEMPTED, INTERRUPTED)  # exit codes of all processes alike; see _GRACE
+_LOOK = 0.05  # seconds between polls of the processes
+_LAST = 10.0  # seconds to wait for the last lines of a process that has ended
+_GRACE = 300.0  # seconds for the others to exit after one has saved and exited
 
 
 def submit(
@@ -44,14 +44,14 @@ def submit(
     devices: int = 1,
     restart: int = 0,
 ) -> int:
-    """Trains until done, or until another try is of no use.
+    """Trains, with restarts as the exit code allows.
 
     Args:
-        training: what is started.
-        graph: its recipe, expanded; None for that of the workdir.
+        training: the training to start.
+        graph: its expanded recipe; None for the workdir's.
         processes: N.
         devices: D.
-        restart: how often codes of `Retry.COUNTED` are tried again.
+        restart: limit of restarts after codes of `Retry.COUNTED`.
 
     Returns:
         The exit code of the last try.
@@ -86,7 +86,7 @@ def check(graph: config.Graph, processes: int, devices: int):
     """Checks meshes and buckets against N processes of D devices, before any of them starts.
 
     Raises:
-        ConfigError: names stage, numbers and cure.
+        ConfigError: one does not fit; names stage, numbers and cure.
     """
     for name, stage in graph.stages.items():
         try:
@@ -102,9 +102,9 @@ def check(graph: config.Graph, processes: int, devices: int):
 
 
 def render(training: Training, processes: int, devices: int, *, again: bool) -> list[list[str]]:
-    """The commands of the N processes, which meet at a free port of the loopback.
+    """The commands of the N processes, connected by a free port of the loopback.
 
-    `again`: as of `Training.arguments`.
+    `again`: see `Training.arguments`.
     """
     command = [sys.executable, "-P", "-m", "seedasr_jax.launch.cli"]
     command += training.arguments(again=again)
@@ -118,7 +118,7 @@ def render(training: Training, processes: int, devices: int, *, again: bool) -> 
 
 
 class Relay:
-    """Hands signals on to the processes, which save and leave together."""
+    """Forwards signals to the processes, which save and exit together."""
 
     def __init__(self):
         self.came, self.children = 0, ()
@@ -139,7 +139,7 @@ class Relay:
 
 
 def _try(commands, workdir, relay) -> int:
-    """Starts the processes and waits for them; none is left behind. Returns their exit code."""
+    """Runs the processes until all have ended; returns their exit code."""
     with contextlib.ExitStack() as stack:
         files = [
             stack.enter_context(open(disk.log(workdir, index), "ab", buffering=0))
@@ -153,16 +153,16 @@ def _try(commands, workdir, relay) -> int:
                 stdin=subprocess.DEVNULL,
                 stdout=file if children else subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # a terminal's Ctrl-C comes through us, once
+                start_new_session=True,  # Ctrl-C in a terminal reaches it once, by the relay
             )
             children.append(child)
-        if relay.came:  # before there were all
+        if relay.came:  # before all had started
             relay.hand_on(relay.came)
         lines = threading.Thread(target=_show, args=(children[0].stdout, files[0]), daemon=True)
         lines.start()
         code = _wait(children, relay)
         _end(children)
-        lines.join(_LAST)  # what a process started may hold its pipe open
+        lines.join(_LAST)  # a child of the process may hold its pipe open
         return code
 
 
@@ -175,8 +175,8 @@ def _free_port() -> int:
 def _show(lines, file):
     """Copies the lines of the first process to its log and to the terminal.
 
-    On a full disk, or where the terminal is gone, lines are lost: a process that nothing reads
-    from would wait for ever.
+    If the disk is full or the terminal closed, lines are dropped: a process whose pipe is not read
+    would block.
     """
     for line in lines:
         for place in (file, sys.stderr.buffer):
@@ -186,16 +186,16 @@ def _show(lines, file):
 
 
 def _wait(children, relay) -> int:
-    """Waits until all are done in order, or one is not; returns the exit code of the job.
+    """Waits until all have exited in order, or one has failed; returns the exit code of the job.
 
-    Where one was asked to stop and left, the others are asked too: alone they would wait for it.
+    If a signal stopped one process alone, the others get it too: they would wait for that process.
     """
     asked = None
     while True:
         codes = [child.poll() for child in children]
         failed = [code for code in codes if code is not None and code not in _IN_ORDER]
         if failed:
-            # Who loses another fails for that, with 1: any other code says more.
+            # A process that loses another fails with 1; any other code is more specific.
             code = max(failed, key=lambda code: (code > FAILED, code < 0, -code))
             index = codes.index(code)
             log = disk.log("", index)

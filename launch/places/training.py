@@ -1,4 +1,4 @@
-"""`seedasr train` as every place starts it."""
+"""The command `seedasr train` that every place starts."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -6,7 +6,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """The flags of `seedasr train`, as people give them to `launch`."""
+    """The flags of `seedasr train`, as given to `launch`."""
 
     workdir: str
     config: str = ""  # empty: the workdir's

@@ -1,4 +1,4 @@
-"""What a folder cost: seconds, CPU seconds and memory of all runs that worked on it."""
+"""Cost of a folder: seconds, CPU seconds and memory of all runs that worked on it."""
 
 import os
 import pathlib
@@ -8,19 +8,19 @@ import time
 from seedasr_jax import workdir as disk
 from seedasr_jax.train.metrics import peak_memory_gib
 
-EVERY = 1.0  # seconds between two looks at memory
+EVERY = 1.0  # seconds between samples of memory
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Meter:
-    """Adds this run to what the folder's file says already, also when the run is stopped.
+    """Adds this run's cost to the folder's file, also when the run is stopped.
 
-    Memory is that of the process and all its children together, looked at every second; what they
-    share counts in each.
+    Memory is sampled every second over the process and its descendants; shared memory counts in
+    each.
     """
 
     def __init__(self, path: pathlib.Path, install_seconds: float = 0.0):
-        """`path`: the file; `install_seconds`: what installing took before this run."""
+        """`path`: the file; `install_seconds`: duration of the installation before this run."""
         self.path, self.install_seconds = path, install_seconds
         self._begun, self._cpu = time.monotonic(), _cpu_seconds()
         self._peak, self._ended = 0.0, threading.Event()
@@ -36,7 +36,7 @@ class Meter:
         disk.write_json(self.path, self.totals())
 
     def totals(self) -> dict:
-        """`seconds`, `install_seconds`, `cpu_seconds`, `peak_rss_gib` up to now, of all runs."""
+        """`seconds`, `install_seconds`, `cpu_seconds`, `peak_rss_gib` of all runs so far."""
         before = disk.read_json(self.path) if self.path.exists() else {}
         run = {
             "seconds": time.monotonic() - self._begun,
@@ -53,7 +53,7 @@ class Meter:
 
 
 def tree_memory_gib(process: int) -> float:
-    """Resident memory of a process and of all that it started, in GiB."""
+    """Resident memory of a process and its descendants, in GiB."""
     total, waiting = 0, [str(process)]
     while waiting:
         folder = pathlib.Path("/proc", waiting.pop())

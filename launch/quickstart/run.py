@@ -1,6 +1,6 @@
-"""`seedasr quickstart`: every stage on speech made on the spot; scored, exported, used, shown.
+"""`seedasr quickstart`: trains on synthetic speech, scores, exports, transcribes, reports.
 
-The evaluations are listed in plans.py. Test sets are read here alone, after training.
+The evaluations are listed in plans.py. Test sets are read only here, after training.
 """
 
 import importlib.metadata
@@ -20,8 +20,8 @@ from seedasr_jax.launch.progress import say
 from seedasr_jax.launch.quickstart import meter, plans, report, summary
 
 RECIPE = "commands"
-SHAPES = evaluate.SHAPES[1:]  # few are shorter: a program less to compile
-SAMPLES = 2  # of each language on the page
+SHAPES = evaluate.SHAPES[1:]  # few utterances are shorter: one program less to compile
+SAMPLES = 2  # utterances of each language on the page
 PACKAGES = (
     *("seedasr_jax", "jax", "flax", "optax", "orbax-checkpoint", "numpy"),
     *("tensorflow", "seqio", "espeakng-loader"),
@@ -31,14 +31,14 @@ _SHOWN = ("test", "strings")
 
 
 def run_all(out: pathlib.Path, *, recipe=RECIPE, overrides=(), limit=0, install_seconds=0.0) -> int:
-    """Trains, scores on voices never heard, exports, transcribes one file with the export.
+    """Trains, scores on unseen voices, exports, and transcribes one file with the bundle.
 
     Args:
-        out: where everything goes; the same folder again resumes.
-        recipe: of the same name as its corpus.
-        overrides: of the recipe, (key, text) as on a command line.
-        limit: utterances of each test, for trying things out; 0: all.
-        install_seconds: what installing took before this, for the summary.
+        out: folder for all output; a run in the same folder resumes.
+        recipe: name of the recipe, also of its corpus.
+        overrides: (key, text) of the recipe, as on a command line.
+        limit: utterances of each test, for trial runs; 0: all.
+        install_seconds: duration of the installation, for the summary.
 
     Returns:
         The exit code.

@@ -1,6 +1,6 @@
-"""summary.json of the quickstart, from what its stages and evaluations left on disk.
+"""summary.json of the quickstart, from the files of its stages and evaluations.
 
-Rates and recalls are in percent. What a shorter graph has not is left out.
+Rates and recalls are in percent. Entries that a shorter graph lacks are left out.
 """
 
 from collections.abc import Mapping
@@ -14,19 +14,19 @@ from seedasr_jax.text import languages, prompts
 from seedasr_jax.text import score as rates
 from seedasr_jax.text.conventions import Conventions
 
-MATCHER_COST = 2.0  # percent of development utterances that may get a name that was not said
+MATCHER_COST = 2.0  # limit: percent of development utterances with an inserted unspoken name
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """A test of a stage: its row of results.jsonl, its rows of transcripts.jsonl."""
+    """A test of a stage: its row of results.jsonl and rows of transcripts.jsonl."""
 
     row: dict
     utterances: list[dict]
 
 
 def stages(out: pathlib.Path, graph: Mapping[str, config.Stage], found) -> dict:
-    """`stages` of summary.json.
+    """The key `stages` of summary.json.
 
     Args:
         out: the workdir.
@@ -57,7 +57,7 @@ def stages(out: pathlib.Path, graph: Mapping[str, config.Stage], found) -> dict:
 
 
 def read(folder: pathlib.Path, tests) -> dict[str, Result]:
-    """What `seedasr eval` wrote: test -> result, the names being those of its tasks in order."""
+    """Output of `seedasr eval`: test -> result; `tests` names its tasks in their order."""
     said = {}
     for utterance in disk.read_rows(folder / disk.TRANSCRIPTS):
         said.setdefault(utterance["task"], []).append(utterance)
@@ -66,7 +66,7 @@ def read(folder: pathlib.Path, tests) -> dict[str, Result]:
 
 
 def training(folder: pathlib.Path, steps: int) -> dict:
-    """What a stage's folder says about how it was trained."""
+    """Facts about a stage's training, from its folder."""
     record = disk.read_stage(folder)
     logged = [row["loss"] for row in disk.read_rows(folder / disk.METRICS) if "loss" in row]
     return {
@@ -94,13 +94,13 @@ def probe(folder: pathlib.Path) -> dict:
 
 
 def expected_errors(folder: pathlib.Path) -> list[list[float]]:
-    """[step, errors to expect per unit of the reference] as logged while training."""
+    """[step, expected risk: errors per unit of the reference], as logged in training."""
     rows = disk.read_rows(folder / disk.METRICS)
     return [[row["step"], row["risk"]] for row in rows if "risk" in row]
 
 
 def error_rates(row: dict) -> dict:
-    """`error_rate`, `error_rate_ci` and `utterances`, of all and by language and dialect."""
+    """`error_rate`, `error_rate_ci` and `utterances`, overall and by language and dialect."""
     by = {key: row[key] for key in ("by_language", "by_dialect") if key in row}
 
     def each(value):
@@ -116,11 +116,10 @@ def error_rates(row: dict) -> dict:
 
 
 def figures(row: dict) -> dict:
-    """The figures of a test with names and lists, of all utterances and by language.
+    """The figures of a test with names and lists, overall and by language.
 
-    `recall` of names exactly as written, `error_rate`; percent of utterances with
-    `false_insertions`, a name that was listed and not said, and with one of the `siblings`, another
-    spelling of what was said.
+    `recall` of names spelled exactly, `error_rate`, and percent of utterances with
+    `false_insertions` (a listed, unspoken name) or `siblings` (another spelling of a spoken name).
     """
     found = _figures(row)
     return found | {
@@ -129,7 +128,7 @@ def figures(row: dict) -> dict:
     }
 
 
-_FIGURES = {  # ours -> (group of a row, key)
+_FIGURES = {  # figure -> (group of a row, key)
     "recall": ("keywords", "recall"),
     "false_insertions": ("context", "leaking"),
     "siblings": ("siblings", "leaking"),
@@ -142,7 +141,7 @@ def _figures(row):
 
 
 def contexts(found: Mapping[str, Result]) -> dict:
-    """`context` of a stage, from its results by test."""
+    """The key `context` of a stage, from its results by test."""
     of = {test: figures(result.row) for test, result in found.items()}
     wrong, unseen = of["wrong_3"], of["unseen_right_3"]
     return {
@@ -160,11 +159,11 @@ def contexts(found: Mapping[str, Result]) -> dict:
 
 
 def distractors(of: Mapping[str, dict]) -> dict:
-    """What a list of names that are not said does: figures by test -> `context.distractors_3`.
+    """Effect of a list of unspoken names: figures by test -> `context.distractors_3`.
 
     `recall` is that of names in `homophones`, which are not listed. `error_rate`,
-    `false_insertions` and `cost`, what the list adds to the error rate without one, are those of
-    `test`; the figures of `homophones` itself are under `homophones`.
+    `false_insertions` and `cost` (the increase of the error rate by the list) are those of `test`;
+    the figures of `homophones` itself are under `homophones`.
     """
     listed, without, homophones = of["test_distractors_3"], of["test"], of["distractors_3"]
 
@@ -189,7 +188,7 @@ def distractors(of: Mapping[str, dict]) -> dict:
 def paired(
     before: Mapping[str, Result], after: Mapping[str, Result], conventions: Conventions
 ) -> dict:
-    """How the error rate changed, on each test that both have: `difference` in points and `ci`."""
+    """Change of the error rate on each common test: `difference` in points, and its `ci`."""
     changes = {}
     for test in before.keys() & after.keys():
         then, now = before[test].utterances, after[test].utterances
@@ -204,9 +203,9 @@ def paired(
 
 
 def matched(found: Mapping[str, Result], conventions: Conventions) -> dict:
-    """`context.matcher`: the tests with lists, read from what CTC heard by the string matcher.
+    """`context.matcher`: the tests with lists, by the string matcher on the output of CTC.
 
-    Its thresholds are chosen on development sentences with names that are not said, at the cost
+    Its thresholds are chosen on development sentences with lists of unspoken names, at the cost
     MATCHER_COST.
     """
     development = _with_lists(found["dev_distractors_3"])
@@ -230,7 +229,7 @@ def matched(found: Mapping[str, Result], conventions: Conventions) -> dict:
 
 
 def _with_lists(result):
-    """Utterances whose context is all that was given, though CTC reads none of it."""
+    """Utterances with all the context given, although CTC reads none of it."""
     return [
         u | {"context": prompts.SEPARATOR.join(filter(None, (u["context_unread"], u["context"])))}
         for u in result.utterances
@@ -242,7 +241,7 @@ def samples(heard: Mapping[str, Result], each: int) -> list[dict]:
 
     Args:
         heard: label -> result of one test, the same for all.
-        each: utterances of a language.
+        each: number of utterances per language.
     """
     hypotheses = {
         label: {u["id"]: u["hypothesis"] for u in result.utterances}

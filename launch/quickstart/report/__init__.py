@@ -1,4 +1,4 @@
-"""report.html: one page that shows what a job learned, drawn from its files alone.
+"""report.html: one page on what a job learned, generated from its files alone.
 
     write(pathlib.Path("runs/quickstart"))     # summary.json, STAGE/metrics.jsonl, samples.jsonl
 
@@ -12,7 +12,7 @@ from seedasr_jax.launch.quickstart.report import chart, listen, lists
 from seedasr_jax.launch.quickstart.report.page import note, number, page, section, table, text
 from seedasr_jax.text import languages
 
-TESTS = {  # of the quickstart's plan, for people
+TESTS = {  # titles of the tests of plans.py
     "test": "test, no list",
     "test_distractors_3": "test, three other names",
     "none": "homophones, no list",
@@ -30,9 +30,9 @@ TESTS = {  # of the quickstart's plan, for people
 def write(out: pathlib.Path) -> pathlib.Path:
     """Writes OUT/report.html from the files below OUT; returns its path.
 
-    Needs summary.json (the product's keys); metrics.jsonl of each stage and samples.jsonl (`audio`,
-    a WAV file relative to OUT, `language`, `unit`, `reference`, and `hypotheses`, label -> text)
-    are drawn where they are.
+    Needs summary.json (see summary.py). Shows metrics.jsonl of each stage and samples.jsonl
+    (`audio`, a WAV file relative to OUT, `language`, `unit`, `reference`, and `hypotheses`, label
+    -> text) if they exist.
     """
     summary = disk.read_json(out / disk.SUMMARY)
     stages = summary["stages"]

@@ -1,21 +1,21 @@
-"""A line chart as SVG: no script, its colours are the page's."""
+"""A line chart as SVG, without scripts, in the page's colours."""
 
 import html
 import math
 
 WIDTH, HEIGHT = 320, 190
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 24, 36  # px beside the field
-_TICKS = 4  # at most, between the ends of an axis
+LEFT, RIGHT, TOP, BOTTOM = 46, 10, 24, 36  # px, margins of the plot
+_TICKS = 4  # limit of the intervals on an axis
 
 
 def line(title: str, points, across: str, up: str, *, dots=False) -> str:
-    """A figure with one line, both axes named.
+    """A figure with one line and two labelled axes.
 
     Args:
-        title: stands above it.
+        title: caption above the chart.
         points: (x, y), x ascending; a y that is not finite is left out.
-        across, up: what the axes are.
-        dots: whether each point is marked, and tells its value to a pointer.
+        across, up: labels of the axes.
+        dots: whether each point is marked, with its value as a tooltip.
     """
     points = [(x, y) for x, y in points if math.isfinite(y)]
     xs, ys = [x for x, _ in points], [y for _, y in points]
@@ -56,10 +56,7 @@ def line(title: str, points, across: str, up: str, *, dots=False) -> str:
 
 
 def ticks(low: float, high: float, *, whole=False) -> list[float]:
-    """Round numbers from `low` or below to `high` or above, few of them.
-
-    `whole`: only whole numbers.
-    """
+    """A few round numbers that span `low` to `high`; `whole`: integers only."""
     span = (high - low) or abs(high) or 1.0
     step = 10.0 ** math.floor(math.log10(span / _TICKS))
     step *= next(m for m in (1, 2, 5, 10) if span / (m * step) <= _TICKS)

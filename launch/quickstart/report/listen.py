@@ -1,4 +1,4 @@
-"""Sound beside what was said and what was heard."""
+"""Audio players beside references and hypotheses."""
 
 import base64
 import difflib
@@ -7,11 +7,11 @@ import pathlib
 from seedasr_jax.launch.quickstart.report.page import text
 
 NOTE = "The first test sentences of each language: struck out is missing, bold is wrong or added."
-_UNIT = {"char": "", "word": " "}  # between the units of a text
+_UNIT = {"char": "", "word": " "}  # separator between the units of a text
 
 
 def samples(out: pathlib.Path, rows) -> str:
-    """A player and its texts for each row of samples.jsonl."""
+    """A player with its texts for each row of samples.jsonl."""
     return "".join(_sample(out, row) for row in rows)
 
 
@@ -34,8 +34,7 @@ def diff(reference: str, hypothesis: str, between: str) -> str:
 
     Args:
         reference, hypothesis: texts.
-        between: what stands between the units of both: a space, or nothing where they are
-            characters.
+        between: separator of the units of both: a space, or empty for characters.
     """
     said = reference.split() if between else list(reference)
     heard = hypothesis.split() if between else list(hypothesis)

@@ -1,4 +1,4 @@
-"""What lists of names did: tables of recall, of recall by language, and of what a list costs."""
+"""Effects of lists of names: tables of recall, recall by language, and costs of a list."""
 
 from seedasr_jax.launch.quickstart.report.page import note, number, table, text
 

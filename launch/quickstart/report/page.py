@@ -1,10 +1,10 @@
-"""A page that stands alone: its frame, its style, its tables. Cells are HTML already."""
+"""A self-contained page: its frame, style and tables. Cells are HTML."""
 
 import html
 import re
 
 _NAME = re.compile("`(.+?)`")
-_FIGURE = re.compile(r"[-+]?\d|–|$")  # what stands at the right of its cell
+_FIGURE = re.compile(r"[-+]?\d|–|$")  # cells aligned to the right
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --soft: #5b6470; --line: #d7dbe0;
   --accent: #2458b3; --good: #1b7f4b; --bad: #b3261e; --paper: #fff; --card: #f5f7f9; }
@@ -57,7 +57,7 @@ del { color: var(--bad); } ins { color: var(--good); text-decoration: none; font
 
 
 def page(title: str, body: str) -> str:
-    """A whole page, self-contained: no network access."""
+    """The whole page, self-contained: no network access."""
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{text(title)}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
@@ -68,23 +68,23 @@ def page(title: str, body: str) -> str:
 
 
 def text(value) -> str:
-    """Any value as text: nothing in it is markup."""
+    """Any value as text, with markup escaped."""
     return html.escape(str(value))
 
 
 def number(value, digits=1) -> str:
-    """A number, or a dash where there is none."""
+    """A number, or a dash for None."""
     return "–" if value is None else f"{value:.{digits}f}"
 
 
 def note(said: str) -> str:
-    """A paragraph beside a table; what stands between backquotes is a name of ours."""
+    """A paragraph beside a table; text between backquotes is set as code."""
     said = _NAME.sub(r"<code>\1</code>", text(said))
     return f'<p class="note">{said}</p>'
 
 
 def section(title: str, body: str, said: str) -> str:
-    """A part of the page with what is to say about it; nothing where it is empty."""
+    """A section of the page with the note `said`; empty if `body` is."""
     return f"<h2>{text(title)}</h2>{note(said) if said else ''}{body}" if body else ""
 
 
@@ -94,7 +94,7 @@ def _cell(cell):
 
 
 def table(head, rows, *, groups=()) -> str:
-    """A table; the first cell of a row heads it.
+    """A table; the first cell of a row is its header.
 
     Args:
         head: cells of the first line.
