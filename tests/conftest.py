@@ -169,3 +169,28 @@ def one_device():
 
     with tones.on_one_device():
         yield
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    """The manifest of `streams.COUNT` recordings; read only."""
+    import streams
+
+    return streams.corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory):
+    """A tokenizer of the characters of the recordings' words."""
+    import streams
+
+    return streams.tokenizer(tmp_path_factory.mktemp("vocab"))
+
+
+@pytest.fixture
+def opened(tokenizer):
+    """opened(*sources, **settings): a training stream, closed after the test."""
+    import streams
+
+    with streams.opening(tokenizer) as open_stream:
+        yield open_stream

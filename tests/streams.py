@@ -15,14 +15,13 @@ COUNT = 40
 BUCKETS = ((0.25, 20, 4), (0.5, 20, 2))
 
 
-def corpus(tmp_path_factory):
+def corpus(folder):
     """The manifest of COUNT recordings."""
-    return recordings.write(tmp_path_factory.mktemp("corpus"), recordings.rows(COUNT))
+    return recordings.write(folder, recordings.rows(COUNT))
 
 
-def tokenizer(tmp_path_factory):
+def tokenizer(folder):
     """A tokenizer of characters."""
-    folder = tmp_path_factory.mktemp("vocab")
     return tiny.vocabulary(recordings.WORDS, folder, size=60, kind="char")
 
 

@@ -5,7 +5,6 @@ import shutil
 import numpy as np
 import pytest
 import recordings
-import streams
 from streams import COUNT, evaluate
 import tiny
 import tones
@@ -21,18 +20,8 @@ from seedasr_jax.parallel import sharding
 from seedasr_jax.plan import fitting
 
 
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    return streams.corpus(tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    return streams.tokenizer(tmp_path_factory)
-
-
-def test_evaluation_has_every_utterance_once(path, tokenizer):
-    found = evaluate(f"manifest:{path}", tokenizer)
+def test_evaluation_has_every_utterance_once(corpus, tokenizer):
+    found = evaluate(f"manifest:{corpus}", tokenizer)
     assert [row.id for row in found.examples] == [row["id"] for row in recordings.rows(COUNT)]
     for _ in range(2):  # it can be run again
         seen = []
@@ -47,11 +36,11 @@ def test_evaluation_has_every_utterance_once(path, tokenizer):
         assert sorted(seen) == [row.id for row in found.examples]
 
 
-def test_an_evaluation_has_shapes_of_its_own(path, tokenizer):
+def test_an_evaluation_has_shapes_of_its_own(corpus, tokenizer):
     """Rows fill what shares a batch, processes have their parts, no reference is too long."""
     options = dict(buckets=((0.5, 1, 3),), data_folder="unused", normalizer="basic@1")
     options |= dict(template=tiny.template(tokenizer), multiple=4)
-    spec = f"manifest:{path}?limit=6"
+    spec = f"manifest:{corpus}?limit=6"
     whole = list(loader.evaluation(spec, tokenizer, **options))
     assert [batch.weight.tolist() for batch, _ in whole] == [[1] * 4, [1, 1, 0, 0]]
     assert {batch.ids.shape for batch, _ in whole} == {(4, 1)}
@@ -121,22 +110,22 @@ def test_buckets_go_on_to_five_minutes():
     assert config.longer(((0.0, 64, 3),)) == ((0.0, 64, 3),)
 
 
-def test_a_joined_evaluation_is_fixed(path, tokenizer):
-    spec = f"manifest:{path}?join=3-6&seed=0"
+def test_a_joined_evaluation_is_fixed(corpus, tokenizer):
+    spec = f"manifest:{corpus}?join=3-6&seed=0"
     one, other = (evaluate(spec, tokenizer, ((4.0, 80, 4),)) for _ in range(2))
     assert one.examples == other.examples and len(one.examples[0].segments) >= 3
     assert one.name.startswith("manifest:corpus.jsonl?join=3-6&seed=0#")
     assert sum(batch.weight.sum() for batch, _ in one) == len(one.examples)
-    changed = evaluate(f"manifest:{path}?join=3-6&seed=1", tokenizer, ((4.0, 80, 4),))
+    changed = evaluate(f"manifest:{corpus}?join=3-6&seed=1", tokenizer, ((4.0, 80, 4),))
     assert changed.examples != one.examples
 
 
-def test_an_evaluation_never_shrinks(path, tokenizer, tmp_path):
+def test_an_evaluation_never_shrinks(corpus, tokenizer, tmp_path):
     with pytest.raises(DataError, match=r"utterances fit no bucket: .*longer than 0.2 s.*enlarge"):
-        evaluate(f"manifest:{path}", tokenizer, ((0.2, 20, 4),))
-    shutil.copytree(path.parent, tmp_path / "copy")
+        evaluate(f"manifest:{corpus}", tokenizer, ((0.2, 20, 4),))
+    shutil.copytree(corpus.parent, tmp_path / "copy")
     rows = recordings.rows(COUNT)
-    copy = tmp_path / "copy" / path.name
+    copy = tmp_path / "copy" / corpus.name
     (tmp_path / "copy" / rows[3]["audio"]).unlink()
     with pytest.raises(DataError, match=r"r003: missing audio: .*excludes nothing"):
         list(evaluate(f"manifest:{copy}", tokenizer))

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import streams
 from streams import assert_same, evaluate, take
 
 from seedasr_jax.data_pipelines import manifest, preprocess
@@ -10,22 +9,6 @@ from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.data_pipelines.tf import seqio, tf
 from seedasr_jax.errors import ConfigError, DataError
 from seedasr_jax.skipped import merged
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    return streams.corpus(tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    return streams.tokenizer(tmp_path_factory)
-
-
-@pytest.fixture
-def opened(tokenizer):
-    with streams.opening(tokenizer) as open_stream:
-        yield open_stream
 
 
 class Own(seqio.FunctionDataSource):
@@ -52,13 +35,13 @@ def without_nine(dataset):
 
 
 @pytest.fixture
-def own(path):
+def own(corpus):
     features = {"wave": seqio.Feature(seqio.PassThroughVocabulary(0), dtype=tf.int16)}
     names = []
 
     def add(name, *preprocessors):
         names.append(name)
-        seqio.TaskRegistry.add(name, Own(path), features, preprocessors)
+        seqio.TaskRegistry.add(name, Own(corpus), features, preprocessors)
         return name
 
     yield add
@@ -66,10 +49,10 @@ def own(path):
         seqio.TaskRegistry.remove(name)
 
 
-def test_preprocessors_of_ones_own(path, opened, own):
+def test_preprocessors_of_ones_own(corpus, opened, own):
     name = own("own_drops", without_nine, quieter)
     settings = {"max_bad_fraction": 0.5, "buckets": ((0.5, 20, 4),)}
-    plain = take(opened(f"manifest:{path}", **settings), 20)
+    plain = take(opened(f"manifest:{corpus}", **settings), 20)
     stream = opened(name, **settings)
     found = take(stream, 20)
     dropped = 0

@@ -10,7 +10,6 @@ import jax
 import numpy as np
 import pytest
 import recordings
-import streams
 from streams import BUCKETS, COUNT, assert_same, take
 import tiny
 
@@ -20,25 +19,9 @@ from seedasr_jax.errors import ConfigError, DataError
 from seedasr_jax.small.objectives import times
 
 
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    return streams.corpus(tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    return streams.tokenizer(tmp_path_factory)
-
-
-@pytest.fixture
-def opened(tokenizer):
-    with streams.opening(tokenizer) as open_stream:
-        yield open_stream
-
-
-def test_a_batch_holds_what_its_rows_say(path, opened, tokenizer):
+def test_a_batch_holds_what_its_rows_say(corpus, opened, tokenizer):
     by_id = {row["id"]: row for row in recordings.rows(COUNT)}
-    stream = opened(f"manifest:{path}", prompted=True)
+    stream = opened(f"manifest:{corpus}", prompted=True)
     instruction = tokenizer.encode(tiny.PROMPT.plain[0])
     for step, (batch, info) in enumerate(take(stream, 12)):
         seconds, tokens, utterances = BUCKETS[info.bucket]
@@ -62,22 +45,22 @@ def test_a_batch_holds_what_its_rows_say(path, opened, tokenizer):
 
 
 @pytest.mark.parametrize("query", ["", "?join=2-3"])
-def test_any_start_gives_the_same_batches(path, opened, query):
+def test_any_start_gives_the_same_batches(corpus, opened, query):
     buckets = ((0.6, 40, 4), (2.0, 40, 2))
     settings = dict(buckets=buckets, filler=times.Progressing(40))
-    whole = take(opened(f"manifest:{path}{query}", **settings), 30)
+    whole = take(opened(f"manifest:{corpus}{query}", **settings), 30)
     for step, (batch, _) in enumerate(whole):
         assert batch.extra.progress.tolist() == [np.float32(step / 40)] * len(batch.weight)
     for start in (1, 17):
-        part = take(opened(f"manifest:{path}{query}", start=start, **settings), 5)
+        part = take(opened(f"manifest:{corpus}{query}", start=start, **settings), 5)
         for (batch, info), (expected, expected_info) in zip(part, whole[start:]):
             assert info == expected_info
             assert_same(batch, expected)
-    other = take(opened(f"manifest:{path}{query}", buckets=buckets, seed=4), 5)
+    other = take(opened(f"manifest:{corpus}{query}", buckets=buckets, seed=4), 5)
     assert [info.rows for _, info in other] != [info.rows for _, info in whole[:5]]
 
 
-def test_the_audio_of_a_batch_and_of_those_behind_it_is_read_together(path, opened, monkeypatch):
+def test_the_audio_of_a_batch_and_of_those_behind_it_is_read_together(corpus, opened, monkeypatch):
     """No file is read before three others are begun."""
     together, read = threading.Barrier(4, timeout=20), waves.read_recording
 
@@ -86,34 +69,35 @@ def test_the_audio_of_a_batch_and_of_those_behind_it_is_read_together(path, open
         return read(row, cache)
 
     buckets = ((0.6, 40, 2),)
-    expected = take(opened(f"manifest:{path}", buckets=buckets), 6)
+    expected = take(opened(f"manifest:{corpus}", buckets=buckets), 6)
     monkeypatch.setattr(waves, "read_recording", recording)
-    for one, other in zip(take(opened(f"manifest:{path}", buckets=buckets), 6), expected):
+    for one, other in zip(take(opened(f"manifest:{corpus}", buckets=buckets), 6), expected):
         assert_same(one[0], other[0])
     together.abort()  # for those that are read ahead
 
 
-def test_step_one_million_opens_at_once(path, opened):
+def test_step_one_million_opens_at_once(corpus, opened):
+    joined, buckets = f"manifest:{corpus}?join=2-3", ((2.0, 40, 4),)
     begun = time.perf_counter()
-    batch, info = next(opened(f"manifest:{path}?join=2-3", start=10**6, buckets=((2.0, 40, 4),)))
+    batch, info = next(opened(joined, start=10**6, buckets=buckets))
     assert time.perf_counter() - begun < 1.0
-    before = take(opened(f"manifest:{path}?join=2-3", start=10**6 - 2, buckets=((2.0, 40, 4),)), 3)
+    before = take(opened(joined, start=10**6 - 2, buckets=buckets), 3)
     assert info.step == 10**6 and before[2][1] == info
     assert_same(batch, before[2][0])
 
 
-def test_processes_share_the_rows_of_one(path, opened):
-    whole = take(opened(f"manifest:{path}"), 12)
-    shares = [take(opened(f"manifest:{path}", process=(p, 2)), 12) for p in range(2)]
+def test_processes_share_the_rows_of_one(corpus, opened):
+    whole = take(opened(f"manifest:{corpus}"), 12)
+    shares = [take(opened(f"manifest:{corpus}", process=(p, 2)), 12) for p in range(2)]
     for (batch, info), (first, one), (second, other) in zip(whole, *shares):
         assert one.rows + other.rows == info.rows
         assert_same(jax.tree.map(lambda *x: np.concatenate(x), first, second), batch)
 
 
-def test_every_utterance_once_per_pass(path, opened):
+def test_every_utterance_once_per_pass(corpus, opened):
     rows = [
         r
-        for _, info in take(opened(f"manifest:{path}", buckets=((0.5, 20, 4),)), 20)
+        for _, info in take(opened(f"manifest:{corpus}", buckets=((0.5, 20, 4),)), 20)
         for r in info.rows
     ]
     ids = sorted(row["id"] for row in recordings.rows(COUNT))
@@ -121,14 +105,14 @@ def test_every_utterance_once_per_pass(path, opened):
     assert [row.id for row in rows[:COUNT]] != [row.id for row in rows[COUNT:]]
 
 
-def test_samples_are_those_of_the_batches(path, opened):
-    stream = opened(f"manifest:{path}", process=(0, 2))
+def test_samples_are_those_of_the_batches(corpus, opened):
+    stream = opened(f"manifest:{corpus}", process=(0, 2))
     infos = [info for _, info in take(stream, 9)]
-    other = [info for _, info in take(opened(f"manifest:{path}", process=(1, 2)), 9)]
+    other = [info for _, info in take(opened(f"manifest:{corpus}", process=(1, 2)), 9)]
     total = sum(row.seconds for info in infos + other for row in info.rows)
     ((name, samples),) = stream.samples.items()
     assert samples / 16_000 == pytest.approx(total)
-    assert name == f"manifest:corpus.jsonl#{manifest.content_hash(path)[:8]}"
+    assert name == f"manifest:corpus.jsonl#{manifest.content_hash(corpus)[:8]}"
 
 
 def test_text_only(opened, tmp_path, tokenizer):
@@ -147,20 +131,22 @@ def test_audio_only(opened, tmp_path):
     assert batch.ids.shape == (4, 0) and batch.weight.sum() == 4 and (batch.wave_length > 0).all()
 
 
-def test_mixture_rates(path, opened, tmp_path):
+def test_mixture_rates(corpus, opened, tmp_path):
     rows = [row | {"id": f"o{number}"} for number, row in enumerate(recordings.rows(8))]
     other = recordings.write(tmp_path, rows, "other.jsonl")
-    stream = opened((f"manifest:{path}", 3.0), (f"manifest:{other}", 1.0), buckets=((0.5, 20, 4),))
+    stream = opened(
+        (f"manifest:{corpus}", 3.0), (f"manifest:{other}", 1.0), buckets=((0.5, 20, 4),)
+    )
     rows = [row for _, info in take(stream, 250) for row in info.rows]
     assert sum(row.id.startswith("o") for row in rows) == 250  # of 1,000: a quota, no chance
 
 
-def test_a_source_is_named_once(path, opened, tmp_path):
-    again = tmp_path / path.name
-    again.write_bytes(path.read_bytes())
+def test_a_source_is_named_once(corpus, opened, tmp_path):
+    again = tmp_path / corpus.name
+    again.write_bytes(corpus.read_bytes())
     with pytest.raises(ConfigError, match=r"both contain manifest:corpus.*the sum of its rates"):
-        opened(f"manifest:{path}", f"manifest:{again}")
-    opened(f"manifest:{path}?part=train", f"manifest:{path}?part=dev")
+        opened(f"manifest:{corpus}", f"manifest:{again}")
+    opened(f"manifest:{corpus}?part=train", f"manifest:{corpus}?part=dev")
 
 
 @pytest.mark.parametrize(
@@ -171,6 +157,6 @@ def test_a_source_is_named_once(path, opened, tmp_path):
         ({"normalizer": "basic"}, ConfigError, "basic@1"),
     ],
 )
-def test_errors_at_the_start(path, opened, data, error, message):
+def test_errors_at_the_start(corpus, opened, data, error, message):
     with pytest.raises(error, match=message):
-        opened(f"manifest:{path}", **data)
+        opened(f"manifest:{corpus}", **data)

@@ -8,7 +8,6 @@ import jax
 import numpy as np
 import pytest
 import recordings
-import streams
 from streams import COUNT, assert_same, take
 
 from seedasr_jax import config
@@ -16,22 +15,6 @@ from seedasr_jax.data_pipelines import batching, lines, loader, manifest
 from seedasr_jax.data_pipelines.stream import BadRows, Prefetch
 from seedasr_jax.errors import DataError
 from seedasr_jax.skipped import CONTEXT_CUT, merged
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    return streams.corpus(tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    return streams.tokenizer(tmp_path_factory)
-
-
-@pytest.fixture
-def opened(tokenizer):
-    with streams.opening(tokenizer) as open_stream:
-        yield open_stream
 
 
 def _headerless(audio, row):
@@ -51,15 +34,15 @@ BAD = {
 
 
 @pytest.mark.parametrize("reason", BAD)
-def test_a_bad_row_weighs_nothing_and_shifts_nothing(path, opened, tmp_path, reason):
-    shutil.copytree(path.parent, tmp_path / "copy")
+def test_a_bad_row_weighs_nothing_and_shifts_nothing(corpus, opened, tmp_path, reason):
+    shutil.copytree(corpus.parent, tmp_path / "copy")
     rows = recordings.rows(COUNT)
     bad = rows[5]["id"]
     BAD[reason](tmp_path / "copy" / rows[5]["audio"], rows[5])
-    recordings.manifest(tmp_path / "copy" / path.name, rows)
+    recordings.manifest(tmp_path / "copy" / corpus.name, rows)
     settings = {"buckets": ((0.5, 20, 4),), "max_bad_fraction": 0.5}
-    good = take(opened(f"manifest:{path}", **settings), 15)
-    stream = opened(f"manifest:{tmp_path}/copy/{path.name}", **settings)
+    good = take(opened(f"manifest:{corpus}", **settings), 15)
+    stream = opened(f"manifest:{tmp_path}/copy/{corpus.name}", **settings)
     found = []
     for (batch, info), (expected, _) in zip(take(stream, 15), good):
         for row, utterance in enumerate(info.rows):
@@ -75,10 +58,10 @@ def test_a_bad_row_weighs_nothing_and_shifts_nothing(path, opened, tmp_path, rea
     assert {(s["id"], s["reason"]) for s in stream.skipped} == {(bad, reason)}
 
 
-def test_a_line_that_changes_while_it_is_read_is_a_bad_row(path, opened, tmp_path, monkeypatch):
+def test_a_line_that_changes_while_it_is_read_is_a_bad_row(corpus, opened, tmp_path, monkeypatch):
     monkeypatch.setattr(lines, "LARGE", 0)  # read when they are drawn
-    shutil.copytree(path.parent, tmp_path / "copy")
-    copy = tmp_path / "copy" / path.name
+    shutil.copytree(corpus.parent, tmp_path / "copy")
+    copy = tmp_path / "copy" / corpus.name
     stream = opened(f"manifest:{copy}", buckets=((0.5, 20, 4),), max_bad_fraction=1.0)
     sixth = sum(map(len, copy.read_bytes().splitlines(keepends=True)[:5]))
     with copy.open("r+b") as file:
@@ -86,17 +69,19 @@ def test_a_line_that_changes_while_it_is_read_is_a_bad_row(path, opened, tmp_pat
         file.write(b"[")
     take(stream, 25)
     found = {(row["id"], row["reason"], row["detail"]) for row in stream.skipped}
-    name = f"manifest:{path.name}#{manifest.content_hash(path)[:8]}:6"
+    name = f"manifest:{corpus.name}#{manifest.content_hash(corpus)[:8]}:6"
     assert found == {(name, loader._CHANGED, "line 6 of its manifest")}
 
 
-def test_so_is_a_row_whose_other_context_stood_on_such_a_line(path, opened, tmp_path, monkeypatch):
+def test_so_is_a_row_whose_other_context_stood_on_such_a_line(
+    corpus, opened, tmp_path, monkeypatch
+):
     """It gets no other text instead, and is not said to have changed itself."""
     monkeypatch.setattr(lines, "LARGE", 0)
     rows = recordings.rows(COUNT)
     rows[5] |= {"context": "the only one", "context_kind": "dialogue_history"}
-    shutil.copytree(path.parent, tmp_path / "copy")
-    copy = recordings.manifest(tmp_path / "copy" / path.name, rows)
+    shutil.copytree(corpus.parent, tmp_path / "copy")
+    copy = recordings.manifest(tmp_path / "copy" / corpus.name, rows)
     options = dict(prompted=True, contexts=config.Contexts(20, 0.5, 0.5, 0, {}))
     options |= dict(buckets=((0.5, 20, 4),), max_bad_fraction=1.0)
     stream = opened(f"manifest:{copy}", **options)
@@ -110,11 +95,11 @@ def test_so_is_a_row_whose_other_context_stood_on_such_a_line(path, opened, tmp_
     assert all((line == "6") == (reason == loader._CHANGED) for line, reason in found)
 
 
-def test_a_joined_row_names_its_bad_recording(path, opened, tmp_path):
-    shutil.copytree(path.parent, tmp_path / "copy")
+def test_a_joined_row_names_its_bad_recording(corpus, opened, tmp_path):
+    shutil.copytree(corpus.parent, tmp_path / "copy")
     bad = recordings.rows(COUNT)[7]
     (tmp_path / "copy" / bad["audio"]).unlink()
-    spec = f"manifest:{tmp_path}/copy/{path.name}?join=2-3"
+    spec = f"manifest:{tmp_path}/copy/{corpus.name}?join=2-3"
     stream = opened(spec, buckets=((2.0, 40, 4),), max_bad_fraction=0.5)
     take(stream, 12)
     assert stream.skipped
@@ -123,7 +108,7 @@ def test_a_joined_row_names_its_bad_recording(path, opened, tmp_path):
         assert bad["audio"] in row["detail"]
 
 
-def test_audio_that_is_longer_than_its_bucket_is_bad(path, opened, tmp_path):
+def test_audio_that_is_longer_than_its_bucket_is_bad(corpus, opened, tmp_path):
     rows = recordings.rows(1)
     recordings.write(tmp_path, rows)
     (row,) = manifest.read(tmp_path / "corpus.jsonl")
@@ -135,11 +120,11 @@ def test_audio_that_is_longer_than_its_bucket_is_bad(path, opened, tmp_path):
     assert row.seconds < 0.5
 
 
-def test_too_many_bad_rows_end_the_job(path, opened, tmp_path):
-    shutil.copytree(path.parent, tmp_path / "copy")
+def test_too_many_bad_rows_end_the_job(corpus, opened, tmp_path):
+    shutil.copytree(corpus.parent, tmp_path / "copy")
     for row in recordings.rows(COUNT)[:3]:
         (tmp_path / "copy" / row["audio"]).unlink()
-    spec = f"manifest:{tmp_path}/copy/{path.name}"
+    spec = f"manifest:{tmp_path}/copy/{corpus.name}"
     take(opened(spec, max_bad_fraction=0.2), 40)
     with pytest.raises(DataError, match=r"3 of 40 recordings.*x missing audio; the first.*no such"):
         take(opened(spec, max_bad_fraction=0.06), 40)
@@ -167,12 +152,12 @@ def test_as_many_bad_rows_as_allowed_go_on(seed):
         limit.check()
 
 
-def test_bad_rows_are_judged_as_those_of_the_job(path, opened, tmp_path):
+def test_bad_rows_are_judged_as_those_of_the_job(corpus, opened, tmp_path):
     """Killed at any step or in two processes: the same error, at the same row."""
     rows = recordings.rows(COUNT)
     for row in rows[:4]:
         row["audio"] = "gone.wav"
-    spec = f"manifest:{recordings.manifest(path.with_name('four.jsonl'), rows)}"
+    spec = f"manifest:{recordings.manifest(corpus.with_name('four.jsonl'), rows)}"
 
     def error(take_from):
         with pytest.raises(DataError) as raised:

@@ -5,7 +5,6 @@ import collections
 import numpy as np
 import pytest
 import recordings
-import tiny
 
 from seedasr_jax.data_pipelines import joining, named, tasks
 from seedasr_jax.data_pipelines.manifest import Row
@@ -16,12 +15,6 @@ from seedasr_jax.errors import ConfigError
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     return recordings.write(tmp_path_factory.mktemp("corpus"), recordings.rows(9))
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("vocab")
-    return tiny.vocabulary(recordings.WORDS, folder, size=60, kind="char")
 
 
 def examples(task):

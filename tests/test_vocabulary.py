@@ -1,18 +1,10 @@
 """Our tokenizers inside SeqIO: the same ids and texts, in graphs too."""
 
 import numpy as np
-import pytest
-import recordings
 import tiny
 
 from seedasr_jax.data_pipelines.tf import tf
 from seedasr_jax.data_pipelines.vocabulary import Vocabulary
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("vocab")
-    return tiny.vocabulary(recordings.WORDS, folder, size=60, kind="char")
 
 
 def test_ids_and_texts_are_the_tokenizers(tokenizer):
