@@ -82,7 +82,7 @@ def _instructions(expanded) -> tuple[str, ...]:
 
 def _texts(expanded, workdir):
     """The training texts of all stages that read any, each source once."""
-    stages = [stage for stage in expanded.stages.values() if stage.data.reads]
+    stages = [stage for stage in expanded.stages.values() if stage.data.has_text]
     if not stages:
         yield (*_instructions(expanded), prompts.SEPARATOR)[0]  # a text that every tokenizer knows
     mixtures = {

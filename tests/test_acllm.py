@@ -36,7 +36,7 @@ def model(request):
 
 @jax.jit
 def prefix_of(model, batch):
-    return model.prefix(batch, model.listen(batch.wave, batch.wave_length))
+    return model.prefix(batch, model.speech(batch.wave, batch.wave_length))
 
 
 @jax.jit
@@ -64,7 +64,7 @@ def cached(model, batch):
     """The same by prefill and cached steps, as decoding goes."""
     prefix, decoder = prefix_of(model, batch), model.decoder
     tokens = batch.ids.shape[1]
-    cache = decoder.prefill(prefix.x, prefix.positions, prefix.real, 1, tokens + 3)
+    cache = decoder.prefill(prefix.x, prefix.positions, prefix.valid, 1, tokens + 3)
     memory = decoder.memory(len(batch.weight), 1)
     given = jnp.pad(batch.ids, ((0, 0), (1, 0)), constant_values=model.tokens.start)
 
@@ -72,7 +72,7 @@ def cached(model, batch):
         cache, memory = carry
         x, memory = decoder.embed_next(given[:, n][:, None], memory)
         position = (prefix.next + n)[:, None]
-        hidden, cache = decoder.step(x, position, cache)
+        hidden, cache = decoder.decode_step(x, position, cache)
         return (cache, memory), decoder.logits(hidden[:, 0])
 
     _, logits = jax.lax.scan(advance, (cache, memory), jnp.arange(tokens + 1))
@@ -132,10 +132,10 @@ def test_positions_count_real_slots_only(model):
     x = np.zeros((2, 4, 16), np.float32)
     clock = np.array([[0, 1, 1, 2], [1, 1, 2, 2]]) if model.config.variant.clocked else None
     prefix = prefix_for(model, batch, x, np.array([4, 3]), clock)
-    real = [[1, 1, 0, 1, 1, 1, 1, 1, 1, 1, 0, 0], [1, 1, 1, 0, 0, 1, 1, 1, 0, 1, 1, 1]]
-    real = np.array(real, bool)
-    np.testing.assert_array_equal(prefix.real, real)
-    where = [prefix.positions[b][real[b]] for b in range(2)]
+    valid = [[1, 1, 0, 1, 1, 1, 1, 1, 1, 1, 0, 0], [1, 1, 1, 0, 0, 1, 1, 1, 0, 1, 1, 1]]
+    valid = np.array(valid, bool)
+    np.testing.assert_array_equal(prefix.valid, valid)
+    where = [prefix.positions[b][valid[b]] for b in range(2)]
     if model.config.variant.clocked:
         np.testing.assert_array_equal(where[0], [0, 1, 2, 3, 4, 5, 5, 6, 9])
         np.testing.assert_array_equal(where[1], [0, 1, 2, 4, 4, 5, 9, 10, 11])

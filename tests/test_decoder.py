@@ -82,7 +82,7 @@ def test_cached_steps_are_the_teacher_forced_pass(decoder, sequence):
 
     @jax.jit
     def step(decoder, *arguments):
-        hidden, cache = decoder.step(*arguments)
+        hidden, cache = decoder.decode_step(*arguments)
         return decoder.logits(hidden), cache
 
     order = np.array([[0, 1], [0, 1]], np.int32)

@@ -93,7 +93,7 @@ class Block(nnx.Module):
         return x, x.mean()
 
 
-OWN = np.array([0.1, 0.2, 0.3], np.float32)
+PER_LAYER = np.array([0.1, 0.2, 0.3], np.float32)
 
 
 @jax.jit
@@ -103,7 +103,7 @@ def looped(kernels):
     def run(kernels):
         x, every, means = jnp.asarray(X), [], []
         for layer in range(3):
-            x = jnp.tanh(x @ kernels[layer]) * 2.0 + OWN[layer]
+            x = jnp.tanh(x @ kernels[layer]) * 2.0 + PER_LAYER[layer]
             every.append(x)
             means.append(x.mean())
         return x.sum(), (jnp.stack(every), jnp.stack(means))
@@ -124,8 +124,8 @@ def test_a_stack_is_its_blocks_in_turn(remat, monkeypatch):
     def stacked(state):
         def run(state):
             module = nnx.merge(graphdef, state)
-            last, means = module(X, 2.0, own=OWN)
-            every = module(X, 2.0, own=OWN, every=True)[1] if remat == "none" else last
+            last, means = module(X, 2.0, per_layer=PER_LAYER)
+            every = module(X, 2.0, per_layer=PER_LAYER, every=True)[1] if remat == "none" else last
             return last.sum(), (last, every, means)
 
         return jax.grad(run, has_aux=True)(state)

@@ -225,7 +225,7 @@ def test_cached_steps_are_the_teacher_forced_pass():
     wanted, figures = jax.jit(lambda *x: decoder(*x))(embedded, positions, real)
     assert figures.load.shape == (2, 2, 8) and figures.z.shape == (2, 2)  # layers, examples
     prefill = jax.jit(lambda *x: decoder.prefill(*x, 1, 3))
-    step = jax.jit(lambda *x: decoder.step(*x))
+    step = jax.jit(lambda *x: decoder.decode_step(*x))
     cache, wanted = prefill(embedded[:, :4], positions[:, :4], real[:, :4]), np.asarray(wanted)
     for part in (slice(4, 5), slice(5, 6), slice(6, 7)):
         y, cache = step(embedded[:, part], positions[:, part], cache)

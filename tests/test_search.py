@@ -101,7 +101,7 @@ def said(hypotheses, row):
 @jax.jit
 def forced(model, batch, ids, length):
     """Log-probabilities [B S L+1 V] of S transcripts, teacher-forced."""
-    prefix = model.prefix(batch, model.listen(batch.wave, batch.wave_length))
+    prefix = model.prefix(batch, model.speech(batch.wave, batch.wave_length))
 
     def one(prefix):
         many = jax.tree.map(lambda x: jnp.broadcast_to(x[None], (len(ids), *x.shape)), prefix)

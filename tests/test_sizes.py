@@ -65,7 +65,7 @@ def test_the_whole_recogniser_at_5b_and_8b():
 
     model = nnx.eval_shape(create)
     wave, length = jax.ShapeDtypeStruct((1, 480_000), jnp.float32), jnp.zeros(1, jnp.int32)
-    speech = nnx.eval_shape(lambda model, wave: model.listen(wave, length), model, wave)
+    speech = nnx.eval_shape(lambda model, wave: model.speech(wave, length), model, wave)
     assert speech.x.shape == (1, 188, 4_096)  # 160 ms a token, the last one begun
     adapters = sum(
         np.prod(x.shape) for x in jax.tree.leaves(nnx.state(model.decoder)) if 64 in x.shape

@@ -73,7 +73,7 @@ def derive(
     """
     data, converts = stage.data, names.CONVERTER in stage.init
     before = parents.get(names.CONVERTER if converts else names.CTC_HEAD)
-    learns = data.hears and data.reads
+    learns = data.has_audio and data.has_text
     if seconds is None:
         seconds = data.buckets[-1][0] / data.stretch
     known = [] if before is None else [before]

@@ -314,12 +314,12 @@ class Data:
         check_buckets(self.buckets)
 
     @property
-    def hears(self) -> bool:
+    def has_audio(self) -> bool:
         """Whether audio is read; rows need none if the buckets have 0 seconds."""
         return self.buckets[-1][0] > 0
 
     @property
-    def reads(self) -> bool:
+    def has_text(self) -> bool:
         """Whether text is read; rows need none if the buckets have 0 tokens."""
         return any(tokens for _, tokens, _ in self.buckets)
 
@@ -433,7 +433,7 @@ class Stage:
         cure = "or set scale_steps, which shortens both"
         require(ends, "optim.warmup", f"at most steps = {self.steps}, {cure}", warmup)
         least = 1 / self.augment.slowest
-        room = not self.data.hears or stretch >= least - SLACK
+        room = not self.data.has_audio or stretch >= least - SLACK
         least = f"at least {math.ceil(1e4 * least) / 1e4:g}"
         cure = f"{least} = 1 / (augment.tempo[0] * augment.speed[0]), or speech is cut off"
         require(room, "data.stretch", cure, stretch)
@@ -443,7 +443,7 @@ class Stage:
         require(leaves, "augment.frequency_width", f"less than {bins} mel bins", widest)
 
         frontend = self.model.encoder.frontend
-        for key in self.augment.perturbs if self.data.hears else ():
+        for key in self.augment.perturbs if self.data.has_audio else ():
             applied = ", ".join(frontend.applies) or "none"
             why = f"{PERTURBATIONS[key]}: model.encoder.frontend of kind {frontend.kind!r} applies"
             found = getattr(self.augment, key)

@@ -21,9 +21,9 @@ def _left(ids, values, keep, pad):
     """Moves the columns to keep to the front: [B T] each -> ids, values, and [B] their number."""
     order = jnp.argsort(~keep, axis=1, stable=True)
     length = keep.sum(1).astype(jnp.int32)
-    real = shapes.valid(length, ids.shape[1])
-    ids = jnp.where(real, jnp.take_along_axis(ids, order, 1), pad)
-    return ids, jnp.where(real, jnp.take_along_axis(values, order, 1), 0.0), length
+    valid = shapes.valid(length, ids.shape[1])
+    ids = jnp.where(valid, jnp.take_along_axis(ids, order, 1), pad)
+    return ids, jnp.where(valid, jnp.take_along_axis(values, order, 1), 0.0), length
 
 
 def ctc(model: AcLLM, batch: Batch) -> Hypotheses:

@@ -30,7 +30,7 @@ class Stream:
 
 def encode(model: AcLLM, batch: Batch) -> Speech:
     """Encodes waves to speech tokens, once for all hypotheses and prefixes."""
-    return model.listen(batch.wave, batch.wave_length)
+    return model.speech(batch.wave, batch.wave_length)
 
 
 def fill(model: AcLLM, batch: Batch, speech: Speech, room: int, count: int = 1) -> Stream:
@@ -44,7 +44,7 @@ def fill(model: AcLLM, batch: Batch, speech: Speech, room: int, count: int = 1) 
         count: W; all hypotheses of a row share one prefix.
     """
     prefix = model.prefix(batch, speech)
-    cache = model.decoder.prefill(prefix.x, prefix.positions, prefix.real, count, room)
+    cache = model.decoder.prefill(prefix.x, prefix.positions, prefix.valid, count, room)
     return Stream(cache, prefix.next, model.decoder.memory(len(batch.weight), count))
 
 
@@ -56,7 +56,7 @@ def decode_step(model: AcLLM, stream: Stream, last) -> tuple[jax.Array, Stream]:
     decoder = model.decoder
     x, memory = decoder.embed_next(last, stream.memory)
     positions = jnp.broadcast_to(stream.start[:, None] + stream.cache.slot, last.shape)
-    hidden, cache = decoder.step(x, positions, stream.cache)
+    hidden, cache = decoder.decode_step(x, positions, stream.cache)
     logits = layout.hidden(decoder.logits(hidden))
     return logits, dataclasses.replace(stream, cache=cache, memory=memory)
 

@@ -59,7 +59,7 @@ class Prefix:
 
     x: jax.Array  # [B N E]
     positions: jax.Array  # [B N] int32
-    real: jax.Array  # [B N] bool, valid slots
+    valid: jax.Array  # [B N] bool, valid slots
     next: jax.Array  # [B] int32, the position of the start token
 
 
@@ -125,7 +125,7 @@ class AcLLM(nnx.Module):
         """Encodes waves [B S] of [B] valid samples as in decoding: [B T D], [B] valid frames."""
         return self.encoder(*self.encoder.features(wave, length))
 
-    def listen(self, wave, length) -> Speech:
+    def speech(self, wave, length) -> Speech:
         """Encodes and converts waves [B S] of [B] valid samples as in decoding."""
         return self.convert(*self.encode(wave, length))
 
@@ -141,7 +141,7 @@ class AcLLM(nnx.Module):
             self.decoder.embed_tokens(batch.suffix),
         ]
         lengths = (batch.prompt_length, batch.context_length, speech.length, batch.suffix_length)
-        real = [shapes.valid(n, size) for n, size in zip(lengths, (dims[d] for d in "PCUX"))]
+        valid = [shapes.valid(n, size) for n, size in zip(lengths, (dims[d] for d in "PCUX"))]
         first = batch.prompt_length[:, None]
         begin = first + batch.context_length[:, None]
         spoken, after = self.place(begin, speech)
@@ -151,8 +151,8 @@ class AcLLM(nnx.Module):
             spoken,
             after[:, None] + jnp.arange(dims["X"])[None],
         ]
-        x, positions, real = (jnp.concatenate(parts, 1) for parts in (x, positions, real))
-        return Prefix(x, positions, real, after + batch.suffix_length)
+        x, positions, valid = (jnp.concatenate(parts, 1) for parts in (x, positions, valid))
+        return Prefix(x, positions, valid, after + batch.suffix_length)
 
     def transcribe_forced(self, prefix: Prefix, ids, ids_length):
         """Teacher-forced logits [B L+1 V] of the transcript and its end token."""
@@ -181,8 +181,8 @@ class AcLLM(nnx.Module):
         x = jnp.concatenate([prefix.x, self.decoder.embed_tokens(given)], 1)
         steps = jnp.arange(dims["L"] + 1)[None]
         positions = jnp.concatenate([prefix.positions, prefix.next[:, None] + steps], 1)
-        real = jnp.concatenate([prefix.real, shapes.valid(ids_length + 1, dims["L"] + 1)], 1)
-        x, routing = self.decoder(x, positions, real)
+        valid = jnp.concatenate([prefix.valid, shapes.valid(ids_length + 1, dims["L"] + 1)], 1)
+        x, routing = self.decoder(x, positions, valid)
         return layout.all_positions(x)[:, prefix.x.shape[1] :], routing
 
     def nothing(self, rows: int) -> Prefix:

@@ -33,8 +33,8 @@ class GatedFeedForward(nnx.Module):
         self.up = Dense(config.width, config.ffn_dim, ("embed", "mlp"), **options)
         self.down = Dense(config.ffn_dim, config.width, ("mlp", "embed"), **options)
 
-    def __call__(self, x, real):
-        del real
+    def __call__(self, x, valid):
+        del valid
         return self.down(layout.hidden(jax.nn.silu(self.gate(x)) * self.up(x))), None
 
 
@@ -54,8 +54,8 @@ class DecoderBlock(nnx.Module):
             layout.all_positions(self.attention_norm(x)), positions, valid, slot, cache
         )
         x = x + layout.residual(y)
-        real = valid if slot is None else None
-        y, routing = self.feedforward(layout.all_positions(self.feedforward_norm(x)), real)
+        counted = valid if slot is None else None
+        y, routing = self.feedforward(layout.all_positions(self.feedforward_norm(x)), counted)
         return x + layout.residual(y), (kept, routing)
 
 
@@ -116,13 +116,13 @@ class Decoder(nnx.Module):
         """
         return self.embed_tokens(ids), memory
 
-    def __call__(self, x, positions, real):
+    def __call__(self, x, positions, valid):
         """Teacher-forced pass.
 
         Args:
             x: [B N E] embeddings; padding is ignored.
             positions: [B N] int32.
-            real: [B N] bool, valid positions; others are masked.
+            valid: [B N] bool, valid positions; others are masked.
 
         Returns:
             [B N E] after the last norm, the input of `logits`; and the Routing of all layers
@@ -130,9 +130,9 @@ class Decoder(nnx.Module):
         """
         dims = shapes.check(x, "B N E")
         shapes.check(positions, "B N", dims)
-        shapes.check(real, "B N", dims)
-        x = jnp.where(real[..., None], x, 0)  # NaN times a weight of 0 is NaN
-        x, (_, routing) = self.blocks(layout.residual(x), positions, real, None)
+        shapes.check(valid, "B N", dims)
+        x = jnp.where(valid[..., None], x, 0)  # NaN times a weight of 0 is NaN
+        x, (_, routing) = self.blocks(layout.residual(x), positions, valid, None)
         return self.norm(x), routing
 
     def prefill(self, x, positions, valid, count: int, room: int) -> caches.KVCache:
@@ -145,7 +145,7 @@ class Decoder(nnx.Module):
         _, ((k, v), _) = self.blocks(layout.residual(x), positions, valid, 0)
         return caches.begin(k, v, valid, count, room)
 
-    def step(self, x, positions, cache: caches.KVCache):
+    def decode_step(self, x, positions, cache: caches.KVCache):
         """Processes one more token of each hypothesis.
 
         Args:
@@ -155,9 +155,9 @@ class Decoder(nnx.Module):
         Returns:
             [B W E] after the last norm, and the new cache.
         """
-        own = cache.prefix, (cache.k, cache.v)
+        per_layer = cache.prefix, (cache.k, cache.v)
         x = layout.residual(x)
-        x, ((k, v), _) = self.blocks(x, positions, cache.valid, cache.slot, own=own)
+        x, ((k, v), _) = self.blocks(x, positions, cache.valid, cache.slot, per_layer=per_layer)
         return layout.all_positions(self.norm(x)), caches.add(cache, k, v)
 
     def logits(self, x):
@@ -167,17 +167,17 @@ class Decoder(nnx.Module):
         table = self.embed.table[...].astype(self.dtype)
         return mask_surplus(matmul(x, table.T, jnp.float32), self.vocabulary)
 
-    def nll(self, x, targets, real):
-        """[B N E], [B N] int32 -> [B N] float32, -log P of the targets where `real` [B N] is true.
+    def nll(self, x, targets, valid):
+        """[B N E], [B N] int32 -> [B N] float32, -log P of the targets where `valid` [B N] is true.
 
         A large vocabulary is split into chunks, so that its logits never exist all at once.
         """
         count = cross_entropy.chunks(padded_vocabulary(self.vocabulary))
         if count == 1:
-            return cross_entropy.nll(self.logits(x), targets, real)
+            return cross_entropy.nll(self.logits(x), targets, valid)
         head = self.embed.table[...].T if self.head is None else self.head.kernel[...]
         kernel = head.astype(self.dtype)
-        return cross_entropy.nll_by_chunks(x, kernel, targets, real, self.vocabulary, count)
+        return cross_entropy.nll_by_chunks(x, kernel, targets, valid, self.vocabulary, count)
 
 
 def flops(d: config.Decoder, tokens: int) -> float:

@@ -84,51 +84,51 @@ def _softmax(scores, mask):
     return jnp.where(mask.any(-1, keepdims=True), jax.nn.softmax(scores, -1), 0)
 
 
-def causal(q, k, v, real):
+def causal(q, k, v, valid):
     """Causal attention to valid positions; splash on TPU, cuDNN on GPU.
 
     Args:
         q: [B N H K]; k, v: [B N G K].
-        real: [B N] bool, valid positions; at others the output is finite but undefined.
+        valid: [B N] bool, valid positions; at others the output is finite but undefined.
 
     Returns:
         [B N H K] in q's type.
     """
     dims = shapes.check(k, "B N G K", shapes.check(q, "B N H K"))
-    shapes.check(real, "B N", dims)
+    shapes.check(valid, "B N", dims)
 
-    def plain(q, k, v, real):
+    def plain(q, k, v, valid):
         lower = jnp.tril(jnp.ones((dims["N"], dims["N"]), bool))
-        return attend(q, k, v, lower[None] & real[:, None])
+        return attend(q, k, v, lower[None] & valid[:, None])
 
     forms = {"tpu": functools.partial(_on_each, _splash), "default": plain}
     # All forms are traced on every platform; tracing cuDNN's fails on platforms without it.
     if layout.platform() == "gpu" and q.dtype in (jnp.bfloat16, jnp.float16):
         forms["cuda"] = functools.partial(_on_each, _cudnn)
-    return jax.lax.platform_dependent(q, k, v, real, **forms)
+    return jax.lax.platform_dependent(q, k, v, valid, **forms)
 
 
-def _on_each(kernel, q, k, v, real):
+def _on_each(kernel, q, k, v, valid):
     """Runs a kernel of `causal` on each device's examples and heads."""
     batch = layout.if_divisible(rules.BATCH, q.shape[0])
     heads = (batch, None, layout.if_divisible("tensor", k.shape[2]), None)
-    return layout.on_shards(kernel, (q, k, v, real), (heads, heads, heads, (batch, None)), heads)
+    return layout.on_shards(kernel, (q, k, v, valid), (heads, heads, heads, (batch, None)), heads)
 
 
-def _cudnn(q, k, v, real, *, implementation="cudnn"):
+def _cudnn(q, k, v, valid, *, implementation="cudnn"):
     """`implementation`: for tests, "xla" uses plain operations on any platform."""
-    seen = real[:, None, None]  # [B 1 1 M]
+    mask = valid[:, None, None]  # [B 1 1 M]
     return jax.nn.dot_product_attention(
-        q, k, v, mask=seen, is_causal=True, implementation=implementation
+        q, k, v, mask=mask, is_causal=True, implementation=implementation
     )
 
 
-def _splash(q, k, v, real, *, interpret=False):
+def _splash(q, k, v, valid, *, interpret=False):
     """`interpret`: for tests, uses plain operations on any platform."""
     size, heads, scale = q.shape[1], q.shape[2], q.shape[3] ** -0.5
     more = -size % LANES
     q, k, v = (jnp.pad(x, ((0, 0), (0, more), (0, 0), (0, 0))) for x in (q * scale, k, v))
-    segments = jnp.pad(real, ((0, 0), (0, more))).astype(jnp.int32)
+    segments = jnp.pad(valid, ((0, 0), (0, more))).astype(jnp.int32)
     size += more
     block = next(block for block in (512, 384, 256, LANES) if size % block == 0)
     kernel = splash.make_splash_mha(

@@ -176,8 +176,8 @@ class Embed(nnx.Module):
 
 def mask_surplus(logits, size):
     """[... V] float32 logits, set to shapes.NEVER at vocabulary padding (index >= size)."""
-    real = jnp.arange(logits.shape[-1]) < size
-    return jnp.where(shapes.align(real, logits), logits.astype(jnp.float32), shapes.NEVER)
+    valid = jnp.arange(logits.shape[-1]) < size
+    return jnp.where(shapes.align(valid, logits), logits.astype(jnp.float32), shapes.NEVER)
 
 
 def dropout(x, rate, keys):
@@ -191,9 +191,9 @@ def dropout(x, rate, keys):
 class Stack(nnx.Module):
     """`layers` copies of one block, stored stacked [L ...] and run by one scanned body.
 
-    A block maps (x, *shared, own) to (x, out). `own` is this layer's slice of a pytree [L ...],
-    such as a cache or dropout keys; `out` is returned stacked [L ...], such as caches or losses.
-    `every` returns each layer's x instead; `lowest` runs only that many layers.
+    A block maps (x, *shared, per_layer) to (x, out). `per_layer` is this layer's slice of a pytree
+    [L ...], such as a cache or dropout keys; `out` is returned stacked [L ...], such as caches or
+    losses. `every` returns each layer's x instead; `lowest` runs only that many layers.
     """
 
     def __init__(self, layers, make_block, *, remat, rngs):
@@ -208,15 +208,15 @@ class Stack(nnx.Module):
                 node.set_metadata(axes=("layers", *node.axes))
         self.layers, self.remat, self.unroll = layers, remat, layers <= UNROLLED
 
-    def __call__(self, x, *shared, own=None, every=False, lowest=None):
+    def __call__(self, x, *shared, per_layer=None, every=False, lowest=None):
         graphdef, stacked = nnx.split(self.blocks)
         if lowest is not None:
-            stacked, own = jax.tree.map(lambda leaf: leaf[:lowest], (stacked, own))
+            stacked, per_layer = jax.tree.map(lambda leaf: leaf[:lowest], (stacked, per_layer))
 
         def body(x, layer):
-            params, own = layer
-            x, out = nnx.merge(graphdef, params)(x, *shared, own)
+            params, per_layer = layer
+            x, out = nnx.merge(graphdef, params)(x, *shared, per_layer)
             return x, x if every else out
 
         unroll = self.unroll and layout.platform() in (None, "cpu")
-        return jax.lax.scan(REMAT[self.remat](body), x, (stacked, own), unroll=unroll)
+        return jax.lax.scan(REMAT[self.remat](body), x, (stacked, per_layer), unroll=unroll)

@@ -93,17 +93,17 @@ class Luise(Encoder):
         Returns:
             [B ceil(T/R) D], zero at padding, and [B] int32 valid frames.
         """
-        x, length, own = self._begin(mel, length, keys)
-        for stack, mine in self._stacks(own):
-            x, _ = stack(x, length, own=mine)
+        x, length, dropout_keys = self._begin(mel, length, keys)
+        for stack, keys in self._stacks(dropout_keys):
+            x, _ = stack(x, length, per_layer=keys)
         return shapes.zero_padding(x, length), length
 
     def every_layer(self, mel, length, keys=None):
         """Outputs of all layers, [L B ceil(T/R) D], zero at padding, and [B] valid frames."""
-        x, length, own = self._begin(mel, length, keys)
+        x, length, dropout_keys = self._begin(mel, length, keys)
         found = []
-        for stack, mine in self._stacks(own):
-            x, layers = stack(x, length, own=mine, every=True)
+        for stack, keys in self._stacks(dropout_keys):
+            x, layers = stack(x, length, per_layer=keys, every=True)
             found.append(layers)
         layers = jnp.concatenate(found)
         return jax.vmap(shapes.zero_padding, (0, None))(layers, length), length
@@ -116,12 +116,12 @@ class Luise(Encoder):
             number = max(0, number - stack.layers)
         return shapes.zero_padding(x, length), length
 
-    def _stacks(self, own):
-        """Yields the stacks, the lowest first, each with its layers' slice of `own`."""
+    def _stacks(self, per_layer):
+        """Yields the stacks, the lowest first, each with its layers' slice of `per_layer`."""
         first = 0
         for stack in self.stacks:
             last = first + stack.layers
-            yield stack, None if own is None else own[first:last]
+            yield stack, None if per_layer is None else per_layer[first:last]
             first = last
 
     def _begin(self, mel, length, keys):
@@ -130,13 +130,13 @@ class Luise(Encoder):
         shapes.check(length, "B", dims)
         x, length = self.front(mel, length)
         x = self.norm(x)
-        own = None
+        dropout_keys = None
         if keys is not None and self.rate:
             x = dropout(x, self.rate, jax.vmap(lambda k: jax.random.fold_in(k, 0))(keys))
             numbers = jnp.arange(1, 4 * self.layers + 1).reshape(self.layers, 4)
             fold = jax.vmap(jax.random.fold_in, (0, None))  # over examples
-            own = jax.vmap(jax.vmap(fold, (None, 0)), (None, 0))(keys, numbers)  # [L 4 B]
-        return x, length, own
+            dropout_keys = jax.vmap(jax.vmap(fold, (None, 0)), (None, 0))(keys, numbers)  # [L 4 B]
+        return x, length, dropout_keys
 
     @staticmethod
     def clock(options):

@@ -71,10 +71,10 @@ class MixtureFeedForward(nnx.Module):
         self.up = Kernels(moe.experts, width, hidden, ("expert_embed", "mlp"), **options)
         self.down = Kernels(moe.experts, hidden, width, ("mlp", "expert_embed"), **options)
 
-    def __call__(self, x, real):
+    def __call__(self, x, valid):
         """[B N E] tokens -> [B N E], and their Routing.
 
-        `real`: [B N] bool, valid tokens; None: no Routing is returned.
+        `valid`: [B N] bool, valid tokens; None: no Routing is returned.
         """
         shapes.check(x, "B N E")
         logits = self.router(x)  # [B N X]
@@ -82,10 +82,10 @@ class MixtureFeedForward(nnx.Module):
         share, chosen = jax.lax.top_k(probs, self.active)  # [B N K]
         share = share / share.sum(-1, keepdims=True)
         y = mix(x.astype(self.dtype), chosen, share, self.gate(), self.up(), self.down())
-        return y, None if real is None else routing(logits, probs, chosen, real)
+        return y, None if valid is None else routing(logits, probs, chosen, valid)
 
 
-def routing(logits, probs, chosen, real) -> Routing:
+def routing(logits, probs, chosen, valid) -> Routing:
     """Load and losses over each example's valid tokens.
 
     Balance is equation 4 of Switch Transformers (arXiv 2101.03961), X sum_x load_x P_x, with load
@@ -95,13 +95,13 @@ def routing(logits, probs, chosen, real) -> Routing:
     Args:
         logits, probs: [B N X], the router's logits and their softmax.
         chosen: [B N K] int32.
-        real: [B N] bool, valid tokens.
+        valid: [B N] bool, valid tokens.
     """
     experts, active = logits.shape[-1], chosen.shape[-1]
-    tokens = jnp.maximum(real.sum(1), 1)  # [B]
+    tokens = jnp.maximum(valid.sum(1), 1)  # [B]
 
     def mean(x):
-        total = jnp.where(shapes.align_left(real, x), x, 0).sum(1)
+        total = jnp.where(shapes.align_left(valid, x), x, 0).sum(1)
         return total / shapes.align_left(tokens, total)
 
     picked = jax.nn.one_hot(chosen, experts, dtype=jnp.float32).sum(2)  # [B N X], 0 or 1

@@ -35,8 +35,8 @@ class _Measured(nnx.Module):
     def __init__(self, width, vocabulary, *, dtype, rngs):
         self.head = CtcHead(width, vocabulary, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x, measure, own):
-        return x, measure(self.head(own))
+    def __call__(self, x, measure, per_layer):
+        return x, measure(self.head(per_layer))
 
 
 class Probe(nnx.Module):
@@ -54,7 +54,7 @@ class Probe(nnx.Module):
         Only one layer's logits exist at a time.
         """
         shapes.check(x, "L B T D")
-        return self.heads(jnp.zeros(()), measure, own=x)[1]
+        return self.heads(jnp.zeros(()), measure, per_layer=x)[1]
 
     def head(self, layer) -> CtcHead:
         """The head of one layer, counted from 0; may be traced."""

@@ -145,7 +145,7 @@ def build(stage: config.Stage, tokens: Tokens, vocabulary: int, devices=None) ->
     mesh = mesh_of(stage, devices)
     objective = objectives.make(stage, tokens, vocabulary)
     needs = objective.needs
-    if needs.reads and not stage.data.reads:
+    if needs.reads and not stage.data.has_text:
         raise ConfigError(
             f"data.buckets: kind {stage.kind!r} learns from text, found no bucket with room for any"
             f" token: {stage.data.buckets}"

@@ -38,7 +38,7 @@ class Keeper:
         self.folder, self.record, self.stream = folder, record, stream
         self.writer = checkpoints.Writer(folder, keep, pinned)
         # In samples, whose sums are exact: a resumed stage counts as an uninterrupted one.
-        self.heard = {task: round(hours * _HOUR) for task, hours in record.hours.items()}
+        self.samples = {task: round(hours * _HOUR) for task, hours in record.hours.items()}
         self.spent = dict(record.spent)
         self.records, self.listed = {}, 0
         self.clock, self.cpu = time.monotonic(), time.process_time()
@@ -63,7 +63,7 @@ class Keeper:
         `transient`: see `checkpoints.Writer.save`.
         """
         self.judge()
-        heard = {task: self.heard.get(task, 0) + n for task, n in self.stream.samples.items()}
+        samples = {task: self.samples.get(task, 0) + n for task, n in self.stream.samples.items()}
         seconds = time.monotonic() - self.clock
         spent = {"seconds": seconds, "cpu_seconds": time.process_time() - self.cpu}
         spent["chip_seconds"] = seconds * jax.device_count()
@@ -72,7 +72,7 @@ class Keeper:
             self.record,
             step=step,
             position=step,
-            hours={task: n / _HOUR for task, n in (self.heard | heard).items()},
+            hours={task: n / _HOUR for task, n in (self.samples | samples).items()},
             spent=spent,
         )
         note = {ROW: row, RECORD: config.to_dict(self.records[step])}

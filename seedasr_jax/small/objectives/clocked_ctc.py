@@ -55,7 +55,7 @@ class ClockedCtc(Ctc):
 
     def loss(self, model, batch, weights, rng):
         """CTC per token, and decaying cross-entropy per labelled frame."""
-        layers, frames = model.encoder.every_layer(*self.heard(model.encoder, batch, rng))
+        layers, frames = model.encoder.every_layer(*self.encoder_inputs(model.encoder, batch, rng))
         logits = model.ctc_head(layers[-1])
         aligned = self.ctc_loss(logits, frames, batch, weights, rng)
         left = 1 - batch.extra.progress[:, None]  # [B 1]
@@ -87,5 +87,5 @@ class ClockedCtc(Ctc):
         tempo = jnp.ones(1) if channel is None else channel.tempo
         at = jnp.broadcast_to(seconds[None] * tempo[:, None], (len(length), each * size))
         labels, begun = spoken(ids, starts, length, at)
-        real = shapes.valid(each * frames, each * size) & begun
-        return labels, real * batch.weight[:, None]
+        valid = shapes.valid(each * frames, each * size) & begun
+        return labels, valid * batch.weight[:, None]

@@ -58,9 +58,9 @@ def copy_slots(ids, ids_length, keys, table, blank, tail=0, sustained=False):
 
     def one(ids, length, key):
         keys = jax.random.split(key, 5)
-        real = jnp.arange(dims["L"]) < length
-        gap, run = (_sustained if sustained else _peaky)(keys[0], keys[1], real)
-        each = jnp.where(real, gap + run, 0)
+        valid = jnp.arange(dims["L"]) < length
+        gap, run = (_sustained if sustained else _peaky)(keys[0], keys[1], valid)
+        each = jnp.where(valid, gap + run, 0)
         ends = jnp.cumsum(each)
         slot = jnp.arange(size)
         last = jnp.maximum(length, 1) - 1
@@ -90,16 +90,16 @@ def copy_slots(ids, ids_length, keys, table, blank, tail=0, sustained=False):
     return shapes.zero_padding(slots, length), length, clock
 
 
-def _peaky(gaps, runs, real):
+def _peaky(gaps, runs, valid):
     """[L] numbers of blanks before each token, and [L] of its slots: one or two."""
-    return jax.random.randint(gaps, real.shape, 0, 3), jax.random.randint(runs, real.shape, 1, 3)
+    return jax.random.randint(gaps, valid.shape, 0, 3), jax.random.randint(runs, valid.shape, 1, 3)
 
 
-def _sustained(gaps, runs, real):
+def _sustained(gaps, runs, valid):
     """The same with maxima drawn per example; one slot per token if they do not fit."""
     gaps, most_gap = jax.random.split(gaps)
     runs, most_run = jax.random.split(runs)
-    gap = jax.random.randint(gaps, real.shape, 0, jax.random.randint(most_gap, (), 1, GAP + 2))
-    run = jax.random.randint(runs, real.shape, 1, jax.random.randint(most_run, (), 2, RUN + 2))
-    fits = jnp.where(real, gap + run, 0).sum() <= SLOTS * len(real)
+    gap = jax.random.randint(gaps, valid.shape, 0, jax.random.randint(most_gap, (), 1, GAP + 2))
+    run = jax.random.randint(runs, valid.shape, 1, jax.random.randint(most_run, (), 2, RUN + 2))
+    fits = jnp.where(valid, gap + run, 0).sum() <= SLOTS * len(valid)
     return jnp.where(fits, gap, 0), jnp.where(fits, run, 1)

@@ -45,7 +45,7 @@ def listed_targets(ids, ids_length, context, context_length, keys, separator, pr
         [B L] ids, [B] lengths, [B C] context.
     """
     dims = shapes.check(context, "B C", shapes.check(ids, "B L"))
-    real = shapes.valid(context_length, dims["C"])
+    valid = shapes.valid(context_length, dims["C"])
 
     def one(ids, length, context, context_length, key, progress):
         share = ALONE[0] + (ALONE[1] - ALONE[0]) * progress
@@ -69,19 +69,19 @@ def listed_targets(ids, ids_length, context, context_length, keys, separator, pr
     context = _marked(context, context_length)
     rows = (ids, ids_length, context, context_length, keys, progress)
     ids, context, length = jax.vmap(one)(*rows)
-    return ids, length, jnp.where(real, context, 0)
+    return ids, length, jnp.where(valid, context, 0)
 
 
 def _shuffled(context, length, separator, key):
     """Concatenates the names in random order: [C] tokens, and [C] end of each name, then 0."""
     size = context.shape[0]
-    real = jnp.arange(size) < length
-    entry = jnp.cumsum((context == separator) & real)
+    valid = jnp.arange(size) < length
+    entry = jnp.cumsum((context == separator) & valid)
     count = jnp.where(length > 0, entry[-1] + 1, 0)
     exists = jnp.arange(size) < count
     draws = jnp.where(exists, jax.random.uniform(key, (size,)), 2.0)
     rank = jnp.argsort(jnp.argsort(draws))  # by entry
-    spelled = real & (context != separator)
+    spelled = valid & (context != separator)
     place = jnp.where(spelled, rank[entry] * size + jnp.arange(size), size * size)
     names = context[jnp.argsort(place)]
     each = jnp.zeros(size, jnp.int32).at[rank[entry]].add(spelled)

@@ -4,11 +4,11 @@ import dataclasses
 
 from seedasr_jax.models import names
 from seedasr_jax.train.objectives.registry import register
-from seedasr_jax.train.objectives.shared import Hearing, Needs
+from seedasr_jax.train.objectives.shared import Acoustic, Needs
 
 
 @register("ctc")
-class Ctc(Hearing):
+class Ctc(Acoustic):
     """CTC loss of encoder and CTC head on transcripts. Our addition to the paper's recipe."""
 
     @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Ctc(Hearing):
         return Needs((names.ENCODER, names.CTC_HEAD), aligned=True)
 
     def weigh(self, batch, rng):
-        """See `Hearing.ctc_weights`."""
+        """See `Acoustic.ctc_weights`."""
         return self.ctc_weights(batch, rng)
 
     def loss(self, model, batch, weights, rng):

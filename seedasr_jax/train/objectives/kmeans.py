@@ -13,12 +13,12 @@ from seedasr_jax.losses.masked_prediction import describe
 from seedasr_jax.models import names
 from seedasr_jax.quantize import kmeans
 from seedasr_jax.train.objectives.registry import register
-from seedasr_jax.train.objectives.shared import Hearing, Needs, count
+from seedasr_jax.train.objectives.shared import Acoustic, Needs, count
 from seedasr_jax.train.objectives.ssl import probe_of, taught
 
 
 @register("kmeans")
-class KMeans(Hearing):
+class KMeans(Acoustic):
     """Online Lloyd algorithm: the gradient carries a batch's sums; optim.name=kmeans adds them."""
 
     @dataclasses.dataclass(frozen=True)
@@ -44,10 +44,10 @@ class KMeans(Hearing):
         """The total only carries sums; the term `loss` is the mean squared distance per frame."""
         x, length = taught(model, *self.features(model.teacher, batch, rng))
         distances = model.codebook.distances(x)
-        real = shapes.valid(length, x.shape[1]) * batch.weight[:, None]
+        valid = shapes.valid(length, x.shape[1]) * batch.weight[:, None]
         codes = self.stage.model.quantizer.codes
-        sums = kmeans.batch_sums(x, jnp.argmin(distances, -1), real, codes)
-        inertia = jnp.where(real > 0, distances.min(-1), 0).sum() / weights["frames"]
+        sums = kmeans.batch_sums(x, jnp.argmin(distances, -1), valid, codes)
+        inertia = jnp.where(valid > 0, distances.min(-1), 0).sum() / weights["frames"]
         total = kmeans.surrogate(model.codebook.statistics(), sums)
         return total, {"loss": inertia, "codes": sums["counts"]}
 

@@ -8,11 +8,11 @@ import dataclasses
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.models import names
 from seedasr_jax.train.objectives.registry import register
-from seedasr_jax.train.objectives.shared import Hearing, Needs
+from seedasr_jax.train.objectives.shared import Acoustic, Needs
 
 
 @register("probe")
-class Probe(Hearing):
+class Probe(Acoustic):
     """Trains a CTC head on every layer at once; the heads share nothing but the batch."""
 
     @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Probe(Hearing):
         return Needs((names.ENCODER, names.PROBE), aligned=True, apart=True)
 
     def weigh(self, batch, rng):
-        """See `Hearing.ctc_weights`."""
+        """See `Acoustic.ctc_weights`."""
         return self.ctc_weights(batch, rng)
 
     def loss(self, model, batch, weights, rng):

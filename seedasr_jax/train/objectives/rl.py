@@ -18,7 +18,7 @@ from seedasr_jax.train import rollout
 from seedasr_jax.train.objectives.registry import register
 from seedasr_jax.train.objectives.shared import (
     ROLLOUT,
-    Hearing,
+    Acoustic,
     Needs,
     count,
     judged,
@@ -30,7 +30,7 @@ MOST = 0.5  # share of N-best lists that may have no gradient without a warning
 
 
 @register("rl")
-class Rl(Hearing):
+class Rl(Acoustic):
     """MWER on the N-best lists of the batch, and cross-entropy of the transcript.
 
     The paper states neither N, nor the weights of the cross-entropy and of keywords, nor whether
@@ -110,10 +110,10 @@ class Rl(Hearing):
         length = jnp.concatenate([batch.ids_length[:, None], nbest.length], 1).reshape(-1)
         number = dims["N"] + 1
         prefix = jax.tree.map(lambda x: jnp.repeat(x, number, 0), prefix)
-        _, real = acllm.targets(ids, length, self.tokens.eos)
-        real = real & jnp.repeat(batch.weight > 0, number)[:, None]
-        nll, routing = model.nll(prefix, ids, length, real)
-        logprobs = mwer.sequence_logprobs(nll, real).reshape(-1, number)
+        _, valid = acllm.targets(ids, length, self.tokens.eos)
+        valid = valid & jnp.repeat(batch.weight > 0, number)[:, None]
+        nll, routing = model.nll(prefix, ids, length, valid)
+        logprobs = mwer.sequence_logprobs(nll, valid).reshape(-1, number)
 
         listed = mwer.distinct(nbest.ids, nbest.length)
         terms = (logprobs[:, 1:], nbest.risk, listed, batch.weight)

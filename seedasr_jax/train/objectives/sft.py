@@ -7,7 +7,7 @@ from seedasr_jax.errors import ConfigError
 from seedasr_jax.models import names
 from seedasr_jax.train.objectives.registry import register
 from seedasr_jax.train.objectives.shared import (
-    Hearing,
+    Acoustic,
     Needs,
     count,
     recogniser_parts,
@@ -18,7 +18,7 @@ from seedasr_jax.train.objectives.shared import (
 
 
 @register("sft")
-class Sft(Hearing):
+class Sft(Acoustic):
     """Cross-entropy of the transcript given instruction and speech (Seed-ASR section 3.3)."""
 
     @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Sft(Hearing):
         return Needs(recogniser_parts(stage, aligned), prompted=True, aligned=aligned)
 
     def weigh(self, batch, rng):
-        """Utterances; transcript tokens with end tokens; with CTC, `Hearing.ctc_weights`."""
+        """Utterances; transcript tokens with end tokens; with CTC, `Acoustic.ctc_weights`."""
         weights = {"utterances": count(batch.weight)}
         if self.needs.aligned:
             weights = self.ctc_weights(batch, rng)

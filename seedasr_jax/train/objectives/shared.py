@@ -92,8 +92,8 @@ def with_routers(total, terms, routing, stage, shares):
 
 def text_weights(batch, eos):
     """[B L+1]: each example's weight at its tokens and the end token, 0 at padding."""
-    _, real = acllm.targets(batch.ids, batch.ids_length, eos)
-    return real * batch.weight[:, None]
+    _, valid = acllm.targets(batch.ids, batch.ids_length, eos)
+    return valid * batch.weight[:, None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,7 +176,7 @@ class Objective:
         return lambda state, batch, rows: batch
 
 
-class Hearing(Objective):
+class Acoustic(Objective):
     """Base of objectives on audio: waves to encoder frames, with augmentation."""
 
     def channel(self, batch: Batch, rng):
@@ -201,9 +201,9 @@ class Hearing(Objective):
 
     def encode(self, model: AcLLM, batch: Batch, rng):
         """Waves to encoder frames [B T D], and [B] number of valid ones."""
-        return model.encoder(*self.heard(model.encoder, batch, rng))
+        return model.encoder(*self.encoder_inputs(model.encoder, batch, rng))
 
-    def heard(self, encoder, batch: Batch, rng):
+    def encoder_inputs(self, encoder, batch: Batch, rng):
         """Arguments of an encoder: features [B T F], [B] number of valid ones, [B] dropout keys."""
         features, count = self.features(encoder, batch, rng)
         features = self.masked(features, count, batch, rng)

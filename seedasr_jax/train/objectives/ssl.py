@@ -19,7 +19,7 @@ from seedasr_jax.train.objectives.shared import (
     DROPOUT,
     NOISE,
     SPANS,
-    Hearing,
+    Acoustic,
     Needs,
     count,
     per_example,
@@ -29,7 +29,7 @@ COLLAPSED = 2.0  # perplexity of labels, as of a fair coin: below it there is no
 JUDGED = 32  # minimum number of masked frames in a step for this verdict
 
 
-class Masked(Hearing):
+class Masked(Acoustic):
     """BERT-style masked prediction (Seed-ASR section 3.2); subclasses define the labels."""
 
     cure = ""  # shown if the labels collapsed
