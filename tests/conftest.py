@@ -163,6 +163,12 @@ def trained(once, tmp_path_factory):
 
 
 @pytest.fixture
+def workdir(trained, tmp_path):
+    """A copy of the trained workdir, to change."""
+    return shutil.copytree(trained.workdir, tmp_path / "workdir")
+
+
+@pytest.fixture
 def one_device():
     """Stages train on one of the eight devices, as those of `trained` did."""
     import tones

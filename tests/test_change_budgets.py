@@ -1,23 +1,81 @@
 """What a change costs that needs no fork: modules outside the package, named in `config.imports`.
 
-An encoder: test_stages.py and own_encoder.py. A dataset: test_tasks.py, as a SeqIO task.
+A dataset: test_tasks.py, as a SeqIO task.
 """
 
+import dataclasses
 import json
 import shutil
 import sys
 
+import jax
 import pytest
 import recordings
 import tones
 
-from seedasr_jax import checkpoint, flops
+from seedasr_jax import checkpoint, config, flops
 from seedasr_jax import workdir as disk
 from seedasr_jax.errors import ConfigError
-from seedasr_jax.launch import evaluate, run
+from seedasr_jax.launch import evaluate, export, run
+from seedasr_jax.plan import fitting, programs
 from seedasr_jax.text import languages
+from seedasr_jax.train import build
 
-RECIPE = """
+OBJECTIVE = """
+from seedasr_jax.train import objectives
+from seedasr_jax.train.objectives.ctc import Ctc
+
+
+@objectives.register("double_ctc")
+class DoubleCtc(Ctc):
+    def loss(self, model, batch, weights, rng):
+        loss, terms = super().loss(model, batch, weights, rng)
+        return 2 * loss, terms | {"double": 2 * loss}
+"""
+ENCODER = """
+import tones_recipe
+
+
+def get_config(manifest):
+    c = tones_recipe.get_config(manifest).unlock()
+    c.imports = ("own_objective", "own_encoder_options")
+    for name in ("lm", "sft"):
+        del c.stages[name]
+    c.stages.ctc.kind = "double_ctc"
+    c.stages.ctc.steps, c.stages.ctc.optim.warmup = 4, 2
+    frontend = dict(kind="energies", hop=80, width=8)
+    c.model.encoder = dict(kind="thirteen", frontend=frontend, layers=1, width=32, patch=16)
+    return c.lock()
+"""
+
+
+@pytest.mark.usefixtures("one_device")
+def test_an_encoder_and_an_objective(trained, tmp_path, monkeypatch):
+    """Another front end, hop and rounding: two modules, and it trains, decodes, exports, plans."""
+    (tmp_path / "own_objective.py").write_text(OBJECTIVE)
+    (tmp_path / "recipe.py").write_text(ENCODER)
+    spec = f"{tmp_path}/recipe.py:{trained.manifest}"
+    with pytest.raises(ConfigError, match="own_objective"):
+        tones.recipes.expand(spec, [])
+    monkeypatch.syspath_prepend(tmp_path)
+    graph, workdir = tones.recipes.expand(spec, []), tmp_path / "workdir"
+    assert run.train(graph, workdir) == 0
+    row = disk.read_rows(workdir / "ctc/metrics.jsonl")[-1]
+    assert row["double"] == pytest.approx(2 * row["loss"])
+    found = checkpoint.open_checkpoint(workdir)
+    assert found.imports == ("own_objective", "own_encoder_options")
+    assert set(found.shapes("encoder")) == {"encoder.project.kernel"}
+    assert any(key.startswith("eval/") for key in row)  # decoded
+    export.bundle(workdir, tmp_path / "bundle")  # decodes as the original, or raises
+    planned = dataclasses.replace(graph.stages["ctc"], mesh=config.Mesh(1, 1, 1, 1))
+    built = build.build(planned, fitting.TOKENS, planned.vocab.size, jax.devices()[:1])
+    bucket = fitting.buckets(planned)[-1]
+    sizes = fitting.sizes(planned, bucket)
+    program = programs.train(built, sizes, bucket[0])
+    assert program.function.lower(*program.arguments).cost_analysis()["flops"] > program.flops > 0
+
+
+PART = """
 import tones_recipe
 
 
@@ -36,7 +94,7 @@ def get_config(manifest):
 
 @pytest.mark.usefixtures("one_device")
 def test_a_part_and_an_objective_with_a_loss_term_of_its_own(trained, tmp_path):
-    (tmp_path / "recipe.py").write_text(RECIPE)
+    (tmp_path / "recipe.py").write_text(PART)
     graph = tones.recipes.expand(f"{tmp_path}/recipe.py:{trained.manifest}", [])
     assert run.train(graph, tmp_path / "workdir") == 0
     (row,) = disk.read_rows(tmp_path / "workdir/ctc/metrics.jsonl", "step")

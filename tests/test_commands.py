@@ -4,7 +4,6 @@ import hashlib
 import itertools
 import json
 import pathlib
-import unicodedata
 
 import numpy as np
 import pytest
@@ -12,9 +11,8 @@ import pytest
 from seedasr_jax import errors
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import cells, index, sources
-from seedasr_jax.data_pipelines.synth import commands, corpus, espeak, facts, timing
+from seedasr_jax.data_pipelines.synth import commands, corpus, facts, timing
 from seedasr_jax.data_pipelines.synth.spoken import SPOKEN
-from seedasr_jax.data_pipelines.synth.spoken.language import NAME, spoken
 from seedasr_jax.text import languages
 
 SCALE = 0.02  # one shard of each split
@@ -143,47 +141,6 @@ def test_names_are_heard_in_every_spelling_or_in_none(plan):
     assert len(plan["unseen_names"]) >= 120
 
 
-def test_texts_are_plain():
-    for tag in SPOKEN:
-        for split, own in commands.sentences(tag).items():
-            for sentence in own:
-                text = sentence.text
-                assert text == unicodedata.normalize("NFC", text).lower(), (tag, split)
-                assert " ".join(text.split()) == text
-                kept = text.replace(" ", "") if tag in LATIN else text
-                assert kept.isalpha(), text
-
-
-@pytest.mark.parametrize("tag", SPOKEN)
-def test_the_names_of_a_group_sound_the_same_in_every_dialect_and_groups_do_not(tag):
-    language = SPOKEN[tag]
-    groups = [*language.homophones, *language.rare, *language.unseen, *language.unseen_dev]
-    names = [name for group in groups for name in group]
-    assert len(set(names)) == len(names) and min(map(len, groups)) >= 2
-    rng = np.random.default_rng(0)
-    carriers = [language.sentence(rng, NAME) for _ in groups]
-    texts = {n: c.replace(NAME, n) for g, c in zip(groups, carriers, strict=True) for n in g}
-    for dialect, voice in language.voices.items():
-        utterances = [espeak.Utterance(texts[name], voice) for name in names]
-        pronounced = dict(zip(names, espeak.phonemes(utterances, ipa=False), strict=True))
-        for group in groups:
-            assert len({pronounced[name] for name in group}) == 1, (dialect, group, texts[group[0]])
-    alone = [espeak.Utterance(group[0], voice) for group in groups]
-    assert len(set(espeak.phonemes(alone, ipa=False))) == len(groups)
-
-
-@pytest.mark.parametrize("tag", SPOKEN)
-def test_every_unit_is_read_by_its_own_language(tag):
-    """A character that a voice does not know is spelled by an English one: (en)."""
-    own = sorted(
-        {unit for s in commands.sentences(tag)["train"] for unit in facts.units(tag, s.text)}
-    )
-    for voice in SPOKEN[tag].voices.values():
-        utterances = [espeak.Utterance(unit, voice) for unit in own]
-        for unit, sound in zip(own, espeak.phonemes(utterances), strict=True):
-            assert sound and "(" not in sound, (unit, sound)
-
-
 def test_two_builds_are_byte_identical(made, tmp_path):
     again = commands.prepare(tmp_path, scale=SCALE, workers=1)
     assert again["train"].parent.name == made["train"].parent.name
@@ -244,116 +201,6 @@ def test_a_spec_finds_each_split(made, monkeypatch):
         sources.open_source("synth:commands?split=tset", folder)
     joined = index.fixed(sources.open_source("synth:commands?split=test&join=2", folder))
     assert joined[0].segments and joined[0].alignment is None and joined[0].siblings == ()
-
-
-def test_facts_by_hand(tmp_path):
-    def row(tag, text, variant, **others):
-        voice = {"variant": variant} if variant else {}
-        return dict(lang=tag, text=text, duration=900.0, voice=voice) | others
-
-    data = {
-        "train": [
-            row("en", "a b c", "m1"),
-            row("en", "a b c", "m2"),
-            row("zh", "甲乙", "", speaker="s"),
-        ],
-        "test": [row("en", "b a", "f1"), row("en", "a b", "f1"), row("zh", "甲乙", "f1")],
-        "names": [row("en", "a b c", "f2"), row("fr", "a b c", "f2")],
-    }
-    for split, own in data.items():
-        (tmp_path / split).write_text("".join(json.dumps(r) + "\n" for r in own))
-    found = facts.of({split: tmp_path / split for split in data})
-    assert found == {
-        "hours": 2.0,
-        "overlap_sentences": 2,  # one in `names`, one in `test`
-        "languages": {
-            "en": {
-                "utterances": 4,
-                "distinct_words": 3,
-                "train_sentences": 1,
-                "train_voices": 2,
-                "test_voices": 1,
-                "test_share_with_unseen_pair": 0.5,
-            },
-            "zh": {
-                "utterances": 2,
-                "distinct_words": 2,
-                "train_sentences": 1,
-                "train_voices": 1,
-                "test_voices": 1,
-                "test_share_with_unseen_pair": 0.0,
-            },
-        },
-    }
-    with pytest.raises(AssertionError):
-        commands.require(found)
-
-
-def said(text, unit, *events, samples=espeak.RATE, trimmed=0.0):
-    events = tuple(espeak.Event(*event) for event in events)
-    speech = espeak.Speech(np.zeros(samples, np.int16), events)
-    return timing.alignment(text, unit, speech, trimmed, samples / espeak.RATE - trimmed)
-
-
-def test_words_said_as_one_share_its_phones():
-    tenth = espeak.RATE // 10
-    found = said(
-        "on the hill",
-        "word",
-        ("word", 0, "on", 0),
-        *(("phoneme", k * tenth, name) for k, name in enumerate(("'0", "n", "D", "@"), 1)),
-        ("word", 6 * tenth, "hill", 7),
-        ("phoneme", 6 * tenth, "h"),
-        ("phoneme", 9 * tenth, "_:"),
-        ("phoneme", 9 * tenth + 1, "_"),
-        trimmed=0.05,
-    )
-    assert found["words"] == [0.0, 0.25, 0.55]
-    assert found["phones"] == [[0.05, "0"], [0.15, "n"], [0.25, "D"], [0.35, "@"], [0.55, "h"]]
-
-
-def test_characters_without_a_phone_each_share_the_time():
-    tenth = espeak.RATE // 10
-    events = [
-        ("word", 0, "三", 0),
-        ("phoneme", 0, "s"),
-        ("word", 4 * tenth, "十", 1),
-        ("phoneme", 4 * tenth, "_|"),
-        ("phoneme", 5 * tenth, "i"),
-    ]
-    found = said("三十五", "char", *events)
-    assert found["words"] == [0.0, 0.4, 0.7]
-    assert found["phones"] == [[0.0, "s"], [0.4, "_"], [0.5, "i"]]
-
-
-def test_a_grammar_draws_no_option_twice_and_every_option():
-    toy = spoken(
-        tag="en",
-        voices={"en-US": "gmw/en-US"},
-        space=" ",
-        plain="""
-    from CITY to CITY WHEN
-    """,
-        named="""
-    call NAME WHEN
-    """,
-        slots="""
-    CITY: rome | paris
-    | new york
-    WHEN: | on DAY
-    DAY: monday
-    """,
-        homophones="ann/anne",
-        rare="",
-        unseen="",
-        unseen_dev="",
-    )
-    rng = np.random.default_rng(0)
-    drawn = {toy.sentence(rng) for _ in range(300)}
-    cities = itertools.permutations(("rome", "paris", "new york"), 2)
-    assert drawn == {f"from {a} to {b}{w}" for a, b in cities for w in ("", " on monday")}
-    assert {toy.sentence(rng, "ann") for _ in range(50)} == {"call ann", "call ann on monday"}
-    assert toy.homophones == (("ann", "anne"),) and toy.rare == ()
 
 
 def test_equal_waves_in_two_splits_are_noticed(tmp_path):

@@ -7,11 +7,13 @@ import types
 
 from flax import nnx
 import pytest
+import recordings
+from refusals import refusal
 import tones
 import workdirs
 
 from seedasr_jax import checkpoint, config
-from seedasr_jax.errors import UserError
+from seedasr_jax.errors import ConfigError, UserError
 from seedasr_jax.launch import job as jobs
 from seedasr_jax.launch import parents, run
 from seedasr_jax.train import loop
@@ -179,3 +181,41 @@ def test_what_a_stage_removes_lasts_no_longer_than_it_trains(tmp_path):
     assert checkpoint.open_checkpoint(tmp_path / "lm").permanent
     workdirs.finish(tmp_path, "ctc", workdirs.params(), step=40, state="running")
     assert not checkpoint.open_checkpoint(f"{tmp_path}/ctc@40").permanent
+
+
+# Checkpoints that do not fit.
+
+
+def outside(trained, part, manifest=None, **changes):
+    """A graph of ctc alone whose `part` comes from the trained workdir."""
+    graph = tones.graph(manifest or trained.manifest, **changes)
+    init = {"encoder": "fresh", "ctc_head": "fresh", part: f"{trained.workdir}/ctc@40"}
+    tree = config.to_dict(graph) | {"stages": {"ctc": config.to_dict(graph.stages["ctc"])}}
+    tree["stages"]["ctc"]["init"] = init
+    tree["stages"]["ctc"]["eval"]["tasks"] = []
+    return config.build(tree, config.Graph)
+
+
+def test_a_checkpoint_of_another_shape(trained, tmp_path):
+    graph = outside(trained, "encoder", model__encoder__ffn_dim=64)
+    text = refusal(ConfigError, graph, tmp_path)
+    assert "init.encoder" in text
+    assert "encoder.ffn_dim: 128 -> 64" in text
+    assert not (tmp_path / "ctc/checkpoints").exists()
+
+
+def test_a_checkpoint_of_another_vocabulary(trained, tmp_path):
+    rows = recordings.rows(8)
+    manifest = recordings.write(tmp_path / "data", rows)
+    text = refusal(ConfigError, outside(trained, "ctc_head", manifest), tmp_path / "workdir")
+    assert "init.ctc_head" in text
+    assert "vocabulary" in text
+    assert "vocab.path=" in text
+
+
+def test_a_checkpoint_that_is_not_there(trained, tmp_path):
+    graph = outside(trained, "encoder")
+    tree = config.to_dict(graph)
+    tree["stages"]["ctc"]["init"]["encoder"] = f"{trained.workdir}/cct"
+    text = refusal(UserError, config.build(tree, config.Graph), tmp_path)
+    assert "Did you mean ctc" in text

@@ -1,0 +1,67 @@
+"""Tagged groups: the keys of a group are those of its kind."""
+
+import dataclasses
+
+from two_stages import fails, recipe
+
+from seedasr_jax import config
+from seedasr_jax.configs import common
+
+
+@config.register("short", "none:None")
+@dataclasses.dataclass(frozen=True)
+class Short(config.Encoder):
+    """Options of a kind with a key of its own."""
+
+    hop: int = config.at_least(1)
+
+
+@config.register("plain", "none:None")
+@dataclasses.dataclass(frozen=True)
+class Plain(config.Frontend):
+    """Options of a front end that applies no perturbation."""
+
+    bands: int = config.at_least(1)
+
+    @property
+    def width(self):
+        """As many as bands."""
+        return self.bands
+
+
+def test_a_group_is_checked_by_its_kind():
+    short = dict(kind="short", frontend=common.log_mel(), layers=2, width=4, hop=160)
+    graph = config.expand(recipe(model__encoder=short))
+    assert config.to_dict(graph.stages["one"].model.encoder) == short
+    assert config.build(config.to_dict(graph), config.Graph) == graph
+    assert "encoder.hop: expected at least 1" in fails(recipe(model__encoder=short | dict(hop=0)))
+    assert "encoder.heads is no key" in fails(recipe(model__encoder=short | dict(heads=1)))
+    text = fails(recipe(model__encoder=short | dict(kind="shrt")))
+    assert "encoder.kind: expected one of luise" in text and "Did you mean short" in text
+    text = fails(recipe(model__encoder=dict(layers=2)))
+    assert "config.stages.one.model.encoder.kind is missing" in text
+
+
+def test_a_stage_of_another_kind_keeps_the_keys_of_both():
+    own = dict(encoder=dict(kind="short", hop=320))
+    graph = config.expand(recipe(stages__two__model=own))
+    one, two = (graph.stages[name].model.encoder for name in ("one", "two"))
+    assert two == Short("short", one.frontend, one.layers, one.width, hop=320)
+    del own["encoder"]["hop"]
+    assert "two.model.encoder.hop is missing" in fails(recipe(stages__two__model=own))
+
+
+def test_a_perturbation_that_the_front_end_does_not_apply_is_refused():
+    deaf = dict(stages__two__model=dict(encoder=dict(frontend=dict(kind="plain", bands=3))))
+    config.expand(recipe(**deaf))
+    for key, off in config.PERTURBATIONS.items():
+        on = 0.5 if off == 0.0 else (1.0, 1.1)
+        text = fails(recipe(**deaf, stages__two__augment={key: on}))
+        assert f"config.stages.two.augment.{key}: expected {off}" in text
+        assert "kind 'plain' applies none" in text
+
+
+def test_every_kind_names_what_is_built_from_it():
+    for group in (config.Frontend, config.Encoder, config.Converter):
+        ours = [own for own in group.kinds.values() if own.__module__.startswith("seedasr_jax.")]
+        assert ours and all(callable(options.maker()) for options in ours)
