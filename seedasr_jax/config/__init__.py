@@ -2,30 +2,32 @@
 
 from seedasr_jax.config.bounds import above, at_least, check, one_of, require, within
 from seedasr_jax.config.groups import Tagged, import_all_later, import_later, register
-from seedasr_jax.config.optim import Optim, Scheduled
-from seedasr_jax.config.prompt import Prompt
-from seedasr_jax.config.schema import (
-    CONTEXT_KINDS,
+from seedasr_jax.config.model import (
     PERTURBATIONS,
-    Augment,
-    Contexts,
     Converter,
-    Data,
     Decoder,
     Encoder,
-    Eval,
     Frontend,
-    Graph,
     Linear,
     LogMel,
     Lora,
     Luise,
-    Mesh,
     Model,
     Quantizer,
+    Variant,
+)
+from seedasr_jax.config.optim import Optim, Scheduled
+from seedasr_jax.config.prompt import Prompt
+from seedasr_jax.config.schema import (
+    CONTEXT_KINDS,
+    Augment,
+    Contexts,
+    Data,
+    Eval,
+    Graph,
+    Mesh,
     Run,
     Stage,
-    Variant,
     Vocab,
     check_buckets,
     check_scored,

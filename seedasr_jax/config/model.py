@@ -1,0 +1,195 @@
+"""Options of the model: what determines a parameter's shape or a forward pass.
+
+Like all groups of a recipe (schema.py): no defaults, bounds on the right-hand sides.
+"""
+
+import dataclasses
+from typing import ClassVar
+
+from seedasr_jax.config.bounds import above, at_least, below_one, one_of, require, within
+from seedasr_jax.config.groups import Tagged, register
+from seedasr_jax.config.prompt import Prompt
+
+NYQUIST = 8_000  # Hz; all audio is resampled to 16 kHz
+BIN_HZ = 31.25  # bin width of the spectrum below the mel filters
+# Keys of Augment that a front end applies, with the value that disables each.
+PERTURBATIONS = {
+    "tempo": (1.0, 1.0),
+    "warp": (1.0, 1.0),
+    "speed": (1.0, 1.0),
+    "eq_db": 0.0,
+    "noise": 0.0,
+    "reverb": 0.0,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Frontend(Tagged):
+    """Front end: waves to features, `width` per frame; see models/frontends.py."""
+
+    kind: str
+
+    applies: ClassVar[tuple[str, ...]] = ()  # keys of PERTURBATIONS that it implements
+
+
+@register("log_mel", "seedasr_jax.models.frontends:LogMel")
+@dataclasses.dataclass(frozen=True)
+class LogMel(Frontend):
+    """Log-mel filter bank: 25 ms windows every 10 ms."""
+
+    applies = tuple(PERTURBATIONS)
+
+    mels: int = at_least(1)
+    low_hz: float = at_least(0)
+    high_hz: float = within(0, NYQUIST)
+    floor: float = above(0, 1)  # added to mel energy / utterance mean before the logarithm
+    norm: str = one_of("bin", "level", "both")  # normalisation per bin, over all bins, or both
+
+    def check(self):
+        """Checks that the band is not empty and has at least one spectral bin per filter."""
+        below = self.low_hz < self.high_hz
+        require(below, "low_hz", f"less than high_hz = {self.high_hz:g}", self.low_hz)
+        bins = max(1, int((self.high_hz - self.low_hz) / BIN_HZ))
+        band = f"at most {bins}, the bins of {BIN_HZ:g} Hz from low_hz to high_hz"
+        require(self.mels <= bins, "mels", band, self.mels)
+
+    @property
+    def width(self) -> int:
+        """Features per frame."""
+        return 2 * self.mels if self.norm == "both" else self.mels
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoder(Tagged):
+    """Speech encoder: see models/encoders.py; `imports` may add kinds."""
+
+    kind: str
+    frontend: Frontend
+    layers: int = at_least(1)
+    width: int = at_least(1)
+
+
+@register("luise", "seedasr_jax.models.luise:Luise")
+@dataclasses.dataclass(frozen=True)
+class Luise(Encoder):
+    """Convolutions or stacking, then Conformer blocks (Seed-ASR section 3.2)."""
+
+    front: str  # "conv": strided 3x3 convolutions; "stack": one linear layer over stacked frames
+    channels: int = at_least(1)  # of the convolutions in front
+    subsampling: int = at_least(1)  # features per encoder frame: 4 (40 ms) or 8 (80 ms)
+    heads: int = at_least(1)
+    ffn_dim: int = at_least(1)
+    kernel: int = within(1, 1_000)  # frames
+    causal: bool  # depthwise convolution without future frames
+    clip: int = at_least(0)  # reach of learned relative keys, frames; 0: sinusoidal positions
+    bias: bool  # in projections and convolutions
+    dropout: float = below_one()
+
+    def check(self):
+        """Checks which sizes divide the width and the subsampling."""
+        even, width = self.width % self.heads == 0, self.width
+        require(even, "heads", f"a divisor of width = {width}", self.heads)
+        require(self.clip or width % 2 == 0, "width", "an even number where clip is 0", width)
+        sampled, size = self.subsampling, "a power of 2 where front is 'conv'"
+        known = self.front != "conv" or sampled.bit_count() == 1
+        require(known, "subsampling", size, sampled)
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantizer:
+    """Speech tokenizer whose labels the self-supervised stages predict."""
+
+    codes: int = at_least(1)  # labels, and rows of the head that predicts them
+    width: int = at_least(1)  # of projected mel frames; k-means uses the encoder's width
+    layer: int = at_least(0)  # clustered by k-means, 1 the lowest; 0: the best of init.probe
+
+
+@dataclasses.dataclass(frozen=True)
+class Converter(Tagged):
+    """Converter of encoder frames to the decoder's inputs: see models/converters.py."""
+
+    kind: str
+
+
+@register("linear", "seedasr_jax.models.converter:Converter")
+@dataclasses.dataclass(frozen=True)
+class Linear(Converter):
+    """Splicing and one linear layer (Seed-ASR section 3.3)."""
+
+    splice: int = at_least(1)  # frames concatenated into one
+
+
+@dataclasses.dataclass(frozen=True)
+class Moe:
+    """Mixture of experts in place of the decoder's feed-forward layers; experts 0: none."""
+
+    experts: int = at_least(0)
+    active: int = at_least(0)  # experts per token
+    balance: float = within(0, 100)  # weight of the load-balancing loss in training
+    z: float = within(0, 100)  # weight of the z-loss, which keeps router logits small
+
+    def check(self):
+        """Checks that a token is routed to at least one expert and at most all."""
+        known = not self.experts or 1 <= self.active <= self.experts
+        require(known, "active", f"1 to experts = {self.experts}", self.active)
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoder:
+    """Decoder of the Qwen3, Qwen3-MoE or Llama architecture."""
+
+    layers: int = at_least(1)
+    width: int = at_least(1)
+    heads: int = at_least(1)
+    kv_heads: int = at_least(1)
+    head_dim: int = at_least(2)
+    ffn_dim: int = at_least(1)  # hidden width; with experts, of each expert
+    moe: Moe
+    vocabulary: int = at_least(0)  # rows of the embedding as published; 0: the tokenizer's size
+    qk_norm: bool  # Qwen3: true, Llama: false
+    tied: bool
+    rope_theta: float = above(1)
+    norm_eps: float = above(0, 1)
+    embed_scale: float = above(0, 1e4)  # factor on embeddings, initialised with std 1/sqrt(width)
+
+    def check(self):
+        """Checks that kv_heads divides heads and, for rotary positions, 2 divides head_dim."""
+        even = self.heads % self.kv_heads == 0
+        require(even, "kv_heads", f"a divisor of heads = {self.heads}", self.kv_heads)
+        require(self.head_dim % 2 == 0, "head_dim", "an even number", self.head_dim)
+
+
+@dataclasses.dataclass(frozen=True)
+class Lora:
+    """Low-rank adapters on the decoder's attention projections; rank 0: none."""
+
+    rank: int = at_least(0)
+    alpha: float = above(0, 1e4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant(Tagged):
+    """Variant of the recogniser: `paper`, or one registered by a module of `imports`."""
+
+    kind: str
+
+
+@register("paper", "seedasr_jax.models.acllm:AcLLM")
+@dataclasses.dataclass(frozen=True)
+class Paper(Variant):
+    """Seed-ASR's variant: speech in consecutive positions, converted from encoder frames."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """Everything that determines a parameter's shape or a forward pass."""
+
+    encoder: Encoder
+    quantizer: Quantizer
+    converter: Converter
+    decoder: Decoder
+    lora: Lora
+    prompt: Prompt
+    variant: Variant
+    # of the computation; trained parameters are float32 (float16 would need loss scaling)
+    dtype: str = one_of("float32", "bfloat16")
