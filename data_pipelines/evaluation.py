@@ -65,14 +65,14 @@ class Evaluation:
         gather,
         unknown: int,
     ):
-        """Called by `evaluation`; `limit`: its `pieces`, `shapes`: its buckets, rounded up."""
+        """Called by `evaluation`; `shapes`: its buckets, rounded up."""
         self.name, self.examples, self.unknown = name, examples, unknown
         unread = collections.Counter(bool(e.context) for e in examples if e.context_unread)
         self.contexts_cut, self.contexts_unused = unread[True], unread[False]
         self.context_tokens = reading.context_tokens
         self._index, self._task, self._reading, self._cache = index, task, reading, cache
         self._shapes, self._share, self._limit, self._gather = shapes, share, limit, gather
-        self._pieces = None  # from `_find_pieces`
+        self._segments = None  # from `_find_segments`
 
     @property
     def languages(self) -> list[str]:
@@ -92,19 +92,19 @@ class Evaluation:
             self._reading.context_tokens = self.context_tokens
 
     def __iter__(self):
-        if self._pieces is None:  # here, because processes cannot communicate from a thread
-            self._pieces = self._find_pieces()
-        return self._prefetched(self._pieces)
+        if self._segments is None:  # here, because processes cannot communicate from a thread
+            self._segments = self._find_segments()
+        return self._prefetched(self._segments)
 
-    def _prefetched(self, pieces):
-        batches = Prefetch(self._batches(pieces), _AHEAD)
+    def _prefetched(self, segments):
+        batches = Prefetch(self._batches(segments), _AHEAD)
         try:
             yield from batches
         finally:
             batches.close()
 
-    def _find_pieces(self) -> list[list[tuple[int, int]]]:
-        """The pieces (first sample, end) of each utterance that are decoded.
+    def _find_segments(self) -> list[list[tuple[int, int]]]:
+        """The segments (first sample, end) of each utterance that are decoded.
 
         Each process searches its share of the utterances for pauses, once.
         """
@@ -116,23 +116,23 @@ class Evaluation:
 
         def search():
             shard = self._read(range(index, len(self.examples), count))
-            return [[n, pauses.pieces(example["wave"], seconds, pause)] for n, example in shard]
+            return [[n, pauses.segments(example["wave"], seconds, pause)] for n, example in shard]
 
         found = dict(self._gather(search) if self._gather else search())
-        return [[tuple(piece) for piece in found[n]] for n in range(len(self.examples))]
+        return [[tuple(segment) for segment in found[n]] for n in range(len(self.examples))]
 
-    def _plan(self, pieces):
+    def _plan(self, segments):
         """Yields (shape, all rows, rows of this process) of each batch; None is a padding row.
 
-        All pieces of an utterance are in the same shape, in consecutive rows.
+        All segments of an utterance are in the same shape, in consecutive rows.
         """
         members = [[] for _ in self._shapes]
-        for n, (example, cuts) in enumerate(zip(self.examples, pieces)):
+        for n, (example, cuts) in enumerate(zip(self.examples, segments)):
             sizes = [example.seconds if end is None else (end - a) / files.RATE for a, end in cuts]
             longest, limits = max(sizes, default=0.0), [seconds for seconds, _, _ in self._shapes]
-            # The longest piece may exceed the last limit by rounding; see `pauses.pieces`.
+            # The longest segment may exceed the last limit by rounding; see `pauses.segments`.
             place = min(bisect.bisect_left(limits, longest), len(limits) - 1)
-            members[place] += [_Piece(n, *piece) for piece in enumerate(cuts or [None])]
+            members[place] += [_Segment(n, *segment) for segment in enumerate(cuts or [None])]
         index, count = self._share
         for shape, found in zip(self._shapes, members):
             size = shape[2]
@@ -141,27 +141,27 @@ class Evaluation:
                 rows += [None] * (size - len(rows))
                 yield shape, rows, rows[index * size // count : (index + 1) * size // count]
 
-    def _batches(self, pieces):
-        plan = list(self._plan(pieces))
-        audible = (piece.utterance for _, _, shard in plan for piece in shard if _is_audible(piece))
+    def _batches(self, segments):
+        plan = list(self._plan(segments))
+        audible = (one.utterance for _, _, shard in plan for one in shard if _is_audible(one))
         examples = self._read(n for n, _ in itertools.groupby(audible))
         at, example = None, None
         for shape, rows, shard in plan:
             filled = []
-            for piece in shard:
-                if _is_audible(piece) and piece.utterance != at:
+            for segment in shard:
+                if _is_audible(segment) and segment.utterance != at:
                     at, example = next(examples)
-                filled.append(_cut(example, piece, shape[1]) if _is_audible(piece) else None)
+                filled.append(_cut(example, segment, shape[1]) if _is_audible(segment) else None)
             batch, faults = collate(filled, shape, self._reading, 0, silence=True)
-            for piece, fault in zip(shard, faults):
+            for segment, fault in zip(shard, faults):
                 if fault:
-                    raise self._error(piece.utterance, fault)
-            yield batch, [self._example(piece) for piece in rows]
+                    raise self._error(segment.utterance, fault)
+            yield batch, [self._example(segment) for segment in rows]
 
-    def _example(self, piece):
-        if piece is None:
+    def _example(self, segment):
+        if segment is None:
             return None
-        return CONTINUED if piece.number else self.examples[piece.utterance]
+        return CONTINUED if segment.number else self.examples[segment.utterance]
 
     def _read(self, numbers):
         """Yields (number, example) of the utterances with these numbers."""
@@ -180,19 +180,19 @@ class Evaluation:
         )
 
 
-class _Piece(NamedTuple):
+class _Segment(NamedTuple):
     utterance: int
-    number: int  # of the piece, within the utterance
+    number: int  # of the segment, within the utterance
     span: tuple[int, int | None] | None  # first sample, end; None: silence
 
 
-def _is_audible(piece):
-    return piece is not None and piece.span is not None
+def _is_audible(segment):
+    return segment is not None and segment.span is not None
 
 
-def _cut(example, piece, tokens):
-    """The example with a piece of its wave. The reference, which is not used, is cut to fit."""
-    return example | {"wave": example["wave"][slice(*piece.span)], "ids": example["ids"][:tokens]}
+def _cut(example, segment, tokens):
+    """The example with a segment of its wave. The reference, which is not used, is cut to fit."""
+    return example | {"wave": example["wave"][slice(*segment.span)], "ids": example["ids"][:tokens]}
 
 
 def evaluation(
@@ -207,7 +207,7 @@ def evaluation(
     cache_gib: float = 0.0,
     multiple: int = 1,
     share: tuple[int, int] = (0, 1),
-    pieces: tuple[float, float] | None = None,
+    limit: tuple[float, float] | None = None,
     gather: Callable[[Callable[[], list]], list] | None = None,
 ) -> Evaluation:
     """Opens a task or SPEC for evaluation; `tasks.members` lists the tasks of a mixture.
@@ -224,7 +224,7 @@ def evaluation(
         multiple: number of devices that a batch is sharded over; utterances are rounded up to it.
         share: (index, count): this process's slice of a batch's rows, of `count` equal ones;
             `count` divides `multiple`.
-        pieces: seconds of the longest piece to decode and of the longest pause within it; longer
+        limit: seconds of the longest segment to decode and of the longest pause within it; longer
             utterances are cut, see audio/pauses.py. None: nothing is cut.
         gather: calls a function in every process and concatenates the returned lists (JSON), so
             that each utterance is searched once. None: this process searches all.
@@ -242,10 +242,10 @@ def evaluation(
     source, task, _ = resolved[0]
     config.check_scored(buckets)
     shapes = tuple((s, tokens, -(-rows // multiple) * multiple) for s, tokens, rows in buckets)
-    room = shapes if pieces is None else ((math.inf, shapes[-1][1], 1),)
+    room = shapes if limit is None else ((math.inf, shapes[-1][1], 1),)
     fit = Fit(room, silence=True, key=BUCKETS)
     index = Index(source, fit, None)
-    _check_room(source, index, shapes, pieces)
+    _check_room(source, index, shapes, limit)
     left = len(index.epoch(0).rows) - sum(index.sizes)
     if left:
         raise DataError(
@@ -254,7 +254,7 @@ def evaluation(
         )
     check_faults(index, 0.0, f"; {_COMPLETE}", '; for silence write "text": ""')
     bound = tasks.bind(task, vocab, normalizer, template)
-    searched = _CACHED_BYTES if pieces and share[1] == 1 else 0
+    searched = _CACHED_BYTES if limit and share[1] == 1 else 0
     cache = files.WaveCache(max(round(cache_gib * 2**30), searched))
     rows = tuple(index.epoch(0).rows)
     cut, longest = _cut_contexts(rows, vocab, template, normalizer, context_tokens)
@@ -262,18 +262,18 @@ def evaluation(
     reading = Reading(template, config.context_room(longest))
     counted = Counted(vocab, functools.partial(normalize, normalizer))
     unknown = sum(counted.count(row.text)[1] > 0 for row in examples)
-    how = dict(cache=cache, shapes=shapes, share=share, limit=pieces, gather=gather)
+    how = dict(cache=cache, shapes=shapes, share=share, limit=limit, gather=gather)
     return Evaluation(source.name, index, examples, bound, reading, unknown=unknown, **how)
 
 
-def _check_room(source, index, shapes, pieces):
-    """Checks that a bucket fits the longest piece, so that only the model's limits cut audio."""
+def _check_room(source, index, shapes, limit):
+    """Checks that a bucket fits the longest segment, so that only the model's limits cut audio."""
     longest = float(index.epoch(0).rows.column("seconds").max(initial=0.0))
-    uncut = min(longest, pieces[0]) if pieces else 0.0
+    uncut = min(longest, limit[0]) if limit else 0.0
     if shapes[-1][0] + files.ROUNDING_SECONDS < uncut:
         raise ConfigError(
-            f"{source.name}: the longest piece to decode has {uncut:g} s: expected a bucket of that"
-            f" length in {BUCKETS}, found {shapes[-1][0]:g} s"
+            f"{source.name}: the longest segment to decode has {uncut:g} s: expected a bucket of"
+            f" that length in {BUCKETS}, found {shapes[-1][0]:g} s"
         )
 
 

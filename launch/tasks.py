@@ -30,4 +30,4 @@ def opener(
 
 def _opened(vocab, how, name, scoring):
     shapes = dict(buckets=scoring.buckets, context_tokens=scoring.context_tokens)
-    return loader.evaluation(name, vocab, **shapes, pieces=scoring.pieces, **how)
+    return loader.evaluation(name, vocab, **shapes, limit=scoring.limit, **how)

@@ -91,7 +91,7 @@ def path(tmp_path_factory):
 
 def evaluation(path, index, **options):
     how = dict(buckets=((0.5, 20, 4),), data_folder="none", template=None, multiple=4)
-    how |= dict(normalizer="basic@1", share=(index, 2), pieces=(0.5, 0.2), gather=processes.shared)
+    how |= dict(normalizer="basic@1", share=(index, 2), limit=(0.5, 0.2), gather=processes.shared)
     return loader.evaluation(f"manifest:{path}", Letters(), **(how | options))
 
 
@@ -158,8 +158,8 @@ def test_a_development_file_that_cannot_be_read_ends_all(monkeypatch, path, tmp_
     copy = shutil.copytree(path.parent, tmp_path / "copy") / path.name
     rows = [json.loads(line) for line in copy.open()]
     (copy.parent / rows[3]["audio"]).write_bytes(b"no sound")
-    for pieces in ((0.5, 0.2), None):  # found while pauses are looked for, or a batch is made
-        tasks = [evaluation(copy, index, pieces=pieces) for index in range(2)]
+    for limit in ((0.5, 0.2), None):  # found while pauses are looked for, or a batch is made
+        tasks = [evaluation(copy, index, limit=limit) for index in range(2)]
 
         def read(index, tasks=tasks):
             each = iter(tasks[index])

@@ -62,17 +62,17 @@ def test_processes_share_the_pieces_of_a_long_utterance(tokenizer, tmp_path):
         files.write(tmp_path / f"{name}.wav", wave, files.RATE)
     spec = f"manifest:{recordings.manifest(tmp_path / 'four.jsonl', rows)}"
     options = dict(buckets=((0.8, 6, 4),), data_folder="", normalizer="basic@1", template=None)
-    options |= dict(pieces=(0.8, 0.2))
+    options |= dict(limit=(0.8, 0.2))
     whole = list(loader.evaluation(spec, tokenizer, **options))
     named = [getattr(row, "id", row) for _, examples in whole for row in examples]
     assert named == ["a", "long", *[CONTINUED] * 4, "silent", "b"]
     assert [w for batch, _ in whole for w in batch.weight] == [1] * 6 + [0, 1]
-    pieces = [w[:n] for batch, _ in whole for w, n in zip(batch.wave, batch.wave_length)]
-    np.testing.assert_array_equal(np.concatenate(pieces[1:6]), files.to_float(waves["long"]))
+    segments = [w[:n] for batch, _ in whole for w, n in zip(batch.wave, batch.wave_length)]
+    np.testing.assert_array_equal(np.concatenate(segments[1:6]), files.to_float(waves["long"]))
     parts = [loader.evaluation(spec, tokenizer, **options, share=(n, 2)) for n in (0, 1)]
     assert parts[0].unknown == 1
-    with pytest.raises(ConfigError, match=r"longest piece to decode has 2 s.*found 0\.8 s"):
-        loader.evaluation(spec, tokenizer, **options | dict(pieces=(2.0, 0.2)))
+    with pytest.raises(ConfigError, match=r"longest segment to decode has 2 s.*found 0\.8 s"):
+        loader.evaluation(spec, tokenizer, **options | dict(limit=(2.0, 0.2)))
     for (batch, examples), *shares in zip(whole, *parts, strict=True):
         assert all(own == examples for _, own in shares)
         together = np.concatenate([share.wave for share, _ in shares])
@@ -81,7 +81,7 @@ def test_processes_share_the_pieces_of_a_long_utterance(tokenizer, tmp_path):
 
 @pytest.mark.parametrize("decode", ["ctc", "ctc,long=direct"])
 def test_the_shapes_that_run_are_those_that_are_planned(decode, tokenizer, tmp_path):
-    """Of a stage whose buckets have 0.8 s; only in one piece 3 s take a longer shape."""
+    """Of a stage whose buckets have 0.8 s; only as one segment 3 s take a longer shape."""
     rows = [{"id": name, "audio": f"{name}.wav", "text": "one"} for name in ("short", "long")]
     for row, repeats in zip(rows, (1, 9)):
         files.write(tmp_path / row["audio"], np.tile(tones.wave("top", 1), repeats), files.RATE)
@@ -92,7 +92,7 @@ def test_the_shapes_that_run_are_those_that_are_planned(decode, tokenizer, tmp_p
     how = scoring.of(decode, stage.scored, checkpoint.derive(stage, {}, prompted=False))
     planned = fitting.score_buckets(how, mesh, "all")
     options = dict(data_folder="", template=None, normalizer="basic@2")
-    options |= dict(buckets=how.buckets, pieces=how.pieces, multiple=sharding.padded_rows(1, mesh))
+    options |= dict(buckets=how.buckets, limit=how.limit, multiple=sharding.padded_rows(1, mesh))
     ran = {
         (batch.wave.shape[1] / files.RATE, batch.ids.shape[1], len(batch.weight))
         for batch, _ in loader.evaluation(spec, tokenizer, **options)

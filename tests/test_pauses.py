@@ -37,8 +37,8 @@ def test_cuts_fall_into_pauses_and_all_sound_is_kept(count, level, noise):
     gaps = [2.0, *rng.choice([0.12, 0.3, 0.8, 2.5], count - 1), 2.0]
     wave, places = spoken(rng, rng.uniform(0.3, 3.0, count), gaps, noise)
     wave = np.round(wave * level).astype(np.int16)
-    found = pauses.pieces(wave, 5.0, 0.4)
-    edges = {edge for piece in found for edge in piece}
+    found = pauses.segments(wave, 5.0, 0.4)
+    edges = {edge for segment in found for edge in segment}
     assert not [e for start, end in places for e in edges if start < e < end]
     whole = [any(a <= start and end <= b for a, b in found) for start, end in places]
     assert all(whole)
@@ -53,16 +53,16 @@ def test_cuts_fall_into_pauses_and_all_sound_is_kept(count, level, noise):
 def test_what_training_knows_is_one_piece_and_few_are_made():
     rng = np.random.default_rng(0)
     wave, _ = spoken(rng, [1.0, 1.0], [0.1, 0.3, 0.1])
-    assert pauses.pieces(wave, 2.5, 0.4) == [(0, len(wave))]
+    assert pauses.segments(wave, 2.5, 0.4) == [(0, len(wave))]
     wave, _ = spoken(rng, [1.0] * 8, [0.1, *[0.2] * 7, 0.1])
-    assert len(pauses.pieces(wave, 4.0, 0.4)) == 3  # of three, three and two
-    assert len(pauses.pieces(wave, 100.0, 0.1)) == 8
+    assert len(pauses.segments(wave, 4.0, 0.4)) == 3  # of three, three and two
+    assert len(pauses.segments(wave, 100.0, 0.1)) == 8
 
 
 def test_without_a_pause_it_is_cut_where_it_is_quietest():
     rng = np.random.default_rng(0)
     wave = files.to_int16(tone(30.0, rng))
-    found = pauses.pieces(wave, 4.0, 0.4)
+    found = pauses.segments(wave, 4.0, 0.4)
     assert [a for a, _ in found[1:]] == [b for _, b in found[:-1]]
     assert (found[0][0], found[-1][1]) == (0, len(wave))
     assert all(b - a <= 4.0 * RATE for a, b in found)
@@ -74,19 +74,19 @@ def test_without_a_pause_it_is_cut_where_it_is_quietest():
 @pytest.mark.parametrize("seconds", [0.01, 0.05, 0.15])
 def test_a_limit_below_the_margins_is_kept(seconds):
     wave = np.random.default_rng(0).normal(0, 0.1, RATE // 2)
-    found = pauses.pieces(wave, seconds, 0.0)
+    found = pauses.segments(wave, seconds, 0.0)
     assert found[0][0] == 0 and found[-1][1] == len(wave)
     assert all(0 < end - start <= seconds * RATE for start, end in found)
     assert all(one[1] == other[0] for one, other in itertools.pairwise(found))
 
 
-def test_where_nothing_sounds_there_is_no_piece():
-    assert pauses.pieces(np.zeros(3 * RATE, np.int16), 5.0, 0.4) == []
-    assert pauses.pieces(np.zeros(60 * RATE, np.float32), 5.0, 0.4) == []
+def test_where_nothing_sounds_there_is_no_segment():
+    assert pauses.segments(np.zeros(3 * RATE, np.int16), 5.0, 0.4) == []
+    assert pauses.segments(np.zeros(60 * RATE, np.float32), 5.0, 0.4) == []
     rng = np.random.default_rng(0)
     steady = rng.normal(0, 0.05, 20_000).astype(np.float32)  # it may be speech: nothing is dropped
-    assert sum(b - a for a, b in pauses.pieces(steady, 0.5, 0.4)) == len(steady)
-    assert pauses.pieces(steady[:99], 0.5, 0.4) == [(0, 99)]
+    assert sum(b - a for a, b in pauses.segments(steady, 0.5, 0.4)) == len(steady)
+    assert pauses.segments(steady[:99], 0.5, 0.4) == [(0, 99)]
 
 
 def test_a_usual_pause_is_not_the_longest_of_all():

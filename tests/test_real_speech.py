@@ -109,7 +109,7 @@ def test_long_audio_is_cut_between_recordings(level):
     noise *= np.sqrt(np.square(speech.astype(np.float64)).mean() / np.square(noise).mean())
     for share, lost in ((0.0, 1e-4), (0.1, 1e-3), (0.3, 1e-2)):
         wave = np.clip(level * (speech + share * noise), -32_768, 32_767).astype(np.int16)
-        found = pauses.pieces(wave, 3.0, 0.3)
+        found = pauses.segments(wave, 3.0, 0.3)
         kept = np.zeros(len(wave), bool)
         for start, end in found:
             kept[start:end] = True

@@ -1,4 +1,4 @@
-"""Pauses of a recording, and its division there into pieces that a model can take.
+"""Pauses of a recording, and its division there into segments that a model can take.
 
 Speech is detected relative to the surrounding noise, independently of the level: each block of ten
 seconds has its own threshold, a fixed fraction of the way in dB from its noise floor to its loudest
@@ -25,24 +25,24 @@ _THRESHOLD = 0.25  # fraction of the way from _FLOOR to _LOUD
 _STEADY = 6.0  # dB; audio with a smaller range has no noise floor
 _SILENT = -80.0  # dB of full scale, below the noise of any microphone
 _USUAL = 95  # percentile
-_BREATH = 10  # frames; minimum length of a pause at which a piece may be split
+_BREATH = 10  # frames; minimum length of a pause at which a segment may be split
 
 
-def pieces(wave: np.ndarray, seconds: float, pause: float) -> list[tuple[int, int]]:
-    """Divides a wave into pieces that are decoded independently.
+def segments(wave: np.ndarray, seconds: float, pause: float) -> list[tuple[int, int]]:
+    """Divides a wave into segments that are decoded independently.
 
-    A wave that is short enough and has no longer pause than allowed is a single piece. Otherwise
-    longer pauses are removed except for a margin at each side; pieces that are still too long are
+    A wave that is short enough and has no longer pause than allowed is a single segment. Otherwise
+    longer pauses are removed except for a margin at each side; segments that are still too long are
     split in the middle of their pauses, as rarely as possible, or at the quietest point if they
     have none.
 
     Args:
         wave: [S], int16 or float in [-1, 1].
-        seconds: maximum duration of a piece.
-        pause: maximum duration in seconds of a pause within a piece or at its ends.
+        seconds: maximum duration of a segment.
+        pause: maximum duration in seconds of a pause within a segment or at its ends.
 
     Returns:
-        (start, end) in samples, in order; every sound is in a piece. Empty for a silent wave.
+        (start, end) in samples, in order; every sound is in a segment. Empty for a silent wave.
     """
     levels, most = _levels(wave), int(seconds * files.RATE)
     gaps = [(a * _FRAME, min(b * _FRAME, len(wave))) for a, b in _gaps(levels)]
@@ -57,7 +57,7 @@ def pieces(wave: np.ndarray, seconds: float, pause: float) -> list[tuple[int, in
     found, behind = [], [*long, (len(wave), len(wave))]
     for (before, start), (end, after) in zip([(0, 0), *long], behind, strict=True):
         margin, room = round(max(MARGIN_SECONDS, pause / 2) * files.RATE), most - (end - start)
-        if room >= 0:  # margins never make a piece too long
+        if room >= 0:  # margins never make a segment too long
             margin = min(margin, room // 2)
         first = start - min(margin, (start - before) // 2)
         last = end + min(margin, (after - end) // 2)
@@ -80,10 +80,10 @@ def usual(seconds: Sequence[float]) -> float:
 
 
 def _split(start, end, most, middles, levels) -> Iterator[tuple[int, int]]:
-    """Splits samples `start` to `end` into pieces of at most `most` samples."""
+    """Splits samples `start` to `end` into segments of at most `most` samples."""
     while end - start > most:
         leaving = max(end - round(MARGIN_SECONDS * files.RATE), start + most // 2)
-        latest = min(start + most, leaving)  # prevents a very short last piece
+        latest = min(start + most, leaving)  # prevents a very short last segment
         inside = [cut for cut in middles if start < cut <= latest]
         if inside:
             cut = inside[-1]

@@ -22,8 +22,8 @@ class Limits:
     unknown: float = 0.0  # fraction of transcript tokens unknown to the tokenizer; 0 if not known
 
     @property
-    def piece(self) -> tuple[float, float]:
-        """Seconds of the longest piece of audio to decode, and of the longest pause within it."""
+    def segment(self) -> tuple[float, float]:
+        """Seconds of the longest segment to decode, and of the longest pause within it."""
         return self.seconds, self.pause or pauses.PAUSE_SECONDS
 
     def untrained(self, tags: Iterable[str]) -> list[str]:

@@ -1,6 +1,6 @@
 """Buckets of an evaluation: (seconds, limit of decoded tokens, utterances), ascending."""
 
-LONGEST = 300.0  # seconds that the default buckets score in one piece
+LONGEST = 300.0  # seconds that the default buckets score as one segment
 _CONTEXT = 16  # context capacities are multiples of it: few shapes to compile
 
 
@@ -14,7 +14,7 @@ def longer(buckets):
 
 
 def reached(buckets, seconds: float):
-    """The buckets that pieces of at most `seconds` are scored in; 0 (length unknown): all."""
+    """The buckets that segments of at most `seconds` are scored in; 0 (length unknown): all."""
     enough = [number for number, bucket in enumerate(buckets, 1) if bucket[0] >= seconds > 0]
     return tuple(buckets[: enough[0] if enough else None])
 

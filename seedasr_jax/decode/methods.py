@@ -24,7 +24,7 @@ class Method:
     kind: str  # ctc, greedy or beam
     search: Search | None = None  # settings of a beam search
     alpha: float = 0.0  # weight of the context in a beam search; 0: it is not read
-    long: str = "cut"  # audio longer than any in training: cut at pauses, or direct: in one piece
+    long: str = "cut"  # audio longer than any in training: cut at pauses, or direct: as one segment
 
     @property
     def reads(self) -> bool:

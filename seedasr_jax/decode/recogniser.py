@@ -35,15 +35,15 @@ class Hypothesis:
     cut: bool = False  # whether it reached the maximum number of tokens without an end
 
 
-def joined(pieces: Sequence[Hypothesis]) -> Hypothesis:
-    """Joins the transcripts of consecutive pieces of an utterance; a single one is unchanged."""
-    if len(pieces) == 1:
-        return pieces[0]
+def joined(segments: Sequence[Hypothesis]) -> Hypothesis:
+    """Joins the transcripts of consecutive segments of an utterance; a single one is unchanged."""
+    if len(segments) == 1:
+        return segments[0]
     return Hypothesis(
-        joining.join(piece.text for piece in pieces),
-        tuple(token for piece in pieces for token in piece.tokens),
-        tuple(logprob for piece in pieces for logprob in piece.logprobs),
-        any(piece.cut for piece in pieces),
+        joining.join(segment.text for segment in segments),
+        tuple(token for segment in segments for token in segment.tokens),
+        tuple(logprob for segment in segments for logprob in segment.logprobs),
+        any(segment.cut for segment in segments),
     )
 
 

@@ -12,7 +12,7 @@ class Scoring:
     """How the data of an evaluation are batched."""
 
     buckets: tuple[tuple[float, int, int], ...]  # all that may run; utterances are not rounded up
-    pieces: tuple[float, float] | None  # Limits.piece; None: no utterance is cut
+    limit: tuple[float, float] | None  # Limits.segment; None: no utterance is cut
     context_tokens: int  # maximum number of context tokens that are read
 
 
@@ -25,9 +25,9 @@ def of(decode: str, buckets, limits: Limits) -> Scoring:
         limits: limits of the model.
     """
     method = methods.parse(decode)
-    pieces = None if method.long == "direct" else limits.piece
+    limit = None if method.long == "direct" else limits.segment
     return Scoring(
-        buckets=tuple(buckets) if pieces is None else config.reached(buckets, limits.seconds),
-        pieces=pieces,
+        buckets=tuple(buckets) if limit is None else config.reached(buckets, limits.seconds),
+        limit=limit,
         context_tokens=limits.context_tokens if method.reads else 0,
     )

@@ -77,7 +77,7 @@ def evaluate(
         and hypothesis. The row has the figures of `measure`, also for each language, dialect and
         kind of context if the examples differ in it.
     """
-    heard: list[tuple] = []  # (example, hypotheses of its pieces)
+    heard: list[tuple] = []  # (example, hypotheses of its segments)
     for batch, examples in batches:
         hypotheses = recogniser.decode(batch, setting.decode)
         for example, hypothesis in zip(examples, hypotheses, strict=True):

@@ -27,7 +27,7 @@ from seedasr_jax.text import languages, prompts
 
 BATCH = 8  # utterances decoded at a time
 FILES_HELD, SECONDS_HELD = 4 * BATCH, 600.0  # of audio; at either, the files read are decoded
-TOKENS_PER_SECOND = 12  # upper bound, for fast speech in small pieces
+TOKENS_PER_SECOND = 12  # upper bound, for fast speech in short segments
 SHORTEST = 1.0  # seconds of the smallest shape; each further one is twice as long
 SHORTEST_CONTEXT = 16  # tokens, likewise
 
@@ -76,8 +76,7 @@ class Transcriber:
         """Transcribes one wave, of any length.
 
         Audio longer than any in training, or with longer pauses, is cut at pauses and decoded
-        piece by piece, each with the context; `segments` are the pieces. With `long=direct` in
-        `decode` it is one piece.
+        segment by segment, each with the context; with `long=direct` in `decode` as one segment.
 
         Args:
             wave: see `arrays.to_wave`: [S], or with up to 8 channels on either axis; floats in
@@ -163,9 +162,9 @@ class Transcriber:
             for start, end in spans:
                 seconds = self._room((end - start) / files.RATE)
                 by_size.setdefault(seconds, []).append((number, (start, end)))
-        for seconds, pieces in sorted(by_size.items()):
-            for start in range(0, len(pieces), BATCH):
-                chosen = pieces[start : start + BATCH]
+        for seconds, segments in sorted(by_size.items()):
+            for start in range(0, len(segments), BATCH):
+                chosen = segments[start : start + BATCH]
                 spoken = [waves[n][slice(*span)] for n, span in chosen]
                 batch = self._batch(spoken, seconds, text, row)
                 for (n, span), found in zip(chosen, self.recogniser.decode(batch, method)):
@@ -176,7 +175,7 @@ class Transcriber:
         """The stretches (first sample, end) to decode separately."""
         if methods.parse(method).long == "direct":
             return [(0, len(wave))]
-        return pauses.pieces(wave, *self.limits.piece)
+        return pauses.segments(wave, *self.limits.segment)
 
     def _room(self, seconds) -> float:
         """Seconds of the shape for a duration; at most the limit, unless the audio exceeds it."""
