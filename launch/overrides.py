@@ -9,6 +9,8 @@ from seedasr_jax import config
 from seedasr_jax.errors import ConfigError, nearest
 from seedasr_jax.launch.progress import say
 
+_ABSENT = object()
+
 
 def apply(recipe: ConfigDict, overrides: list[tuple[str, str]]) -> list[str]:
     """Sets `a.b.c` to a value written as a Python literal; other text is a string.
@@ -35,6 +37,13 @@ def apply(recipe: ConfigDict, overrides: list[tuple[str, str]]) -> list[str]:
         for path, text in overrides:
             if path != "imports":
                 leaves += _set(recipe, path, _parsed(text), text, leaves)
+    tree = recipe.to_dict()
+    for leaf in leaves:
+        if _at(tree, leaf, _ABSENT) is _ABSENT:
+            raise ConfigError(
+                f"--config.{leaf}: a later --config sets another kind of its group, which has no"
+                " such key: leave one of them out"
+            )
     return leaves
 
 
@@ -60,8 +69,8 @@ def _set(recipe, path, value, text, done) -> list[str]:
     tree = config.with_defaults(recipe.to_dict())
     known, kind = _known(tree, path), config.kind_at(path, tree)
     by_part = config.by_part(path, tree)
-    inside = f"{path}." if by_part else path  # replacing it would drop keys set before
-    if twice := [leaf for leaf in done if leaf == path or leaf.startswith(inside)]:
+    inside = f"{path}."  # replacing a group by part would drop keys set before
+    if twice := [leaf for leaf in done if leaf == path or (by_part and leaf.startswith(inside))]:
         raise ConfigError(f"--config.{twice[0]} is set twice: leave one of them out")
     if config.is_group(kind) and isinstance(value, dict):
         if by_part:

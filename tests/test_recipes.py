@@ -207,6 +207,32 @@ def test_a_key_is_set_once():
     }
 
 
+def test_a_key_that_another_begins_with_is_a_key_of_its_own():
+    stage = "stages.ctc"
+    given = [
+        (f"{stage}.augment.noise_snr_db", "(1.0, 2.0)"),
+        (f"{stage}.augment.noise", "0.5"),
+        (f"{stage}.optim.name", "adafactor"),
+        (f"{stage}.optim.momentum", "0.0"),
+        (f"{stage}.optim.decay_rate", "0.8"),
+        (f"{stage}.optim.decay", "linear"),
+        (f"{stage}.optim.lr", "0.5"),
+        (f"{stage}.optim", "{'clip': 2}"),  # a group keeps its other keys
+    ]
+    ctc = recipes.expand("digits", given).stages["ctc"]
+    assert (ctc.augment.noise_snr_db, ctc.augment.noise) == ((1.0, 2.0), 0.5)
+    assert (ctc.optim.decay_rate, ctc.optim.decay) == (0.8, "linear")
+    assert (ctc.optim.lr, ctc.optim.clip) == (0.5, 2)
+
+
+def test_a_key_that_a_later_kind_lacks_is_refused():
+    optim = "stages.ctc.optim"
+    kinds = (f"{optim}.name", "adafactor"), (optim, "{'name': 'adafactor', 'momentum': 0.0}")
+    for kind in kinds:
+        with pytest.raises(ConfigError, match=rf"--config\.{optim}\.b1: a later --config"):
+            recipes.expand("digits", [(f"{optim}.b1", "0.5"), kind])
+
+
 def test_a_key_that_its_stage_does_not_read_is_said(capsys):
     for key in ("augment.noise=0.5", "eval.decode=ctc", "model.encoder.layers=2"):
         recipes.expand("digits", [tuple(f"stages.lm.{key}".split("="))])
