@@ -56,7 +56,7 @@ def prefix_for(model, batch, x, length, clock):
 def forced(model, batch):
     """Logits [B L+1 V] from waves."""
     prefix = prefix_of(model, batch)
-    return model.transcribe_forced(prefix, batch.ids, batch.ids_length)
+    return model.decoder.logits(model.teacher_forced(prefix, batch.ids, batch.ids_length)[0])
 
 
 @jax.jit
@@ -165,7 +165,8 @@ def test_language_model_is_the_decoder_on_start_and_tokens():
     def both(model, ids, length):
         decoder = model.decoder
         whole = decoder.logits(decoder(decoder.embed_tokens(given), positions, real)[0])
-        return model.transcribe_forced(model.nothing(2), ids, length), whole
+        forced, _ = model.teacher_forced(model.empty_prefix(2), ids, length)
+        return decoder.logits(forced), whole
 
     logits, wanted = both(model, batch.ids, batch.ids_length)
     np.testing.assert_allclose(real_only(logits, batch), real_only(wanted, batch), atol=1e-5)
@@ -184,7 +185,7 @@ def test_targets_end_with_the_end_token():
 
 def test_only_the_parts_asked_for_are_built():
     model = tiny.model(("encoder", "ctc_head"))
-    assert not model.has("converter") and not model.has("decoder") and model.has("encoder")
+    assert model.parts == ("encoder", "ctc_head") and not hasattr(model, "decoder")
 
 
 def test_more_onsets_than_ever_trained_on_stay_before_the_transcript():

@@ -16,7 +16,7 @@ LIST = (11, 12, SEPARATOR, 13, 14, 15, SEPARATOR, 16, 12, 17)
 HALF = np.array([0.5], np.float32)
 ROWS, KEYS = 300, jax.random.split(jax.random.key(7), 300)
 draw = jax.jit(lists.listed_targets)
-doubt = jax.jit(lists.doubted_slots)
+doubt = jax.jit(lists.misrecognised)
 tell = jax.jit(lists.in_list)
 SENTENCE = (30, 13, 14, 15, 31, 12, 32)  # one of the names, and a token of another
 

@@ -171,7 +171,7 @@ def forced(built):
         model = nnx.merge(built.graphdef, params, frozen)
         x, frames = built.objective.encode(model, batch, jax.random.key(0))
         prefix = model.prefix(batch, model.convert(x, frames))
-        return model.transcribe_forced(prefix, ids, length)
+        return model.decoder.logits(model.teacher_forced(prefix, ids, length)[0])
 
     def call(batch, ids, length):
         out = []

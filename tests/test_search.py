@@ -105,7 +105,7 @@ def forced(model, batch, ids, length):
 
     def one(prefix):
         many = jax.tree.map(lambda x: jnp.broadcast_to(x[None], (len(ids), *x.shape)), prefix)
-        logits = model.transcribe_forced(many, ids, length)[..., :PIECES]
+        logits = model.decoder.logits(model.teacher_forced(many, ids, length)[0])[..., :PIECES]
         return jax.nn.log_softmax(logits, -1)
 
     return jax.lax.map(one, prefix)

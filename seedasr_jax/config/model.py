@@ -74,7 +74,7 @@ class Encoder(Tagged):
 class Luise(Encoder):
     """Convolutions or stacking, then Conformer blocks (Seed-ASR section 3.2)."""
 
-    front: str  # "conv": strided 3x3 convolutions; "stack": one linear layer over stacked frames
+    front: str = one_of("conv", "stack")  # strided 3x3 convolutions, or stacked frames projected
     channels: int = at_least(1)  # of the convolutions in front
     subsampling: int = at_least(1)  # features per encoder frame: 4 (40 ms) or 8 (80 ms)
     heads: int = at_least(1)

@@ -1,8 +1,7 @@
 """AcLLM: an LLM whose input is instruction, context and continuous speech (Seed-ASR section 3).
 
-Dims: B batch, S samples, T encoder frames, D encoder width, U speech tokens, P prompt tokens,
-C context tokens, X suffix tokens, N = P + C + U + X prefix slots, L transcript tokens, E LLM width,
-V vocabulary.
+Dims: B batch, S samples, T encoder frames, D encoder width, E LLM width, V vocabulary; tokens:
+P prompt, C context, U speech, X suffix, L transcript; N = P + C + U + X prefix slots.
 """
 
 import dataclasses
@@ -18,20 +17,19 @@ from seedasr_jax.batch import Batch
 from seedasr_jax.models import parts as registry
 from seedasr_jax.parallel import layout
 
+_STATIC = dict(static=True)
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Tokens:
     """Ids of the special tokens, and the tokenizer if parts may read it."""
 
-    pad: int = dataclasses.field(metadata=dict(static=True))  # also the blank of CTC
-    start: int = dataclasses.field(metadata=dict(static=True))
-    eos: int = dataclasses.field(metadata=dict(static=True))  # the end token in training targets
-    # further end tokens
-    others: tuple[int, ...] = dataclasses.field(default=(), metadata=dict(static=True))
-    vocab: Any = dataclasses.field(
-        default=None, compare=False, repr=False, metadata=dict(static=True)
-    )
+    pad: int = dataclasses.field(metadata=_STATIC)  # also the blank of CTC
+    start: int = dataclasses.field(metadata=_STATIC)
+    eos: int = dataclasses.field(metadata=_STATIC)  # the end token in training targets
+    others: tuple[int, ...] = dataclasses.field(default=(), metadata=_STATIC)  # more end tokens
+    vocab: Any = dataclasses.field(default=None, compare=False, repr=False, metadata=_STATIC)
 
     @property
     def ends(self) -> tuple[int, ...]:
@@ -74,10 +72,6 @@ class AcLLM(nnx.Module):
             entry = registry.lookup(part, model.variant.kind)
             setattr(self, part, entry.make(model, vocabulary, **options))
 
-    def has(self, part: str) -> bool:
-        """Whether the model was built with that part."""
-        return part in self.parts
-
     @staticmethod
     def reads(model: config.Model) -> tuple[str, ...]:
         """Parts, besides encoder and converter, that the LLM's input depends on."""
@@ -86,39 +80,22 @@ class AcLLM(nnx.Module):
 
     @staticmethod
     def check(model: config.Model, parts: tuple[str, ...]):
-        """Checks that the variant's options suit a stage with these parts.
-
-        Raises:
-            ConfigError: they do not.
-        """
+        """Raises ConfigError if the variant's options do not suit a stage with these parts."""
 
     @staticmethod
     def check_room(model: config.Model, before: int, speech: int):
-        """Checks that `before` tokens, `speech` tokens and the transcript have distinct positions.
-
-        Raises:
-            ConfigError: they have not.
-        """
+        """Raises ConfigError if prefixes of `before` + `speech` tokens overlap the transcript."""
 
     def convert(self, x, length, ctc_logits=None) -> Speech:
         """Converts encoder frames [B T D], of which [B] are valid, to speech tokens.
 
-        `ctc_logits`: [B T V] of the CTC head, if known already. A variant may convert these
-        instead; it computes them if they are None.
+        A variant may convert `ctc_logits` [B T V] of the CTC head instead; None: it computes them.
         """
         del ctc_logits
         return Speech(*self.converter(x, length))
 
-    def place(self, begin, speech: Speech):
-        """Positions of the speech and of the token behind it.
-
-        Args:
-            begin: [B 1] int32, number of positions before the speech.
-            speech: result of `convert`.
-
-        Returns:
-            [B U] int32, positions of the speech; [B] int32, the next position.
-        """
+    def positions(self, begin, speech: Speech):
+        """[B U] int32 positions of the speech behind `begin` [B 1] others; [B], the next one."""
         return begin + jnp.arange(speech.x.shape[1])[None], begin[:, 0] + speech.length
 
     def encode(self, wave, length):
@@ -130,7 +107,7 @@ class AcLLM(nnx.Module):
         return self.convert(*self.encode(wave, length))
 
     def prefix(self, batch: Batch, speech: Speech) -> Prefix:
-        """Prompt, context, speech and suffix, in slots of their own; positions skip padding."""
+        """Prompt, context, speech and suffix, each in its own slots; positions skip padding."""
         dims = shapes.check(speech.x, "B U E")
         dims = shapes.check(batch.prompt, "B P", shapes.check(batch.context, "B C", dims))
         dims = shapes.check(batch.suffix, "B X", dims)
@@ -141,25 +118,21 @@ class AcLLM(nnx.Module):
             self.decoder.embed_tokens(batch.suffix),
         ]
         lengths = (batch.prompt_length, batch.context_length, speech.length, batch.suffix_length)
-        valid = [shapes.valid(n, size) for n, size in zip(lengths, (dims[d] for d in "PCUX"))]
+        valid = [shapes.valid(n, dims[d]) for n, d in zip(lengths, "PCUX")]
         first = batch.prompt_length[:, None]
         begin = first + batch.context_length[:, None]
-        spoken, after = self.place(begin, speech)
+        of_speech, after = self.positions(begin, speech)
         positions = [
             jnp.broadcast_to(jnp.arange(dims["P"])[None], (dims["B"], dims["P"])),
             first + jnp.arange(dims["C"])[None],
-            spoken,
+            of_speech,
             after[:, None] + jnp.arange(dims["X"])[None],
         ]
-        x, positions, valid = (jnp.concatenate(parts, 1) for parts in (x, positions, valid))
+        x, positions, valid = (jnp.concatenate(each, 1) for each in (x, positions, valid))
         return Prefix(x, positions, valid, after + batch.suffix_length)
 
-    def transcribe_forced(self, prefix: Prefix, ids, ids_length):
-        """Teacher-forced logits [B L+1 V] of the transcript and its end token."""
-        return self.decoder.logits(self._forced(prefix, ids, ids_length)[0])
-
     def nll(self, prefix: Prefix, ids, ids_length, weight):
-        """-log P of each token of the transcript and of its end token, [B L+1] float32.
+        """-log P of each token of a transcript and of its end token.
 
         Args:
             prefix: input before the transcript.
@@ -167,13 +140,13 @@ class AcLLM(nnx.Module):
             weight: [B L+1]; where it is 0, the result is undefined.
 
         Returns:
-            The nll, and the decoder's Routing or, without experts, None.
+            [B L+1] float32, and the decoder's Routing or, without experts, None.
         """
         wanted, _ = targets(ids, ids_length, self.tokens.eos)
-        x, routing = self._forced(prefix, ids, ids_length)
+        x, routing = self.teacher_forced(prefix, ids, ids_length)
         return self.decoder.nll(x, wanted, weight > 0), routing
 
-    def _forced(self, prefix, ids, ids_length):
+    def teacher_forced(self, prefix: Prefix, ids, ids_length):
         """Decoder outputs [B L+1 E] that predict transcript and end token, and the Routing."""
         dims = shapes.check(ids, "B L")
         start = jnp.full((dims["B"], 1), self.tokens.start, ids.dtype)
@@ -185,7 +158,7 @@ class AcLLM(nnx.Module):
         x, routing = self.decoder(x, positions, valid)
         return layout.all_positions(x)[:, prefix.x.shape[1] :], routing
 
-    def nothing(self, rows: int) -> Prefix:
+    def empty_prefix(self, rows: int) -> Prefix:
         """The empty prefix of text alone."""
         return Prefix(
             jnp.zeros((rows, 0, self.config.decoder.width), self.decoder.dtype),

@@ -15,12 +15,9 @@ from seedasr_jax.parallel import layout
 
 
 def rope(x, positions, theta):
-    """Rotary position embedding (arXiv 2104.09864) with paired halves, as in Llama and Qwen3.
+    """Rotary embedding (arXiv 2104.09864) of x [B N H K] with paired halves, as in Llama and Qwen3.
 
-    Args:
-        x: [B N H K].
-        positions: [B N] int32; may repeat.
-        theta: base of the wavelengths.
+    `positions`: [B N] int32, may repeat; `theta`: base of the wavelengths.
     """
     dims = shapes.check(x, "B N H K")
     shapes.check(positions, "B N", dims)
@@ -41,9 +38,9 @@ def sinusoids(distances, width):
 class RelativeAttention(nnx.Module):
     """Multi-head self-attention with relative positions, for the encoder.
 
-    clip = 0: projected sinusoids of distances and two query biases (Transformer-XL, arXiv
-    1901.02860, equation in section 3.3; Conformer). clip > 0: one learned key per distance, shared
-    by all heads; larger distances are clipped (arXiv 1803.02155).
+    clip = 0: projected sinusoids of distances and two query biases (arXiv 1901.02860, equation in
+    section 3.3; Conformer). clip > 0: one learned key per distance, shared by all heads; larger
+    distances are clipped (arXiv 1803.02155).
     """
 
     def __init__(self, width, heads, *, clip, bias, dtype, rngs):
@@ -76,15 +73,15 @@ class RelativeAttention(nnx.Module):
 
         q, k, v = split(self.query(x)), split(self.key(x)), split(self.value(x))
         distances = jnp.arange(dims["T"] - 1, -dims["T"], -1)
-        moved = q
+        by_distance = q
         if self.clip:
             at = jnp.clip(distances, -self.clip, self.clip) + self.clip
             keys = self.distance[...].astype(self.dtype)[at]  # [2T-1 K]
         else:
             keys = self.position(sinusoids(distances, self.width)).reshape(-1, heads, size)
-            moved = q + shapes.align(self.position_bias[...].astype(self.dtype), q)
+            by_distance = q + shapes.align(self.position_bias[...].astype(self.dtype), q)
             q = q + shapes.align(self.content_bias[...].astype(self.dtype), q)
-        y = layout.heads(kernels.relative(q, k, v, moved, keys, mask))
+        y = layout.heads(kernels.relative(q, k, v, by_distance, keys, mask))
         return self.out(y.reshape(dims["B"], dims["T"], self.width))
 
 
@@ -96,18 +93,15 @@ class GroupedAttention(nnx.Module):
         self.theta = config.rope_theta
         queries, keys = self.heads * self.size, self.kv_heads * self.size
 
-        def dense(inputs, outputs, axes):
-            adapter = dict(lora=lora.rank, alpha=lora.alpha)
-            return Dense(inputs, outputs, axes, dtype=dtype, rngs=rngs, **adapter)
-
-        self.query = dense(config.width, queries, ("embed", "heads"))
-        self.key = dense(config.width, keys, ("embed", "kv_heads"))
-        self.value = dense(config.width, keys, ("embed", "kv_heads"))
-        self.out = dense(queries, config.width, ("heads", "embed"))
+        options = dict(lora=lora.rank, alpha=lora.alpha, dtype=dtype, rngs=rngs)
+        self.query = Dense(config.width, queries, ("embed", "heads"), **options)
+        self.key = Dense(config.width, keys, ("embed", "kv_heads"), **options)
+        self.value = Dense(config.width, keys, ("embed", "kv_heads"), **options)
+        self.out = Dense(queries, config.width, ("heads", "embed"), **options)
         self.query_norm = self.key_norm = nnx.data(None)
         if config.qk_norm:
-            self.query_norm = RMSNorm(self.size, dtype=dtype, epsilon=config.norm_eps)
-            self.key_norm = RMSNorm(self.size, dtype=dtype, epsilon=config.norm_eps)
+            norm = dict(dtype=dtype, epsilon=config.norm_eps)
+            self.query_norm, self.key_norm = RMSNorm(self.size, **norm), RMSNorm(self.size, **norm)
 
     def __call__(self, x, positions, valid, slot, cache):
         """Attends over x or, with a cache, from one new token per hypothesis over cache and token.
@@ -116,7 +110,7 @@ class GroupedAttention(nnx.Module):
             x: [B N E]; with a cache N = W, one token of each hypothesis.
             positions: [B N] int32.
             valid: [B N] bool, valid positions of x or, with a cache, of its prefix.
-            slot: None if keys and values are not returned. With a cache: scalar, token slot of x.
+            slot: None: no keys and values are returned. With a cache: scalar, token slot of x.
             cache: this layer's (k, v) of the prefix and (k, v) of the tokens; or None.
 
         Returns:
@@ -136,10 +130,8 @@ class GroupedAttention(nnx.Module):
             y = kernels.causal(q, k, v, valid)
         else:
             prefix, tokens = cache
-            tokens = [
-                jax.lax.dynamic_update_index_in_dim(old, new, slot, 2)
-                for old, new in zip(tokens, (k, v))
-            ]
+            put = jax.lax.dynamic_update_index_in_dim
+            tokens = [put(old, new, slot, 2) for old, new in zip(tokens, (k, v))]
             y = kernels.attend_cached(q, prefix, valid, tokens, slot)
         y = layout.heads(y).reshape(dims["B"], dims["N"], self.heads * self.size)
         return self.out(y), None if slot is None else (k, v)

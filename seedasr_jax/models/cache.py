@@ -1,7 +1,6 @@
 """KV cache: keys and values of a prefix, once per row, and of the tokens of each hypothesis.
 
-Dims: L layers, B batch, W hypotheses, N prefix slots, S token slots, G key-value heads, K head
-width.
+Dims: L layers, B batch, W hypotheses, N prefix and S token slots, G key-value heads, K head width.
 """
 
 import dataclasses
@@ -29,16 +28,13 @@ class KVCache:
 
 
 def begin(k, v, valid, count: int, room: int) -> KVCache:
-    """A cache of `count` hypotheses with `room` free token slots each.
-
-    Args:
-        k, v: [L B N G K] of the prefix.
-        valid: [B N] bool.
-    """
+    """A cache of `count` hypotheses with `room` free token slots each; `k`, `v`: [L B N G K]."""
     dims = shapes.check(k, "L B N G K")
     shapes.check(valid, "B N", dims)
     prefix = tuple(layout.constrain(x, None, rules.BATCH, None, "tensor", None) for x in (k, v))
-    empty = _kept(jnp.zeros((dims["L"], dims["B"], count, room, dims["G"], dims["K"]), k.dtype))
+    empty = _constrained(
+        jnp.zeros((dims["L"], dims["B"], count, room, dims["G"], dims["K"]), k.dtype)
+    )
     return KVCache(prefix, layout.rows(valid), empty, empty, jnp.zeros((), jnp.int32))
 
 
@@ -46,27 +42,23 @@ def add(cache: KVCache, k, v) -> KVCache:
     """Appends one token of each hypothesis: keys and values [L B W G K]."""
 
     def put(into, x):
-        return _kept(jax.lax.dynamic_update_index_in_dim(into, x, cache.slot, 3))
+        return _constrained(jax.lax.dynamic_update_index_in_dim(into, x, cache.slot, 3))
 
     return dataclasses.replace(cache, k=put(cache.k, k), v=put(cache.v, v), slot=cache.slot + 1)
 
 
 def reorder(cache: KVCache, parent: jax.Array) -> KVCache:
-    """Replaces hypothesis w of row b by hypothesis parent[b, w] of that row.
+    """Replaces hypothesis w of row b by hypothesis parent[b, w] of that row; `parent`: [B W] int32.
 
     The prefix is not moved, and no data leave their row, hence their device. Layers are updated one
     after another in place, so only one layer's tokens exist twice at a time.
-
-    Args:
-        cache: of W hypotheses.
-        parent: [B W] int32.
     """
     parent = parent[:, :, None, None, None]
 
     def one(layer, both):
         def pick(x):
-            moved = jnp.take_along_axis(x[layer], parent, 1, mode="promise_in_bounds")
-            return _kept(jax.lax.dynamic_update_index_in_dim(x, moved, layer, 0))
+            new = jnp.take_along_axis(x[layer], parent, 1, mode="promise_in_bounds")
+            return _constrained(jax.lax.dynamic_update_index_in_dim(x, new, layer, 0))
 
         return tuple(map(pick, both))
 
@@ -74,5 +66,5 @@ def reorder(cache: KVCache, parent: jax.Array) -> KVCache:
     return dataclasses.replace(cache, k=k, v=v)
 
 
-def _kept(x):
+def _constrained(x):
     return layout.constrain(x, None, rules.BATCH, None, None, "tensor", None)

@@ -1,7 +1,6 @@
 """Clock: the number of frames of a sound, and the time of each.
 
-Every front end and encoder has one; weights, buckets, masks, caches and plans use it. Its functions
-are pure and take Python integers or traced arrays.
+Every front end and encoder has one, whose functions are pure and take integers or traced arrays.
 """
 
 import dataclasses
@@ -44,6 +43,6 @@ class Strided:
         """Number of frames of `count` features."""
         return -(-count // self.stride)
 
-    def split(self, parts: int) -> "Strided":
-        """The clock of labels, `parts` per frame; `parts` divides the stride."""
-        return Strided(self.features, self.stride // parts)
+    def split(self, each: int) -> "Strided":
+        """The clock of labels, `each` per frame, a divisor of the stride."""
+        return Strided(self.features, self.stride // each)

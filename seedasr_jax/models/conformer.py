@@ -4,6 +4,7 @@ Dims: B batch, T frames, D width, K kernel, F mel bins, C channels.
 """
 
 import functools
+import itertools
 
 from flax import nnx
 import jax
@@ -23,9 +24,9 @@ def depthwise(x, kernel, *, causal):
     exchange a halo where time is sharded.
     """
     shapes.check(kernel, "K D", shapes.check(x, "B T D"))
-    form = functools.partial(_depthwise_shifted, causal)
+    shifted = functools.partial(_depthwise_shifted, causal)
     grouped = functools.partial(_depthwise_grouped, causal)
-    return jax.lax.platform_dependent(x, kernel, cpu=form, default=grouped)
+    return jax.lax.platform_dependent(x, kernel, cpu=shifted, default=grouped)
 
 
 def _padding(size, causal):
@@ -58,9 +59,9 @@ def _depthwise_shifted_backward(causal, saved, gradient):
     pad, size = _padding(len(kernel), causal), len(kernel)
     x = _padded(x, pad)
 
-    def add(total, at):  # [B K D]; `seen`: the inputs of output frame `at`
-        seen = jax.lax.dynamic_slice_in_dim(x, at, size, 1)
-        return total + seen * jax.lax.dynamic_slice_in_dim(gradient, at, 1, 1), None
+    def add(total, at):  # [B K D]
+        inputs = jax.lax.dynamic_slice_in_dim(x, at, size, 1)  # of output frame `at`
+        return total + inputs * jax.lax.dynamic_slice_in_dim(gradient, at, 1, 1), None
 
     times = jnp.arange(gradient.shape[1])
     zeros = jnp.zeros((x.shape[0], *kernel.shape), x.dtype)
@@ -82,9 +83,7 @@ def _shifted(x, kernel):
 
 
 def strided(x, kernel):
-    """Zero-padded 3 x 3 convolution of stride 2.
-
-    [B T F C], [9*C D] -> [B ceil(T/2) ceil(F/2) D].
+    """Zero-padded 3 x 3 convolution of stride 2: [B T F C], [9*C D] -> [B ceil(T/2) ceil(F/2) D].
 
     On CPU: nine strided slices and one product, because XLA's convolution is several times slower.
     """
@@ -94,9 +93,8 @@ def strided(x, kernel):
 
     def sliced(x, kernel):
         x = jnp.pad(x, ((0, 0), (1, 2), (1, 2), (0, 0)))
-        patches = [
-            x[:, i : i + 2 * rows : 2, j : j + 2 * columns : 2] for i in range(3) for j in range(3)
-        ]
+        corners = itertools.product(range(3), range(3))
+        patches = [x[:, i : i + 2 * rows : 2, j : j + 2 * columns : 2] for i, j in corners]
         return matmul(jnp.concatenate(patches, -1), kernel)
 
     def convolution(x, kernel):
@@ -158,23 +156,30 @@ class ConformerBlock(nnx.Module):
         options = dict(dtype=dtype, rngs=rngs)
         self.rate = config.dropout
         self.first = FeedForward(config, **options)
-        self.attention_norm = LayerNorm(config.width, dtype=dtype)
-        self.attention = RelativeAttention(
-            config.width, config.heads, clip=config.clip, bias=config.bias, **options
-        )
+        self.make_attention(config, **options)
         self.convolution = Convolution(config, **options)
         self.second = FeedForward(config, **options)
         self.norm = LayerNorm(config.width, dtype=dtype)
 
+    def make_attention(self, config, **options):
+        """Creates the attention, which a subclass may leave out."""
+        self.attention_norm = LayerNorm(config.width, dtype=options["dtype"])
+        options |= dict(clip=config.clip, bias=config.bias)
+        self.attention = RelativeAttention(config.width, config.heads, **options)
+
+    def attend(self, x, length, keys):
+        """x + attention, with dropout keys [B] or None."""
+        y = layout.all_positions(self.attention_norm(x))
+        y = self.attention(y, shapes.valid(length, x.shape[1]))
+        return layout.residual(x + dropout(y, self.rate, keys))
+
     def __call__(self, x, length, keys):
         """[B T D], [B] valid frames, dropout keys [4 B] or None -> ([B T D], None)."""
-        dims = shapes.check(x, "B T D")
-        mask = shapes.valid(length, dims["T"])
+        shapes.check(x, "B T D")
         x = shapes.zero_padding(x, length)
         keys = (None,) * 4 if keys is None else keys
         x = layout.residual(x + 0.5 * dropout(self.first(x), self.rate, keys[0]))
-        y = self.attention(layout.all_positions(self.attention_norm(x)), mask)
-        x = layout.residual(x + dropout(y, self.rate, keys[1]))
+        x = self.attend(x, length, keys[1])
         x = layout.residual(x + dropout(self.convolution(x, length), self.rate, keys[2]))
         x = layout.residual(x + 0.5 * dropout(self.second(x), self.rate, keys[3]))
         return layout.residual(self.norm(x)), None

@@ -16,9 +16,8 @@ class Converter(nnx.Module):
 
     def __init__(self, frame_width, token_width, *, splice, dtype, rngs):
         self.splice = splice
-        self.project = Dense(
-            splice * frame_width, token_width, ("splice", "embed"), dtype=dtype, rngs=rngs
-        )
+        axes = ("splice", "embed")
+        self.project = Dense(splice * frame_width, token_width, axes, dtype=dtype, rngs=rngs)
 
     @staticmethod
     def tokens(frames, splice):
@@ -26,15 +25,7 @@ class Converter(nnx.Module):
         return -(-frames // splice)
 
     def __call__(self, x: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Splices and projects.
-
-        Args:
-            x: [B T D] frames; padding is ignored.
-            length: [B] int32, valid frames.
-
-        Returns:
-            [B U E] embeddings, zero at padding, and [B] int32 valid tokens.
-        """
+        """[B T D], [B] int32 valid frames -> [B U E], zero at padding, and [B] valid tokens."""
         dims = shapes.check(x, "B T D")
         shapes.check(length, "B", dims)
         x = shapes.zero_padding(x, length)

@@ -14,13 +14,13 @@ from seedasr_jax import config
 def make(model: config.Model, **options) -> nnx.Module:
     """Builds the converter of a model; `options` are dtype and rngs."""
     widths = model.encoder.width, model.decoder.width
-    return model.converter.maker()(*widths, **_own(model.converter), **options)
+    return model.converter.maker()(*widths, **_keywords(model.converter), **options)
 
 
 def tokens(model: config.Model, frames):
     """Number of tokens of `frames` encoder frames, an integer or a traced array."""
-    return model.converter.maker().tokens(frames, **_own(model.converter))
+    return model.converter.maker().tokens(frames, **_keywords(model.converter))
 
 
-def _own(options):
+def _keywords(options):
     return {key: value for key, value in vars(options).items() if key != options.tag}

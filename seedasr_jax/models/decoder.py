@@ -50,27 +50,20 @@ class DecoderBlock(nnx.Module):
         self.feedforward = kind(config, dtype=dtype, rngs=rngs)
 
     def __call__(self, x, positions, valid, slot, cache):
-        y, kept = self.attention(
-            layout.all_positions(self.attention_norm(x)), positions, valid, slot, cache
-        )
+        y = layout.all_positions(self.attention_norm(x))
+        y, keys_and_values = self.attention(y, positions, valid, slot, cache)
         x = x + layout.residual(y)
-        counted = valid if slot is None else None
-        y, routing = self.feedforward(layout.all_positions(self.feedforward_norm(x)), counted)
-        return x + layout.residual(y), (kept, routing)
+        y = layout.all_positions(self.feedforward_norm(x))
+        y, routing = self.feedforward(y, valid if slot is None else None)
+        return x + layout.residual(y), (keys_and_values, routing)
 
 
 class Decoder(nnx.Module):
     """A causal language model over embeddings at explicit positions."""
 
     def __init__(self, config, vocabulary, *, lora, remat, dtype, rngs, embed=Embed):
-        """Builds the layers.
-
-        Args:
-            config: config.Decoder.
-            vocabulary: number of the tokenizer's pieces, used if config.vocabulary is 0.
-            lora: config.Lora.
-            remat, dtype, rngs: see layers.Stack and layers.Dense.
-            embed: builds the embedding table; called like layers.Embed.
+        """`vocabulary`: number of the tokenizer's pieces, used if config.vocabulary is 0; `embed`:
+        builds the embedding table, called like layers.Embed.
         """
         self.vocabulary = config.vocabulary or vocabulary
         self.embed_scale, self.config, self.dtype = config.embed_scale, config, dtype
@@ -105,14 +98,9 @@ class Decoder(nnx.Module):
         del rows, count
 
     def embed_next(self, ids, memory):
-        """Embeds the next token of each hypothesis, as `embed_tokens` would in the full sequence.
+        """Embeds the next tokens [B W], as `embed_tokens` would in the full sequence: [B W E].
 
-        Args:
-            ids: [B W] int32.
-            memory: from the previous step; initially `memory(B, W)`.
-
-        Returns:
-            [B W E] and the next memory.
+        `memory`: from the previous step, initially `memory(B, W)`; the next one is returned.
         """
         return self.embed_tokens(ids), memory
 
@@ -120,13 +108,13 @@ class Decoder(nnx.Module):
         """Teacher-forced pass.
 
         Args:
-            x: [B N E] embeddings; padding is ignored.
+            x: [B N E] embeddings.
             positions: [B N] int32.
-            valid: [B N] bool, valid positions; others are masked.
+            valid: [B N] bool; other positions are ignored.
 
         Returns:
-            [B N E] after the last norm, the input of `logits`; and the Routing of all layers
-            [L ...], None without experts.
+            [B N E], the input of `logits`, and the Routing [L ...] of all layers or, without
+            experts, None.
         """
         dims = shapes.check(x, "B N E")
         shapes.check(positions, "B N", dims)
@@ -138,8 +126,7 @@ class Decoder(nnx.Module):
     def prefill(self, x, positions, valid, count: int, room: int) -> caches.KVCache:
         """Computes the cache of a prefix, for `count` hypotheses of `room` tokens each.
 
-        Args:
-            x: [B N E] embeddings; positions: [B N] int32; valid: [B N] bool, valid positions.
+        `x`: [B N E] embeddings; `positions`: [B N] int32; `valid`: [B N] bool.
         """
         x = jnp.where(valid[..., None], x, 0)
         _, ((k, v), _) = self.blocks(layout.residual(x), positions, valid, 0)
@@ -148,16 +135,11 @@ class Decoder(nnx.Module):
     def decode_step(self, x, positions, cache: caches.KVCache):
         """Processes one more token of each hypothesis.
 
-        Args:
-            x: [B W E] embeddings; positions: [B W] int32.
-            cache: of W hypotheses.
-
-        Returns:
-            [B W E] after the last norm, and the new cache.
+        `x`: [B W E] embeddings; `positions`: [B W] int32. Returns the input of `logits`, [B W E],
+        and the new cache.
         """
-        per_layer = cache.prefix, (cache.k, cache.v)
-        x = layout.residual(x)
-        x, ((k, v), _) = self.blocks(x, positions, cache.valid, cache.slot, per_layer=per_layer)
+        layers, x = (cache.prefix, (cache.k, cache.v)), layout.residual(x)
+        x, ((k, v), _) = self.blocks(x, positions, cache.valid, cache.slot, per_layer=layers)
         return layout.all_positions(self.norm(x)), caches.add(cache, k, v)
 
     def logits(self, x):
@@ -181,15 +163,12 @@ class Decoder(nnx.Module):
 
 
 def flops(d: config.Decoder, tokens: int) -> float:
-    """FLOPs of a forward pass over one sequence of `tokens` tokens, without logits.
-
-    A token attends to itself and all earlier ones.
-    """
+    """FLOPs of a forward pass over one sequence of `tokens` tokens, without logits."""
     queries, keys = d.heads * d.head_dim, d.kv_heads * d.head_dim
     layer = 2 * d.width * (queries + keys)
     layer += 3 * d.width * d.ffn_dim * (d.moe.active if d.moe.experts else 1)
     layer += d.width * d.moe.experts  # the router
-    scores = 2 * queries * (tokens + 1) / 2
+    scores = 2 * queries * (tokens + 1) / 2  # a token attends to itself and all earlier ones
     return d.layers * 2.0 * tokens * (layer + scores)
 
 

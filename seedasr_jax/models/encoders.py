@@ -26,10 +26,7 @@ class Encoder(nnx.Module):
         self.frontend = frontends.make(options.frontend)
 
     def features(self, wave, length, channel=None):
-        """Waves [B S], [B] valid samples -> features [B T F], [B] valid features.
-
-        `channel`: `perturb.Channel` of this batch, or None.
-        """
+        """Waves [B S], [B] valid samples, `perturb.Channel` -> features [B T F], [B] valid ones."""
         return self.frontend(wave, length, channel)
 
     @staticmethod
@@ -38,13 +35,8 @@ class Encoder(nnx.Module):
         raise NotImplementedError("clock(options) of the encoder")
 
     @staticmethod
-    def flops(
-        options: config.Encoder, features: int, utterances: int = 1, lowest: int = 0
-    ) -> float:
-        """FLOPs of a forward pass over `utterances` of `features` features each.
-
-        `lowest`: number of lowest layers that run; 0: all.
-        """
+    def flops(options: config.Encoder, features: int, utterances=1, lowest=0) -> float:
+        """FLOPs of `utterances` of `features` features; `lowest`: layers that run, 0: all."""
         raise ConfigError(
             f"model.encoder.kind = {options.kind!r}: a plan needs its FLOPs: give"
             f" {options.place} a static method flops, as Luise has it"
@@ -61,11 +53,7 @@ def clock(model: config.Model) -> Clock:
     return model.encoder.maker().clock(model.encoder)
 
 
-def flops(model: config.Model, samples: int, utterances: int = 1, lowest: int = 0) -> float:
-    """As `Encoder.flops`, for utterances of `samples` samples each.
-
-    Raises:
-        ConfigError: the encoder does not define `flops`.
-    """
+def flops(model: config.Model, samples: int, utterances=1, lowest=0) -> float:
+    """As `Encoder.flops`, for utterances of `samples` samples each."""
     features = frontends.make(model.encoder.frontend).frames(samples)
     return model.encoder.maker().flops(model.encoder, features, utterances, lowest)

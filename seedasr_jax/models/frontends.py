@@ -26,15 +26,9 @@ class LogMel:
     options: config.LogMel
 
     def __call__(self, wave, length, channel=None):
-        """Computes the features of waves.
+        """Waves [B S] in [-1, 1], [B] int32 valid samples -> [B T F], [B] int32 valid frames.
 
-        Args:
-            wave: [B S] in [-1, 1].
-            length: [B] int32, valid samples.
-            channel: `perturb.Channel` of this batch, or None.
-
-        Returns:
-            [B T F], F = options.width, and [B] int32 valid frames.
+        `channel`: `perturb.Channel` of this batch, or None.
         """
         return logmel.log_mel(wave, length, self.options, channel)
 

@@ -41,7 +41,7 @@ def attend(q, k, v, mask):
 
 
 def attend_cached(q, prefix, valid, tokens, slot):
-    """`attend` for one token of each of W hypotheses, over a common prefix and their own tokens.
+    """`attend` for one token of each of W hypotheses, over a common prefix and its own tokens.
 
     Args:
         q: [B W H K].
@@ -49,27 +49,22 @@ def attend_cached(q, prefix, valid, tokens, slot):
         valid: [B N] bool, valid prefix slots.
         tokens: keys and values, each [B W S G K], including those of q's token.
         slot: scalar, slot of q's token; later slots are not read.
-
-    Returns:
-        [B W H K] in q's type; the softmax is float32.
     """
     dims = shapes.check(tokens[0], "B W S G K", shapes.check(q, "B W H K"))
     dims = shapes.check(prefix[0], "B N G K", dims)
-    own = jnp.broadcast_to((jnp.arange(dims["S"]) <= slot)[None], (dims["B"], dims["S"]))
-    mask = jnp.concatenate([valid, own], 1)[:, None, None, None]  # [B 1 1 1 N+S]
+    filled = jnp.broadcast_to((jnp.arange(dims["S"]) <= slot)[None], (dims["B"], dims["S"]))
+    mask = jnp.concatenate([valid, filled], 1)[:, None, None, None]  # [B 1 1 1 N+S]
 
-    def product(form, x, y):
-        return jnp.einsum(form, x, y, preferred_element_type=jnp.float32)
-
+    product = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
     heads = _by_group(q, dims["G"])
     scores = [
         product("BWGRK,BNGK->BGRWN", heads, prefix[0]),
         product("BWGRK,BWSGK->BGRWS", heads, tokens[0]),
     ]
     weights = _softmax(jnp.concatenate(scores, -1) * dims["K"] ** -0.5, mask).astype(q.dtype)
-    given, said = jnp.split(weights, [dims["N"]], -1)
-    y = product("BGRWN,BNGK->BWGRK", given, prefix[1])
-    y = y + product("BGRWS,BWSGK->BWGRK", said, tokens[1])
+    of_prefix, of_tokens = jnp.split(weights, [dims["N"]], -1)
+    y = product("BGRWN,BNGK->BWGRK", of_prefix, prefix[1])
+    y = y + product("BGRWS,BWSGK->BWGRK", of_tokens, tokens[1])
     return y.astype(q.dtype).reshape(q.shape)
 
 
@@ -87,12 +82,8 @@ def _softmax(scores, mask):
 def causal(q, k, v, valid):
     """Causal attention to valid positions; splash on TPU, cuDNN on GPU.
 
-    Args:
-        q: [B N H K]; k, v: [B N G K].
-        valid: [B N] bool, valid positions; at others the output is finite but undefined.
-
-    Returns:
-        [B N H K] in q's type.
+    `q`: [B N H K], as the result; `k`, `v`: [B N G K]; `valid`: [B N] bool, at other positions the
+    result is finite but undefined.
     """
     dims = shapes.check(k, "B N G K", shapes.check(q, "B N H K"))
     shapes.check(valid, "B N", dims)
@@ -117,10 +108,8 @@ def _on_each(kernel, q, k, v, valid):
 
 def _cudnn(q, k, v, valid, *, implementation="cudnn"):
     """`implementation`: for tests, "xla" uses plain operations on any platform."""
-    mask = valid[:, None, None]  # [B 1 1 M]
-    return jax.nn.dot_product_attention(
-        q, k, v, mask=mask, is_causal=True, implementation=implementation
-    )
+    options = dict(mask=valid[:, None, None], is_causal=True, implementation=implementation)
+    return jax.nn.dot_product_attention(q, k, v, **options)
 
 
 def _splash(q, k, v, valid, *, interpret=False):
@@ -131,18 +120,13 @@ def _splash(q, k, v, valid, *, interpret=False):
     segments = jnp.pad(valid, ((0, 0), (0, more))).astype(jnp.int32)
     size += more
     block = next(block for block in (512, 384, 256, LANES) if size % block == 0)
+    queries, keys = (
+        ("q", "q_dkv", "q_dq"),
+        ("kv", "kv_compute", "kv_dkv", "kv_dkv_compute", "kv_dq"),
+    )
     kernel = splash.make_splash_mha(
         masks.MultiHeadMask([masks.CausalMask((size, size))] * heads),
-        block_sizes=splash.BlockSizes(
-            block_q=block,
-            block_kv=block,
-            block_kv_compute=block,
-            block_q_dkv=block,
-            block_kv_dkv=block,
-            block_kv_dkv_compute=block,
-            block_q_dq=block,
-            block_kv_dq=block,
-        ),
+        block_sizes=splash.BlockSizes(**{f"block_{name}": block for name in queries + keys}),
         head_shards=1,
         q_seq_shards=1,
         residual_checkpoint_name=ATTENDED,
@@ -153,19 +137,16 @@ def _splash(q, k, v, valid, *, interpret=False):
     return y.swapaxes(1, 2)[:, : size - more]
 
 
-def relative(q, k, v, moved, keys, mask):
-    """Self-attention whose scores have a term by distance, in blocks of queries.
+def relative(q, k, v, by_distance, keys, mask):
+    """Self-attention [B T H K] whose scores have a term by distance.
 
-    Only one block's scores exist at a time, in the forward and the backward pass.
+    Only one block of queries has scores at a time, in the forward and the backward pass.
 
     Args:
         q, k, v: [B T H K].
-        moved: [B T H K], queries of the term by distance.
+        by_distance: [B T H K], queries of the term by distance.
         keys: [R H K], keys of the distances T-1 ... -(T-1), or [R K], common to all heads.
         mask: [B T] bool, valid keys.
-
-    Returns:
-        [B T H K].
     """
     dims = shapes.check(k, "B T H K", shapes.check(q, "B T H K"))
     time = dims["T"]
@@ -174,7 +155,7 @@ def relative(q, k, v, moved, keys, mask):
     # multiple of LANES whenever N and M are.
     keys = jnp.pad(keys, ((more, 1), *((0, 0),) * (keys.ndim - 1)))
     if time <= QUERIES:
-        return checkpoint_name(_relative_block(q, k, v, moved, keys, mask), ATTENDED)
+        return checkpoint_name(_relative_block(q, k, v, by_distance, keys, mask), ATTENDED)
     blocks = (time + more) // QUERIES
 
     def split(x):
@@ -183,23 +164,23 @@ def relative(q, k, v, moved, keys, mask):
 
     @jax.checkpoint
     def one(number, block):
-        q, moved = block
+        q, by_distance = block
         first = (blocks - 1 - number) * QUERIES  # column of this block's first distance
         near = jax.lax.dynamic_slice_in_dim(keys, first, QUERIES + time)
-        return number + 1, _relative_block(q, k, v, moved, near, mask)
+        return number + 1, _relative_block(q, k, v, by_distance, near, mask)
 
-    _, y = jax.lax.scan(one, jnp.zeros((), jnp.int32), (split(q), split(moved)))
+    _, y = jax.lax.scan(one, jnp.zeros((), jnp.int32), (split(q), split(by_distance)))
     y = y.swapaxes(0, 1)
     y = y.reshape(y.shape[0], blocks * QUERIES, *y.shape[3:])[:, :time]
     return checkpoint_name(y, ATTENDED)
 
 
-def _relative_block(q, k, v, moved, keys, mask):
-    heads = "RHK" if keys.ndim == 3 else "RK"
-    by_distance = jnp.einsum(f"BTHK,{heads}->BHTR", moved, keys, preferred_element_type=jnp.float32)
-    bias = shift.relative_shift(by_distance, k.shape[1]) * q.shape[-1] ** -0.5
+def _relative_block(q, k, v, by_distance, keys, mask):
+    product = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
+    bias = product("BTHK,RHK->BHTR" if keys.ndim == 3 else "BTHK,RK->BHTR", by_distance, keys)
+    bias = shift.relative_shift(bias, k.shape[1]) * q.shape[-1] ** -0.5
     # Not `attend`: on TPU its axis R, of size 1 here, would cost copies of the scores.
-    scores = jnp.einsum("BNHK,BMHK->BHNM", q, k, preferred_element_type=jnp.float32)
+    scores = product("BNHK,BMHK->BHNM", q, k)
     scores = scores * q.shape[-1] ** -0.5 + bias
     weights = _softmax(scores, mask[:, None, None]).astype(v.dtype)
     return jnp.einsum("BHNM,BMHK->BNHK", weights, v)

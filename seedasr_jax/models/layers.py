@@ -15,29 +15,28 @@ from seedasr_jax.parallel import layout, rules
 
 _policies = jax.checkpoint_policies
 _products = _policies.dots_with_no_batch_dims_saveable
-_kept = _policies.save_only_these_names(kernels.ATTENDED)
-_moved = _policies.offload_dot_with_no_batch_dims("device", "pinned_host")
+_attended = _policies.save_only_these_names(kernels.ATTENDED)
+_to_host = _policies.offload_dot_with_no_batch_dims("device", "pinned_host")
 
 
 def _offloaded(*of, **options):
-    return _kept(*of, **options) or _moved(*of, **options)
+    return _attended(*of, **options) or _to_host(*of, **options)
 
 
 # What a layer saves for the backward pass. none: everything; block: its input; dots: its products
-# with weights and attention's output, whose scores are recomputed in any case; offload: as dots,
-# with the products in host memory.
+# with weights, and attention's output (its scores are always recomputed); offload: the products in
+# host memory.
 REMAT = {
     "none": lambda body: body,
     "block": jax.checkpoint,
     "dots": functools.partial(
-        jax.checkpoint, policy=_policies.save_from_both_policies(_products, _kept)
+        jax.checkpoint, policy=_policies.save_from_both_policies(_products, _attended)
     ),
     "offload": functools.partial(jax.checkpoint, policy=_offloaded),
 }
 
-# Maximum number of layers whose scan is unrolled on a CPU. A loop there costs a model of 4 small
-# layers a third of a step, and one of 8 layers of width 256 a sixth (but saves 30 of 75 s of
-# compilation).
+# Maximum number of layers whose scan is unrolled on a CPU. A loop costs 4 small layers a third of a
+# step there, and 8 layers of width 256 a sixth (but saves 30 of 75 s of compilation).
 UNROLLED = 8
 
 MATRICES = ("kernel", "kernels", "table", "lora_a", "lora_b")  # not norms, not biases
@@ -87,18 +86,7 @@ class Dense(nnx.Module):
     """
 
     def __init__(
-        self,
-        inputs,
-        outputs,
-        axes,
-        *,
-        dtype,
-        rngs,
-        bias=False,
-        lora=0,
-        alpha=16.0,
-        scale=1.0,
-        out=None,
+        self, inputs, outputs, axes, *, dtype, rngs, bias=False, lora=0, alpha=16, scale=1, out=None
     ):
         init = nnx.initializers.variance_scaling(scale, "fan_in", "truncated_normal")
         drawn = init(rngs.params(), (inputs, outputs), jnp.float32)
@@ -156,7 +144,7 @@ class RMSNorm(nnx.Module):
 
 
 class Embed(nnx.Module):
-    """A table [V E] of token embeddings; rows from `size` on are padding and never looked up."""
+    """A table [V E] of token embeddings; rows from `size` on are padding, never looked up."""
 
     def __init__(self, size, width, *, dtype, rngs):
         rows = padded_vocabulary(size)
@@ -209,9 +197,10 @@ class Stack(nnx.Module):
         self.layers, self.remat, self.unroll = layers, remat, layers <= UNROLLED
 
     def __call__(self, x, *shared, per_layer=None, every=False, lowest=None):
-        graphdef, stacked = nnx.split(self.blocks)
+        graphdef, params = nnx.split(self.blocks)
+        stacked = params, per_layer
         if lowest is not None:
-            stacked, per_layer = jax.tree.map(lambda leaf: leaf[:lowest], (stacked, per_layer))
+            stacked = jax.tree.map(lambda leaf: leaf[:lowest], stacked)
 
         def body(x, layer):
             params, per_layer = layer
@@ -219,4 +208,4 @@ class Stack(nnx.Module):
             return x, x if every else out
 
         unroll = self.unroll and layout.platform() in (None, "cpu")
-        return jax.lax.scan(REMAT[self.remat](body), x, (stacked, per_layer), unroll=unroll)
+        return jax.lax.scan(REMAT[self.remat](body), x, stacked, unroll=unroll)

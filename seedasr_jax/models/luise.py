@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from seedasr_jax import shapes
-from seedasr_jax.errors import ConfigError, nearest
 from seedasr_jax.models import frontends
 from seedasr_jax.models.clock import Strided
 from seedasr_jax.models.conformer import ConformerBlock, strided
@@ -54,23 +53,15 @@ class StackedFront(nnx.Module):
         return self.out(x), -(-length // self.size)
 
 
-FRONTS = {"conv": StridedFront, "stack": StackedFront}
-
-
 class Luise(Encoder):
     """Speech encoder: features [B T F] to [B ceil(T/R) D]."""
 
     def __init__(self, config, *, remat, dtype, rngs):
         super().__init__(config)
         self.layers, self.rate = config.layers, config.dropout
-        if config.front not in FRONTS:
-            raise ConfigError(
-                f"model.encoder.front: expected one of {', '.join(FRONTS)}, found"
-                f" {config.front!r}.{nearest(config.front, FRONTS)}"
-            )
-        self.front = FRONTS[config.front](config, config.frontend.width, dtype=dtype, rngs=rngs)
+        front = StridedFront if config.front == "conv" else StackedFront
+        self.front = front(config, config.frontend.width, dtype=dtype, rngs=rngs)
         self.norm = LayerNorm(config.width, dtype=dtype)
-
         self.draw_blocks(config, remat=remat, dtype=dtype, rngs=rngs)
 
     def draw_blocks(self, config, **options):
@@ -83,30 +74,23 @@ class Luise(Encoder):
         return (self.blocks,)
 
     def __call__(self, mel, length, keys=None):
-        """Encodes.
+        """[B T F], [B] valid mel frames -> [B ceil(T/R) D], zero at padding, and [B] valid frames.
 
-        Args:
-            mel: [B T F] log-mel; padding is ignored.
-            length: [B] int32, valid mel frames.
-            keys: [B] random keys for dropout, or None: no dropout.
-
-        Returns:
-            [B ceil(T/R) D], zero at padding, and [B] int32 valid frames.
+        `keys`: [B] random keys for dropout, or None: no dropout.
         """
-        x, length, dropout_keys = self._begin(mel, length, keys)
-        for stack, keys in self._stacks(dropout_keys):
-            x, _ = stack(x, length, per_layer=keys)
+        x, length, keys = self._begin(mel, length, keys)
+        for stack, of_stack in self._stacks(keys):
+            x, _ = stack(x, length, per_layer=of_stack)
         return shapes.zero_padding(x, length), length
 
     def every_layer(self, mel, length, keys=None):
         """Outputs of all layers, [L B ceil(T/R) D], zero at padding, and [B] valid frames."""
-        x, length, dropout_keys = self._begin(mel, length, keys)
+        x, length, keys = self._begin(mel, length, keys)
         found = []
-        for stack, keys in self._stacks(dropout_keys):
-            x, layers = stack(x, length, per_layer=keys, every=True)
+        for stack, of_stack in self._stacks(keys):
+            x, layers = stack(x, length, per_layer=of_stack, every=True)
             found.append(layers)
-        layers = jnp.concatenate(found)
-        return jax.vmap(shapes.zero_padding, (0, None))(layers, length), length
+        return jax.vmap(shapes.zero_padding, (0, None))(jnp.concatenate(found), length), length
 
     def layer(self, mel, length, number):
         """Output of layer `number` (1: the lowest), as in `every_layer`; no higher layer runs."""
@@ -116,12 +100,12 @@ class Luise(Encoder):
             number = max(0, number - stack.layers)
         return shapes.zero_padding(x, length), length
 
-    def _stacks(self, per_layer):
-        """Yields the stacks, the lowest first, each with its layers' slice of `per_layer`."""
+    def _stacks(self, keys):
+        """Yields the stacks, the lowest first, each with its layers' slice of `keys`."""
         first = 0
         for stack in self.stacks:
             last = first + stack.layers
-            yield stack, None if per_layer is None else per_layer[first:last]
+            yield stack, None if keys is None else keys[first:last]
             first = last
 
     def _begin(self, mel, length, keys):
@@ -130,13 +114,12 @@ class Luise(Encoder):
         shapes.check(length, "B", dims)
         x, length = self.front(mel, length)
         x = self.norm(x)
-        dropout_keys = None
-        if keys is not None and self.rate:
-            x = dropout(x, self.rate, jax.vmap(lambda k: jax.random.fold_in(k, 0))(keys))
-            numbers = jnp.arange(1, 4 * self.layers + 1).reshape(self.layers, 4)
-            fold = jax.vmap(jax.random.fold_in, (0, None))  # over examples
-            dropout_keys = jax.vmap(jax.vmap(fold, (None, 0)), (None, 0))(keys, numbers)  # [L 4 B]
-        return x, length, dropout_keys
+        if keys is None or not self.rate:
+            return x, length, None
+        fold = jax.vmap(jax.random.fold_in, (0, None))  # over examples
+        x = dropout(x, self.rate, fold(keys, 0))
+        numbers = jnp.arange(1, 4 * self.layers + 1).reshape(self.layers, 4)
+        return x, length, jax.vmap(jax.vmap(fold, (None, 0)), (None, 0))(keys, numbers)
 
     @staticmethod
     def clock(options):
@@ -162,12 +145,8 @@ def stacked(block, layers, config, *, remat, dtype, rngs) -> Stack:
 def flops(e, time, utterances, *, layers, attention_layers) -> float:
     """FLOPs of the front and `layers` Conformer blocks, `attention_layers` of them with attention.
 
-    The projection of distances is counted once for all utterances.
-
-    Args:
-        e: options of the encoder.
-        time: features per utterance.
-        utterances: number of utterances.
+    `e`: options of the encoder; `time`: features per utterance. The projection of distances is
+    counted once for all utterances.
     """
     bins = e.frontend.width
     if e.front == "stack":

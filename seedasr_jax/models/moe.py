@@ -3,7 +3,7 @@
 A router selects the K best of X experts for each token; the result is the sum of their outputs,
 weighted by the router's softmax renormalised over those K. Experts are sharded over the mesh axis
 `expert`, X/S per device. Tokens are communicated, not weights: each device gathers the tokens of S
-devices, sorts their K choices by expert and computes those of its own experts; the sums are
+devices, sorts their K choices by expert and computes those of its local experts; the sums are
 reduce-scattered. A token's 8 choices reach nearly all of 4 or 8 shards, so this moves no more data
 than an all-to-all.
 
@@ -31,10 +31,9 @@ TALL = 128, 256, 512  # row tiles for Megablox
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Routing:
-    """A layer's router statistics over each example's valid tokens; a Stack adds an axis of layers.
+    """Router statistics of a layer, which a Stack stacks: means over an example's valid tokens.
 
-    All are means over one example's tokens: router losses do not depend on other examples and add
-    up over micro-batches.
+    Router losses thus do not depend on other examples and add up over micro-batches.
     """
 
     load: jax.Array  # [B X], each expert's share of all choices; sums to 1
@@ -46,9 +45,7 @@ class Kernels(nnx.Module):
     """One matrix [I O] per expert."""
 
     def __init__(self, experts, inputs, outputs, axes, *, dtype, rngs):
-        init = nnx.initializers.variance_scaling(
-            1.0, "fan_in", "truncated_normal", in_axis=-2, out_axis=-1, batch_axis=0
-        )
+        init = nnx.initializers.variance_scaling(1.0, "fan_in", "truncated_normal", batch_axis=0)
         drawn = init(rngs.params(), (experts, inputs, outputs), jnp.float32)
         self.kernels = nnx.Param(drawn, axes=("experts", *axes))
         self.dtype = dtype
@@ -72,10 +69,7 @@ class MixtureFeedForward(nnx.Module):
         self.down = Kernels(moe.experts, hidden, width, ("mlp", "expert_embed"), **options)
 
     def __call__(self, x, valid):
-        """[B N E] tokens -> [B N E], and their Routing.
-
-        `valid`: [B N] bool, valid tokens; None: no Routing is returned.
-        """
+        """[B N E], [B N] bool valid tokens -> [B N E] and their Routing, or None if `valid` is."""
         shapes.check(x, "B N E")
         logits = self.router(x)  # [B N X]
         probs = jax.nn.softmax(logits, -1)
@@ -94,8 +88,8 @@ def routing(logits, probs, chosen, valid) -> Routing:
 
     Args:
         logits, probs: [B N X], the router's logits and their softmax.
-        chosen: [B N K] int32.
-        valid: [B N] bool, valid tokens.
+        chosen: [B N K] int32, experts.
+        valid: [B N] bool.
     """
     experts, active = logits.shape[-1], chosen.shape[-1]
     tokens = jnp.maximum(valid.sum(1), 1)  # [B]
@@ -111,36 +105,30 @@ def routing(logits, probs, chosen, valid) -> Routing:
 
 
 def mix(x, chosen, share, gate, up, down):
-    """Sums the outputs of each token's experts, weighted by `share`.
+    """Sums the outputs of each token's experts, weighted by `share`: [B N E].
 
-    Args:
-        x: [B N E].
-        chosen: [B N K] int32, distinct experts; share: [B N K] float32.
-        gate, up: [X E F]; down: [X F E].
-
-    Returns:
-        [B N E].
+    `x`: [B N E]; `chosen`: [B N K] int32, distinct experts; `share`: [B N K] float32; `gate`, `up`:
+    [X E F]; `down`: [X F E].
     """
     gathered, experts = layout.gathered(), down.shape[0]
     if layout.mesh() is None:
-        return _gathered(x, chosen, share, _widening(gate, up), down, 0, experts)
+        return _local_sum(x, chosen, share, _gate_up(gate, up), down, 0, experts)
     batch = layout.if_divisible(rules.BATCH, x.shape[0])
     rows = layout.if_divisible("tensor", x.shape[1])  # as the residual stream is sharded
     tokens = (batch, None, None)
-    held = None if gathered else "fsdp"
-    into, out_of = ("expert", held, "tensor"), ("expert", "tensor", held)
+    embed = None if gathered else "fsdp"
+    into, out_of = ("expert", embed, "tensor"), ("expert", "tensor", embed)
+    gather = functools.partial(jax.lax.all_gather, tiled=True)
 
-    def local(x, chosen, share, gate, up, down):
-        widening = _widening(gate, up)
+    def on_device(x, chosen, share, gate, up, down):
+        gate_up = _gate_up(gate, up)
         if not gathered:
-            widening = [jax.lax.all_gather(one, "fsdp", axis=1, tiled=True) for one in widening]
-            down = jax.lax.all_gather(down, "fsdp", axis=2, tiled=True)
+            gate_up = [gather(one, "fsdp", axis=1) for one in gate_up]
+            down = gather(down, "fsdp", axis=2)
         if batch:
-            x, chosen, share = (
-                jax.lax.all_gather(of, "expert", axis=0, tiled=True) for of in (x, chosen, share)
-            )
+            x, chosen, share = (gather(of, "expert", axis=0) for of in (x, chosen, share))
         first = jax.lax.axis_index("expert") * down.shape[0]
-        y = _gathered(x, chosen, share, widening, down, first, experts)
+        y = _local_sum(x, chosen, share, gate_up, down, first, experts)
         for axis, mesh_axis, scattered in ((0, "expert", batch), (1, "tensor", rows)):
             if scattered:
                 y = jax.lax.psum_scatter(y, mesh_axis, scatter_dimension=axis, tiled=True)
@@ -150,11 +138,11 @@ def mix(x, chosen, share, gate, up, down):
 
     arrays = (x, chosen, share, gate, up, down)
     places = (tokens, tokens, tokens, into, into, out_of)
-    return layout.on_shards(local, arrays, places, (batch, rows, None))
+    return layout.on_shards(on_device, arrays, places, (batch, rows, None))
 
 
-def _widening(gate, up):
-    """Kernels for `_gathered`: one [X E 2F], so that rows and their gradient exist once.
+def _gate_up(gate, up):
+    """Kernels for `_local_sum`: one [X E 2F], so that rows and their gradient exist once.
 
     In decoding (gathered parameters) they are two [X E F], because concatenating them for every
     token would cost more than the product.
@@ -165,17 +153,13 @@ def _widening(gate, up):
 def tall(rows: int, experts: int) -> int:
     """Row tile of Megablox: the smallest that holds an expert's rows at uniform load.
 
-    Each expert is computed in whole tiles: decoding, with few rows per expert, would otherwise
-    multiply 512 rows for each.
+    Each expert is computed in whole tiles: in decoding, with few rows per expert, they are small.
     """
     return next((size for size in TALL if rows <= size * experts), TALL[-1])
 
 
-def _gathered(x, chosen, share, widening, down, first, total):
-    """Sums [B N E] over the local experts, `first`, first + 1, ... of `total`.
-
-    Tokens that chose none of them get 0. `widening`: kernels of gate and up, see `_widening`.
-    """
+def _local_sum(x, chosen, share, gate_up, down, first, total):
+    """Sums [B N E] over the local experts, `first`, first + 1, ... of `total`; 0 without any."""
     experts, active = down.shape[0], chosen.shape[-1]
     tokens = x.reshape(-1, x.shape[-1])
     count, more, tile = len(tokens), 0, tall(chosen.size, total)
@@ -184,24 +168,24 @@ def _gathered(x, chosen, share, widening, down, first, total):
     tokens = jnp.pad(tokens, ((0, more), (0, 0)))
     chosen = jnp.pad(chosen.reshape(-1), (0, more * active), constant_values=-1)
     share = jnp.pad(share.reshape(-1), (0, more * active))
-    own = (chosen >= first) & (chosen < first + experts)
-    expert = jnp.where(own, chosen - first, experts)  # other choices are sorted behind all groups
+    local = (chosen >= first) & (chosen < first + experts)
+    expert = jnp.where(local, chosen - first, experts)  # other choices are sorted behind all groups
     order = jnp.argsort(expert, stable=True)
     undo = jnp.argsort(order)
     sizes = jnp.bincount(expert, length=experts).astype(jnp.int32)
 
     rows = _dispatch(tokens, order, undo, active)  # [R*K E]
     # Behind its groups a product and its gradient are undefined.
-    rows = jnp.where(own[order][:, None], rows, 0)
+    rows = jnp.where(local[order][:, None], rows, 0)
     # The output is linear in the experts' hidden activations: shares are applied there, where their
     # gradient is F wide instead of E.
-    share = _permute(jnp.where(own, share, 0)[:, None], order, undo)
-    widened = jnp.concatenate([product(rows, kernels, sizes, tile) for kernels in widening], -1)
-    gate, hidden = jnp.split(widened, 2, -1)
-    hidden = jax.nn.silu(gate) * hidden
+    share = _permute(jnp.where(local, share, 0)[:, None], order, undo)
+    hidden = jnp.concatenate([product(rows, kernels, sizes, tile) for kernels in gate_up], -1)
+    gate, up = jnp.split(hidden, 2, -1)
+    hidden = jax.nn.silu(gate) * up
     hidden = (hidden.astype(jnp.float32) * share).astype(x.dtype)
     rows = product(hidden, down, sizes, tile)
-    rows = jnp.where(own[:, None], _permute(rows, undo, order), 0)
+    rows = jnp.where(local[:, None], _permute(rows, undo, order), 0)
     mixed = rows.reshape(-1, active, x.shape[-1]).sum(1, dtype=jnp.float32)
     return mixed[:count].astype(x.dtype).reshape(x.shape)
 
@@ -258,13 +242,11 @@ def _dispatch(tokens, order, undo, active):
     return tokens[order // active]
 
 
-def _dispatch_forward(tokens, order, undo, active):
-    return tokens[order // active], undo
-
-
 def _dispatch_backward(active, undo, gradient):
     of_choices = gradient[undo].reshape(-1, active, gradient.shape[-1])
     return of_choices.sum(1), None, None
 
 
-_dispatch.defvjp(_dispatch_forward, _dispatch_backward)
+_dispatch.defvjp(
+    lambda tokens, order, undo, active: (tokens[order // active], undo), _dispatch_backward
+)

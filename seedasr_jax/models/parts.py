@@ -12,6 +12,8 @@ from flax import nnx
 from seedasr_jax import config
 from seedasr_jax.errors import ConfigError, nearest
 from seedasr_jax.models import converters, ctc_head, decoder, encoders, names, pretraining
+from seedasr_jax.quantize.kmeans import KMeans
+from seedasr_jax.quantize.random_projection import RandomProjection
 
 GREEDY, BEAM, CTC = "greedy", "beam", "ctc"  # kinds of decoding
 
@@ -31,15 +33,13 @@ class Sizes:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A part.
+    """A part: `make(model, vocabulary, *, tokens, remat, dtype, rngs)` builds its module.
 
-    `make(model, vocabulary, *, tokens, remat, dtype, rngs)` builds its module; None if another
-    part's module contains it. `flops(model, vocabulary, sizes, parts)` counts one forward pass over
-    a batch in which `parts` run.
+    `flops(model, vocabulary, sizes, parts)` counts a forward pass over a batch; `parts` run in it.
     """
 
     name: str
-    make: Callable[..., nnx.Module] | None
+    make: Callable[..., nnx.Module] | None  # None: another part's module contains it
     flops: Callable[[config.Model, int, Sizes, tuple[str, ...]], float]
     follows: tuple[str, ...] = ()  # parts whose output it reads, with gradients
     groups: tuple[str, ...] = ()  # groups of config.Model that determine its shapes or values
@@ -67,17 +67,16 @@ def lookup(name: str, variant: str = "") -> Part:
     """The part of that name in models of a variant.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none; names the nearest.
     """
     config.import_all_later()
-    if (variant, name) in _VARIANTS:
-        return _VARIANTS[variant, name]
-    if name not in _PARTS:
+    found = _VARIANTS.get((variant, name)) or _PARTS.get(name)
+    if found is None:
         raise ConfigError(
             f"part {name!r}: expected one of {', '.join(_PARTS)}, or one that a module of"
             f" config.imports registers.{nearest(name, _PARTS)}"
         )
-    return _PARTS[name]
+    return found
 
 
 def known() -> tuple[str, ...]:
@@ -118,26 +117,22 @@ def _frames(model, sizes):
 def by_frame(outputs):
     """`Part.flops` of a linear layer over encoder frames, `outputs(model, vocabulary)` wide."""
 
-    def flops(model, vocabulary, sizes, parts):
-        del parts
+    def flops(model, vocabulary, sizes, _parts):
         rows = sizes.utterances * _frames(model, sizes)
         return 2.0 * rows * model.encoder.width * outputs(model, vocabulary)
 
     return flops
 
 
-def _encoder_flops(model, vocabulary, sizes, parts):
-    del vocabulary, parts
+def _encoder_flops(model, _vocabulary, sizes, _parts):
     return encoders.flops(model, sizes.samples, sizes.utterances)
 
 
-def _teacher_flops(model, vocabulary, sizes, parts):
-    del vocabulary, parts
+def _teacher_flops(model, _vocabulary, sizes, _parts):
     return encoders.flops(model, sizes.samples, sizes.utterances, model.quantizer.layer)
 
 
-def _quantizer_flops(model, vocabulary, sizes, parts):
-    del vocabulary, parts
+def _quantizer_flops(model, _vocabulary, sizes, _parts):
     return quantizer_flops(model, sizes, 1)
 
 
@@ -149,79 +144,67 @@ def quantizer_flops(model: config.Model, sizes: Sizes, each: int) -> float:
 
 
 def _decoder_flops(model, vocabulary, sizes, parts):
-    speech = converters.tokens(model, _frames(model, sizes))
-    before = sizes.prompt + sizes.context + (speech if names.CONVERTER in parts else 0)
-    before += sizes.suffix
-    lists = sizes.utterances * (sizes.hypotheses + 1)
-    of_one = decoder.flops(model.decoder, before + sizes.tokens + 1)
-    return lists * (of_one + decoder.logits_flops(model.decoder, vocabulary) * (sizes.tokens + 1))
+    outputs = sizes.tokens + 1
+    inputs = sizes.prompt + sizes.context + sizes.suffix + outputs
+    if names.CONVERTER in parts:
+        inputs += converters.tokens(model, _frames(model, sizes))
+    logits = decoder.logits_flops(model.decoder, vocabulary) * outputs
+    transcripts = sizes.utterances * (sizes.hypotheses + 1)
+    return transcripts * (decoder.flops(model.decoder, inputs) + logits)
 
 
-def _encoder(model, vocabulary, *, tokens, **options):
-    del vocabulary, tokens
-    return encoders.make(model, **options)
+def _encoder(model, _vocabulary, *, remat, dtype, rngs, **_):
+    return encoders.make(model, remat=remat, dtype=dtype, rngs=rngs)
 
 
-def _ctc_head(model, vocabulary, *, tokens, remat, **options):
-    del tokens, remat
-    return ctc_head.CtcHead(model.encoder.width, vocabulary, **options)
+def _ctc_head(model, vocabulary, *, dtype, rngs, **_):
+    return ctc_head.CtcHead(model.encoder.width, vocabulary, dtype=dtype, rngs=rngs)
 
 
-def _converter(model, vocabulary, *, tokens, remat, **options):
-    del vocabulary, tokens, remat
-    return converters.make(model, **options)
+def _converter(model, _vocabulary, *, dtype, rngs, **_):
+    return converters.make(model, dtype=dtype, rngs=rngs)
 
 
-def _decoder(model, vocabulary, *, tokens, **options):
-    del tokens
-    return decoder.Decoder(model.decoder, vocabulary, lora=model.lora, **options)
+def _decoder(model, vocabulary, *, remat, dtype, rngs, **_):
+    options = dict(lora=model.lora, remat=remat, dtype=dtype, rngs=rngs)
+    return decoder.Decoder(model.decoder, vocabulary, **options)
 
 
-def _ssl_head(model, vocabulary, *, tokens, remat, **options):
-    del vocabulary, tokens, remat
-    return pretraining.SslHead(model.encoder.width, model.quantizer.codes, **options)
+def _ssl_head(model, _vocabulary, *, dtype, rngs, **_):
+    codes = model.quantizer.codes
+    return pretraining.SslHead(model.encoder.width, codes, dtype=dtype, rngs=rngs)
 
 
-def _quantizer(model, vocabulary, *, tokens, remat, dtype, rngs):
-    del vocabulary, tokens, remat, dtype
-    size, labels = encoders.clock(model).stride, model.quantizer
+def _quantizer(model, _vocabulary, *, rngs, **_):
+    return quantizer(model, 1, rngs)
+
+
+def quantizer(model: config.Model, each: int, rngs) -> RandomProjection:
+    """The quantizer that computes `each` labels per encoder frame."""
+    size, labels = encoders.clock(model).split(each).stride, model.quantizer
     shape = dict(size=size, codes=labels.codes, width=labels.width)
-    return pretraining.RandomProjection(model.encoder.frontend.width, **shape, rngs=rngs)
+    return RandomProjection(model.encoder.frontend.width, **shape, rngs=rngs)
 
 
-def _codebook(model, vocabulary, *, tokens, remat, dtype, rngs):
-    del vocabulary, tokens, remat, dtype, rngs
-    return pretraining.KMeans(model.encoder.width, codes=model.quantizer.codes)
+def _codebook(model, _vocabulary, **_):
+    return KMeans(model.encoder.width, codes=model.quantizer.codes)
 
 
-def _probe(model, vocabulary, *, tokens, **options):
-    del tokens
-    layers, width = model.encoder.layers, model.encoder.width
-    return pretraining.Probe(layers, width, vocabulary, **options)
+def _probe(model, vocabulary, *, remat, dtype, rngs, **_):
+    options = dict(remat=remat, dtype=dtype, rngs=rngs)
+    return pretraining.Probe(model.encoder.layers, model.encoder.width, vocabulary, **options)
 
 
-_AFTER_ENCODER = dict(follows=(names.ENCODER,))
+_after_encoder = dict(follows=(names.ENCODER,))
+_codes = by_frame(lambda model, vocabulary: model.quantizer.codes)
+_pieces = by_frame(lambda model, vocabulary: vocabulary)
+_pieces_by_layer = by_frame(lambda model, vocabulary: model.encoder.layers * vocabulary)
+_embeddings = by_frame(lambda model, vocabulary: model.decoder.width)
+
 register(Part(names.ENCODER, _encoder, _encoder_flops, groups=("encoder",), deep=True))
-register(
-    Part(
-        names.CTC_HEAD,
-        _ctc_head,
-        by_frame(lambda model, vocabulary: vocabulary),
-        pieces=True,
-        decodes=(CTC,),
-        **_AFTER_ENCODER,
-    )
-)
-register(
-    Part(
-        names.CONVERTER,
-        _converter,
-        by_frame(lambda model, vocabulary: model.decoder.width),
-        groups=("converter",),
-        informed=True,
-        **_AFTER_ENCODER,
-    )
-)
+register(Part(names.CTC_HEAD, _ctc_head, _pieces, pieces=True, decodes=(CTC,), **_after_encoder))
+_options = dict(groups=("converter",), informed=True)
+register(Part(names.CONVERTER, _converter, _embeddings, **_options, **_after_encoder))
 register(
     Part(
         names.DECODER,
@@ -237,30 +220,8 @@ register(
     )
 )
 register(Part(names.LORA, None, lambda *_: 0.0, inside=names.DECODER, informed=True))
-register(
-    Part(
-        names.SSL_HEAD,
-        _ssl_head,
-        by_frame(lambda model, vocabulary: model.quantizer.codes),
-        groups=("quantizer",),
-        **_AFTER_ENCODER,
-    )
-)
+register(Part(names.SSL_HEAD, _ssl_head, _codes, groups=("quantizer",), **_after_encoder))
 register(Part(names.QUANTIZER, _quantizer, _quantizer_flops, groups=("quantizer",)))
 register(Part(names.TEACHER, _encoder, _teacher_flops, groups=("encoder", "quantizer")))
-register(
-    Part(
-        names.CODEBOOK,
-        _codebook,
-        by_frame(lambda model, vocabulary: model.quantizer.codes),
-        groups=("quantizer",),
-    )
-)
-register(
-    Part(
-        names.PROBE,
-        _probe,
-        by_frame(lambda model, vocabulary: model.encoder.layers * vocabulary),
-        pieces=True,
-    )
-)
+register(Part(names.CODEBOOK, _codebook, _codes, groups=("quantizer",)))
+register(Part(names.PROBE, _probe, _pieces_by_layer, pieces=True))

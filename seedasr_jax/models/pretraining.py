@@ -1,4 +1,4 @@
-"""Parts of the self-supervised stages: head, quantizer, codebook, and a probe of layers.
+"""Parts of the self-supervised stages: a head for codes, and a probe of layers.
 
 Dims: L layers, B batch, T encoder frames, D encoder width, K codes, V vocabulary.
 """
@@ -10,10 +10,6 @@ import jax.numpy as jnp
 from seedasr_jax import shapes
 from seedasr_jax.models.ctc_head import CtcHead
 from seedasr_jax.models.layers import Dense, Stack, mask_surplus, padded_vocabulary
-from seedasr_jax.quantize.kmeans import KMeans
-from seedasr_jax.quantize.random_projection import RandomProjection
-
-__all__ = ["KMeans", "Probe", "RandomProjection", "SslHead"]
 
 
 class SslHead(nnx.Module):
@@ -35,8 +31,8 @@ class _Measured(nnx.Module):
     def __init__(self, width, vocabulary, *, dtype, rngs):
         self.head = CtcHead(width, vocabulary, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x, measure, per_layer):
-        return x, measure(self.head(per_layer))
+    def __call__(self, x, measure, of_layer):
+        return x, measure(self.head(of_layer))
 
 
 class Probe(nnx.Module):
@@ -49,10 +45,7 @@ class Probe(nnx.Module):
         self.heads = Stack(layers, block, remat=remat, rngs=rngs)
 
     def __call__(self, x, measure):
-        """`measure(logits [B T V])` of each layer of x [L B T D], stacked [L ...].
-
-        Only one layer's logits exist at a time.
-        """
+        """`measure` of the logits [B T V] of each layer of x [L B T D], one at a time: [L ...]."""
         shapes.check(x, "L B T D")
         return self.heads(jnp.zeros(()), measure, per_layer=x)[1]
 

@@ -17,43 +17,34 @@ from seedasr_jax.parallel import layout, rules
 from seedasr_jax.shapes import LANES
 
 ROWS = 64  # rows per program of the TPU kernel
-WIDEST = 8_192  # longest row for the kernel, which buffers 2 * ROWS rows of input and of output
+LONGEST = 8_192  # longest row for the kernel, which buffers 2 * ROWS rows of input and of output
 
 
 def relative_shift(x, keys):
-    """[B H N R] scores by distance, the largest first -> [B H N M] scores by key.
+    """[B H N R] scores by distance, the largest first, and M = `keys` -> [B H N M] scores by key.
 
     Row n has key m in column N-1-n+m (arXiv 1901.02860, appendix B). The usual implementation, a
     reshape to another row length, costs several copies on TPU and CPU.
-
-    Args:
-        x: columns behind N+M-2 are ignored.
-        keys: M.
     """
     return _shift(x, keys, x.shape[-1])
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def _shift(x, keys, distances):
-    return _moved(_rotated, _sliced, x, keys)
+    return _resized(_rotated, _sliced, x, keys)
 
 
-def _forward(x, keys, distances):
-    return _shift(x, keys, distances), None
+_shift.defvjp(
+    lambda x, keys, distances: (_shift(x, keys, distances), None),
+    lambda keys, distances, _, y: (_resized(_rotated_back, _sliced_back, y, distances),),
+)
 
 
-def _backward(keys, distances, _, gradient):
-    return (_moved(_rotated_back, _sliced_back, gradient, distances),)
-
-
-_shift.defvjp(_forward, _backward)
-
-
-def _moved(on_tpu, elsewhere, x, size):
+def _resized(on_tpu, elsewhere, x, size):
     """[B H N ...] -> [B H N size], on TPU by the kernel if the shape permits."""
     elsewhere = functools.partial(elsewhere, size=size)
-    wide = max(x.shape[-1], size)
-    if x.shape[2] % ROWS or x.shape[-1] % LANES or size % LANES or wide > WIDEST:
+    longer = max(x.shape[-1], size)
+    if x.shape[2] % ROWS or x.shape[-1] % LANES or size % LANES or longer > LONGEST:
         return elsewhere(x)
     on_tpu = functools.partial(on_tpu, size=size)
     return jax.lax.platform_dependent(x, tpu=functools.partial(_on_each, on_tpu), default=elsewhere)
@@ -61,9 +52,8 @@ def _moved(on_tpu, elsewhere, x, size):
 
 def _on_each(kernel, x):
     """Runs `kernel` on each device's examples and heads."""
-    batch = layout.if_divisible(rules.BATCH, x.shape[0])
-    place = (batch, layout.if_divisible("tensor", x.shape[1]), None, None)
-    return layout.on_shards(kernel, (x,), (place,), place)
+    axes = (*map(layout.if_divisible, (rules.BATCH, "tensor"), x.shape), None, None)
+    return layout.on_shards(kernel, (x,), (axes,), axes)
 
 
 # On TPU a single copy suffices: rows are rotated in VMEM.
@@ -71,10 +61,10 @@ def _on_each(kernel, x):
 
 def _rotated(x, size, *, interpret=False):
     """`interpret`: for tests, uses plain operations on any platform."""
-    queries, wide = x.shape[2:]
+    queries, columns = x.shape[2:]
 
     def rotate(rows, number):
-        first = wide - queries + 1 + ROWS * number  # to the right, one more per row
+        first = columns - queries + 1 + ROWS * number  # to the right, one more per row
         return tpu.roll(rows, first, 1, stride=1, stride_axis=0)[:, :size]
 
     return _row_by_row(rotate, x, size, interpret)
@@ -88,8 +78,8 @@ def _rotated_back(x, size, *, interpret=False):
         rows = tpu.roll(rows, queries - ROWS * (1 + number), 1)
         below = ROWS - 1 - jax.lax.broadcasted_iota(jnp.int32, rows.shape, 0)  # rows below this one
         for bit in range(ROWS.bit_length() - 1):
-            moved = tpu.roll(rows, 1 << bit, 1)
-            rows = jnp.where((below >> bit) & 1 == 1, moved, rows)
+            rolled = tpu.roll(rows, 1 << bit, 1)
+            rows = jnp.where((below >> bit) & 1 == 1, rolled, rows)
         return rows
 
     return _row_by_row(rotate, x, size, interpret)
@@ -101,11 +91,11 @@ def _row_by_row(rotate, x, size, interpret):
     def kernel(x, y):
         y[0, 0] = rotate(x[0, 0], pallas.program_id(2))
 
-    batch, heads, queries, wide = x.shape
+    batch, heads, queries, columns = x.shape
     return pallas.pallas_call(
         kernel,
         grid=(batch, heads, queries // ROWS),
-        in_specs=[pallas.BlockSpec((1, 1, ROWS, wide), lambda b, h, n: (b, h, n, 0))],
+        in_specs=[pallas.BlockSpec((1, 1, ROWS, columns), lambda b, h, n: (b, h, n, 0))],
         out_specs=pallas.BlockSpec((1, 1, ROWS, size), lambda b, h, n: (b, h, n, 0)),
         out_shape=jax.ShapeDtypeStruct((batch, heads, queries, size), x.dtype),
         compiler_params=tpu.CompilerParams(dimension_semantics=("parallel",) * 3),
@@ -129,13 +119,13 @@ def _sliced(x, size):
 def _sliced_back(x, size):
     (groups, rows), (*outer, queries, keys) = _groups(x.shape[2]), x.shape
 
-    def wide(x, start, more):
+    def pad(x, start, more):
         return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (start, more - start)))
 
     x = x.reshape(*outer, groups, rows, -1)
-    x = jnp.stack([wide(x[:, :, :, b], s, rows - 1) for b, s in _starts(rows, 1)], 3)
+    x = jnp.stack([pad(x[:, :, :, b], s, rows - 1) for b, s in _starts(rows, 1)], 3)
     more = size - keys - (rows - 1)
-    x = jnp.stack([wide(x[:, :, a], s, more) for a, s in _starts(groups, rows)], 2)
+    x = jnp.stack([pad(x[:, :, a], s, more) for a, s in _starts(groups, rows)], 2)
     return x.reshape(*outer, queries, size)
 
 

@@ -32,11 +32,7 @@ class SmallAcLLM(AcLLM):
 
     @staticmethod
     def check(model, parts):
-        """Checks that k-means labels are one per encoder frame.
-
-        Raises:
-            ConfigError: the head predicts more.
-        """
+        """Raises ConfigError if the head predicts more than one k-means label per encoder frame."""
         labels = model.variant.labels
         if {names.SSL_HEAD, names.CODEBOOK} <= {*parts} and labels != 1:
             raise ConfigError(
@@ -46,11 +42,7 @@ class SmallAcLLM(AcLLM):
 
     @staticmethod
     def check_room(model, before, speech):
-        """Checks that clocked speech has a position for each of its tokens before the transcript.
-
-        Raises:
-            ConfigError: it has not.
-        """
+        """Raises ConfigError if clocked speech has too few positions before the transcript."""
         variant = model.variant
         begin = max(variant.speech_position, before)
         if variant.clocked and begin + speech >= variant.transcript_position:
@@ -67,24 +59,24 @@ class SmallAcLLM(AcLLM):
             return super().convert(x, length)
         if ctc_logits is None:
             ctc_logits = self.ctc_head(x)
-        clock = None
-        if variant.clocked:
-            splice = self.config.converter.splice
-            clock = devices.onset_clock(ctc_logits, length, splice, self.tokens.pad)
         if variant.converter_input == "ctc_posteriors":
             pieces = self.decoder.pieces(jnp.arange(ctc_logits.shape[-1]))
             x = devices.expected_pieces(ctc_logits, pieces)
         speech = Speech(*self.converter(x, length))
-        return speech if clock is None else ClockedSpeech(speech.x, speech.length, clock)
+        if not variant.clocked:
+            return speech
+        splice = self.config.converter.splice
+        clock = devices.onset_clock(ctc_logits, length, splice, self.tokens.pad)
+        return ClockedSpeech(speech.x, speech.length, clock)
 
-    def place(self, begin, speech):
+    def positions(self, begin, speech):
         """See AcLLM; clocked speech has positions between two constants.
 
-        Prefix, speech and transcript never overlap, even if the prefix is longer or there are
-        more onsets than in training.
+        Prefix, speech and transcript never overlap, even if the prefix is longer or there are more
+        onsets than in training.
         """
         if not isinstance(speech, ClockedSpeech):
-            return super().place(begin, speech)
+            return super().positions(begin, speech)
         begin = jnp.maximum(self.config.variant.speech_position, begin)
         after = jnp.maximum(self.config.variant.transcript_position, begin[:, 0] + 2)
         return begin + jnp.minimum(speech.clock, after[:, None] - begin - 1), after

@@ -1,7 +1,6 @@
 """The small recipes' decoder, whose embeddings make up for having only a few layers.
 
-`Reader` helps a few layers to copy a name out of a list; with `spelled_alike` a misrecognised name
-still resembles the one in the list.
+`Reader` helps to copy a name out of a list, `spelled_alike` to find a misrecognised name there.
 
 Dims: B batch, W hypotheses, N tokens, V vocabulary, F letters and letter pairs, E LLM width.
 """
@@ -55,8 +54,7 @@ class ReadingDecoder(Decoder):
 class Reader(nnx.Module):
     """Adds the projected previous token to each embedding, and a flag to those of a context.
 
-    With the previous token in the embeddings, one layer can find in a list what follows the token
-    that was just decoded, and copy it.
+    One layer can then find in a list what follows the token that was just decoded, and copy it.
     """
 
     def __init__(self, width, *, mix, flag, scale, dtype, rngs):
@@ -86,24 +84,22 @@ def spelling(texts) -> np.ndarray:
 
     The product of two rows is their similarity in spelling; an empty text has zeros.
     """
-    parts = [{*text, *zip(f" {text}", f"{text} ")} if text else set() for text in texts]
-    number = {part: n for n, part in enumerate(sorted(set().union(*parts), key=str))}
-    has = np.zeros((len(parts), max(len(number), 1)), np.float32)
-    for row, own in zip(has, parts):
-        row[[number[part] for part in own]] = 1 / max(len(own), 1) ** 0.5
-    return has
+    letters = [{*text, *zip(f" {text}", f"{text} ")} if text else set() for text in texts]
+    columns = {each: n for n, each in enumerate(sorted(set().union(*letters), key=str))}
+    rows = np.zeros((len(letters), max(len(columns), 1)), np.float32)
+    for row, of_text in zip(rows, letters):
+        row[[columns[each] for each in of_text]] = 1 / max(len(of_text), 1) ** 0.5
+    return rows
 
 
 def spelled_alike(table, texts, key):
     """Initial embeddings [V' E]: half of each is noise, half a projection of its spelling.
 
-    Args:
-        table: [V' E] random rows; those past the texts, and those of empty texts, are kept.
-        texts: spellings of V pieces.
-        key: for the projection of letters.
+    `table`: [V' E] random rows, kept past the texts and for empty ones; `texts`: of V pieces;
+    `key`: for the projection of letters.
     """
-    has = spelling(texts)
-    letters = jax.random.normal(key, (has.shape[1], table.shape[1])) * table.shape[1] ** -0.5
-    noise = table[: len(has)]
-    mixed = (noise + has @ letters) * 0.5**0.5
-    return table.at[: len(has)].set(jnp.where(has.any(1)[:, None], mixed, noise))
+    spelled = spelling(texts)
+    letters = jax.random.normal(key, (spelled.shape[1], table.shape[1])) * table.shape[1] ** -0.5
+    noise = table[: len(spelled)]
+    mixed = (noise + spelled @ letters) * 0.5**0.5
+    return table.at[: len(spelled)].set(jnp.where(spelled.any(1)[:, None], mixed, noise))

@@ -1,13 +1,12 @@
 """Aids of the small recipes around the encoder: clocked positions, CTC posteriors, more labels.
 
-Dims: B batch, T frames, D encoder width, K splice or codes, U = ceil(T / K) slots, V vocabulary,
-P phones, E LLM width, N labels per frame.
+Dims: B batch, T frames, D encoder width, K splice or classes, U = ceil(T / K) slots, V vocabulary,
+E LLM width, N labels per frame.
 
 A tiny decoder cannot track which speech slot comes next when slots have gaps and repeats. Clocked
-positions give the slots of the k-th token the position k: the clock is the running count of CTC
-onsets; small/objectives/copying.py trains a new decoder to read them. A linear layer cannot learn
-to map frames to a thousand embeddings in a few hundred steps: `expected_pieces` uses the trained
-CTC head instead.
+positions give the slots of the k-th token the position k, the running count of CTC onsets;
+small/objectives/copying.py trains a new decoder to read them. A linear layer cannot learn to map
+frames to a thousand embeddings in a few hundred steps: `expected_pieces` uses the CTC head instead.
 """
 
 from flax import nnx
@@ -20,13 +19,9 @@ from seedasr_jax.models.layers import Dense, mask_surplus, padded_vocabulary
 
 
 def onset_clock(logits, length, splice, blank):
-    """Counts onsets of greedy CTC tokens up to each splice's last frame.
+    """Onsets of greedy CTC tokens up to each splice's last frame: [B U] int32, without gradient.
 
-    Args:
-        logits: [B T V] of the CTC head; length: [B] valid frames.
-
-    Returns:
-        [B U] int32, without gradient; padding keeps the last count.
+    `logits`: [B T V] of the CTC head; `length`: [B] valid frames. Padding keeps the last count.
     """
     dims = shapes.check(logits, "B T V")
     best = jnp.where(shapes.valid(length, dims["T"]), jnp.argmax(logits, -1), blank)
@@ -51,30 +46,16 @@ class MeanConverter(Converter):
         kernel[...] = jnp.tile(jnp.eye(width, dtype=kernel[...].dtype), (splice, 1)) / splice
 
 
-class DenseSslHead(nnx.Module):
-    """SslHead with `each` labels per encoder frame: [B T D] -> [B N*T K] float32 logits."""
+class FrameLabelHead(nnx.Module):
+    """N = `each` labels per encoder frame: [B T D] -> [B N*T K] float32 logits."""
 
-    def __init__(self, width, codes, *, each, dtype, rngs):
-        self.codes, self.each = codes, each
-        rows = each * padded_vocabulary(codes)
+    def __init__(self, width, classes, *, each, dtype, rngs):
+        self.classes, self.each = classes, each
+        rows = each * padded_vocabulary(classes)
         options = dict(bias=True, dtype=dtype, rngs=rngs, out=jnp.float32)
         self.project = Dense(width, rows, ("width", "vocab"), **options)
 
     def __call__(self, x):
         dims = shapes.check(x, "B T D")
         logits = self.project(x).reshape(dims["B"], self.each * dims["T"], -1)
-        return mask_surplus(logits, self.codes)
-
-
-class PhoneHead(nnx.Module):
-    """Two phones per encoder frame, early and late: [B T D] -> [B 2T P] float32 logits."""
-
-    def __init__(self, width, phones, *, dtype, rngs):
-        self.phones = phones
-        rows = 2 * padded_vocabulary(phones)
-        options = dict(bias=True, dtype=dtype, rngs=rngs, out=jnp.float32)
-        self.project = Dense(width, rows, ("width", "vocab"), **options)
-
-    def __call__(self, x):
-        dims = shapes.check(x, "B T D")
-        return mask_surplus(self.project(x).reshape(dims["B"], 2 * dims["T"], -1), self.phones)
+        return mask_surplus(logits, self.classes)

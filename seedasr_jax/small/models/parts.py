@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 
-from seedasr_jax.models import encoders, names, parts, pretraining
+from seedasr_jax.models import names, parts
 from seedasr_jax.small.models import devices
 from seedasr_jax.small.models.decoder import ReadingDecoder
 
@@ -31,27 +31,21 @@ def _converter(model, vocabulary, *, tokens, remat, **options):
     return parts.lookup(names.CONVERTER).make(model, vocabulary, **given, **options)
 
 
-def _phone_head(model, vocabulary, *, tokens, remat, **options):
-    del vocabulary, tokens, remat
-    return devices.PhoneHead(model.encoder.width, model.variant.phones, **options)
+def _phone_head(model, _vocabulary, *, dtype, rngs, **_):
+    options = dict(each=2, dtype=dtype, rngs=rngs)
+    return devices.FrameLabelHead(model.encoder.width, model.variant.phones, **options)
 
 
-def _ssl_head(model, vocabulary, *, tokens, remat, **options):
-    del vocabulary, tokens, remat
-    each = model.variant.labels
-    return devices.DenseSslHead(model.encoder.width, model.quantizer.codes, each=each, **options)
+def _ssl_head(model, _vocabulary, *, dtype, rngs, **_):
+    options = dict(each=model.variant.labels, dtype=dtype, rngs=rngs)
+    return devices.FrameLabelHead(model.encoder.width, model.quantizer.codes, **options)
 
 
-def _quantizer(model, vocabulary, *, tokens, remat, dtype, rngs):
-    del vocabulary, tokens, remat, dtype
-    labels = model.quantizer
-    size = encoders.clock(model).split(model.variant.labels).stride
-    shape = dict(size=size, codes=labels.codes, width=labels.width)
-    return pretraining.RandomProjection(model.encoder.frontend.width, **shape, rngs=rngs)
+def _quantizer(model, _vocabulary, *, rngs, **_):
+    return parts.quantizer(model, model.variant.labels, rngs)
 
 
-def _quantizer_flops(model, vocabulary, sizes, running):
-    del vocabulary, running
+def _quantizer_flops(model, _vocabulary, sizes, _parts):
     return parts.quantizer_flops(model, sizes, model.variant.labels)
 
 
@@ -68,11 +62,5 @@ _register(names.DECODER, make=_decoder)
 _register(names.CONVERTER, make=_converter)
 _register(names.SSL_HEAD, make=_ssl_head, flops=_ssl_head_flops)
 _register(names.QUANTIZER, make=_quantizer, flops=_quantizer_flops)
-parts.register(
-    parts.Part(
-        PHONE_HEAD,
-        _phone_head,
-        parts.by_frame(lambda model, vocabulary: 2 * model.variant.phones),
-        follows=(names.ENCODER,),
-    )
-)
+_phones = parts.by_frame(lambda model, vocabulary: 2 * model.variant.phones)
+parts.register(parts.Part(PHONE_HEAD, _phone_head, _phones, follows=(names.ENCODER,)))

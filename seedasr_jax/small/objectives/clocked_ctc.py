@@ -17,8 +17,8 @@ from seedasr_jax.train.objectives import register
 from seedasr_jax.train.objectives.ctc import Ctc
 from seedasr_jax.train.objectives.shared import count
 
-# Initial loss weights of the frame labels. Both decay to 0, that of tokens at TOKENS_UNTIL of the
-# stage, because CTC alone finally decides where tokens are emitted.
+# Initial loss weights of frame labels. They decay to 0, that of tokens at TOKENS_UNTIL of a stage,
+# because CTC alone finally decides where tokens are emitted.
 PHONES, TOKENS, TOKENS_UNTIL = 3.0, 2.0, 0.8
 
 
@@ -57,7 +57,7 @@ class ClockedCtc(Ctc):
         """CTC per token, and decaying cross-entropy per labelled frame."""
         layers, frames = model.encoder.every_layer(*self.encoder_inputs(model.encoder, batch, rng))
         logits = model.ctc_head(layers[-1])
-        aligned = self.ctc_loss(logits, frames, batch, weights, rng)
+        ctc = self.ctc_loss(logits, frames, batch, weights, rng)
         left = 1 - batch.extra.progress[:, None]  # [B 1]
         labels, valid = self.phones(batch, rng)
         predicted = model.phone_head(layers[(len(layers) - 1) // 2])
@@ -65,19 +65,19 @@ class ClockedCtc(Ctc):
         labels, valid = self.spoken(batch, rng)
         fading = TOKENS * jnp.maximum(0, 1 - (1 - left) / TOKENS_UNTIL)
         tokens = cross_entropy(logits, labels, fading * valid) / weights["tokens"]
-        total = aligned + phones + tokens
-        return total, {"loss": total, "ctc": aligned, "phones": phones, "tokens": tokens}
+        total = ctc + phones + tokens
+        return total, {"loss": total, "ctc": ctc, "phones": phones, "tokens": tokens}
 
     def phones(self, batch, rng):
         """[B 2T] phones, early and late in each frame, and [B 2T] float32 weights."""
-        own = batch.extra
-        return self._labels(own.phones, own.phone_starts, own.phones_length, batch, rng, 2)
+        times = batch.extra
+        return self._labels(times.phones, times.phone_starts, times.phones_length, batch, rng, 2)
 
     def spoken(self, batch, rng):
         """[B T] tokens, and [B T] float32 weights."""
-        known = batch.extra.phones_length > 0
-        length = jnp.where(known, batch.ids_length, 0)
-        return self._labels(batch.ids, batch.extra.starts, length, batch, rng, 1)
+        times = batch.extra
+        length = jnp.where(times.phones_length > 0, batch.ids_length, 0)
+        return self._labels(batch.ids, times.starts, length, batch, rng, 1)
 
     def _labels(self, ids, starts, length, batch, rng, each):
         """Labels at the middles of N = `each` subframes per frame, and weights: [B N*T] each."""

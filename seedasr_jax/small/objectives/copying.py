@@ -17,12 +17,10 @@ UNSURE = 0.55  # if sustained: maximum share of another token in a slot
 
 
 def random_targets(ids, ids_length, keys, pieces):
-    """Replaces half of the transcripts by random tokens, half of those over a few symbols only.
+    """Replaces half of the transcripts [B L] by random tokens, half of those of only a few kinds.
 
-    From grammatical text alone a decoder learns to guess; random text forces it to read.
-
-    Args:
-        ids: [B L]; ids_length: [B]; keys: [B]; pieces: [V'] int32, tokens to draw from.
+    From grammatical text alone a decoder learns to guess; random text forces it to read. `keys`:
+    [B]; `pieces`: [V'] int32, tokens to draw from.
     """
     dims = shapes.check(ids, "B L")
 

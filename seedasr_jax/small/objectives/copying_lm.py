@@ -1,7 +1,6 @@
 """Stage `copying_lm`: text pretraining of a small decoder that also learns to read its input.
 
-The input imitates an encoder's slots (copying.py) and the lists of names of data.contexts
-(lists.py).
+The input imitates an encoder's slots (copying.py) and lists of names of data.contexts (lists.py).
 """
 
 import dataclasses
@@ -27,9 +26,7 @@ class CopyingLm(Lm):
 
     @dataclasses.dataclass(frozen=True)
     class Options:
-        """`tail`: maximum number of blank slots behind the last token. `sustained`: tokens have all
-        slots of their sound, as from a CTC head trained on frame labels.
-        """
+        """How slots are made: see copying.copy_slots."""
 
         tail: int = config.at_least(0)
         sustained: bool
@@ -75,8 +72,8 @@ class CopyingLm(Lm):
         if not batch.context.shape[1]:
             return weight
         lengths = batch.context_length
-        listed = lists.in_lists(batch.ids, batch.context, lengths, self.separator)
-        return weight * jnp.where(jnp.pad(listed, ((0, 0), (0, 1))), lists.EMPHASIS, 1.0)
+        in_list = lists.in_lists(batch.ids, batch.context, lengths, self.separator)
+        return weight * jnp.where(jnp.pad(in_list, ((0, 0), (0, 1))), lists.EMPHASIS, 1.0)
 
     def written(self, batch, rng):
         """The batch with generated transcripts and contexts, the same in `weigh` and `loss`."""
@@ -84,26 +81,25 @@ class CopyingLm(Lm):
         ids = copying.random_targets(batch.ids, batch.ids_length, keys, self.pieces)
         if not batch.context.shape[1]:
             return dataclasses.replace(batch, ids=ids)
-        listed, length, context = lists.listed_targets(
+        from_lists, length, context = lists.listed_targets(
             *(batch.ids, batch.ids_length, batch.context, batch.context_length),
             *(keys, self.separator, batch.extra.progress),
         )
-        ids = jnp.where(batch.context_length[:, None] > 0, listed, ids)
+        ids = jnp.where(batch.context_length[:, None] > 0, from_lists, ids)
         return dataclasses.replace(batch, ids=ids, ids_length=length, context=context)
 
     def slots(self, model, batch, rng) -> Speech:
         """Slots that imitate an encoder's output for the transcripts."""
         keys = per_example(rng, TEXT, batch.position)
-        said, length = batch.ids, batch.ids_length
+        ids, length = batch.ids, batch.ids_length
         if batch.context.shape[1]:
-            said, length = lists.doubted_slots(
-                *(said, length, batch.context, batch.context_length, keys),
+            ids, length = lists.misrecognised(
+                *(ids, length, batch.context, batch.context_length, keys),
                 *(self.separator, self.pieces, self.alike),
             )
         table = model.decoder.pieces(jnp.arange(self.vocabulary))
-        blank = self.tokens.pad
-        options = (self.options.tail, self.options.sustained)
-        slots, length, clock = copying.copy_slots(said, length, keys, table, blank, *options)
+        options = self.tokens.pad, self.options.tail, self.options.sustained
+        slots, length, clock = copying.copy_slots(ids, length, keys, table, *options)
         if not model.config.variant.clocked:
             return Speech(slots, length)
         return ClockedSpeech(slots, length, clock)

@@ -1,6 +1,4 @@
-"""Frame labels from known times: the phone or token that is spoken in each frame.
-
-For small recipes on synthesised speech: the synthesiser reports when each phone and token begins.
+"""Frame labels from the times that a synthesiser reports: the phone or token in each frame.
 
 Dims: B batch, T frames, N phones or tokens.
 """
@@ -14,9 +12,8 @@ def spoken(ids, starts, length, seconds):
     """The phones or tokens that are spoken at given times.
 
     Args:
-        ids: [B N] int32, in order of time.
+        ids: [B N] int32, of which [B] `length` are valid.
         starts: [B N] seconds at which each begins, ascending.
-        length: [B] int32, number of valid ones.
         seconds: [B T] times.
 
     Returns:

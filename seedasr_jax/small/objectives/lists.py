@@ -57,18 +57,17 @@ def listed_targets(ids, ids_length, context, context_length, keys, separator, pr
         alone = ends[jnp.minimum((NAMES * how_many).astype(jnp.int32), last)]
         alone = jnp.minimum(alone, dims["L"])
         inserted = _insert(ids, names, first, (at * (length + 1)).astype(jnp.int32))
-        said = jnp.pad(names, (0, max(dims["L"] - dims["C"], 0)))[: dims["L"]]
+        only_names = jnp.pad(names, (0, max(dims["L"] - dims["C"], 0)))[: dims["L"]]
         kind = (draw < share).astype(int) + (draw < share + INSERTED)
         kind = jnp.where(context_length > 0, kind, 0)
-        ids = jnp.stack([ids, inserted, said])[kind]
+        ids = jnp.stack([ids, inserted, only_names])[kind]
         length = jnp.stack([length, jnp.minimum(length + first, dims["L"]), alone])[kind]
         ids = jnp.where(jnp.arange(dims["L"]) < length, ids, 0)
         ids, context = _renamed(ids, context, rename, separator)
         return ids, _with_decoys(ids, length, context, rename, separator), length
 
     context = _marked(context, context_length)
-    rows = (ids, ids_length, context, context_length, keys, progress)
-    ids, context, length = jax.vmap(one)(*rows)
+    ids, context, length = jax.vmap(one)(ids, ids_length, context, context_length, keys, progress)
     return ids, length, jnp.where(valid, context, 0)
 
 
@@ -82,8 +81,8 @@ def _shuffled(context, length, separator, key):
     draws = jnp.where(exists, jax.random.uniform(key, (size,)), 2.0)
     rank = jnp.argsort(jnp.argsort(draws))  # by entry
     spelled = valid & (context != separator)
-    place = jnp.where(spelled, rank[entry] * size + jnp.arange(size), size * size)
-    names = context[jnp.argsort(place)]
+    order = jnp.where(spelled, rank[entry] * size + jnp.arange(size), size * size)
+    names = context[jnp.argsort(order)]
     each = jnp.zeros(size, jnp.int32).at[rank[entry]].add(spelled)
     return names, jnp.where(exists, jnp.cumsum(each), 0)
 
@@ -145,25 +144,21 @@ def in_list(ids, context, separator):
 
 
 def alike(spelled) -> np.ndarray | None:
-    """The pieces of most similar spelling to each piece, by shared letters and letter pairs.
+    """[V _ALIKE] int32: the pieces of most similar spelling to each of V pieces; -1: no more.
 
-    Args:
-        spelled: V texts.
-
-    Returns:
-        [V _ALIKE] int32; -1 where no more are similar. None for no or too many pieces.
+    None for no or too many pieces.
     """
     if not 0 < len(spelled) <= _COMPARED:
         return None
-    has = spelling(spelled)
-    score = has @ has.T + np.random.default_rng(0).uniform(0, 1e-3, (len(has),) * 2)
+    rows = spelling(spelled)
+    score = rows @ rows.T + np.random.default_rng(0).uniform(0, 1e-3, (len(rows),) * 2)
     np.fill_diagonal(score, -1)
     near = np.argsort(-score, 1)[:, :_ALIKE]
     return np.where(np.take_along_axis(score, near, 1) > 0.01, near, -1).astype(np.int32)
 
 
-def doubted_slots(ids, ids_length, context, context_length, keys, separator, pieces, near=None):
-    """Contents of the slots: the transcript, with a share of the listed tokens misrecognised.
+def misrecognised(ids, ids_length, context, context_length, keys, separator, pieces, near=None):
+    """Replaces a share of the tokens in lists, as an encoder would: [B L] and [B] lengths.
 
     The share is random, more often high, and 1 in texts of names only. Without many such rows a
     decoder reads slots and never learns to follow a name through a list. Some of the misrecognised
@@ -174,18 +169,15 @@ def doubted_slots(ids, ids_length, context, context_length, keys, separator, pie
         separator: id of the token between names.
         pieces: [V'] int32, tokens to draw from.
         near: [V K] int32, from which a share CONFUSED is drawn instead, see `alike`; or None.
-
-    Returns:
-        [B L] and [B] lengths.
     """
     dims = shapes.check(context, "B C", shapes.check(ids, "B L"))
 
     def one(ids, length, context, key):
         share, whether, which = jax.random.split(jax.random.fold_in(key, 2), 3)
-        listed = in_list(ids, context, separator)
-        alone = (listed | (jnp.arange(dims["L"]) >= length)).all()
+        eligible = in_list(ids, context, separator)
+        alone = (eligible | (jnp.arange(dims["L"]) >= length)).all()
         share = jnp.where(alone, 1.0, jax.random.uniform(share) ** 0.5)
-        wrong = listed & jax.random.bernoulli(whether, share, ids.shape)
+        wrong = eligible & jax.random.bernoulli(whether, share, ids.shape)
         which, confused, kin, times = jax.random.split(which, 4)
         twice = (2, dims["L"])
         other = jnp.asarray(pieces)[jax.random.randint(which, twice, 0, len(pieces))]
@@ -193,15 +185,15 @@ def doubted_slots(ids, ids_length, context, context_length, keys, separator, pie
             kin = jnp.asarray(near)[ids, jax.random.randint(kin, twice, 0, near.shape[1])]
             takes = jax.random.bernoulli(confused, CONFUSED, twice) & (kin >= 0)
             other = jnp.where(takes, kin, other)
-        heard = jnp.where(wrong, other, ids)
+        recognised = jnp.where(wrong, other, ids)
         times = jax.random.uniform(times, ids.shape)
         count = jnp.where(wrong, 1 + (times < LONGER) - (times > 1 - LONGER), 1)
         count = jnp.where(jnp.arange(dims["L"]) < length, count, 0)
-        ends, place = jnp.cumsum(count), jnp.arange(dims["L"])
-        token = jnp.minimum((place[:, None] >= ends[None]).sum(1), dims["L"] - 1)
-        heard = heard[place - (ends - count)[token], token]  # its first or second slot
-        return heard, jnp.clip(ends[-1], jnp.minimum(length, 1), dims["L"])
+        ends, slot = jnp.cumsum(count), jnp.arange(dims["L"])
+        token = jnp.minimum((slot[:, None] >= ends[None]).sum(1), dims["L"] - 1)
+        recognised = recognised[slot - (ends - count)[token], token]  # its first or second slot
+        return recognised, jnp.clip(ends[-1], jnp.minimum(length, 1), dims["L"])
 
     context = _marked(context, context_length)
-    said, length = jax.vmap(one)(ids, ids_length, context, keys)
-    return jnp.where(shapes.valid(length, dims["L"]), said, 0), length
+    ids, length = jax.vmap(one)(ids, ids_length, context, keys)
+    return jnp.where(shapes.valid(length, dims["L"]), ids, 0), length

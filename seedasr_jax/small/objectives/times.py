@@ -59,12 +59,12 @@ def progress_shapes(utterances: int, bucket: tuple[float, int, int]) -> Progress
 def shapes(utterances: int, bucket: tuple[float, int, int]) -> Times:
     """The Times of a bucket as shapes."""
     seconds, tokens, _ = bucket
-    sounds = math.ceil(PHONES_PER_SECOND * seconds)
+    phones = math.ceil(PHONES_PER_SECOND * seconds)
     return Times(
         progress=jax.ShapeDtypeStruct((utterances,), np.float32),
         starts=jax.ShapeDtypeStruct((utterances, tokens), np.float32),
-        phones=jax.ShapeDtypeStruct((utterances, sounds), np.int32),
-        phone_starts=jax.ShapeDtypeStruct((utterances, sounds), np.float32),
+        phones=jax.ShapeDtypeStruct((utterances, phones), np.int32),
+        phone_starts=jax.ShapeDtypeStruct((utterances, phones), np.float32),
         phones_length=jax.ShapeDtypeStruct((utterances,), np.int32),
     )
 
@@ -78,11 +78,8 @@ class Progressing:
     def __call__(self, batch: Batch, rows, bucket, step: int) -> Batch:
         """The Batch with its Progress."""
         del rows, bucket
-        return dataclasses.replace(batch, extra=Progress(self.of(batch, step)))
-
-    def of(self, batch, step) -> np.ndarray:
-        """[B] float32."""
-        return np.full(len(batch.weight), step / self._steps, np.float32)
+        progress = np.full(len(batch.weight), step / self._steps, np.float32)
+        return dataclasses.replace(batch, extra=Progress(progress))
 
 
 class Clock(Progressing):
@@ -98,18 +95,18 @@ class Clock(Progressing):
         """The Batch with its Times."""
         empty = shapes(len(batch.weight), bucket)
         times = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), empty)
-        times.progress[:] = self.of(batch, step)
-        for place, row in enumerate(rows):
-            if not batch.weight[place] or row.alignment is None:
+        times.progress[:] = step / self._steps
+        for at, row in enumerate(rows):
+            if not batch.weight[at] or row.alignment is None:
                 continue
             starts = self.token_starts(row)
             phones = row.alignment.phones[: times.phones.shape[1]]
             if starts is None or not phones:
                 continue
-            times.starts[place, : len(starts)] = starts
-            times.phones[place, : len(phones)] = [self.phone(row, name) for _, name in phones]
-            times.phone_starts[place, : len(phones)] = [start for start, _ in phones]
-            times.phones_length[place] = len(phones)
+            times.starts[at, : len(starts)] = starts
+            times.phones[at, : len(phones)] = [self.phone(row, name) for _, name in phones]
+            times.phone_starts[at, : len(phones)] = [start for start, _ in phones]
+            times.phones_length[at] = len(phones)
         return dataclasses.replace(batch, extra=times)
 
     def phone(self, row, name: str) -> int:

@@ -37,7 +37,7 @@ class Lm(Objective):
     def loss(self, model, batch, weights, rng):
         """Nll per token."""
         del rng
-        prefix = model.nothing(len(batch.weight))
+        prefix = model.empty_prefix(len(batch.weight))
         importance = text_weights(batch, self.tokens.eos)
         return self.of_text(model, prefix, batch, importance, weights)
 

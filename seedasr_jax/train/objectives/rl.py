@@ -103,7 +103,7 @@ class Rl(Acoustic):
         nbest = batch.extra
         dims = shapes.check(nbest.ids, "B N L", shapes.check(batch.ids, "B L"))
         x, frames = self.encode(model, batch, rng)
-        ctc_logits = model.ctc_head(x) if model.has(names.CTC_HEAD) else None
+        ctc_logits = model.ctc_head(x) if names.CTC_HEAD in model.parts else None
         prefix = model.prefix(batch, model.convert(x, frames, ctc_logits))
         # The transcript is appended as a hypothesis: one pass over B x (N + 1).
         ids = jnp.concatenate([batch.ids[:, None], nbest.ids], 1).reshape(-1, dims["L"])

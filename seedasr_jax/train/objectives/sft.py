@@ -43,7 +43,7 @@ class Sft(Acoustic):
     def loss(self, model, batch, weights, rng):
         """Nll per token."""
         x, frames = self.encode(model, batch, rng)
-        ctc_logits = model.ctc_head(x) if model.has(names.CTC_HEAD) else None
+        ctc_logits = model.ctc_head(x) if names.CTC_HEAD in model.parts else None
         prefix = model.prefix(batch, model.convert(x, frames, ctc_logits))
         wanted = text_weights(batch, self.tokens.eos)
         nll, routing = text_loss(model, prefix, batch, wanted)
