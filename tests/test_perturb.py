@@ -48,7 +48,7 @@ def tone(hertz, samples=8_000):
 
 def test_off_is_no_channel():
     assert draw() is None
-    assert not perturb.switched_on(tiny.augment(frequency_masks=2, time_masks=2))
+    assert not tiny.augment(frequency_masks=2, time_masks=2).perturbs
 
 
 def test_a_neutral_channel_is_the_identity():

@@ -15,21 +15,16 @@ CHANNELS = 8  # maximum; the longer axis is time, and two axes of at most this s
 
 
 def to_wave(array, rate, name: str = "wave") -> np.ndarray:
-    """Converts an array to a wave.
+    """Converts an array at `rate` Hz to a wave, [S'] float32 at files.RATE; `name` for messages.
 
     Args:
         array: [S], [S C] or [C S] with C up to CHANNELS; a list or an array of NumPy, JAX or torch.
             Floats in [-1, 1], or integers on the scale of their dtype, unsigned ones centred on its
             middle. Integers of more than 16 bits are taken to be on the smallest of the 16-, 24-,
-            32- and 64-bit scales that holds their values: a list of int16 values becomes int64.
-        rate: samples per second.
-        name: for messages.
-
-    Returns:
-        [S'] float32 at files.RATE.
+            32- and 64-bit scales that fits their values: a list of int16 values becomes int64.
 
     Raises:
-        DataError: another shape, dtype or scale; says what was expected and found.
+        DataError: another shape, dtype or scale.
     """
     if fault := files.rate_fault(rate):
         raise errors.DataError(f"{name}: {fault}")
@@ -76,8 +71,7 @@ def _scaled(array, name) -> np.ndarray:
             return array.astype(np.float32)
     if kind not in "iu" or (kind == "u" and bits > 16):
         raise errors.DataError(
-            f"{name}: expected floats, signed integers, uint8 or uint16, found an array of"
-            f" {array.dtype}"
+            f"{name}: expected floats, integers, uint8 or uint16, found an array of {array.dtype}"
         )
     if kind == "i" and bits > 16 and array.size:  # a list of integers becomes int64
         peak = max(abs(int(array.min())), abs(int(array.max()) + 1))

@@ -1,8 +1,8 @@
 """Audio containers: an open file together with the length that its container states.
 
-libsndfile trusts a stated length, or silently reduces it to what the file contains. A file is
-therefore opened together with the statement of its container (headers.py), and decoded to its end
-where nothing reliable is stated: FLAC without a length, MP3 without a Xing frame, WAV from a pipe.
+libsndfile trusts a stated length, or silently reduces it to what the file contains. headers.py
+therefore reads it too, and where it is not reliable (FLAC without a length, MP3 without a Xing
+frame, WAV from a pipe) a file is decoded to its end.
 """
 
 import collections
@@ -26,10 +26,7 @@ _MPEG_DELAY = 10_000  # maximum number of samples that an MP3's encoder and deco
 
 
 class _Forward(soundfile.SoundFile):
-    """Decodes from start to end, without the seek that soundfile performs after each read.
-
-    That seek fails in GSM 6.10 and similar codecs, and at the end of a FLAC file without a length.
-    """
+    """Never seeks: it fails in GSM 6.10 and the like, and at the end of FLAC without a length."""
 
     def seekable(self):
         return False
@@ -37,17 +34,11 @@ class _Forward(soundfile.SoundFile):
 
 @dataclasses.dataclass
 class Sound:
-    """An open audio file.
+    """An open audio file."""
 
-    Attributes:
-        file: the decoder, from start to end.
-        frames: length as stated by the container; None if it states none, or an unreliable one.
-        fault: why the file does not contain all of its audio; "" if it does.
-    """
-
-    file: soundfile.SoundFile
-    frames: int | None
-    fault: str
+    file: soundfile.SoundFile  # decodes from start to end
+    frames: int | None  # as the container states; None if it states none, or an unreliable one
+    fault: str  # why the file does not contain all of its audio; "" if it does
 
     def blocks(self, size: int, dtype: str, frames: int | None = None):
         """Yields the next `frames` frames, or all that remain, in arrays of at most `size`."""
@@ -75,10 +66,7 @@ class Sound:
 
 @contextlib.contextmanager
 def opened(source: str | os.PathLike | BinaryIO, name: str):
-    """Opens a path, or a seekable binary file; `name` is for messages.
-
-    Yields:
-        A Sound.
+    """Opens a path, or a seekable binary file, and yields a Sound; `name` is for messages.
 
     Raises:
         DataError: not an audio format that libsndfile supports.
@@ -114,8 +102,7 @@ def opened(source: str | os.PathLike | BinaryIO, name: str):
 class _View(io.RawIOBase):
     """A range of a file's bytes, some of them replaced.
 
-    libsndfile estimates the length of an MP3 from the size of its file and decodes no further; with
-    an endless view it decodes everything.
+    libsndfile estimates an MP3's length from the file's size; an endless view is decoded wholly.
     """
 
     def __init__(self, raw: BinaryIO, start: int, end: int, changes=()):
@@ -162,16 +149,13 @@ def _unreadable(raw, error) -> str:
 
 
 def _fault(file, header) -> str:
-    """The fault of a container, from its header and from libsndfile's reading of it; "" if none."""
+    """The fault of a container, by its header and by libsndfile; "" if none."""
     if header.fault:
         return header.fault
     if header.odd and not file.subtype.startswith(_BY_SAMPLE):
         return f"cut off: the last byte of its {file.subtype} is missing"
     if header.about and abs(file.frames - header.about) > _MPEG_DELAY:
-        return (
-            f"damaged: its first frame states {header.about:,} samples, the decoder found"
-            f" {file.frames:,}"
-        )
+        return f"damaged: its first frame states {header.about:,} samples, found {file.frames:,}"
     if file.subtype.startswith("MPEG") and file.format != "MP3":
         return f"MPEG audio inside {file.format} states no length; convert it to WAV or FLAC"
     return ""

@@ -1,6 +1,4 @@
-"""Audio files -> waves at 16 kHz, mono, from any format, rate and number of channels.
-
-This file imports neither JAX nor TensorFlow.
+"""Audio files -> waves at 16 kHz, mono, from any format, rate and number of channels; without JAX.
 
 Dims: S samples, C channels.
 """
@@ -22,9 +20,7 @@ from seedasr_jax.audio import containers, paths
 
 RATE = 16_000  # Hz, of every wave that enters a model
 LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000  # Hz, accepted rates of recordings
-# A file may be shorter than its row's duration by this much: manifests round durations, for example
-# to frames of MPEG audio (26 to 72 ms).
-SLACK_SECONDS = 0.1
+SLACK_SECONDS = 0.1  # a file may be shorter: manifests round, for example to MPEG frames (72 ms)
 ROUNDING_SECONDS = 0.01  # a wave may be longer than its row's duration by this much
 _FULL_SCALE = 32_768  # int16 value of 1.0
 QUIETEST = 2.0**-15  # one step of int16; a wave below it everywhere was scaled down twice
@@ -37,13 +33,9 @@ _BLOCK = 1 << 20  # frames per decoded block, more than most utterances have
 
 
 def read(source, *, offset: float = 0.0, duration: float | None = None) -> np.ndarray:
-    """Reads a file, or an interval of it, without decoding the rest.
+    """Reads a path or open binary file of any format of libsndfile: WAV, FLAC, Ogg, Opus, MP3, ...
 
-    Args:
-        source: path of any format that libsndfile supports (WAV, FLAC, Ogg, Opus, MP3, ...), or
-            such a file opened in binary mode.
-        offset: seconds to skip.
-        duration: seconds to read; None: to the end.
+    Reads `duration` seconds (None: to the end) from second `offset` on, without decoding the rest.
 
     Returns:
         [S] int16 at RATE, channels averaged. A 16-bit mono file at RATE is returned bit by bit.
@@ -61,11 +53,7 @@ def read(source, *, offset: float = 0.0, duration: float | None = None) -> np.nd
 
 
 def seconds(source) -> float:
-    """Duration of a file in seconds, as stated if its container is reliable, else by decoding it.
-
-    Raises:
-        DataError: as `read`.
-    """
+    """Seconds of a file, as its container states, or by decoding it; raises as `read`."""
     with _opened(source) as (name, sound):
         if sound.fault:
             raise errors.DataError(f"{name}: {sound.fault}")
@@ -116,16 +104,13 @@ def _interval(name, sound, offset, duration):
     exact = rate == RATE and sound.file.channels == 1 and sound.file.subtype == "PCM_16"
     if start:
         sound.skip(start)
-    count = wanted
-    if left is not None and to_end:
-        count = left
-    dtype = "int16" if exact else "float32"
-    wave = np.concatenate([*sound.blocks(_BLOCK, dtype, count)])
+    count = left if to_end and left is not None else wanted
+    wave = np.concatenate([*sound.blocks(_BLOCK, "int16" if exact else "float32", count)])
     if to_end and left is not None and (len(wave) < left or sound.more()):
         found = f"{len(wave) / rate:.3f} s" if len(wave) < left else "more"
         raise errors.DataError(
-            f"{name}: damaged or cut off: its header states {left / rate:.3f} s from"
-            f" {offset:.3f} s on, {found} can be decoded"
+            f"{name}: damaged or cut off: its header states {left / rate:.3f} s from {offset:.3f} s"
+            f" on, {found} can be decoded"
         )
     if not len(wave) or (wanted or 0) - len(wave) > slack:
         raise errors.DataError(_short(name, sound, start + len(wave), offset, duration))
@@ -159,12 +144,9 @@ def _short(name, sound, frames, offset, duration):
 
 
 def checked(wave: np.ndarray, name: str) -> np.ndarray:
-    """Checks the scale of a float array of any shape and brings it into full scale.
+    """Brings a float array of any shape into [-1, 1]; `name` is for messages.
 
-    Args:
-        wave: float, expected in [-1, 1]. A few samples beyond are clipped; with more of them the
-            wave is divided by its peak.
-        name: the wave's, for messages.
+    A few samples beyond are clipped; with more of them the wave is divided by its peak.
 
     Raises:
         DataError: not finite, or on another scale, such as int16's.
@@ -188,9 +170,7 @@ def rate_fault(rate) -> str:
     kinds = (int, float, np.integer, np.floating)
     integral = isinstance(rate, kinds) and rate % 1 == 0
     if isinstance(rate, bool) or not integral or not LOWEST_RATE <= rate <= HIGHEST_RATE:
-        return (
-            f"expected a rate of {LOWEST_RATE} to {HIGHEST_RATE} samples per second, found {rate!r}"
-        )
+        return f"expected a rate of {LOWEST_RATE} to {HIGHEST_RATE} Hz, found {rate!r}"
     return ""
 
 
@@ -205,17 +185,10 @@ def to_int16(wave: np.ndarray) -> np.ndarray:
 
 
 def resample(wave: np.ndarray, rate: int) -> np.ndarray:
-    """Averages channels and resamples.
+    """[S] or [S C] float32 at `rate` Hz -> [S'] float32 at RATE, with averaged channels.
 
-    If channels cancel each other, for example because one has reversed polarity, the loudest one is
-    taken instead.
-
-    Args:
-        wave: [S] or [S C] float32.
-        rate: Hz, of `wave`.
-
-    Returns:
-        [S'] float32 at RATE, S' = S * RATE / rate rounded to nearest, half up.
+    If channels cancel each other, as with one of reversed polarity, the loudest one is taken
+    instead. S' = S * RATE / rate, rounded to nearest, half up.
     """
     if wave.ndim == 2:
         mean, power = wave.mean(axis=1, dtype=np.float32), np.square(wave).sum(axis=0)
@@ -225,12 +198,7 @@ def resample(wave: np.ndarray, rate: int) -> np.ndarray:
 
 
 def write(path, wave: np.ndarray, rate: int) -> None:
-    """Writes a 16-bit mono file, WAV or FLAC by its extension; equal waves give equal bytes.
-
-    Args:
-        path: destination, ending in .wav or .flac.
-        wave: [S] int16.
-        rate: Hz.
+    """Writes [S] int16 at `rate` Hz as .wav or .flac; equal waves give equal bytes.
 
     Raises:
         DataError: another extension, or `wave` is not [S] int16.
@@ -247,10 +215,7 @@ def write(path, wave: np.ndarray, rate: int) -> None:
 
 
 class WaveCache:
-    """`read` with a least-recently-used cache within a budget; thread-safe.
-
-    Files are assumed not to change. Waves are shared and therefore read-only.
-    """
+    """`read` with a least-recently-used cache of a fixed size; thread-safe. Waves are read-only."""
 
     def __init__(self, budget_bytes: int):
         self.budget_bytes, self.used_bytes = budget_bytes, 0

@@ -1,9 +1,9 @@
 """Headers of audio containers: the length that their bytes state, compared with the file's.
 
-libsndfile silently reduces a stated length to the file's, estimates it or stops at it. This file
-finds the faults that it does not report.
+This finds the faults that libsndfile, which reduces, estimates or trusts a length, does not report.
 """
 
+import math
 import os
 import re
 import struct
@@ -13,28 +13,16 @@ _HEAD = 4096  # bytes read from the start of a file
 
 
 class Header(NamedTuple):
-    """What a container's own bytes state, beyond what libsndfile reports.
+    """What a container's own bytes state, beyond what libsndfile reports."""
 
-    Attributes:
-        stated: whether the container states its number of frames reliably.
-        frames: that number, if `changes` hides it from libsndfile.
-        fault: see containers.Sound.
-        changes: (offset, bytes) that replace the file's bytes for libsndfile.
-        endless: whether the file must claim to be longer than it is.
-        inside: (start, end) in bytes of a nested file of another container, with a header of its
-            own, that contains all of the audio; () if there is none.
-        odd: whether the last byte is missing.
-        about: samples that an MP3 states, without the few that encoder and decoder add; 0: none.
-    """
-
-    stated: bool = True
-    frames: int | None = None
-    fault: str = ""
-    changes: tuple[tuple[int, bytes], ...] = ()
-    endless: bool = False
-    inside: tuple[int, ...] = ()
-    odd: bool = False
-    about: int = 0
+    stated: bool = True  # whether the container states its number of frames reliably
+    frames: int | None = None  # that number, if `changes` hides it from libsndfile
+    fault: str = ""  # see containers.Sound
+    changes: tuple[tuple[int, bytes], ...] = ()  # (offset, bytes) to replace for libsndfile
+    endless: bool = False  # whether the file must claim to be longer than it is
+    inside: tuple[int, ...] = ()  # (start, end) in bytes of a nested container of all of the audio
+    odd: bool = False  # whether the last byte is missing
+    about: int = 0  # samples that an MP3 states, up to what encoder and decoder add; 0: none
 
 
 def size_of(raw: BinaryIO) -> int:
@@ -67,12 +55,10 @@ def header(raw) -> Header | None:
         return _ogg(raw)
     if magic == b"fLaC":
         return _flac(head)
-    rest = head.lstrip(b"\0")  # a tag may be followed by padding
-    if not _is_frame(rest):
+    padding = len(head) - len(head.lstrip(b"\0"))  # of a tag
+    if not _is_frame(head[padding:]):
         return None
-    if len(rest) < len(head):
-        return Header(inside=(len(head) - len(rest), size_of(raw)))
-    return _mpeg(raw, head)
+    return Header(inside=(padding, size_of(raw))) if padding else _mpeg(raw, head)
 
 
 class _Chunks(NamedTuple):
@@ -160,23 +146,17 @@ def _chunk(raw, place, layout) -> tuple[bytes, int]:
 
 
 def _data(raw, place, size, field, layout) -> Header:
-    """Header of a container whose audio data begins at offset `place`.
+    """Header of a container with `size` bytes of audio data, as stated, at offset `place`.
 
     A header that was written before its data, as to a pipe, may state a placeholder (0, all ones,
-    half of that): then all of the rest of the file is data.
-
-    Args:
-        raw: the file.
-        place: offset of the data.
-        size: its stated number of bytes.
-        field: offset, width and byte order of the field that states it.
-        layout: _Chunks of the container, or None.
+    half of that): then all of the rest of the file is data. `field`: offset, width and byte order
+    of the field that states the size.
     """
     where, width, order = field
     rest, top = max(size_of(raw) - place, 0), 1 << 8 * width
-    behind = place + size
+    end = place + size
     if layout:
-        behind += -behind % layout.align
+        end += -end % layout.align
     empty = layout and _chunk(raw, place, layout)  # a chunk that follows directly: size 0 is true
     nothing = size <= 0 < rest and not (
         empty and _NAME.match(empty[0]) and 0 <= empty[1] <= rest - layout.name - layout.size
@@ -187,7 +167,7 @@ def _data(raw, place, size, field, layout) -> Header:
         return Header(changes=((where, min(rest + counted, top - 1).to_bytes(width, order)),))
     if size > rest + 1:  # a single missing byte is tolerated
         return Header(fault=f"cut off: {size:,} bytes of audio are stated, {rest:,} found")
-    more = _at(raw, behind, _HEAD)
+    more = _at(raw, end, _HEAD)
     if more.strip(b"\0") and not _NAME.match(more) and not _NAME.match(_at(raw, place + size, 4)):
         return Header(
             fault=f"damaged: {size:,} bytes of audio are stated, and the {rest - size:,} bytes"
@@ -205,16 +185,12 @@ def _sphere(raw, head) -> Header:
     """Header of NIST SPHERE."""
     found = dict(re.findall(rb"^(sample_count|channel_count|sample_n_bytes) -i (\d+)", head, re.M))
     size = int(head[8:16]) if head[8:16].strip().isdigit() else 1024
-    wanted = 1
-    for key in (b"sample_count", b"channel_count", b"sample_n_bytes"):
-        wanted *= int(found.get(key, 1))
+    wanted = math.prod(map(int, found.values()))
     return _data(raw, size, wanted, (0, 8, "big"), None) if wanted and found else Header()
 
 
 def _ogg(raw) -> Header:
-    """Header of Ogg: its last page is marked as last, is not followed by another stream, and no
-    page ends before the previous one.
-    """
+    """Header of Ogg: ends in a page marked as last; no page ends before the previous one."""
     place, total, ended, last = 0, size_of(raw), False, 0
     while place < total and not ended:
         page = _at(raw, place, 27 + 255)
@@ -248,8 +224,7 @@ def _is_frame(data) -> bool:
     return len(data) > 1 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0
 
 
-# MPEG audio, layer III: kbit/s by the frame's bit-rate index, for version 1 and for versions 2 and
-# 2.5; and Hz by version and index.
+# MPEG audio, layer III: kbit/s by index, for version 1 and for 2 and 2.5; Hz by version and index.
 _KBITS = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _KBITS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _HERTZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
@@ -267,7 +242,7 @@ def _frame_size(head) -> int:
     return size and size + (head[2] >> 1 & 1)  # a padding byte
 
 
-def _frames_behind(raw, head) -> int:
+def _frames_after(raw, head) -> int:
     """Number of complete frames that follow the first one."""
     place, total, count = 0, size_of(raw), 0
     while (size := _frame_size(head)) and place + size <= total:
@@ -277,10 +252,7 @@ def _frames_behind(raw, head) -> int:
 
 
 def _mpeg(raw, head) -> Header:
-    """Header of MPEG audio: only a Xing, Info or VBRI frame states frames and bytes.
-
-    It is not believed if more frames follow than it states.
-    """
+    """Header of MPEG audio; a Xing, Info or VBRI frame is believed unless more frames follow it."""
     tag = re.search(rb"Xing|Info|VBRI", head[:40])
     if not tag:
         return Header(stated=False, endless=True)
@@ -289,12 +261,12 @@ def _mpeg(raw, head) -> Header:
         frames, size = tag.start() + 14, tag.start() + 10
     elif int.from_bytes(head[tag.end() : frames], "big") & 3 != 3:
         return Header(stated=False, endless=True)
-    behind = int.from_bytes(head[size : size + 4], "big")
-    if _at(raw, behind, 3) == b"TAG":
-        behind += 128
-    more = _at(raw, behind, 4)
+    end = int.from_bytes(head[size : size + 4], "big")
+    if _at(raw, end, 3) == b"TAG":
+        end += 128
+    more = _at(raw, end, 4)
     count = int.from_bytes(head[frames : frames + 4], "big")
     ends = not _is_frame(more) and more[:3] != b"ID3"
-    if count and ends and _frames_behind(raw, head) <= count + 1:  # some count this frame too
+    if count and ends and _frames_after(raw, head) <= count + 1:  # some count this frame too
         return Header(about=count * (1_152 if head[1] & 8 else 576))  # MPEG-1, or 2 and 2.5
     return Header(stated=False, endless=True, changes=((frames, bytes(4)),))

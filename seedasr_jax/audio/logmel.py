@@ -41,15 +41,9 @@ def mel(hz):
 
 
 def filters(features: config.LogMel, warp):
-    """Triangular filters of unit peak, equally spaced in mel.
+    """[B R F] weights of triangular filters of unit peak, equally spaced in mel.
 
-    Args:
-        features: bins and edges.
-        warp: [B] factors on the filter edges in hertz: above 1, a voice seems lower, as from a
-            longer vocal tract.
-
-    Returns:
-        [B R F] weights.
+    `warp`: [B] factors on the edges in hertz: above 1, a voice seems lower, as from a longer tract.
     """
     low, high = mel(features.low_hz), mel(features.high_hz)
     edges = jnp.linspace(low, high, features.mels + 2)
@@ -63,15 +57,9 @@ def filters(features: config.LogMel, warp):
 
 
 def spectrum(wave, length, tempo=None):
-    """Energy spectra.
+    """[B S] waves, [B] int32 valid samples -> [B T R] energies, T = S // HOP, [B] valid frames.
 
-    Args:
-        wave: [B S] in [-1, 1].
-        length: [B] int32, valid samples.
-        tempo: [B] speaking-rate factors, by which the hop is multiplied, or None.
-
-    Returns:
-        [B T R] energies, T = S // HOP, and [B] int32 valid frames.
+    `tempo`: [B] speaking-rate factors, by which the hop is multiplied, or None.
     """
     dims = shapes.check(wave, "B S")
     shapes.check(length, "B", dims)
@@ -119,11 +107,13 @@ def by_products(windows):
 def log_mel(wave, length, features: config.LogMel, channel=None):
     """Waves to normalised log-mel.
 
+    Normalisation per bin removes the microphone's spectrum and, in a single short word, also the
+    vowel's; that of the level keeps both.
+
     Args:
         wave: [B S] in [-1, 1].
         length: [B] int32, valid samples.
-        features: bins, edges, floor and norm. Normalisation per bin removes the microphone's
-            spectrum and, in a single short word, also the vowel's; that of the level keeps both.
+        features: bins, edges, floor and norm.
         channel: `perturb.Channel` of this batch, or None.
 
     Returns:

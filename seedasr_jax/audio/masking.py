@@ -10,17 +10,9 @@ from seedasr_jax import config, shapes
 
 
 def spec_augment(mel, count, rng, position, augment: config.Augment):
-    """Masks spans of bins and of frames with 0, the mean after normalisation.
+    """Masks spans of bins and of frames of [B T F] with 0, the mean after normalisation.
 
-    Args:
-        mel: [B T F].
-        count: [B] int32, valid frames.
-        rng: the step's key.
-        position: [B] int32, folded into the key per example.
-        augment: number and width of the masks.
-
-    Returns:
-        [B T F].
+    `count`: [B] int32 valid frames; `position`: [B] int32, folded into the step's key per example.
     """
     dims = shapes.check(mel, "B T F")
 
@@ -50,21 +42,11 @@ def spec_augment(mel, count, rng, position, augment: config.Augment):
 
 
 def spans(count, size, rng, position, *, start, span):
-    """Spans of frames to be masked and predicted (BEST-RQ, arXiv 2202.01855).
+    """[B T] bool, false at padding: frames to be masked and predicted (BEST-RQ, arXiv 2202.01855).
 
-    Each valid frame starts a span with probability `start`; spans may overlap and are cut at the
-    end of the utterance. An utterance without any span gets one, uncut if it is long enough.
-
-    Args:
-        count: [B] int32, valid frames.
-        size: T.
-        rng: the step's key.
-        position: [B] int32, folded into the key per example.
-        start: probability.
-        span: frames of a span.
-
-    Returns:
-        [B T] bool, false at padding.
+    Each valid frame starts a span of `span` frames with probability `start`; spans may overlap and
+    are cut at the end of the utterance. An utterance without any span gets one, uncut if it fits.
+    `count`: [B] int32 valid frames; `position`: [B] int32, folded into the step's key per example.
     """
 
     def one(position, count):

@@ -14,7 +14,7 @@ def found(path: str | os.PathLike) -> str:
     """Path of an existing file, whose name on disk may be in another Unicode normal form.
 
     Raises:
-        DataError: no such file; says what was found there, and names similar files.
+        DataError: no such file; names similar ones.
     """
     path = os.fspath(path)
     if os.path.isfile(path):
@@ -25,18 +25,15 @@ def found(path: str | os.PathLike) -> str:
     folder, name = os.path.split(path)
     if os.path.isfile(other := os.path.join(folder, name.strip())):
         return other
-    if other := _beside(path):
+    if other := _in_another_form(path):
         return other
     raise errors.DataError(f"{path or repr(path)}: {_instead(path)}")
 
 
 def opened(argument):
-    """Converts a command-line argument to a source for `files.read`.
+    """Converts a command-line argument to a source for `files.read`; DataError: not readable.
 
     Pipes, "-" (standard input) and open files that are not seekable are read into memory.
-
-    Raises:
-        DataError: the argument cannot be read.
     """
     if not isinstance(argument, str | os.PathLike):
         seeks = not hasattr(argument, "readinto") or argument.closed or argument.seekable()
@@ -57,13 +54,12 @@ def opened(argument):
 
 
 def _stream(content, name) -> io.BytesIO:
-    """An in-memory file with a name, for messages."""
     stream = io.BytesIO(content)
     stream.name = name
     return stream
 
 
-def _beside(path) -> str:
+def _in_another_form(path) -> str:
     """A file of the same folder whose name differs only in its Unicode normal form, or ""."""
     folder, name = os.path.split(path)
     if name.isascii():
@@ -100,9 +96,7 @@ def _instead(path) -> str:
     if re.search(r"(^|/)~", path):
         return "no such audio file; ~ is not expanded here: write the full path"
     if path.endswith("|"):
-        return (
-            "expected a file, found a command, which manifests cannot run; store its output first"
-        )
+        return "expected a file, found a command, which is not run; store its output first"
     if re.search(r"[*?[]", path):
         return "no such audio file; patterns are expanded by the shell: none matched, or quoted"
     return "no such audio file"

@@ -1,8 +1,7 @@
 """Pauses of a recording, and its division there into segments that a model can take.
 
-Speech is detected relative to the surrounding noise, independently of the level: each block of ten
-seconds has its own threshold, a fixed fraction of the way in dB from its noise floor to its loudest
-sound.
+Speech is detected independently of the level: each block of ten seconds has its own threshold, a
+fixed fraction of the way in dB from its noise floor to its loudest sound.
 
 Dims: S samples, T frames.
 """
@@ -29,17 +28,12 @@ _BREATH = 10  # frames; minimum length of a pause at which a segment may be spli
 
 
 def segments(wave: np.ndarray, seconds: float, pause: float) -> list[tuple[int, int]]:
-    """Divides a wave into segments that are decoded independently.
+    """Divides [S] samples, int16 or float in [-1, 1], into segments that are decoded independently.
 
-    A wave that is short enough and has no longer pause than allowed is a single segment. Otherwise
-    longer pauses are removed except for a margin at each side; segments that are still too long are
-    split in the middle of their pauses, as rarely as possible, or at the quietest point if they
-    have none.
-
-    Args:
-        wave: [S], int16 or float in [-1, 1].
-        seconds: maximum duration of a segment.
-        pause: maximum duration in seconds of a pause within a segment or at its ends.
+    A wave of at most `seconds` without a pause longer than `pause`, also in seconds, is a single
+    segment. Otherwise longer pauses are removed except for a margin at each side; segments that are
+    still too long are split in the middle of their pauses, as rarely as possible, or at the
+    quietest point if they have none.
 
     Returns:
         (start, end) in samples, in order; every sound is in a segment. Empty for a silent wave.
@@ -54,8 +48,8 @@ def segments(wave: np.ndarray, seconds: float, pause: float) -> list[tuple[int, 
     middles = [(a + b) // 2 for a, b in gaps if b - a >= _BREATH * _FRAME]
     spread = _SMOOTH // 2 * _FRAME  # smoothing extends sound this far into a pause
     long = [(a - spread if a else 0, min(b + spread, len(wave))) for a, b in long]
-    found, behind = [], [*long, (len(wave), len(wave))]
-    for (before, start), (end, after) in zip([(0, 0), *long], behind, strict=True):
+    found, following = [], [*long, (len(wave), len(wave))]
+    for (before, start), (end, after) in zip([(0, 0), *long], following, strict=True):
         margin, room = round(max(MARGIN_SECONDS, pause / 2) * files.RATE), most - (end - start)
         if room >= 0:  # margins never make a segment too long
             margin = min(margin, room // 2)
@@ -72,10 +66,7 @@ def longest(wave: np.ndarray) -> float:
 
 
 def usual(seconds: Sequence[float]) -> float:
-    """The usual longest pause: the 95th percentile of the utterances' longest pauses, in seconds.
-
-    At least LEAST_SECONDS; 0 without utterances.
-    """
+    """95th percentile of the utterances' longest pauses, at least LEAST_SECONDS; 0 without any."""
     return max(LEAST_SECONDS, float(np.percentile(seconds, _USUAL))) if len(seconds) else 0.0
 
 
@@ -98,10 +89,7 @@ def _split(start, end, most, middles, levels) -> Iterator[tuple[int, int]]:
 
 
 def _levels(wave) -> np.ndarray:
-    """[S] -> [T] smoothed levels in dB of full scale, at least _SILENT.
-
-    The last frame may be shorter than the others.
-    """
+    """[S] -> [T] smoothed levels in dB of full scale, at least _SILENT; the last may be short."""
     scale = 32_768.0 if wave.dtype == np.int16 else 1.0
     powers = []
     for start in range(0, len(wave), _BLOCK * _FRAME):

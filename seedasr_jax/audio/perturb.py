@@ -65,23 +65,9 @@ def _reverberate(x, tail, seconds):
     return jnp.einsum("BTs,BsF->BTF", weights, x)
 
 
-def switched_on(augment: config.Augment) -> bool:
-    """Whether any perturbation of voice or channel is enabled."""
-    return bool(augment.perturbs)
-
-
 def draw(rng, position, augment: config.Augment) -> Channel | None:
-    """Draws a channel for each example.
-
-    Args:
-        rng: the step's key.
-        position: [B] int32, the row in the global batch.
-        augment: ranges and probabilities.
-
-    Returns:
-        A Channel, or None if all perturbations are off.
-    """
-    if not switched_on(augment):
+    """Draws a channel for each of [B] positions in the global batch; None if augment has none."""
+    if not augment.perturbs:
         return None
 
     def one(position):

@@ -30,18 +30,12 @@ class Convention:
 
 @dataclasses.dataclass(frozen=True)
 class Conventions:
-    """The convention of each language.
+    """The convention of each language."""
 
-    Attributes:
-        unstated: convention of texts whose language is not stated, or not in text/languages.py.
-        normalizer, unit: BY_LANGUAGE, or one name for all texts.
-        language: language of all texts; "": as each states it.
-    """
-
-    unstated: Convention
-    normalizer: str = BY_LANGUAGE
-    unit: str = BY_LANGUAGE
-    language: str = ""
+    unstated: Convention  # of texts whose language is not stated, or not in text/languages.py
+    normalizer: str = BY_LANGUAGE  # or one name for all texts
+    unit: str = BY_LANGUAGE  # likewise
+    language: str = ""  # of all texts; "": as each states it
 
     def __post_init__(self):
         """Raises ConfigError if a name or the language is unknown."""
@@ -70,19 +64,16 @@ class Conventions:
         return [tag for tag in tags if not _known(tag)]
 
     def warning(self, tags: Iterable[str] | Mapping[str, int]) -> str:
-        """A warning about texts whose tags select no language; "" if there are none.
-
-        `tags`: the language of each text, or {language: number of texts}.
-        """
+        """A warning about texts, or {tag: number}, whose tags select no language; "" if none."""
         counts = collections.Counter(tags)
         found = self.undecided(counts)
         if not found:
             return ""
-        named, used = ", ".join(sorted(set(found) - {""})), self.of("")
-        affected = sum(counts[tag] for tag in found)
+        tags, used = ", ".join(sorted(set(found) - {""})), self.of("")
         return (
-            f"{affected} of {counts.total()} utterances state no language of text/languages.py"
-            f"{f' ({named})' if named else ''}: counted by {used.unit}, {used.normalizer}"
+            f"{sum(counts[tag] for tag in found)} of {counts.total()} utterances state no language"
+            f" of text/languages.py{f' ({tags})' if tags else ''}: counted by {used.unit},"
+            f" {used.normalizer}"
         )
 
 

@@ -6,15 +6,13 @@ NOTABLE = 0.01  # fraction of unknown tokens above which `Counted.warning` is no
 
 
 class Counted:
-    """Maps a text to its number of tokens, and keeps the totals.
+    """Maps a text to its number of tokens, and keeps the totals `tokens` and `unknown`.
 
-    Attributes:
-        key: distinguishes its counts from those of another tokenizer or normaliser.
-        tokens, unknown: totals over all texts so far. A run of unknown words may be one token.
+    A run of unknown words may be one token.
     """
 
     def __init__(self, vocab: Vocabulary, normal=str, key: str = ""):
-        """Args: `vocab`, the tokenizer; `normal`, maps a text to the text that is tokenised."""
+        """`normal` is applied to texts first; `key` names the counts of this tokenizer and it."""
         self._vocab, self._normal, self.key = vocab, normal, key
         self.tokens = self.unknown = 0
 
@@ -46,8 +44,8 @@ class Counted:
         """A warning about unknown tokens; "" if there are few."""
         if self.share <= NOTABLE:
             return ""
-        share = 100 * self.share
         return (
-            f"{share:.1f} % of the tokens are unknown to the tokenizer, which decodes each as one"
-            " mark: raise vocab.size, or set vocab.kind='bpe' (data vocab: --size, --kind)"
+            f"{100 * self.share:.1f} % of the tokens are unknown to the tokenizer, which decodes"
+            " each as one mark: raise vocab.size, or set vocab.kind='bpe' (data vocab: --size,"
+            " --kind)"
         )

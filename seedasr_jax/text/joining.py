@@ -10,11 +10,7 @@ UNSPACED = re.compile(f"[{CJK}\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
 
 
 def join(texts: Iterable[str]) -> str:
-    """Joins the texts, without empty ones.
-
-    Two texts are separated by a space unless both adjoining characters are of a script without
-    spaces.
-    """
+    """Joins the non-empty texts by spaces, except between two characters of unspaced scripts."""
     out = ""
     for text in filter(None, texts):
         spaced = out and not (UNSPACED.match(out[-1]) and UNSPACED.match(text[0]))

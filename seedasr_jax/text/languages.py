@@ -1,8 +1,7 @@
 """THE table of languages, dialects and accents. No other file describes any.
 
-Tags are BCP-47 (RFC 5646), scripts ISO 15924. A Mandarin dialect without a registered tag has a
-private-use one, `zh-x-NAME`. `unit` is what an error rate counts, `normalizer` a name of
-text/normalize.py. Adding a language means adding a row, here or by `add`.
+A Mandarin dialect without a registered tag (RFC 5646) has a private-use one, `zh-x-NAME`. Adding a
+language means adding a row, here or by `add`.
 
 Seed-ASR states eight languages for its multilingual model, and Mandarin with 13 dialects for its
 Chinese one. Which ones the recipes `seed_asr_ml` and `seed_asr_cn` name is our choice: the eight
@@ -16,23 +15,14 @@ from seedasr_jax import errors
 
 @dataclasses.dataclass(frozen=True)
 class Language:
-    """A row of the table.
+    """A row of the table."""
 
-    Attributes:
-        tag: BCP-47 tag in its canonical case.
-        name: English name.
-        parent: tag of the language that this is a dialect or accent of; "" for a language.
-        script: ISO 15924 code of the script of transcripts.
-        unit: "word" or "char", the unit of its error rate.
-        normalizer: key of `normalize.NORMALIZERS`, for scoring.
-    """
-
-    tag: str
-    name: str
-    parent: str
-    script: str
-    unit: str
-    normalizer: str
+    tag: str  # BCP-47, in its canonical case
+    name: str  # in English
+    parent: str  # tag of the language that this is a dialect or accent of; "" for a language
+    script: str  # ISO 15924, of transcripts
+    unit: str  # one of UNITS
+    normalizer: str  # key of `normalize.NORMALIZERS`, for scoring
 
 
 UNITS = ("word", "char")  # that an error rate counts
@@ -93,9 +83,7 @@ _ROWS = (
     Language("lo", "Lao", "", "Laoo", "char", "basic@2"),
     Language("my", "Burmese", "", "Mymr", "char", "basic@2"),
     Language("sv", "Swedish", "", "Latn", "word", "basic@2"),
-    Language(
-        "th", "Thai", "", "Thai", "char", "basic@2"
-    ),  # no spaces between words, as in the three above
+    Language("th", "Thai", "", "Thai", "char", "basic@2"),  # unspaced, as the three above
     Language("tok", "Toki Pona", "", "Latn", "word", "basic@2"),
 )
 

@@ -20,6 +20,7 @@ CJK = (
     "\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 )
 
+_VARIATIONS = {*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}  # variation selectors
 _APOSTROPHES = "'‘’‛ʹʻʼ`"
 _HYPHENS = "-\u2010\u2011"  # not dashes (– —), which separate clauses
 # Arabic vowel marks, superscript alef and tatweel (not hamza and madda, U+0653 to U+0655, which
@@ -72,19 +73,12 @@ class _Cleaned(dict):
             kept = "'"
         elif char.isspace():
             kept = " "
-        elif char in _HYPHENS or kind[0] == "C" or kind == "Me" or _is_variation(code):
+        elif char in _HYPHENS or kind[0] == "C" or kind == "Me" or code in _VARIATIONS:
             kept = ""  # invisible, or within a word
         else:
             kept = " " if kind[0] in "PSZ" else char
         self[code] = kept
         return kept
-
-
-def _is_variation(code: int) -> bool:
-    return 0xFE00 <= code <= 0xFE0F or 0xE0100 <= code <= 0xE01EF
-
-
-_CLEANED = _Cleaned()
 
 
 class _Cleaned2(_Cleaned):
@@ -107,15 +101,11 @@ class _Cleaned2(_Cleaned):
         return kept
 
 
-_CLEANED_2 = _Cleaned2()
+_CLEANED, _CLEANED_2 = _Cleaned(), _Cleaned2()
 
 
 def _compatible(text: str, form: str = "NFKC") -> str:
     return unicodedata.normalize(form, text.replace("´", "'"))  # else it becomes space and accent
-
-
-def _none(text: str) -> str:
-    return text
 
 
 def _basic(text: str) -> str:
@@ -153,12 +143,12 @@ def _signed(text: str) -> str:
 
 def _is_sign(dash: re.Match) -> bool:
     """Whether a dash is the minus sign of a number: in -5 and (-5), but not in 3-4 or 10%-20%."""
-    text, before, behind = dash.string, dash.start() - 1, dash.end()
-    while unicodedata.category(text[behind : behind + 1] or " ") == "Cf":
-        behind += 1
+    text, before, after = dash.string, dash.start() - 1, dash.end()
+    while unicodedata.category(text[after : after + 1] or " ") == "Cf":
+        after += 1
     while before >= 0 and unicodedata.category(text[before]) == "Cf":
         before -= 1
-    if not text[behind : behind + 1].isdecimal():
+    if not text[after : after + 1].isdecimal():
         return False
     if before < 0 or text[before].isspace():
         return True
@@ -173,11 +163,7 @@ def _is_sign(dash: re.Match) -> bool:
 
 
 def _basic_2(text: str) -> str:
-    """NFKC, case folded; punctuation and symbols, including hyphens, become spaces.
-
-    Exceptions are apostrophes within words and minus signs of numbers. Hebrew's geresh and
-    gershayim become apostrophes.
-    """
+    """As `_basic`, but hyphens become spaces, minus signs stay, gershayim become apostrophes."""
     text = _compatible(_compatible(_separated(text)).casefold())
     text = _signed(_GERSHAYIM.sub("'", text)).translate(_CLEANED_2)
     text = _compatible(_DOTTED_I.sub("i", text))
@@ -202,7 +188,7 @@ def _english_2(text: str) -> str:
 
 
 NORMALIZERS = {
-    "none@1": _none,
+    "none@1": str,
     "basic@1": _basic,
     "unpointed@1": _unpointed,
     "zh@1": _zh,
@@ -215,11 +201,7 @@ NORMALIZERS = {
 
 
 def normalize(name: str, text: str) -> str:
-    """Normalises a text.
-
-    Args:
-        name: NAME@VERSION, a key of `NORMALIZERS`.
-        text: any text, also empty.
+    """Normalises a text; `name` is NAME@VERSION, a key of `NORMALIZERS`.
 
     Raises:
         errors.ConfigError: unknown name or version; names the nearest.

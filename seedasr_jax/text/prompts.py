@@ -12,8 +12,7 @@ from seedasr_jax.text.normalize import normalize
 
 SEPARATOR = ", "  # between the names of a context that is a list
 
-# Commas and semicolons of all scripts (a test compares them with Unicode), bars, tabs and line
-# breaks.
+# Commas and semicolons of all scripts (a test compares them with Unicode), bars, tabs, line breaks.
 _BETWEEN = re.compile(
     "[,;|\\uff5c\\u055d\\u060c\\u061b\\u07f8\\u1363\\u1364\\u1802\\u1808\\u204f\\u2e32\\u2e34\\u2e35\\u2e41\\u2e49"
     "\\u2e4c\\u3001\\ua4fe\\ua60d\\ua6f5\\ua6f6\\ufe10\\ufe11\\ufe14\\ufe50\\ufe51\\ufe54\\uff0c\\uff1b\\uff64"
@@ -46,15 +45,10 @@ def normal_context(normalizer: str, text: str) -> str:
 
 
 def context(text: str | None = "", hotwords: str | Sequence[str] | None = ()) -> str:
-    """Joins a text and a list of hotwords to a context; `normal_context` normalises it.
+    """Joins a text and hotwords to a context, which `normal_context` normalises; None: none.
 
-    The paper's contexts are natural language; a list is ours.
-
-    Args:
-        text: natural-language context; None: none.
-        hotwords: a sequence of names, or one text in the form that `split` reads; None: none.
-            Duplicates are removed, and the first occurrence is kept. Names in a sequence may
-            contain commas, which are removed.
+    The paper's contexts are natural language; a list is ours. `hotwords` is a sequence of names, or
+    one text that `split` reads. Duplicates after the first are removed, and commas within a name.
 
     Raises:
         ConfigError: another type, such as a set, which has no order; or text that is not UTF-8.
@@ -80,31 +74,23 @@ def context(text: str | None = "", hotwords: str | Sequence[str] | None = ()) ->
 def cut(context: str, fits: Callable[[str], bool]) -> tuple[str, str]:
     """Truncates a context from the left, by whole names or, if not one name fits, by whole words.
 
-    Args:
-        context: in the form of `normal_context`.
-        fits: whether a text is short enough; monotonic in its length.
-
-    Returns:
-        The removed text and the remaining text; either may be "".
+    `context` is normal, and `fits` says whether a text is short enough; monotonic in its length.
+    Returns the removed and the remaining text; either may be "".
     """
     if fits(context):  # the common case
         return "", context
     for between in (SEPARATOR, " "):
-        pieces = context.split(between)
+        items = context.split(between)
         first = bisect.bisect_left(
-            range(len(pieces)), True, key=lambda n: fits(between.join(pieces[n:]))
+            range(len(items)), True, key=lambda n: fits(between.join(items[n:]))
         )
-        if first < len(pieces):
-            return between.join(pieces[:first]), between.join(pieces[first:])
+        if first < len(items):
+            return between.join(items[:first]), between.join(items[first:])
     return context, ""
 
 
 def read_context(text: str) -> str:
-    """Parses a context from the command line.
-
-    Raises:
-        ConfigError: it is `@FILE`, which only hotwords support.
-    """
+    """Parses a context from the command line; ConfigError: `@FILE`, which only hotwords support."""
     if text.startswith("@") and os.path.isfile(text[1:]):
         raise ConfigError(
             f'--context={text}: expected the text itself: write --context="$(cat {text[1:]})"'
@@ -124,8 +110,7 @@ def read_hotwords(text: str) -> tuple[str, ...]:
     Empty lines and lines that begin with `# ` are ignored.
 
     Raises:
-        ConfigError: no such file, not UTF-8 text, no name in it, or weights; or the name of an
-            existing file without the @.
+        ConfigError: no such file, not UTF-8, no name, or weights; or an existing file without @.
     """
     if not text.startswith("@"):
         if pathlib.Path(text).suffix and os.path.isfile(text):

@@ -3,9 +3,8 @@
 Error rate = (substitutions + deletions + insertions) / reference units, in percent, over a whole
 set (never the mean over utterances). All texts are expected to be normalised.
 
-An interval describes the variation over other sets of the same kind. Utterances of one speaker or
-one recording are not independent: clusters are resampled, and all errors of a cluster are drawn
-together.
+An interval describes the variation over other sets of the same kind. Utterances of a speaker or a
+recording are not independent: whole clusters are resampled.
 
 Dims: N utterances, G clusters, R resamples.
 """
@@ -30,16 +29,13 @@ _SPLITTERS = {
 }
 UNITS = tuple(_SPLITTERS)
 FEWEST = 10  # minimum number of clusters for an interval: with fewer, resampling is uninformative
-_KINDS = ("replace", "delete", "insert")
+_KINDS = ("replace", "delete", "insert")  # as RapidFuzz names them
 _DRAWS_AT_ONCE = 1 << 22  # indices per bootstrap block, 32 MiB for a set of any size
 
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """Errors of a set of utterances; rates in percent.
-
-    `ci_low` and `ci_high` bound the 95 % interval; None with fewer than FEWEST clusters.
-    """
+    """Errors of a set of utterances; rates in percent."""
 
     utterances: int
     ref_len: int
@@ -48,21 +44,16 @@ class Score:
     insertions: int
     error_rate: float
     clusters: int
-    ci_low: float | None
+    ci_low: float | None  # of the 95 % interval; None with fewer than FEWEST clusters
     ci_high: float | None
 
 
 def units(text: str, unit: str) -> list[str]:
-    """Splits a text into the units that an error rate counts.
+    """Splits a normalised text into the units that an error rate counts.
 
-    Args:
-        text: normalised text.
-        unit: "word" splits at white space. "char" gives code points without white space, so that
-            spacing conventions cause no errors, except between digits, where 3 4 is not 34. "mixed"
-            gives Chinese and Japanese characters one by one, and words of everything else.
-
-    Raises:
-        errors.ConfigError: unknown unit.
+    "word" splits at white space. "char" gives code points without white space, so that spacing
+    conventions cause no errors, except between digits, where 3 4 is not 34. "mixed" gives Chinese
+    and Japanese characters one by one, and words of everything else. Else ConfigError is raised.
     """
     if unit not in _SPLITTERS:
         raise errors.ConfigError(
@@ -80,10 +71,9 @@ def split(texts: Iterable[str], unit: str | Sequence[str]) -> list[list[str]]:
 
 
 def _edits(reference, hypothesis, segments):
-    """(cluster, [substitutions, deletions, insertions]) of each segment of a reference.
+    """(cluster, [substitutions, deletions, insertions]) of each segment, aligned as in jiwer.
 
-    Of several shortest alignments ("a b" against "b a"), RapidFuzz's is taken, as in jiwer. An
-    insertion between two segments counts for the first.
+    An insertion between two segments counts for the first.
     """
     ends = list(itertools.accumulate(length for _, length in segments))
     found = [(name, [0, 0, 0]) for name, _ in segments]
@@ -111,17 +101,16 @@ def _tally(references, hypotheses, clusters):
 
 
 def score(references, hypotheses, *, unit="word", clusters=None, resamples=1000, seed=0) -> Score:
-    """Scores hypotheses against references, utterance by utterance.
+    """Scores N hypotheses against N references.
 
-    A set whose references are all empty is treated as one unit long: the rate is 0 without errors,
-    plus 100 percent per inserted unit. It stays finite, so it can be written as JSON and averaged.
+    A set whose references are all empty is treated as one unit long, so that its rate, 100 percent
+    per inserted unit, is finite.
 
     Args:
-        references: N normalised texts.
-        hypotheses: N normalised texts in the same order.
+        references, hypotheses: N normalised texts each.
         unit: see `units`; one for all, or N.
-        clusters: N lists of segments (cluster, number of reference units), in order; the cluster is
-            the speaker or the recording of that segment. None: each utterance is a cluster.
+        clusters: N lists of segments (speaker or recording, number of reference units), in order.
+            None: each utterance is a cluster.
         resamples: R, bootstrap draws of G clusters with replacement.
         seed: of the draws; equal seeds give equal intervals on every machine.
 
@@ -163,15 +152,10 @@ class Difference:
 def difference(
     references, before, after, *, unit="word", clusters=None, resamples=1000, seed=0
 ) -> Difference:
-    """Error rate of `after` minus that of `before`, with a paired bootstrap over clusters.
-
-    Args:
-        references, before, after: N normalised texts each, in the same order.
-        unit, clusters, resamples, seed: see `score`.
+    """Error rate of `after` minus that of `before`, with a paired bootstrap; arguments as `score`.
 
     Raises:
-        errors.DataError: no utterances.
-        ValueError: the lists differ in length.
+        errors.DataError: no utterances. ValueError: the lists differ in length.
     """
     references = split(references, unit)
     if not references:

@@ -1,7 +1,7 @@
 """Prompt templates for one tokenizer: what stands around the speech, as ids.
 
-Text between two special tokens is encoded in one piece together with what fills its slots. A
-filling never yields a special token, whatever it spells.
+Text between two special tokens is encoded together with what fills its slots. A filling never
+yields a special token, whatever it spells.
 
 Dims: P prompt tokens, C context tokens, X suffix tokens.
 """
@@ -21,14 +21,14 @@ class Around:
     """The ids around the speech that do not depend on the context itself."""
 
     prompt: tuple[int, ...]  # [P], before the context or, without one, before the speech
-    suffix: tuple[int, ...]  # [X], behind the speech, without the start token
+    suffix: tuple[int, ...]  # [X], after the speech, without the start token
 
 
 class Template:
     """Both templates of a `config.Prompt`.
 
     Attributes:
-        start: id of the token behind which the transcript begins.
+        start: id of the token after which the transcript begins.
         ends: ids of the end tokens; the first is taught, any ends.
         plain, with_context: Around of an utterance without and with a context, by `row`.
         beside: maximum number of ids in `context` beside those of the context itself.
@@ -37,13 +37,9 @@ class Template:
     def __init__(self, prompt: prompts.Prompt, vocab):
         """Encodes all that no utterance changes.
 
-        Args:
-            prompt: the texts, checked.
-            vocab: of text/vocab.py.
-
         Raises:
-            ConfigError: a special token that the tokenizer lacks, or templates that do not start
-                the transcript with the same token.
+            ConfigError: a special token that the tokenizer `vocab` lacks, or templates that do not
+                start the transcript with the same token.
         """
         self._vocab = vocab
         self._names_language = any("{language}" in t for t in prompt.plain + prompt.context)
@@ -57,16 +53,15 @@ class Template:
         self.ends = tuple(self._end(text) for text in prompt.ends) or (vocab.eos_id,)
         starts, tables = set(), []
         for laid in (plain, informed):
-            behind = [self._ids(laid.behind, row) or (vocab.start_id,) for row in rows]
-            starts |= {ids[-1] for ids in behind}
+            after = [self._ids(laid.after, row) or (vocab.start_id,) for row in rows]
+            starts |= {ids[-1] for ids in after}
             before = [self._ids(laid.prompt, row) for row in rows]
-            tables.append(tuple(Around(ids, end[:-1]) for ids, end in zip(before, behind)))
+            tables.append(tuple(Around(ids, end[:-1]) for ids, end in zip(before, after)))
         self.plain, self.with_context = tables
         if len(starts) > 1:
             raise ConfigError(
-                "model.prompt: expected templates that end in the same token, which starts the"
-                f" transcript, found {len(starts)} different ones: end plain and context in the"
-                " same special token or text, or in {speech}"
+                f"model.prompt: expected templates that end in the same token, found {len(starts)}"
+                " different ones: end both in the same special token or text, or in {speech}"
             )
         (self.start,) = starts
 
@@ -93,24 +88,24 @@ class Template:
         return max(len(one.prompt) for one in found), max(len(one.suffix) for one in found)
 
     def _laid_out(self, prompt, key) -> "_Laid":
-        before, behind, heard = [], [], False
+        before, after, spoken = [], [], False
         for text in getattr(prompt, key):
             head, speech, tail = text.partition("{speech}")
-            (behind if heard else before).extend(self._separate(head, key))
-            behind.extend(self._separate(tail, key))
-            heard = heard or bool(speech)
-        holds = ("{context}" in part for part in map(str, before))
-        place = next((n for n, found in enumerate(holds) if found), len(before))
-        return _Laid(before[:place], before[place:], behind)
+            (after if spoken else before).extend(self._separate(head, key))
+            after.extend(self._separate(tail, key))
+            spoken = spoken or bool(speech)
+        places = (n for n, item in enumerate(before) if "{context}" in str(item))
+        place = next(places, len(before))
+        return _Laid(before[:place], before[place:], after)
 
     def _separate(self, text, key):
-        parts = self._vocab.separate(text)
-        for part in parts:
-            for token in _LIKE_SPECIAL.findall(part) if isinstance(part, str) else ():
+        items = self._vocab.separate(text)
+        for item in items:
+            for token in _LIKE_SPECIAL.findall(item) if isinstance(item, str) else ():
                 ids = self._vocab.encode(token)
                 if len(ids) != 1 or ids[0] == self._vocab.unk_id:
                     raise self._unknown(key, token)
-        return parts
+        return items
 
     def _end(self, text):
         if text not in self._vocab.special:
@@ -124,21 +119,21 @@ class Template:
             f"{nearest(token, self._vocab.special)}"
         )
 
-    def _ids(self, parts, row, context="") -> tuple[int, ...]:
+    def _ids(self, items, row, context="") -> tuple[int, ...]:
         fillings, ids = {"language": self._names[row], "context": context}, []
-        for part in parts:
-            if isinstance(part, str):
-                text = prompts.SLOT.sub(lambda slot: fillings[slot[1]], part)
+        for item in items:
+            if isinstance(item, str):
+                text = prompts.SLOT.sub(lambda slot: fillings[slot[1]], item)
                 ids += self._vocab.encode(text) if text else []
             else:
-                ids.append(part)
+                ids.append(item)
         return tuple(ids)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Laid:
-    """Where the parts of a template stand: ids of special tokens, and texts with slots."""
+    """The items of a template: ids of special tokens, and texts with slots."""
 
     prompt: list[int | str]
     context: list[int | str]  # from the text that contains the context, up to the speech
-    behind: list[int | str]
+    after: list[int | str]

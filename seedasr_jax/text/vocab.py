@@ -1,8 +1,7 @@
 """Vocabularies: SentencePiece and Hugging Face tokenizers behind one protocol.
 
-A vocabulary is a folder with the tokenizer's own files, which other tools can read too. Encoded ids
-contain no start or end token: the code that assembles a sequence adds them. The blank of CTC is
-`pad_id`.
+A vocabulary is a folder with the tokenizer's own files, which other tools can read too. Start and
+end tokens are added by the code that assembles a sequence. The blank of CTC is `pad_id`.
 """
 
 from collections.abc import Mapping
@@ -22,36 +21,27 @@ from seedasr_jax import workdir as disk
 SPACE = "\u2581"  # how SentencePiece writes a space
 _SPM_FILE = "spm.model"
 _HF_FILE, _HF_CONFIG = "tokenizer.json", "tokenizer_config.json"
-_HOW_TO_MAKE = "make one with `seedasr data vocab`"
 
 
 class _Unreadable(errors.ConfigError):
     """No readable tokenizer was found; `what` is the message without its cure."""
 
     def __init__(self, what: str, near: str = ""):
-        super().__init__(f"{what}; {_HOW_TO_MAKE}.{near}")
+        super().__init__(f"{what}; make one with `seedasr data vocab`.{near}")
         self.what = what
 
 
 class Vocabulary(Protocol):
-    """The interface of a tokenizer.
+    """The interface of a tokenizer."""
 
-    Attributes:
-        size: number of ids; excludes the padding rows that embeddings may have.
-        pad_id, start_id, eos_id, unk_id: ids below `size`; some may be equal.
-        name: "sentencepiece" or "huggingface".
-        hash: 16 hex digits of the content; equal hashes mean equal ids for every text.
-        special: special tokens as they are spelled -> ids; no text that is encoded yields them.
-    """
-
-    size: int
-    pad_id: int
+    size: int  # number of ids; excludes the padding rows that embeddings may have
+    pad_id: int  # this and the next three: below `size`; some may be equal
     start_id: int
     eos_id: int
     unk_id: int
-    name: str
-    hash: str
-    special: Mapping[str, int]
+    name: str  # "sentencepiece" or "huggingface"
+    hash: str  # 16 hex digits of the content; equal hashes mean equal ids for every text
+    special: Mapping[str, int]  # special tokens as spelled -> ids; no encoded text yields them
 
     def encode(self, text: str) -> list[int]:
         """Text -> ids, without start or end; a spelled special token is encoded as text."""
@@ -66,7 +56,43 @@ class Vocabulary(Protocol):
         """Writes the files that `open_vocabulary` reads; refuses to replace other content."""
 
 
-class SentencePieceVocabulary:
+class _Stored:
+    """What both kinds have in common: their files, and special tokens spelled in a text."""
+
+    special: Mapping[str, int]
+    _files: dict[str, bytes]
+    _flags: Mapping[str, dict] = {}  # special token -> its `lstrip` and `rstrip`
+
+    def separate(self, text: str) -> list[int | str]:
+        """As `Vocabulary.separate`, without white space that a token takes with it."""
+        found, at = [], 0
+        longest_first = sorted(self.special, key=len, reverse=True)
+        for match in re.finditer("|".join(map(re.escape, longest_first)) or r"(?!)", text):
+            token = match[0]
+            between, strips = text[at : match.start()], self._flags.get(token, {})
+            found += [between.rstrip() if strips.get("lstrip") else between, self.special[token]]
+            at = match.end()
+            if strips.get("rstrip"):
+                at += len(text[at:]) - len(text[at:].lstrip())
+        return [item for item in (*found, text[at:]) if item != ""]
+
+    def save(self, folder) -> None:
+        """As `Vocabulary.save`."""
+        folder = epath.Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in self._files.items():
+            path = folder / name
+            if not path.exists():
+                with disk.replacing(path) as partial:
+                    partial.write_bytes(content)
+            elif path.read_bytes() != content:
+                raise errors.ConfigError(
+                    f"{path} exists and contains another vocabulary: choose another folder or"
+                    " remove it"
+                )
+
+
+class SentencePieceVocabulary(_Stored):
     """A SentencePiece model; pad 0, unknown 1, start 2, end 3 if trained by vocab_training.py.
 
     Where the model has no start or pad token, the end token takes its place.
@@ -75,14 +101,14 @@ class SentencePieceVocabulary:
     name = "sentencepiece"
 
     def __init__(self, content: bytes, where: str = _SPM_FILE):
-        """Args: `content`, the bytes of a model file; `where`, its path for messages."""
+        """`content`: the bytes of a model file; `where`: its path for messages."""
         if not content:  # SentencePiece accepts it and fails later
             raise _unreadable(where, "a SentencePiece model, found an empty file")
         try:
             self._model = sentencepiece.SentencePieceProcessor(model_proto=content)
         except RuntimeError as error:
             raise _unreadable(where, "a SentencePiece model") from error
-        self._content = content
+        self._files = {_SPM_FILE: content}
         self.hash = _digest(content)
         self.size = self._model.get_piece_size()
         self.unk_id, self.eos_id = self._model.unk_id(), self._model.eos_id()
@@ -98,13 +124,9 @@ class SentencePieceVocabulary:
         ids = filter(self._model.is_control, range(self.size))
         return {self._model.id_to_piece(i): i for i in ids}
 
-    def separate(self, text: str) -> list[int | str]:
-        """As `Vocabulary.separate`."""
-        return _separate(text, self.special, {})
-
     def __reduce__(self):
         """Pickles the content: the C++ object is rebuilt in the other process."""
-        return SentencePieceVocabulary, (self._content,)
+        return SentencePieceVocabulary, (self._files[_SPM_FILE],)
 
     def encode(self, text: str) -> list[int]:
         """Text -> ids; a run of white space is one space."""
@@ -114,12 +136,8 @@ class SentencePieceVocabulary:
         """Ids -> text, words joined by spaces; an unknown piece is written as U+2047."""
         return self._model.decode(_text_ids(ids, self)).strip()
 
-    def save(self, folder) -> None:
-        """Writes spm.model."""
-        _write(folder, {_SPM_FILE: self._content})
 
-
-class HuggingFaceVocabulary:
+class HuggingFaceVocabulary(_Stored):
     """A tokenizer.json, run by `tokenizers`; special tokens as in tokenizer_config.json.
 
     Where the model has no start or pad token, the end token takes its place; without an unknown
@@ -129,7 +147,7 @@ class HuggingFaceVocabulary:
     name = "huggingface"
 
     def __init__(self, content: bytes, config: bytes = b"{}", where: str = _HF_FILE):
-        """Args: the bytes of tokenizer.json and of tokenizer_config.json; `where`, for messages."""
+        """`content`, `config`: bytes of tokenizer.json and tokenizer_config.json."""
         fields, settings = _json(content, where), _json(config, _HF_CONFIG)
         if not isinstance(fields.get("model"), dict):
             raise _unreadable(where, "a tokenizer.json with a `model`")
@@ -141,8 +159,8 @@ class HuggingFaceVocabulary:
         pieces = self._tokenizer.get_vocab(with_added_tokens=True)
         self.size = max(pieces.values()) + 1
         added = [token for token in fields.get("added_tokens") or () if token["special"]]
-        self._added = {token["content"]: token for token in added}
-        self.special = {content: pieces[content] for content in self._added}
+        self._flags = {token["content"]: token for token in added}
+        self.special = {content: pieces[content] for content in self._flags}
 
         def find(key):
             token = settings.get(key)
@@ -156,19 +174,13 @@ class HuggingFaceVocabulary:
 
         self.eos_id = find("eos_token")
         if self.eos_id is None:
-            raise errors.ConfigError(
-                f"{where} has no end token: set eos_token in {_HF_CONFIG} beside it"
-            )
+            raise errors.ConfigError(f"{where} has no end token: set eos_token in {_HF_CONFIG}")
         pad, start, unknown = find("pad_token"), find("bos_token"), find("unk_token")
         self.pad_id = self.eos_id if pad is None else pad
         self.start_id = self.eos_id if start is None else start
         self.unk_id = self.pad_id if unknown is None else unknown
         ids = (self.pad_id, self.start_id, self.eos_id, self.unk_id)
         self.hash = _digest(content + repr(ids).encode())
-
-    def separate(self, text: str) -> list[int | str]:
-        """As `Vocabulary.separate`; white space that a token takes with it is left out."""
-        return _separate(text, self.special, self._added)
 
     def __reduce__(self):
         """Pickles the content: `tokenizers` does not serialise the settings made above."""
@@ -181,10 +193,6 @@ class HuggingFaceVocabulary:
     def decode(self, ids) -> str:
         """Ids -> text; all special tokens are dropped."""
         return self._tokenizer.decode(_text_ids(ids, self), skip_special_tokens=True)
-
-    def save(self, folder) -> None:
-        """Writes tokenizer.json and tokenizer_config.json."""
-        _write(folder, self._files)
 
 
 def one_line(text: str) -> str:
@@ -199,20 +207,12 @@ def holds(path) -> bool:
 
 
 def open_vocabulary(path) -> Vocabulary:
-    """Opens a vocabulary.
-
-    Args:
-        path: a folder with spm.model or tokenizer.json, or such a file.
-
-    Raises:
-        errors.ConfigError: nothing there, or no tokenizer; the message has the cure.
-    """
+    """Opens a folder with spm.model or tokenizer.json, or such a file; ConfigError: none there."""
     filesystem.check_local(path, "vocabulary")
     path = epath.Path(path)
     if not path.exists():
         siblings = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else ()
-        near = errors.nearest(path.name, siblings)
-        raise _Unreadable(f"no vocabulary at {path}", near)
+        raise _Unreadable(f"no vocabulary at {path}", errors.nearest(path.name, siblings))
     if path.is_dir():
         found = [path / name for name in (_SPM_FILE, _HF_FILE) if (path / name).exists()]
         if len(found) != 1:
@@ -231,12 +231,7 @@ def open_vocabulary(path) -> Vocabulary:
 
 
 def open_trained(folder, expected: str, label: str) -> Vocabulary:
-    """Opens the tokenizer that a checkpoint was trained with.
-
-    Args:
-        folder: the tokenizer's folder.
-        expected: hash of its content, from the checkpoint's record.
-        label: the checkpoint's, for messages.
+    """Opens the tokenizer of a checkpoint (`label`), whose record states the hash `expected`.
 
     Raises:
         errors.UserError: no readable tokenizer there, or another one.
@@ -256,20 +251,6 @@ def open_trained(folder, expected: str, label: str) -> Vocabulary:
     return found
 
 
-def _separate(text: str, special: Mapping[str, int], flags: Mapping[str, dict]) -> list[int | str]:
-    """See `Vocabulary.separate`; `flags` of a token: `lstrip`, `rstrip` as in tokenizer.json."""
-    found, at = [], 0
-    longest_first = sorted(special, key=len, reverse=True)
-    for match in re.finditer("|".join(map(re.escape, longest_first)) or r"(?!)", text):
-        token = match[0]
-        between, own = text[at : match.start()], flags.get(token, {})
-        found += [between.rstrip() if own.get("lstrip") else between, special[token]]
-        at = match.end()
-        if own.get("rstrip"):
-            at += len(text[at:]) - len(text[at:].lstrip())
-    return [part for part in (*found, text[at:]) if part != ""]
-
-
 def _text_ids(ids, vocabulary: Vocabulary) -> list[int]:
     """The ids without pad, start, end and out-of-range ids."""
     dropped = (vocabulary.pad_id, vocabulary.start_id, vocabulary.eos_id)
@@ -287,23 +268,8 @@ def _unreadable(where: str, expected: str) -> errors.ConfigError:
 def _json(content: bytes, where: str) -> dict:
     try:
         fields = json.loads(content)
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
-        raise _unreadable(where, "a JSON object") from error
+    except ValueError:  # JSONDecodeError and UnicodeDecodeError
+        fields = None
     if not isinstance(fields, dict):
         raise _unreadable(where, "a JSON object")
     return fields
-
-
-def _write(folder, files: dict[str, bytes]) -> None:
-    folder = epath.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        path = folder / name
-        if path.exists():
-            if path.read_bytes() == content:
-                continue
-            raise errors.ConfigError(
-                f"{path} exists and contains another vocabulary: choose another folder or remove it"
-            )
-        with disk.replacing(path) as partial:
-            partial.write_bytes(content)

@@ -16,7 +16,7 @@ from seedasr_jax.text import prompts, vocab
 
 KINDS = ("word", "bpe", "unigram", "char")
 MOST_PIECES = 2**24  # SentencePiece computes with `size` in int32
-MOST_TEXTS = 2_000_000  # SentencePiece holds in memory all texts that it learns pieces from
+MOST_TEXTS = 2_000_000  # SentencePiece keeps in memory all texts that it learns pieces from
 _HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")  # Unicode's script Han
 _SPECIALS = {"pad_id": 0, "unk_id": 1, "bos_id": 2, "eos_id": 3}
 
@@ -27,16 +27,14 @@ def train(
     """Trains a vocabulary and writes it to `folder`; equal texts give equal bytes.
 
     Instructions never contain unknown tokens. With bpe and unigram each is a single piece, because
-    the cost of a prefix token is considerable in small models, and each Chinese character is a
-    piece of its own: merged pairs are not recognised better, and pairs that training lacks much
-    worse. Only white space is normalised here; text/normalize.py does the rest.
+    prefix tokens are costly in small models, and so is each Chinese character: merged pairs are not
+    recognised better, and pairs that training lacks much worse. Only white space is normalised.
 
     Args:
         texts: transcripts, iterated once. bpe and unigram learn pieces from a uniform sample of at
             most MOST_TEXTS; every character of all texts is known.
         folder: destination of spm.model.
-        size: maximum number of ids, including the four special ones. The vocabulary is smaller if
-            the texts do not yield as many pieces.
+        size: maximum number of ids with the four special ones; fewer if the texts yield fewer.
         kind: one of KINDS.
         instructions: texts of the prompt (`config.Prompt.literals`).
 
@@ -56,15 +54,14 @@ def train(
     symbols = []
     if kind in ("word", "char"):
         split = str.split if kind == "word" else list
-        seen = collections.Counter(piece for text in texts for piece in split(text))
+        counts = collections.Counter(piece for text in texts for piece in split(text))
         known = {piece for text in instructions for piece in split(text)}
     else:
-        texts, seen = _sample(texts)
+        texts, counts = _sample(texts)
         symbols = [vocab.SPACE + text.replace(" ", vocab.SPACE) for text in instructions]
-        symbols += sorted(char for char in seen if _HAN.match(char))
-        # bpe and unigram keep every character.
-        known = {*seen, prompts.SEPARATOR.strip(), *symbols}
-    if not seen:
+        symbols += sorted(char for char in counts if _HAN.match(char))
+        known = {*counts, prompts.SEPARATOR.strip(), *symbols}  # these kinds keep every character
+    if not counts:
         raise errors.DataError("no text to train a vocabulary on: expected transcripts, found none")
     room = size - len(_SPECIALS) - len(known)
     if room < 0:
@@ -74,10 +71,10 @@ def train(
         )
     required = ""
     if symbols:  # the separator, and characters that occur only outside the sample
-        lacking = seen.keys() - set(" ").union(*texts)
+        lacking = counts.keys() - set(" ").union(*texts)
         required = prompts.SEPARATOR.strip() + "".join(sorted(lacking))
     if kind in ("word", "char"):  # selected here: SentencePiece would drop rare instruction words
-        others = sorted(seen.keys() - known, key=lambda piece: (-seen[piece], piece))
+        others = sorted(counts.keys() - known, key=lambda piece: (-counts[piece], piece))
         corpus, size = [" ".join(sorted(known) + others[:room])], size - max(0, room - len(others))
     else:
         corpus = texts
@@ -106,10 +103,7 @@ def train(
 
 
 def _in_thread(work):
-    """Runs `work`, a long call into C++, in a daemon thread, and returns its result.
-
-    The calling thread can handle signals meanwhile, and the program can exit without waiting.
-    """
+    """Runs a long call into C++ in a daemon thread, so that signals can be handled meanwhile."""
     done = concurrent.futures.Future()
 
     def run():
@@ -124,11 +118,11 @@ def _in_thread(work):
 
 def _sample(texts: Iterable[str]) -> tuple[list[str], collections.Counter]:
     """Samples at most MOST_TEXTS texts (Vitter's algorithm R); counts characters of all texts."""
-    sample, seen, rng = [], collections.Counter(), random.Random(0)
+    sample, counts, rng = [], collections.Counter(), random.Random(0)
     for number, text in enumerate(texts):
-        seen.update(text)
+        counts.update(text)
         if number < MOST_TEXTS:
             sample.append(text)
         elif (place := int(rng.random() * (number + 1))) < MOST_TEXTS:
             sample[place] = text
-    return sample, seen
+    return sample, counts

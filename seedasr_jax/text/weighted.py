@@ -1,8 +1,8 @@
 """Weighted errors, keyword recall and precision, and false insertions of context phrases.
 
-The paper trains with a weighted word error rate and reports keyword recall but defines neither
-(Seed-ASR sections 3.5 and 3.6): the definitions here are ours. Texts and phrases are expected to be
-normalised; a phrase is one or more units of text/score.py.
+The paper uses a weighted word error rate and keyword recall but defines neither (Seed-ASR sections
+3.5 and 3.6): the definitions here are ours. Texts and phrases are normalised; a phrase is one or
+more units of text/score.py.
 """
 
 from collections.abc import Sequence
@@ -35,19 +35,11 @@ def weighted_errors(
     weight: float,
     unit: str,
 ) -> Weighted:
-    """Counts the errors of one shortest alignment, each with its weight.
+    """Counts the errors of one shortest alignment of normalised texts, each with its weight.
 
     A substituted or deleted unit has weight `weight` within a keyword of the reference, an inserted
     one within a keyword of the hypothesis; all others have weight 1. An inserted unit of a context
-    phrase that does not occur in the reference has weight `weight` too: it must have been copied
-    from the context.
-
-    Args:
-        reference, hypothesis: normalised texts.
-        keywords: phrases whose errors are weighted.
-        context: phrases of the context.
-        weight: of an error in a keyword; 1 gives the plain error count.
-        unit: word, char or mixed.
+    phrase has weight `weight` too if the reference lacks it: it must have been copied.
     """
     reference, hypothesis = units(reference, unit), units(hypothesis, unit)
     phrases = [units(phrase, unit) for phrase in keywords]
@@ -94,12 +86,7 @@ class Keywords:
 
 
 def keywords(references, hypotheses, phrases, *, unit) -> Keywords:
-    """Counts keywords in a set.
-
-    Args:
-        references, hypotheses: N texts each.
-        phrases: N lists, the keywords of each utterance.
-        unit: word, char or mixed; one for all, or N.
+    """Counts keywords in N references and hypotheses; `phrases`: N lists; `unit`: one or N.
 
     Raises:
         ValueError: the lists differ in length.
@@ -134,12 +121,7 @@ def leaks(references, hypotheses, contexts, *, unit) -> Leaks:
     """Counts false insertions of context phrases: more in the hypothesis than in the reference.
 
     With distractors as contexts the rate is `false_insertions` of the results; with the wrong one
-    of two names of equal sound it is `follow`.
-
-    Args:
-        references, hypotheses: N texts each.
-        contexts: N lists, the phrases of each utterance's context.
-        unit: word, char or mixed; one for all, or N.
+    of two names of equal sound it is `follow`. `contexts`: N lists of phrases; `unit`: one or N.
 
     Raises:
         ValueError: the lists differ in length.
@@ -180,15 +162,11 @@ def _inside(text, phrases) -> list[bool]:
 
 
 def _aligned(reference, hypothesis) -> list[int | None]:
-    """For each unit of the reference, the index of its equal in the hypothesis, or None.
-
-    By one shortest alignment.
-    """
+    """For each unit of the reference, the index of its equal in one shortest alignment, or None."""
     place: list[int | None] = [None] * len(reference)
     for block in Levenshtein.opcodes(reference, hypothesis):
         if block.tag == "equal":
-            span = range(block.dest_start, block.dest_end)
-            place[block.src_start : block.src_end] = span
+            place[block.src_start : block.src_end] = range(block.dest_start, block.dest_end)
     return place
 
 
