@@ -1,7 +1,7 @@
 """Bounds of config fields: declared beside the type, checked in one place.
 
     steps: int = at_least(1)
-    tempo: tuple[float, float] = ascending(above=0)
+    tempo: tuple[float, float] = ascending(0.2, 5)
     decay: str = one_of("cosine", "linear", "constant")
 
 A bound applies to every number of a field, including each element of a tuple or mapping. A group
@@ -26,25 +26,17 @@ class Rule:
 
     holds: Callable[[Any], bool]
     expected: str  # the condition in words, for errors
-    concerns: type | tuple[type, ...] = (int, float)  # types of the values checked
+    types: type | tuple[type, ...] = (int, float)  # of the values that the condition applies to
     names: tuple[str, ...] = ()  # valid choices, for suggestions
     pair: bool = False  # whether the field is (low, high)
 
-    def check(self, value, where: str):
-        """Raises a ConfigError that names the key, the expected and the found value."""
-        if isinstance(value, Mapping):
-            for key, one in value.items():
-                self.check(one, f"{where}.{key}")
-        elif isinstance(value, tuple):
-            for number, one in enumerate(value):
-                self.check(one, f"{where}[{number}]")
-            if self.pair and value[0] > value[1]:
-                raise ConfigError(f"{where}: expected (low, high), ascending, found {value}")
-        elif isinstance(value, self.concerns) and not self.holds(value):
-            near = nearest(value, self.names)
-            raise ConfigError(
-                f"{where}: expected {self.expected}, found {value!r}{'.' if near else ''}{near}"
-            )
+
+_FLOAT32 = "a float32 (0, or 1.2e-38 to 3.4e38)"
+_ALWAYS = (  # rules of every field
+    Rule(math.isfinite, "a finite number", float),
+    Rule(lambda x: x == 0 or _SMALLEST <= abs(x) < _LARGEST, _FLOAT32, float),
+    Rule(lambda x: abs(x) < INT32, "a whole number below 2^31", int),
+)
 
 
 def at_least(low, *, run=False):
@@ -86,7 +78,11 @@ def local_path():
 
 def setting():
     """A run setting of any value, which may change at any restart."""
-    return dataclasses.field(metadata={"run": True})
+    return _declared(None, run=True)
+
+
+def _declared(rule, run=False):
+    return dataclasses.field(metadata={"rule": rule, "run": run})
 
 
 def require(holds: bool, key: str, expected: str, found):
@@ -95,16 +91,19 @@ def require(holds: bool, key: str, expected: str, found):
         raise ConfigError(f"{key}: expected {expected}, found {found}")
 
 
-def _declared(rule, run=False):
-    return dataclasses.field(metadata={"rule": rule, "run": run})
+def require_once(names, key: str, expected: str):
+    """Raises a ConfigError if a name occurs twice."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    require(not twice, key, expected, ", ".join(twice))
 
 
-def check(value, where: str):
+def check(value, where: str, rule: Rule | None = None):
     """Checks a config against the rules of its fields and the `check` methods of its groups.
 
     Args:
-        value: a dataclass of schema.py, or the options of an objective.
+        value: a dataclass of a config, or a value in it.
         where: its key.
+        rule: the rule of the field that contains `value`.
 
     Raises:
         ConfigError: a number is not finite or exceeds float32, int32 or its bounds, a name is not a
@@ -112,24 +111,24 @@ def check(value, where: str):
     """
     if dataclasses.is_dataclass(value):
         for field in dataclasses.fields(value):
-            key, held = f"{where}.{field.name}", getattr(value, field.name)
-            check(held, key)
-            if "rule" in field.metadata:
-                field.metadata["rule"].check(held, key)
+            key = f"{where}.{field.name}"
+            check(getattr(value, field.name), key, field.metadata.get("rule"))
         if hasattr(value, "check"):
             try:
                 value.check()
             except ConfigError as error:
                 raise ConfigError(f"{where}.{error}") from error
     elif isinstance(value, Mapping):
-        for key, held in value.items():
-            check(held, f"{where}.{key}")
+        for key, one in value.items():
+            check(one, f"{where}.{key}", rule)
     elif isinstance(value, tuple):
-        for number, held in enumerate(value):
-            check(held, f"{where}[{number}]")
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"{where}: expected a finite number, found {value}")
-    elif isinstance(value, float) and value and not _SMALLEST <= abs(value) < _LARGEST:
-        raise ConfigError(f"{where}: expected a float32 (0, or 1.2e-38 to 3.4e38), found {value}")
-    elif isinstance(value, int) and abs(value) >= INT32:
-        raise ConfigError(f"{where}: expected a whole number below 2^31, found {value}")
+        for number, one in enumerate(value):
+            check(one, f"{where}[{number}]", rule)
+        ascend = not (rule and rule.pair) or value[0] <= value[1]
+        require(ascend, where, "(low, high), ascending", value)
+    else:
+        for one in (*_ALWAYS, rule) if rule else _ALWAYS:
+            if isinstance(value, one.types) and not one.holds(value):
+                near = nearest(value, one.names)
+                found = f"{value!r}{'.' if near else ''}{near}"
+                raise ConfigError(f"{where}: expected {one.expected}, found {found}")

@@ -11,11 +11,9 @@ from seedasr_jax.errors import ConfigError, UserError
 
 @contextlib.contextmanager
 def of_user(what: str):
-    """Turns an exception of user code into a one-line error.
+    """Turns an exception of user code into a ConfigError that names `what`, the error and its line.
 
-    Raises:
-        ConfigError: names `what`, the error and the line that raised it.
-        UserError: as raised inside, after `what`.
+    A UserError keeps its class and text, after `what`.
     """
     try:
         yield
@@ -26,11 +24,7 @@ def of_user(what: str):
 
 
 def import_all(modules: Iterable[str]) -> None:
-    """Imports the modules of `config.imports`, which register encoders, stage kinds and tasks.
-
-    Raises:
-        ConfigError: a module does not exist or raises.
-    """
+    """Imports the modules of `config.imports`; a ConfigError if one does not exist or raises."""
     for module in modules:
         with of_user(f"config.imports: {module!r}"):
             try:

@@ -2,8 +2,7 @@
 
     @config.register("luise", "seedasr_jax.models.luise:Luise")
     @dataclasses.dataclass(frozen=True)
-    class Luise(Encoder):
-        ...
+    class Luise(Encoder): ...
 
 Modules of `config.imports` register their own kinds in the same way. Options are read without JAX:
 the class to build from them is given as MODULE:NAME and imported only when it is built.
@@ -27,56 +26,48 @@ class Tagged:
 
     tag: ClassVar[str] = "kind"
     kinds: ClassVar[dict[str, type]]  # of a group, by the tag's value
-    place: ClassVar[str]  # of a kind: MODULE:NAME
+    target: ClassVar[str]  # of a kind: MODULE:NAME of the class or function to build
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
-        if Tagged in cls.__bases__:
+        if is_tagged(cls):
             cls.kinds = {}
 
     @classmethod
     def maker(cls):
-        """The class or function that this kind is registered with.
-
-        Raises:
-            ConfigError: the module, or the name in it, does not exist.
-        """
-        module, _, name = cls.place.partition(":")
+        """Imports the target of this kind; a ConfigError if there is no such module or name."""
+        module, _, name = cls.target.partition(":")
         try:
             return getattr(importlib.import_module(module), name)
         except (ModuleNotFoundError, AttributeError) as error:
-            raise ConfigError(f"{cls.__name__} is registered as {cls.place!r}: {error}") from error
+            raise ConfigError(f"{cls.__name__} is registered as {cls.target!r}: {error}") from error
+
+
+def register(kind: str, target: str):
+    """Decorator: registers a dataclass as the options of one kind of its group, or replaces it.
+
+    `target`: MODULE:NAME of the class or function to build; its signature depends on the group.
+    """
+
+    def add(cls):
+        cls.kinds[kind], cls.target = cls, target
+        return cls
+
+    return add
 
 
 _later: list[str] = []  # modules not imported yet
 
 
 def import_later(*modules: str) -> None:
-    """Leaves the import of modules that register parts or objectives to `import_all_later`, so that
-    configs are read without JAX.
-    """
+    """Defers the import of modules that register parts or objectives: configs need no JAX."""
     _later.extend(modules)
 
 
 def import_all_later() -> None:
-    """Imports the modules named to `import_later`."""
+    """Imports the modules that `import_later` deferred."""
     while _later:
         importlib.import_module(_later.pop(0))
-
-
-def register(kind: str, place: str):
-    """Decorator: registers a dataclass as the options of one kind of its group.
-
-    Args:
-        kind: the value of the group's tag; an existing kind is replaced.
-        place: MODULE:NAME of the class or function to build; its signature depends on the group.
-    """
-
-    def add(cls):
-        cls.kinds[kind], cls.place = cls, place
-        return cls
-
-    return add
 
 
 def is_tagged(kind) -> bool:
@@ -85,11 +76,7 @@ def is_tagged(kind) -> bool:
 
 
 def find(group: type[Tagged], tag, where: str) -> type:
-    """The dataclass of a kind.
-
-    Raises:
-        ConfigError: the group has no such kind; names the nearest.
-    """
+    """The dataclass of a kind; a ConfigError with the nearest if the group has no such kind."""
     if tag not in group.kinds:
         raise ConfigError(
             f"{where}.{group.tag}: expected one of {', '.join(group.kinds)}, found {tag!r}."
@@ -107,6 +94,4 @@ def fields(kind: type) -> dict[str, Any]:
 
 def fields_at(kind, tree) -> dict[str, Any]:
     """`fields` of the kind that nested dicts state, or of the group if they state none."""
-    if is_tagged(kind):
-        kind = kind.kinds.get(tree.get(kind.tag), kind)
-    return fields(kind)
+    return fields(kind.kinds.get(tree.get(kind.tag), kind) if is_tagged(kind) else kind)

@@ -47,11 +47,11 @@ class LogMel(Frontend):
 
     def check(self):
         """Checks that the band is not empty and has at least one spectral bin per filter."""
-        below = self.low_hz < self.high_hz
-        require(below, "low_hz", f"less than high_hz = {self.high_hz:g}", self.low_hz)
-        bins = max(1, int((self.high_hz - self.low_hz) / BIN_HZ))
-        band = f"at most {bins}, the bins of {BIN_HZ:g} Hz from low_hz to high_hz"
-        require(self.mels <= bins, "mels", band, self.mels)
+        low, high = self.low_hz, self.high_hz
+        require(low < high, "low_hz", f"less than high_hz = {high:g}", low)
+        bins = max(1, int((high - low) / BIN_HZ))
+        expected = f"at most {bins}, the bins of {BIN_HZ:g} Hz from low_hz to high_hz"
+        require(self.mels <= bins, "mels", expected, self.mels)
 
     @property
     def width(self) -> int:
@@ -87,12 +87,12 @@ class Luise(Encoder):
 
     def check(self):
         """Checks which sizes divide the width and the subsampling."""
-        even, width = self.width % self.heads == 0, self.width
-        require(even, "heads", f"a divisor of width = {width}", self.heads)
+        width = self.width
+        require(width % self.heads == 0, "heads", f"a divisor of width = {width}", self.heads)
         require(self.clip or width % 2 == 0, "width", "an even number where clip is 0", width)
-        sampled, size = self.subsampling, "a power of 2 where front is 'conv'"
-        known = self.front != "conv" or sampled.bit_count() == 1
-        require(known, "subsampling", size, sampled)
+        power = self.front != "conv" or self.subsampling.bit_count() == 1
+        expected = "a power of 2 where front is 'conv'"
+        require(power, "subsampling", expected, self.subsampling)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,8 +130,8 @@ class Moe:
 
     def check(self):
         """Checks that a token is routed to at least one expert and at most all."""
-        known = not self.experts or 1 <= self.active <= self.experts
-        require(known, "active", f"1 to experts = {self.experts}", self.active)
+        routed = not self.experts or 1 <= self.active <= self.experts
+        require(routed, "active", f"1 to experts = {self.experts}", self.active)
 
 
 @dataclasses.dataclass(frozen=True)

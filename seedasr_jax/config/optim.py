@@ -10,6 +10,7 @@
 from collections.abc import Mapping
 import dataclasses
 import math
+import types
 from typing import ClassVar
 
 from seedasr_jax.config.bounds import above, at_least, below_one, one_of, require, within
@@ -24,15 +25,8 @@ class Optim(Tagged):
 
     name: str
 
-    @property
-    def warmup_steps(self) -> int:
-        """Number of warm-up steps; at most the stage's steps."""
-        return 0
-
-    @property
-    def factors(self) -> Mapping[str, float]:
-        """Learning-rate factors by part."""
-        return {}
+    warmup = 0  # both are fields of the kinds that have a learning rate
+    rates = types.MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,16 +40,6 @@ class Scheduled(Optim):
     weight_decay: float = at_least(0)
     clip: float = at_least(0)  # global norm; 0: none
     rates: Mapping[str, float] = at_least(0)  # learning-rate factor by part; default: 1
-
-    @property
-    def warmup_steps(self):
-        """Number of warm-up steps."""
-        return self.warmup
-
-    @property
-    def factors(self):
-        """Learning-rate factors by part."""
-        return self.rates
 
     def check(self):
         """Checks that weight decay shrinks weights without changing their sign."""

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 
-from seedasr_jax.config.bounds import require
+from seedasr_jax.config.bounds import require, require_once
 from seedasr_jax.errors import nearest
 
 SLOTS = ("context", "language", "speech")
@@ -29,30 +29,24 @@ class Prompt:
         for key in ("plain", "context"):
             texts = getattr(self, key)
             require(all(texts), key, "texts that are not empty", texts)
-            slots = [slot for text in texts for slot in SLOT.findall(text)]
+            slots = [slot for text in texts for slot in split(text)[1::2]]
             for slot in slots:
                 found = f"{{{slot}}}.{nearest(slot, SLOTS)}"
                 require(slot in SLOTS, key, f"slots {{{'}, {'.join(SLOTS)}}}", found)
             once = "{speech} once, where the speech stands"
             require(slots.count("speech") == 1, key, once, texts)
-        require(
-            not any("{context}" in text for text in self.plain),
-            "plain",
-            "no {context}: utterances with one take the template prompt.context",
-            self.plain,
-        )
-        slots = SLOT.findall("".join(self.context))
-        once = slots.count("context") == 1 and slots.index("context") < slots.index("speech")
-        require(once, "context", "{context} once, before {speech}", self.context)
+        expected = "no {context}: utterances with one take the template prompt.context"
+        require("{context}" not in "".join(self.plain), "plain", expected, self.plain)
+        before = [slot for slot in slots if slot != "language"] == ["context", "speech"]
+        require(before, "context", "{context} once, before {speech}", self.context)
         require(all(self.ends), "ends", "special tokens, spelled as the tokenizer does", self.ends)
-        twice = len(set(self.ends)) < len(self.ends)
-        require(not twice, "ends", "each special token once", self.ends)
+        require_once(self.ends, "ends", "each special token once")
 
     @property
     def literals(self) -> tuple[str, ...]:
         """The distinct texts between slots, stripped of white space."""
-        found = (part.strip() for text in self.plain + self.context for part in split(text)[::2])
-        return tuple(dict.fromkeys(filter(None, found)))
+        texts = (text.strip() for one in self.plain + self.context for text in split(one)[::2])
+        return tuple(dict.fromkeys(filter(None, texts)))
 
 
 def split(text: str) -> list[str]:

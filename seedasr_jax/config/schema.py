@@ -1,4 +1,4 @@
-"""Schema of a config: strict frozen dataclasses.
+"""Schema of a config: strict frozen dataclasses; those of the model are in model.py.
 
 Fields have no defaults: every value is in a recipe (`configs/common.py` has the common ones). The
 right-hand sides bound the values (bounds.py); methods `check` compare fields with each other.
@@ -6,7 +6,7 @@ Fields declared as `setting()` or with `run=True` may change at any restart; all
 recipe, which is hashed.
 """
 
-import collections.abc
+from collections.abc import Mapping
 import dataclasses
 import itertools
 import math
@@ -20,6 +20,7 @@ from seedasr_jax.config.bounds import (
     local_path,
     one_of,
     require,
+    require_once,
     setting,
     within,
 )
@@ -30,34 +31,19 @@ from seedasr_jax.config.scored import longer
 SLACK = 1e-6  # rounding error allowed in products of floats
 
 
-def _once(names, key, expected):
-    twice = sorted({name for name in names if names.count(name) > 1})
-    require(not twice, key, expected, ", ".join(twice))
-
-
 def check_buckets(buckets):
-    """Checks that there are buckets (seconds, tokens, utterances) and that they ascend.
-
-    Raises:
-        ConfigError: names the invalid buckets.
-    """
+    """Raises a ConfigError unless there are buckets (seconds, tokens, utterances), ascending."""
     require(bool(buckets), "buckets", "(seconds, tokens, utterances), ...", tuple(buckets))
     for bucket in buckets:
-        known = min(bucket) >= 0 and bucket[2] >= 1
-        require(
-            known, "buckets", "seconds and tokens of 0 or more, utterances of 1 or more", bucket
-        )
+        expected = "seconds and tokens of 0 or more, utterances of 1 or more"
+        require(min(bucket) >= 0 and bucket[2] >= 1, "buckets", expected, bucket)
     for small, large in itertools.pairwise(buckets):
         ascend = small[0] <= large[0] and small[1] <= large[1] and small[:2] != large[:2]
         require(ascend, "buckets", "ascending seconds and tokens", f"{small} before {large}")
 
 
 def check_scored(buckets):
-    """Checks the buckets (seconds, limit of decoded tokens, utterances) of an evaluation.
-
-    Raises:
-        ConfigError: names the invalid buckets.
-    """
+    """`check_buckets` of an evaluation's buckets (seconds, limit of decoded tokens, utterances)."""
     check_buckets(buckets)
     most = INT32 // (2 * NYQUIST)  # seconds, because samples are counted in int32
     known = all(0 < s <= most and 1 <= tokens < INT32 > rows for s, tokens, rows in buckets)
@@ -94,7 +80,7 @@ class Contexts:
     irrelevant: float = within(0, 1)  # share with another utterance's text, or unspoken names
     distractors: int = at_least(0)  # limit of unspoken names listed beside spoken ones
     # relative shares of CONTEXT_KINDS, 0 if not given; empty: the frequencies of the data
-    kinds: collections.abc.Mapping[str, float] = at_least(0)
+    kinds: Mapping[str, float] = at_least(0)
 
     def check(self):
         """Checks that shares add up to at most 1, some utterances have a context, and the kinds."""
@@ -125,7 +111,7 @@ class Data:
         """Checks that there are sources, each named once, and that buckets ascend."""
         require(self.mixture, "mixture", "(task, mixture or SPEC, rate), ...", self.mixture)
         names = [name for name, _ in self.mixture]
-        _once(names, "mixture", "each source once, at the sum of its rates")
+        require_once(names, "mixture", "each source once, at the sum of its rates")
         check_buckets(self.buckets)
 
     @property
@@ -214,7 +200,7 @@ class Eval:
 
     def check(self):
         """Checks that each task is named once, and the buckets."""
-        _once(self.tasks, "tasks", "each task once")
+        require_once(self.tasks, "tasks", "each task once")
         if self.buckets:
             check_scored(self.buckets)
 
@@ -227,42 +213,40 @@ class Stage:
     seed: int = at_least(0)
     steps: int = at_least(1)
     # part -> fresh, a stage of this graph, or a checkpoint; `STAGE:PART` if its name differs there
-    init: collections.abc.Mapping[str, str]
+    init: Mapping[str, str]
     trains: tuple[str, ...]  # parts
     model: Model
     vocab: Vocab
     data: Data
     augment: Augment
     optim: Optim
-    objective: collections.abc.Mapping[str, Any]  # options of the kind, checked by the objective
+    objective: Mapping[str, Any]  # options of the kind, checked by the objective
     mesh: Mesh = setting()
     run: Run = setting()
     eval: Eval = setting()
 
     def check(self):
-        """Checks that the warm-up ends, buckets have room for the slowest tempo, frequency masks
-        leave bins, and the front end implements the perturbations.
-        """
-        warmup, stretch = self.optim.warmup_steps, self.data.stretch
-        ends = warmup <= self.steps
-        cure = "or set scale_steps, which shortens both"
-        require(ends, "optim.warmup", f"at most steps = {self.steps}, {cure}", warmup)
-        least = 1 / self.augment.slowest
-        room = not self.data.has_audio or stretch >= least - SLACK
-        least = f"at least {math.ceil(1e4 * least) / 1e4:g}"
-        cure = f"{least} = 1 / (augment.tempo[0] * augment.speed[0]), or speech is cut off"
-        require(room, "data.stretch", cure, stretch)
-        masks, bins = self.augment.frequency_masks, self.model.encoder.frontend.width
-        widest = self.augment.frequency_width
-        leaves = not masks or widest < bins
-        require(leaves, "augment.frequency_width", f"less than {bins} mel bins", widest)
+        """Checks fields against those of other groups."""
+        augment, frontend = self.augment, self.model.encoder.frontend
+        most = f"at most steps = {self.steps}, or set scale_steps, which shortens both"
+        require(self.optim.warmup <= self.steps, "optim.warmup", most, self.optim.warmup)
 
-        frontend = self.model.encoder.frontend
-        for key in self.augment.perturbs if self.data.has_audio else ():
+        bins, widest = frontend.width, augment.frequency_width
+        leaves = not augment.frequency_masks or widest < bins
+        require(leaves, "augment.frequency_width", f"less than {bins} mel bins", widest)
+        if not self.data.has_audio:
+            return
+
+        least = 1 / augment.slowest
+        cause = "1 / (augment.tempo[0] * augment.speed[0]), or speech is cut off"
+        expected = f"at least {math.ceil(1e4 * least) / 1e4:g} = {cause}"
+        found = self.data.stretch
+        require(found >= least - SLACK, "data.stretch", expected, found)
+        for key in augment.perturbs:
             applied = ", ".join(frontend.applies) or "none"
-            why = f"{PERTURBATIONS[key]}: model.encoder.frontend of kind {frontend.kind!r} applies"
-            found = getattr(self.augment, key)
-            require(key in frontend.applies, f"augment.{key}", f"{why} {applied}", found)
+            why = f"model.encoder.frontend of kind {frontend.kind!r} applies {applied}"
+            expected, found = f"{PERTURBATIONS[key]}: {why}", getattr(augment, key)
+            require(key in frontend.applies, f"augment.{key}", expected, found)
 
     def at_layer(self, layer: int) -> "Stage":
         """The stage with k-means on this layer of the teacher, 1 the lowest."""
@@ -272,9 +256,8 @@ class Stage:
     @property
     def scored(self) -> tuple[tuple[float, int, int], ...]:
         """Evaluation buckets: `eval.buckets`, or those of `data` and longer ones."""
-        utterances = {seconds: number for seconds, _, number in self.data.buckets}
-        found = tuple((s, self.eval.tokens, number) for s, number in utterances.items())
-        return self.eval.buckets or longer(found)
+        rows = {seconds: utterances for seconds, _, utterances in self.data.buckets}
+        return self.eval.buckets or longer([(s, self.eval.tokens, n) for s, n in rows.items()])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -283,4 +266,8 @@ class Graph:
 
     name: str
     imports: tuple[str, ...]
-    stages: collections.abc.Mapping[str, Stage]
+    stages: Mapping[str, Stage]
+
+    def check(self):
+        """Checks that there is a stage."""
+        require(self.stages, "stages", "at least one stage", "none")

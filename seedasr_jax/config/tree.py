@@ -1,6 +1,6 @@
 """Nested dicts <-> a config's dataclasses: build, expand, dump, hash, compare."""
 
-import collections.abc
+from collections.abc import Mapping
 import copy
 import dataclasses
 import hashlib
@@ -10,7 +10,7 @@ import typing
 from typing import Any
 
 from seedasr_jax.config import code, groups
-from seedasr_jax.config.bounds import INT32, check
+from seedasr_jax.config.bounds import above, at_least, check
 from seedasr_jax.config.schema import Graph, Stage
 from seedasr_jax.errors import ConfigError, nearest
 
@@ -18,21 +18,27 @@ from seedasr_jax.errors import ConfigError, nearest
 GRAPH_KEYS = ("name", "imports", "scale_steps", "stages")
 
 _RECIPE = "config"  # prefix of a recipe's keys in errors
-_MOST = 1e6  # limit of scale_steps
-
 _LEAVES = (str, float)  # value types of groups by part: `init` and `optim.rates`
 
 
-def build(tree, kind, where="config"):
+@dataclasses.dataclass(frozen=True)
+class _Recipe(Graph):
+    """A graph with the keys that `expand` resolves."""
+
+    scale_steps: float = above(0, 1e6)
+    seed: int = at_least(0)  # of which the stages' seeds are derived
+
+
+def build(tree, kind, where=_RECIPE):
     """Builds the dataclass `kind` from nested dicts, strictly; a tagged group becomes its kind's.
 
     Raises:
-        ConfigError: an unknown or missing key, or a value of another type; names the full key and
-            the nearest valid names.
+        ConfigError: an unknown or missing key, with the nearest, or a value of another type.
     """
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if is_group(kind) and not isinstance(tree, Mapping):
+        raise ConfigError(f"{where}: expected a group of keys, found {tree!r}")
     if dataclasses.is_dataclass(kind):
-        if not isinstance(tree, collections.abc.Mapping):
-            raise ConfigError(f"{where}: expected a group of keys, found {tree!r}")
         if groups.is_tagged(kind):
             _check_there(tree, (kind.tag,), where)
             kind = groups.find(kind, build(tree[kind.tag], str, f"{where}.{kind.tag}"), where)
@@ -42,15 +48,11 @@ def build(tree, kind, where="config"):
                 raise ConfigError(f"{where}.{name} is no key.{nearest(name, fields)}")
         _check_there(tree, fields, where)
         return kind(**{n: build(tree[n], t, f"{where}.{n}") for n, t in fields.items()})
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is types.UnionType:  # KIND | None
         return None if tree is None else build(tree, arguments[0], where)
-    if origin is collections.abc.Mapping:
-        if not isinstance(tree, collections.abc.Mapping):
-            raise ConfigError(f"{where}: expected a group of keys, found {tree!r}")
-        return types.MappingProxyType(
-            {k: build(v, arguments[1], f"{where}.{k}") for k, v in tree.items()}
-        )
+    if origin is Mapping:
+        built = {k: build(v, arguments[1], f"{where}.{k}") for k, v in tree.items()}
+        return types.MappingProxyType(built)
     if origin is tuple:
         if not isinstance(tree, (tuple, list)):
             raise ConfigError(f"{where}: expected a tuple, found {tree!r}")
@@ -73,10 +75,10 @@ def build(tree, kind, where="config"):
 
 
 def _check_there(tree, names, where):
-    missing = [name for name in names if name not in tree]
-    if missing:
-        common = "; configs/common.py has the common value" if where.startswith(_RECIPE) else ""
-        raise ConfigError(f"{where}.{missing[0]} is missing{common}")
+    for name in names:
+        if name not in tree:
+            common = "; configs/common.py has the common value" if where.startswith(_RECIPE) else ""
+            raise ConfigError(f"{where}.{name} is missing{common}")
 
 
 def kind_at(path: str, recipe: dict):
@@ -84,33 +86,27 @@ def kind_at(path: str, recipe: dict):
 
     `recipe`: nested dicts from `with_defaults`, which state the kinds of tagged groups.
     """
-    first, *keys = path.split(".")
-    whole = {"name": str, "imports": tuple[str, ...], "scale_steps": float}
-    kind = whole.get(first, collections.abc.Mapping[str, Stage])
-    tree = recipe.get(first, {})
-    if first not in GRAPH_KEYS:
-        kind, keys, tree = Stage, [first, *keys], recipe
+    keys = path.split(".")
+    kind, tree = (_Recipe if keys[0] in GRAPH_KEYS else Stage), recipe
     for key in keys:
         tree = tree if isinstance(tree, dict) else {}
         if dataclasses.is_dataclass(kind):
             kind = groups.fields_at(kind, tree).get(key)
         else:
-            kind = (*typing.get_args(kind), None)[1] if is_group(kind) else None
+            kind = typing.get_args(kind)[1] if is_group(kind) else None
         tree = tree.get(key, {})
     return kind
 
 
 def is_group(kind) -> bool:
     """Whether a type of the schema is a group of keys."""
-    return dataclasses.is_dataclass(kind) or typing.get_origin(kind) is collections.abc.Mapping
+    return dataclasses.is_dataclass(kind) or typing.get_origin(kind) is Mapping
 
 
 def by_part(path: str, recipe: dict) -> bool:
     """Whether a key is a group whose keys are names of parts; `recipe`: see `kind_at`."""
     kind = kind_at(path, recipe) if path else None
-    if dataclasses.is_dataclass(kind) or not is_group(kind):
-        return False
-    return kind_at(f"{path}.x", recipe) in _LEAVES
+    return typing.get_origin(kind) is Mapping and typing.get_args(kind)[1] in _LEAVES
 
 
 def may_be_new(path: str, recipe: dict) -> bool:
@@ -122,22 +118,18 @@ def may_be_new(path: str, recipe: dict) -> bool:
 
 def form(kind, known=None) -> str:
     """How a value of a type is written; the `known` value serves as the example."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if is_group(kind):
         return "{'KEY': VALUE}"
     if known not in (None, "", ()):
         return repr(known)
-    if origin is tuple:
-        listed = [form(one) for one in arguments if one is not Ellipsis]
+    if typing.get_origin(kind) is tuple:
+        listed = [form(one) for one in typing.get_args(kind) if one is not Ellipsis]
         return f"({', '.join(listed)}{',' * (len(listed) == 1)})"
     return {str: "'TEXT'", int: "1", float: "1.0", bool: "True"}[kind]
 
 
 def merge(base, over, kind=None):
-    """Merges nested dicts; `over` takes precedence over `base`.
-
-    `kind`: their type, which determines the keys `dropped` from `base`.
-    """
+    """Merges nested dicts of type `kind`; `over` takes precedence, see also `dropped`."""
     left_out = dropped(kind, base, over)
     out = {key: value for key, value in base.items() if key not in left_out}
     types = groups.fields_at(kind, out | over) if dataclasses.is_dataclass(kind) else {}
@@ -160,35 +152,20 @@ def with_defaults(tree: dict) -> dict:
     stages = {}
     for name, stage in tree["stages"].items():
         stages[name] = merge(copy.deepcopy(defaults), stage, Stage)
-        if "seed" in defaults and "seed" not in stage:
-            stages[name]["seed"] = _seed_of(name, defaults["seed"])
+        if "seed" in defaults and "seed" not in stage:  # no stage repeats the draws of another
+            stages[name]["seed"] = int(digest([name, defaults["seed"]])[:7], 16)
     return tree | {"stages": stages}
 
 
-def import_from(tree: dict, where=_RECIPE) -> tuple[str, ...]:
-    """Imports the modules that a recipe names under `imports`; returns their names.
-
-    Raises:
-        ConfigError: a module does not exist or raises.
-    """
-    imports = build(tree.get("imports", ()), tuple[str, ...], f"{where}.imports")
-    code.import_all(imports)
-    return imports
+def import_from(tree: dict, where=_RECIPE) -> None:
+    """Imports the modules that a recipe names under `imports`; errors as of `code.import_all`."""
+    code.import_all(build(tree.get("imports", ()), tuple[str, ...], f"{where}.imports"))
 
 
 def stored(tree: dict, where: str) -> Graph:
-    """The graph of nested dicts from `to_dict`; the modules of its `imports` are imported first.
-
-    Raises:
-        ConfigError: see `build`.
-    """
+    """The graph of nested dicts from `to_dict`; the modules of its `imports` are imported first."""
     import_from(tree, where)
     return build(tree, Graph, where)
-
-
-def _seed_of(name, seed) -> int:
-    """A stage's seed, derived from the graph's: no stage repeats the random draws of another."""
-    return int(digest([name, seed])[:7], 16)
 
 
 def expand(recipe) -> Graph:
@@ -202,45 +179,24 @@ def expand(recipe) -> Graph:
         ConfigError: see `build` and `check`.
     """
     tree = recipe.to_dict() if hasattr(recipe, "to_dict") else recipe
-    imports = import_from(tree)
-    for key in ("name", "stages"):
-        if key not in tree:
-            raise ConfigError(
-                f"config.{key} is missing; start from seedasr_jax.configs.common.graph"
-            )
-    stages = tree["stages"]
-    if not isinstance(stages, dict):
-        raise ConfigError(f"config.stages: expected a group of keys, found {stages!r}")
-    scale = build(tree.get("scale_steps", 1.0), float, "config.scale_steps")
-    if not 0 < scale <= _MOST:
-        expected = f"a number above 0, at most {_MOST:g}"
-        raise ConfigError(f"config.scale_steps: expected {expected}, found {scale}")
-    if "seed" in tree and build(tree["seed"], int, "config.seed") not in range(INT32):
-        found = tree["seed"]
-        raise ConfigError(f"config.seed: expected a whole number from 0, below 2^31, found {found}")
-    for name, stage in tree["stages"].items():
-        if not isinstance(stage, dict):
-            raise ConfigError(f"config.stages.{name}: expected a group of keys, found {stage!r}")
-    stages = {
-        name: build(stage, Stage, f"config.stages.{name}")
-        for name, stage in with_defaults(tree)["stages"].items()
-    }
-    if not stages:
-        raise ConfigError("config.stages: expected at least one stage, found none")
-    graph = Graph(build(tree["name"], str, "config.name"), imports, types.MappingProxyType(stages))
-    check(graph, "config")
-    scaled = {name: _scale(stage, scale) for name, stage in stages.items()}
-    graph = dataclasses.replace(graph, stages=types.MappingProxyType(scaled))
-    check(graph, "config")
+    import_from(tree)
+    _check_there(tree, ("name", "stages"), _RECIPE)
+    build(tree["stages"], Mapping[str, Mapping[str, Any]], f"{_RECIPE}.stages")
+    tree = {"imports": (), "scale_steps": 1.0, "seed": 0} | with_defaults(tree)
+    whole = build({key: tree[key] for key in groups.fields(_Recipe)}, _Recipe)
+    check(whole, _RECIPE)
+    stages = {name: _scale(stage, whole.scale_steps) for name, stage in whole.stages.items()}
+    graph = Graph(whole.name, whole.imports, types.MappingProxyType(stages))
+    check(graph, _RECIPE)
     return graph
 
 
 def _scale(stage: Stage, scale) -> Stage:
     """Multiplies steps, warm-up and intervals by `scale`; 0 (never) remains 0."""
 
-    def scaled(part, *names):
-        changes = {n: max(1, round(getattr(part, n) * scale)) for n in names if getattr(part, n, 0)}
-        return dataclasses.replace(part, **changes)
+    def scaled(group, *keys):
+        changes = {k: max(1, round(getattr(group, k) * scale)) for k in keys if getattr(group, k)}
+        return dataclasses.replace(group, **changes)
 
     return dataclasses.replace(
         scaled(stage, "steps"),
@@ -258,7 +214,7 @@ def to_dict(value, recipe_only=False):
             for f in dataclasses.fields(value)
             if not (recipe_only and f.metadata.get("run"))
         }
-    if isinstance(value, collections.abc.Mapping):
+    if isinstance(value, Mapping):
         return {k: to_dict(v, recipe_only) for k, v in value.items()}
     if isinstance(value, (tuple, list)):
         return [to_dict(v, recipe_only) for v in value]
@@ -287,10 +243,6 @@ def digest(tree) -> str:
 
 def difference(old: dict, new: dict) -> list[str]:
     """A line "key: old -> new" for each leaf that differs between two recipes as nested dicts."""
-    old, new = flatten(old), flatten(new)
-    absent = "(absent)"
-    return [
-        f"{key}: {old.get(key, absent)!r} -> {new.get(key, absent)!r}"
-        for key in dict.fromkeys([*old, *new])
-        if old.get(key, absent) != new.get(key, absent)
-    ]
+    old, new, absent = flatten(old), flatten(new), "(absent)"
+    pairs = {key: (old.get(key, absent), new.get(key, absent)) for key in old | new}
+    return [f"{key}: {was!r} -> {now!r}" for key, (was, now) in pairs.items() if was != now]

@@ -39,7 +39,7 @@ class Encoder(nnx.Module):
         """FLOPs of `utterances` of `features` features; `lowest`: layers that run, 0: all."""
         raise ConfigError(
             f"model.encoder.kind = {options.kind!r}: a plan needs its FLOPs: give"
-            f" {options.place} a static method flops, as Luise has it"
+            f" {options.target} a static method flops, as Luise has it"
         )
 
 

@@ -103,7 +103,7 @@ def _check_named(stage, parts):
     if not stage.model.lora.rank:
         known = tuple(part for part in known if part != names.LORA)
     named = [("trains", part) for part in stage.trains]
-    named += [("optim.rates", part) for part in stage.optim.factors]
+    named += [("optim.rates", part) for part in stage.optim.rates]
     named += [("init", names.LORA)] if names.LORA in stage.init else []
     for key, part in named:
         if part not in known:
