@@ -1,11 +1,11 @@
-"""What recipes share: every default value, and the published sizes. A recipe copies and changes."""
+"""Default values of all recipes and published sizes of models, which recipes copy and change."""
 
 from ml_collections import ConfigDict
 
 from seedasr_jax.errors import ConfigError, nearest
 
-# LUISE: the paper gives totals only; layers and widths are our choice (Seed-ASR section 3.6.1;
-# BEST-RQ and USM shapes). 24 d^2 parameters a layer.
+# LUISE: (layers, width). The paper gives totals only; these are our choice (Seed-ASR section 3.6.1;
+# BEST-RQ and USM shapes). A layer has 24 * width^2 parameters.
 LUISE = {
     "75m": (12, 512),
     "200m": (14, 768),
@@ -16,27 +16,21 @@ LUISE = {
 
 
 def pick(table, name):
-    """The entry of a recipe's argument.
-
-    Raises:
-        ConfigError: there is none; names those that there are.
-    """
+    """The entry of a recipe's argument; a ConfigError with the known names if there is none."""
     if name not in table:
-        raise ConfigError(
-            f"expected one of {', '.join(table)}, found {name!r}.{nearest(name, table)}"
-        )
+        known = ", ".join(table)
+        raise ConfigError(f"expected one of {known}, found {name!r}.{nearest(name, table)}")
     return table[name]
 
 
 def log_mel(**changes):
     """Log-mel, 100 frames per second."""
-    return dict(
-        kind="log_mel", mels=80, low_hz=20.0, high_hz=7600.0, floor=1e-5, norm="bin"
-    ) | dict(changes)
+    mels = dict(mels=80, low_hz=20.0, high_hz=7600.0, floor=1e-5, norm="bin")
+    return dict(kind="log_mel") | mels | changes
 
 
 def luise(size):
-    """The encoder at 75m, 200m, 600m, 2b or 5b: 40 ms per frame."""
+    """The encoder of a size of LUISE: 40 ms per frame."""
     layers, width = pick(LUISE, size)
     return dict(
         kind="luise",
@@ -83,46 +77,27 @@ def qwen3(layers, width, **changes):
 
 def qwen3_8b():
     """Qwen3-8B as published (its config.json)."""
-    return qwen3(
-        36,
-        4096,
-        heads=32,
-        kv_heads=8,
-        head_dim=128,
-        ffn_dim=12_288,
-        vocabulary=151_936,
-        tied=False,
-    )
+    published = dict(heads=32, kv_heads=8, head_dim=128, vocabulary=151_936, tied=False)
+    return qwen3(36, 4096, ffn_dim=12_288, **published)
 
 
 def qwen3_30b_a3b():
-    """Qwen3-30B-A3B as published (its config.json): 128 experts, 8 of a token.
+    """Qwen3-30B-A3B as published (its config.json): 128 experts, 8 per token.
 
-    Weights of the router's losses as in Switch Transformers and ST-MoE (arXiv 2101.03961,
+    The router's losses have the weights of Switch Transformers and ST-MoE (arXiv 2101.03961,
     2202.08906).
     """
-    return qwen3(
-        48,
-        2048,
-        heads=32,
-        kv_heads=4,
-        head_dim=128,
-        ffn_dim=768,
-        moe=dict(experts=128, active=8, balance=0.01, z=0.001),
-        vocabulary=151_936,
-        tied=False,
-    )
+    published = dict(heads=32, kv_heads=4, head_dim=128, vocabulary=151_936, tied=False)
+    moe = dict(experts=128, active=8, balance=0.01, z=0.001)
+    return qwen3(48, 2048, ffn_dim=768, moe=moe, **published)
 
 
 def prompt(**changes):
     """Instruction (Seed-ASR, figure 2), context if there is one, speech."""
+    informed = "There are relevant contexts, transcribe the speech into text:"
     return dict(
         plain=("Transcribe the speech into text:", "{speech}"),
-        context=(
-            "There are relevant contexts, transcribe the speech into text:",
-            "{context}",
-            "{speech}",
-        ),
+        context=(informed, "{context}", "{speech}"),
         ends=(),
     ) | dict(changes)
 
@@ -133,11 +108,11 @@ def llama(layers, width, **changes):
     return qwen3(layers, width) | shape | changes
 
 
-SMALL = ("seedasr_jax.small",)  # `imports` of recipes with a device of ours
+SMALL = ("seedasr_jax.small",)  # `imports` of recipes with our devices for small models
 
 
 def small(**changes):
-    """A variant of the recogniser with our devices for small decoders, all off; see SMALL."""
+    """The recogniser's variant with our devices for small decoders, all disabled; see SMALL."""
     return dict(
         kind="small",
         speech_positions="frames",
@@ -170,23 +145,23 @@ def adamw(lr, **changes):
 
 
 def adafactor(lr, **changes):
-    """Adafactor without momentum, constants of arXiv 1804.04235; otherwise as `adamw`."""
+    """Adafactor without momentum, with the constants of arXiv 1804.04235; otherwise as `adamw`."""
     common = {key: value for key, value in adamw(lr).items() if key not in ("b1", "b2")}
     return common | dict(name="adafactor", momentum=0.0, decay_rate=0.8, eps=1e-30) | changes
 
 
 def best_rq(**changes):
-    """What an SSL stage hides, as BEST-RQ has it (arXiv 2202.01855); Seed-ASR does not say."""
+    """Masking of an SSL stage as in BEST-RQ (arXiv 2202.01855); Seed-ASR does not state its own."""
     return dict(start=0.01, span=40, noise=0.1) | changes
 
 
 def kmeans(keep=0.99):
-    """The fit of k-means: sums over frames, of which a step keeps this share."""
+    """The fit of k-means: sums over frames, decayed by `keep` per step."""
     return dict(name="kmeans", keep=keep)
 
 
 def no_augment(**changes):
-    """Every perturbation off."""
+    """Every perturbation disabled."""
     return dict(
         tempo=(1.0, 1.0),
         warp=(1.0, 1.0),
@@ -204,7 +179,7 @@ def no_augment(**changes):
 
 
 def graph(name, **changes):
-    """A graph without stages: the defaults that stand beside them."""
+    """A graph without stages, with the defaults of all stages."""
     c = ConfigDict(sort_keys=False)
     c.name = name
     c.imports = ()
@@ -223,24 +198,10 @@ def graph(name, **changes):
         dtype="float32",
     )
     c.augment = no_augment()
-    c.run = dict(
-        accum=1,
-        remat="none",
-        log_every=50,
-        save_every=500,
-        keep=2,
-        tensorboard=True,
-        cache="",
-    )
-    c.eval = dict(
-        tasks=(),
-        buckets=(),
-        every=0,
-        decode="greedy",
-        normalizer="basic@2",
-        unit="mixed",
-        tokens=64,
-    )
+    c.run = dict(accum=1, remat="none", tensorboard=True, cache="")
+    c.run.update(log_every=50, save_every=500, keep=2)
+    c.eval = dict(tasks=(), buckets=(), every=0, decode="greedy", tokens=64)
+    c.eval.update(normalizer="basic@2", unit="mixed")
     c.stages = ConfigDict(sort_keys=False)
     c.update(changes)
     return c
@@ -260,12 +221,9 @@ def data(mixture, buckets, **changes):
     ) | dict(changes)
 
 
-OBJECTIVES = {"copying_lm": dict(tail=0, sustained=False)}  # kind -> options that recipes share
-
-
 def stage(kind, steps):
-    """A stage that the recipe fills: init, trains, data and optim are its own."""
-    options = dict(OBJECTIVES.get(kind, {}))
+    """A stage to which the recipe adds init, trains, data and optim."""
+    options = dict(tail=0, sustained=False) if kind == "copying_lm" else {}
     return ConfigDict(dict(kind=kind, steps=steps, objective=options), sort_keys=False)
 
 

@@ -1,10 +1,10 @@
-"""A decoder of published shape on text alone, all of it trained: where an LLM is to be one's own.
+"""Pretraining of an LLM of published shape on text alone.
 
     seedasr plan --config=lm:qwen3_8b --topology=v5p:4x4x8
     seedasr train --config=lm:qwen3_8b --workdir=runs/llm
 
-qwen3_8b or qwen3_30b_a3b (128 experts), by sequences of 2,048. Reads texts from
-data/TAG/text.jsonl. Never trained by us: planned only.
+qwen3_8b or qwen3_30b_a3b (128 experts), sequences of 2,048 tokens. Reads data/TAG/text.jsonl.
+Planned only, never trained.
 """
 
 from seedasr_jax.configs import common, pods

@@ -1,10 +1,10 @@
-"""LUISE at full size, on speech alone: ssl1 -> probe -> kmeans -> ssl2 (Seed-ASR section 3.2).
+"""LUISE at full size on speech alone: ssl1 -> probe -> kmeans -> ssl2 (Seed-ASR section 3.2).
 
     seedasr plan --config=luise_ssl:2b --topology=v5p:4x4x8
     seedasr train --config=luise_ssl:2b --workdir=runs/luise_ssl
 
-Sizes 75m, 200m, 600m, 2b and 5b. Reads data/TAG/speech.jsonl for every tag in TAGS, and, for the
-probe alone, transcripts from data/TAG/paired.jsonl. Never trained by us: planned only.
+Sizes 75m, 200m, 600m, 2b and 5b. Reads data/TAG/speech.jsonl for every tag in TAGS and, for the
+probe alone, transcripts from data/TAG/paired.jsonl. Planned only, never trained.
 """
 
 from seedasr_jax.configs import common, pods
@@ -18,7 +18,7 @@ def get_config(size="2b"):
     c = pods.graph("luise_ssl", vocab=dict(path="", kind="bpe", size=8_000))
     c.model.encoder = common.luise(size)
     c.run.remat = "dots"
-    c.model.quantizer = dict(codes=8_192, width=16, layer=0)  # the layer is the probe's to say
+    c.model.quantizer = dict(codes=8_192, width=16, layer=0)  # the probe determines the layer
 
     def stage(name, steps, init, trains, optim, **objective):
         s = c.stages[name] = common.stage(name, steps)
@@ -36,11 +36,10 @@ def get_config(size="2b"):
     s = stage("probe", 5_000, init, ("probe",), common.adamw(1e-3))
     s.data = common.data(pods.speech(TAGS, "paired"), PROBED)
     s.eval = dict(tasks=tuple(spec for spec, _ in pods.speech(TAGS, "dev")), decode="ctc", every=0)
-    fit = common.kmeans()
-    few = dict(quantizer=dict(codes=2_048))
-    s = stage("kmeans", 500, teacher | dict(codebook="fresh"), ("codebook",), fit)
-    s.model = few
+    init = teacher | dict(codebook="fresh")
+    s = stage("kmeans", 500, init, ("codebook",), common.kmeans())
+    s.model = dict(quantizer=dict(codes=2_048))
     init = unheard | teacher | dict(codebook="kmeans")
     s = stage("ssl2", 200_000, init, hearing, adamw, **common.best_rq())
-    s.model = few
+    s.model = c.stages.kmeans.model
     return c.lock()

@@ -1,22 +1,20 @@
-"""What the recipes of real size share. Each plans in minutes: `seedasr plan --config=NAME`."""
+"""Settings of all full-size recipes. Each plans in minutes: `seedasr plan --config=NAME`."""
 
 from seedasr_jax.configs import common
 
 SPAN = 30.72  # seconds of the longest bucket: 768 frames of 40 ms, a multiple of a TPU's 128 lanes
-ROWS = 1024  # utterances of it: 8.7 hours a step, which data x fsdp x expert must divide
+ROWS = 1024  # utterances of it: 8.7 hours a step; a multiple of data x fsdp x expert
 
-# Equal hours a step in every bucket: (seconds, tokens, utterances).
+# Every bucket (seconds, tokens, utterances) has equal hours per step.
 HEARD = ((SPAN / 4, 0, 4 * ROWS), (SPAN / 2, 0, 2 * ROWS), (SPAN, 0, ROWS))
 SPOKEN = ((SPAN / 4, 64, 4 * ROWS), (SPAN / 2, 128, 2 * ROWS), (SPAN, 240, ROWS))
 
-FSDP = 32  # fsdp x expert: devices that share parameters; data takes the rest of a pod
-
-# And over how many devices experts are spread.
-DECODERS = {"8b": (common.qwen3_8b, 1), "30b_a3b": (common.qwen3_30b_a3b, 4)}
+FSDP = 32  # fsdp x expert: devices over which parameters are sharded; data is the rest of a pod
+DECODERS = {"8b": (common.qwen3_8b, 1), "30b_a3b": (common.qwen3_30b_a3b, 4)}  # with mesh.expert
 
 
 def graph(name, *, tensor=1, expert=1, **changes):
-    """bfloat16 on the devices, a layer's activations computed again on the way back."""
+    """A graph in bfloat16 that rematerialises each layer's activations."""
     c = common.graph(name, **changes)
     c.mesh = dict(data=-1, fsdp=FSDP // expert, tensor=tensor, expert=expert)
     c.model.dtype = "bfloat16"
@@ -25,15 +23,15 @@ def graph(name, *, tensor=1, expert=1, **changes):
 
 
 def speech(tags, kind):
-    """A manifest per language or dialect, `data/TAG/KIND.jsonl`, each as often as the others."""
+    """A manifest per language or dialect, `data/TAG/KIND.jsonl`, at equal rates."""
     return tuple((f"manifest:data/{tag}/{kind}.jsonl", 1.0) for tag in tags)
 
 
 def seed_asr(name, tags, size, *, normalizer, unit):
-    """sft -> context_sft -> rl of Seed-ASR on what `luise_ssl` and a pretrained LLM hand over.
+    """sft -> context_sft -> rl of Seed-ASR from the encoder of `luise_ssl` and a pretrained LLM.
 
-    The LLM stays frozen in the first two (Seed-ASR sections 3.3 to 3.5); what rl trains the paper
-    does not say: the same parts. `normalizer`, `unit`: of utterances that state no language.
+    The LLM is frozen in sft and context_sft (Seed-ASR sections 3.3 to 3.5), and here in rl, for
+    which the paper does not say. `normalizer`, `unit`: of utterances that state no language.
     """
     decoder, expert = common.pick(DECODERS, size)
     tokenizer = dict(path="runs/llm", kind="bpe", size=151_669)

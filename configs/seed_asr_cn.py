@@ -3,9 +3,8 @@
     seedasr plan --config=seed_asr_cn:8b --topology=v5p:4x4x8
     seedasr train --config=seed_asr_cn:8b --workdir=runs/seed_asr_cn
 
-A LUISE encoder of 2B (`luise_ssl:2b`) and a decoder: 8b, of Qwen3-8B's shape, dense, or 30b_a3b, of
-Qwen3-30B-A3B's, 128 experts. Reads
-data/TAG/paired.jsonl, runs/luise_ssl and runs/llm. Never trained by us: planned only.
+A LUISE encoder of 2B (`luise_ssl:2b`) and a decoder: 8b (Qwen3-8B) or 30b_a3b (Qwen3-30B-A3B, 128
+experts). Reads data/TAG/paired.jsonl, runs/luise_ssl and runs/llm. Planned only, never trained.
 """
 
 from seedasr_jax.configs import pods
