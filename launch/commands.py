@@ -208,7 +208,7 @@ def do_data_validate(options):
 
 def do_data_vocab(options):
     """Trains a tokenizer and prints its size and hash."""
-    filesystem.try_place(options.out, "--out")
+    filesystem.check_writable(options.out, "--out")
     from seedasr_jax import config
     from seedasr_jax.configs import common
     from seedasr_jax.data_pipelines import named

@@ -31,7 +31,7 @@ def decide(
         ConfigError, UserError: see `run.train`.
     """
     expanded = prepare.anchored(expanded) if expanded else recipes.stored(workdir)
-    filesystem.try_place(workdir, "--workdir")
+    filesystem.check_writable(workdir, "--workdir")
     _check_free(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     held.enter_context(filesystem.hold(workdir))
@@ -43,8 +43,8 @@ def decide(
     chosen = _chosen(job, only, redone)
     due = [name for name in chosen if not job.done(name)]
     for name in due:
-        filesystem.try_place(job.folder(name) / disk.CHECKPOINTS, "--workdir")
-        filesystem.try_files(job.folder(name), disk.STAGE, disk.METRICS, disk.SKIPPED)
+        filesystem.check_writable(job.folder(name) / disk.CHECKPOINTS, "--workdir")
+        filesystem.check_files(job.folder(name), disk.STAGE, disk.METRICS, disk.SKIPPED)
     checks.stages(job, due)
     for name in due:
         stage.secure(job, name)

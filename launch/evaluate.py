@@ -112,7 +112,7 @@ def run(
     if not wanted:
         raise ConfigError("--tasks is empty: name a task, a mixture or a SPEC")
     opened = checkpoints.open_checkpoint(checkpoint)
-    filesystem.try_place(out or opened.folder / disk.EVAL, "--out")
+    filesystem.check_writable(out or opened.folder / disk.EVAL, "--out")
     say(f"checkpoint {opened.label}")
     opening.check_whole(opened)
     stage, parts = opened.stage, opened.parts()
@@ -154,7 +154,7 @@ def run(
     units = [cells.Cell(opened.label, evaluation, setting) for evaluation in evaluations]
     here = pathlib.Path(opened.folder) / disk.EVAL / cells.digest(units)
     folder = pathlib.Path(out) if out else here
-    filesystem.try_place(folder, "--out")
-    filesystem.try_files(folder, disk.TRANSCRIPTS, disk.RESULTS)
+    filesystem.check_writable(folder, "--out")
+    filesystem.check_files(folder, disk.TRANSCRIPTS, disk.RESULTS)
     rows = cells.run(folder, units, recogniser, say, kept=kept)
     return rows, cells.table(rows)

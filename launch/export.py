@@ -45,7 +45,7 @@ def bundle(checkpoint, out: pathlib.Path, mesh=None) -> str:
     opened = checkpoints.open_checkpoint(checkpoint)
     opening.check_whole(opened)
     if not out.exists():
-        filesystem.try_place(out, "--out")
+        filesystem.check_writable(out, "--out")
     elif not (out / disk.PARITY).exists():  # an earlier export is compared with this one later
         raise UserError(f"{out} exists and is no bundle: choose another --out or remove it")
     rng = np.random.default_rng(0)

@@ -4,19 +4,10 @@ __version__ = "0.1.0"
 
 
 def load(checkpoint, **options):
-    """Opens a checkpoint (workdir, stage, DIR@STEP or bundle) for transcription.
+    """Opens a checkpoint (workdir, stage, DIR@STEP or bundle) as a `Transcriber`.
 
-    Args:
-        checkpoint: path of the checkpoint.
-        **options: see `seedasr_jax.evaluate.transcribe.load`.
-
-    Returns:
-        A `Transcriber`; its `.transcribe(wave, rate)` returns a `Result`: `.text .tokens .logprobs
-        .segments .cut .context_unread`.
-
-    Raises:
-        UserError: there is no such checkpoint, or it cannot transcribe.
-        ConfigError: a mesh that does not fit.
+    Its `.transcribe(wave, rate)` returns a `Result`: `.text .tokens .logprobs .segments .cut
+    .context_unread`. Options and errors: see `seedasr_jax.evaluate.transcribe.load`.
     """
     from seedasr_jax.evaluate import transcribe  # late: JAX is not imported by `import seedasr_jax`
 

@@ -10,8 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-# In place of an example in an evaluation: the row continues the utterance of the previous row.
-CONTINUED = "continued"
+CONTINUED = "continued"  # example of a row that continues the utterance of the previous row
 
 
 @jax.tree_util.register_dataclass
@@ -39,15 +38,9 @@ class Batch:
 
 
 def abstract(
-    utterances: int,
-    samples: int,
-    prompt: int,
-    context: int,
-    tokens: int,
-    suffix: int = 0,
-    extra: Any = None,
+    utterances: int, samples: int, prompt: int, context: int, tokens: int, suffix=0, extra=None
 ) -> Batch:
-    """The shapes of one bucket's Batch, for ahead-of-time compilation; `extra` holds shapes too."""
+    """The shapes of one bucket's Batch, for compilation ahead of time; `extra`: shapes too."""
 
     def integers(*shape):
         return jax.ShapeDtypeStruct(shape, np.int32)

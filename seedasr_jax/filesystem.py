@@ -13,25 +13,17 @@ import tempfile
 from seedasr_jax.errors import ConfigError, UserError
 
 _LOCK = ".lock"
-_FREE = "free some space there, then start it again: what is saved stays"
-_ALLOW = "allow it to this user, or name another place"
-_NAMED = "check the name and the folders above it"
+_FREE = UserError, "free some space there, then start it again: what is saved stays"
+_ALLOW = ConfigError, "allow it to this user, or name another place"
+_NAMED = ConfigError, "check the name and the folders above it"
 _CURES = {  # by errno; a ConfigError is not retried
-    errno.ENOSPC: (UserError, _FREE),
-    errno.EDQUOT: (UserError, _FREE),
-    errno.EFBIG: (UserError, _FREE),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _FREE),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _ALLOW),
+    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP), _NAMED),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTEMPTY), _NAMED),
     errno.EIO: (UserError, "look at the disk, then start it again"),
     errno.ESTALE: (UserError, "mount it again, then start it again"),
     errno.EMFILE: (UserError, "raise `ulimit -n`"),
-    errno.EACCES: (ConfigError, _ALLOW),
-    errno.EPERM: (ConfigError, _ALLOW),
-    errno.EROFS: (ConfigError, _ALLOW),
-    errno.ENOENT: (ConfigError, _NAMED),
-    errno.ENOTDIR: (ConfigError, _NAMED),
-    errno.EISDIR: (ConfigError, _NAMED),
-    errno.EEXIST: (ConfigError, _NAMED),
-    errno.ENOTEMPTY: (ConfigError, _NAMED),
-    errno.ELOOP: (ConfigError, _NAMED),
     errno.ENAMETOOLONG: (ConfigError, "choose a shorter one"),
 }
 _OTHER = UserError, "look at the file system there, then start it again"
@@ -53,30 +45,22 @@ def is_url(path) -> bool:
 
 
 def check_local(path, flag: str) -> None:
-    """Checks that a path is local (gs://, s3:// and the like are not supported yet) and in UTF-8,
-    which checkpoint libraries require.
-
-    Raises:
-        ConfigError: it is not; names the flag.
-    """
+    """Raises a ConfigError unless a path is local (no gs://) and, as Orbax requires, in UTF-8."""
     if re.search(r"[\ud800-\udfff]", str(path)):  # surrogates stand for undecodable bytes
-        raise ConfigError(
-            f"{flag}: expected a name in UTF-8, found {str(path)!r}: choose another, or set"
-            " LC_ALL=C.UTF-8 where Python does not read UTF-8"
-        )
+        cure = "choose another, or set LC_ALL=C.UTF-8 where Python does not read UTF-8"
+        raise ConfigError(f"{flag}: expected a name in UTF-8, found {str(path)!r}: {cure}")
     if is_url(path):
         raise ConfigError(f"{flag}: expected a local path, found {path}: copy from or to there")
 
 
-def unseen(path) -> UserError | None:
-    """The error that hides whether a path exists, such as a denied parent folder; None: no error.
+def access_error(path) -> UserError | None:
+    """The error, such as of a denied parent folder, that hides whether a path exists, or None.
 
     os.path.exists and most of pathlib report such a path as missing.
     """
     try:
-        os.stat(path)
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in it
-        return None
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):  # NUL in it
+            os.stat(path)
     except OSError as error:
         return as_user_error(error)
     return None
@@ -84,15 +68,14 @@ def unseen(path) -> UserError | None:
 
 def is_missing(path) -> bool:
     """Whether a path certainly does not exist."""
-    return not os.path.exists(path) and unseen(path) is None
+    return not os.path.exists(path) and access_error(path) is None
 
 
-def try_place(folder, flag: str) -> None:
-    """Checks before the work that files can be written to a folder; leaves nothing behind.
+def check_writable(folder, flag: str) -> None:
+    """Checks before the work that files can be written to a folder, and leaves none there.
 
     Raises:
-        UserError: they cannot; names the reason and the flag that sets another folder. It is a
-            ConfigError unless the cause may pass, as a full disk does.
+        UserError: they cannot; a ConfigError unless the cause may pass, as a full disk does.
     """
     check_local(folder, flag)
     folder, made = pathlib.Path(folder), []
@@ -106,27 +89,19 @@ def try_place(folder, flag: str) -> None:
     except OSError as error:
         kind, cure = _CURES.get(error.errno, _OTHER)
         cure = "" if kind is ConfigError else f"{cure}; or "
-        raise kind(
-            f"{flag}: nothing can be written to {folder}: {_why(error)}; {cure}name another place"
-            f" with {flag}"
-        ) from error
+        wrong = f"{flag}: nothing can be written to {folder}: {_why(error)}"
+        raise kind(f"{wrong}; {cure}name another place with {flag}") from error
     finally:
         for path in reversed(made):
             with contextlib.suppress(OSError):  # another process writes there
                 path.rmdir()
 
 
-def try_files(folder, *names: str) -> None:
-    """Checks before the work that no output file's path is a folder.
-
-    Raises:
-        ConfigError: one is; names it.
-    """
-    for name in names:
-        if os.path.isdir(os.path.join(folder, name)):
-            raise ConfigError(
-                f"{os.path.join(folder, name)}: expected a file, found a folder: move it away"
-            )
+def check_files(folder, *names: str) -> None:
+    """Raises a ConfigError if the path of an output file is a folder."""
+    for path in (os.path.join(folder, name) for name in names):
+        if os.path.isdir(path):
+            raise ConfigError(f"{path}: expected a file, found a folder: move it away")
 
 
 def as_user_error(error: OSError) -> UserError | None:
@@ -134,15 +109,14 @@ def as_user_error(error: OSError) -> UserError | None:
     if error.errno is None or isinstance(error, ConnectionError):
         return None
     kind, cure = _CURES.get(error.errno, _OTHER)
-    place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-    return kind(f"{place}{_why(error)}; {cure}")
+    path = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+    return kind(f"{path}{_why(error)}; {cure}")
 
 
 def make_once(target, make: Callable[[pathlib.Path], None]) -> None:
-    """Creates a folder atomically, unless it exists.
+    """Creates a folder atomically, unless it exists; one process does while others wait.
 
-    One process creates it while others wait. `make` fills the folder that it is given, which may
-    contain files of an earlier, interrupted call.
+    `make` fills the folder that it is given, which may have files of an interrupted call.
     """
     target = pathlib.Path(target)
     if target.is_dir():
@@ -162,10 +136,10 @@ def make_once(target, make: Callable[[pathlib.Path], None]) -> None:
 
 @contextlib.contextmanager
 def hold(folder, *, wait=False):
-    """Holds a folder's lock; the kernel releases it with the process, so none is ever stale.
+    """Context with a folder's lock, which the kernel releases if the process ends.
 
     Raises:
-        ConfigError: another process holds it and `wait` is False; names the process id.
+        ConfigError: another process has it and `wait` is False; names the process id.
     """
     with open(pathlib.Path(folder, _LOCK), "a+") as file:
         try:
@@ -184,4 +158,5 @@ def hold(folder, *, wait=False):
 
 
 def _why(error):
-    return os.strerror(error.errno)[:1].lower() + os.strerror(error.errno)[1:]
+    text = os.strerror(error.errno)
+    return text[:1].lower() + text[1:]

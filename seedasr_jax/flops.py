@@ -21,23 +21,14 @@ def forward(
 ) -> dict[str, float]:
     """FLOPs of one forward pass over a batch, by part.
 
-    Args:
-        model: sizes of the parts.
-        vocabulary: number of tokenizer pieces.
-        parts: names of the parts that run.
-        sizes: sizes of the batch.
+    `vocabulary`: number of tokenizer pieces; `parts`: those that run; `sizes`: of the batch.
     """
     parts, kind = tuple(parts), model.variant.kind
     return {p: registry.lookup(p, kind).flops(model, vocabulary, sizes, parts) for p in parts}
 
 
 def train(stage: config.Stage, vocabulary: int, parts, sizes: Sizes) -> dict[str, float]:
-    """FLOPs of a training step, by part; see `passes`.
-
-    Args:
-        stage: config with the model and the parts that train.
-        vocabulary, parts, sizes: as of `forward`.
-    """
+    """FLOPs of a training step, by part; see `passes`, and `forward` for the arguments."""
     trains = {registry.holder(part) for part in stage.trains}
     adapted = trains - set(stage.trains)  # only a part inside them trains
     return {

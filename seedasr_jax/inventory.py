@@ -1,8 +1,7 @@
 """Inventories of checkpoints: the files of a folder when it was written, to detect later damage.
 
-Each step of STAGE/checkpoints and each bundle has an inventory.json, which is written last. It has
-the size of each file and a hash of samples, at most 64 KiB per file. A job checks each folder once
-(`once`).
+Each step of STAGE/checkpoints and each bundle has an inventory.json, which is written last: of each
+file the size and a hash of samples, at most 64 KiB. A job checks each folder once (`once`).
 """
 
 from collections.abc import Iterator
@@ -18,20 +17,20 @@ from seedasr_jax.errors import UserError
 _NUMBER = re.compile("0|[1-9][0-9]*")  # name of a step's folder
 _NOTE = "_CHECKPOINT_METADATA"  # Orbax's file with the metadata saved beside the arrays
 _BLOCK, _BLOCKS = 4096, 16  # bytes per sample; samples per file
-_seen: list[dict[str, str]] = []  # folder -> damage, innermost last; see `once`
+_known: list[dict[str, str]] = []  # folder -> damage, innermost last; see `once`
 
 
 @contextlib.contextmanager
 def once() -> Iterator[dict[str, str]]:
-    """Context in which no folder is sampled twice, and none that was written within it.
+    """Context in which no folder is sampled twice, nor one that is written within it.
 
     Yields the cache, folder -> `damage`, for exchange with other processes.
     """
-    _seen.append({})
+    _known.append({})
     try:
-        yield _seen[-1]
+        yield _known[-1]
     finally:
-        _seen.pop()
+        _known.pop()
 
 
 def write(folder, without=()) -> None:
@@ -45,20 +44,16 @@ def write(folder, without=()) -> None:
 
 def trust(folder) -> None:
     """Marks a folder written by this job as undamaged, so that it is not sampled."""
-    for seen in _seen:
-        seen[_key(folder)] = ""
+    for known in _known:
+        known[os.path.abspath(folder)] = ""
 
 
 def damage(folder) -> str:
     """Describes the damage of a folder that should have an inventory; "" if it is undamaged."""
-    known, key = _seen[-1] if _seen else {}, _key(folder)
+    known, key = _known[-1] if _known else {}, os.path.abspath(folder)
     if key not in known:
         known[key] = _damage(pathlib.Path(folder))
     return known[key]
-
-
-def _key(folder):
-    return os.path.abspath(folder)
 
 
 def _damage(folder):
@@ -98,21 +93,17 @@ def newest(stage) -> tuple[int | None, list[str]]:
     lines = []
     for step in reversed(steps(stage)):
         folder = pathlib.Path(stage, disk.CHECKPOINTS, str(step))
-        try:
+        with contextlib.suppress(FileNotFoundError):  # removed by its writer meanwhile
             wrong = damage(folder)
-        except FileNotFoundError:  # removed by its writer meanwhile
-            continue
-        if not wrong:
-            return step, lines
-        lines.append(f"{folder} is damaged: {wrong}")
+            if not wrong:
+                return step, lines
+            lines.append(f"{folder} is damaged: {wrong}")
     return None, lines
 
 
 def _written_as(folder) -> str | None:
     """The step that a folder was written as; None if its note has no stage record."""
-    if not (folder / _NOTE).exists():
-        return None
-    found = disk.read_json(folder / _NOTE)
+    found = disk.read_json(folder / _NOTE) if (folder / _NOTE).exists() else None
     for key in ("custom_metadata", "record", "step"):
         found = found.get(key) if isinstance(found, dict) else None
     return None if found is None else str(found)

@@ -1,4 +1,4 @@
-"""Libraries in C++ that log to stderr past Python."""
+"""Silence of C++ libraries, which write to stderr past Python."""
 
 import contextlib
 import os
@@ -6,7 +6,7 @@ import os
 
 @contextlib.contextmanager
 def quiet():
-    """Closes stderr to them; an exception of Python still says what it has to say."""
+    """Context in which the process's stderr is discarded; exceptions are raised as usual."""
     kept = os.dup(2)
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)

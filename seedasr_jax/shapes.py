@@ -1,4 +1,4 @@
-"""Shapes: the axis letters of the project, checks of shapes, and masks from lengths.
+"""Shapes: axis letters, checks of shapes, and masks from lengths.
 
 Letters (one meaning everywhere): A micro-batches, B batch, S samples, T frames, F mel bins,
 D encoder width, K splice, kernel or codes, U speech tokens, P prompt tokens, C context tokens,
@@ -17,15 +17,12 @@ NEVER = -1e9
 
 
 def check(x, letters: str, dims: dict | None = None) -> dict:
-    """Checks the shape of `x` against axis letters and returns the sizes by letter.
+    """Checks the shape of `x` and returns {letter: size}, including `dims`.
 
     Args:
         x: an array, a tracer or a ShapeDtypeStruct.
         letters: such as "B T D"; a number is a fixed size.
         dims: known sizes by letter, which `x` must match.
-
-    Returns:
-        {letter: size}, including `dims`.
 
     Raises:
         ValueError: the rank or a size differs; names the letter, expected and found size.

@@ -7,10 +7,8 @@ CONTEXT_CUT and their number in `utterances`.
 import collections
 from collections.abc import Iterable
 
-# Reason that does not make a row bad; such rows are counted per step, in `utterances`.
-CONTEXT_CUT = "context cut from the left"
-# Reason that ends the job: a failure such as of a preprocessor, described in `detail`.
-FAILED = "failed"
+CONTEXT_CUT = "context cut from the left"  # a reason that does not make a row bad
+FAILED = "failed"  # a reason that ends the job, such as a preprocessor's failure
 
 
 def is_whole(row: dict) -> bool:

@@ -42,9 +42,9 @@ _UTF8 = dict(encoding="utf-8", errors="backslashreplace")  # lone surrogates are
 
 @contextlib.contextmanager
 def replacing(path):
-    """Yields a temporary path to write to; its file replaces `path` atomically at the end.
+    """Yields a temporary path; its file replaces `path` atomically and durably at the end.
 
-    File and folder are flushed to disk. An OSError names `path`.
+    An OSError names `path`.
     """
     path = pathlib.Path(path)
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
@@ -77,11 +77,7 @@ def write_json(path, tree) -> None:
 
 
 def read_json(path, cure: str = "") -> dict:
-    """Reads a JSON object from a file.
-
-    Raises:
-        UserError: the file contains none; the message ends with `cure`.
-    """
+    """Reads a JSON object from a file; a UserError that ends with `cure` if it has none."""
     try:
         tree = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:  # including invalid UTF-8
@@ -92,24 +88,16 @@ def read_json(path, cure: str = "") -> dict:
 
 
 def check_format(tree: dict, path) -> None:
-    """Checks the format version of a config.json or stage.json.
-
-    Raises:
-        UserError: it is another; names the file, its version and the commit to use.
-    """
+    """Raises a UserError with the commit to use if a config or stage has another format version."""
     version = tree.get("format_version")
     if not isinstance(version, int) or version == FORMAT_VERSION:
         return  # a value of another type is refused later
-    if version > FORMAT_VERSION:
-        raise UserError(
-            f"{path}: format_version {version}, this seedasr_jax reads {FORMAT_VERSION}; install a"
-            " newer one"
-        )
-    last = READ_BY.get(version, min(READ_BY.values()))
-    raise UserError(
-        f"{path}: format_version {version}, this seedasr_jax reads {FORMAT_VERSION}; the last"
-        f" commit that reads it is {last}: use that one, or train in a new --workdir"
-    )
+    cure = "install a newer one"
+    if version < FORMAT_VERSION:
+        last = READ_BY.get(version, min(READ_BY.values()))
+        cure = f"the last commit that reads it is {last}: use that one, or train in a new --workdir"
+    found = f"format_version {version}, this seedasr_jax reads {FORMAT_VERSION}"
+    raise UserError(f"{path}: {found}; {cure}")
 
 
 def read_config(folder) -> dict:
@@ -150,7 +138,7 @@ def read_rows(path, *keys: str) -> list[dict]:
     """Reads the rows of a JSONL file; none if there is no file.
 
     A line that is not a JSON object with these `keys`, or whose `step` is not an integer, is left
-    out and named on stderr. An incomplete last line is left out silently.
+    out and named on stderr; an incomplete last line silently.
     """
     path = pathlib.Path(path)
     if not path.exists():
@@ -162,7 +150,8 @@ def read_rows(path, *keys: str) -> list[dict]:
             row = json.loads(line.decode())
         except (ValueError, RecursionError):
             row = None
-        if isinstance(row, dict) and all(key in row for key in keys) and _is_step(row):
+        named = isinstance(row, dict) and all(key in row for key in keys)
+        if named and type(row.get("step", 0)) is int:
             rows.append(row)
         elif number <= len(lines):
             wanted = " with ".join(["a JSON object", *keys])
@@ -176,10 +165,6 @@ def rewind(path, step: int) -> list[dict]:
     if pathlib.Path(path).exists():
         write_rows(path, rows)
     return rows
-
-
-def _is_step(row):
-    return type(row.get("step", 0)) is int
 
 
 def _line(row):

@@ -37,7 +37,7 @@ def test_a_place_has_a_name_in_utf_8():
 
 
 def test_a_place_is_tried_and_left_as_it_was(tmp_path, monkeypatch):
-    filesystem.try_place(tmp_path / "a/b", "--out")
+    filesystem.check_writable(tmp_path / "a/b", "--out")
     (tmp_path / "file").touch()
     for place, why in (
         (tmp_path / "file", "not a directory"),
@@ -46,7 +46,7 @@ def test_a_place_is_tried_and_left_as_it_was(tmp_path, monkeypatch):
         ("/proc/nowhere", "no such file"),
     ):
         with pytest.raises(ConfigError, match=f"^--out: nothing can be .*: {why}.*with --out$"):
-            filesystem.try_place(place, "--out")
+            filesystem.check_writable(place, "--out")
 
     def refuse(number):
         def raising(*_, **__):
@@ -56,10 +56,10 @@ def test_a_place_is_tried_and_left_as_it_was(tmp_path, monkeypatch):
 
     refuse(errno.EROFS)
     with pytest.raises(ConfigError, match="read-only file system; name another place"):
-        filesystem.try_place(tmp_path / "a/b", "--out")
+        filesystem.check_writable(tmp_path / "a/b", "--out")
     refuse(errno.ENOSPC)
     with pytest.raises(UserError, match=r"no space left.*; free some.*or name another") as full:
-        filesystem.try_place(tmp_path / "a/b", "--out")
+        filesystem.check_writable(tmp_path / "a/b", "--out")
     assert full.value.exit_code == 1  # worth another try
     assert os.listdir(tmp_path) == ["file"]
 
@@ -79,7 +79,7 @@ def test_errors_of_the_file_system_have_a_place_and_a_cure():
         file.write("x")
     assert (full.value.errno, full.value.filename) == (errno.ENOSPC, "runs/a")
     with pytest.raises(ConfigError, match="expected a file, found a folder"):
-        filesystem.try_files("/", "nothing", "tmp")
+        filesystem.check_files("/", "nothing", "tmp")
 
 
 def test_a_folder_has_one_holder(tmp_path):

@@ -68,7 +68,7 @@ def submit(
             raise ConfigError(f"--{flag}: expected at least {least}, found {found}")
     workdir = pathlib.Path(training.workdir)
     check(graph or recipes.stored(workdir), processes, devices)
-    filesystem.try_place(workdir, "--workdir")
+    filesystem.check_writable(workdir, "--workdir")
     (workdir / disk.LOGS).mkdir(parents=True, exist_ok=True)
     tries, counted = 0, 0
     with Relay() as relay:

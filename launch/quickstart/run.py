@@ -43,7 +43,7 @@ def run_all(out: pathlib.Path, *, recipe=RECIPE, overrides=(), limit=0, install_
     Returns:
         The exit code.
     """
-    filesystem.try_place(out, "--out")
+    filesystem.check_writable(out, "--out")
     out.mkdir(parents=True, exist_ok=True)
     with meter.Meter(out / disk.SPENT, install_seconds) as spent:
         graph = recipes.expand(recipe, list(overrides))

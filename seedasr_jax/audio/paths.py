@@ -77,7 +77,7 @@ def _instead(path) -> str:
     """What was found at a path instead of an audio file, with a cure."""
     if filesystem.is_url(path):
         return "expected a local file, found a URL; download it first"
-    if wrong := filesystem.unseen(path):
+    if wrong := filesystem.access_error(path):
         return str(wrong).removeprefix(f"{path}: ")
     if os.path.isdir(path):
         names = os.path.join(path, "*.wav")

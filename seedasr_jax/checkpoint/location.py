@@ -74,13 +74,13 @@ def locate(path) -> Location:
         folder, step = records.absolute(text), int(number)
     if not folder.is_dir():
         siblings = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else ()
-        raise filesystem.unseen(folder) or UserError(
+        raise filesystem.access_error(folder) or UserError(
             f"{folder}: no such checkpoint; expected a workdir, a stage directory, DIR@STEP or a"
             f" bundle.{nearest(folder.name, siblings)}"
         )
     if not (folder / disk.STAGE).exists():
         if not (folder / disk.CONFIG).exists():
-            raise filesystem.unseen(folder / disk.CONFIG) or UserError(
+            raise filesystem.access_error(folder / disk.CONFIG) or UserError(
                 f"{folder}: contains neither {disk.CONFIG} nor {disk.STAGE}; expected a workdir, a"
                 " stage directory, DIR@STEP or a bundle"
             )

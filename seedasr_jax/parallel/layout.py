@@ -4,10 +4,8 @@ A program is traced `over` a mesh. Inside, models call the function here that na
 and that decides the sharding: examples over (data, fsdp, expert), heads and hidden widths over
 tensor. Positions of the residual stream are sharded over tensor too ("sequence parallel", arXiv
 2205.05198), so that the activations that remat saves are spread over all devices. Without these
-constraints XLA follows the parameters' shardings and gathers the examples.
-
-Outside of `over`, and on a single device, nothing is constrained. An axis that is not divisible by
-its mesh axes stays replicated.
+constraints XLA follows the parameters' shardings and gathers the examples. Outside of `over`, and
+on a single device, nothing is constrained; an axis that is not divisible stays replicated.
 
 Dims: B batch, N positions, E width, H heads, K head width, F hidden width.
 """
@@ -26,12 +24,10 @@ _OVER = contextvars.ContextVar("over", default=(None, False))
 
 @contextlib.contextmanager
 def over(mesh: jax.sharding.Mesh, *, gathered: bool = False):
-    """Traces the code inside for `mesh`.
+    """Traces the code inside for `mesh`, of any number of devices.
 
-    Args:
-        mesh: a mesh of any number of devices.
-        gathered: whether the decoder's parameters have been gathered, that is, are replicated over
-            rules.FSDP; see decode/gathering.py.
+    `gathered`: whether the decoder's parameters are replicated over rules.FSDP; see
+    decode/gathering.py.
     """
     token = _OVER.set((mesh, gathered))
     try:
@@ -62,14 +58,11 @@ def axis_size(axis) -> int:
     return math.prod(mesh().shape[name] for name in rules.mesh_axes(axis)) if mesh() else 1
 
 
-def constrain(x, *places):
-    """Constrains x so that axis i is sharded over `places[i]` (None: replicated).
-
-    Axes that are not divisible stay replicated.
-    """
+def constrain(x, *axes):
+    """Constrains x so that its axis i is sharded over mesh axes `axes[i]` (None: replicated)."""
     if mesh() is None:
         return x
-    spec = PartitionSpec(*map(if_divisible, places, x.shape))
+    spec = PartitionSpec(*map(if_divisible, axes, x.shape))
     return jax.lax.with_sharding_constraint(x, NamedSharding(mesh(), spec))
 
 
@@ -79,15 +72,12 @@ def rows(tree):
 
 
 def by_rows(function, *trees, over_tensor=0):
-    """Runs `function` on each device's examples.
-
-    It serves operations for which XLA would gather the examples, such as `top_k`.
+    """Runs `function` on each device's examples, where XLA would gather them, such as for `top_k`.
 
     Args:
         function: maps trees like `trees`, of a device's shards, to a tree of arrays [B ...].
         *trees: trees of arrays [B ...] and scalars.
-        over_tensor: number of leading trees, of arrays [B ... V], whose last axis is sharded over
-            tensor too.
+        over_tensor: number of leading trees whose last axis [B ... V] is sharded over tensor too.
     """
     if mesh() is None:
         return function(*trees)
@@ -100,39 +90,31 @@ def by_rows(function, *trees, over_tensor=0):
     def by_last_axis(x):
         return PartitionSpec(*spec, *(None,) * (x.ndim - 2), if_divisible("tensor", x.shape[-1]))
 
-    specs = (
-        *jax.tree.map(by_last_axis, trees[:over_tensor]),
-        *jax.tree.map(by_example, trees[over_tensor:]),
-    )
-    return jax.shard_map(function, mesh=mesh(), in_specs=specs, out_specs=spec, check_vma=False)(
-        *trees
-    )
+    widened = jax.tree.map(by_last_axis, trees[:over_tensor])
+    specs = widened + jax.tree.map(by_example, trees[over_tensor:])
+    run = jax.shard_map(function, mesh=mesh(), in_specs=specs, out_specs=spec, check_vma=False)
+    return run(*trees)
 
 
-def if_divisible(place, size):
-    """The mesh axes `place`, or None if `size` is not divisible by their number of devices."""
-    return place if size % axis_size(place) == 0 else None
+def if_divisible(axis, size):
+    """The mesh axes `axis`, or None if `size` is not divisible by their number of devices."""
+    return axis if size % axis_size(axis) == 0 else None
 
 
-def on_shards(kernel, arrays, places, out):
+def on_shards(kernel, arrays, axes, out):
     """Runs `kernel` on each device's shards of `arrays`.
 
     Args:
         kernel: maps shards of `arrays` to the shard of one result.
         arrays: a tuple of arrays.
-        places: per array, the mesh axes of each of its axes (None: replicated), by which the axis
-            must be divisible.
+        axes: per array, the mesh axes of each of its axes (None: replicated), which must divide it.
         out: mesh axes of the result's axes.
     """
     if mesh() is None:
         return kernel(*arrays)
-    return jax.shard_map(
-        kernel,
-        mesh=mesh(),
-        in_specs=tuple(PartitionSpec(*place) for place in places),
-        out_specs=PartitionSpec(*out),
-        check_vma=False,
-    )(*arrays)
+    specs, out = tuple(PartitionSpec(*each) for each in axes), PartitionSpec(*out)
+    run = jax.shard_map(kernel, mesh=mesh(), in_specs=specs, out_specs=out, check_vma=False)
+    return run(*arrays)
 
 
 def residual(x):

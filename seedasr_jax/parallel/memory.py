@@ -43,10 +43,7 @@ def of(device: jax.Device) -> int:
 
 
 def agree() -> None:
-    """Agrees on the memory of this device kind over all processes of a job.
-
-    Every process calls this before its first decision by `of`.
-    """
+    """Agrees on this device kind's memory over all processes; all call it before the first `of`."""
     device = jax.local_devices()[0]
     (found,) = processes.stacked((np.array(_reported(device) // GIB),))
     _agreed[device.device_kind] = int(found.min()) * GIB

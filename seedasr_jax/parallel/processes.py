@@ -2,7 +2,7 @@
 
 Process 0 makes the decisions that depend on the contents of a disk, for all (`first`). If one
 process raises, all raise (`together`), so that none is left waiting in a step. Every process of a
-job must call the functions of this file equally often and in the same order.
+job must call these functions equally often and in the same order.
 
 Dims: P processes.
 """
@@ -68,11 +68,8 @@ def first(decide: Callable[[], Any]) -> Any:
 def together(work: Callable[[], Any], *, patient: bool = True) -> Any:
     """Calls `work()` in every process and returns its result.
 
-    If it raises a UserError in any process, all raise the one of the first such process.
-
-    Args:
-        work: must not wait for another process.
-        patient: whether it may take minutes.
+    If it raises a UserError in any process, all raise the one of the first such process. It must
+    not wait for another process; `patient`: whether it may take minutes.
     """
     if is_alone():
         return work()
@@ -113,7 +110,7 @@ def alike(find: Callable[[], dict[str, str]]) -> None:
 
 
 def _described(error) -> tuple[str, str]:
-    """Class (of errors.py) and message of a user's error; raises any other error again."""
+    """Class and message of a user's error; raises any other error again."""
     line = filesystem.as_user_error(error) if isinstance(error, OSError) else error
     if line is None:
         raise error
@@ -133,9 +130,8 @@ def gathered(rows: list) -> list:
         return rows
     text = np.frombuffer(json.dumps(rows).encode(), np.uint8)
     sizes = multihost_utils.process_allgather(np.array(text.size))  # [P]
-    texts = multihost_utils.process_allgather(
-        np.pad(text, (0, _rounded(int(sizes.max())) - text.size))
-    )  # [P, longest text rounded up to a block]
+    text = np.pad(text, (0, _rounded(int(sizes.max())) - text.size))
+    texts = multihost_utils.process_allgather(text)  # [P, longest text rounded up to a block]
     return [row for line, size in zip(texts, sizes) for row in json.loads(line[:size].tobytes())]
 
 
@@ -144,25 +140,22 @@ def _rounded(size: int) -> int:
 
 
 class Agreed:
-    """The largest request that any process has received, the same in all at the same call.
+    """The largest request, such as a signal, that any process has received.
 
-    Signals reach the processes at different times. Every call starts a vote and returns the result
-    of the previous one, so that no step waits for it.
+    Every call returns the result of the previous one, the same in all processes, and starts
+    another, so that no step waits. `request()`: what this process has received; 0: nothing.
     """
 
     def __init__(self, request: Callable[[], int]):
-        """Args: `request`, returns the request that this process has received; 0: none."""
         self._request, self._vote = request, None
         mesh = jax.make_mesh((jax.device_count(),), ("all",), axis_types=(AxisType.Auto,))
         self._sharding = NamedSharding(mesh, PartitionSpec("all"))
         self._maximum = jax.jit(jnp.max, out_shardings=NamedSharding(mesh, PartitionSpec()))
 
     def __call__(self) -> int:
-        """The largest request of all processes, each of which must call this equally often."""
         if is_alone():
             return self._request()
-        requests = np.full(jax.local_device_count(), self._request(), np.int32)
-        previous = self._vote
-        requests = jax.make_array_from_process_local_data(self._sharding, requests)
+        previous, local = self._vote, np.full(jax.local_device_count(), self._request(), np.int32)
+        requests = jax.make_array_from_process_local_data(self._sharding, local)
         self._vote = self._maximum(requests)
         return int(previous) if previous is not None else 0

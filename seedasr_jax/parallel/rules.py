@@ -45,44 +45,39 @@ RULES = {
 BATCH = ("data", "fsdp", "expert")  # mesh axes over which examples are sharded
 
 
-def mesh_axes(place) -> tuple[str, ...]:
+def mesh_axes(entry) -> tuple[str, ...]:
     """An entry of the table or of a PartitionSpec as a tuple of mesh axes, possibly empty."""
-    return () if place is None else (place,) if isinstance(place, str) else place
+    return () if entry is None else (entry,) if isinstance(entry, str) else entry
 
 
 def spec(axes, shape, mesh, name, *, gathered=False) -> PartitionSpec:
-    """The PartitionSpec of a parameter.
+    """The PartitionSpec of a parameter `name` with a logical axis per axis of `shape`.
 
-    Args:
-        axes: logical axes, one per axis of `shape`.
-        shape: axis sizes.
-        mesh: the mesh.
-        name: the parameter's, for errors.
-        gathered: replicates over FSDP; shards over tensor and, for experts' parameters, expert.
+    `gathered`: replicates over FSDP; shards over tensor and, for experts' parameters, expert.
 
     Raises:
-        ConfigError: an axis without a rule, two axes on one mesh axis, or a size that is not
-            divisible by its mesh axes; names parameter, axis and cure.
+        ConfigError: see the top of this file; names parameter, axis and cure.
     """
     if axes is None or len(axes) != len(shape):
         raise ConfigError(f"{name} {tuple(shape)}: expected an axis name each, found {axes}")
-    places = []
+    entries, taken = [], set()
     for axis, size in zip(axes, shape):
         if axis not in RULES:
             raise ConfigError(f"{name}: axis {axis!r} has no rule.{nearest(axis, RULES)}")
-        place = RULES[axis]
-        if gathered and "fsdp" in mesh_axes(place):
-            place = None
-        for one in mesh_axes(place):
-            if any(one in mesh_axes(other) for other in places):
-                raise ConfigError(f"{name}: axes {axes} put two on mesh axis {one!r}")
-        shards = math.prod(mesh.shape[one] for one in mesh_axes(place))
+        entry = RULES[axis]
+        if gathered and "fsdp" in mesh_axes(entry):
+            entry = None
+        own = mesh_axes(entry)
+        if twice := taken.intersection(own):
+            raise ConfigError(f"{name}: axes {axes} put two on mesh axis {min(twice)!r}")
+        shards = math.prod(mesh.shape[one] for one in own)
         if size % shards:
             below, above = size // shards * shards, -(-size // shards) * shards
             near = f"{below} and {above}" if below else above
-            by = " x ".join(f"mesh.{one}={mesh.shape[one]}" for one in mesh_axes(place))
+            by = " x ".join(f"mesh.{one}={mesh.shape[one]}" for one in own)
             raise ConfigError(
                 f"{name}: axis {axis!r} of {size} is not divisible by {by}; the nearest: {near}"
             )
-        places.append(place)
-    return PartitionSpec(*places)
+        entries.append(entry)
+        taken.update(own)
+    return PartitionSpec(*entries)

@@ -17,10 +17,7 @@ from seedasr_jax.parallel.mesh import AXES
 
 
 def of_params(params: nnx.State, mesh, *, gathered=False):
-    """The shardings of a tree `params` (abstract or not), by each parameter's logical axes.
-
-    `gathered`: see `rules.spec`.
-    """
+    """The shardings of a tree of parameters (abstract or not); `gathered`: see `rules.spec`."""
 
     def one(path, param):
         name = ".".join(str(key) for key in path)
@@ -55,9 +52,8 @@ def like_params(tree, params, shardings, mesh):
     any other shape are small and replicated.
 
     Args:
-        tree: abstract optimiser state, which contains trees like `params`, and scalars.
-        params: abstract parameters.
-        shardings: their shardings, a tree of the same structure.
+        tree: abstract optimiser state: trees like `params`, and scalars.
+        params, shardings, mesh: abstract parameters and their shardings on the mesh.
     """
     structure = jax.tree.structure(params)
 
@@ -97,11 +93,7 @@ def padded_rows(utterances: int, mesh) -> int:
 
 
 def check_batch(utterances: int, mesh, accum: int):
-    """Checks that a bucket's utterances are divisible by the batch's mesh axes x accumulation.
-
-    Raises:
-        ConfigError: they are not; names the next number that is.
-    """
+    """Raises a ConfigError unless mesh axes x accumulation divide a bucket's utterances."""
     divisor = accum * math.prod(mesh.shape[axis] for axis in rules.BATCH)
     if utterances % divisor:
         above = -(-utterances // divisor) * divisor
@@ -112,11 +104,7 @@ def check_batch(utterances: int, mesh, accum: int):
 
 
 def share(mesh) -> tuple[int, int]:
-    """(index, number of shares): the share of a batch's rows that this process has; see `shares`.
-
-    Raises:
-        ConfigError: see `shares`.
-    """
+    """(index, number of shares) of this process; see `shares`."""
     return _shares(mesh)[jax.process_index()]
 
 
@@ -133,15 +121,10 @@ def _shares(mesh):
 
 
 def shares(owners: np.ndarray) -> dict[int, tuple[int, int]]:
-    """Divides a batch's rows into equal shares, one for each group of processes with equal rows.
+    """Divides a batch's rows into equal shares: {process: (index of its share, number of shares)}.
 
-    Processes whose devices differ only along tensor have the same rows.
-
-    Args:
-        owners: process index of each device, an array with the axes of a mesh.
-
-    Returns:
-        {process: (index of its share, number of shares)}.
+    Processes whose devices differ only along tensor have the same rows, and one share. `owners`:
+    process index of each device, an array with the axes of a mesh.
 
     Raises:
         ConfigError: the rows of some processes overlap without being equal.
@@ -149,16 +132,14 @@ def shares(owners: np.ndarray) -> dict[int, tuple[int, int]]:
     sizes = dict(zip(AXES, owners.shape))
     grid = [size if axis in rules.BATCH else 1 for axis, size in sizes.items()]
     rows = np.broadcast_to(np.arange(math.prod(grid)).reshape(grid), owners.shape)
-    by_owner = {
-        owner: tuple(np.unique(rows[owners == owner])) for owner in np.unique(owners).tolist()
-    }
+    processes = np.unique(owners).tolist()
+    by_owner = {process: tuple(np.unique(rows[owners == process])) for process in processes}
     distinct = sorted(set(by_owner.values()))
     if sum(map(len, distinct)) != math.prod(grid):
         raise ConfigError(
-            f"mesh.tensor={sizes['tensor']}, mesh.expert={sizes['expert']}: the batch rows of some"
-            f" of {len(by_owner)} processes would overlap without being equal; set them so that"
-            f" the {owners.size // len(by_owner)} devices of each process are divisible by"
-            " mesh.tensor x mesh.expert"
+            f"mesh.tensor={sizes['tensor']}, mesh.expert={sizes['expert']}: batch rows of some of"
+            f" {len(by_owner)} processes would overlap without being equal; choose a mesh.tensor x"
+            f" mesh.expert that divides the {owners.size // len(by_owner)} devices of a process"
         )
     return {owner: (distinct.index(rows), len(distinct)) for owner, rows in by_owner.items()}
 
