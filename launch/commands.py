@@ -1,5 +1,6 @@
 """What each command of `seedasr` does with its options; heavy imports are its own."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -131,7 +132,7 @@ def do_transcribe(options):
         if result.cut:
             print(f"{path}: the transcript stops at {len(result.tokens)} tokens", file=sys.stderr)
         if options.format == "json":
-            row = {"audio": path, **transcribe.to_dict(result)}
+            row = {"audio": path, **dataclasses.asdict(result)}
             print(json.dumps(row, ensure_ascii=False), flush=True)
         else:
             named = [path] * (len(options.files) > 1)

@@ -114,14 +114,14 @@ def run(
     opened = checkpoints.open_checkpoint(checkpoint)
     filesystem.check_writable(out or opened.folder / disk.EVAL, "--out")
     say(f"checkpoint {opened.label}")
-    opening.check_whole(opened)
+    opening.check_complete(opened)
     stage, parts = opened.stage, opened.parts()
     if not decodings(parts):
         raise ConfigError(
             f"{opened.label}: its parts ({', '.join(parts)}) transcribe nothing; score a stage"
             " that has an encoder and a CTC head or a decoder"
         )
-    own = recognisers.own_method(stage.eval.decode, parts)
+    own = recognisers.default_method(stage.eval.decode, parts)
     method = methods.chosen(decode, beam, alpha, own)
     setting = score.setting(stage.eval, method.name, normalizer, unit, language)
     cache = cache or stage.run.cache or pathlib.Path(opened.folder).parent / disk.CACHE
@@ -151,10 +151,10 @@ def run(
             say(f"{evaluation.name}: {opened.label} learned no {', '.join(untrained)}")
         if warning := setting.conventions.warning(evaluation.languages):
             say(f"{evaluation.name}: {warning}; see --language, --unit, --normalizer")
-    units = [cells.Cell(opened.label, evaluation, setting) for evaluation in evaluations]
+    units = [cells.Cell(opened, evaluation, setting) for evaluation in evaluations]
     here = pathlib.Path(opened.folder) / disk.EVAL / cells.digest(units)
     folder = pathlib.Path(out) if out else here
     filesystem.check_writable(folder, "--out")
     filesystem.check_files(folder, disk.TRANSCRIPTS, disk.RESULTS)
-    rows = cells.run(folder, units, recogniser, say, kept=kept)
+    rows = cells.run(folder, units, lambda _: recogniser, say, kept=kept)
     return rows, cells.table(rows)

@@ -43,7 +43,7 @@ def bundle(checkpoint, out: pathlib.Path, mesh=None) -> str:
         UserError: the bundle disagrees with the checkpoint, or `out` exists and is no bundle.
     """
     opened = checkpoints.open_checkpoint(checkpoint)
-    opening.check_whole(opened)
+    opening.check_complete(opened)
     if not out.exists():
         filesystem.check_writable(out, "--out")
     elif not (out / disk.PARITY).exists():  # an earlier export is compared with this one later

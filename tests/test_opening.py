@@ -72,7 +72,7 @@ def test_a_stage_that_lost_where_a_frozen_part_is_does_not_decode_in_another_way
     ):
         assert cli.main(command) == 1
         text = capsys.readouterr().err.splitlines()[-1]
-        assert "under `frozen` where decoder of this stage of kind 'sft' is, found nothing" in text
+        assert "the location of decoder, which a stage of kind 'sft' has, found nothing" in text
 
 
 def test_on_eight_devices_the_same_is_heard(trained):
@@ -120,7 +120,7 @@ def test_the_mesh_is_chosen_by_flags_or_by_python(trained, capsys):
     for mesh, words in (
         (5, r"expected sizes by axis, dict\(tensor=4\).*found 5"),
         (dict(tensor="2"), r"mesh\.tensor: expected int, found '2'"),
-        (other, "expected the axes data, fsdp, tensor, expert, found x"),
+        (other, "expected axes data, fsdp, tensor, expert, found x"),
     ):
         with pytest.raises(ConfigError, match=words):
             opening.open_recogniser(opened, mesh)
@@ -135,7 +135,7 @@ def test_the_largest_model_is_shared_by_eight_devices():
         return acllm.make(stage.model, tokens, size, parts, remat="none", rngs=nnx.Rngs(0))
 
     params = nnx.split(nnx.eval_shape(make))[1]
-    shapes, places = opening.as_placed(params, "bfloat16", opening._fitting(params, jax.devices()))
+    shapes, places = opening.as_used(params, "bfloat16", opening._fitting(params, jax.devices()))
     pairs = list(zip(jax.tree.leaves(shapes), jax.tree.leaves(places)))
     whole = sum(x.size * 4 for x, _ in pairs)
     share = sum(math.prod(p.shard_shape(x.shape)) * x.dtype.itemsize for x, p in pairs)

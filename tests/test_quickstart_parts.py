@@ -77,7 +77,7 @@ def stood_in(tmp_path, monkeypatch):
             return " ".join([first, row.context.split(", ")[0], *rest]) if row.context else row.text
 
     def score(checkpoint, tasks, *, decode, out, cache, buckets, kept):
-        rows, said = [], {}
+        rows, transcripts = [], []
         for task in tasks:
             asked.append((checkpoint.name, decode, task))
             source = sources.open_source(task, cache)
@@ -92,8 +92,8 @@ def stood_in(tmp_path, monkeypatch):
                 Says(), checkpoint.name, source.name, batches, SETTING
             )
             rows.append(row)
-            said[source.name] = utterances
-        cells.write(out, rows, said)
+            transcripts.append(utterances)
+        cells.write(out, rows, transcripts)
 
     class Loaded:
         def transcribe_files(self, paths):

@@ -94,7 +94,7 @@ def test_what_is_no_sound_is_refused(transcriber, tmp_path, capsys):
     waves = (1e-6 * np.sin(np.arange(9_000)), np.zeros(9_000))
     assert [result.text for result in transcriber.transcribe_many(waves)] == ["", ""]
     said = capsys.readouterr().err
-    expected = "expected samples from -1 to 1, the loudest is 1e-06"
+    expected = "expected samples from -1 to 1, found a peak of 1e-06"
     assert said == f"wave 0: too quiet for speech: {expected}\n"
     with pytest.raises(DataError, match=r"no samples"):
         transcriber.transcribe(np.zeros(0, np.float32), files.RATE)
@@ -184,7 +184,7 @@ def test_the_command_takes_a_context(trained, recorded, transcriber, capsys, tmp
     assert cli.main([*command[:2], f"--context=@{words}", recorded[0]]) == 2
     assert "expected the text itself" in capsys.readouterr().err
     assert cli.main([*command[:2], "--hotwords=!!!", recorded[0]]) == 0
-    assert "nothing is left of the context" in capsys.readouterr().err
+    assert "the context is not used: basic@" in capsys.readouterr().err
     command[1] += "/ctc"
     assert cli.main(command) == 2
     assert "such as sft" in capsys.readouterr().err
@@ -207,7 +207,7 @@ def test_the_command_prints_a_line_per_file(trained, recorded, transcriber, caps
 
 def test_a_bad_file_costs_no_other_its_text(transcriber, recorded, tmp_path, monkeypatch):
     """Files are read a few at a time, and decoded before the next."""
-    monkeypatch.setattr(transcribe, "FILES_HELD", 2)
+    monkeypatch.setattr(transcribe, "FILES_READ", 2)
     read, heard = [], []
     original = files.read
     monkeypatch.setattr(files, "read", lambda path: read.append(path) or original(path))
@@ -295,7 +295,7 @@ def test_transcribing_needs_no_tensorflow_and_loses_nothing(trained, recorded, t
 
 
 def test_a_checkpoint_decodes_as_its_stage_says_where_it_can():
-    own, whole = recognisers.own_method, ("encoder", "ctc_head", "converter", "decoder")
+    own, whole = recognisers.default_method, ("encoder", "ctc_head", "converter", "decoder")
     assert own("beam4,prune=off,alpha=6", whole) == "beam4,alpha=6,prune=off"
     assert own("ctc", whole) == "ctc"
     assert own("greedy", whole[:2]) == "ctc"

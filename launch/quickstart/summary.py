@@ -194,7 +194,7 @@ def paired(
         then, now = before[test].utterances, after[test].utterances
         assert [u["id"] for u in then] == [u["id"] for u in now], test
         old, new = (score.compare(said, conventions) for said in (then, now))
-        found = rates.difference(*old.texts, new.hypotheses, unit=old.units, clusters=old.clusters)
+        found = rates.difference(*old.texts, new.texts[1], unit=old.units, clusters=old.clusters)
         changes[test] = {
             "difference": round(found.difference, 4),
             "ci": [score.rounded(found.ci_low), score.rounded(found.ci_high)],

@@ -4,12 +4,10 @@ Otherwise a decoder that is sharded over fsdp is gathered layer by layer at each
 parameters over 32 devices, 14 GiB 241 times a batch. It stays sharded over tensor and expert, along
 which activations are communicated instead.
 
-Dims: L layers, B batch, N prefix slots, W hypotheses, S token slots, G key-value heads, K head
-width.
+Dims: L layers, B batch, N prefix slots, W hypotheses, S token slots, G KV heads, K head width.
 """
 
 from collections.abc import Sequence
-import math
 
 from flax import nnx
 import jax
@@ -19,7 +17,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from seedasr_jax import config
 from seedasr_jax.batch import Batch
 from seedasr_jax.models import converters, encoders, layers, names
-from seedasr_jax.parallel import memory, rules, sharding
+from seedasr_jax.parallel import layout, memory, rules, sharding
 
 # Fraction of a device's memory for the copy and the caches; the rest is for parameters, optimiser
 # state and activations.
@@ -31,13 +29,8 @@ def cached(
 ) -> int:
     """Bytes per device of caches: keys and values [L B N+WS G K], see models/cache.py.
 
-    Args:
-        model: config with a decoder.
-        mesh: mesh of the program.
-        batch: a Batch or its shapes.
-        tokens: maximum number of decoded tokens.
-        prefixes: for each decoded prefix, its number of context tokens; () if no LLM decodes.
-        width: W.
+    `batch`: a Batch or its shapes; `tokens`: maximum number of decoded tokens; `prefixes`: number
+    of context tokens of each decoded prefix, () if no LLM decodes; `width`: W.
     """
     rows = batch.weight.shape[0]
     frames = encoders.clock(model).buffer(batch.wave.shape[1])
@@ -53,32 +46,26 @@ def slots(tokens: int, prefixes: Sequence[int], width: int) -> int:
 def slot(model: config.Model, mesh, rows: int) -> int:
     """Bytes per device of the keys and values of one token in each of `rows` rows."""
     decoder = model.decoder
-
-    def dividing(place, size):
-        parts = math.prod(mesh.shape[axis] for axis in rules.mesh_axes(place))
-        return None if size % parts else place
-
     shape = (2 * decoder.layers, rows, decoder.kv_heads, decoder.head_dim)
-    spec = (None, dividing(rules.BATCH, rows), dividing("tensor", decoder.kv_heads))
-    place = NamedSharding(mesh, PartitionSpec(*spec))
-    return sharding.bytes_of(jax.ShapeDtypeStruct(shape, jnp.dtype(model.dtype), sharding=place))
+    with layout.over(mesh):
+        heads = layout.if_divisible("tensor", decoder.kv_heads)
+        spec = PartitionSpec(None, layout.if_divisible(rules.BATCH, rows), heads)
+    dtype, sharded = jnp.dtype(model.dtype), NamedSharding(mesh, spec)
+    return sharding.bytes_of(jax.ShapeDtypeStruct(shape, dtype, sharding=sharded))
 
 
 def once(state: nnx.State, mesh, dtype, beside: int) -> tuple[nnx.State, bool]:
-    """The parameters, those of the decoder gathered if they fit, and whether they are.
+    """The parameters, those of the decoder gathered if they fit, and whether they are; traced.
 
-    Args:
-        state: parameters of a model with a decoder, while a program is traced.
-        mesh: mesh of the program.
-        dtype: type of the computation, in which matrices are gathered.
-        beside: bytes per device of the caches, from `cached`.
+    `dtype`: type of the computation, in which matrices are gathered; `beside`: bytes per device of
+    the caches, from `cached`.
     """
     if not fits(state, mesh, dtype, beside):
         return state, False
     used = layers.as_used(state[names.DECODER], dtype)
     if mesh.size > 1:
-        placed = sharding.of_params(used, mesh, gathered=True)
-        used = jax.tree.map(jax.lax.with_sharding_constraint, used, placed)
+        shardings = sharding.of_params(used, mesh, gathered=True)
+        used = jax.tree.map(jax.lax.with_sharding_constraint, used, shardings)
     return nnx.merge_state(state, nnx.State({names.DECODER: used})), True
 
 
@@ -88,23 +75,19 @@ def fits(state: nnx.State, mesh, dtype, beside: int) -> bool:
 
 
 def copied(state: nnx.State, mesh, dtype) -> int:
-    """Bytes per device of a gathered decoder beside the parameters.
+    """Bytes per device of the gathered copy of a decoder; arguments as of `once`, or shapes."""
+    stored, used = state[names.DECODER], shapes(state, mesh, dtype)[names.DECODER]
+    stored = sharding.placed(stored, sharding.of_params(stored, mesh))
 
-    Arguments as of `once`, or shapes. Parameters whose sharding and type stay are not copied.
-    """
-    own, used = state[names.DECODER], places(state, mesh, dtype)[names.DECODER]
-    own = sharding.placed(own, sharding.of_params(own, mesh))
-
-    def bytes_of(before, after):
+    def bytes_of(before, after):  # parameters whose sharding and type stay are not copied
         size = sharding.bytes_of(after)
         return 0 if (size, before.dtype) == (sharding.bytes_of(before), after.dtype) else size
 
-    return sum(jax.tree.leaves(jax.tree.map(bytes_of, own, used)))
+    return sum(jax.tree.leaves(jax.tree.map(bytes_of, stored, used)))
 
 
-def places(state: nnx.State, mesh, dtype) -> nnx.State:
+def shapes(state: nnx.State, mesh, dtype) -> nnx.State:
     """Shapes and shardings of the gathered decoder alone; arguments as of `once`."""
-    own = state[names.DECODER]
-    used = jax.eval_shape(lambda own: layers.as_used(own, dtype), own)
+    used = jax.eval_shape(lambda stored: layers.as_used(stored, dtype), state[names.DECODER])
     used = sharding.placed(used, sharding.of_params(used, mesh, gathered=True))
     return nnx.State({names.DECODER: used})

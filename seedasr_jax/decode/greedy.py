@@ -44,39 +44,32 @@ def ctc(model: AcLLM, batch: Batch) -> Hypotheses:
 
 def llm(model: AcLLM, batch: Batch, tokens: int) -> Hypotheses:
     """Takes the likeliest token until an end token or `tokens` of them: W = 1."""
-    return write(model, batch, tokens, 1, lambda logits, step: logits)
+    return generate(model, batch, tokens, 1, lambda logits, index: logits)
 
 
-def write(
+def generate(
     model: AcLLM, batch: Batch, tokens: int, count: int, scores: Callable[..., jax.Array]
 ) -> Hypotheses:
     """Decodes `count` independent hypotheses of each example, token by token.
 
-    One prefill fills the cache with prompt, context, speech and suffix; each further token is one
-    cached step. The loop ends when every hypothesis has; those of padding rows start as ended.
-
-    Args:
-        model: model with a decoder.
-        batch: B examples, whose prompt, context and suffix are read unchanged.
-        tokens: K.
-        count: W.
-        scores: (float32 logits [B W V], step from 0) -> [B W V], whose argmax is the next token.
+    The loop ends when every hypothesis has ended; those of padding rows start as ended. `tokens`:
+    K; `scores`: (float32 logits [B W V], index of the token) -> [B W V], whose argmax is taken.
     """
     rows, special = len(batch.weight), model.tokens
     stream = prefill.fill(model, batch, prefill.encode(model, batch), tokens + 1, count)
     padding = jnp.broadcast_to((batch.weight == 0)[:, None], (rows, count))
 
     def going(carry):
-        step, *_, done = carry
-        return (step < tokens + 1) & ~done.all()
+        index, *_, done = carry
+        return (index < tokens + 1) & ~done.all()
 
     def advance(carry):
-        step, stream, last, found, done = carry
+        index, stream, last, found, done = carry
         logits, stream = prefill.decode_step(model, stream, last)
-        chosen, gain = shards.over(shards.pick, (scores(logits, step), logits))
+        chosen, gain = shards.over(shards.pick, (scores(logits, index), logits))
         ends = ~done & special.is_end(chosen)
-        kept = ~done & ~ends & (step < tokens)
-        at = jnp.minimum(step, tokens - 1)
+        kept = ~done & ~ends & (index < tokens)
+        at = jnp.minimum(index, tokens - 1)
         found = Hypotheses(
             ids=found.ids.at[..., at].set(jnp.where(kept, chosen, found.ids[..., at])),
             length=found.length + kept,
@@ -84,7 +77,7 @@ def write(
             logprobs=found.logprobs.at[..., at].set(jnp.where(kept, gain, found.logprobs[..., at])),
             ended=found.ended | ends,
         )
-        return step + 1, stream, *layout.rows((chosen, found, ~kept))
+        return index + 1, stream, *layout.rows((chosen, found, ~kept))
 
     found = empty(rows, count, tokens, special.pad)
     found = dataclasses.replace(found, score=jnp.where(padding, IMPOSSIBLE, 0.0))

@@ -4,7 +4,6 @@ ctc    greedy    greedy,long=direct    beam4    beam4,alpha=0.5,domain=log,prune
 """
 
 import dataclasses
-import functools
 import math
 import re
 
@@ -13,7 +12,7 @@ from seedasr_jax.errors import ConfigError, nearest
 
 WITH_CONTEXT = "beam4,alpha=0.5"  # default with a context; ours, the paper states none
 _BEAM = re.compile(r"beam(\d+)")
-_SWITCH = {"on": True, "off": False}
+_SWITCH = ("on", "off")
 LONG = ("cut", "direct")
 
 
@@ -32,9 +31,7 @@ class Method:
         return self.kind == "greedy" or self.alpha > 0
 
     def prefixes(self, context: int) -> tuple[tuple[int, ...], int]:
-        """Number of context tokens in each prefix, given room for `context` of them, and number of
-        hypotheses per row; (), 0 if no LLM decodes.
-        """
+        """Context tokens of each prefix, at most `context`, and hypotheses per row; CTC: (), 0."""
         if self.kind == "ctc":
             return (), 0
         if self.kind == "greedy":
@@ -65,11 +62,6 @@ def parse(text: str) -> Method:
     """
     if not isinstance(text, str):
         raise ConfigError(f"decode: expected a text such as greedy or beam4, found {text!r}")
-    return _parse(text)
-
-
-@functools.cache
-def _parse(text):
     head, *rest = text.split(",")
     beam = _BEAM.fullmatch(head)
     if beam is None and head not in ("ctc", "greedy"):
@@ -83,40 +75,42 @@ def _parse(text):
     for word in rest:
         key, _, value = word.partition("=")
         if key not in options:
-            raise ConfigError(
-                f"decode {text!r}: no option {word!r}; expected {'=, '.join(options)}=."
-                f"{nearest(key, options)}"
-            )
+            known = f"expected {'=, '.join(options)}=.{nearest(key, options)}"
+            raise ConfigError(f"decode {text!r}: no option {word!r}; {known}")
         if beam is None and key != "long":
-            raise ConfigError(
-                f"decode {text!r}: {word!r} is an option of a beam search: write beam4,{word}"
-            )
+            cure = f"write beam4,{word}"
+            raise ConfigError(f"decode {text!r}: {word!r} is an option of a beam search: {cure}")
         options[key] = value
 
     def choice(key, values):
-        if options[key] not in values:
-            raise ConfigError(
-                f"decode {text!r}: {key}: expected {' or '.join(values)}, found {options[key]!r}"
-            )
-        return options[key]
+        if (found := options[key]) not in values:
+            wanted = " or ".join(values)
+            raise ConfigError(f"decode {text!r}: {key}: expected {wanted}, found {found!r}")
+        return found
 
     long = choice("long", LONG)
     if beam is None:
         return Method(head, long=long)
-    how = Search(
+    try:
+        alpha = float(options["alpha"])
+    except ValueError:
+        alpha = math.nan
+    if not alpha >= 0:
+        found = options["alpha"]
+        raise ConfigError(f"decode {text!r}: alpha: expected a number from 0, found {found!r}")
+    search = Search(
         beam=int(beam[1]),
         domain=choice("domain", DOMAINS),
-        prune=_SWITCH[choice("prune", _SWITCH)],
-        length=float(_SWITCH[choice("length", _SWITCH)]),
+        prune=choice("prune", _SWITCH) == "on",
+        length=float(choice("length", _SWITCH) == "on"),
     )
-    return Method("beam", how, _alpha(options["alpha"], text), long)
+    return Method("beam", search, alpha, long)
 
 
 def chosen(decode: str, beam: int, alpha: float | None, default: str) -> Method:
     """The method that three flags name; 0, None and "" stand for flags that were not given.
 
-    Raises:
-        ConfigError: contradictory flags, or an alpha without a beam.
+    Raises ConfigError if they contradict each other or an alpha has no beam.
     """
     if not beam and alpha is not None:
         cure = "add --beam, such as --beam=4"
@@ -124,25 +118,15 @@ def chosen(decode: str, beam: int, alpha: float | None, default: str) -> Method:
             cure = f"write it as an option, --decode={decode},alpha={alpha:g}"
         raise ConfigError(f"--alpha={alpha:g} weighs the context in a beam search: {cure}")
     if decode and beam:
-        raise ConfigError(f"--decode={decode} and --beam={beam} both say how: leave one out")
+        raise ConfigError(f"--decode={decode} and --beam={beam} both name a method: leave one out")
     if beam:
         return parse(f"beam{beam}" if alpha is None else f"beam{beam},alpha={alpha:g}")
     return parse(decode or default)
 
 
-def with_context(own: str) -> str:
-    """The method for utterances with a context of a checkpoint whose default method is `own`."""
-    method = parse(own)
+def with_context(default: str) -> str:
+    """The method for utterances with a context of a checkpoint with this default method."""
+    method = parse(default)
     if method.alpha:
-        return own
+        return default
     return dataclasses.replace(parse(WITH_CONTEXT), long=method.long).name
-
-
-def _alpha(value, text) -> float:
-    try:
-        alpha = float(value)
-    except ValueError:
-        alpha = math.nan
-    if not alpha >= 0:
-        raise ConfigError(f"decode {text!r}: alpha: expected a number from 0, found {value!r}")
-    return alpha

@@ -1,8 +1,6 @@
 """Prefill of a cache with everything before the transcript, then decoding one token at a time.
 
-Shared by greedy decoding, search and sampling.
-
-Dims: B batch, W hypotheses, U speech tokens, V vocabulary.
+Dims: B batch, W hypotheses, V vocabulary.
 """
 
 import dataclasses
@@ -36,12 +34,7 @@ def encode(model: AcLLM, batch: Batch) -> Speech:
 def fill(model: AcLLM, batch: Batch, speech: Speech, room: int, count: int = 1) -> Stream:
     """Fills a cache with the batch's prompt, context and suffix around the speech.
 
-    Args:
-        model: model with a decoder.
-        batch: Batch whose prompt, context and suffix are read.
-        speech: result of `encode`.
-        room: slots for tokens, including the start token.
-        count: W; all hypotheses of a row share one prefix.
+    `room`: slots for tokens, including the start token; `count`: W, all with the same prefix.
     """
     prefix = model.prefix(batch, speech)
     cache = model.decoder.prefill(prefix.x, prefix.positions, prefix.valid, count, room)
@@ -61,11 +54,12 @@ def decode_step(model: AcLLM, stream: Stream, last) -> tuple[jax.Array, Stream]:
     return logits, dataclasses.replace(stream, cache=cache, memory=memory)
 
 
+def select(tree, index):
+    """Selects within each row: arrays [B W ...] -> [B W' ...] by index [B W'] int32."""
+    return jax.tree.map(lambda x: jnp.take_along_axis(x, shapes.align_left(index, x), 1), tree)
+
+
 def reorder(stream: Stream, parent) -> Stream:
     """Makes hypothesis w of row b continue parent[b, w] [B W]; the prefix is not moved."""
-
-    def pick(x):
-        return jnp.take_along_axis(x, shapes.align_left(parent, x), 1)
-
-    memory = jax.tree.map(pick, stream.memory)
-    return dataclasses.replace(stream, cache=caches.reorder(stream.cache, parent), memory=memory)
+    cache = caches.reorder(stream.cache, parent)
+    return dataclasses.replace(stream, cache=cache, memory=select(stream.memory, parent))

@@ -25,8 +25,7 @@ def program(graphdef, mesh, decode, *, follows: Callable[..., tuple] | None):
     """Jits `decode(model, batch, *inputs)` for `mesh`, with examples sharded as in a batch.
 
     Args:
-        graphdef: graph of the model.
-        mesh: mesh of any number of devices.
+        graphdef, mesh: graph of the model, and a mesh of any number of devices.
         decode: pure function that returns a tree of arrays [B ...].
         follows: (batch, *inputs) -> (prefixes, width) of `gathering.cached`, if the decoder's
             parameters are read at each token; None: they are not.
@@ -35,7 +34,7 @@ def program(graphdef, mesh, decode, *, follows: Callable[..., tuple] | None):
         Jitted (state, batch, inputs) -> result of `decode`, B sharded over (data, fsdp, expert).
         `state` has all parameters, with any sharding over the mesh; `inputs` is a tuple.
     """
-    place = sharding.of_batch(mesh)
+    by_example = sharding.of_batch(mesh)
 
     def run(state, batch: Batch, inputs):
         gathered = False
@@ -48,25 +47,18 @@ def program(graphdef, mesh, decode, *, follows: Callable[..., tuple] | None):
 
     return jax.jit(
         run,
-        in_shardings=(None, place, None),
-        out_shardings=place,
-        compiler_options=compiler.options(place),
+        in_shardings=(None, by_example, None),
+        out_shardings=by_example,
+        compiler_options=compiler.options(by_example),
     )
 
 
 @_once
-def score(graphdef, mesh, plain, kind, how):
-    """The program that transcribes; its inputs are (alpha,).
+def score(graphdef, mesh, plain, kind, search):
+    """The program that transcribes: (state, batch, (alpha,)) -> Hypotheses, the best first.
 
-    Args:
-        graphdef, mesh: as of `program`.
-        plain: as of `search.search`, for a beam search.
-        kind, how: `kind` and `search` of a Method (decode/methods.py).
-
-    Returns:
-        (state, batch, (alpha,)) -> Hypotheses, the best first; W is the beam, 1 without one. They
-        have at most as many tokens as the batch has for transcripts, with CTC as it has frames.
-        `alpha` is a scalar; None: no context is read.
+    W is the beam, or 1; K is the batch's room for transcripts, with CTC its frames. `alpha` is a
+    scalar; None: no context is read. `plain`: as of `search.search`; `kind`, `search`: of a Method.
     """
 
     def decode(model, batch, alpha):
@@ -75,25 +67,18 @@ def score(graphdef, mesh, plain, kind, how):
             return greedy.ctc(model, batch)
         if kind == "greedy":
             return greedy.llm(model, batch, tokens)
-        return searching.search(model, batch, tokens, how, plain=plain, alpha=alpha)
+        return searching.search(model, batch, tokens, search, plain=plain, alpha=alpha)
 
     def follows(batch, alpha):
-        way = methods.Method(kind, how, alpha=float(alpha is not None))
-        return way.prefixes(batch.context.shape[1])
+        method = methods.Method(kind, search, alpha=float(alpha is not None))
+        return method.prefixes(batch.context.shape[1])
 
     return program(graphdef, mesh, decode, follows=None if kind == "ctc" else follows)
 
 
 @_once
 def probe(graphdef, mesh):
-    """The program that transcribes with one head of a probe; its inputs are (layer,), from 0.
-
-    Args:
-        graphdef, mesh: as of `program`.
-
-    Returns:
-        (state, batch, (layer,)) -> result of `greedy.ctc`.
-    """
+    """The program of one head of a probe: (state, batch, (layer from 0,)) -> as `greedy.ctc`."""
 
     def decode(model, batch, layer):
         return greedy.ctc(_AtLayer(model, layer), batch)
@@ -105,35 +90,28 @@ def probe(graphdef, mesh):
 class _AtLayer:
     """The interface that CTC decoding reads, for one layer of a probe and its head."""
 
-    whole: AcLLM
+    model: AcLLM
     layer: jax.Array  # counted from 0
 
     @property
     def tokens(self):
-        return self.whole.tokens
+        return self.model.tokens
 
     def encode(self, wave, length):
-        encoder = self.whole.encoder
+        encoder = self.model.encoder
         layers, length = encoder.every_layer(*encoder.features(wave, length))
         return layers[self.layer], length
 
     def ctc_head(self, x):
-        return self.whole.probe.head(self.layer)(x)
+        return self.model.probe.head(self.layer)(x)
 
 
 @_once
 def rollout(graphdef, mesh, hypotheses, temperature, stream):
-    """The program that decodes N hypotheses per example; its inputs are (rng, step) of a state.
+    """The program that decodes N hypotheses per example: (state, batch, (rng, step)) -> Hypotheses.
 
-    Args:
-        graphdef, mesh: as of `program`.
-        hypotheses: N.
-        temperature: temperature of sampling; 0: the N best of a beam search.
-        stream: stream of the step's rng to draw from.
-
-    Returns:
-        (state, batch, (rng, step)) -> Hypotheses of at most as many tokens as the batch has for
-        transcripts.
+    `rng`, `step`: of a state; `temperature`: of sampling, 0 for the N best of a beam search;
+    `stream`: stream of the step's rng to draw from.
     """
 
     def decode(model, batch, rng, step):

@@ -14,8 +14,7 @@ import numpy as np
 from seedasr_jax import batch as batches
 from seedasr_jax import config
 from seedasr_jax.batch import Batch
-from seedasr_jax.decode import methods as named
-from seedasr_jax.decode import program
+from seedasr_jax.decode import methods, program
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.models import acllm
 from seedasr_jax.models.acllm import Tokens
@@ -36,9 +35,7 @@ class Hypothesis:
 
 
 def joined(segments: Sequence[Hypothesis]) -> Hypothesis:
-    """Joins the transcripts of consecutive segments of an utterance; a single one is unchanged."""
-    if len(segments) == 1:
-        return segments[0]
+    """Joins the transcripts of consecutive segments of an utterance."""
     return Hypothesis(
         joining.join(segment.text for segment in segments),
         tuple(token for segment in segments for token in segment.tokens),
@@ -54,28 +51,17 @@ def special_tokens(vocab, prompt: config.Prompt) -> Tokens:
     return Tokens(vocab.pad_id, template.start, end, tuple(others), vocab)
 
 
-def own_method(decode: str, parts) -> str:
-    """Default method of a checkpoint with these parts: `decode`, the `eval.decode` of its stage, if
-    they support it, else the first of `decodings`.
-    """
-    able, own = decodings(parts), named.parse(decode)
-    return own.name if own.kind in able else able[0]
+def default_method(decode: str, parts) -> str:
+    """Default method with these parts: `eval.decode` if they support it, else their first."""
+    able, method = decodings(parts), methods.parse(decode)
+    return method.name if method.kind in able else able[0]
 
 
 class Recogniser:
     """Decodes Batches over a mesh; recognisers of equal models share programs, one per shape."""
 
     def __init__(self, graphdef, state: nnx.State, vocab, model: config.Model, parts, mesh):
-        """Compiles nothing yet.
-
-        Args:
-            graphdef: graph of the model.
-            state: all parameters of the parts, on the mesh.
-            vocab: the tokenizer.
-            model: config of the model.
-            parts: names of the parts.
-            mesh: mesh of one or more devices, over which a batch is sharded.
-        """
+        """Compiles nothing yet; `state`: all parameters of the `parts`, on the `mesh`."""
         self.state, self.vocab, self.model, self.parts = state, vocab, model, tuple(parts)
         self.mesh, self.holders = mesh, sharding.holders(mesh)
         self.template = Template(model.prompt, vocab)
@@ -88,13 +74,9 @@ class Recogniser:
         other.state = state
         return other
 
-    def check(self, method: str) -> named.Method:
-        """Parses the name of a method and checks that the model supports it.
-
-        Raises:
-            ConfigError: no such method, a missing part, or a beam larger than the vocabulary.
-        """
-        found, able = named.parse(method), decodings(self.parts)
+    def check(self, method: str) -> methods.Method:
+        """Parses the name of a method; raises ConfigError if the model does not support it."""
+        found, able = methods.parse(method), decodings(self.parts)
         if found.search is not None and found.search.beam > self.vocab.size:
             raise ConfigError(
                 f"decode {method!r}: expected a beam of at most {self.vocab.size} hypotheses, the"
@@ -102,55 +84,50 @@ class Recogniser:
             )
         if found.kind in able:
             return found
-        cure = f"; it can do {', '.join(able)}" if able else ""
-        if found.kind == "ctc":
-            cure += "; CTC needs a ctc_head: name the workdir's ctc stage"
-        else:
-            cure += "; the LLM needs encoder and decoder: name a stage that has both, such as sft"
-        raise ConfigError(
-            f"decode {method!r}: this model ({', '.join(self.parts)}) has no part for it{cure}"
-        )
+        cure = "CTC needs a ctc_head: name the workdir's ctc stage"
+        if found.kind != "ctc":
+            cure = "the LLM needs encoder and decoder: name a stage that has both, such as sft"
+        known = f"; it supports {', '.join(able)}" if able else ""
+        parts = ", ".join(self.parts)
+        text = f"decode {method!r}: this model ({parts}) has no part for it{known}"
+        raise ConfigError(f"{text}; {cure}")
 
     def decode(self, batch: Batch, method: str) -> list[Hypothesis]:
-        """Decodes.
+        """Decodes a batch by a method of decode/methods.py.
 
-        Greedy decoding reads the batch's own prompt and context. A beam search uses the template
-        without a context and, if the method has an alpha, the batch's own in addition.
+        Greedy decoding reads the prompt and context of the batch. A beam search uses the template
+        without a context and, if the method has an alpha, those of the batch in addition.
 
         Args:
             batch: any number B of examples, on the host. Its room for transcripts, K, is the
                 maximum number of tokens that the LLM decodes. In a job of several processes each
                 passes its share of the examples, of equal size.
-            method: a name of decode/methods.py.
+            method: its name; errors as of `check`.
 
         Returns:
             B hypotheses, of all processes in their order; empty for rows of weight 0.
-
-        Raises:
-            ConfigError: see `check`.
         """
-        way = self.check(method)
-        alpha = np.float32(way.alpha) if way.alpha else None
-        own, shares = len(batch.weight), len(self.holders)
-        rows = sharding.padded_rows(own * shares, self.mesh) // shares
-        spread = sharding.put_batch(batches.padded(batch, rows), self.mesh)
-        found = self._found(spread, way, alpha)
+        parsed = self.check(method)
+        alpha = np.float32(parsed.alpha) if parsed.alpha else None
+        count, shares = len(batch.weight), len(self.holders)
+        rows = sharding.padded_rows(count * shares, self.mesh) // shares
+        sharded = sharding.put_batch(batches.padded(batch, rows), self.mesh)
+        found = self._hypotheses(sharded, parsed, alpha)
         best = (found.length, found.ids, found.logprobs, found.ended)
-        # Rows of a process may not be contiguous in the global batch, so each takes its own.
-        best = (sharding.take_rows(x)[:own, 0] for x in best)
+        # Rows of a process may not be contiguous in the global batch, so each takes those it has.
+        best = (sharding.take_rows(x)[:count, 0] for x in best)
         columns = processes.stacked((batch.weight, *best))
         columns = (x[self.holders].reshape(-1, *x.shape[2:]) for x in columns)
         out = []
         for weight, length, ids, logprobs, ended in zip(*columns):
-            count = int(length) if weight else 0
-            chosen, scores = ids[:count].tolist(), logprobs[:count].tolist()
-            text, cut = self.vocab.decode(chosen), bool(weight) and not ended
-            out.append(Hypothesis(text, tuple(chosen), tuple(scores), cut))
+            kept = int(length) if weight else 0
+            tokens, scores = ids[:kept].tolist(), logprobs[:kept].tolist()
+            text, cut = self.vocab.decode(tokens), bool(weight) and not ended
+            out.append(Hypothesis(text, tuple(tokens), tuple(scores), cut))
         return out
 
-    def _found(self, batch, way, alpha):
-        """Hypotheses of a Batch on the devices."""
-        return self._program(way.kind, way.search)(self.state, batch, (alpha,))
+    def _hypotheses(self, batch, method, alpha):
+        return self._program(method.kind, method.search)(self.state, batch, (alpha,))
 
 
 def abstract(model: config.Model, vocab, parts):
@@ -161,7 +138,5 @@ def abstract(model: config.Model, vocab, parts):
 
 @functools.lru_cache(maxsize=64)
 def _abstract(model, tokens, size, parts):
-    def make():
-        return acllm.make(model, tokens, size, parts, remat="none", rngs=nnx.Rngs(0))
-
-    return nnx.split(nnx.eval_shape(make))
+    make = functools.partial(acllm.make, model, tokens, size, parts, remat="none")
+    return nnx.split(nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0))))

@@ -16,33 +16,26 @@ from seedasr_jax.parallel import layout
 def sample(
     model: AcLLM, batch: Batch, tokens: int, *, samples: int, temperature, rng
 ) -> Hypotheses:
-    """Draws tokens from P ** (1 / temperature) until an end token or K of them.
+    """Draws tokens from P ** (1 / temperature) until an end token or K = `tokens` of them.
 
-    Samples may be equal. Sample n of an example is drawn from rng, folded with the example's
-    `position`, n and the token's index: it depends neither on other examples nor on the number of
-    samples. The prefix is the batch's own.
+    Sample n of an example is drawn from rng, folded with the example's `position`, n and the
+    token's index: it depends neither on other examples nor on the number of samples N.
 
-    Args:
-        model: model with a decoder.
-        batch: B examples.
-        tokens: K.
-        samples: N.
-        temperature: scalar above 0.
-        rng: key of the step.
+    Prompt, context and suffix of the batch are read unchanged. Hypotheses are in the order drawn
+    and may be equal; `score` and `logprobs` are those at temperature 1. If K tokens did not
+    suffice, `score` includes no end token.
 
-    Returns:
-        N hypotheses per example in the order drawn. `score` and `logprobs` are those of the model
-        at temperature 1. If K tokens did not suffice, `score` includes no end token.
+    `temperature`: scalar above 0; `rng`: key of the step.
     """
 
-    def scores(logits, step):
+    def scores(logits, index):
         """Scores whose argmax is a sample (Gumbel-max), as in `jax.random.categorical`."""
 
         def noise(key):
-            return jax.random.gumbel(jax.random.fold_in(key, step), logits.shape[-1:])
+            return jax.random.gumbel(jax.random.fold_in(key, index), logits.shape[-1:])
 
         return logits / temperature + layout.hidden(jax.vmap(jax.vmap(noise))(keys))
 
     fold = jax.vmap(jax.random.fold_in, (None, 0))
     keys = jax.vmap(fold, (0, None))(fold(rng, batch.position), jnp.arange(samples))  # [B N]
-    return greedy.write(model, batch, tokens, samples, scores)
+    return greedy.generate(model, batch, tokens, samples, scores)

@@ -12,17 +12,14 @@ class Scoring:
     """How the data of an evaluation are batched."""
 
     buckets: tuple[tuple[float, int, int], ...]  # all that may run; utterances are not rounded up
-    limit: tuple[float, float] | None  # Limits.segment; None: no utterance is cut
+    limit: tuple[float, float] | None  # Limits.segment; None: no audio is cut
     context_tokens: int  # maximum number of context tokens that are read
 
 
 def of(decode: str, buckets, limits: Limits) -> Scoring:
-    """The Scoring of a decoding method.
+    """The Scoring of a decoding method (decode/methods.py), from the limits of a model.
 
-    Args:
-        decode: a name of decode/methods.py.
-        buckets: (seconds, maximum number of decoded tokens, utterances), ascending.
-        limits: limits of the model.
+    `buckets`: (seconds, maximum number of decoded tokens, utterances), ascending.
     """
     method = methods.parse(decode)
     limit = None if method.long == "direct" else limits.segment

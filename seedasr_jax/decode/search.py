@@ -67,12 +67,10 @@ class _Next:
 
 
 def joint(acoustic, informed, alpha, domain):
-    """Equation 1 for one token.
+    """Equation 1 for one token, from log-probabilities [... V] without and with the context.
 
-    Args:
-        acoustic, informed: [... V] log-probabilities without and with the context.
-        alpha: scalar, 0 to infinity (informed alone).
-        domain: "linear": log of the weighted sum of probabilities; "log": weighted sum of logs.
+    `alpha`: scalar, 0 to infinity (informed alone); `domain`: "linear": log of the weighted sum of
+    probabilities, "log": weighted sum of logs.
     """
     alpha = jnp.asarray(alpha, jnp.float32)
     with_context, without = -jnp.log1p(1 / alpha), -jnp.log1p(alpha)  # logarithms of the weights
@@ -82,40 +80,27 @@ def joint(acoustic, informed, alpha, domain):
 
 
 def least_plausible(acoustic, top, delta, shard=shards.ALL):
-    """The pruning threshold, which keeps the `top` likeliest tokens and those within `delta` of
-    the likeliest.
+    """Pruning threshold [... 1] that keeps the `top` likeliest tokens and those within `delta`.
 
-    Args:
-        acoustic: [... V] log-probabilities without the context, or a shard of them.
-
-    Returns:
-        [... 1].
+    `acoustic`: [... V] log-probabilities without the context, or a shard of them.
     """
     best, _ = shard.best(acoustic, top)
     return jnp.minimum(best[..., -1:], best[..., :1] - delta)
 
 
 def search(
-    model: AcLLM,
-    batch: Batch,
-    tokens: int,
-    how: Search,
-    *,
-    plain: Sequence[Around] | None = None,
-    alpha=None,
+    model: AcLLM, batch: Batch, tokens: int, how: Search, *, plain=None, alpha=None
 ) -> Hypotheses:
-    """Searches for the W best transcripts of at most `tokens` tokens, the best first.
+    """Searches for the W best transcripts of at most K = `tokens` tokens, the best first.
 
     An example without a context (context_length 0) is decoded as without alpha. A hypothesis of
-    `tokens` tokens ends there; its end token counts even if it would be pruned.
+    K tokens ends there; its end token counts even if it would be pruned.
 
     Args:
         model: model with a decoder; the encoder runs once for both prefixes.
-        batch: its own prompt, context and suffix form B; without `plain` they form A.
-        tokens: K.
-        how: see Search.
-        plain: template without a context by `batch.language` (text/template.py), which forms A;
-            None: the batch's own forms A, and there is no B.
+        batch: its prompt, context and suffix form B; without `plain` they form A.
+        tokens, how: K and settings.
+        plain: template without a context (Around) by `batch.language`, which forms A; None: no B.
         alpha: scalar, may be traced; None: there is no B, and no context is read.
     """
     rows, beam, special = len(batch.weight), how.beam, model.tokens
@@ -131,11 +116,11 @@ def search(
     count = beam + len(special.ends)
     if informed:
         count = max(count, how.top, KEPT) if how.prune else vocabulary
-    whole = count >= vocabulary
+    exhaustive = count >= vocabulary
 
     def candidates(shard, logits, alone, alpha):
         """_Next, from a shard of the logits [B W V] of each prefix."""
-        if whole:
+        if exhaustive:
             ids, kept, among = shard.indices(logits[0]), logits, shard
         else:
             best, ids = shard.best(logits[0], count)
@@ -158,14 +143,14 @@ def search(
         end, end_cut = (x.max(-1) for x in added([shard.at(one, ends) for one in logits]))
         others = ~special.is_end(ids) & (ids < vocabulary)
         gain, at = among.best(jnp.where(others, added(kept)[1], IMPOSSIBLE), min(beam, vocabulary))
-        token = at if whole else jnp.take_along_axis(ids, at, -1)
+        token = at if exhaustive else jnp.take_along_axis(ids, at, -1)
         return _Next(token.astype(jnp.int32), gain, end, end_cut > IMPOSSIBLE)
 
-    def choose(shard, logits, live, found, alone, alpha, step):
+    def choose(shard, logits, live, found, alone, alpha, length):
         """The next live hypotheses, the ended ones, and the parent [B W] of each live one."""
         following = candidates(shard, logits, alone, alpha)
-        found = _ended(live, following, found, step, how.length)
-        live, parent = _longer(live, following, step)
+        found = _ended(live, following, found, length, how.length)
+        live, parent = _longer(live, following, length)
         # An upper bound: a score only falls, and its divisor is largest at K tokens.
         best = _rank(live.score[:, :1], tokens, how.length)
         hopeless = best <= _rank(found.score, found.length, how.length)[:, -1:]
@@ -173,15 +158,15 @@ def search(
         return live, found, parent
 
     def going(carry):
-        step, _, live, _ = carry
-        return (step < tokens + 1) & (live.score > IMPOSSIBLE).any()
+        length, _, live, _ = carry
+        return (length < tokens + 1) & (live.score > IMPOSSIBLE).any()
 
     def advance(carry):
-        step, streams, live, found = carry
+        length, streams, live, found = carry
         logits, streams = zip(*(prefill.decode_step(model, one, live.last) for one in streams))
-        live, found, parent = shards.over(choose, logits, live, found, alone, alpha, step)
+        live, found, parent = shards.over(choose, logits, live, found, alone, alpha, length)
         streams = tuple(prefill.reorder(stream, parent) for stream in streams)
-        return step + 1, streams, live, found
+        return length + 1, streams, live, found
 
     found = empty(rows, beam, tokens, special.pad)
     # Padding rows start as done, so they never extend the loop.
@@ -198,50 +183,41 @@ def _rank(score, length, power):
     return score / (length + 1.0) ** power if power else score
 
 
-def _pick(tree, index):
-    """Selects within each row: arrays [B W ...] -> [B W' ...] by index [B W'] int32."""
+def _ended(live: _Live, following: _Next, found: Hypotheses, length, power) -> Hypotheses:
+    """The W best of the ended hypotheses and of the live ones, of `length` tokens, that end now.
 
-    def one(x):
-        return jnp.take_along_axis(x, index.reshape(index.shape + (1,) * (x.ndim - 2)), 1)
-
-    return jax.tree.map(one, tree)
-
-
-def _ended(live: _Live, following: _Next, found: Hypotheses, step, power) -> Hypotheses:
-    """The W best of the ended hypotheses and of the live ones that end at this step.
-
-    One ends if its end token is among the W best continuations in its row, or at the last step.
+    One ends if its end token is among the W best continuations in its row, or after K tokens.
     """
-    final = step == live.ids.shape[-1]
+    final = length == live.ids.shape[-1]
     ends = live.score + following.end
     others = live.score[..., None] + following.gain
     flat = jnp.concatenate([others.reshape(len(ends), -1), ends], 1)
     least = jax.lax.top_k(flat, ends.shape[1])[0][:, -1:]
     new = Hypotheses(
         ids=live.ids,
-        length=jnp.full_like(found.length, step),
+        length=jnp.full_like(found.length, length),
         score=jnp.where(final | (following.may_end & (ends >= least)), ends, IMPOSSIBLE),
         logprobs=live.logprobs,
         ended=~final | (following.may_end & (following.end >= following.gain[..., 0])),
     )
     both = jax.tree.map(lambda *x: jnp.concatenate(x, 1), found, new)
     rank = _rank(both.score, both.length, power)
-    return _pick(both, jax.lax.top_k(rank, ends.shape[1])[1])
+    return prefill.select(both, jax.lax.top_k(rank, ends.shape[1])[1])
 
 
-def _longer(live: _Live, following: _Next, step):
+def _longer(live: _Live, following: _Next, length):
     """The W best live hypotheses extended by one token, and the parent [B W] of each."""
     dims = shapes.check(following.gain, "B W C", shapes.check(live.ids, "B W K"))
 
     def flat(x):
         return x.reshape(dims["B"], -1)
 
-    total = jnp.where(step == dims["K"], IMPOSSIBLE, live.score[..., None] + following.gain)
+    total = jnp.where(length == dims["K"], IMPOSSIBLE, live.score[..., None] + following.gain)
     score, index = jax.lax.top_k(flat(total), dims["W"])
-    parent, at = index // dims["C"], jnp.minimum(step, dims["K"] - 1)
-    last, gain = _pick((flat(following.token), flat(following.gain)), index)
-    old = _pick((live.ids, live.logprobs), parent)
-    ids, logprobs = old[0].at[..., at].set(last), old[1].at[..., at].set(gain)
+    parent, at = index // dims["C"], jnp.minimum(length, dims["K"] - 1)
+    last, gain = prefill.select((flat(following.token), flat(following.gain)), index)
+    ids, logprobs = prefill.select((live.ids, live.logprobs), parent)
+    ids, logprobs = ids.at[..., at].set(last), logprobs.at[..., at].set(gain)
     return _Live(ids, logprobs, score, last), parent
 
 

@@ -2,8 +2,7 @@
 
 Per row, the candidates of each shard, a maximum and a sum are communicated, never V logits.
 
-Dims: B batch, W hypotheses, V padded vocabulary, S shards of it, C candidates; `...` are other
-axes.
+Dims: B batch, V padded vocabulary, S shards of it, C candidates; `...` are other axes.
 """
 
 from collections.abc import Callable
@@ -18,21 +17,18 @@ from seedasr_jax.parallel import layout
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """Reductions over a last axis of which a device has the shard [... V/S].
-
-    `best`, `logsumexp` and `at` return the same on all devices.
-    """
+    """Reductions over a last axis of which a device has the shard [... V/S], to the same on all."""
 
     axis: str | None = None  # mesh axis; None: the device has all of [... V]
 
     def first(self, size: int):
-        """Index in V of the first element of this device's shard, which has `size`."""
+        """Index in V of the first element of this device's shard of `size` elements."""
         return jax.lax.axis_index(self.axis) * size if self.axis else 0
 
     def indices(self, x):
         """[1 ... V/S]: indices in V of the elements of x, this device's shard."""
-        size = x.shape[-1]
-        return jnp.expand_dims(self.first(size) + jnp.arange(size), range(x.ndim - 1))
+        index = self.first(x.shape[-1]) + jnp.arange(x.shape[-1])
+        return jnp.expand_dims(index, range(x.ndim - 1))
 
     def best(self, x, count: int):
         """The `count` largest values in descending order, and their indices in V: [... count] each.
@@ -67,21 +63,19 @@ class Shard:
         if self.axis is None:
             return jnp.take_along_axis(x, index, -1)
         index = index - self.first(x.shape[-1])
-        own = (index >= 0) & (index < x.shape[-1])
-        found = jnp.take_along_axis(x, jnp.where(own, index, 0), -1)
-        return jax.lax.psum(jnp.where(own, found, 0), self.axis)
+        inside = (index >= 0) & (index < x.shape[-1])
+        found = jnp.take_along_axis(x, jnp.where(inside, index, 0), -1)
+        return jax.lax.psum(jnp.where(inside, found, 0), self.axis)
 
 
 ALL = Shard()
 
 
 def over(function: Callable, logits, *trees):
-    """Runs `function(shard, logits, *trees)` on each device; returns its tree of arrays [B ...].
+    """Runs `function(shard, logits, *trees)` on each device's examples; returns arrays [B ...].
 
-    Args:
-        function: is given the device's own examples.
-        logits: tree of [B ... V], sharded over `tensor` if V is divisible by its size.
-        trees: arrays [B ...] and scalars.
+    `logits`: tree of [B ... V], sharded over `tensor` if V is divisible by its size; `trees`:
+    arrays [B ...] and scalars.
     """
     size = jax.tree.leaves(logits)[0].shape[-1]
     sharded = layout.axis_size("tensor") > 1 and layout.if_divisible("tensor", size)
@@ -90,9 +84,7 @@ def over(function: Callable, logits, *trees):
 
 
 def pick(shard: Shard, both):
-    """For (scores, logits), each [B ... V]: the argmax of scores, and its log-probability,
-    [B ...] each.
-    """
+    """(scores, logits), [B ... V] each -> argmax of scores and its log-probability, [B ...]."""
     scores, logits = both
     _, chosen = shard.best(scores, 1)
     gain = shard.at(logits, chosen) - shard.logsumexp(logits)

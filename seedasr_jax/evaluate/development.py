@@ -16,11 +16,7 @@ from seedasr_jax.train import build, loop
 
 
 class Evaluator:
-    """Scores a stage's state on its development tasks, which are opened before training.
-
-    Attributes:
-        tasks: as `open_task` returned them.
-    """
+    """Scores a stage's state on its development `tasks`, which are opened before training."""
 
     def __init__(
         self,
@@ -33,17 +29,11 @@ class Evaluator:
         stopping: Callable[[], bool],
         say: Callable[[str], None],
     ):
-        """Opens the tasks.
+        """Opens the tasks of the stage `name`.
 
-        Args:
-            name: name of the stage.
-            built: the built stage.
-            vocab: its tokenizer.
-            limits: its limits.
-            open_task: opens a task by name for a Scoring. The task has `name`, `languages`,
-                `unknown`, `context_tokens`, `widen_contexts`; it yields batches with examples.
-            stopping: whether the job is asked to stop.
-            say: logs a line.
+        `open_task`: opens a task by name for a Scoring. The task has `name`, `languages`,
+        `unknown`, `context_tokens`, `widen_contexts`; it yields batches with examples. `stopping`:
+        whether the job is asked to stop; `say`: logs a line.
 
         Raises:
             ConfigError: an unsupported decoding method, or an unknown task or unit.
@@ -52,8 +42,7 @@ class Evaluator:
         self._stopping, self._say = stopping, say
         self._setting = score.setting(evaluation)
         how = scoring.of(self._setting.decode, built.stage.scored, limits)
-        model, parts = built.stage.model, built.needs.parts
-        options = (vocab, model, parts, built.mesh)
+        options = (vocab, built.stage.model, built.needs.parts, built.mesh)
         self._layers = probe.recognisers(built.graphdef, *options)
         self._recogniser = recognisers.Recogniser(built.graphdef, None, *options)
         if evaluation.tasks:
@@ -71,31 +60,24 @@ class Evaluator:
     def __call__(self, step: int, state) -> dict:
         """{"eval": {task: error rate}} of the state; for a probe, of each layer.
 
-        Raises:
-            loop.Stopped: `stopping()` was true before all was scored.
+        Raises loop.Stopped if `stopping()` is true before all is scored.
         """
         if not self.tasks:
             return {}
-        state = nnx.merge_state(state.params, state.frozen)
-        label = f"{self.name} {step}"
+        state, label = nnx.merge_state(state.params, state.frozen), f"{self.name} {step}"
         if not self._layers:
             rates = self._rates(self._recogniser.with_state(state), label)
             return {"eval": {task: {"error_rate": rate} for task, rate in rates.items()}}
-        return probe.report(
-            [
-                self._rates(recogniser.with_state(state), f"{label} layer {number}")
-                for number, recogniser in enumerate(self._layers, 1)
-            ]
-        )
+        layers = enumerate(self._layers, 1)
+        rates = [self._rates(one.with_state(state), f"{label} layer {n}") for n, one in layers]
+        return probe.report(rates)
 
     def _rates(self, recogniser, label) -> dict[str, float]:
         """{task: error rate}."""
         rates = {}
         for task in self.tasks:
-            batches = self._until_stopped(task)
-            row, _ = score.evaluate(
-                recogniser, label, task.name, batches, self._setting, unknown=task.unknown
-            )
+            given = (task.name, self._until_stopped(task), self._setting)
+            row, _ = score.evaluate(recogniser, label, *given, unknown=task.unknown)
             rates[task.name] = row["error_rate"]
             for line in score.describe(row):
                 self._say(f"{label}: {line}")

@@ -1,7 +1,6 @@
-"""A string matcher: a baseline for models that read a list of names.
+"""A string matcher: a baseline, without a language model, for models that read a list of names.
 
-It corrects CTC hypotheses without a language model: a stretch that is spelled almost like a name in
-the list is replaced by the name.
+In CTC hypotheses, a stretch that is spelled almost like a name in the list is replaced by the name.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,20 +25,16 @@ def replace(hypothesis: str, names: Sequence[str], *, threshold: float, unit: st
 
     Args:
         hypothesis, names: normalised texts.
-        threshold: the largest distance at which a name is used; to be chosen on development data,
-            see `choose`.
-        unit: unit of a stretch: word, char or mixed.
-
-    Returns:
-        The units of the result, joined by spaces.
+        threshold: the largest distance at which a name is used, see `choose`.
+        unit: unit of a stretch, and of the result, which has spaces between them.
     """
-    heard, found = units(hypothesis, unit), []
+    words, found = units(hypothesis, unit), []
     for name in names:
         spelled = "".join(units(name, unit))
-        longest = min(len(units(name, unit)) + _SPREAD, len(heard))
+        longest = min(len(units(name, unit)) + _SPREAD, len(words))
         for size in range(1, longest + 1) if spelled else ():
-            for start in range(len(heard) - size + 1):
-                stretch = "".join(heard[start : start + size])
+            for start in range(len(words) - size + 1):
+                stretch = "".join(words[start : start + size])
                 distance = Levenshtein.normalized_distance(spelled, stretch)
                 if distance <= threshold:
                     found.append((distance, -size, start, name))
@@ -50,32 +45,20 @@ def replace(hypothesis: str, names: Sequence[str], *, threshold: float, unit: st
             taken |= set(span)
             written.add(name)
             chosen[start] = name
-    kept = [chosen.get(n, "" if n in taken else word) for n, word in enumerate(heard)]
+    kept = [chosen.get(n, "" if n in taken else word) for n, word in enumerate(words)]
     return " ".join(filter(None, kept))
 
 
-def choose(
-    references: Sequence[str],
-    hypotheses: Sequence[str],
-    lists: Iterable[Sequence[str]],
-    *,
-    most: float,
-    unit: str,
-) -> float:
+def choose(references, hypotheses, lists, *, most: float, unit: str) -> float:
     """The largest threshold of GRID that inserts few names that were not spoken.
 
-    Args:
-        references, hypotheses: N normalised texts each, of development data.
-        lists: N lists of names, none of which is spoken.
-        most: maximum percentage of utterances with such an insertion.
-        unit: word, char or mixed.
+    `references`, `hypotheses`: N normalised texts each, of development data; `lists`: N lists of
+    names, none of which is spoken; `most`: maximum percentage of utterances with an insertion.
     """
     lists = list(lists)
     for threshold in reversed(GRID):
-        written = [
-            replace(text, names, threshold=threshold, unit=unit)
-            for text, names in zip(hypotheses, lists)
-        ]
+        options = dict(threshold=threshold, unit=unit)
+        written = [replace(text, names, **options) for text, names in zip(hypotheses, lists)]
         if weighted.leaks(references, written, lists, unit=unit).rate <= most:
             return threshold
     return GRID[0]
@@ -84,18 +67,14 @@ def choose(
 def thresholds(
     utterances: Sequence[dict], conventions: Conventions, *, most: float
 ) -> dict[str, float]:
-    """`choose` for each language.
+    """`choose` for each language of development data, as `score.evaluate` returns them.
 
-    Args:
-        utterances: development data, as `score.evaluate` returns them; their `context` is a list of
-            names, none of which is spoken.
-        conventions: conventions to normalise and split them by.
-        most: maximum percentage of utterances with such an insertion.
+    The `context` of each utterance is a list of names, none of which is spoken.
     """
     found = {}
-    for tag, own in score.by_language(utterances).items():
-        lists = [_listed(conventions, utterance) for utterance in own]
-        texts = score.compare(own, conventions).texts
+    for tag, selected in score.by_language(utterances).items():
+        lists = [_names(conventions, utterance) for utterance in selected]
+        texts = score.compare(selected, conventions).texts
         found[tag] = choose(*texts, lists, most=most, unit=conventions.of(tag).unit)
     return found
 
@@ -110,17 +89,13 @@ def matched(
     out = []
     for utterance in utterances:
         tag = utterance["language"]
-        own = conventions.of(tag)
-        text = replace(
-            own.clean(utterance["hypothesis"]),
-            _listed(conventions, utterance),
-            threshold=chosen.get(tag, 0.0),
-            unit=own.unit,
-        )
+        convention, names = conventions.of(tag), _names(conventions, utterance)
+        options = dict(threshold=chosen.get(tag, 0.0), unit=convention.unit)
+        text = replace(convention.clean(utterance["hypothesis"]), names, **options)
         out.append(utterance | {"hypothesis": text})
     return out
 
 
-def _listed(conventions, utterance):
+def _names(conventions, utterance):
     clean = conventions.of(utterance["language"]).clean
     return [name for name in map(clean, prompts.split(utterance["context"])) if name]

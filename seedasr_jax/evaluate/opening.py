@@ -1,7 +1,9 @@
 """Opens a checkpoint's model on devices: chooses a mesh and reads each shard onto its device."""
 
 from collections.abc import Mapping, Sequence
+import contextlib
 import functools
+import itertools
 import math
 
 from flax import nnx
@@ -26,42 +28,35 @@ Axes = Mapping[str, int]  # mesh axis -> size, one of which may be -1; others ar
 def open_recogniser(
     checkpoint: checkpoints.Checkpoint, mesh: Axes | jax.sharding.Mesh | None = None
 ) -> Recogniser:
-    """Opens a Recogniser with all parts of a checkpoint; see `open_model`.
-
-    Raises:
-        UserError: a part of the stage is missing.
-    """
-    check_whole(checkpoint)
+    """Opens a Recogniser with all parts of a checkpoint; see `check_complete` and `open_model`."""
+    check_complete(checkpoint)
     found = checkpoint.parts()
     parts = [part for part in found if registry.holder(part) == part]
     graphdef, state, tokenizer, mesh = open_model(checkpoint, mesh, parts, found)
     return Recogniser(graphdef, state, tokenizer, checkpoint.stage.model, parts, mesh)
 
 
-def check_whole(checkpoint: checkpoints.Checkpoint):
-    """Checks that a stage has all parts of its kind: without one it would decode differently.
-
-    Raises:
-        UserError: a part is missing; names it, and stage.json, which should state its location.
-    """
+def check_complete(checkpoint: checkpoints.Checkpoint):
+    """Raises UserError if a stage lacks a part of its kind: it would decode differently."""
     if checkpoint.bundle is not None:
         return
     known = {*checkpoint.parts(), *checkpoint.stage.trains}
     if lost := [part for part in objectives.needs(checkpoint.stage).parts if part not in known]:
+        found = ", ".join(checkpoint.record.frozen) or "nothing"
         raise UserError(
-            f"{checkpoint.folder / disk.STAGE}: expected under `frozen` where {', '.join(lost)} of"
-            f" this stage of kind {checkpoint.stage.kind!r} is, found"
-            f" {', '.join(checkpoint.record.frozen) or 'nothing'}{disk.NEW_STAGE}"
+            f"{checkpoint.folder / disk.STAGE}: expected under `frozen` the location of"
+            f" {', '.join(lost)}, which a stage of kind {checkpoint.stage.kind!r} has, found"
+            f" {found}{disk.NEW_STAGE}"
         )
 
 
 def open_model(checkpoint, mesh, modules: Sequence[str], parts: Sequence[str] = ()):
     """Reads parts of a checkpoint onto a mesh, matrices in the type in which they are used.
 
-    No device or host ever holds more than its share, or its share in another type.
+    Each device and host reads only its share, in that type.
 
     Args:
-        checkpoint: an open checkpoint.
+        checkpoint: where from.
         mesh: sizes by axis over devices of this process, or a jax.sharding.Mesh with the axes of
             parallel/mesh.py. None: all devices (CPU: one), sharded as the parameters allow.
         modules: parts that the model is built of.
@@ -82,27 +77,24 @@ def open_model(checkpoint, mesh, modules: Sequence[str], parts: Sequence[str] = 
     elif not isinstance(mesh, jax.sharding.Mesh):
         mesh = _of_sizes(mesh)
     elif set(mesh.axis_names) != set(meshes.AXES):
-        raise ConfigError(
-            f"mesh: expected the axes {', '.join(meshes.AXES)}, found"
-            f" {', '.join(map(str, mesh.axis_names))}; dict(tensor=4) makes one"
-        )
-    state, places = as_placed(params, model.dtype, mesh)
+        known, found = (", ".join(map(str, axes)) for axes in (meshes.AXES, mesh.axis_names))
+        raise ConfigError(f"mesh: expected axes {known}, found {found}; dict(tensor=4) makes one")
+    state, shardings = as_used(params, model.dtype, mesh)
     for part in parts or modules:
-        state = checkpoints.fill(state, checkpoints.hand_over(checkpoint, part, state, places))
+        state = checkpoints.fill(state, checkpoints.hand_over(checkpoint, part, state, shardings))
     return graphdef, state, tokenizer, mesh
 
 
-def as_placed(params: nnx.State, dtype, mesh):
+def as_used(params: nnx.State, dtype, mesh):
     """(shapes of parameters in the types in which they are used, their shardings)."""
-    as_used = functools.partial(layers.as_used, dtype=dtype)
-    return jax.eval_shape(as_used, params), sharding.of_params(params, mesh)
+    shapes = jax.eval_shape(functools.partial(layers.as_used, dtype=dtype), params)
+    return shapes, sharding.of_params(params, mesh)
 
 
 def _of_sizes(given: Axes) -> jax.sharding.Mesh:
     if not isinstance(given, Mapping):
-        raise ConfigError(
-            f"mesh: expected sizes by axis, dict(tensor=4), or a jax.sharding.Mesh, found {given!r}"
-        )
+        expected = "sizes by axis, dict(tensor=4), or a jax.sharding.Mesh"
+        raise ConfigError(f"mesh: expected {expected}, found {given!r}")
     for axis in given:
         if axis not in meshes.AXES:
             known = ", ".join(meshes.AXES)
@@ -111,27 +103,22 @@ def _of_sizes(given: Axes) -> jax.sharding.Mesh:
     config.check(sizes, "mesh")
     wanted, devices = math.prod(given.values()), jax.local_devices()
     if wanted > len(devices):
-        raise ConfigError(
-            f"mesh {dict(given)} takes {wanted} devices, found {len(devices)} of kind"
-            f" {devices[0].platform}: choose sizes whose product is at most that"
-        )
+        found = f"{len(devices)} of kind {devices[0].platform}"
+        cure = "choose sizes whose product is at most that"
+        raise ConfigError(f"mesh {dict(given)} takes {wanted} devices, found {found}: {cure}")
     return meshes.make(sizes, devices if wanted < 0 else devices[:wanted])
 
 
 def _fitting(params: nnx.State, devices) -> jax.sharding.Mesh:
-    """A mesh of the devices with the largest tensor axis, which gathers no weights, and then the
-    largest fsdp axis that the parameters are divisible by; the remaining factor is data.
+    """A mesh with the largest tensor axis, then the largest fsdp axis, that fits the parameters.
+
+    A tensor axis gathers no weights; the remaining factor is data.
     """
-    for tensor in _divisors(len(devices)):
-        for fsdp in _divisors(len(devices) // tensor):
+    divisors = [n for n in range(len(devices), 0, -1) if len(devices) % n == 0]
+    for tensor, fsdp in itertools.product(divisors, repeat=2):
+        if len(devices) % (tensor * fsdp) == 0:
             mesh = meshes.make(config.Mesh(-1, fsdp, tensor, 1), devices)
-            try:
+            with contextlib.suppress(ConfigError):
                 sharding.of_params(params, mesh)
-            except ConfigError:
-                continue
-            return mesh
+                return mesh
     raise AssertionError("a mesh of data alone divides everything")
-
-
-def _divisors(number):
-    return [n for n in range(number, 0, -1) if number % n == 0]

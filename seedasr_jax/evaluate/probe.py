@@ -1,7 +1,4 @@
-"""Scores of a probe: each layer is decoded by its own head; the best has the lowest error rate.
-
-Dims: L layers.
-"""
+"""Scores of a probe: each layer is decoded by its own head; the best has the lowest error rate."""
 
 import functools
 
@@ -22,7 +19,7 @@ class _LayerRecogniser(Recogniser):
         super().__init__(graphdef, None, vocab, model, (names.ENCODER, names.CTC_HEAD), mesh)
         self._ctc, self._layer = ctc, np.int32(layer)
 
-    def _found(self, batch, way, alpha):
+    def _hypotheses(self, batch, method, alpha):
         return self._ctc(self.state, batch, (self._layer,))
 
 
@@ -49,17 +46,11 @@ def report(layers: list[dict[str, float]]) -> dict:
 
 
 def best_layer(source: checkpoints.Checkpoint) -> int:
-    """The best layer of a probe, from its metrics up to the checkpoint's step.
-
-    Raises:
-        ConfigError: they have none.
-    """
-    rows, layers = disk.read_rows(source.folder / disk.METRICS, "step"), source.stage.model.encoder
-    named = [row.get("best_layer") for row in rows if row["step"] <= source.step]
-    found = [layer for layer in named if layer in range(1, layers.layers + 1)]
+    """The best layer of a probe by its metrics; ConfigError: none up to the checkpoint's step."""
+    rows = disk.read_rows(source.folder / disk.METRICS, "step")
+    logged = [row.get("best_layer") for row in rows if row["step"] <= source.step]
+    found = [best for best in logged if best in range(1, source.stage.model.encoder.layers + 1)]
     if not found:
-        raise ConfigError(
-            f"init.probe={source.label}: it never scored its layers: give that stage eval.tasks, or"
-            " set model.quantizer.layer to a number"
-        )
+        cure = "give that stage eval.tasks, or set model.quantizer.layer to a number"
+        raise ConfigError(f"init.probe={source.label}: it never scored its layers: {cure}")
     return int(found[-1])

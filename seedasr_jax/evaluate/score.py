@@ -31,22 +31,12 @@ class Setting:
 def setting(how: config.Eval, decode="", normalizer="", unit="", language="row") -> Setting:
     """The setting that scores a stage: by language, with `how` as default if none is stated.
 
-    Args:
-        how: eval config of the stage.
-        decode: method to use instead of the stage's.
-        normalizer, unit: used for all utterances of any language, if given.
-        language: language of all utterances; "row": as each states it.
-
-    Raises:
-        ConfigError: an unknown normaliser, unit or language.
+    `decode`: method instead of the stage's; `normalizer`, `unit`: for utterances of any language;
+    `language`: of all utterances, "row": as each states it. An unknown name is a ConfigError.
     """
-    conventions = Conventions(
-        Convention(how.normalizer, how.unit),
-        normalizer or BY_LANGUAGE,
-        unit or BY_LANGUAGE,
-        "" if language == "row" else language,
-    )
-    return Setting(decode or how.decode, conventions)
+    unstated, language = Convention(how.normalizer, how.unit), "" if language == "row" else language
+    by = Conventions(unstated, normalizer or BY_LANGUAGE, unit or BY_LANGUAGE, language)
+    return Setting(decode or how.decode, by)
 
 
 def evaluate(
@@ -61,13 +51,11 @@ def evaluate(
     """Decodes and scores a task.
 
     Args:
-        recogniser: recogniser to score.
-        checkpoint: label of the checkpoint, STAGE@STEP#hash.
+        recogniser, checkpoint: recogniser and label of a checkpoint.
         task: name of the task.
-        batches: Batches, whose room in `ids` is the maximum number of decoded tokens; each with
-            its examples: None for a padding row, CONTINUED for a row that continues the previous
-            example.
-        setting: see Setting.
+        batches: Batches, whose room in `ids` is the maximum number of decoded tokens; each with its
+            examples: None for a padding row, CONTINUED for one that continues the previous example.
+        setting: settings of decoding and scoring.
         order: the examples in the order of the result; empty: as decoded. Batches are by length, so
             without it files and bootstrap draws would depend on shapes.
         unknown: number of utterances whose reference the tokenizer cannot represent.
@@ -77,41 +65,40 @@ def evaluate(
         and hypothesis. The row has the figures of `measure`, also for each language, dialect and
         kind of context if the examples differ in it.
     """
-    heard: list[tuple] = []  # (example, hypotheses of its segments)
+    decoded: list[tuple] = []  # (example, hypotheses of its segments)
     for batch, examples in batches:
         hypotheses = recogniser.decode(batch, setting.decode)
         for example, hypothesis in zip(examples, hypotheses, strict=True):
             if example is CONTINUED:
-                heard[-1][1].append(hypothesis)
+                decoded[-1][1].append(hypothesis)
             elif example is not None:
-                heard.append((example, [hypothesis]))
+                decoded.append((example, [hypothesis]))
     if order:
-        places = {id(example): place for place, example in enumerate(order)}
-        heard.sort(key=lambda pair: places[id(pair[0])])
-    uses = collections.Counter(example.audio for example, _ in heard)
+        ranks = {id(example): rank for rank, example in enumerate(order)}
+        decoded.sort(key=lambda pair: ranks[id(pair[0])])
+    uses = collections.Counter(example.audio for example, _ in decoded)
     utterances, recordings = [], {}
-    for example, hypotheses in heard:
+    for example, hypotheses in decoded:
         about = {key: getattr(example, key) for key in ABOUT}
         if example.audio and uses[example.audio] > 1:  # a segment, named by the first of its file
             about["recording"] = recordings.setdefault(example.audio, example.id)
-        parts = [[one.id, one.text] for one in example.segments]
-        whole = joined(hypotheses)
-        said = {"reference": example.text, "hypothesis": whole.text, "cut": whole.cut}
-        utterances.append(about | {"parts": parts} | said)
+        about["parts"] = [[segment.id, segment.text] for segment in example.segments]
+        found = joined(hypotheses)
+        texts = {"reference": example.text, "hypothesis": found.text, "cut": found.cut}
+        utterances.append(about | texts)
     languages = [utterance["language"] for utterance in utterances]
     used = setting.conventions.used(languages)
     cell = dict(zip(CELL, (checkpoint, task, setting.decode, *used), strict=True))
     row = cell | measure(utterances, setting.conventions)
     if BY_LANGUAGE in used and (undecided := setting.conventions.undecided(languages)):
-        taken = dataclasses.asdict(setting.conventions.of(""))
-        row["unstated"] = {"utterances": len(undecided)} | taken
+        convention = dataclasses.asdict(setting.conventions.of(""))
+        row["unstated"] = {"utterances": len(undecided)} | convention
     for key in ("language", "dialect", "context_kind"):
-        tags = sorted({utterance[key] for utterance in utterances} - {""})
-        if len(tags) > 1:
-            row[f"by_{key}"] = {
-                tag: measure([u for u in utterances if u[key] == tag], setting.conventions)
-                for tag in tags
-            }
+        groups = _grouped(utterances, key)
+        groups.pop("", None)
+        if len(groups) > 1:
+            figures = {tag: measure(group, setting.conventions) for tag, group in groups.items()}
+            row[f"by_{key}"] = figures
     if unknown:
         row["unknown"] = unknown
     return row, utterances
@@ -119,19 +106,23 @@ def evaluate(
 
 def by_language(utterances: Iterable[dict]) -> dict[str, list[dict]]:
     """Groups utterances (as `evaluate` returns them) by language, sorted by tag."""
+    return _grouped(utterances, "language")
+
+
+def _grouped(utterances, key):
     found: dict[str, list[dict]] = {}
     for utterance in utterances:
-        found.setdefault(utterance["language"], []).append(utterance)
+        found.setdefault(utterance[key], []).append(utterance)
     return dict(sorted(found.items()))
 
 
 def measure(utterances: list[dict], conventions: Conventions) -> dict:
-    """The figures of utterances as `evaluate` returns them.
+    """The figures of utterances as `evaluate` returns them: counts and error rate.
 
-    Counts and error rate. If the model reached its limits, `cut` counts transcripts that stopped at
-    the maximum number of tokens, `contexts_cut` and `contexts_unused` utterances whose context was
-    read in part and not at all; keys with a count of 0 are left out. With `keywords`, their recall;
-    with `context` or `siblings`, how often a name of it was transcribed that was not spoken.
+    If the model reached its limits, `cut` counts transcripts that stopped at the maximum number of
+    tokens, `contexts_cut` and `contexts_unused` utterances whose context was read in part and not
+    at all; keys with a count of 0 are left out. With `keywords`, their recall; with `context` or
+    `siblings`, how often a name of it was transcribed that was not spoken.
     """
     compared = compare(utterances, conventions)
     return _count(compared) | _limits(utterances) | _names(utterances, compared, conventions)
@@ -139,18 +130,12 @@ def measure(utterances: list[dict], conventions: Conventions) -> dict:
 
 @dataclasses.dataclass(frozen=True)
 class Compared:
-    """N utterances normalised for comparison, with the arguments of `rates.score`."""
+    """Arguments of `rates.score` for N normalised utterances."""
 
-    references: list[str]
-    hypotheses: list[str]
+    texts: tuple[list[str], list[str]]  # references and hypotheses
     units: list[str]
     clusters: list[list[tuple]]
     cluster: str  # kind of cluster: speaker, recording or utterance
-
-    @property
-    def texts(self):
-        """(references, hypotheses), the first arguments of all counts."""
-        return self.references, self.hypotheses
 
 
 def compare(utterances: list[dict], conventions: Conventions) -> Compared:
@@ -159,9 +144,9 @@ def compare(utterances: list[dict], conventions: Conventions) -> Compared:
     Clusters are speakers if enough are known (an utterance without one is its own cluster), else
     recordings if utterances are joined from several or are segments of one, else utterances.
     """
-    own = [conventions.of(utterance["language"]) for utterance in utterances]
+    conventions = [conventions.of(utterance["language"]) for utterance in utterances]
     references, hypotheses = (
-        [by.clean(utterance[key]) for by, utterance in zip(own, utterances)]
+        [by.clean(utterance[key]) for by, utterance in zip(conventions, utterances)]
         for key in ("reference", "hypothesis")
     )
     if len({u["speaker"] for u in utterances} - {""}) >= rates.FEWEST:
@@ -170,20 +155,21 @@ def compare(utterances: list[dict], conventions: Conventions) -> Compared:
         shared = any(u["parts"] or u.get("recording") for u in utterances)
         cluster = "recording" if shared else "utterance"
     clusters = [
-        _stretches(utterance, by, len(rates.units(reference, by.unit)), cluster == "speaker")
-        for utterance, by, reference in zip(utterances, own, references)
+        _clusters(utterance, by, len(rates.units(reference, by.unit)), cluster == "speaker")
+        for utterance, by, reference in zip(utterances, conventions, references)
     ]
-    return Compared(references, hypotheses, [by.unit for by in own], clusters, cluster)
+    units = [by.unit for by in conventions]
+    return Compared((references, hypotheses), units, clusters, cluster)
 
 
-def _stretches(utterance, convention, length, by_speaker):
+def _clusters(utterance, convention, length, by_speaker):
     """(cluster, number of reference units) for an utterance's speaker or each of its recordings."""
     if by_speaker and utterance["speaker"]:
         return [(("speaker", utterance["speaker"]), length)]
-    parts = utterance["parts"] or [[utterance.get("recording", utterance["id"]), ""]]
-    texts = [text for _, text in parts]
-    ends = [len(convention.units(" ".join(texts[:n]))) for n in range(len(parts))] + [length]
-    return [(("id", part), end - start) for (part, _), start, end in zip(parts, ends, ends[1:])]
+    segments = utterance["parts"] or [[utterance.get("recording", utterance["id"]), ""]]
+    texts = [text for _, text in segments]
+    ends = [len(convention.units(" ".join(texts[:n]))) for n in range(len(texts))] + [length]
+    return [(("id", name), end - start) for (name, _), start, end in zip(segments, ends, ends[1:])]
 
 
 def _count(compared: Compared) -> dict:
@@ -215,19 +201,15 @@ def _limits(utterances) -> dict:
 
 def describe(row: dict) -> list[str]:
     """A row of results as log lines: its error rate and, if any, the limits that it reached."""
-    line, limits = f"{row['task']}  {row['decode']}  {row['error_rate']:.2f} %", _met(row)
-    return [line, f"{row['task']}: {limits}"] if limits else [line]
-
-
-def _met(row: dict) -> str:
-    """The limits that a row reached, as text; "" if none."""
     names = {
-        "cut": "transcripts stop at the most tokens (eval.tokens; eval: --buckets)",
+        "cut": "transcripts stop at the maximum number of tokens (eval.tokens; eval: --buckets)",
         "contexts_cut": "contexts are longer than any in training: cut from the left",
         "contexts_unused": "contexts are not used: the decoding or the model reads none",
-        "unknown": "references have words that the tokenizer does not know and cannot write",
+        "unknown": "references have words that are not in the tokenizer's vocabulary",
     }
-    return "; ".join(f"{row[key]} {text}" for key, text in names.items() if key in row)
+    limits = "; ".join(f"{row[key]} {text}" for key, text in names.items() if key in row)
+    line = f"{row['task']}  {row['decode']}  {row['error_rate']:.2f} %"
+    return [line, f"{row['task']}: {limits}"] if limits else [line]
 
 
 def rounded(bound: float | None) -> float | None:
@@ -239,8 +221,8 @@ def _names(utterances, compared, conventions) -> dict:
     """Figures of keywords, contexts and siblings, for tasks that have them."""
 
     def phrases(lists):
-        own = (conventions.of(utterance["language"]) for utterance in utterances)
-        return [[by.clean(phrase) for phrase in listed] for by, listed in zip(own, lists)]
+        by_row = (conventions.of(utterance["language"]) for utterance in utterances)
+        return [[by.clean(phrase) for phrase in listed] for by, listed in zip(by_row, lists)]
 
     def written(lists):
         found = weighted.leaks(*compared.texts, phrases(lists), unit=compared.units)

@@ -26,15 +26,15 @@ from seedasr_jax.models.parts import decodings
 from seedasr_jax.text import languages, prompts
 
 BATCH = 8  # utterances decoded at a time
-FILES_HELD, SECONDS_HELD = 4 * BATCH, 600.0  # of audio; at either, the files read are decoded
-TOKENS_PER_SECOND = 12  # upper bound, for fast speech in short segments
+FILES_READ, SECONDS_READ = 4 * BATCH, 600.0  # of audio; at either, the files read are decoded
+TOKENS_PER_SECOND = 12  # upper bound, for fast speech and a tokenizer of small pieces
 SHORTEST = 1.0  # seconds of the smallest shape; each further one is twice as long
 SHORTEST_CONTEXT = 16  # tokens, likewise
 
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-    """A stretch of audio and its transcript."""
+    """A span of audio that was decoded by itself, and its transcript."""
 
     start: float  # seconds
     end: float
@@ -57,18 +57,15 @@ class Transcriber:
     """A recogniser of waves; they are padded to few sizes, so that few shapes are compiled."""
 
     def __init__(self, recogniser: Recogniser, checkpoint: checkpoints.Checkpoint):
-        """`checkpoint`: the checkpoint of the recogniser, which defines the default method, the
-        limits, and the normaliser of its training text, which is applied to contexts too.
-        """
+        """`checkpoint` defines the default method, the limits, and the normaliser of contexts."""
         self.recogniser, self.label = recogniser, checkpoint.label
         self.limits, stage = checkpoint.limits, checkpoint.stage
-        self.normalizer, self._said = stage.data.normalizer, set()
+        self.normalizer, self._warned = stage.data.normalizer, set()
         if not decodings(recogniser.parts):
-            raise UserError(
-                f"{self.label}: its parts ({', '.join(recogniser.parts)}) transcribe nothing; take"
-                " a stage that has an encoder and a CTC head or a decoder"
-            )
-        self.method = recognisers.own_method(stage.eval.decode, recogniser.parts)
+            cure = "take a stage that has an encoder and a CTC head or a decoder"
+            parts = ", ".join(recogniser.parts)
+            raise UserError(f"{self.label}: its parts ({parts}) transcribe nothing; {cure}")
+        self.method = recognisers.default_method(stage.eval.decode, recogniser.parts)
 
     def transcribe(
         self, wave, rate: int, *, context="", hotwords=(), language="", decode=""
@@ -86,8 +83,7 @@ class Transcriber:
                 training, only its last whole names or words are read; none if the model was trained
                 without contexts. The result and a line on stderr report it.
             hotwords: words and names that may be spoken, see `prompts.context`.
-            language: BCP-47 tag of the speech, for a prompt that names the language; empty: not
-                stated.
+            language: BCP-47 tag of the speech, for a prompt that names the language; "": unknown.
             decode: a name of decode/methods.py. Empty: the checkpoint's default; with a context, if
                 that is not a search that reads one, the joint beam search `methods.WITH_CONTEXT`.
 
@@ -102,8 +98,7 @@ class Transcriber:
     def transcribe_files(self, paths, **options) -> list[Result]:
         """Transcribes one file, or several in the order given; `options` as in `transcribe`.
 
-        Raises:
-            DataError: a file is missing, not audio or empty.
+        Raises DataError if a file is missing, not audio or empty.
         """
         results = []
         for _, found in self.stream_files(paths, **options):
@@ -118,24 +113,22 @@ class Transcriber:
         A few files are in memory at a time; those of similar length are decoded together. `options`
         as in `transcribe`.
         """
-        held, seconds = [], 0.0
+        read, seconds = [], 0.0
         for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
             try:
-                wave = files.read(audio_paths.opened(path))
+                read.append((path, files.read(audio_paths.opened(path))))
+                seconds += len(read[-1][1]) / files.RATE
             except DataError as error:
-                held.append((path, error))
-            else:
-                held.append((path, wave))
-                seconds += len(wave) / files.RATE
-            if len(held) == FILES_HELD or seconds > SECONDS_HELD:
-                yield from self._results(held, options)
-                held, seconds = [], 0.0
-        yield from self._results(held, options)
+                read.append((path, error))
+            if len(read) == FILES_READ or seconds > SECONDS_READ:
+                yield from self._results(read, options)
+                read, seconds = [], 0.0
+        yield from self._results(read, options)
 
-    def _results(self, held, options):
-        waves = [wave for _, wave in held if not isinstance(wave, DataError)]
+    def _results(self, read, options):
+        waves = [wave for _, wave in read if not isinstance(wave, DataError)]
         results = iter(self.transcribe_many(waves, **options))
-        for path, wave in held:
+        for path, wave in read:
             yield path, wave if isinstance(wave, DataError) else next(results)
 
     def transcribe_many(
@@ -147,32 +140,31 @@ class Transcriber:
         method = self._method(text, decode)
         named = hotwords if isinstance(hotwords, str) else " ".join(hotwords or ())
         if not text and (given or named.strip()):
-            self._say(f"nothing is left of the context by {self.normalizer}: it is not used")
+            self._warn(f"the context is not used: {self.normalizer} leaves nothing of it")
         row = self._language(language)
         unread, text = self._cut(text, row)
         method = method if text else decode or self.method
         waves = [arrays.to_wave(w, files.RATE, f"wave {n}") for n, w in enumerate(waves)]
-        heard = [dict.fromkeys(self._spans(wave, method)) for wave in waves]
-        for number, (wave, spans) in enumerate(zip(waves, heard)):
-            if not spans and 0 < (peak := np.abs(wave).max()) < files.QUIETEST:
-                wanted = f"expected samples from -1 to 1, the loudest is {peak:.1g}"
-                print(f"wave {number}: too quiet for speech: {wanted}", file=sys.stderr)
+        decoded = [dict.fromkeys(self._spans(wave, method)) for wave in waves]
         by_size: dict[float, list[tuple]] = {}
-        for number, spans in enumerate(heard):
+        for number, (wave, spans) in enumerate(zip(waves, decoded)):
+            if not spans and 0 < (peak := np.abs(wave).max()) < files.QUIETEST:
+                wanted = f"expected samples from -1 to 1, found a peak of {peak:.1g}"
+                print(f"wave {number}: too quiet for speech: {wanted}", file=sys.stderr)
             for start, end in spans:
                 seconds = self._room((end - start) / files.RATE)
                 by_size.setdefault(seconds, []).append((number, (start, end)))
-        for seconds, segments in sorted(by_size.items()):
-            for start in range(0, len(segments), BATCH):
-                chosen = segments[start : start + BATCH]
-                spoken = [waves[n][slice(*span)] for n, span in chosen]
-                batch = self._batch(spoken, seconds, text, row)
+        for seconds, spans in sorted(by_size.items()):
+            for start in range(0, len(spans), BATCH):
+                chosen = spans[start : start + BATCH]
+                cut = [waves[n][slice(*span)] for n, span in chosen]
+                batch = self._batch(cut, seconds, text, row)
                 for (n, span), found in zip(chosen, self.recogniser.decode(batch, method)):
-                    heard[n][span] = found
-        return [_result(spans, unread) for spans in heard]
+                    decoded[n][span] = found
+        return [_result(spans, unread) for spans in decoded]
 
     def _spans(self, wave, method) -> list[tuple[int, int]]:
-        """The stretches (first sample, end) to decode separately."""
+        """The spans (first sample, end) to decode separately."""
         if methods.parse(method).long == "direct":
             return [(0, len(wave))]
         return pauses.segments(wave, *self.limits.segment)
@@ -184,15 +176,13 @@ class Transcriber:
 
     def _method(self, context, decode) -> str:
         """Name of the method, checked against the model and the context."""
-        own = methods.with_context(self.method)
-        method = decode or (own if context else self.method)
+        method = decode or (methods.with_context(self.method) if context else self.method)
         if context and names.DECODER not in self.recogniser.parts:
             raise ConfigError(
                 f"{self.label}: its parts ({', '.join(self.recogniser.parts)}) read no context:"
                 " name a stage with a decoder, such as sft, or leave context and hotwords out"
             )
-        way = self.recogniser.check(method)
-        if context and way.kind != "greedy" and not way.alpha:
+        if not self.recogniser.check(method).reads and context:
             raise ConfigError(
                 f"decode {method!r} reads no context: give a beam an alpha, such as"
                 f" {methods.WITH_CONTEXT}, or leave context and hotwords out"
@@ -205,7 +195,7 @@ class Transcriber:
             languages.lookup(tag)
         row = self.recogniser.template.row(tag)
         if tag and not row:
-            self._say(f"{self.label}: its prompt names no language: {tag} is not used")
+            self._warn(f"{self.label}: its prompt names no language: {tag} is not used")
         return row
 
     def _cut(self, context, row) -> tuple[str, str]:
@@ -213,44 +203,44 @@ class Transcriber:
         most, size = self.limits.context_tokens, self.recogniser.template.size
         unread, text = prompts.cut(context, lambda text: size(text, row) <= most)
         if unread:
-            taken = f"{self.label} learned contexts of at most {most} tokens"
+            trained = f"{self.label} was trained with contexts of at most {most} tokens"
             found = f"cut from the left to {text!r}" if text else "the context is not used"
-            self._say(f"{taken}: {found}")
+            self._warn(f"{trained}: {found}")
         return unread, text
 
-    def _say(self, line):
-        if line not in self._said:
-            self._said.add(line)
+    def _warn(self, line):
+        if line not in self._warned:
+            self._warned.add(line)
             print(line, file=sys.stderr)
 
     def _batch(self, waves, seconds, context, language) -> Batch:
         rows = 1 if len(waves) == 1 else BATCH
         template = self.recogniser.template
         around = (template.with_context if context else template.plain)[language]
-        given = {"prompt": around.prompt, "context": template.context(context, language)}
-        given |= {"suffix": around.suffix}
-        width = round(_size(len(given["context"]), SHORTEST_CONTEXT)) if given["context"] else 0
-        tokens = max(16, math.ceil(TOKENS_PER_SECOND * seconds))
-        sizes = (rows, round(seconds * files.RATE), len(around.prompt), width, tokens)
+        ids = template.context(context, language)
+        given = {"prompt": around.prompt, "context": ids, "suffix": around.suffix}
+        width = round(_size(len(ids), SHORTEST_CONTEXT)) if ids else 0
+        most = max(16, math.ceil(TOKENS_PER_SECOND * seconds))
+        sizes = (rows, round(seconds * files.RATE), len(around.prompt), width, most)
         batch = batches.zeros(*sizes, suffix=len(around.suffix))
         for row, wave in enumerate(waves):
             batch.wave[row, : len(wave)] = wave
             batch.wave_length[row], batch.weight[row] = len(wave), 1.0
         batch.language[:] = language
-        for name, ids in given.items():
-            getattr(batch, name)[:, : len(ids)] = ids
-            getattr(batch, f"{name}_length")[:] = len(ids)
+        for name, tokens in given.items():
+            getattr(batch, name)[:, : len(tokens)] = tokens
+            getattr(batch, f"{name}_length")[:] = len(tokens)
         return batch
 
 
-def _result(heard: Mapping[tuple[int, int], recognisers.Hypothesis], unread: str) -> Result:
-    """The result of an utterance; `heard`: (first sample, end) -> hypothesis, in order."""
-    whole = recognisers.joined(list(heard.values()))
+def _result(decoded: Mapping[tuple[int, int], recognisers.Hypothesis], unread: str) -> Result:
+    """The result of an utterance; `decoded`: (first sample, end) -> hypothesis, in order."""
     segments = tuple(
         Segment(start / files.RATE, end / files.RATE, found.text)
-        for (start, end), found in heard.items()
+        for (start, end), found in decoded.items()
     )
-    return Result(whole.text, whole.tokens, whole.logprobs, segments, whole.cut, unread)
+    found = recognisers.joined(list(decoded.values()))
+    return Result(**vars(found), segments=segments, context_unread=unread)
 
 
 def _size(wanted, shortest):
@@ -261,10 +251,8 @@ def _size(wanted, shortest):
 def load(path, mesh=None) -> Transcriber:
     """Opens a checkpoint for transcription: a workdir, a stage, DIR@STEP or a bundle.
 
-    Args:
-        path: path of the checkpoint.
-        mesh: devices by axis, such as dict(tensor=4, fsdp=2), or a jax.sharding.Mesh; default: all
-            local accelerators, or one CPU device.
+    `mesh`: devices by axis, such as dict(tensor=4, fsdp=2), or a jax.sharding.Mesh; default: all
+    local accelerators, or one CPU device.
 
     Raises:
         UserError: there is no such checkpoint, or it cannot transcribe.
@@ -272,8 +260,3 @@ def load(path, mesh=None) -> Transcriber:
     """
     opened = checkpoints.open_checkpoint(path)
     return Transcriber(opening.open_recogniser(opened, mesh), opened)
-
-
-def to_dict(result: Result) -> dict:
-    """A result as JSON values."""
-    return dataclasses.asdict(result)

@@ -165,7 +165,7 @@ def decoding(built: build.Built, sizes: flops.Sizes, seconds: float) -> list[Pro
     cached = gathering.cached(model, mesh, batch, sizes.tokens, (sizes.context,), 1)
     repeated, gathered = state, gathering.fits(state, mesh, model.dtype, cached)
     if gathered:
-        repeated = nnx.merge_state(state, gathering.places(state, mesh, model.dtype))
+        repeated = nnx.merge_state(state, gathering.shapes(state, mesh, model.dtype))
     last = jax.ShapeDtypeStruct((sizes.utterances, 1), np.int32, sharding=sharding.of_batch(mesh))
 
     def encode(state, batch):
