@@ -46,7 +46,7 @@ class ArrayStore:
     """Groups of arrays by name, each computed on first access."""
 
     def __init__(self, folder: pathlib.Path | None = None):
-        """Args: `folder`, shared with other processes; None: in memory only."""
+        """`folder`: shared with other processes; None: in memory only."""
         self._folder, self._cached = folder, {}
 
     @property
@@ -55,10 +55,7 @@ class ArrayStore:
         return self._folder is not None
 
     def get(self, name: str, write: Callable[[ArrayWriter], None]) -> Arrays:
-        """The arrays of a group; `write` computes them if they do not exist.
-
-        One process computes them; the others wait.
-        """
+        """The arrays of a group; if there are none, `write` computes them in one process."""
         if name not in self._cached:
             self._cached[name] = self.get_uncached(name, write)
         return self._cached[name]

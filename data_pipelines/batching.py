@@ -1,7 +1,6 @@
 """Collates examples into a Batch with the fixed shape of a bucket.
 
-Dims: B utterances, S samples, P prompt tokens, C context tokens, X suffix tokens, L transcript
-tokens.
+Dims: B utterances, S samples, tokens: P prompt, C context, X suffix, L transcript.
 """
 
 from collections.abc import Callable
@@ -75,11 +74,7 @@ def collate(
     _fill(out, slice(None), reading.around(0, ()))
     faults = []
     for row, example in enumerate(examples):
-        fault = (
-            example
-            if isinstance(example, Fault)
-            else _fault(example, bucket, reading, silence, frames)
-        )
+        fault = _fault(example, bucket, reading, silence, frames)
         faults.append(fault)
         if example is None or fault is not None:
             continue
@@ -107,8 +102,8 @@ def _fill(batch, rows, around: Around):
 
 
 def _fault(example, bucket, reading, silence, frames) -> Fault | None:
-    if example is None:
-        return None
+    if example is None or isinstance(example, Fault):
+        return example
     seconds, tokens, _ = bucket
     lasts = len(example["wave"]) / files.RATE
     if seconds and lasts > seconds + files.ROUNDING_SECONDS:

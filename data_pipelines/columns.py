@@ -55,9 +55,9 @@ class ColumnWriter:
         kind = row.context_kind if row.context else None
         cells = dict(begin=begin, check=check, line=row.line, seconds=row.seconds, flags=flags)
         cells["speaker"] = hashed(row.speaker)
-        for name, value in (("language", row.language), ("split", row.split), ("kind", kind)):
-            cells[name] = self._number(name, value)
-        cells["fault"] = self._number("fault", row.fault)
+        texts = dict(language=row.language, split=row.split, kind=kind, fault=row.fault)
+        for name, value in texts.items():
+            cells[name] = self._values[name].setdefault(value, len(self._values[name]))
         for name, cell in cells.items():
             self._chunk[name].append(cell)
         if row.keywords or kind == HOTWORDS:
@@ -90,10 +90,6 @@ class ColumnWriter:
         self._writer.append("name_language", np.array(languages, np.uint32))
         values = json.dumps({name: list(found) for name, found in self._values.items()})
         self._writer.append("values", np.array(bytearray(values.encode())))
-
-    def _number(self, name, value):
-        known = self._values[name]
-        return known.setdefault(value, len(known))
 
     def _clear(self):
         self._chunk = {name: array.array(code) for name, code in _TYPES.items()}

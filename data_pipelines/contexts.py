@@ -18,6 +18,7 @@ a test whose sentences contain no names.
 import collections
 import dataclasses
 import hashlib
+import itertools
 import re
 
 import numpy as np
@@ -41,16 +42,11 @@ class Names:
         self._names = table.of(rows).names()
 
     def others(self, row: Row, count: int, *key: int) -> list[str]:
-        """Up to `count` names of the row's language that its text does not contain.
-
-        Its keywords, their siblings and the names in its own context are excluded as well.
-        """
+        """Up to `count` names of the row's language that are not in its text and fields."""
         own = {*row.keywords, *row.siblings, *columns.listed(row)}
         drawn = _drawn(self._names.get(row.language, ()), *key) if count else ()
-        others = (
-            name for name in drawn if name not in own and not prompts.contains(row.text, name)
-        )
-        return [name for name, _ in zip(others, range(count))]
+        others = (n for n in drawn if n not in own and not prompts.contains(row.text, n))
+        return list(itertools.islice(others, count))
 
 
 class Texts:
@@ -70,12 +66,11 @@ class Training:
 
     With `options.kinds`, kinds that are too frequent in the data are used less often, so that the
     kinds have these proportions; the remaining utterances of such a kind get no context. Relevant
-    and irrelevant contexts have the same distribution of kinds, so that the kind does not reveal
-    the relevance.
+    and irrelevant contexts have the same distribution of kinds, which thus reveal no relevance.
     """
 
     def __init__(self, sources, options: config.Contexts):
-        """Args: `sources`, (rows, rate) of each, preferably tables; `options`, the proportions."""
+        """`sources`: (rows, rate) of each, preferably tables; `options`: the proportions."""
         self._options = options
         self._names = [Names(rows) for rows, _ in sources]
         self._texts = [Texts(rows) for rows, _ in sources]
@@ -169,11 +164,7 @@ def require(sources, options: config.Contexts):
 
 
 def check(text: str, condition: str) -> tuple[str, int]:
-    """(kind, number) of a condition such as right_3.
-
-    Raises:
-        ConfigError: there is no such condition.
-    """
+    """(kind, number) of a condition such as right_3; ConfigError: there is no such condition."""
     kind, _, count = condition.partition("_")
     if condition in CONDITIONS[:2]:
         return kind, 0
@@ -188,13 +179,8 @@ def check(text: str, condition: str) -> tuple[str, int]:
 def fixed(rows, condition: tuple[str, int], text: str, names: Names) -> table.Table:
     """The rows with the contexts of a test condition, drawn by each row's id, on access.
 
-    A joined row has one list with the names of all its segments.
-
-    Args:
-        rows: of the test.
-        condition: from `check`.
-        text: the SPEC, for errors.
-        names: source of distractors.
+    A joined row has one list with the names of all its segments. `condition` is from `check`,
+    `text` the SPEC for errors, `names` the source of distractors.
 
     Raises:
         DataError: a row lacks the field that the condition requires.
@@ -225,11 +211,8 @@ def fixed(rows, condition: tuple[str, int], text: str, names: Names) -> table.Ta
 
 def _listed(row, chosen, *key):
     order = draws.shuffled(len(chosen), *key, _ORDER)
-    return dataclasses.replace(
-        row,
-        context=prompts.context(hotwords=[chosen[place] for place in order]),
-        context_kind=HOTWORDS,
-    )
+    text = prompts.context(hotwords=[chosen[place] for place in order])
+    return dataclasses.replace(row, context=text, context_kind=HOTWORDS)
 
 
 def _drawn(choices, *key):

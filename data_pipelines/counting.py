@@ -33,10 +33,7 @@ _worker: list[Callable] = []  # in a worker process: (begin, end) of a chunk -> 
 def blocks(rows, reopen: Callable | None, counted: Counted) -> Iterator[np.ndarray]:
     """Yields [n, 2] int32 in the order of the rows: tokens, and unknown tokens, of each text.
 
-    Args:
-        rows: a table.Table.
-        reopen: opens the same table in another process; None: not possible.
-        counted: counts the tokens of a text.
+    `reopen` opens the same table in another process; None: not possible.
 
     Raises:
         UserError: a worker process was killed.

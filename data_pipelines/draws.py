@@ -46,8 +46,7 @@ def shuffled(size: int, *key: int) -> np.ndarray:
 def permute(index: int, size: int, *key: int) -> int:
     """One entry of a permutation of 0 to size - 1, in constant time and memory.
 
-    Feistel network over the next even power of two with cycle walking: out-of-range values are
-    permuted again.
+    Feistel network over the next even power of two; out-of-range values are permuted again.
     """
     half = ((size - 1).bit_length() + 1) // 2
     mask, base = (1 << half) - 1, word(*key)

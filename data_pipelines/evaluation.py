@@ -43,7 +43,7 @@ class Evaluation:
     first. A silent utterance takes a row of weight 0.
 
     Attributes:
-        name: the task's name in results: its own, or KIND:FILENAME?query#8 hex of the content.
+        name: the task's name in results.
         examples: the utterances in the manifest's order.
         context_tokens: capacity for contexts; 0 if no utterance has one that is used.
         contexts_cut: utterances whose context is used in part; contexts_unused: not at all.
@@ -104,10 +104,7 @@ class Evaluation:
             batches.close()
 
     def _find_segments(self) -> list[list[tuple[int, int]]]:
-        """The segments (first sample, end) of each utterance that are decoded.
-
-        Each process searches its share of the utterances for pauses, once.
-        """
+        """The segments (first sample, end) of each utterance; each process searches its share."""
         if self._limit is None:
             return [[_WHOLE_WAVE] for _ in self.examples]
         seconds, pause = self._limit
@@ -122,10 +119,7 @@ class Evaluation:
         return [[tuple(segment) for segment in found[n]] for n in range(len(self.examples))]
 
     def _plan(self, segments):
-        """Yields (shape, all rows, rows of this process) of each batch; None is a padding row.
-
-        All segments of an utterance are in the same shape, in consecutive rows.
-        """
+        """Yields (shape, all rows, rows of this process) of each batch; None is a padding row."""
         members = [[] for _ in self._shapes]
         for n, (example, cuts) in enumerate(zip(self.examples, segments)):
             sizes = [example.seconds if end is None else (end - a) / files.RATE for a, end in cuts]
@@ -214,7 +208,7 @@ def evaluation(
 
     Args:
         name: task or SPEC.
-        vocab: tokenizer of text/vocab.py.
+        vocab: of text/vocab.py.
         buckets: (seconds, limit of decoded tokens, utterances), ascending.
         data_folder: folder for audio that sources generate or convert.
         template: the prompt template of rows, with a context if they state one; None: no prompt.

@@ -23,15 +23,7 @@ class Feed:
     """
 
     def __init__(self, task, turns):
-        """Opens the pipeline.
-
-        Args:
-            task: a bound SeqIO task (tasks.bind).
-            turns: iterator of reading.Turn.
-
-        Raises:
-            ConfigError: the preprocessors do not return all keys.
-        """
+        """Opens a task (tasks.bind) for reading.Turns; ConfigError: preprocessors drop a key."""
         self.name = task.name
         self._turns = turns
         self._lock = threading.Lock()

@@ -1,7 +1,4 @@
-"""Names of a manifest's fields, those of other tools included.
-
-No other module knows names of fields.
-"""
+"""Names of a manifest's fields, those of other tools included; no other module knows any."""
 
 import functools
 
@@ -42,10 +39,7 @@ def hint(ignored: tuple[str, ...], field: str) -> str:
 
 @functools.lru_cache(maxsize=256)
 def layout(names) -> tuple[tuple, tuple[str, ...]]:
-    """([(field, its names, parser)] of a line with these names, names that belong to no field).
-
-    Cached, because most lines of a manifest have the same names.
-    """
+    """([(field, its names, parser)] of a line with these names, names that belong to no field)."""
     found, unknown = [], dict.fromkeys(names)
     paired = set(_PAIR.values()) <= set(names)
     for field, aliases in ALIASES.items():
@@ -60,11 +54,7 @@ def layout(names) -> tuple[tuple, tuple[str, ...]]:
 
 
 def choose(values, field, aliases, parse) -> tuple[str, tuple[str, ...]]:
-    """(first name of a field that has a value, its other names that are ignored).
-
-    Raises:
-        cells.Expected: the names of a time have different values.
-    """
+    """(first name with a value, other names, ignored); cells.Expected: a time has two values."""
     given = [name for name in aliases if values[name] is not None]
     if field in _TIMES:
         times = [parse(values[name]) for name in given]

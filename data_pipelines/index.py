@@ -27,13 +27,9 @@ _NONE = np.zeros(0, np.uint32)
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """The buckets, and what decides which bucket an utterance fits.
+    """The buckets, and what decides which bucket an utterance fits."""
 
-    A bucket is (seconds, tokens, utterances), ascending. Seconds are 0 without audio, tokens are 0
-    without text.
-    """
-
-    buckets: tuple[tuple[float, int, int], ...]
+    buckets: tuple[tuple[float, int, int], ...]  # (seconds; 0: no audio, tokens; 0: no text, rows)
     stretch: float = 1.0  # bucket by seconds * stretch, leaving headroom for tempo augmentation
     min_seconds: float = 0.0
     silence: bool = False  # whether recordings without speech (empty text) are utterances
@@ -101,7 +97,7 @@ class Index:
         Args:
             source: a `sources.Source`, or any object with `name`, `rows()`, `join` and `seed`.
             fit: buckets and limits.
-            counted: counts the tokens of a text; None: tokens are not counted.
+            counted: counts the tokens of a text; None: they are not counted.
             *key: of the draws, the seed first; without a key, the fixed pass of an evaluation.
 
         Raises:
@@ -176,9 +172,8 @@ class Index:
         tokens = unknown = np.broadcast_to(np.int32(0), len(rows))
         if self.fit.has_text and self._counted:
             tokens, unknown = rows.tokens(self._counted)
-        seconds = np.broadcast_to(0.0, len(rows))
-        if self.fit.has_audio:
-            seconds = rows.column("seconds")
+        has_audio = self.fit.has_audio
+        seconds = rows.column("seconds") if has_audio else np.broadcast_to(0.0, len(rows))
         members, failed = _place(seconds, tokens, self.fit)
         return Epoch(rows, tokens, unknown, members, left_out + failed)
 
@@ -206,11 +201,7 @@ class Index:
 def check_faults(index: Index, allowed: float, cure: str, silent: str):
     """Raises a DataError if more than a fraction of rows is bad, before any audio is read.
 
-    Args:
-        index: of a source.
-        allowed: fraction of bad rows.
-        cure: ends the error.
-        silent: added to the cure if the first bad row has no text.
+    `cure` ends the error; `silent` is added to it if the first bad row has no text.
     """
     if len(index.faults) > allowed * len(index.rows):
         row = index.rows[int(index.faults[0])]

@@ -16,7 +16,7 @@ from seedasr_jax.data_pipelines import table as stored
 from seedasr_jax.errors import DataError, nearest
 from seedasr_jax.text import conventions, languages, prompts, score
 
-_BUFFERED = 1 << 20  # texts to hold before they are replaced by hashes
+_BUFFERED = 1 << 20  # texts to keep before they are replaced by hashes
 _CLIPPED_PERCENT = 1.0  # more samples at full scale are clipping, not single peaks
 _FULL_SCALE = -32_768, 32_767  # of int16
 _SHORTEST_SECONDS = 0.025  # one window of the features
@@ -34,19 +34,15 @@ _MAY_BE_TIME = re.compile(
     r"(?i:(audio|clip|seg|segment|speech|utt|wav)[\W_]?(end|stop)|end|stop|from|to|segments?))"
     r"([^a-zA-Z].*|[A-Z].*|(?i:time|sec|ms|sample|frame)s?)?|t[01]",
 )
-_COLUMNS = (
-    *("source", "utterances", "hours", "shortest", "mean", "longest", "speakers", "texts"),
-    "unreadable",
-)
+_COLUMNS = ("source", "utterances", "hours", "shortest", "mean", "longest", "speakers", "texts")
+_COLUMNS += ("unreadable",)
 
 
 def stats(name: str, data_folder) -> dict:
     """Statistics of a SPEC, task or mixture, over recordings: before joining.
 
-    Returns:
-        source, utterances, hours, shortest, mean, longest (seconds), speakers, texts (distinct),
-        words (distinct), languages (tag -> utterances), unreadable (utterances of unknown length,
-        which hours, shortest, mean and longest do not include).
+    Times are in seconds; texts and words are distinct ones; `unreadable` counts utterances of
+    unknown length, which hours, shortest, mean and longest do not include.
     """
     source = named.open_named(name, data_folder)
     tags, speakers, texts, words = collections.Counter(), _Distinct(), _Distinct(), _Distinct()
@@ -76,7 +72,7 @@ def stats(name: str, data_folder) -> dict:
 
 
 class _Distinct:
-    """Number of distinct texts; large numbers of texts are held as 8-byte hashes."""
+    """Number of distinct texts; large numbers of texts are kept as 8-byte hashes."""
 
     def __init__(self):
         self._new: set[str] = set()
@@ -98,7 +94,7 @@ class _Distinct:
 
 
 class _Repeated:
-    """The set of texts that were added more than once; each text is held as an 8-byte hash."""
+    """The set of texts that were added more than once; each text is kept as an 8-byte hash."""
 
     def __init__(self):
         self._hashes = array.array("Q")
@@ -126,8 +122,7 @@ def table(rows: list[dict]) -> str:
 def problems(name: str, data_folder) -> Iterator[str]:
     """Yields a line for each problem of a source's rows; decodes every recording.
 
-    A source without any text is audio only, for self-supervised stages; one without any audio is
-    text only, for `lm`.
+    A source without any text is for self-supervised stages, one without any audio for `lm`.
     """
     source = named.open_named(name, data_folder)
     rows, unknown, has_text, has_audio = source.rows(), set(), False, False
@@ -168,9 +163,7 @@ def _cut_problems(row):
     except DataError:
         return
     if available > row.seconds + files.SLACK_SECONDS:
-        yield (
-            f"expected the entire file, {available:.3f} s, found a duration of {row.seconds:.3f} s"
-        )
+        yield f"expected the entire file, {available:.3f} s, found duration {row.seconds:.3f} s"
 
 
 def _row_problems(row, has_text, has_audio, cache):

@@ -22,18 +22,17 @@ _CACHED_ROWS = 1 << 14
 
 
 class Joiner:
-    """Joins recordings pass by pass; holds their places by speaker, 4 bytes each."""
+    """Joins recordings pass by pass; keeps their places by speaker, 4 bytes each."""
 
     def __init__(self, rows: Table, join: tuple[int, int]):
-        """Args: `rows`, recordings with seconds; `join`, fewest and most segments."""
+        """`rows`: recordings with seconds; `join`: fewest and most segments."""
         self._join, self._speakers, self._unnamed = join, *_by_speaker(rows)
         self._row = functools.lru_cache(maxsize=_CACHED_ROWS)(lambda place: rows[place])
 
     def draw(self, *key: int) -> tuple[Table, collections.Counter]:
-        """(utterances of a pass, reason -> recordings left out).
+        """(utterances of a pass, drawn by the key, reason -> recordings left out).
 
-        Each recording is in at most one utterance; groups and pauses are drawn by the key. The last
-        recordings of a speaker are left out if they are too few for a group.
+        Each recording is in at most one. Of a speaker, those that are too few to join are left out.
         """
         joined, left_out = self._pass(*key)
         return self._table([joined]), left_out
@@ -41,8 +40,7 @@ class Joiner:
     def strings(self, *key: int) -> tuple[Table, collections.Counter]:
         """The utterances of an evaluation, of as many passes as give at least STRINGS.
 
-        A few recordings can be joined in many ways, and a small number of utterances would give a
-        wide confidence interval.
+        A small number of utterances would give a wide confidence interval.
         """
         joined, left_out = self._pass(*key, 1, 0)
         passes = [joined]
@@ -51,9 +49,7 @@ class Joiner:
         return self._table(passes), left_out
 
     def _pass(self, *key):
-        """(([J] end of each utterance in the others, [M] segments, [M] samples of silence after
-        each), reason -> recordings left out).
-        """
+        """(([J] end of each utterance, [M] segments, [M] pauses in samples), reasons left out)."""
         left_out = collections.Counter({"joining needs speakers, none is stated": self._unnamed})
         ends, segments, pauses, begin = [], [], [], 0
         for number, places in enumerate(self._speakers):
@@ -97,10 +93,7 @@ def _by_speaker(rows: Table) -> tuple[list[np.ndarray], int]:
 
 
 def groups(count: int, join: tuple[int, int], wanted) -> Iterator[int]:
-    """Yields random group sizes within `join` that add up to `count`, or nearly so.
-
-    `wanted`: random words, one for each group.
-    """
+    """Yields group sizes within `join`, by random words, that add up to `count`, or nearly so."""
     fewest, most = join
     for draw in wanted:
         allowed = [

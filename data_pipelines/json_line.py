@@ -7,12 +7,9 @@ _SHOWN = 40  # characters of a line in errors
 
 
 def fields(line: bytes) -> tuple[dict, bool]:
-    """Parses one line.
+    """(the JSON object of a line, whether its strings may contain unpaired surrogates).
 
     A repeated key with different values is an error; in a nested object the last value counts.
-
-    Returns:
-        (the JSON object, whether its strings may contain unpaired surrogates).
 
     Raises:
         ValueError: says what was found instead of a JSON object in UTF-8.

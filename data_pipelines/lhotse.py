@@ -13,11 +13,7 @@ def is_cut(fields: dict) -> bool:
 
 
 def fields(cut: dict) -> dict:
-    """The fields of a MonoCut with at most one supervision; unknown fields are kept.
-
-    Raises:
-        ValueError: any other cut; says what was expected and found, and the cure.
-    """
+    """The fields of a MonoCut with at most one supervision, also unknown ones; else ValueError."""
     kind = cut.get("type", "MonoCut")
     if kind != "MonoCut":
         raise ValueError(f"expected a MonoCut of lhotse, found a {kind}: {_SAVE}")
@@ -43,17 +39,14 @@ def _file(cut) -> str:
     channels = [channel for source in sources for channel in source["channels"]]
     if kinds != ["file"] or len(channels) != 1:
         found = f"{', '.join(kinds) or 'no source'} with channels {channels}"
-        raise ValueError(
-            f"expected a recording of one file with one channel, found {found}: {_SAVE}"
-        )
+        raise ValueError(f"expected one file with one channel, found {found}: {_SAVE}")
     return sources[0]["source"]
 
 
 def _supervision(cut) -> dict:
     if not cut["supervisions"]:
         return {}
-    if len(cut["supervisions"]) > 1:
-        found = len(cut["supervisions"])
+    if (found := len(cut["supervisions"])) > 1:
         raise ValueError(f"expected a cut with one supervision, found {found}: {_TRIM}")
     (one,) = cut["supervisions"]
     start, end = one["start"], one["start"] + one["duration"]

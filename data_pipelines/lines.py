@@ -1,7 +1,7 @@
 """Opens a manifest as a table: a line is parsed when its row is accessed.
 
-A manifest of up to LARGE bytes is held in memory. The columns of a larger one are computed once,
-stored in DATA_FOLDER/tables by content and location, and mapped: no process holds the rows, and a
+A manifest of up to LARGE bytes is kept in memory. The columns of a larger one are computed once,
+stored in DATA_FOLDER/tables by content and location, and mapped: the rows are in no process, and a
 restart does not read them again. A JSON file beside them caches the content hash by size and time.
 """
 
@@ -38,11 +38,7 @@ _SETTLED_SECONDS = 2.0  # a later change within the clock's resolution would lea
 
 
 def table(path, data_folder) -> tuple[Table, str]:
-    """(table of a manifest, SHA-256 (hex) of its content).
-
-    Raises:
-        DataError: as for `manifest.read`.
-    """
+    """(table of a manifest, SHA-256 (hex) of its content); raises as `manifest.read`."""
     path, data_folder = pathlib.Path(path), pathlib.Path(data_folder)
     manifest.check_file(path)
     if path.stat().st_size <= LARGE:
@@ -127,8 +123,7 @@ def _digest(path, folder):
         return manifest.content_hash(path)
     place = os.path.abspath(path)
     note = folder / f"{hashlib.sha256(place.encode()).hexdigest()[:16]}.json"
-    state = _state(path)
-    known = {}
+    state, known = _state(path), {}
     if note.exists():
         with contextlib.suppress(UserError):  # damaged: it is written again
             known = disk.read_json(note)

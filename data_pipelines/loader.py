@@ -31,15 +31,7 @@ from seedasr_jax.text.counted import Counted
 from seedasr_jax.text.normalize import normalize
 from seedasr_jax.text.template import Template
 
-__all__ = [
-    "Evaluation",
-    "Info",
-    "Stream",
-    "check",
-    "evaluation",
-    "open_named",
-    "training",
-]
+__all__ = ["Evaluation", "Info", "Stream", "check", "evaluation", "open_named", "training"]
 
 AUDIO_ONLY = "; a stage that trains on audio only has 0 tokens in data.buckets"
 _CHANGED = "its line in the manifest has changed since the job started"
@@ -62,7 +54,7 @@ def training(
     process_index: int = 0,
     process_count: int = 1,
 ) -> Stream:
-    """Opens the data of a stage at a step.
+    """Opens the data of a stage at the step `start`.
 
     Process p of n receives rows p*B/n to (p+1)*B/n of each batch; all receive the same steps.
 
@@ -75,8 +67,7 @@ def training(
         template: of the tokens around the speech, with contexts by data.contexts; None: no tokens.
         filler: (Batch, its rows, bucket, step) -> the Batch with its `extra`; None: it has none.
         frames: samples -> frames that CTC has at most; None where no CTC is learned.
-        process_index: p.
-        process_count: n.
+        process_index, process_count: p, n.
 
     Raises:
         ConfigError: a wrong name, SPEC or bucket. DataError: the data cannot be used.
@@ -115,10 +106,7 @@ def training(
 
 
 def check(data: config.Data, vocab, *, data_folder, template, process_count: int):
-    """Raises the errors of `training` in advance, and one if the data lack required contexts.
-
-    Arguments and errors as for `training`.
-    """
+    """Raises the errors of `training` in advance, and one if the data lack required contexts."""
     counted = _counter(vocab, data.normalizer)
     _, opened = _opened(data, vocab, template, counted, 0, data_folder, process_count)
     if template and data.contexts.tokens:
@@ -232,8 +220,8 @@ class _Plan:
 def _batches(plan, feeds, names, fit, reads, filler, frames):
     """Yields (Batch, Info, skipped rows, samples by task).
 
-    After an error that ends the job, all further rows are skipped as FAILED: this process continues
-    with rows of weight 0 until all processes know of the error.
+    After an error that ends the job, this process continues with rows of weight 0, skipped as
+    FAILED, until all processes know of the error.
     """
     failed = None
     for whole, turns, own_sources, first in plan.steps():
@@ -275,7 +263,6 @@ def _batches(plan, feeds, names, fit, reads, filler, frames):
 
 
 def _closing(reader, batches):
-    """`batches`, then ends the reader's threads."""
     with reader:
         yield from batches
 
@@ -292,5 +279,4 @@ def _as_read(row, example):
 
 
 def _counter(vocab, normalizer):
-    """Counts the tokens of texts after normalisation."""
     return Counted(vocab, functools.partial(normalize, normalizer), f"{normalizer}-{vocab.hash}")

@@ -52,27 +52,18 @@ class Row:
 
 
 def read(path) -> list[Row]:
-    """Reads a manifest.
-
-    Audio paths are relative to the manifest's folder and may not leave it. Rows without text or
-    audio are valid: whether they are bad depends on the stage.
+    """Reads a manifest; audio paths are relative to its folder and may not leave it.
 
     Raises:
-        DataError: no such file, no rows, or an invalid line; names file and line, what was
-            expected and what was found.
+        DataError: no such file, no rows, or an invalid line. Rows without text or audio are valid.
     """
     return [row for row, _, _ in scan(path)]
 
 
 def scan(path, content: bytes | None = None) -> Iterator[tuple[Row, int, bytes]]:
-    """Yields (row, offset of its line in bytes, the line) of a manifest.
+    """Yields (row, offset of its line in bytes, the line) of a manifest; raises as `read`.
 
-    Args:
-        path: of the manifest.
-        content: of the file, if it was read before.
-
-    Raises:
-        DataError: as for `read`.
+    `content`: of the file, if it was read before.
     """
     path = pathlib.Path(path)
     check_file(path)
@@ -97,10 +88,8 @@ def check_file(path: pathlib.Path):
     if not path.is_file() and path.exists():
         raise DataError(f"{path}: expected a manifest, found a pipe or a device; copy it to a file")
     if not path.is_file() and path.is_symlink():
-        raise DataError(
-            f"{path}: expected a manifest, found a link to {os.readlink(path)}, which does not"
-            " exist; name the file itself"
-        )
+        found = f"a link to {os.readlink(path)}, which does not exist"
+        raise DataError(f"{path}: expected a manifest, found {found}; name the file itself")
     if not path.is_file():
         siblings = path.parent.glob("*.jsonl") if path.parent.is_dir() else ()
         near = nearest(path.name, [p.name for p in siblings])
@@ -144,10 +133,8 @@ def parse(line: bytes, root: str, path, number: int) -> Row:
                 values[field] = convert(fields[name])
         except cells.Expected as error:
             expected, near = error.args
-            raise DataError(
-                f"{path}:{number}: {name}: expected {expected}, found"
-                f" {reprlib.repr(fields[name])}{near}"
-            ) from error
+            wrong = f"expected {expected}, found {reprlib.repr(fields[name])}{near}"
+            raise DataError(f"{path}:{number}: {name}: {wrong}") from error
     values["ignored"] = unknown + ignored
     values["silent"] = values.get("text") == ""
     if (end := values.pop("end", None)) is not None:

@@ -21,10 +21,9 @@ STRINGS = ("id", "text", "language", "dialect", "domain", "speaker", "context")
 
 
 def examples(feed) -> tf.data.Dataset:
-    """A dataset of the values (Row, [S] int16, (int, int)) that calls of `feed` return.
+    """Dataset of the values (Row, [S] int16, (int, int)) of `feed`, until it raises StopIteration.
 
-    It ends when `feed` raises StopIteration. Each example takes one call into Python;
-    `from_generator` would take two.
+    Each example takes one call into Python; `from_generator` would take two.
     """
 
     def call():

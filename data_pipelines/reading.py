@@ -1,9 +1,7 @@
 """Reads the audio of rows ahead of their turn, several files in parallel.
 
-A host of a pod needs a hundred recordings per second. Neither a network disk nor a decoder is that
-fast for one file at a time.
-
-Dims: S samples.
+A host of a pod needs a hundred recordings per second: more than a network disk or a decoder gives
+one file at a time. Dims: S samples.
 """
 
 import collections
@@ -27,7 +25,7 @@ class Reader:
     """Reads the audio of rows in threads."""
 
     def __init__(self, fit, cache):
-        """Args: `fit`, index.Fit, decides whether audio is read; `cache`, files.WaveCache."""
+        """`fit`: index.Fit, decides whether audio is read; `cache`: files.WaveCache."""
         self._fit, self._cache = fit, cache
         fewest, most = FILES
         count = max(fewest, min(most, len(os.sched_getaffinity(0))))
@@ -67,12 +65,7 @@ class Reader:
 
 
 class Turn:
-    """A row whose audio may be read ahead of its turn.
-
-    Attributes:
-        row: the row.
-        draw: a pair of integers that is unique to this turn.
-    """
+    """A row whose audio may be read ahead of its turn; `draw` is unique to the turn."""
 
     def __init__(self, reader: Reader, row: Row, draw: tuple[int, int]):
         self._reader, self._pending, self._is_new = reader, None, True

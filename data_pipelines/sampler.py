@@ -20,7 +20,7 @@ class Quota:
     """Choices in proportion to their weights; each cycle has exactly `counts` of them."""
 
     def __init__(self, weights, *key: int):
-        """Args: `weights`, non-negative, not all 0; `key`, of the shuffling."""
+        """`weights`: non-negative, not all 0; `key`: of the shuffling."""
         shares = np.asarray(weights, np.float64) / np.sum(weights)
         rarest = shares[shares > 0].min()
         self.period = min(_MAX_PERIOD, max(_MIN_PERIOD, math.ceil(_MIN_COUNT / rarest)))

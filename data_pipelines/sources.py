@@ -37,11 +37,7 @@ class Source:
 
 
 def open_source(text: str, data_folder) -> Source:
-    """Opens a SPEC.
-
-    Args:
-        text: the SPEC.
-        data_folder: for audio that sources make or convert (synth, tfds).
+    """Opens a SPEC; `data_folder`: for audio that sources make or convert (synth, tfds).
 
     Raises:
         ConfigError: the SPEC is invalid. DataError: its data are, or the query selects no row.
@@ -84,11 +80,7 @@ def _read(parsed, data_folder, text):
 
 
 def synthesised(name: str, data_folder) -> dict[str, pathlib.Path]:
-    """{split: its manifest} of the corpus `synth:NAME`, which is made if it does not exist.
-
-    Raises:
-        ConfigError: there is no such corpus, or the synthesiser is missing.
-    """
+    """{split: its manifest} of `synth:NAME`, made if need be; ConfigError: no such corpus."""
     from seedasr_jax.data_pipelines.synth import commands, digits  # late: needs the synthesiser
 
     makers = {"commands": commands.prepare, "digits": digits.prepare}
@@ -101,14 +93,10 @@ def synthesised(name: str, data_folder) -> dict[str, pathlib.Path]:
 
 
 def _synth(parsed, data_folder):
-    return _split(parsed, synthesised(parsed.where, data_folder))
-
-
-def _split(parsed, paths):
-    split = parsed.split or "train"
+    split, paths = parsed.split or "train", synthesised(parsed.where, data_folder)
     if split not in paths:
         raise ConfigError(
-            f"{parsed.kind}:{parsed.where}: split: expected one of {', '.join(paths)}, found"
+            f"synth:{parsed.where}: split: expected one of {', '.join(paths)}, found"
             f" {split!r}.{nearest(split, paths)}"
         )
     return pathlib.Path(paths[split])
@@ -148,8 +136,7 @@ def _select(rows: Table, parsed, text) -> Table:
 def _drawn(rows: Table, minutes, seed) -> np.ndarray:
     """Places, ascending, of rows with a total of at most `minutes`, drawn by a hash of seed and id.
 
-    Rows are drawn from all speakers in rotation, so that a few minutes have as many voices as
-    possible.
+    Rows are drawn from all speakers in rotation: a few minutes have as many voices as possible.
     """
     hashes = (hashlib.sha256(f"{seed}:{row.id}".encode()).digest()[:8] for row in rows)
     order = np.argsort(np.fromiter((int.from_bytes(h, "big") for h in hashes), np.uint64))

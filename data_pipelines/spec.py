@@ -41,11 +41,7 @@ _ATTRIBUTES = {"part": "fold"}  # key of a query -> attribute, if they differ
 
 
 def parse(text: str) -> Spec:
-    """Parses a SPEC.
-
-    Raises:
-        ConfigError: the SPEC is invalid; says what was expected, and the nearest valid name.
-    """
+    """Parses a SPEC; ConfigError: it is invalid, with the nearest valid name."""
     kind, colon, rest = text.partition(":")
     if not colon or kind not in KINDS:
         raise ConfigError(

@@ -54,7 +54,7 @@ class Stream:
     """
 
     def __init__(self, batches, names, known: Known, bad_rows: "BadRows", whole: bool):
-        """Args: `whole`, whether this process has all rows of a batch and so judges bad ones."""
+        """`whole`: whether this process has all rows of a batch and so judges bad ones."""
         self.skipped, self.known = [], known
         self.samples = dict.fromkeys(names, 0)
         self._bad_rows, self._whole = bad_rows, whole
@@ -64,11 +64,7 @@ class Stream:
         return self
 
     def __next__(self) -> tuple[Batch, Info]:
-        """The next step's batch.
-
-        Raises:
-            DataError: see `judge`.
-        """
+        """The next step's batch; errors of `judge`."""
         batch, info, skipped, samples = next(self._batches)
         self.skipped += skipped
         for name, count in samples.items():
@@ -79,11 +75,7 @@ class Stream:
         return batch, info
 
     def judge(self, skipped):
-        """Counts skipped rows of any process; a row may be passed repeatedly.
-
-        Raises:
-            DataError: more rows are bad than data.max_bad_fraction allows, or one is FAILED.
-        """
+        """Counts skipped rows of any process, once each; DataError: too many, or one is FAILED."""
         rows = [row for row in skipped if row["reason"] != CONTEXT_CUT]
         for row in rows:
             if row["reason"] == FAILED:
@@ -103,17 +95,10 @@ class Stream:
 
 
 class BadRows:
-    """Decides when there are too many bad rows.
-
-    The limit is the allowed fraction of all recordings, and of the rows drawn so far, plus what
-    chance explains.
-
-    Attributes:
-        drawn: number of rows in all batches from the first step, of all processes.
-    """
+    """Decides when there are too many bad rows: more than a fraction, plus what chance explains."""
 
     def __init__(self, allowed: float, recordings: int, drawn: int = 0):
-        """Args: `allowed`, fraction; `recordings`, number of them in the sources."""
+        """`allowed`: fraction of the recordings and of the rows `drawn`, by all processes."""
         self._allowed, self._recordings, self.drawn = allowed, recordings, drawn
         self._rows, self._bad = {}, set()
 

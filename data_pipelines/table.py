@@ -40,7 +40,7 @@ class Table(Sequence):
     """A selection of the rows of a source, ordered; a slice is a Table."""
 
     def __init__(self, base: Base, numbers: np.ndarray | None = None):
-        """Args: `numbers` [N], of the rows in the source; None: all."""
+        """`numbers` [N]: of the rows in the source; None: all."""
         self._base, self._numbers = base, numbers
 
     def __len__(self):
@@ -147,8 +147,8 @@ class Table(Sequence):
         def write(writer):
             writer.append("places", choose().astype(np.uint32))
 
-        name = hashlib.sha256(name.encode()).hexdigest()[:16]
-        return self.take(self._base.store.get_uncached(f"drawn-{name}", write)["places"])
+        name = f"drawn-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+        return self.take(self._base.store.get_uncached(name, write)["places"])
 
     def names(self) -> dict[str, columns.Names]:
         """{language: the sorted names in the rows}."""
@@ -213,9 +213,7 @@ def of(rows) -> Table:
 
 
 def generated(rows: Callable[[np.ndarray], Iterator[Row]], count: int) -> Table:
-    """A table of `count` rows that `rows` generates from their numbers on access; only the columns
-    are held in memory.
-    """
+    """A table of `count` rows, which `rows` generates on access; only columns are in memory."""
     writer = ArrayWriter()
     written = columns.ColumnWriter(writer)
     for first in range(0, count, _CHUNK):

@@ -30,11 +30,7 @@ def cer(targets, predictions):
 
 
 class RowSource(seqio.DataSource):
-    """A `sources.Source` for SeqIO, in the manifest's order.
-
-    Training does not use this order: the sampler chooses rows, which then run through the task's
-    preprocessors.
-    """
+    """A `sources.Source` for SeqIO, in the manifest's order, which training does not use."""
 
     def __init__(self, source: sources.Source):
         super().__init__((SPLIT,), caching_permitted=False)
@@ -77,12 +73,7 @@ def register(source: sources.Source) -> seqio.Task:
 def bind(
     task: seqio.Task, vocab, normalizer: str, template=None, context_tokens=math.inf
 ) -> seqio.Task:
-    """The task with a last preprocessor that normalises and tokenises its texts; registers it.
-
-    Its name combines those of the task, normaliser and tokenizer.
-
-    `template`: of the prompt; `context_tokens`: limit of a context; see `preprocess.tokenize`.
-    """
+    """Adds and registers `preprocess.tokenize`, which has the other arguments, to a task."""
     tokenize = preprocess.tokenize(vocab, normalizer, template, context_tokens)
     bound = task.replace(
         name=_task_name(f"{task.name}:{normalizer}:{vocab.hash[:8]}"),
@@ -99,11 +90,7 @@ def bind(
 
 
 def resolve(name: str, data_folder) -> list[tuple[sources.Source, seqio.Task, float]]:
-    """[(source, task, share)] of a task, a mixture or a SPEC; shares add up to 1.
-
-    Raises:
-        ConfigError: the name is unknown; names the nearest known one.
-    """
+    """[(source, task, share)] of a task, mixture or SPEC; shares add up to 1; else ConfigError."""
     if name in seqio.MixtureRegistry.names():
         mixture = seqio.MixtureRegistry.get(name)
         rates = [mixture.get_rate(task) for task in mixture.tasks]
@@ -113,9 +100,8 @@ def resolve(name: str, data_folder) -> list[tuple[sources.Source, seqio.Task, fl
                     f"mixture {name}: expected a positive rate for each task, found {rate:g} for"
                     f" {task.name}: remove tasks that are not to be used"
                 )
-        return [
-            (_source(task), task, rate / sum(rates)) for task, rate in zip(mixture.tasks, rates)
-        ]
+        total = sum(rates)
+        return [(_source(task), task, rate / total) for task, rate in zip(mixture.tasks, rates)]
     if name in seqio.TaskRegistry.names():
         task = seqio.TaskRegistry.get(name)
         return [(_source(task), task, 1.0)]
@@ -124,10 +110,7 @@ def resolve(name: str, data_folder) -> list[tuple[sources.Source, seqio.Task, fl
         return [(source, register(source), 1.0)]
     names = (*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names())
     if re.search(r"\.jsonl?(\?|$)", name):
-        raise ConfigError(
-            f"{name!r}: expected the kind of a source before its path. Did you mean"
-            f" manifest:{name}?"
-        )
+        raise ConfigError(f"{name!r}: expected KIND:WHERE. Did you mean manifest:{name}?")
     raise ConfigError(
         f"{name!r}: expected a task, mixture or SPEC (KIND:WHERE with KIND"
         f" {' or '.join(spec.KINDS)}); a module in config.imports registers user-defined tasks."

@@ -18,11 +18,7 @@ for _name, _value in _QUIET.items():
 
 @contextlib.contextmanager
 def _uncollected():
-    """Exempts the million permanent objects of the imports inside from garbage collection.
-
-    Traversing them, during the import and at exit, took 3.3 of the 8.7 processor seconds of a
-    command that does nothing else.
-    """
+    """Exempts the million permanent objects of imports from garbage collection: saves 3.3 s."""
     collects = gc.isenabled()
     gc.disable()
     try:

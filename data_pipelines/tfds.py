@@ -21,15 +21,8 @@ def materialise(where: str, split: str, data_folder) -> pathlib.Path:
     """Writes a data set as manifest and audio, unless the same files were converted before.
 
     The audio feature becomes `audio`; other scalars keep their names, of which those in
-    fields.ALIASES are used; without a text feature, a class label becomes the text.
-
-    Args:
-        where: NAME[@DATA_DIR], the arguments of `tfds.builder`.
-        split: of the data set.
-        data_folder: for a folder of each data set, version and split.
-
-    Returns:
-        The manifest's path.
+    fields.ALIASES are used; without a text feature, a class label becomes the text. `where` is
+    NAME[@DATA_DIR], the arguments of `tfds.builder`. Returns the manifest's path.
 
     Raises:
         ConfigError: there is no such data set or split. DataError: the data set has no audio or no
@@ -107,10 +100,7 @@ def _write(builder, split, folder, where):
 
 
 def _int16(wave, where) -> np.ndarray:
-    """Converts audio [S] or [S C] of a data set to [S] int16.
-
-    Floats are in [-1, 1]; integers have no stated scale, so they must be in the range of int16.
-    """
+    """Audio [S] or [S C], floats in [-1, 1] or integers in the range of int16 -> [S] int16."""
     wave = np.asarray(wave)
     if wave.ndim not in (1, 2) or not len(wave):
         raise DataError(f"{where}: expected audio [S] or [S C], found shape {wave.shape}")

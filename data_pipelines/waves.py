@@ -1,7 +1,4 @@
-"""The audio of rows: lengths, waves, pauses.
-
-Dims: S samples.
-"""
+"""The audio of rows: lengths, waves, pauses. Dims: S samples."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -18,10 +15,7 @@ _MAX_SAMPLED = 100  # utterances whose pauses are measured
 
 
 def measured(row: Row) -> Row:
-    """The row with its seconds, from the file if the manifest does not state them.
-
-    They stay 0 if the file cannot be read: such a row is counted as bad when it is drawn.
-    """
+    """The row with its seconds, of the file if the manifest states none; 0: unreadable."""
     if row.seconds or not row.audio:
         return row
     try:
@@ -37,11 +31,7 @@ def samples(row: Row) -> int:
 
 
 def read_recording(row: Row, cache: files.WaveCache) -> np.ndarray:
-    """[S] int16: the wave of a row that is not joined.
-
-    Raises:
-        DataError: the audio is missing, damaged or shorter than the row states.
-    """
+    """[S] int16: the wave of a row that is not joined; DataError as `files.read`."""
     try:
         return cache.read(row.audio, row.offset, row.seconds or None)
     except DataError as error:

@@ -52,8 +52,8 @@ SIZES = {
 }
 UNSEEN_PAIR_SHARE = 0.55  # fraction of dev and test sentences with an unseen pair
 _POOL = 2.5  # plain sentences drawn per sentence used
-_HELD_SHARE = 0.15  # fraction of the pool's sentences with a pair that is held out of training
-_HELD_MOST = 0.02  # maximum fraction of the pool's sentences with any one held-out pair
+_WITHHELD_SHARE = 0.15  # fraction of the pool's sentences with a pair that training lacks
+_WITHHELD_MOST = 0.02  # maximum fraction of the pool's sentences with any one such pair
 _UNIT_COUNT = 12  # minimum number of training sentences with a unit, if the pool has as many
 _UNIT_KEPT = 0.7  # minimum fraction of a unit's sentences that remain available for training
 UTTERANCES_PER_SPEAKER = 5
@@ -92,8 +92,8 @@ def sentences(tag: str) -> dict[str, tuple[Sentence, ...]]:
     rng = _rng(0, list(SPOKEN).index(tag))
     wanted = round(_POOL * (size.plain + size.dev + size.test))
     pool = list(itertools.islice(_distinct(lambda: language.sentence(rng)), wanted))
-    held = _held_pairs(tag, pool, rng)
-    fit = [text for text in pool if not facts.pairs(tag, text) & held]
+    withheld = _withheld_pairs(tag, pool, rng)
+    fit = [text for text in pool if not facts.pairs(tag, text) & withheld]
     plain = _with_each_unit(tag, fit)[: size.plain]
     used = set()
 
@@ -112,8 +112,8 @@ def sentences(tag: str) -> dict[str, tuple[Sentence, ...]]:
 
     train = [
         *map(Sentence, plain),
-        *named(language.homophones, size.homophones, held),
-        *named(language.rare, size.rare, held),
+        *named(language.homophones, size.homophones, withheld),
+        *named(language.rare, size.rare, withheld),
     ]
     trained = {sentence.text for sentence in train}
     pairs = set().union(*(facts.pairs(tag, text) for text in trained))
@@ -140,11 +140,11 @@ def sentences(tag: str) -> dict[str, tuple[Sentence, ...]]:
 
 def _distinct(draw):
     """Yields results of `draw` without duplicates."""
-    seen = set()
+    known = set()
     while True:
         text = draw()
-        if text not in seen:
-            seen.add(text)
+        if text not in known:
+            known.add(text)
             yield text
 
 
@@ -159,28 +159,28 @@ def _with_each_unit(tag, texts):
     return first + rest
 
 
-def _held_pairs(tag, pool, rng):
-    """Draws pairs of units to be held out of training, which still has each unit often."""
+def _withheld_pairs(tag, pool, rng):
+    """Draws pairs of units to be withheld from training, which still has each unit often."""
     with_pair, left = collections.defaultdict(set), collections.Counter()
     for number, text in enumerate(pool):
         left.update(set(facts.units(tag, text)))
         for pair in facts.pairs(tag, text):
             with_pair[pair].add(number)
     least = {unit: _UNIT_KEPT * count for unit, count in left.items()}
-    held, out = set(), set()
+    pairs, out = set(), set()
     candidates = sorted(with_pair)
     for place in rng.permutation(len(candidates)):
         pair = candidates[place]
         more = with_pair[pair] - out
         lost = collections.Counter(u for n in more for u in set(facts.units(tag, pool[n])))
-        rare = len(with_pair[pair]) <= _HELD_MOST * len(pool)
+        rare = len(with_pair[pair]) <= _WITHHELD_MOST * len(pool)
         if rare and all(left[unit] - count >= least[unit] for unit, count in lost.items()):
-            held.add(pair)
+            pairs.add(pair)
             out |= more
             left -= lost
-        if len(out) >= _HELD_SHARE * len(pool):
+        if len(out) >= _WITHHELD_SHARE * len(pool):
             break
-    return held
+    return pairs
 
 
 @functools.cache
@@ -242,16 +242,10 @@ def _clips(split, tag):
 
 
 def prepare(folder, *, scale: float = 1.0, workers: int = 0) -> dict[str, pathlib.Path]:
-    """Creates the corpus below `folder`, unless it exists there.
+    """Creates the corpus below `folder`; arguments and result as for `corpus.make`.
 
-    Args:
-        folder: a cache; created if necessary.
-        scale: fraction of the sentences of every split and language. Below 1 the corpus is meant
-            for experiments: training may lack units, pairs and names that it has otherwise.
-        workers: shards made in parallel; 0: one per CPU.
-
-    Returns:
-        {split: its manifest (JSONL)}; `audio` in a row is relative to the manifest.
+    `scale` is a fraction of the sentences of every split and language. Below 1 the corpus is for
+    experiments: training may lack units, pairs and names that it has otherwise.
 
     Raises:
         ConfigError: espeakng-loader is missing or lacks a voice, or the scale is not in (0, 1].

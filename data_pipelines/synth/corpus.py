@@ -33,10 +33,8 @@ HELD_OUT = {
         *("Denis", "Henrique", "Jacky", "benjamin", "m3", "m6", "quincy", "sandro"),
     ),
 }
-LEFT_OUT = (
-    *("Demonic", "UniRobot", "anikaRobot", "fast", "robosoft"),
-    *(f"robosoft{n}" for n in range(2, 9)),
-)
+LEFT_OUT = ("Demonic", "UniRobot", "anikaRobot", "fast", "robosoft")
+LEFT_OUT += tuple(f"robosoft{n}" for n in range(2, 9))
 
 CLIPS_PER_SHARD = 250
 _SHARDS = "shards"  # temporary folder with the manifest rows of each finished shard
@@ -60,13 +58,13 @@ class Clip:
 
 def split_variants() -> dict[str, tuple[str, ...]]:
     """Variants by split; disjoint, and equal for every corpus and size."""
-    held = {name for names in HELD_OUT.values() for name in names}
+    others = {*LEFT_OUT, *(name for names in HELD_OUT.values() for name in names)}
     known = set(espeak.variants())
-    if missing := (held | set(LEFT_OUT)) - known:
+    if missing := others - known:
         raise errors.ConfigError(
             f"espeak-ng lacks the variants {sorted(missing)}: pip install espeakng-loader==0.2.4"
         )
-    return {"train": tuple(sorted(known - held - set(LEFT_OUT))), **HELD_OUT}
+    return {"train": tuple(sorted(known - others)), **HELD_OUT}
 
 
 def voice(utterance: espeak.Utterance) -> dict:
@@ -79,7 +77,7 @@ def make(folder, name: str, clips, *, version: int, workers: int = 0, describe=N
 
     Args:
         folder: a cache; created if necessary.
-        name: the corpus's.
+        name: of the corpus.
         clips: {split: its `Clip`s}, in the order of synthesis.
         version: part of the hash, to be raised when equal clips yield another corpus.
         workers: shards made in parallel; 0: one per CPU.
@@ -93,9 +91,7 @@ def make(folder, name: str, clips, *, version: int, workers: int = 0, describe=N
         ConfigError: espeakng-loader is missing, or lacks a voice.
     """
     target = pathlib.Path(folder, f"{name}-{_hash(clips, version)}")
-    filesystem.make_once(
-        target, lambda partial: _make(partial, name, clips, workers, describe, check)
-    )
+    filesystem.make_once(target, lambda made: _make(made, name, clips, workers, describe, check))
     return _manifests(target, clips)
 
 
@@ -166,14 +162,9 @@ def _make_shard(shard):
 
 
 def shape(wave: np.ndarray, level: float) -> tuple[np.ndarray, int]:
-    """Resamples, trims and scales synthesised speech to a clip.
+    """Resamples, trims and scales [S] int16 at espeak.RATE to an RMS of `level` dBFS.
 
-    Args:
-        wave: [S] int16 at espeak.RATE.
-        level: RMS of the clip, dBFS.
-
-    Returns:
-        [S'] int16 at files.RATE, and the number of samples at that rate trimmed from its start.
+    Returns [S'] int16 at files.RATE, and the samples at that rate trimmed from its start.
     """
     wave = files.resample(files.to_float(wave), espeak.RATE)
     size = np.abs(wave)

@@ -4,8 +4,8 @@
 
 A *setting* is one speaker: an accent, a variant, a pitch, its range, a rate and a level, with one
 utterance of each digit. 55 % of the settings have an English accent; for 45 % a voice of another
-language reads the digits in that language's spelling, which gives its accent. Variants are held
-out: no two splits share a variant.
+language reads the digits in that language's spelling, which gives its accent. No two splits share
+a variant.
 """
 
 import dataclasses
@@ -116,15 +116,9 @@ def draw(split: str, count: int) -> list[Setting]:
 def prepare(
     folder, *, train: int = 1_200, dev: int = 60, test: int = 100, workers: int = 0
 ) -> dict[str, pathlib.Path]:
-    """Creates the corpus below `folder`, unless it exists there.
+    """Creates the corpus below `folder`; arguments and result as for `corpus.make`.
 
-    Args:
-        folder: a cache; created if necessary.
-        train, dev, test: speakers of each split, of ten clips each.
-        workers: shards made in parallel; 0: one per CPU.
-
-    Returns:
-        {split: its manifest (JSONL)}; `audio` in a row is relative to the manifest.
+    `train`, `dev` and `test` are speakers of each split, of ten clips each.
 
     Raises:
         ConfigError: espeakng-loader is missing or lacks a voice, or a size is not positive.

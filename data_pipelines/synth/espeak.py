@@ -40,20 +40,17 @@ TIMEOUT_SECONDS = 600  # per shard, which takes about a second: a longer run han
 
 @dataclasses.dataclass(frozen=True)
 class Utterance:
-    """A text and the voice that speaks it.
+    """A text and the voice that speaks it; numbers are within LIMITS.
 
-    `voice` is an identifier of `voices()`, such as gmw/en-US; `variant` one of `variants()`, or ""
-    for the unmodified voice. `pitch` and `range` (of the pitch) are 0 to 99, normally 50; `rate` is
-    80 to 450 words per minute. A low pitch with a wide range can crash the process in a tonal
-    language.
+    A low pitch with a wide range can crash the process in a tonal language.
     """
 
     text: str
-    voice: str
-    variant: str = ""
+    voice: str  # of `voices()`, such as gmw/en-US
+    variant: str = ""  # of `variants()`; "": the unmodified voice
     pitch: int = 50
-    range: int = 50
-    rate: int = 175
+    range: int = 50  # of the pitch
+    rate: int = 175  # words per minute
 
 
 class Event(NamedTuple):
@@ -151,10 +148,7 @@ def speak(utterances: list[Utterance]) -> list[Speech]:
 
 
 def phonemes(utterances: list[Utterance], *, ipa: bool = True) -> list[str]:
-    """Phonemes of each utterance; clauses are joined by ' | '.
-
-    In IPA, in which the library omits some tones of Chinese, or by the library's own names.
-    """
+    """Phonemes of each utterance, clauses joined by ' | '; IPA lacks some tones of Chinese."""
     task = "phonemes" if ipa else "mnemonics"
     with tempfile.TemporaryDirectory() as folder:
         return [row["phonemes"] for row in _run(task, utterances, folder)]
@@ -182,23 +176,16 @@ def _run(task, utterances, folder):
         ) from error
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
-        raise errors.UserError(
-            f"espeak-ng's process, which writes to {folder}, exited with {done.returncode}:"
-            f" {lines[-1]}"
-        )
+        place = f"espeak-ng's process, which writes to {folder}"
+        raise errors.UserError(f"{place}, exited with {done.returncode}: {lines[-1]}")
     return json.loads(pathlib.Path(folder, "speech.json").read_text())
 
 
 def each_shard(make, shards: list, *, label: str, workers: int = 0):
-    """Yields make(shard) in order, computed in parallel, with a progress line on stderr.
+    """Yields make(shard) in order, computed by `workers` threads, with a progress line on stderr.
 
-    Threads suffice: the work is done in the processes that `speak` starts, and in C.
-
-    Args:
-        make: maps a shard to any result; calls `speak` once.
-        shards: arguments of `make`.
-        label: start of the progress line.
-        workers: shards in parallel, at most one per CPU; 0: one per CPU.
+    Threads suffice: the work is done in the processes that `speak` starts, and in C. There is at
+    most one per CPU; 0 workers: one per CPU.
     """
     most = len(os.sched_getaffinity(0))
     pool = concurrent.futures.ThreadPoolExecutor(min(workers or most, most))

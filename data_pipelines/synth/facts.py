@@ -29,7 +29,7 @@ def of_rows(rows) -> dict:
         the rows name them, else speakers), and `test_share_with_unseen_pair`, the fraction of
         distinct `test` sentences with two neighbouring units that are never neighbours in `train`.
     """
-    texts = {split: _by_language(each, _text) for split, each in rows.items()}
+    texts = {split: _by_language(each, lambda row: row["text"]) for split, each in rows.items()}
     voices = {split: _by_language(each, _voice) for split, each in rows.items()}
     counts = collections.Counter(row["lang"] for row in (*rows["train"], *rows["test"]))
     seconds = sum(row["duration"] for each in rows.values() for row in each)
@@ -79,10 +79,6 @@ def _by_language(rows, value):
     for row in rows:
         found[row["lang"]].add(value(row))
     return found
-
-
-def _text(row):
-    return row["text"]
 
 
 def _voice(row):

@@ -9,21 +9,17 @@ _STRESS = "',%="
 
 
 def alignment(text: str, unit: str, speech: espeak.Speech, trimmed: float, seconds: float) -> dict:
-    """Start times within a clip, in seconds.
+    """Start times within a clip, in seconds: `words`, of each unit; `phones`, [start, name].
 
     Words that are pronounced as one ("on the", 十五) have a single event: its phones are divided
     equally among their units, or its duration if it has fewer phones than units. Names of phones
-    contain neither tone nor stress.
+    contain neither tone nor stress; a pause is PAUSE.
 
     Args:
         text: the clip's text.
         unit: "word" or "char".
-        speech: the untrimmed speech.
-        trimmed: seconds removed from the start of `speech`.
+        speech: untrimmed, of which `trimmed` seconds were removed from the start.
         seconds: duration of the clip.
-
-    Returns:
-        `words`, the start of each unit of the text; `phones`, [start, name], pauses as `PAUSE`.
     """
     places = [match.start() for match in re.finditer(r"\S+" if unit == "word" else r"\S", text)]
 

@@ -14,31 +14,18 @@ NAME = "NAME"
 
 @dataclasses.dataclass(frozen=True)
 class Spoken:
-    """A language of the corpus.
+    """A language of the corpus."""
 
-    Attributes:
-        tag: of text/languages.py.
-        voices: {tag of a dialect: voice of espeak-ng}.
-        space: separator of words.
-        plain: templates without a name.
-        named: templates with a name.
-        slots: {slot: its options}.
-        homophones: groups of spellings of one pronunciation, all used in training.
-        rare: groups of made-up names, each used once or twice in training.
-        unseen: groups of made-up names that training does not use, for testing.
-        unseen_dev: the same, for model selection.
-    """
-
-    tag: str
-    voices: dict[str, str]
-    space: str
-    plain: tuple[str, ...]
-    named: tuple[str, ...]
-    slots: dict[str, tuple[str, ...]]
-    homophones: tuple[tuple[str, ...], ...]
-    rare: tuple[tuple[str, ...], ...]
-    unseen: tuple[tuple[str, ...], ...]
-    unseen_dev: tuple[tuple[str, ...], ...]
+    tag: str  # of text/languages.py
+    voices: dict[str, str]  # tag of a dialect -> voice of espeak-ng
+    space: str  # separator of words
+    plain: tuple[str, ...]  # templates without a name
+    named: tuple[str, ...]  # templates with a name
+    slots: dict[str, tuple[str, ...]]  # slot -> its options
+    homophones: tuple[tuple[str, ...], ...]  # groups of spellings of one sound, all in training
+    rare: tuple[tuple[str, ...], ...]  # groups of made-up names, once or twice each in training
+    unseen: tuple[tuple[str, ...], ...]  # groups of made-up names not in training, for testing
+    unseen_dev: tuple[tuple[str, ...], ...]  # the same, for model selection
 
     def sentence(self, rng: np.random.Generator, name: str = "") -> str:
         """Draws a sentence; one that contains `name` if it is not empty."""
