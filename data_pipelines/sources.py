@@ -14,7 +14,7 @@ from seedasr_jax import filesystem
 from seedasr_jax.data_pipelines import columns, contexts, lines, spec, waves
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.data_pipelines.table import Table
-from seedasr_jax.errors import ConfigError, DataError, nearest
+from seedasr_jax.errors import ConfigError, DataError, nearest, unknown
 
 
 def _unchanged(rows):
@@ -95,10 +95,7 @@ def synthesised(name: str, data_folder) -> dict[str, pathlib.Path]:
 def _synth(parsed, data_folder):
     split, paths = parsed.split or "train", synthesised(parsed.where, data_folder)
     if split not in paths:
-        raise ConfigError(
-            f"synth:{parsed.where}: split: expected one of {', '.join(paths)}, found"
-            f" {split!r}.{nearest(split, paths)}"
-        )
+        raise unknown(f"synth:{parsed.where}: split", split, paths)
     return pathlib.Path(paths[split])
 
 

@@ -10,7 +10,7 @@ from seedasr_jax import workdir as disk
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines.fields import ALIASES
 from seedasr_jax.data_pipelines.tf import tensorflow_datasets
-from seedasr_jax.errors import ConfigError, DataError, nearest
+from seedasr_jax.errors import ConfigError, DataError, nearest, unknown
 
 _PER_FOLDER = 1_000  # files
 # Fields that would bound a segment: an example's audio is the segment already.
@@ -41,10 +41,7 @@ def materialise(where: str, split: str, data_folder) -> pathlib.Path:
     label = f"{info.full_name.replace('/', '-')}-{_digest(builder)}"
     target = pathlib.Path(data_folder) / label / split
     if split not in info.splits:
-        raise ConfigError(
-            f"tfds:{where}: split: expected one of {', '.join(info.splits)}, found {split!r}."
-            f"{nearest(split, info.splits)}"
-        )
+        raise unknown(f"tfds:{where}: split", split, info.splits)
     filesystem.make_once(target, lambda partial: _write(builder, split, partial, f"tfds:{where}"))
     return target / "manifest.jsonl"
 

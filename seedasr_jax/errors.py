@@ -23,6 +23,12 @@ class DataError(UserError):
     """Data that cannot be used: a manifest, a row, a recording."""
 
 
+def unknown(what: str, name, known) -> ConfigError:
+    """The error for a name that is none of `known`; suggests the nearest."""
+    expected = f"expected one of {', '.join(known)}"
+    return ConfigError(f"{what}: {expected}, found {name!r}.{nearest(name, known)}")
+
+
 def nearest(name: str, names, likeness: float = 0.5) -> str:
     """Returns ' Did you mean a, b?' with the names nearest to `name`, or '' where none is near."""
     found = difflib.get_close_matches(str(name), [str(n) for n in names], n=3, cutoff=likeness)

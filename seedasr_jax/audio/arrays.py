@@ -15,16 +15,13 @@ CHANNELS = 8  # maximum; the longer axis is time, and two axes of at most this s
 
 
 def to_wave(array, rate, name: str = "wave") -> np.ndarray:
-    """Converts an array at `rate` Hz to a wave, [S'] float32 at files.RATE; `name` for messages.
+    """Converts an array at `rate` Hz to [S'] float32 at files.RATE, or raises a DataError.
 
     Args:
         array: [S], [S C] or [C S] with C up to CHANNELS; a list or an array of NumPy, JAX or torch.
             Floats in [-1, 1], or integers on the scale of their dtype, unsigned ones centred on its
             middle. Integers of more than 16 bits are taken to be on the smallest of the 16-, 24-,
             32- and 64-bit scales that fits their values: a list of int16 values becomes int64.
-
-    Raises:
-        DataError: another shape, dtype or scale.
     """
     if fault := files.rate_fault(rate):
         raise errors.DataError(f"{name}: {fault}")

@@ -66,11 +66,7 @@ class Sound:
 
 @contextlib.contextmanager
 def opened(source: str | os.PathLike | BinaryIO, name: str):
-    """Opens a path, or a seekable binary file, and yields a Sound; `name` is for messages.
-
-    Raises:
-        DataError: not an audio format that libsndfile supports.
-    """
+    """Opens a path, or a seekable binary file, as a Sound; DataError: none that is supported."""
     with contextlib.ExitStack() as stack:
         raw = source
         if isinstance(source, str | os.PathLike):
@@ -100,10 +96,7 @@ def opened(source: str | os.PathLike | BinaryIO, name: str):
 
 
 class _View(io.RawIOBase):
-    """A range of a file's bytes, some of them replaced.
-
-    libsndfile estimates an MP3's length from the file's size; an endless view is decoded wholly.
-    """
+    """A range of a file's bytes, some of them replaced; if endless, an MP3 is decoded wholly."""
 
     def __init__(self, raw: BinaryIO, start: int, end: int, changes=()):
         self._raw, self._changes, self._start = raw, changes, start

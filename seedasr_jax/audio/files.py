@@ -36,9 +36,7 @@ def read(source, *, offset: float = 0.0, duration: float | None = None) -> np.nd
     """Reads a path or open binary file of any format of libsndfile: WAV, FLAC, Ogg, Opus, MP3, ...
 
     Reads `duration` seconds (None: to the end) from second `offset` on, without decoding the rest.
-
-    Returns:
-        [S] int16 at RATE, channels averaged. A 16-bit mono file at RATE is returned bit by bit.
+    Returns [S] int16 at RATE, channels averaged; a 16-bit mono file at RATE bit by bit.
 
     Raises:
         DataError: the file is missing, not audio, damaged, cut off, empty, or shorter than
@@ -144,9 +142,7 @@ def _short(name, sound, frames, offset, duration):
 
 
 def checked(wave: np.ndarray, name: str) -> np.ndarray:
-    """Brings a float array of any shape into [-1, 1]; `name` is for messages.
-
-    A few samples beyond are clipped; with more of them the wave is divided by its peak.
+    """Brings floats of any shape into [-1, 1]: clips a few samples, or divides all by the peak.
 
     Raises:
         DataError: not finite, or on another scale, such as int16's.
@@ -198,11 +194,7 @@ def resample(wave: np.ndarray, rate: int) -> np.ndarray:
 
 
 def write(path, wave: np.ndarray, rate: int) -> None:
-    """Writes [S] int16 at `rate` Hz as .wav or .flac; equal waves give equal bytes.
-
-    Raises:
-        DataError: another extension, or `wave` is not [S] int16.
-    """
+    """Writes [S] int16 at `rate` Hz as .wav or .flac, else DataError; equal waves, equal bytes."""
     suffix = pathlib.Path(path).suffix.lower()
     if suffix not in (".wav", ".flac"):
         raise errors.DataError(f"{path}: expected a name ending in .wav or .flac")

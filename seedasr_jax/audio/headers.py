@@ -107,10 +107,8 @@ def _chunked(raw, layout) -> Header | None:
             if coded.mpeg and not found.fault:
                 return Header(inside=(body, min(body + size, total)))
             if coded.block and not found.fault and (left := size % coded.block):
-                return Header(
-                    fault=f"cut off: its last block of {coded.name} has {left} of {coded.block}"
-                    " bytes; convert it again from its source"
-                )
+                found = f"{left} of {coded.block} bytes; convert it again from its source"
+                return Header(fault=f"cut off: its last block of {coded.name} has {found}")
             return found
         if size < 0 or not _NAME.match(name):
             break
@@ -169,10 +167,8 @@ def _data(raw, place, size, field, layout) -> Header:
         return Header(fault=f"cut off: {size:,} bytes of audio are stated, {rest:,} found")
     more = _at(raw, end, _HEAD)
     if more.strip(b"\0") and not _NAME.match(more) and not _NAME.match(_at(raw, place + size, 4)):
-        return Header(
-            fault=f"damaged: {size:,} bytes of audio are stated, and the {rest - size:,} bytes"
-            " after them are not a chunk"
-        )
+        found = f"{size:,} bytes of audio stated, the {rest - size:,} after them are not a chunk"
+        return Header(fault=f"damaged: {found}")
     if more and layout in (None, _CHUNKED[b"riff"]):
         return Header(inside=(0, place + size))  # libsndfile would decode the rest as audio
     return Header(odd=size > rest)

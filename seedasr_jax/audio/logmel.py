@@ -111,8 +111,7 @@ def log_mel(wave, length, features: config.LogMel, channel=None):
     vowel's; that of the level keeps both.
 
     Args:
-        wave: [B S] in [-1, 1].
-        length: [B] int32, valid samples.
+        wave, length: [B S] in [-1, 1]; [B] int32 valid samples.
         features: bins, edges, floor and norm.
         channel: `perturb.Channel` of this batch, or None.
 

@@ -11,20 +11,13 @@ from seedasr_jax import errors, filesystem
 
 
 def found(path: str | os.PathLike) -> str:
-    """Path of an existing file, whose name on disk may be in another Unicode normal form.
-
-    Raises:
-        DataError: no such file; names similar ones.
-    """
+    """Path of an existing file, in any Unicode normal form; DataError: none, names similar ones."""
     path = os.fspath(path)
-    if os.path.isfile(path):
-        return path
-    for form in ("NFC", "NFD"):
-        if os.path.isfile(other := unicodedata.normalize(form, path)):
-            return other
     folder, name = os.path.split(path)
-    if os.path.isfile(other := os.path.join(folder, name.strip())):
-        return other
+    forms = (unicodedata.normalize(form, path) for form in ("NFC", "NFD"))
+    for other in (path, *forms, os.path.join(folder, name.strip())):
+        if os.path.isfile(other):
+            return other
     if other := _in_another_form(path):
         return other
     raise errors.DataError(f"{path or repr(path)}: {_instead(path)}")
@@ -86,11 +79,9 @@ def _instead(path) -> str:
         return "expected an audio file, found a pipe or a device"
     if os.path.islink(path):
         return f"expected an audio file, found a broken link to {os.readlink(path)}"
-    if "\\" in path and os.path.isfile(other := path.replace("\\", "/")):
-        return f"no such audio file. Did you mean {other}?"
     (stem, ending), (folder, name) = os.path.splitext(path), os.path.split(path)
     alike = stem + ending.lower(), stem + ending.upper(), os.path.join(folder, name.lower())
-    for other in alike:
+    for other in (path.replace("\\", "/"), *alike):
         if os.path.isfile(other):
             return f"no such audio file. Did you mean {other}?"
     if re.search(r"(^|/)~", path):

@@ -33,10 +33,8 @@ def segments(wave: np.ndarray, seconds: float, pause: float) -> list[tuple[int, 
     A wave of at most `seconds` without a pause longer than `pause`, also in seconds, is a single
     segment. Otherwise longer pauses are removed except for a margin at each side; segments that are
     still too long are split in the middle of their pauses, as rarely as possible, or at the
-    quietest point if they have none.
-
-    Returns:
-        (start, end) in samples, in order; every sound is in a segment. Empty for a silent wave.
+    quietest point if they have none. Returns (start, end) of each in samples; a silent wave has no
+    segment, every sound is in one.
     """
     levels, most = _levels(wave), int(seconds * files.RATE)
     gaps = [(a * _FRAME, min(b * _FRAME, len(wave))) for a, b in _gaps(levels)]

@@ -100,11 +100,7 @@ _BY_NAME = {row.name.lower(): row.tag for row in _ROWS}
 
 
 def add(row: Language) -> None:
-    """Adds a row, or replaces the one of that tag: for a module of `config.imports`.
-
-    Raises:
-        errors.ConfigError: its parent has no row, or its unit is unknown.
-    """
+    """Adds or replaces a row, from a module of `config.imports`; ConfigError: parent or unit."""
     if row.parent and row.parent not in LANGUAGES:
         raise errors.ConfigError(
             f"language {row.tag!r}: expected a parent that has a row, found {row.parent!r}."
@@ -122,10 +118,7 @@ def lookup(tag: str) -> Language:
     """Returns the row of a tag, or of its longest known prefix.
 
     Case is ignored, and `_` is read as `-`. Unknown subtags are removed from the right as in
-    RFC 4647 (en-NZ -> en). `zh-yue`, the extended form, is `yue`; `cmn` is `zh`, and `eng` is `en`.
-
-    Raises:
-        errors.ConfigError: the first subtag is unknown too; names the nearest tags.
+    RFC 4647 (en-NZ -> en), else it is a ConfigError. `zh-yue` is `yue`, `cmn` `zh`, `eng` `en`.
     """
     subtags = str(tag).lower().replace("_", "-").split("-")
     subtags[0] = _ALIASES.get(subtags[0], subtags[0])

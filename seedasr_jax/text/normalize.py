@@ -201,14 +201,7 @@ NORMALIZERS = {
 
 
 def normalize(name: str, text: str) -> str:
-    """Normalises a text; `name` is NAME@VERSION, a key of `NORMALIZERS`.
-
-    Raises:
-        errors.ConfigError: unknown name or version; names the nearest.
-    """
+    """Normalises a text by NAME@VERSION, a key of `NORMALIZERS`; ConfigError: another name."""
     if name not in NORMALIZERS:
-        raise errors.ConfigError(
-            f"unknown normalizer {name!r}: expected one of {', '.join(NORMALIZERS)}."
-            f"{errors.nearest(name, NORMALIZERS)}"
-        )
+        raise errors.unknown("normalizer", name, NORMALIZERS)
     return NORMALIZERS[name](text)

@@ -49,9 +49,7 @@ def context(text: str | None = "", hotwords: str | Sequence[str] | None = ()) ->
 
     The paper's contexts are natural language; a list is ours. `hotwords` is a sequence of names, or
     one text that `split` reads. Duplicates after the first are removed, and commas within a name.
-
-    Raises:
-        ConfigError: another type, such as a set, which has no order; or text that is not UTF-8.
+    ConfigError is raised for another type, such as a set, and for text that is not UTF-8.
     """
     if not isinstance(text, str | None):
         raise ConfigError(f"context: expected a text, found {text!r}")
@@ -74,8 +72,7 @@ def context(text: str | None = "", hotwords: str | Sequence[str] | None = ()) ->
 def cut(context: str, fits: Callable[[str], bool]) -> tuple[str, str]:
     """Truncates a context from the left, by whole names or, if not one name fits, by whole words.
 
-    `context` is normal, and `fits` says whether a text is short enough; monotonic in its length.
-    Returns the removed and the remaining text; either may be "".
+    Returns the removed and the remaining text; `fits` is monotonic in the length of a text.
     """
     if fits(context):  # the common case
         return "", context
@@ -107,10 +104,7 @@ def read_hotwords(text: str) -> tuple[str, ...]:
     """Parses hotwords from the command line: a list in the form that `split` reads, or `@FILE`.
 
     A file has one name per line, which may contain commas, or the whole list in its only line.
-    Empty lines and lines that begin with `# ` are ignored.
-
-    Raises:
-        ConfigError: no such file, not UTF-8, no name, or weights; or an existing file without @.
+    Empty lines and lines that begin with `# ` are ignored. Anything else is a ConfigError.
     """
     if not text.startswith("@"):
         if pathlib.Path(text).suffix and os.path.isfile(text):

@@ -56,10 +56,7 @@ def units(text: str, unit: str) -> list[str]:
     and Japanese characters one by one, and words of everything else. Else ConfigError is raised.
     """
     if unit not in _SPLITTERS:
-        raise errors.ConfigError(
-            f"unknown unit {unit!r}: expected one of {', '.join(UNITS)}."
-            f"{errors.nearest(unit, UNITS)}"
-        )
+        raise errors.unknown("unit", unit, UNITS)
     return _SPLITTERS[unit](text)
 
 
@@ -101,13 +98,12 @@ def _tally(references, hypotheses, clusters):
 
 
 def score(references, hypotheses, *, unit="word", clusters=None, resamples=1000, seed=0) -> Score:
-    """Scores N hypotheses against N references.
+    """Scores N hypotheses against N references, normalised texts.
 
     A set whose references are all empty is treated as one unit long, so that its rate, 100 percent
     per inserted unit, is finite.
 
     Args:
-        references, hypotheses: N normalised texts each.
         unit: see `units`; one for all, or N.
         clusters: N lists of segments (speaker or recording, number of reference units), in order.
             None: each utterance is a cluster.
@@ -115,8 +111,7 @@ def score(references, hypotheses, *, unit="word", clusters=None, resamples=1000,
         seed: of the draws; equal seeds give equal intervals on every machine.
 
     Raises:
-        errors.DataError: no utterances.
-        ValueError: the lists differ in length, or `resamples` is below 1.
+        errors.DataError: no utterances. ValueError: lists of different length, or no resamples.
     """
     references, hypotheses = list(references), list(hypotheses)
     if len(references) != len(hypotheses):
@@ -152,11 +147,7 @@ class Difference:
 def difference(
     references, before, after, *, unit="word", clusters=None, resamples=1000, seed=0
 ) -> Difference:
-    """Error rate of `after` minus that of `before`, with a paired bootstrap; arguments as `score`.
-
-    Raises:
-        errors.DataError: no utterances. ValueError: the lists differ in length.
-    """
+    """Error rate of `after` minus that of `before`, by a paired bootstrap; all else as `score`."""
     references = split(references, unit)
     if not references:
         raise errors.DataError("nothing to compare: expected at least one utterance, found none")

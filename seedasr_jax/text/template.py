@@ -35,12 +35,7 @@ class Template:
     """
 
     def __init__(self, prompt: prompts.Prompt, vocab):
-        """Encodes all that no utterance changes.
-
-        Raises:
-            ConfigError: a special token that the tokenizer `vocab` lacks, or templates that do not
-                start the transcript with the same token.
-        """
+        """Encodes all that no utterance changes; ConfigError: unknown special token, two starts."""
         self._vocab = vocab
         self._names_language = any("{language}" in t for t in prompt.plain + prompt.context)
         self._rows = {tag: row for row, tag in enumerate(languages.LANGUAGES, 1)}
@@ -50,7 +45,10 @@ class Template:
         self._context = informed.context
         self._beside = [len(self._ids(self._context, row)) for row in rows]
         self.beside = max(self._beside)
-        self.ends = tuple(self._end(text) for text in prompt.ends) or (vocab.eos_id,)
+        for text in prompt.ends:
+            if text not in vocab.special:
+                raise self._unknown("ends", text)
+        self.ends = tuple(vocab.special[text] for text in prompt.ends) or (vocab.eos_id,)
         starts, tables = set(), []
         for laid in (plain, informed):
             after = [self._ids(laid.after, row) or (vocab.start_id,) for row in rows]
@@ -106,11 +104,6 @@ class Template:
                 if len(ids) != 1 or ids[0] == self._vocab.unk_id:
                     raise self._unknown(key, token)
         return items
-
-    def _end(self, text):
-        if text not in self._vocab.special:
-            raise self._unknown("ends", text)
-        return self._vocab.special[text]
 
     def _unknown(self, key, token):
         return ConfigError(

@@ -60,8 +60,12 @@ class _Stored:
     """What both kinds have in common: their files, and special tokens spelled in a text."""
 
     special: Mapping[str, int]
-    _files: dict[str, bytes]
+    _files: dict[str, bytes]  # the arguments of the constructor
     _flags: Mapping[str, dict] = {}  # special token -> its `lstrip` and `rstrip`
+
+    def __reduce__(self):
+        """Pickles the files: the library's object is made again in the other process."""
+        return type(self), tuple(self._files.values())
 
     def separate(self, text: str) -> list[int | str]:
         """As `Vocabulary.separate`, without white space that a token takes with it."""
@@ -75,6 +79,11 @@ class _Stored:
             if strips.get("rstrip"):
                 at += len(text[at:]) - len(text[at:].lstrip())
         return [item for item in (*found, text[at:]) if item != ""]
+
+    def _text_ids(self, ids) -> list[int]:
+        """The ids without pad, start, end and out-of-range ids."""
+        dropped = (self.pad_id, self.start_id, self.eos_id)
+        return [int(i) for i in ids if 0 <= i < self.size and i not in dropped]
 
     def save(self, folder) -> None:
         """As `Vocabulary.save`."""
@@ -103,11 +112,11 @@ class SentencePieceVocabulary(_Stored):
     def __init__(self, content: bytes, where: str = _SPM_FILE):
         """`content`: the bytes of a model file; `where`: its path for messages."""
         if not content:  # SentencePiece accepts it and fails later
-            raise _unreadable(where, "a SentencePiece model, found an empty file")
+            raise _Unreadable(f"cannot read {where}: expected a SentencePiece model, found 0 bytes")
         try:
             self._model = sentencepiece.SentencePieceProcessor(model_proto=content)
         except RuntimeError as error:
-            raise _unreadable(where, "a SentencePiece model") from error
+            raise _Unreadable(f"cannot read {where}: expected a SentencePiece model") from error
         self._files = {_SPM_FILE: content}
         self.hash = _digest(content)
         self.size = self._model.get_piece_size()
@@ -124,17 +133,13 @@ class SentencePieceVocabulary(_Stored):
         ids = filter(self._model.is_control, range(self.size))
         return {self._model.id_to_piece(i): i for i in ids}
 
-    def __reduce__(self):
-        """Pickles the content: the C++ object is rebuilt in the other process."""
-        return SentencePieceVocabulary, (self._files[_SPM_FILE],)
-
     def encode(self, text: str) -> list[int]:
         """Text -> ids; a run of white space is one space."""
         return self._model.encode(one_line(text))
 
     def decode(self, ids) -> str:
         """Ids -> text, words joined by spaces; an unknown piece is written as U+2047."""
-        return self._model.decode(_text_ids(ids, self)).strip()
+        return self._model.decode(self._text_ids(ids)).strip()
 
 
 class HuggingFaceVocabulary(_Stored):
@@ -150,7 +155,7 @@ class HuggingFaceVocabulary(_Stored):
         """`content`, `config`: bytes of tokenizer.json and tokenizer_config.json."""
         fields, settings = _json(content, where), _json(config, _HF_CONFIG)
         if not isinstance(fields.get("model"), dict):
-            raise _unreadable(where, "a tokenizer.json with a `model`")
+            raise _Unreadable(f"cannot read {where}: expected a tokenizer.json with a `model`")
         self._tokenizer = tokenizers.Tokenizer.from_str(content.decode())
         self._tokenizer.no_truncation()  # the file may contain such settings
         self._tokenizer.no_padding()
@@ -182,17 +187,13 @@ class HuggingFaceVocabulary(_Stored):
         ids = (self.pad_id, self.start_id, self.eos_id, self.unk_id)
         self.hash = _digest(content + repr(ids).encode())
 
-    def __reduce__(self):
-        """Pickles the content: `tokenizers` does not serialise the settings made above."""
-        return HuggingFaceVocabulary, (self._files[_HF_FILE], self._files[_HF_CONFIG])
-
     def encode(self, text: str) -> list[int]:
         """Text -> ids, without added tokens."""
         return self._tokenizer.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids) -> str:
         """Ids -> text; all special tokens are dropped."""
-        return self._tokenizer.decode(_text_ids(ids, self), skip_special_tokens=True)
+        return self._tokenizer.decode(self._text_ids(ids), skip_special_tokens=True)
 
 
 def one_line(text: str) -> str:
@@ -231,11 +232,7 @@ def open_vocabulary(path) -> Vocabulary:
 
 
 def open_trained(folder, expected: str, label: str) -> Vocabulary:
-    """Opens the tokenizer of a checkpoint (`label`), whose record states the hash `expected`.
-
-    Raises:
-        errors.UserError: no readable tokenizer there, or another one.
-    """
+    """Opens the tokenizer of a checkpoint, `label`; UserError: its hash is not `expected`."""
     cure = (
         "; restore the tokenizer that it was trained with: in a workdir, remove the folder, and"
         " `seedasr train` creates it again"
@@ -251,18 +248,8 @@ def open_trained(folder, expected: str, label: str) -> Vocabulary:
     return found
 
 
-def _text_ids(ids, vocabulary: Vocabulary) -> list[int]:
-    """The ids without pad, start, end and out-of-range ids."""
-    dropped = (vocabulary.pad_id, vocabulary.start_id, vocabulary.eos_id)
-    return [int(i) for i in ids if 0 <= i < vocabulary.size and i not in dropped]
-
-
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
-
-
-def _unreadable(where: str, expected: str) -> errors.ConfigError:
-    return _Unreadable(f"cannot read {where}: expected {expected}")
 
 
 def _json(content: bytes, where: str) -> dict:
@@ -271,5 +258,5 @@ def _json(content: bytes, where: str) -> dict:
     except ValueError:  # JSONDecodeError and UnicodeDecodeError
         fields = None
     if not isinstance(fields, dict):
-        raise _unreadable(where, "a JSON object")
+        raise _Unreadable(f"cannot read {where}: expected a JSON object")
     return fields

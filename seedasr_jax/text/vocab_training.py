@@ -24,7 +24,7 @@ _SPECIALS = {"pad_id": 0, "unk_id": 1, "bos_id": 2, "eos_id": 3}
 def train(
     texts: Iterable[str], folder, *, size: int, kind: str, instructions: Sequence[str]
 ) -> vocab.SentencePieceVocabulary:
-    """Trains a vocabulary and writes it to `folder`; equal texts give equal bytes.
+    """Trains a vocabulary of one of KINDS and writes it to `folder`; equal texts, equal bytes.
 
     Instructions never contain unknown tokens. With bpe and unigram each is a single piece, because
     prefix tokens are costly in small models, and so is each Chinese character: merged pairs are not
@@ -33,20 +33,14 @@ def train(
     Args:
         texts: transcripts, iterated once. bpe and unigram learn pieces from a uniform sample of at
             most MOST_TEXTS; every character of all texts is known.
-        folder: destination of spm.model.
         size: maximum number of ids with the four special ones; fewer if the texts yield fewer.
-        kind: one of KINDS.
         instructions: texts of the prompt (`config.Prompt.literals`).
 
     Raises:
-        errors.ConfigError: unknown kind, or `size` below the number of required pieces.
-        errors.DataError: no text.
+        errors.ConfigError: `size` is below the number of required pieces. DataError: no text.
     """
     if kind not in KINDS:
-        raise errors.ConfigError(
-            f"unknown vocabulary kind {kind!r}: expected one of {', '.join(KINDS)}."
-            f"{errors.nearest(kind, KINDS)}"
-        )
+        raise errors.unknown("vocabulary kind", kind, KINDS)
     if not 0 < size <= MOST_PIECES:
         raise errors.ConfigError(f"size: expected 1 to {MOST_PIECES} pieces, found {size}")
     texts = filter(None, (vocab.one_line(text) for text in texts))
@@ -73,11 +67,10 @@ def train(
     if symbols:  # the separator, and characters that occur only outside the sample
         lacking = counts.keys() - set(" ").union(*texts)
         required = prompts.SEPARATOR.strip() + "".join(sorted(lacking))
+    corpus = texts
     if kind in ("word", "char"):  # selected here: SentencePiece would drop rare instruction words
         others = sorted(counts.keys() - known, key=lambda piece: (-counts[piece], piece))
         corpus, size = [" ".join(sorted(known) + others[:room])], size - max(0, room - len(others))
-    else:
-        corpus = texts
     model = io.BytesIO()
     work = functools.partial(
         sentencepiece.SentencePieceTrainer.train,

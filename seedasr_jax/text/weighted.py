@@ -86,11 +86,7 @@ class Keywords:
 
 
 def keywords(references, hypotheses, phrases, *, unit) -> Keywords:
-    """Counts keywords in N references and hypotheses; `phrases`: N lists; `unit`: one or N.
-
-    Raises:
-        ValueError: the lists differ in length.
-    """
+    """Counts keywords in N references and hypotheses; `phrases`: N lists; `unit`: one or N."""
     total = [0, 0, 0, 0]
     for reference, hypothesis, keywords in _each(references, hypotheses, phrases, unit):
         place = _aligned(reference, hypothesis)
@@ -122,9 +118,6 @@ def leaks(references, hypotheses, contexts, *, unit) -> Leaks:
 
     With distractors as contexts the rate is `false_insertions` of the results; with the wrong one
     of two names of equal sound it is `follow`. `contexts`: N lists of phrases; `unit`: one or N.
-
-    Raises:
-        ValueError: the lists differ in length.
     """
     counts = []
     for reference, hypothesis, phrases in _each(references, hypotheses, contexts, unit):
