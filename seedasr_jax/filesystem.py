@@ -14,7 +14,7 @@ from seedasr_jax.errors import ConfigError, UserError
 
 _LOCK = ".lock"
 _FREE = UserError, "free some space there, then start it again: what is saved stays"
-_ALLOW = ConfigError, "allow it to this user, or name another place"
+_ALLOW = ConfigError, "allow it to this user, or name another folder"
 _NAMED = ConfigError, "check the name and the folders above it"
 _CURES = {  # by errno; a ConfigError is not retried
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _FREE),
@@ -90,7 +90,7 @@ def check_writable(folder, flag: str) -> None:
         kind, cure = _CURES.get(error.errno, _OTHER)
         cure = "" if kind is ConfigError else f"{cure}; or "
         wrong = f"{flag}: nothing can be written to {folder}: {_why(error)}"
-        raise kind(f"{wrong}; {cure}name another place with {flag}") from error
+        raise kind(f"{wrong}; {cure}name another folder with {flag}") from error
     finally:
         for path in reversed(made):
             with contextlib.suppress(OSError):  # another process writes there

@@ -55,7 +55,7 @@ def test_a_place_is_tried_and_left_as_it_was(tmp_path, monkeypatch):
         monkeypatch.setattr(tempfile, "TemporaryFile", raising)
 
     refuse(errno.EROFS)
-    with pytest.raises(ConfigError, match="read-only file system; name another place"):
+    with pytest.raises(ConfigError, match="read-only file system; name another folder"):
         filesystem.check_writable(tmp_path / "a/b", "--out")
     refuse(errno.ENOSPC)
     with pytest.raises(UserError, match=r"no space left.*; free some.*or name another") as full:

@@ -1,7 +1,4 @@
-"""Options of the model: what determines a parameter's shape or a forward pass.
-
-Like all groups of a recipe (schema.py): no defaults, bounds on the right-hand sides.
-"""
+"""Options of the model, a group of a recipe like those of schema.py."""
 
 import dataclasses
 from typing import ClassVar
@@ -46,7 +43,6 @@ class LogMel(Frontend):
     norm: str = one_of("bin", "level", "both")  # normalisation per bin, over all bins, or both
 
     def check(self):
-        """Checks that the band is not empty and has at least one spectral bin per filter."""
         low, high = self.low_hz, self.high_hz
         require(low < high, "low_hz", f"less than high_hz = {high:g}", low)
         bins = max(1, int((high - low) / BIN_HZ))
@@ -86,13 +82,11 @@ class Luise(Encoder):
     dropout: float = below_one()
 
     def check(self):
-        """Checks which sizes divide the width and the subsampling."""
         width = self.width
         require(width % self.heads == 0, "heads", f"a divisor of width = {width}", self.heads)
         require(self.clip or width % 2 == 0, "width", "an even number where clip is 0", width)
-        power = self.front != "conv" or self.subsampling.bit_count() == 1
-        expected = "a power of 2 where front is 'conv'"
-        require(power, "subsampling", expected, self.subsampling)
+        rate, expected = self.subsampling, "a power of 2 where front is 'conv'"
+        require(self.front != "conv" or rate.bit_count() == 1, "subsampling", expected, rate)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +123,6 @@ class Moe:
     z: float = within(0, 100)  # weight of the z-loss, which keeps router logits small
 
     def check(self):
-        """Checks that a token is routed to at least one expert and at most all."""
         routed = not self.experts or 1 <= self.active <= self.experts
         require(routed, "active", f"1 to experts = {self.experts}", self.active)
 
@@ -153,10 +146,9 @@ class Decoder:
     embed_scale: float = above(0, 1e4)  # factor on embeddings, initialised with std 1/sqrt(width)
 
     def check(self):
-        """Checks that kv_heads divides heads and, for rotary positions, 2 divides head_dim."""
         even = self.heads % self.kv_heads == 0
         require(even, "kv_heads", f"a divisor of heads = {self.heads}", self.kv_heads)
-        require(self.head_dim % 2 == 0, "head_dim", "an even number", self.head_dim)
+        require(self.head_dim % 2 == 0, "head_dim", "an even number", self.head_dim)  # rotary
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,7 +29,7 @@ class Prompt:
         for key in ("plain", "context"):
             texts = getattr(self, key)
             require(all(texts), key, "texts that are not empty", texts)
-            slots = [slot for text in texts for slot in split(text)[1::2]]
+            slots = [slot for text in texts for slot in SLOT.findall(text)]
             for slot in slots:
                 found = f"{{{slot}}}.{nearest(slot, SLOTS)}"
                 require(slot in SLOTS, key, f"slots {{{'}, {'.join(SLOTS)}}}", found)
@@ -37,7 +37,7 @@ class Prompt:
             require(slots.count("speech") == 1, key, once, texts)
         expected = "no {context}: utterances with one take the template prompt.context"
         require("{context}" not in "".join(self.plain), "plain", expected, self.plain)
-        before = [slot for slot in slots if slot != "language"] == ["context", "speech"]
+        before = [s for s in slots if s != "language"] == ["context", "speech"]  # of `context`
         require(before, "context", "{context} once, before {speech}", self.context)
         require(all(self.ends), "ends", "special tokens, spelled as the tokenizer does", self.ends)
         require_once(self.ends, "ends", "each special token once")
@@ -45,10 +45,6 @@ class Prompt:
     @property
     def literals(self) -> tuple[str, ...]:
         """The distinct texts between slots, stripped of white space."""
-        texts = (text.strip() for one in self.plain + self.context for text in split(one)[::2])
+        given = (SLOT.split(text)[::2] for text in self.plain + self.context)
+        texts = (text.strip() for between in given for text in between)
         return tuple(dict.fromkeys(filter(None, texts)))
-
-
-def split(text: str) -> list[str]:
-    """Alternating texts and slot names; the first and the last are texts, possibly empty."""
-    return SLOT.split(text)

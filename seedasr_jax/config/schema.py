@@ -83,7 +83,6 @@ class Contexts:
     kinds: Mapping[str, float] = at_least(0)
 
     def check(self):
-        """Checks that shares add up to at most 1, some utterances have a context, and the kinds."""
         left = 1 - self.plain
         given = not self.tokens or self.plain < 1
         require(given, "plain", f"less than 1 beside tokens = {self.tokens}", self.plain)
@@ -108,7 +107,6 @@ class Data:
     cache_gib: float = at_least(0, run=True)  # decoded audio kept in memory
 
     def check(self):
-        """Checks that there are sources, each named once, and that buckets ascend."""
         require(self.mixture, "mixture", "(task, mixture or SPEC, rate), ...", self.mixture)
         names = [name for name, _ in self.mixture]
         require_once(names, "mixture", "each source once, at the sum of its rates")
@@ -163,7 +161,6 @@ class Mesh:
     expert: int = at_least(-1)
 
     def check(self):
-        """Checks that sizes are above 0, except one that may be -1."""
         sizes = dataclasses.asdict(self)
         left = [axis for axis, size in sizes.items() if size == -1]
         for axis, size in sizes.items():
@@ -199,7 +196,6 @@ class Eval:
     tokens: int = at_least(1)  # limit of decoded tokens if `buckets` is empty
 
     def check(self):
-        """Checks that each task is named once, and the buckets."""
         require_once(self.tasks, "tasks", "each task once")
         if self.buckets:
             check_scored(self.buckets)
@@ -226,7 +222,6 @@ class Stage:
     eval: Eval = setting()
 
     def check(self):
-        """Checks fields against those of other groups."""
         augment, frontend = self.augment, self.model.encoder.frontend
         most = f"at most steps = {self.steps}, or set scale_steps, which shortens both"
         require(self.optim.warmup <= self.steps, "optim.warmup", most, self.optim.warmup)
@@ -269,5 +264,4 @@ class Graph:
     stages: Mapping[str, Stage]
 
     def check(self):
-        """Checks that there is a stage."""
         require(self.stages, "stages", "at least one stage", "none")

@@ -92,17 +92,13 @@ def shared(work: Callable[[], list]) -> list:
 
 
 def alike(find: Callable[[], dict[str, str]]) -> None:
-    """Checks that `find()` returns the same {name: value} in all processes.
-
-    Raises:
-        DataError: in every process, if it does not; names the first entry that differs.
-    """
+    """Raises a DataError in all processes unless `find()` returns the same {name: value} in all."""
     if is_alone():
         return
     first_found, *others = gathered([find()])
     for number, found in enumerate(others, 1):
-        for name in first_found:
-            if found.get(name) != first_found[name]:
+        for name, value in first_found.items():
+            if found.get(name) != value:
                 raise errors.DataError(
                     f"{name}: process {number} finds other data than process 0: expected the same"
                     " manifests and audio on every host, on one disk or as equal copies"

@@ -23,7 +23,7 @@ class Recipe:
     tree: dict  # nested dicts: the stage's recipe, and under "reads" the content of its inputs
     parents: dict[str, str]  # part -> its source, see `origin`
     hash: str  # hash of the tree, by content, and the parents' hashes
-    behind: dict[str, str] = dataclasses.field(default_factory=dict)  # part -> see `_stands_for`
+    source_hashes: dict[str, str] = dataclasses.field(default_factory=dict)  # likewise, by part
 
 
 def origin(part: str, source: str) -> tuple[str, str]:
@@ -206,7 +206,7 @@ def recipes(
         hashes = {}
         for part, source in sources.items():
             try:
-                hashes[part] = _stands_for(part, source, out, outside)
+                hashes[part] = _source_hash(part, source, out, outside)
             except UserError as error:
                 raise type(error)(f"stage {name!r}: init.{part}: {error}") from error
         # By content: the path of a tokenizer or a manifest is no part of the recipe.
@@ -217,8 +217,8 @@ def recipes(
     return out
 
 
-def _stands_for(part, source, known, outside):
-    """Identity of a source: the hash of its recipe, and the part's name there if it differs."""
+def _source_hash(part, source, known, outside):
+    """The hash of a source's recipe, its step, and the part's name there if it differs."""
     where, there = origin(part, source)
     name, step = stage_of(known, where)
     content = known[name].hash if name else outside(where)
@@ -239,7 +239,7 @@ def stale(name: str, old: dict, new: Recipe, began: Mapping | None = None) -> st
     if not lines:  # the recipe of a source differs
         changed = [
             f"init.{part}: what {new.parents[part]} holds was trained by another recipe since"
-            for part, content in new.behind.items()
+            for part, content in new.source_hashes.items()
             if part not in (began or {})
             or not began[part]["recipe"].startswith(content.partition(":")[0])
         ]
