@@ -127,7 +127,7 @@ class Page:
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
 
-    def told(self, method) -> list[dict]:
+    def events(self, method) -> list[dict]:
         """What events of this name said."""
         return [e["params"] for e in self.pipe.events if e["method"] == method]
 

@@ -1,4 +1,4 @@
-"""Training in processes that start in a moment and die where they are told, by a real SIGKILL.
+"""Training in processes that start in a moment and die where they are asked to, by a real SIGKILL.
 
 A forkserver imports TensorFlow, SeqIO and the launcher once; every run is a fork of it that has
 started neither JAX's backend nor a thread of TensorFlow's.

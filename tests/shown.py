@@ -50,11 +50,11 @@ def _trained(steps, **more):
 
 def summary() -> dict:
     """All that summary.json may hold."""
-    told, after = _context(62.0), _context(63.5)
-    told["matcher"] = {
+    contexts, after = _context(62.0), _context(63.5)
+    contexts["matcher"] = {
         "threshold": dict.fromkeys(TAGS, 0.3),
         "right_3": _figures(80.0),
-        "distractors_3": told["distractors_3"],
+        "distractors_3": contexts["distractors_3"],
         "unseen_names": _figures(70.0, false_insertions=32.0),
     }
     paired = {"test": {"difference": -0.5, "ci": [-0.9, -0.1]}}
@@ -80,7 +80,7 @@ def summary() -> dict:
             "ssl1": _trained(600),
             "probe": _trained(300, layers={"1": 60.0, "2": 30.5, "3": 41.0}, best_layer=2),
             "ctc": _trained(5000, labels="clock", **_rates(7.25)),
-            "context_sft": _trained(300, context=told, **_rates(5.0)),
+            "context_sft": _trained(300, context=contexts, **_rates(5.0)),
             "rl": rl,
         },
         "data": data,

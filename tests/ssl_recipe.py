@@ -1,4 +1,4 @@
-"""Tones, heard without their text: ssl1 -> probe -> kmeans -> ssl2 of a tiny encoder, for tests.
+"""Tones without their text: ssl1 -> probe -> kmeans -> ssl2 of a tiny encoder, for tests.
 
 seedasr train --config=tests/ssl_recipe.py:tones.jsonl --workdir=runs/ssl
 """

@@ -147,8 +147,8 @@ def test_stretch_covers_the_slowest_tempo(slowest, least):
     text = fails(recipe(stages__two__augment=augment))
     assert f"config.stages.two.data.stretch: expected at least {least}" in text
     config.expand(recipe(stages__two__augment=augment, stages__two__data__stretch=least))
-    deaf = dict(stages__two__data__buckets=((0.0, 8, 4),))
-    config.expand(recipe(stages__two__augment=augment, **deaf))  # hears nothing
+    without_audio = dict(stages__two__data__buckets=((0.0, 8, 4),))
+    config.expand(recipe(stages__two__augment=augment, **without_audio))
 
 
 @pytest.mark.parametrize("value", [0, -1.0, "half", True])

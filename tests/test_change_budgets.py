@@ -38,7 +38,7 @@ import tones_recipe
 
 def get_config(manifest):
     c = tones_recipe.get_config(manifest).unlock()
-    c.imports = ("own_objective", "own_encoder_options")
+    c.imports = ("own_objective", "outside_encoder_options")
     for name in ("lm", "sft"):
         del c.stages[name]
     c.stages.ctc.kind = "double_ctc"
@@ -63,7 +63,7 @@ def test_an_encoder_and_an_objective(trained, tmp_path, monkeypatch):
     row = disk.read_rows(workdir / "ctc/metrics.jsonl")[-1]
     assert row["double"] == pytest.approx(2 * row["loss"])
     found = checkpoint.open_checkpoint(workdir)
-    assert found.imports == ("own_objective", "own_encoder_options")
+    assert found.imports == ("own_objective", "outside_encoder_options")
     assert set(found.shapes("encoder")) == {"encoder.project.kernel"}
     assert any(key.startswith("eval/") for key in row)  # decoded
     export.bundle(workdir, tmp_path / "bundle")  # decodes as the original, or raises
@@ -81,7 +81,7 @@ import tones_recipe
 
 def get_config(manifest):
     c = tones_recipe.get_config(manifest).unlock()
-    c.imports = (*c.imports, "own_part")
+    c.imports = (*c.imports, "outside_part")
     for name in ("lm", "sft"):
         del c.stages[name]
     s = c.stages.ctc
@@ -100,7 +100,7 @@ def test_a_part_and_an_objective_with_a_loss_term_of_its_own(trained, tmp_path):
     (row,) = disk.read_rows(tmp_path / "workdir/ctc/metrics.jsonl", "step")
     assert row["loss"] == pytest.approx(row["ctc"] + 0.5 * row["loudness"])
     found = checkpoint.open_checkpoint(tmp_path / "workdir")
-    assert found.imports[-1] == "own_part"
+    assert found.imports[-1] == "outside_part"
     assert set(found.shapes("loudness_head")) == {"loudness_head.project.kernel"}
     sizes = flops.Sizes(2, 16_000, 0, 0, 4)
     counted = flops.forward(found.stage.model, 20, ("encoder", "loudness_head"), sizes)
@@ -111,14 +111,14 @@ def test_a_language_is_scored_in_its_own_unit(trained, tmp_path, monkeypatch):
     """As its row says: by character, where the tones' own language counts words."""
     for table in ("LANGUAGES", "_BY_LOWER", "_BY_NAME"):  # other tests have the table as it is
         monkeypatch.setattr(languages, table, dict(getattr(languages, table)))
-    monkeypatch.delitem(sys.modules, "own_language", raising=False)
+    monkeypatch.delitem(sys.modules, "outside_language", raising=False)
     rows = [json.loads(line) for line in trained.test.read_text().splitlines()]
     for row in rows:
         row |= {"lang": "tlh"}
     manifest = recordings.manifest(trained.test.with_name("klingon.jsonl"), rows)
     workdir = shutil.copytree(trained.workdir, tmp_path / "workdir")
     graph = disk.read_json(workdir / disk.CONFIG)
-    imports = [*graph["imports"], "own_language"]
+    imports = [*graph["imports"], "outside_language"]
     disk.write_json(workdir / disk.CONFIG, graph | {"imports": imports})
     evaluate.run(
         workdir / "ctc", [f"manifest:{manifest}", f"manifest:{trained.test}"], out=tmp_path

@@ -70,9 +70,9 @@ def test_meshes_are_checked_before_anything_is_read(tmp_path, monkeypatch):
 
 def test_contexts_of_a_stage_that_reads_none_are_refused(tmp_path):
     manifest = tones.write(tmp_path / "data", 40)
-    told = dict(stages__ctc__data__contexts="{'tokens': 2, 'plain': 0.5}")
+    contexts = dict(stages__ctc__data__contexts="{'tokens': 2, 'plain': 0.5}")
     with pytest.raises(UserError, match=r"'ctc': data\.contexts\.tokens = 2: .* reads no context"):
-        run.train(tones.graph(manifest, **told), tmp_path)
+        run.train(tones.graph(manifest, **contexts), tmp_path)
 
 
 def test_a_context_has_room_before_clocked_speech(tmp_path):

@@ -1,6 +1,6 @@
 """Clocks of front ends and encoders: integers, arrays and what a model gives are the same.
 
-The rule of LUISE, and one beside it: tests/own_encoder.py.
+The rule of LUISE, and one beside it: tests/outside_encoder.py.
 """
 
 import dataclasses
@@ -8,7 +8,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-import own_encoder_options as own
+import outside_encoder_options as options
 import pytest
 import tiny
 
@@ -17,8 +17,8 @@ from seedasr_jax.models import converters, encoders
 from seedasr_jax.train import objectives
 
 SAMPLES = (1, 159, 160, 161, 6_400, 7_999, 8_000, 8_001, 15_999, 16_000, 16_001, 17_280, 40_000)
-FRONTEND = own.Energies("energies", hop=80, width=8)
-OWN = dataclasses.asdict(own.Thirteen("thirteen", FRONTEND, layers=1, width=16, patch=16))
+FRONTEND = options.Energies("energies", hop=80, width=8)
+OWN = dataclasses.asdict(options.Thirteen("thirteen", FRONTEND, layers=1, width=16, patch=16))
 
 
 def model(kind):

@@ -112,8 +112,8 @@ def test_what_cannot_be_scored(trained, tmp_path, name, tasks, options, words):
 
 def test_a_beam_reads_the_contexts_of_the_utterances(trained, tmp_path, capsys):
     rows = [json.loads(line) for line in trained.test.read_text().splitlines()[:6]]
-    told = [row | {"context": "top low" if n % 2 else ""} for n, row in enumerate(rows)]
-    path = recordings.manifest(trained.test.parent / "told.jsonl", told)
+    given = [row | {"context": "top low" if n % 2 else ""} for n, row in enumerate(rows)]
+    path = recordings.manifest(trained.test.parent / "context.jsonl", given)
     tasks, found = [f"manifest:{path}"], {}
     for alpha in (0.0, 1.0):
         out = tmp_path / str(alpha)
@@ -133,8 +133,8 @@ def test_contexts_stand_in_the_batches_that_want_them(trained):
     recogniser = transcribe.load(trained.workdir).recogniser
     vocab, template = recogniser.vocab, recogniser.template
     rows = [json.loads(line) for line in trained.test.read_text().splitlines()[:3]]
-    told = [row | {"context": text} for row, text in zip(rows, ("Top LOW!", "", "mid"))]
-    path = recordings.manifest(trained.test.parent / "three.jsonl", told)
+    given = [row | {"context": text} for row, text in zip(rows, ("Top LOW!", "", "mid"))]
+    path = recordings.manifest(trained.test.parent / "three.jsonl", given)
     options = dict(buckets=((2.0, 9, 4),), data_folder="", normalizer="basic@1")
     for wanted in (True, False):
         ((batch, examples),) = loader.evaluation(
@@ -180,8 +180,8 @@ def test_long_audio_is_cut_as_for_transcription_and_counts_once(trained, tmp_pat
     spec = f"manifest:{recordings.manifest(tmp_path / 'long.jsonl', rows)}"
     small = dict(buckets=((0.1, 6, 3), (0.8, 6, 3)))  # what is silent is decoded first
     evaluate.run(trained.workdir / "ctc", [spec], out=tmp_path / "cut", **small)
-    heard = [json.loads(line) for line in (tmp_path / "cut/transcripts.jsonl").open()]
-    assert [(u["id"], u["hypothesis"]) for u in heard] == list(said.items())
+    transcripts = [json.loads(line) for line in (tmp_path / "cut/transcripts.jsonl").open()]
+    assert [(u["id"], u["hypothesis"]) for u in transcripts] == list(said.items())
     (row,) = [json.loads(line) for line in (tmp_path / "cut/results.jsonl").open()]
     assert (row["utterances"], row["error_rate"], row["ref_len"]) == (3, 0.0, 9)
     transcriber = transcribe.load(trained.workdir / "ctc")

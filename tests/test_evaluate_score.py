@@ -15,16 +15,16 @@ KEYS = ["checkpoint", "task", "decode", "normalizer", "unit", "utterances", "ref
 KEYS += ["sub", "del", "ins", "error_rate", "ci_low", "ci_high", "ci_unit"]
 
 
-class Says:
-    """A recogniser whose batches are what it hears."""
+class Echo:
+    """A recogniser whose batches are its hypotheses."""
 
     def decode(self, batch, method):
         return [recognisers.Hypothesis(text, (), ()) for text in batch]
 
 
-def says(examples, hypotheses, **how):
-    """The row and the utterances of a recogniser that says what it is told to."""
-    return scores.evaluate(Says(), "c", "t", [(hypotheses, examples)], setting_of(**how))
+def scored(examples, hypotheses, **how):
+    """The row and the utterances of these hypotheses."""
+    return scores.evaluate(Echo(), "c", "t", [(hypotheses, examples)], setting_of(**how))
 
 
 def setting_of(**how):
@@ -60,7 +60,7 @@ def test_names_contexts_and_languages_have_figures_of_their_own():
     ]
     said = ["call ann", "call ann", "打灯"]
     how = dict(unit="mixed", normalizer="basic@1")
-    row, utterances = says(examples, said, **how)
+    row, utterances = scored(examples, said, **how)
     assert row["error_rate"] == pytest.approx(100 * 2 / 7, abs=1e-4)
     assert {tag: found["error_rate"] for tag, found in row["by_language"].items()} == {
         "en": 25.0,
@@ -79,20 +79,20 @@ def test_names_contexts_and_languages_have_figures_of_their_own():
     assert "keywords" not in row["by_language"]["zh"] and "by_dialect" not in row
     assert scores.measure(utterances, setting_of(**how).conventions).items() <= row.items()
     assert utterances[0]["keywords"] == ("Ann",) and utterances[0]["seconds"] == 1.5
-    alone, _ = says(examples[2:], said[2:], **how)
+    alone, _ = scored(examples[2:], said[2:], **how)
     assert list(alone) == [*KEYS, "ci_reason"]
     assert alone["ci_low"] is None and alone["ci_reason"] == "1 utterance: an interval needs 10"
 
 
 def test_results_do_not_depend_on_the_order_of_batches():
     examples = [Row(f"u{n}", text="one two three", speaker=f"s{n // 2}") for n in range(24)]
-    heard = [" ".join(["one", "two", "three"][: n % 4]) for n in range(24)]
-    batches = [(heard[n::3], examples[n::3]) for n in range(3)]
+    hypotheses = [" ".join(["one", "two", "three"][: n % 4]) for n in range(24)]
+    batches = [(hypotheses[n::3], examples[n::3]) for n in range(3)]
     found = [
-        scores.evaluate(Says(), "c", "t", own, setting_of(), order=examples)
+        scores.evaluate(Echo(), "c", "t", own, setting_of(), order=examples)
         for own in (batches, batches[::-1])
     ]
-    assert found[0] == found[1] == says(examples, heard)
+    assert found[0] == found[1] == scored(examples, hypotheses)
     assert [utterance["id"] for utterance in found[0][1]] == [row.id for row in examples]
 
 
@@ -105,28 +105,35 @@ def test_each_utterance_is_counted_by_its_language():
         Row("e", text="今天天气 非常好啊"),
         Row("f", text="dobar dan", language="sr"),
     ]
-    heard = ["今天天气非常好呀", "well known 1000 word", "וצ'יפס", "34 días", "今天天气", "dobar"]
-    row, _ = says(examples, heard)
+    hypotheses = [
+        "今天天气非常好呀",
+        "well known 1000 word",
+        "וצ'יפס",
+        "34 días",
+        "今天天气",
+        "dobar",
+    ]
+    row, _ = scored(examples, hypotheses)
     assert (row["normalizer"], row["unit"]) == ("language", "language")
     rates = {tag: found["error_rate"] for tag, found in row["by_language"].items()}
     assert rates == {"zh-x-sichuan": 12.5, "en_NZ": 25.0, "he": 0, "es": 66.6667, "sr": 50.0}
     assert (row["sub"], row["del"], row["ins"]) == (3, 3, 0)
     assert row["ref_len"] == 8 + 4 + 1 + 3 + 2 + 2  # the counts are pooled
     assert row["unstated"] == {"utterances": 2, "normalizer": "basic@2", "unit": "word"}
-    row, _ = says(examples[4:], heard[4:])
+    row, _ = scored(examples[4:], hypotheses[4:])
     assert (row["normalizer"], row["unit"]) == ("basic@2", "word") and "unstated" not in row
-    row, _ = says(examples, heard, unit="mixed", normalizer="basic@1")
+    row, _ = scored(examples, hypotheses, unit="mixed", normalizer="basic@1")
     assert (row["normalizer"], row["unit"], row["ref_len"]) == (
         "basic@1",
         "mixed",
         8 + 4 + 2 + 2 + 8 + 2,
     )
     assert "unstated" not in row
-    row, _ = says(examples, heard, unit="char")
+    row, _ = scored(examples, hypotheses, unit="char")
     assert (row["normalizer"], row["unit"]) == ("language", "char")
 
 
-def test_what_states_no_language_is_told():
+def test_what_states_no_language_is_reported():
     warning = "2 of 3 utterances state no language of text/languages.py (sr): counted by "
     assert setting_of().conventions.warning(["zh", "", "sr"]) == warning + "word, basic@2"
     half = setting_of(unit="char").conventions
@@ -137,7 +144,7 @@ def test_what_states_no_language_is_told():
 
 def test_all_utterances_may_be_of_one_language():
     examples = [Row("a", text="今天天气非常好啊"), Row("b", text="好", language="en")]
-    row, _ = says(examples, ["今天天气非常好呀", "好"], language="zh_CN")
+    row, _ = scored(examples, ["今天天气非常好呀", "好"], language="zh_CN")
     assert (row["normalizer"], row["unit"], row["ref_len"]) == ("zh@2", "char", 9)
     assert row["error_rate"] == pytest.approx(100 / 9, abs=1e-4) and "unstated" not in row
 
@@ -161,13 +168,13 @@ def test_intervals_respect_the_recordings_of_joined_strings(tmp_path):
     single, found = f"manifest:{path}", {}
     for spec in (single, f"{single}?join=3-6&seed=0"):
         rows = index.fixed(sources.open_source(spec, "cache"))
-        heard = [
+        hypotheses = [
             " ".join(
                 "x" if int(part.id[1:]) % 5 == 0 else part.text for part in row.segments or (row,)
             )
             for row in rows
         ]
-        found[spec], _ = says(rows, heard)
+        found[spec], _ = scored(rows, hypotheses)
     (alone, joined), widths = found.values(), []
     assert (alone["ci_unit"], joined["ci_unit"]) == ("utterance", "recording")
     assert joined["utterances"] >= 500
@@ -181,7 +188,7 @@ def test_segments_of_a_file_are_drawn_together():
     def row(files, count=48):
         names = [f"{n * files // count}.wav" for n in range(count)]
         rows = [Row(f"u{n}", name, float(n), text="a b") for n, name in enumerate(names)]
-        return says(rows, ["a x" if n < 8 else "a b" for n in range(count)])
+        return scored(rows, ["a x" if n < 8 else "a b" for n in range(count)])
 
     (alone, _), (shared, said), (few, _) = row(48), row(12), row(9)
     assert (alone["ci_unit"], shared["ci_unit"]) == ("utterance", "recording")
@@ -197,7 +204,7 @@ def test_ten_speakers_are_what_is_drawn():
         examples = [
             Row(f"u{n}", text="a b", speaker=f"s{n % speakers}", language="en") for n in range(40)
         ]
-        return says(examples, ["a x" if n % speakers == 0 else "a b" for n in range(40)])[0]
+        return scored(examples, ["a x" if n % speakers == 0 else "a b" for n in range(40)])[0]
 
     few, many = row(9), row(10)
     assert (few["ci_unit"], many["ci_unit"]) == ("utterance", "speaker")

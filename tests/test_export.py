@@ -81,6 +81,6 @@ def test_an_artefact_that_decodes_otherwise_is_not_kept(trained, tmp_path, monke
     assert not (tmp_path / "bundle").exists()
 
 
-def test_a_stage_that_hears_nothing_is_no_recogniser(trained, tmp_path):
+def test_a_stage_without_audio_is_no_recogniser(trained, tmp_path):
     with pytest.raises(UserError, match="transcribe nothing"):
         export.bundle(trained.workdir / "lm", tmp_path / "bundle")

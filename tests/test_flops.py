@@ -60,8 +60,8 @@ def a_stage(kind):
     s.objective.update(OBJECTIVE.get(kind, {}))
     s.init, s.trains = dict.fromkeys(STAGES[kind], "fresh"), TRAINS[kind]
     s.optim = common.kmeans() if kind == "kmeans" else common.adamw(1e-3)
-    heard = 0 if kind == "lm" else SECONDS
-    s.data = common.data((("synth:commands", 1.0),), ((heard, tokens(kind), ROWS),))
+    seconds = 0 if kind == "lm" else SECONDS
+    s.data = common.data((("synth:commands", 1.0),), ((seconds, tokens(kind), ROWS),))
     return config.expand(c).stages["only"]
 
 

@@ -52,11 +52,11 @@ def test_a_stage_of_another_kind_keeps_the_keys_of_both():
 
 
 def test_a_perturbation_that_the_front_end_does_not_apply_is_refused():
-    deaf = dict(stages__two__model=dict(encoder=dict(frontend=dict(kind="plain", bands=3))))
-    config.expand(recipe(**deaf))
+    plain = dict(stages__two__model=dict(encoder=dict(frontend=dict(kind="plain", bands=3))))
+    config.expand(recipe(**plain))
     for key, off in config.PERTURBATIONS.items():
         on = 0.5 if off == 0.0 else (1.0, 1.1)
-        text = fails(recipe(**deaf, stages__two__augment={key: on}))
+        text = fails(recipe(**plain, stages__two__augment={key: on}))
         assert f"config.stages.two.augment.{key}: expected {off}" in text
         assert "kind 'plain' applies none" in text
 

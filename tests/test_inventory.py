@@ -1,4 +1,4 @@
-"""What a crash or a copy leaves of a checkpoint is told, and the step before it taken."""
+"""What a crash or a copy leaves of a checkpoint is reported, and the step before it taken."""
 
 import json
 import re

@@ -103,7 +103,7 @@ def test_eval_takes_a_beam(trained, capsys, tmp_path):
     assert row["decode"] == "beam2,alpha=0.5"
 
 
-def test_eval_prints_a_table_and_writes_where_it_is_told(trained, capsys, tmp_path):
+def test_eval_prints_a_table_and_writes_where_out_says(trained, capsys, tmp_path):
     command = ["eval", f"--checkpoint={trained.workdir}/ctc", f"--tasks=manifest:{trained.test}"]
     assert cli.main([*command, f"--out={tmp_path}/a", "--json"]) == 0
     out, err = capsys.readouterr()

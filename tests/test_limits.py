@@ -48,12 +48,12 @@ def test_limits_follow_from_the_lineage():
         known = {part: limits for part, limits in sources.items() if limits}
         prompted = objectives.needs(stages[name]).prompted
         found[name] = checkpoint.derive(stages[name], known, prompted=prompted)
-    heard = round(5.6 / 1.15, 9)
+    seconds = round(5.6 / 1.15, 9)
     assert found["ssl1"] == Limits(0.0, 0.0, 0, 0, ())
-    assert dataclasses.replace(found["ctc"], seconds=heard) == Limits(heard, 0.0, 0, 20, ())
+    assert dataclasses.replace(found["ctc"], seconds=seconds) == Limits(seconds, 0.0, 0, 20, ())
     assert found["lm"] == Limits(0.0, 0.0, 36, 0, ())
     assert found["sft"].context_tokens == 36  # its decoder learned lists
-    # rl hears no other tempo: its buckets take whole what theirs stretch
+    # rl has no tempo augmentation: its buckets take whole what theirs stretch
     assert [round(found[n].seconds, 2) for n in ("ctc", "sft", "rl")] == [4.87, 4.87, 5.6]
     assert checkpoint.derive(stages["lm"], {}, prompted=False).context_tokens == 0
     informed = found["context_sft"]  # an encoder or a CTC head alone reads no context
@@ -121,22 +121,22 @@ def test_a_context_that_is_too_long_is_cut_and_reported(trained, tmp_path, capsy
     # The same from rows: greedy decoding with and without a context.
     rows = [json.loads(line) for line in trained.test.read_text().splitlines()[:4]]
     plain = recordings.manifest(trained.test.parent / "plain.jsonl", rows)
-    told = [row | {"context": text} for row, text in zip(rows, ("top", context, "", "low"))]
-    told = recordings.manifest(trained.test.parent / "told.jsonl", told)
+    given = [row | {"context": text} for row, text in zip(rows, ("top", context, "", "low"))]
+    given = recordings.manifest(trained.test.parent / "context.jsonl", given)
     workdir = shutil.copytree(trained.workdir, tmp_path / "w")
     scores = {}
-    for tokens, path in ((16, told), (0, told), (0, plain)):
-        tones.told(workdir / "sft", tokens)
+    for tokens, path in ((16, given), (0, given), (0, plain)):
+        tones.learned_contexts(workdir / "sft", tokens)
         out = tmp_path / f"{tokens}{path.stem}"
         options = dict(decode="greedy", buckets=((2.0, 2, 4),), out=out)
         (row,), _ = evaluate.run(workdir, [f"manifest:{path}"], **options)
         said = [json.loads(line) for line in (out / "transcripts.jsonl").open()]
         scores[tokens, path.stem] = row, said
         capsys.readouterr()
-    row, said = scores[16, "told"]
+    row, said = scores[16, "context"]
     assert row["contexts_cut"] == 1 and "contexts_unused" not in row
     assert [u["context_unread"] for u in said if u["context_unread"]] == [unread]
-    row, said = scores[0, "told"]
+    row, said = scores[0, "context"]
     assert row["contexts_unused"] == 3 and "contexts_cut" not in row and "context" not in row
     assert [u["hypothesis"] for u in said] == [u["hypothesis"] for u in scores[0, "plain"][1]]
     assert not {"contexts_unused", "contexts_cut"} & set(scores[0, "plain"][0])

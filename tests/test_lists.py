@@ -24,9 +24,9 @@ SENTENCE = (30, 13, 14, 15, 31, 12, 32)  # one of the names, and a token of anot
 @pytest.fixture(scope="module")
 def listed():
     """Rows of one sentence with one list, the last of them without: (ids, length, context)."""
-    ids, length, context, told = rows_of(SENTENCE)
-    told[-1], context[-1] = 0, 0
-    return drawn(ids, length, context, told, KEYS, SEPARATOR, HALF.repeat(ROWS))
+    ids, length, context, in_context = rows_of(SENTENCE)
+    in_context[-1], context[-1] = 0, 0
+    return drawn(ids, length, context, in_context, KEYS, SEPARATOR, HALF.repeat(ROWS))
 
 
 def rows_of(sentence):
@@ -100,9 +100,9 @@ def test_what_is_said_is_the_sentence_or_names_of_the_list(listed):
 
 def test_a_list_that_tells_nothing_may_hold_tokens_of_the_text():
     sentence = (30, 31, 32, 33, 34, 35)
-    ids, length, context, told = rows_of(sentence)
+    ids, length, context, in_context = rows_of(sentence)
     end = np.ones(ROWS, np.float32)
-    said, size, contexts = drawn(ids, length, context, told, KEYS, SEPARATOR, end)
+    said, size, contexts = drawn(ids, length, context, in_context, KEYS, SEPARATOR, end)
     plain = (said[:, :6] == sentence).all(1) & (size == 6)
     decoys = np.isin(contexts, sentence)
     assert not decoys[~plain].any() and plain.mean() > 0.5
@@ -124,12 +124,12 @@ def test_a_row_is_drawn_by_its_own_key(listed):
         np.testing.assert_array_equal(found[1:], wanted[-2::-1])  # the last has no list there
 
 
-def test_told_tokens_stand_beside_a_neighbour_of_theirs():
-    told = tell(np.array(SENTENCE), np.array(LIST), SEPARATOR)
-    assert told.tolist() == [False, True, True, True, False, False, False]
+def test_tokens_in_context_stand_beside_a_neighbour_of_theirs():
+    in_context = tell(np.array(SENTENCE), np.array(LIST), SEPARATOR)
+    assert in_context.tolist() == [False, True, True, True, False, False, False]
 
 
-def test_a_name_of_one_token_is_told_wherever_it_stands_in_the_list():
+def test_a_name_of_one_token_is_in_context_wherever_it_stands_in_the_list():
     ids = np.array([30, 21, 31, 12, 22])
     for listed in ((21, SEPARATOR, 11, 12), (11, 12, SEPARATOR, 21), (11, 5, 21, 5, 12, 13)):
         padded = np.array((*listed, *[-1] * (8 - len(listed))))
@@ -138,9 +138,9 @@ def test_a_name_of_one_token_is_told_wherever_it_stands_in_the_list():
 
 def doubted(sentence, near=None):
     """What slots say in many rows of one sentence, the last of them without a list."""
-    ids, length, context, told = rows_of(sentence)
-    ids, told[-1] = ids[:, : len(SENTENCE)], 0
-    found = doubt(ids, length, context, told, KEYS, SEPARATOR, PIECES, near)
+    ids, length, context, in_context = rows_of(sentence)
+    ids, in_context[-1] = ids[:, : len(SENTENCE)], 0
+    found = doubt(ids, length, context, in_context, KEYS, SEPARATOR, PIECES, near)
     said, length = map(np.asarray, found)
     assert not any(row[n:].any() for row, n in zip(said, length))
     return [row[:n].tolist() for row, n in zip(said, length)]

@@ -75,7 +75,7 @@ def test_a_stage_that_lost_where_a_frozen_part_is_does_not_decode_in_another_way
         assert "the location of decoder, which a stage of kind 'sft' has, found nothing" in text
 
 
-def test_on_eight_devices_the_same_is_heard(trained):
+def test_on_eight_devices_the_transcripts_are_the_same(trained):
     wave = tones.wave("low mid", 7)
     one = seedasr_jax.load(trained.workdir / "ctc").transcribe(wave, files.RATE)
     eight = seedasr_jax.load(trained.workdir / "ctc", mesh=dict(data=2, fsdp=4))

@@ -45,12 +45,12 @@ def report_file(tmp_path_factory):
 
 def test_nothing_is_fetched_and_nothing_fails(page, report_file):
     page.run(PLAYERS)
-    asked = {told["request"]["url"] for told in page.told("Network.requestWillBeSent")}
+    asked = {event["request"]["url"] for event in page.events("Network.requestWillBeSent")}
     assert {url for url in asked if not url.startswith("data:")} == {report_file.as_uri()}
-    assert not page.told("Runtime.exceptionThrown")
-    assert not page.told("Runtime.consoleAPICalled")
-    assert not [told["entry"] for told in page.told("Log.entryAdded")]
-    assert not page.told("Network.loadingFailed")
+    assert not page.events("Runtime.exceptionThrown")
+    assert not page.events("Runtime.consoleAPICalled")
+    assert not [event["entry"] for event in page.events("Log.entryAdded")]
+    assert not page.events("Network.loadingFailed")
 
 
 def test_the_title_and_the_parts(page):

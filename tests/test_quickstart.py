@@ -71,11 +71,11 @@ def test_every_stage_says_what_it_was(summary):
 
 @pytest.mark.parametrize("stage", ["sft", "context_sft", "rl"])
 def test_every_list_of_names_is_scored(summary, stage):
-    told = summary["stages"][stage]["context"]
+    contexts = summary["stages"][stage]["context"]
     for kind in ("none", "right_3", "distractors_3", "wrong"):
-        assert {"recall", "error_rate", "by_language"} <= told[kind].keys()
-        assert set(told[kind]["by_language"]) <= set(TAGS)
-    assert all("false_insertions" in told["pruning"][switch] for switch in ("on", "off"))
+        assert {"recall", "error_rate", "by_language"} <= contexts[kind].keys()
+        assert set(contexts[kind]["by_language"]) <= set(TAGS)
+    assert all("false_insertions" in contexts["pruning"][switch] for switch in ("on", "off"))
 
 
 def test_the_corpus_is_as_long_as_it_is_meant_to_be(summary):

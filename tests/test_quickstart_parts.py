@@ -62,13 +62,13 @@ def stood_in(tmp_path, monkeypatch):
     class Says:
         """Knows what was said; writes the first of a list in the place of the second word.
 
-        CTC, which reads no list, hears no name to its end.
+        CTC, which reads no list, recognises no name to its end.
         """
 
         def decode(self, batch, method):
-            return [recognisers.Hypothesis(self.hears(row, method), (), ()) for row in batch]
+            return [recognisers.Hypothesis(self.transcript(row, method), (), ()) for row in batch]
 
-        def hears(self, row, method):
+        def transcript(self, row, method):
             if method == "ctc":
                 return functools.reduce(
                     lambda t, name: t.replace(name, name[:-1]), row.keywords, row.text
@@ -121,13 +121,13 @@ def test_the_summary_holds_what_others_read(stood_in, tmp_path, capsys):
     assert last["utterances"]["all"] == 12 and last["paired"]["test"]["difference"] == 0.0
     assert last["keyword_recall_after"] == last["context"]["right_3"]["recall"]
     assert last["expected_errors"] == [[1, 0.2], [2, 0.2]]
-    told = made["stages"]["context_sft"]["context"]
-    assert made["stages"]["sft"]["context"].keys() == told.keys() - {"matcher"}
-    assert told["none"]["recall"] == 100.0 and told["wrong"]["recall"] < 100.0
-    assert told["distractors_3"]["false_insertions"] == 100.0  # names of another split
-    assert told["pruning"]["off"]["false_insertions"] == 100.0
-    assert told["matcher"]["right_3"]["by_language"].keys() == {"en", "es"}
-    assert told["matcher"]["right_3"]["recall"] > 0  # without its list, none would be whole
+    contexts = made["stages"]["context_sft"]["context"]
+    assert made["stages"]["sft"]["context"].keys() == contexts.keys() - {"matcher"}
+    assert contexts["none"]["recall"] == 100.0 and contexts["wrong"]["recall"] < 100.0
+    assert contexts["distractors_3"]["false_insertions"] == 100.0  # names of another split
+    assert contexts["pruning"]["off"]["false_insertions"] == 100.0
+    assert contexts["matcher"]["right_3"]["by_language"].keys() == {"en", "es"}
+    assert contexts["matcher"]["right_3"]["recall"] > 0  # without its list, none would be whole
     assert made["stages"]["probe"]["best_layer"] == 1
     assert made["data"]["languages"]["es"]["utterances"] == 12
     assert made["totals"]["install_seconds"] == 7.0 and made["totals"]["peak_rss_gib"] > 0

@@ -56,16 +56,16 @@ def test_joined_strings_are_the_recordings(tokenizer, tmp_path):
         template=tiny.template(tokenizer),
         normalizer="basic@1",
     )
-    heard = {}
+    found = {}
     for batch, rows in evaluation:
         for number, row in enumerate(rows):
             if row is not None:
                 length = int(batch.wave_length[number])
-                heard[row.id] = (row, batch.wave[number, :length])
+                found[row.id] = (row, batch.wave[number, :length])
                 ids = batch.ids[number, : int(batch.ids_length[number])].tolist()
                 assert tokenizer.decode(ids) == row.text
-    assert sum(len(row.segments) for row, _ in heard.values()) >= 50
-    for row, wave in heard.values():
+    assert sum(len(row.segments) for row, _ in found.values()) >= 50
+    for row, wave in found.values():
         start = 0
         for part, pause in zip(row.segments, (*row.pauses, 0), strict=True):
             alone = files.to_float(files.read(part.audio, duration=part.seconds))

@@ -84,8 +84,10 @@ def test_a_rollout_fills_hypotheses_and_their_errors(rolled):
 
 def test_errors_are_counted_by_the_language_of_the_row():
     risk = rollout.weighted_risk(Conventions(Convention("basic@2", "word")), 1.0)
-    said, heard = "今天天气非常好啊", "今天天气非常好呀"
-    rates = [risk(Row("a", text=said, language=tag), heard) for tag in ("zh", "yue", "", "sr")]
+    reference, hypothesis = "今天天气非常好啊", "今天天气非常好呀"
+    rates = [
+        risk(Row("a", text=reference, language=tag), hypothesis) for tag in ("zh", "yue", "", "sr")
+    ]
     assert rates == [1 / 8, 1 / 8, 1.0, 1.0]
     assert risk(Row("a", text="3-4", language="es"), "34") == 1.0
 
@@ -200,8 +202,8 @@ def test_the_loss_is_equation_2(forced, loss, rolled):
         errors += (p * (w - w.mean())).sum() / len(chosen) / 3
         risk += (p * w).sum() / 3
     live = batch.weight > 0
-    nats = -forced(batch, batch.ids, batch.ids_length)[live].sum()
-    text = nats / (batch.ids_length + 1)[live].sum()
+    nll = -forced(batch, batch.ids, batch.ids_length)[live].sum()
+    text = nll / (batch.ids_length + 1)[live].sum()
     flat = sum(len(set(batch.extra.risk[row, kept[row]].tolist())) == 1 for row in (0, 2, 3))
     np.testing.assert_allclose(terms["no_gradient"], flat / 3, rtol=1e-6)
     assert weights["utterances"] == 3 and not kept[3, 2]

@@ -60,7 +60,7 @@ def test_a_mean_converter_starts_as_the_mean_of_what_it_splices():
     np.testing.assert_allclose(found[1, 1], x[1, 2] / 2, rtol=1e-5, atol=1e-6)
 
 
-def test_a_reader_mixes_the_token_before_and_flags_what_is_told():
+def test_a_reader_mixes_the_token_before_and_flags_what_is_in_context():
     make = functools.partial(reading.Reader, 4, scale=2.0, dtype=jnp.float32, rngs=nnx.Rngs(0))
     x, earlier = np.random.default_rng(2).normal(size=(2, 1, 3, 4)).astype(np.float32)
     both = make(mix=True, flag=True)

@@ -46,7 +46,7 @@ def objective(kind, **changes):
 
 
 @pytest.mark.parametrize("each", [1, 2])
-def test_only_masked_frames_and_their_noise_differ_from_what_is_heard(each):
+def test_only_masked_frames_and_their_noise_differ_from_the_input(each):
     """The encoder sees noise in masked frames alone, the labels are of the whole."""
     several = {"model.variant.labels": each} if each > 1 else {}
     kind = "dense_ssl1" if several else "ssl1"
@@ -69,11 +69,12 @@ def test_only_masked_frames_and_their_noise_differ_from_what_is_heard(each):
         return loss, terms, mel, seen[-1], *where, *model.quantizer(mel, length)
 
     loss, terms, *arrays = run(batch)
-    mel, heard, hidden, predicted, labels, real = map(np.asarray, arrays)
+    mel, noisy, hidden, predicted, labels, real = map(np.asarray, arrays)
     hidden = np.repeat(hidden, 4, axis=1)  # whole encoder frames
-    np.testing.assert_array_equal(heard[~hidden], mel[~hidden])
-    assert np.abs(heard[hidden]).max() < 0.6 and heard[hidden].std() == pytest.approx(0.1, rel=0.2)
-    np.testing.assert_allclose(loss, np.log(12), rtol=1e-5)  # nats per masked frame
+    np.testing.assert_array_equal(noisy[~hidden], mel[~hidden])
+    assert np.abs(noisy[hidden]).max() < 0.6
+    assert noisy[hidden].std() == pytest.approx(0.1, rel=0.2)
+    np.testing.assert_allclose(loss, np.log(12), rtol=1e-5)  # nll per masked frame
     size = 4 // each
     hidden &= np.arange(40)[None] < size * real[:, None]
     np.testing.assert_array_equal(predicted, hidden[:, ::size])

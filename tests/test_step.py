@@ -106,10 +106,10 @@ def batch_of(stage, step):
         known = times.Times(progress, **known, phones_length=batch.ids_length)
         batch = dataclasses.replace(batch, extra=known)
     if stage.kind == "rl":  # as a rollout leaves it
-        heard = [tiny.batch(8, seed=100 * step + n) for n in range(3)]
+        drawn = [tiny.batch(8, seed=100 * step + n) for n in range(3)]
         nbest = rollout.NBest(
-            np.stack([b.ids for b in heard], 1),
-            np.stack([b.ids_length for b in heard], 1),
+            np.stack([b.ids for b in drawn], 1),
+            np.stack([b.ids_length for b in drawn], 1),
             np.random.default_rng(step).random((8, 3)).astype(np.float32),
         )
         batch = dataclasses.replace(batch, extra=nbest)

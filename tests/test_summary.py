@@ -38,7 +38,7 @@ def results(**tests):
 
 
 def both(hypothesis, **more):
-    """An English and a Spanish call of ann, heard as told."""
+    """An English and a Spanish call of ann with this hypothesis."""
     return [
         call(0, "ann", hypothesis, **more),
         call(1, "ann", hypothesis, language="es", dialect="es-MX", **more),
@@ -46,7 +46,7 @@ def both(hypothesis, **more):
 
 
 @pytest.fixture
-def told():
+def listed():
     """Results by test of a stage that reads lists."""
     plain = [utterance(0, "stop now", "stop now"), utterance(1, "alto", "alto", language="es")]
     fooled = [plain[0] | {"hypothesis": "stop zoe", "context": "zoe"}, plain[1]]
@@ -74,8 +74,8 @@ def test_error_rates_by_language_and_dialect():
     assert summary.error_rates(own)["utterances"] == {"all": 1}
 
 
-def test_contexts(told):
-    made = summary.contexts(told)
+def test_contexts(listed):
+    made = summary.contexts(listed)
     assert made["none"]["recall"] == 0 and made["none"]["siblings"] == 100
     assert made["right_3"]["recall"] == 100 and made["right_3"]["error_rate"] == 0
     assert made["right_3"]["by_language"]["es"]["recall"] == 100
@@ -92,10 +92,10 @@ def test_contexts(told):
     assert {tag: own["cost"] for tag, own in listed["by_language"].items()} == {"en": 50, "es": 0}
 
 
-def test_differences_are_of_the_same_utterances(told):
-    after = told | results(none=both("call ann"), rare=both("call ann"))
-    made = summary.paired(told, after, BY)
-    assert list(made) == list(told)  # of both, in their order
+def test_differences_are_of_the_same_utterances(listed):
+    after = listed | results(none=both("call ann"), rare=both("call ann"))
+    made = summary.paired(listed, after, BY)
+    assert list(made) == list(listed)  # of both, in their order
     assert made["none"] == {"difference": -50.0, "ci": [None, None]}
     assert made["right_3"] == {"difference": 0.0, "ci": [None, None]}
     many = [[call(n, "ann", f"call ann{e}") for n in range(12)] for e in ("e", "")]
@@ -103,19 +103,19 @@ def test_differences_are_of_the_same_utterances(told):
     assert made["none"] == {"difference": -50.0, "ci": [-50.0, -50.0]}
     shifted = results(none=both("call ann")[::-1])
     with pytest.raises(AssertionError, match="none"):
-        summary.paired(told, shifted, BY)
+        summary.paired(listed, shifted, BY)
 
 
-def test_the_matcher_reads_lists_with_what_ctc_heard():
-    heard = both("call an", context="ann, zoe")
+def test_the_matcher_reads_lists_with_the_hypotheses_of_ctc():
+    partial = both("call an", context="ann, zoe")
     others = both("call an", context="max, zoe")
     plain = [utterance(0, "stop now", "stop now", context="noah, tom")]
     found = results(
         test=plain * 50,
         test_distractors_3=plain * 50,
-        right_3=heard,
+        right_3=partial,
         distractors_3=others,
-        unseen_right_3=heard,
+        unseen_right_3=partial,
         unseen_distractors_3=others,
         dev_distractors_3=plain * 50 + both("call an", context="ann")[1:] * 50,
     )
@@ -178,11 +178,11 @@ def test_training_is_what_the_folder_says(tmp_path):
     assert summary.training(tmp_path, 3)["labels"] == "clock"
 
 
-def test_results_are_read_back_by_test(told, tmp_path):
-    rows = [told[test].row | {"task": f"task-{test}"} for test in ("none", "right_3")]
-    cells.write(tmp_path, rows, [told[test].utterances for test in ("none", "right_3")])
+def test_results_are_read_back_by_test(listed, tmp_path):
+    rows = [listed[test].row | {"task": f"task-{test}"} for test in ("none", "right_3")]
+    cells.write(tmp_path, rows, [listed[test].utterances for test in ("none", "right_3")])
     found = summary.read(tmp_path, ["none", "right_3"])
-    assert summary.figures(found["right_3"].row) == summary.figures(told["right_3"].row)
+    assert summary.figures(found["right_3"].row) == summary.figures(listed["right_3"].row)
     assert [u["hypothesis"] for u in found["none"].utterances] == ["call anne", "call anne"]
     with pytest.raises(ValueError):
         summary.read(tmp_path, ["none"])
@@ -195,8 +195,8 @@ def test_samples_are_the_first_of_each_language():
         )
         for n in range(8)
     ]
-    heard = results(ctc=spoken, rl=[u | {"hypothesis": u["reference"]} for u in spoken[::-1]])
-    rows = summary.samples(heard, 2)
+    found = results(ctc=spoken, rl=[u | {"hypothesis": u["reference"]} for u in spoken[::-1]])
+    rows = summary.samples(found, 2)
     assert [r["id"] for r in rows] == ["u0", "u2", "u1", "u3"]
     assert [r["unit"] for r in rows] == ["word", "word", "char", "char"]
     assert rows[2]["hypotheses"] == {"ctc": "x", "rl": "打 灯"} and rows[2]["language"] == "zh"

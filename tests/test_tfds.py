@@ -110,8 +110,8 @@ def test_rows_and_audio(home, tmp_path):
         row = by_text[recordings.WORDS[number]]
         assert row.speaker == f"s{number % 2}" and row.id.startswith(f"{number}.wav-")
         assert row.seconds == (1_000 + number) / 8_000
-        heard = files.read(row.audio)
-        assert len(heard) == 2 * (1_000 + number)  # 8 kHz heard at 16 kHz
+        wave = files.read(row.audio)
+        assert len(wave) == 2 * (1_000 + number)  # 8 kHz read at 16 kHz
     assert source.name == f"tfds:spoken_test#{source.name[-8:]}"
 
 

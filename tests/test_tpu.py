@@ -66,9 +66,9 @@ def test_a_plan_adds_up(recipe, capsys):
     assert row["step_seconds_bound"] == max(row["seconds"].values())
     assert row["bytes_ici"] == pytest.approx(sum(x["bytes"] for x in row["collectives"]))
     assert {tuple(x["axes"]) for x in row["collectives"]} <= {("fsdp",)}
-    heard = 16 * 15.36 / row["step_seconds_bound"]
-    assert row["audio_hours_per_second"] == pytest.approx(heard / 3600)
-    assert row["host_bytes_per_second"] == pytest.approx(heard * 32_000 / 2)
+    audio_seconds = 16 * 15.36 / row["step_seconds_bound"]
+    assert row["audio_hours_per_second"] == pytest.approx(audio_seconds / 3600)
+    assert row["host_bytes_per_second"] == pytest.approx(audio_seconds * 32_000 / 2)
 
 
 EXPERTS = """

@@ -32,7 +32,7 @@ def transcriber(trained):
 
 @pytest.fixture(scope="module")
 def loaded(trained, transcriber):
-    """The stages that hear, by name."""
+    """The stages that transcribe, by name."""
     return {"sft": transcriber, "ctc": seedasr_jax.load(trained.workdir / "ctc")}
 
 
@@ -106,7 +106,7 @@ def test_what_is_no_sound_is_refused(transcriber, tmp_path, capsys):
         transcriber.transcribe_files([tmp_path / "none.wav"])
 
 
-def test_a_stage_that_hears_nothing(trained):
+def test_a_stage_without_audio(trained):
     with pytest.raises(UserError, match="transcribe nothing"):
         seedasr_jax.load(trained.workdir / "lm")
 
@@ -125,12 +125,14 @@ def test_any_checkpoint_can_be_named_and_an_equal_model_is_compiled_once(trained
 def test_a_context_is_read_in_a_joint_search(transcriber):
     wave = tones.wave("low mid", 7)
     plain = transcriber.transcribe(wave, files.RATE, decode="beam4")
-    told = transcriber.transcribe(wave, files.RATE, context="Mid, mid.", hotwords=("top", "high"))
+    informed = transcriber.transcribe(
+        wave, files.RATE, context="Mid, mid.", hotwords=("top", "high")
+    )
     named = transcriber.transcribe(
         wave, files.RATE, context="mid, mid, top", hotwords=("high",), decode=methods.WITH_CONTEXT
     )
-    assert told == named  # one text, normalised as that of the training
-    assert told.logprobs != plain.logprobs
+    assert informed == named  # one text, normalised as that of the training
+    assert informed.logprobs != plain.logprobs
     for nothing in (dict(context=" ", hotwords=("", "  ")), dict(context=None, hotwords=None)):
         found = transcriber.transcribe(wave, files.RATE, **nothing)
         assert found == transcriber.transcribe(wave, files.RATE)
@@ -142,8 +144,8 @@ def test_a_context_is_read_in_a_joint_search(transcriber):
 def test_a_context_may_be_read_greedily(transcriber):
     wave = tones.wave("low mid", 7)
     options = dict(context="top high", decode="greedy")
-    told = transcriber.transcribe(wave, files.RATE, **options)
-    assert told.logprobs != transcriber.transcribe(wave, files.RATE).logprobs
+    informed = transcriber.transcribe(wave, files.RATE, **options)
+    assert informed.logprobs != transcriber.transcribe(wave, files.RATE).logprobs
 
 
 @pytest.mark.parametrize(
@@ -208,18 +210,18 @@ def test_the_command_prints_a_line_per_file(trained, recorded, transcriber, caps
 def test_a_bad_file_costs_no_other_its_text(transcriber, recorded, tmp_path, monkeypatch):
     """Files are read a few at a time, and decoded before the next."""
     monkeypatch.setattr(transcribe, "FILES_READ", 2)
-    read, heard = [], []
+    read, results = [], []
     original = files.read
     monkeypatch.setattr(files, "read", lambda path: read.append(path) or original(path))
     bad = str(tmp_path / "cut.flac")
     pathlib.Path(bad).write_bytes(pathlib.Path(recorded[0]).read_bytes()[:3_000])
     for path, found in transcriber.stream_files([recorded[0], bad, tmp_path, *recorded[1:]]):
-        heard.append((path, found.text if isinstance(found, transcribe.Result) else str(found)))
-        assert len(read) <= len(heard) + 1
-    assert [text for path, text in heard if path in recorded] == [
+        results.append((path, found.text if isinstance(found, transcribe.Result) else str(found)))
+        assert len(read) <= len(results) + 1
+    assert [text for path, text in results if path in recorded] == [
         result.text for result in transcriber.transcribe_files(recorded)
     ]
-    assert heard[1][1].startswith(bad) and "found a folder" in heard[2][1]
+    assert results[1][1].startswith(bad) and "found a folder" in results[2][1]
 
 
 @pytest.mark.parametrize(
@@ -305,9 +307,11 @@ def test_a_context_is_read_by_the_checkpoints_own_search(transcriber):
     wave = tones.wave("low mid", 7)
     own = copy.copy(transcriber)
     own.method = "beam2,alpha=6,prune=off"
-    told = own.transcribe(wave, files.RATE, context="mid, mid")
-    assert told == transcriber.transcribe(wave, files.RATE, context="mid, mid", decode=own.method)
-    assert told != transcriber.transcribe(wave, files.RATE, context="mid, mid")
+    informed = own.transcribe(wave, files.RATE, context="mid, mid")
+    assert informed == transcriber.transcribe(
+        wave, files.RATE, context="mid, mid", decode=own.method
+    )
+    assert informed != transcriber.transcribe(wave, files.RATE, context="mid, mid")
 
 
 def test_long_audio_is_transcribed_piece_by_piece(trained):

@@ -99,11 +99,11 @@ def train(folder) -> Trained:
     trained = Trained(folder / "workdir", manifest, test, changes)
     with on_one_device():
         assert run.train(trained.graph(), trained.workdir) == 0
-    told(trained.workdir / "sft", 16)
+    learned_contexts(trained.workdir / "sft", 16)
     return trained
 
 
-def told(folder, tokens: int):
+def learned_contexts(folder, tokens: int):
     """Lets a stage's record say that it learned contexts, which would take longer."""
     record = checkpoint.read(folder)
     limits = dataclasses.replace(record.limits, context_tokens=tokens)

@@ -1,4 +1,4 @@
-"""A language from outside the package, for tests: `config.imports = ("own_language",)`."""
+"""A language from outside the package, for tests: `config.imports = ("outside_language",)`."""
 
 from seedasr_jax.text import languages
 

@@ -1,4 +1,4 @@
-"""A part and an objective from outside the package, for tests: `config.imports = ("own_part",)`.
+"""A part and an objective outside the package, for tests: `config.imports = ("outside_part",)`.
 
 A linear head predicts each encoder frame's loudness beside CTC, with a loss term of its own.
 """

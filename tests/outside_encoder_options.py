@@ -1,11 +1,11 @@
-"""`config.imports` for tests: the options of an encoder outside of the package, own_encoder.py."""
+"""`config.imports` for tests: options of an encoder outside the package, outside_encoder.py."""
 
 import dataclasses
 
 from seedasr_jax import config
 
 
-@config.register("energies", "own_encoder:Energies")
+@config.register("energies", "outside_encoder:Energies")
 @dataclasses.dataclass(frozen=True)
 class Energies(config.Frontend):
     """Logarithms of energies of parts of a hop; it applies no perturbation."""
@@ -14,7 +14,7 @@ class Energies(config.Frontend):
     width: int = config.at_least(1)  # a divisor of the hop
 
 
-@config.register("thirteen", "own_encoder:Thirteen")
+@config.register("thirteen", "outside_encoder:Thirteen")
 @dataclasses.dataclass(frozen=True)
 class Thirteen(config.Encoder):
     """13 frames for each whole second."""
