@@ -198,7 +198,7 @@ def test_more_onsets_than_ever_trained_on_stay_before_the_transcript():
     assert (np.diff(prefix.positions[:, -40:], axis=1) >= 0).all()
 
 
-def test_clocked_speech_begins_where_it_should_whatever_was_told_before():
+def test_clocked_speech_begins_where_it_should_whatever_the_context():
     small = {"model.variant.speech_positions": "ctc_onsets", "model.variant.speech_position": 12}
     model, batch = tiny.model(**small, **{"model.variant.transcript_position": 30}), tiny.batch()
     assert len(set((batch.prompt_length + batch.context_length).tolist())) > 1

@@ -17,101 +17,81 @@ from seedasr_jax import checkpoint, config, flops
 from seedasr_jax import workdir as disk
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.launch import evaluate, export, run
+from seedasr_jax.models import parts
 from seedasr_jax.plan import fitting, programs
 from seedasr_jax.text import languages
 from seedasr_jax.train import build
 
-OBJECTIVE = """
-from seedasr_jax.train import objectives
-from seedasr_jax.train.objectives.ctc import Ctc
-
-
-@objectives.register("double_ctc")
-class DoubleCtc(Ctc):
-    def loss(self, model, batch, weights, rng):
-        loss, terms = super().loss(model, batch, weights, rng)
-        return 2 * loss, terms | {"double": 2 * loss}
-"""
-ENCODER = """
+RECIPE = """
 import tones_recipe
 
 
 def get_config(manifest):
     c = tones_recipe.get_config(manifest).unlock()
-    c.imports = ("own_objective", "outside_encoder_options")
-    for name in ("lm", "sft"):
-        del c.stages[name]
-    c.stages.ctc.kind = "double_ctc"
-    c.stages.ctc.steps, c.stages.ctc.optim.warmup = 4, 2
-    frontend = dict(kind="energies", hop=80, width=8)
-    c.model.encoder = dict(kind="thirteen", frontend=frontend, layers=1, width=32, patch=16)
-    return c.lock()
-"""
-
-
-@pytest.mark.usefixtures("one_device")
-def test_an_encoder_and_an_objective(trained, tmp_path, monkeypatch):
-    """Another front end, hop and rounding: two modules, and it trains, decodes, exports, plans."""
-    (tmp_path / "own_objective.py").write_text(OBJECTIVE)
-    (tmp_path / "recipe.py").write_text(ENCODER)
-    spec = f"{tmp_path}/recipe.py:{trained.manifest}"
-    with pytest.raises(ConfigError, match="own_objective"):
-        tones.recipes.expand(spec, [])
-    monkeypatch.syspath_prepend(tmp_path)
-    graph, workdir = tones.recipes.expand(spec, []), tmp_path / "workdir"
-    assert run.train(graph, workdir) == 0
-    row = disk.read_rows(workdir / "ctc/metrics.jsonl")[-1]
-    assert row["double"] == pytest.approx(2 * row["loss"])
-    found = checkpoint.open_checkpoint(workdir)
-    assert found.imports == ("own_objective", "outside_encoder_options")
-    assert set(found.shapes("encoder")) == {"encoder.project.kernel"}
-    assert any(key.startswith("eval/") for key in row)  # decoded
-    export.bundle(workdir, tmp_path / "bundle")  # decodes as the original, or raises
-    planned = dataclasses.replace(graph.stages["ctc"], mesh=config.Mesh(1, 1, 1, 1))
-    built = build.build(planned, fitting.TOKENS, planned.vocab.size, jax.devices()[:1])
-    bucket = fitting.buckets(planned)[-1]
-    sizes = fitting.sizes(planned, bucket)
-    program = programs.train(built, sizes, bucket[0])
-    assert program.function.lower(*program.arguments).cost_analysis()["flops"] > program.flops > 0
-
-
-PART = """
-import tones_recipe
-
-
-def get_config(manifest):
-    c = tones_recipe.get_config(manifest).unlock()
-    c.imports = (*c.imports, "outside_part")
+    c.imports = ("outside_part", "outside_encoder_options")
     for name in ("lm", "sft"):
         del c.stages[name]
     s = c.stages.ctc
     s.kind, s.steps, s.optim.warmup = "ctc_and_loudness", 4, 2
     s.objective = dict(loudness_weight=0.5)
     s.init.loudness_head, s.trains = "fresh", (*s.trains, "loudness_head")
+    frontend = dict(kind="energies", hop=80, width=8)
+    c.model.encoder = dict(kind="thirteen", frontend=frontend, layers=1, width=32, patch=16)
     return c.lock()
 """
 
 
-@pytest.mark.usefixtures("one_device")
-def test_a_part_and_an_objective_with_a_loss_term_of_its_own(trained, tmp_path):
-    (tmp_path / "recipe.py").write_text(PART)
+@pytest.fixture
+def registries(monkeypatch):
+    """Other tests find what these modules register as it was before."""
+    for module, table in (
+        (parts, "_PARTS"),
+        (languages, "LANGUAGES"),
+        (languages, "_BY_LOWER"),
+        (languages, "_BY_NAME"),
+    ):
+        monkeypatch.setattr(module, table, dict(getattr(module, table)))
+    for name in ("outside_part", "outside_language"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+@pytest.mark.usefixtures("one_device", "registries")
+def test_an_encoder_a_part_and_an_objective(trained, tmp_path):
+    """Another front end, hop and rounding, and a loss term with a part of its own.
+
+    An encoder is two modules, a part with its objective one; they train, decode, export and plan.
+    """
+    (tmp_path / "recipe.py").write_text(RECIPE)
     graph = tones.recipes.expand(f"{tmp_path}/recipe.py:{trained.manifest}", [])
-    assert run.train(graph, tmp_path / "workdir") == 0
-    (row,) = disk.read_rows(tmp_path / "workdir/ctc/metrics.jsonl", "step")
+    workdir = tmp_path / "workdir"
+    assert run.train(graph, workdir) == 0
+    row = disk.read_rows(workdir / "ctc/metrics.jsonl", "step")[-1]
     assert row["loss"] == pytest.approx(row["ctc"] + 0.5 * row["loudness"])
-    found = checkpoint.open_checkpoint(tmp_path / "workdir")
-    assert found.imports[-1] == "outside_part"
+    assert any(key.startswith("eval/") for key in row)  # decoded
+    found = checkpoint.open_checkpoint(workdir)
+    assert found.imports == ("outside_part", "outside_encoder_options")
+    assert set(found.shapes("encoder")) == {"encoder.project.kernel"}
     assert set(found.shapes("loudness_head")) == {"loudness_head.project.kernel"}
     sizes = flops.Sizes(2, 16_000, 0, 0, 4)
     counted = flops.forward(found.stage.model, 20, ("encoder", "loudness_head"), sizes)
-    assert counted["loudness_head"] == 2 * 2 * 25 * 32
+    assert counted["loudness_head"] == 2 * 2 * 13 * 32
+    export.bundle(workdir, tmp_path / "bundle")  # decodes as the original, or raises
+    planned = dataclasses.replace(graph.stages["ctc"], mesh=config.Mesh(1, 1, 1, 1))
+    built = build.build(planned, fitting.TOKENS, planned.vocab.size, jax.devices()[:1])
+    bucket = fitting.buckets(planned)[-1]
+    program = programs.train(built, fitting.sizes(planned, bucket), bucket[0])
+    assert program.function.lower(*program.arguments).cost_analysis()["flops"] > program.flops > 0
 
 
-def test_a_language_is_scored_in_its_own_unit(trained, tmp_path, monkeypatch):
+def test_a_module_that_is_not_there_is_named(trained, tmp_path):
+    (tmp_path / "recipe.py").write_text(RECIPE.replace("outside_part", "outside_prat"))
+    with pytest.raises(ConfigError, match="outside_prat"):
+        tones.recipes.expand(f"{tmp_path}/recipe.py:{trained.manifest}", [])
+
+
+@pytest.mark.usefixtures("registries")
+def test_a_language_is_scored_in_its_own_unit(trained, tmp_path):
     """As its row says: by character, where the tones' own language counts words."""
-    for table in ("LANGUAGES", "_BY_LOWER", "_BY_NAME"):  # other tests have the table as it is
-        monkeypatch.setattr(languages, table, dict(getattr(languages, table)))
-    monkeypatch.delitem(sys.modules, "outside_language", raising=False)
     rows = [json.loads(line) for line in trained.test.read_text().splitlines()]
     for row in rows:
         row |= {"lang": "tlh"}

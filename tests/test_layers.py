@@ -65,10 +65,10 @@ def test_surplus_logits_are_never_chosen_nor_counted():
         logits = layers.mask_surplus(x, 100)
         return logits, jax.nn.softmax(logits, -1)
 
-    logits, chances = map(np.asarray, masked(np.full((2, 128), 50.0, jnp.bfloat16)))
+    logits, probs = map(np.asarray, masked(np.full((2, 128), 50.0, jnp.bfloat16)))
     assert logits.dtype == np.float32
-    np.testing.assert_allclose(chances[:, :100], 0.01, rtol=1e-5)
-    assert not chances[:, 100:].any()
+    np.testing.assert_allclose(probs[:, :100], 0.01, rtol=1e-5)
+    assert not probs[:, 100:].any()
     lowest = logits.min().astype(jnp.bfloat16).astype(np.float32)
     assert np.isfinite(lowest)  # a matrix product on TPU rounds to bfloat16; 0 * inf is NaN
 
