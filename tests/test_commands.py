@@ -78,7 +78,7 @@ def test_the_full_plan_is_as_hard_as_it_must_be(plan):
             assert 0.5 <= np.mean(fresh) <= 0.6, (tag, split)
 
 
-def test_every_unit_of_a_held_out_sentence_is_often_heard_in_training(plan):
+def test_every_unit_of_a_held_out_sentence_is_often_in_training(plan):
     for tag in SPOKEN:
         trained = [set(units(row)) for row in of_language(plan["train"], tag)]
         for split in ("dev", "test"):
@@ -108,7 +108,7 @@ def test_voices_are_held_out(plan):
     assert all(row["voice"]["variant"] != commands.CRASHES for own in plan.values() for row in own)
 
 
-def test_names_are_heard_in_every_spelling_or_in_none(plan):
+def test_names_are_trained_in_every_spelling_or_in_none(plan):
     known = {row["text"] for own in plan.values() for row in own}
     for tag, language in SPOKEN.items():
         train = of_language(plan["train"], tag)
@@ -154,7 +154,7 @@ def test_a_scale_is_checked(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_rows_say_what_is_heard(made, rows):
+def test_rows_describe_their_audio(made, rows):
     folder = made["train"].parent
     everything = [row for own in rows.values() for row in own]
     assert len({row["id"] for row in everything}) == len(everything)

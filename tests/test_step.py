@@ -18,13 +18,12 @@ from seedasr_jax.parallel import rules
 from seedasr_jax.small.objectives import times
 from seedasr_jax.train import build, rollout
 
-HEARS = ("encoder", "ctc_head", "converter", "decoder")
 DRAWS = {f"augment.{k}": v for k, v in tiny.ALL_DRAWS.items()}
 DRAWS |= {"model.encoder.dropout": 0.1, "stages.only.data.stretch": 1.2}
 ONE_LAYER = {"model.encoder.layers": 1, "model.decoder.layers": 1}
 CLOCK = {"model.variant.speech_positions": "ctc_onsets", "model.variant.transcript_position": 9}
 LABELS = {"model.quantizer.codes": 12, "model.quantizer.layer": 1}
-HIDE = dict(start=0.1, span=8, noise=0.1)
+MASK = dict(start=0.1, span=8, noise=0.1)
 # What compiles longest, stands once: all draws; the encoder's gradient once per loss upon it.
 KINDS = {
     "copying_lm": dict(
@@ -36,14 +35,14 @@ KINDS = {
     ),
     "clocked_ctc": dict(
         kind="clocked_ctc",
-        parts=(*HEARS[:2], "phone_head"),
-        trains=(*HEARS[:2], "phone_head"),
+        parts=(*tiny.PARTS[:2], "phone_head"),
+        trains=(*tiny.PARTS[:2], "phone_head"),
         **(DRAWS | {"model.variant.phones": 9}),
     ),
     "sft": dict(
         kind="sft",
-        parts=HEARS,
-        trains=(*HEARS[:3], "lora"),
+        parts=tiny.PARTS,
+        trains=(*tiny.PARTS[:3], "lora"),
         objective=dict(ctc_weight=0.3),
         **(CLOCK | ONE_LAYER),
         **{"model.lora.rank": 2, "optim.rates": dict(lora=3.0), "model.encoder.dropout": 0.1},
@@ -61,14 +60,14 @@ KINDS = {
         kind="ssl1",
         parts=("encoder", "ssl_head", "quantizer"),
         trains=("encoder", "ssl_head"),
-        objective=HIDE,
+        objective=MASK,
         **(LABELS | ONE_LAYER),
     ),
     "ssl2": dict(
         kind="ssl2",
         parts=("encoder", "ssl_head", "teacher", "codebook"),
         trains=("ssl_head",),
-        objective=HIDE,
+        objective=MASK,
         **LABELS,
     ),
     "kmeans": dict(
@@ -116,10 +115,10 @@ def batch_of(stage, step):
     return batch
 
 
-def run(built, state):
-    """What STEPS steps report, the last state, and the step."""
+def run(built, state, steps=STEPS):
+    """What steps report, the last state, and the step."""
     step, reports = built.train_step(), []
-    for number in range(STEPS):
+    for number in range(steps):
         state, metrics = step(state, batch_of(built.stage, number))
         reports.append(jax.tree.map(np.asarray, metrics))
     return reports, state, step
@@ -177,7 +176,7 @@ def test_eight_devices_and_two_micro_batches_are_one(trained):
     state = jax.device_put(state, built.sharding)
     spread = [x.sharding.spec for x in jax.tree.leaves((state.params, state.frozen))]
     assert any(rules.FSDP in spec for spec in spread) and any("tensor" in spec for spec in spread)
-    found, _, _ = run(built, state)
+    found, _, _ = run(built, state, 6)
     for ours, theirs in zip(found, wanted):
         np.testing.assert_allclose(ours["loss"], theirs["loss"], rtol=1e-5)
         jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4), ours, theirs)

@@ -169,7 +169,7 @@ def test_rows_and_audio_agree(corpus, rows):
         assert wave[:400].any() and wave[-400:].any()
 
 
-def test_every_digit_in_every_accent_is_heard_and_is_that_digit():
+def test_every_digit_in_every_accent_has_sound_and_is_that_digit():
     voices = {accent: (voice, digits.DIGITS) for accent, voice in digits.ENGLISH.items()}
     voices |= {accent: (voice, words.split()) for accent, (voice, words) in digits.FOREIGN.items()}
     assert len(voices) == 24 and all(len(words) == 10 for _, words in voices.values())
