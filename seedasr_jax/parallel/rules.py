@@ -68,8 +68,8 @@ def spec(axes, shape, mesh, name, *, gathered=False) -> PartitionSpec:
         if gathered and "fsdp" in mesh_axes(entry):
             entry = None
         own = mesh_axes(entry)
-        if twice := taken.intersection(own):
-            raise ConfigError(f"{name}: axes {axes} put two on mesh axis {min(twice)!r}")
+        if twice := [one for one in own if one in taken]:
+            raise ConfigError(f"{name}: axes {axes} put two on mesh axis {twice[0]!r}")
         shards = math.prod(mesh.shape[one] for one in own)
         if size % shards:
             below, above = size // shards * shards, -(-size // shards) * shards
