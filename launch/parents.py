@@ -165,7 +165,7 @@ def begin(job, name: str, built, record: checkpoints.StageRecord | None, resumes
         if before and resumes and part in stage.trains:
             references[part] = before
             continue
-        holder = "params" if part in built.own else "frozen"
+        holder = "params" if part in built.saved else "frozen"
         tree, places = getattr(state, holder), getattr(built.sharding, holder)
         places = checkpoints.select(places, part)
         found, there = agreed(job, name, part)

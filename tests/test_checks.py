@@ -13,7 +13,7 @@ from seedasr_jax.launch import prepare, run, stage
 MISTAKES = {  # in the last of three stages -> words of the line that says so
     "trains=('encodr',)": ("trains 'encodr'", "Did you mean encoder"),
     "trains=()": ("nothing is left to train",),
-    "trains=('encoder',)": ("is neither trained nor taken from anywhere",),
+    "trains=('encoder',)": ("neither trains nor has a source",),
     "init.converter=ctc": ("init.converter=ctc", "no part 'converter'"),
     "init.encoder=lm": ("init.encoder=lm", "no part 'encoder'"),
     "init.encoder=ctc@": ("init.encoder = 'ctc@'", "expected ctc@STEP"),

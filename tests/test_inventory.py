@@ -49,7 +49,7 @@ def test_a_folder_is_whole_or_what_is_wrong_is_named(tmp_path):
 def test_steps_are_folders_as_they_were_written(tmp_path):
     writer = checkpoint.Writer(tmp_path, keep=1)
     writer.save(3, workdirs.state(), {"record": {"step": 3}})
-    writer.close()
+    writer.wait()
     steps = tmp_path / "checkpoints"
     for name in ("\u00b2", "\u0663\u0660", "03", "3 copy", "-3"):
         (steps / name).mkdir()
@@ -165,7 +165,7 @@ def test_records_that_a_crash_emptied(trained, tmp_path, capsys):
 def test_damage_that_samples_miss_is_one_line_too(tmp_path):
     writer = checkpoint.Writer(tmp_path, keep=1)
     writer.save(3, workdirs.state())
-    writer.close()
+    writer.wait()
     step = tmp_path / "checkpoints/3"
     data = max(step.rglob("d/*"), key=lambda path: path.stat().st_size)
     data.write_bytes(bytes(data.stat().st_size))

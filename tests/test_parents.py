@@ -141,7 +141,7 @@ def job(tmp_path):
 def _job(workdir, record, where):
     changed = config.merge(config.to_dict(record.stage), {"init": {"decoder": where}})
     stages = types.MappingProxyType({"sft": config.build(changed, config.Stage)})
-    recipe = Recipe({}, {"decoder": where}, record.recipe_hash)
+    recipe = Recipe({}, {"decoder": where}, record.recipe_hash, {})
     return jobs.Job(workdir, config.Graph("x", (), stages), None, {"sft": recipe})
 
 

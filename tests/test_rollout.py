@@ -244,4 +244,4 @@ def test_lists_without_a_gradient_are_counted_and_said_once(loss, rolled):
         said += [line] * bool(line)
     other, _ = objective.watch(None, terms | {"weights": weights})
     assert seen[1] == 36 and other[1] == 3  # it keeps nothing itself
-    assert len(said) == 1 and "67 % of 33 lists" in said[0] and "temperature=0" in said[0]
+    assert len(said) == 1 and "67 % of 33 N-best lists" in said[0] and "temperature=0" in said[0]

@@ -168,11 +168,11 @@ def test_a_fit_needs_its_optimiser_and_the_optimiser_its_codebook():
 
 def test_a_quantizer_is_saved_with_its_stage_and_never_moves():
     built = made("ssl1")
-    assert built.own == ("encoder", "ssl_head", "quantizer")
+    assert built.saved == ("encoder", "ssl_head", "quantizer")
     assert "quantizer" in built.abstract.params and not jax.tree.leaves(built.abstract.frozen)
     later = dataclasses.replace(built.stage, init=built.stage.init | {"quantizer": "ssl1"})
     handed = build.build(later, tiny.TOKENS, tiny.VOCABULARY, jax.devices()[:1])
-    assert handed.own == ("encoder", "ssl_head")  # referred to, as any frozen part
+    assert handed.saved == ("encoder", "ssl_head")  # referred to, as any frozen part
 
 
 def tones(rows):

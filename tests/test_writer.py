@@ -38,7 +38,7 @@ def test_state_may_be_donated_as_soon_as_save_returns(tmp_path, spread):
     for _ in range(3):
         tree = step(tree)
     jax.block_until_ready(tree)
-    writer.close()
+    writer.wait()
     path = steps.find(tmp_path, 1)
     shapes = {n: x for n, x in steps.shapes(path).items() if n.startswith("params.")}
     found = steps.read(path, shapes)
@@ -56,7 +56,7 @@ def test_the_newest_steps_are_kept_and_known_to_be_durable(tmp_path):
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["15", "20"]
     assert checkpoint.note(tmp_path, 15) == {"hours": {"a": 3.75}}
     writer.save(20, workdirs.state(seed=99))  # saved already: the last step of a stage, say
-    writer.close()
+    writer.wait()
     state = workdirs.state(seed=20)
     restored = checkpoint.restore(tmp_path, 20, state, workdirs.on_one_device(state))
     assert workdirs.bits(restored) == workdirs.bits(state)
@@ -108,7 +108,7 @@ def test_a_save_that_fails_is_reported_and_may_be_repeated(tmp_path):
     (tmp_path / "away").rename(folder)
     assert writer.durable() == 1
     writer.save(2, workdirs.state())
-    writer.close()
+    writer.wait()
     assert checkpoint.latest(tmp_path) == 2
 
 
@@ -130,7 +130,7 @@ def test_a_save_that_fails_in_the_background_is_reported_and_may_be_repeated(tmp
         writer.save(3, workdirs.state())
     assert writer.durable() == 1 == checkpoint.latest(tmp_path)
     writer.save(2, workdirs.state())
-    writer.close()
+    writer.wait()
     assert writer.durable() == 2 == checkpoint.latest(tmp_path)
 
 

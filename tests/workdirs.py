@@ -124,7 +124,7 @@ def save(folder, step, state, **options):
     """A step of a stage, saved and durable."""
     writer = checkpoint.Writer(folder, keep=3)
     writer.save(step, state, **options)
-    writer.close()
+    writer.wait()
 
 
 def on_one_device(state):

@@ -3,43 +3,13 @@
 A parameter's name is its path in the state, joined by dots, such as `encoder.front.out.kernel`.
 Files contain no other structure, so they stay readable when classes of flax or optax change.
 """
+# ruff: noqa: F401 (re-exports)
 
 from seedasr_jax.checkpoint.handover import check_part, compare, hand_over
 from seedasr_jax.checkpoint.hashes import parameters_hash
 from seedasr_jax.checkpoint.limits import Limits, derive
-from seedasr_jax.checkpoint.opened import Checkpoint, open_checkpoint
+from seedasr_jax.checkpoint.opened import Checkpoint, from_dict, open_checkpoint, to_dict
 from seedasr_jax.checkpoint.record import StageRecord, begin, parse, read, without_path, write
-from seedasr_jax.checkpoint.serialize import from_dict, to_dict
 from seedasr_jax.checkpoint.steps import latest, note, restore
 from seedasr_jax.checkpoint.trees import fill, flat, nest, part_of, parts, renamed, select
 from seedasr_jax.checkpoint.writer import Writer
-
-__all__ = [
-    "Checkpoint",
-    "Limits",
-    "StageRecord",
-    "Writer",
-    "begin",
-    "check_part",
-    "compare",
-    "derive",
-    "fill",
-    "flat",
-    "from_dict",
-    "hand_over",
-    "latest",
-    "nest",
-    "note",
-    "open_checkpoint",
-    "parameters_hash",
-    "parse",
-    "part_of",
-    "parts",
-    "read",
-    "renamed",
-    "restore",
-    "select",
-    "to_dict",
-    "without_path",
-    "write",
-]

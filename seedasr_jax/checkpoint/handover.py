@@ -1,7 +1,5 @@
 """Hand-over of a part from one stage to the next: compared first, then loaded."""
 
-import jax
-
 from seedasr_jax import config
 from seedasr_jax.checkpoint import opened, trees
 from seedasr_jax.errors import ConfigError
@@ -20,18 +18,15 @@ def hand_over(
 ):
     """Loads a part for a stage, after comparing names and shapes with what the stage expects.
 
+    Returns nested dicts {MODULE: {...}}, for `fill`. Each shard is read directly onto its device in
+    the stage's type, so no host or device needs more memory.
+
     Args:
-        source: the checkpoint that the part comes from.
-        part: its name in the stage, such as encoder, or lora.
+        part, source_part: the part's name in the stage, and in `source`; default the same.
         abstract: the stage's parameters: params, frozen, or both; arrays or shapes.
         shardings: a tree with at least those of the part; None: NumPy arrays.
-        source_part: the part's name in `source`; default the same.
         model: the stage's config.Model, to name the key that differs.
         vocabulary: hash of the stage's tokenizer, compared if the part depends on the vocabulary.
-
-    Returns:
-        Nested dicts {MODULE: {...}} in the stage's types, for `fill`. Each shard is read directly
-        onto its device, in its type: no device and no host holds more.
 
     Raises:
         ConfigError: a parameter is missing, unexpected or of another shape; nothing was loaded.
@@ -39,15 +34,9 @@ def hand_over(
     source_part = source_part or part
     options = dict(source_part=source_part, model=model, vocabulary=vocabulary)
     check_part(source, part, abstract, **options)
-    wanted = trees.select(abstract, part)
-    places = {} if shardings is None else trees.select(shardings, part)
-    like = {
-        trees.renamed(name, part, source_part): jax.ShapeDtypeStruct(
-            leaf.shape, leaf.dtype, sharding=places.get(name)
-        )
-        for name, leaf in wanted.items()
-    }
-    leaves = source.read(source_part, like)
+    wanted = trees.placed(trees.select(abstract, part), shardings)
+    wanted = {trees.renamed(name, part, source_part): x for name, x in wanted.items()}
+    leaves = source.read(source_part, wanted)
     return trees.nest({trees.renamed(name, source_part, part): x for name, x in leaves.items()})
 
 
@@ -68,25 +57,19 @@ def check_part(source, part: str, abstract, *, source_part="", model=None, vocab
                 f"{where}: the codebook was fitted with model.quantizer.layer={fitted}, this stage"
                 f" has {layer}: set both to the same layer"
             )
-    found, theirs = source.shapes(source_part), source.stage.model
-    compare(where, part, abstract, found, source_part, model, theirs)
+    shapes = source.shapes(source_part)
+    compare(where, part, abstract, shapes, source_part, model, source.stage.model)
 
 
-def compare(
-    where: str, part: str, abstract, found: dict, source_part: str, model=None, source_model=None
-):
-    """Compares the parameters of a part in a stage with those of its source.
+def compare(where: str, part, abstract, found: dict, source_part, model=None, source_model=None):
+    """Raises a ConfigError if a stage and its source have different parameters of a part.
 
     Args:
         where: begins the error: part and source, such as init.encoder=ctc.
-        part: its name in the stage, such as encoder, or lora.
+        part, source_part: the part's name in the stage and in the source.
         abstract: the stage's parameters, a tree or {name: shape}.
         found: {name: array or shape} of the source; may contain other parts.
-        source_part: the part's name in the source.
         model, source_model: config.Model of both, to name the key that differs; or None.
-
-    Raises:
-        ConfigError: a parameter is missing, unexpected or of another shape.
     """
     cure = f"; make the models equal or set init.{part}=fresh"
     if model is not None:

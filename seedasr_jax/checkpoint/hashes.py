@@ -7,6 +7,7 @@ Bellare and Micciancio, EUROCRYPT 1997). Processes exchange these sums, and the 
 that are split between them.
 """
 
+import collections
 import hashlib
 import itertools
 import math
@@ -24,7 +25,7 @@ _BITS = 256
 def parameters_hash(tree) -> str:
     """SHA-256 (hex) over name, type, shape and digest of each parameter, sorted by name.
 
-    It is the same on any mesh and for any number of processes. Every process must call it.
+    Every process must call it.
     """
     hasher = Hasher()
     for name, leaf in trees.flat(tree).items():
@@ -50,13 +51,12 @@ class Hasher:
         """The hash of all parameters added so far. Every process of a job must call it."""
         split = [(*block, list(map(_to_row, fragments))) for *block, fragments in self._split]
         sums = {name: hex(total) for name, total in self._sums.items()}
-        totals, blocks = dict.fromkeys(self._sums, 0), {}
-        for theirs, rows in processes.gathered([(sums, split)]):
-            for name, value in theirs.items():
+        totals, blocks = dict.fromkeys(self._sums, 0), collections.defaultdict(list)
+        for found, rows in processes.gathered([(sums, split)]):
+            for name, value in found.items():
                 totals[name] += int(value, 16)
             for name, number, sides, fragments in rows:
-                key = name, number, tuple(sides)
-                blocks.setdefault(key, []).extend(map(_from_row, fragments))
+                blocks[name, number, tuple(sides)] += map(_from_row, fragments)
         for (name, number, sides), fragments in blocks.items():
             totals[name] += _digest(number, _joined(sides, fragments))
         lines = [f"{head} {totals[n] % 2**_BITS:064x}\n" for n, head in sorted(self._heads.items())]
@@ -64,10 +64,10 @@ class Hasher:
 
 
 def _digests(leaf):
-    """(sum of digests of the blocks complete in this process, split blocks) of a parameter.
+    """Sum of digests of a parameter's blocks complete in this process, and its other blocks.
 
-    Split blocks are [(number, block shape, fragments)]. Shapes and offsets are in bytes along the
-    last axis. Replicated data are read by one process only.
+    These are [(number, block shape, fragments)]. Along the last axis sizes are in bytes. Replicated
+    data are read by one process only.
     """
     sides = _sides(leaf.shape, leaf.dtype.itemsize)
     *outer, last = leaf.shape or (1,)
@@ -117,7 +117,7 @@ def _shards(leaf):
     if isinstance(leaf, jax.Array):
         for shard in leaf.addressable_shards:
             if shard.replica_id == 0:
-                begin = [one.start or 0 for one in shard.index] or [0]
+                begin = [axis.start or 0 for axis in shard.index] or [0]
                 yield _bytes(begin, np.asarray(shard.data))
     elif processes.is_first():  # NumPy, of which every process has a full copy
         yield _bytes([0] * max(leaf.ndim, 1), leaf)

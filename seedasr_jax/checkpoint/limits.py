@@ -27,10 +27,7 @@ class Limits:
         return self.seconds, self.pause or pauses.PAUSE_SECONDS
 
     def untrained(self, tags: Iterable[str]) -> list[str]:
-        """The tags whose language, in any dialect, did not occur in training; sorted.
-
-        Empty if the training data stated no language.
-        """
+        """Sorted tags of languages, in any dialect, not trained on; [] if the data stated none."""
         known = {_language(tag) for tag in self.languages}
         return sorted({tag for tag in tags if tag and known and _language(tag) not in known})
 
@@ -59,37 +56,31 @@ def derive(
     """The limits of a stage, from its config and the stages that its parts come from.
 
     `context_tokens` is not 0 if a part that can learn contexts (`Part.informed`) was trained with
-    them: beside speech or what stands for it. All other limits follow from the stages that trained
-    the part which turns speech into text: the converter, else the CTC head.
+    them, beside speech or its substitute. All other limits follow from the stages that trained the
+    part which turns speech into text: the converter, else the CTC head.
 
     Args:
-        stage: its config.
         parents: part -> limits of the checkpoint that it comes from; without fresh parts.
         prompted: whether the stage's objective reads instruction and context.
         seconds: of the longest utterance if the data are known; None: what the buckets admit.
-        pause: of the data, if known.
-        languages: of the data, if known.
+        pause, languages: of the data, if known.
         unknown: fraction of the text tokens that are unknown to the tokenizer, if known.
     """
     data, converts = stage.data, names.CONVERTER in stage.init
     before = parents.get(names.CONVERTER if converts else names.CTC_HEAD)
-    learns = data.has_audio and data.has_text
-    if seconds is None:
-        seconds = data.buckets[-1][0] / data.stretch
-    known = [] if before is None else [before]
-    if learns:
+    known = [Limits(0.0, 0.0, 0, 0, ()) if before is None else before]
+    if data.has_audio and data.has_text:
+        if seconds is None:
+            seconds = data.buckets[-1][0] / data.stretch
         tokens, spoken = data.buckets[-1][1], tuple(tag for tag in languages if tag)
         known.append(Limits(seconds, pause, 0, tokens, spoken, unknown))
     reads = names.DECODER in stage.init and prompted
-    contexts = [
-        own.context_tokens for part, own in parents.items() if registry.lookup(part).informed
-    ]
-    contexts.append(data.contexts.tokens * reads)
+    contexts = [x.context_tokens for part, x in parents.items() if registry.lookup(part).informed]
     return Limits(
-        seconds=max((one.seconds for one in known), default=0.0),
-        pause=max((one.pause for one in known), default=0.0),
-        context_tokens=max(contexts),
-        transcript_tokens=max((one.transcript_tokens for one in known), default=0),
-        languages=tuple(sorted({tag for one in known for tag in one.languages})),
-        unknown=max((one.unknown for one in known), default=0.0),
+        seconds=max(x.seconds for x in known),
+        pause=max(x.pause for x in known),
+        context_tokens=max([*contexts, data.contexts.tokens * reads]),
+        transcript_tokens=max(x.transcript_tokens for x in known),
+        languages=tuple(sorted({tag for x in known for tag in x.languages})),
+        unknown=max(x.unknown for x in known),
     )

@@ -31,17 +31,13 @@ class Location:
 
     @property
     def stage(self) -> config.Stage:
-        """The stage's config, after importing the modules that register the names in it.
-
-        Raises:
-            UserError: the recorded config is not valid in this version; names file and key.
-        """
+        """The stage's config; a UserError names file and key if it is not valid in this version."""
         code.import_all(self.imports)
         try:
             return self.record.stage
         except ConfigError as error:
             path = self.folder / (disk.STAGE if self.bundle is None else disk.CONFIG)
-            raise UserError(f"{path}: {error}: this seedasr_jax reads no such config") from error
+            raise UserError(f"{path}: {error}: this seedasr_jax cannot read it") from error
 
     @property
     def label(self) -> str:
@@ -61,10 +57,8 @@ class Location:
 
 
 def locate(path) -> Location:
-    """Finds the checkpoint that a path names; a workdir stands for its last finished stage.
-
-    Raises:
-        UserError: the path names no checkpoint, or no stage is finished; says how to cure it.
+    """Finds the checkpoint that a path names (a workdir: its last finished stage), or raises a
+    UserError.
     """
     filesystem.check_local(path, "checkpoint")
     text = str(path).rstrip("/")
@@ -81,8 +75,8 @@ def locate(path) -> Location:
     if not (folder / disk.STAGE).exists():
         if not (folder / disk.CONFIG).exists():
             raise filesystem.access_error(folder / disk.CONFIG) or UserError(
-                f"{folder}: contains neither {disk.CONFIG} nor {disk.STAGE}; expected a workdir, a"
-                " stage directory, DIR@STEP or a bundle"
+                f"{folder}: expected a workdir, a stage directory, DIR@STEP or a bundle, found"
+                f" neither {disk.CONFIG} nor {disk.STAGE}"
             )
         settings = disk.read_config(folder)
         if settings.get("format") == BUNDLE_FORMAT:
@@ -101,7 +95,11 @@ def _stage(folder, step):
             f" {record.recipe.get('steps')}): resume it with `seedasr train"
             f" --workdir={folder.parent}`{at}"
         )
-    step = _last_undamaged(folder, record.step) if step is None else step
+    if step is None:  # the last step or, if that is damaged, the newest undamaged one
+        newest, damaged = inventory.newest(folder)
+        for line in damaged:
+            print(line, file=sys.stderr)
+        step = newest if damaged and newest is not None else record.step
     if wrong := inventory.damage(steps.find(folder, step)):
         raise UserError(f"{folder}@{step} is damaged: {wrong}; name another step")
     graph = folder.parent / disk.CONFIG
@@ -110,21 +108,12 @@ def _stage(folder, step):
     return Location(folder, folder.name, step, record, vocab, imports, None)
 
 
-def _last_undamaged(folder, step):
-    """The last step of a finished stage or, if that is damaged, the newest undamaged one."""
-    newest, damaged = inventory.newest(folder)
-    for line in damaged:
-        print(line, file=sys.stderr)
-    return newest if damaged and newest is not None else step
-
-
 def _bundle(folder, settings, step):
     path = folder / disk.CONFIG
     record = records.parse(settings, path)
     if step not in (None, record.step):
         raise UserError(
-            f"{folder}: expected step {record.step}, which the bundle contains, found {step}: omit"
-            f" @{step}"
+            f"{folder}: expected step {record.step}, the bundle's, found {step}: omit @{step}"
         )
     listed = (folder / disk.INVENTORY).exists()  # older bundles have no inventory
     if wrong := inventory.damage(folder) if listed else "":

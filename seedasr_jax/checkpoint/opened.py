@@ -1,9 +1,8 @@
-"""Reading a checkpoint: parts, their shapes and hashes, lineage."""
+"""Reading a checkpoint: parts, their shapes and hashes, lineage; a checkpoint as JSON."""
 
 import os
 
 from etils import epath
-import jax
 
 from seedasr_jax import config
 from seedasr_jax import workdir as disk
@@ -20,8 +19,8 @@ _PARAMS = "params."  # prefix of parameters in a saved step
 class Checkpoint(locating.Location):
     """A stage at a step, to be read part by part. Made by `open_checkpoint`.
 
-    A frozen part is stored once, in the stage that it comes from: the record refers to it, and
-    every method here follows that reference.
+    A frozen part is stored once, in the stage that it comes from: methods follow the record's
+    reference, and raise a UserError if that stage is missing or was run again.
     """
 
     def parts(self) -> tuple[str, ...]:
@@ -29,48 +28,34 @@ class Checkpoint(locating.Location):
         return tuple(dict.fromkeys([*trees.parts(self._stored()), *self.record.frozen]))
 
     def shapes(self, part: str) -> dict:
-        """{name: ShapeDtypeStruct} of a part as it is stored; loads nothing.
-
-        Raises:
-            UserError: there is no such part, or the stage that a frozen part refers to is missing.
-        """
+        """{name: ShapeDtypeStruct} of a part as it is stored; a UserError if there is none."""
         if part in self.record.frozen:
             source, name = self._referenced(part)
             return {trees.renamed(n, name, part): x for n, x in source.shapes(name).items()}
         found = trees.select(self._stored(), part)
         if not found:
-            known = ", ".join(self.parts())
-            near = nearest(part, self.parts())
-            raise UserError(f"{self.label} has no part {part!r}, found {known}.{near}")
+            known = self.parts()
+            text = f"{self.label} has no part {part!r}, found {', '.join(known)}."
+            raise UserError(text + nearest(part, known))
         return found
 
     def load(self, part: str, shardings=None) -> dict:
-        """Nested dicts of a part's arrays, {MODULE: {...}}, in the stored type.
+        """Nested dicts of a part's arrays, {MODULE: {...}}, in the stored type; not verified.
 
-        The content is not verified; `content_hash` and `verify` do that.
-
-        Args:
-            part: one of `parts()`.
-            shardings: a tree with at least the part's parameters; None: NumPy arrays.
-
-        Raises:
-            UserError: the part is missing, or the stage that a frozen part refers to was run again.
+        `shardings`: a tree with at least the part's parameters; None: NumPy arrays.
         """
-        return trees.nest(self.read(part, _placed(self.shapes(part), shardings)))
+        return trees.nest(self.read(part, trees.placed(self.shapes(part), shardings)))
 
     def read(self, part: str, wanted: dict) -> dict:
         """{name: array} of some of `shapes(part)`; each device's shard is read directly onto it.
 
-        Args:
-            part: one of `parts()`.
-            wanted: {name: ShapeDtypeStruct} with the types and shardings of the arrays; NumPy
-                where a sharding is None.
+        `wanted`: {name: ShapeDtypeStruct}, the types and shardings (None: NumPy) of the result.
         """
         if part in self.record.frozen:
             source, name = self._referenced(part)
             renamed = {trees.renamed(n, part, name): x for n, x in wanted.items()}
             found = source.read(name, renamed)
-            return {ours: found[theirs] for ours, theirs in zip(wanted, renamed)}
+            return {new: found[old] for new, old in zip(wanted, renamed)}
         if self.bundle is None:
             path = steps.find(self.folder, self.step)
             found = steps.read(path, {_PARAMS + name: x for name, x in wanted.items()})
@@ -87,14 +72,11 @@ class Checkpoint(locating.Location):
     def content_hash(self, part: str, shardings=None) -> str:
         """Content hash of a part, computed from its bytes in chunks of `_CHUNK_BYTES` or one array.
 
-        Args:
-            part: one of `parts()`.
-            shardings: a tree with the part's parameters: each process reads only its shards; None:
-                NumPy, each process reads all.
+        With `shardings`, each process reads only its shards; without, each reads all.
         """
         hasher, first = hashes.Hasher(), self.stored_at(part)[2]
         for group in trees.groups(self.shapes(part), _CHUNK_BYTES):
-            for name, leaf in self.read(part, _placed(group, shardings)).items():
+            for name, leaf in self.read(part, trees.placed(group, shardings)).items():
                 hasher.add(trees.renamed(name, part, first), leaf)
         return hasher.hexdigest()
 
@@ -106,11 +88,7 @@ class Checkpoint(locating.Location):
         return source.stored_at(name)
 
     def verify(self, part: str, content: str) -> None:
-        """Compares a part's hash with the recorded one, if there is one for this step.
-
-        Raises:
-            UserError: the hashes differ.
-        """
+        """Raises a UserError if a part's hash differs from the recorded one for this step."""
         known = self.recorded(part)
         if known is not None and known != content:
             where = epath.Path(self.stored_at(part)[0])
@@ -127,13 +105,10 @@ class Checkpoint(locating.Location):
         """Content hash of a part: the recorded one, else computed."""
         return self.recorded(part) or self.content_hash(part, shardings)
 
-    def reference(
-        self, part: str, workdir, name: str | None = None, shardings=None
-    ) -> dict[str, str]:
+    def reference(self, part: str, workdir, name: str | None = None, shardings=None) -> dict:
         """{"checkpoint", "hash", "recipe"} for the stage.json of a stage that uses the part.
 
         Args:
-            part: one of `parts()`.
             workdir: of that stage; the path of a checkpoint inside it is relative.
             name: of the part in that stage, default the same; if it differs, "part" is added.
             shardings: as in `content_hash`, for a part whose hash is not recorded.
@@ -147,11 +122,7 @@ class Checkpoint(locating.Location):
 
     @property
     def limits(self) -> Limits:
-        """The recorded limits.
-
-        Raises:
-            UserError: none are recorded, which a stage writes as soon as it has read its data.
-        """
+        """The recorded limits; a UserError if the stage never read its data and recorded none."""
         if self.record.limits is None:
             raise UserError(
                 f"{self.label}: expected limits in its record, found none: resume its training"
@@ -166,10 +137,16 @@ class Checkpoint(locating.Location):
         """
         if self.bundle is not None:
             return self.bundle["lineage"]
-        labels, older = {}, []
-        for part, (parent, named) in self._parents().items():
-            labels[part] = named
-            older += parent.lineage() if parent else []
+        labels, ancestors = {}, []
+        for part, reference in sorted(self.record.parents.items()):
+            where = reference["checkpoint"]
+            try:
+                parent = open_checkpoint(self.folder.parent / where)
+            except UserError:  # it no longer exists
+                labels[part] = f"{where} (hash {reference['hash'][:8]})"
+            else:
+                labels[part] = parent.label
+                ancestors += parent.lineage()
         entry = {
             "checkpoint": self.label,
             "kind": self.record.kind,
@@ -178,20 +155,7 @@ class Checkpoint(locating.Location):
             "mixture": config.to_dict(self.stage.data.mixture),
             "parents": labels,
         }
-        return list({e["checkpoint"]: e for e in [entry, *older]}.values())
-
-    def _parents(self) -> dict[str, tuple["Checkpoint | None", str]]:
-        """Part -> (the checkpoint that it came from or None if that no longer exists, label)."""
-        found = {}
-        for part, reference in sorted(self.record.parents.items()):
-            where = reference["checkpoint"]
-            try:
-                parent = open_checkpoint(self.folder.parent / where)
-            except UserError:
-                found[part] = None, f"{where} (hash {reference['hash'][:8]})"
-            else:
-                found[part] = parent, parent.label
-        return found
+        return list({e["checkpoint"]: e for e in [entry, *ancestors]}.values())
 
     def _hours(self) -> dict[str, float]:
         """Hours of audio by task of the mixture; the record counts them by content of the task."""
@@ -210,11 +174,7 @@ class Checkpoint(locating.Location):
         return {n.removeprefix(_PARAMS): x for n, x in found.items() if n.startswith(_PARAMS)}
 
     def _referenced(self, part) -> tuple["Checkpoint", str]:
-        """The checkpoint that a frozen part refers to, and the part's name in it.
-
-        Raises:
-            UserError: the checkpoint no longer exists or was trained again; names it and the cure.
-        """
+        """The checkpoint that a frozen part refers to, and the part's name in it."""
         reference = self.record.frozen[part]
         where = os.path.join(self.folder.parent, reference["checkpoint"])
         name, known = reference.get("part", part), reference["hash"]
@@ -222,10 +182,8 @@ class Checkpoint(locating.Location):
         train = f"`seedasr train --workdir={self.folder.parent}"
         stage = reference["checkpoint"].partition("@")[0].partition("/")[0]
         if where == reference["checkpoint"] or stage == disk.FROZEN:
-            cure = (
-                f"name its new path with {train} --config=RECIPE"
-                f" --config.stages.{self.name}.init.{part}=PATH`"
-            )
+            flags = f"--config=RECIPE --config.stages.{self.name}.init.{part}=PATH"
+            cure = f"name its new path with {train} {flags}`"
         else:  # a stage of this workdir
             cure = f"run that stage and its descendants again with {train} --from={stage}`"
         try:
@@ -246,12 +204,15 @@ def open_checkpoint(path) -> Checkpoint:
     return Checkpoint(**vars(locating.locate(path)))
 
 
-def _placed(shapes, shardings):
-    """{name: ShapeDtypeStruct} with the shardings of a tree; unchanged if `shardings` is None."""
-    if shardings is None:
-        return shapes
-    places = trees.flat(shardings)
-    return {
-        name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=places[name])
-        for name, x in shapes.items()
-    }
+def to_dict(checkpoint: Checkpoint) -> dict:
+    """A checkpoint as JSON values, which one process of a job hands to the others."""
+    paths = {"folder": str(checkpoint.folder), "vocab": str(checkpoint.vocab)}
+    record, imports = config.to_dict(checkpoint.record), list(checkpoint.imports)
+    return vars(checkpoint) | paths | {"record": record, "imports": imports}
+
+
+def from_dict(tree: dict) -> Checkpoint:
+    """The inverse of `to_dict`."""
+    paths = {key: epath.Path(tree[key]) for key in ("folder", "vocab")}
+    record = records.parse(tree["record"], tree["folder"])
+    return Checkpoint(**tree | paths | {"record": record, "imports": (*tree["imports"],)})

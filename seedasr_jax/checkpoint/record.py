@@ -1,6 +1,6 @@
 """stage.json: the recipe, progress and parents of a stage."""
 
-import collections.abc
+from collections.abc import Mapping
 import dataclasses
 import importlib.metadata
 import os
@@ -15,17 +15,14 @@ from seedasr_jax import workdir as disk
 from seedasr_jax.checkpoint.limits import Limits
 from seedasr_jax.errors import ConfigError, UserError
 
-_Group = collections.abc.Mapping[str, Any]
+_Group = Mapping[str, Any]
+_References = Mapping[str, Mapping[str, str]]  # part -> {"checkpoint": path, "hash": content hash}
 _PACKAGES = ("seedasr_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 @dataclasses.dataclass(frozen=True)
 class StageRecord:
-    """The content of stage.json. To change it, use `dataclasses.replace`, then `write`.
-
-    A reference is {"checkpoint": path, "hash": content hash}; a relative path, such as `lm@4000`,
-    is relative to the workdir.
-    """
+    """The content of stage.json. Paths in references, such as `lm@4000`, start in the workdir."""
 
     format_version: int
     state: str = config.one_of("running", "finished")
@@ -33,17 +30,17 @@ class StageRecord:
     recipe: _Group  # config.Stage without its run settings
     run: _Group  # the run settings alone
     recipe_hash: str
-    parents: collections.abc.Mapping[str, collections.abc.Mapping[str, str]]  # part -> reference
-    frozen: collections.abc.Mapping[str, collections.abc.Mapping[str, str]]  # same, not stored here
+    parents: _References
+    frozen: _References  # parts that are not stored here
     vocabulary: str  # hash of the tokenizer's content
-    reads: collections.abc.Mapping[str, str]  # SPEC or task -> the same, with content hashes
+    reads: Mapping[str, str]  # SPEC or task -> the same, with content hashes
     step: int = config.at_least(0)  # newest complete step on disk
     position: int  # steps of data consumed: batches are a function of seed and step
-    hours: collections.abc.Mapping[str, float]  # of audio consumed, by task
-    spent: collections.abc.Mapping[str, float]  # seconds, cpu_seconds, chip_seconds
+    hours: Mapping[str, float]  # of audio consumed, by task
+    spent: Mapping[str, float]  # seconds, cpu_seconds, chip_seconds
     limits: Limits | None  # None until the stage has read its data
-    hashes: collections.abc.Mapping[str, str]  # part -> content hash, once the stage is finished
-    versions: collections.abc.Mapping[str, str]  # of packages
+    hashes: Mapping[str, str]  # part -> content hash, once the stage is finished
+    versions: Mapping[str, str]  # of packages
 
     @property
     def stage(self) -> config.Stage:
@@ -51,44 +48,24 @@ class StageRecord:
         return config.build(config.merge(self.recipe, self.run), config.Stage, "recipe")
 
 
-def begin(stage: config.Stage, recipe_hash, *, parents, frozen, vocabulary, reads) -> StageRecord:
-    """The record of a starting stage: running, at step 0, its limits not yet known.
-
-    Args:
-        stage: its config.
-        recipe_hash: of the recipe and its parents.
-        parents, frozen: part -> reference.
-        vocabulary: hash of the tokenizer.
-        reads: SPEC or task -> the same, with content hashes.
-    """
-    whole, recipe = config.to_dict(stage), config.to_dict(stage, recipe_only=True)
+def begin(stage: config.Stage, recipe_hash: str, **inputs) -> StageRecord:
+    """The record of a starting stage; `inputs`: its parents, frozen, vocabulary and reads."""
+    settings, recipe = config.to_dict(stage), config.to_dict(stage, recipe_only=True)
+    start = dict(state="running", step=0, position=0, hours={}, spent={}, limits=None, hashes={})
     return StageRecord(
         format_version=disk.FORMAT_VERSION,
-        state="running",
         kind=stage.kind,
         recipe=config.build(recipe, _Group, "recipe"),
-        run=config.build(_without(whole, recipe), _Group, "run"),
+        run=config.build(_without(settings, recipe), _Group, "run"),
         recipe_hash=recipe_hash,
-        parents=parents,
-        frozen=frozen,
-        vocabulary=vocabulary,
-        reads=reads,
-        step=0,
-        position=0,
-        hours={},
-        spent={},
-        limits=None,
-        hashes={},
         versions=versions(),
+        **start,
+        **inputs,
     )
 
 
 def read(folder) -> StageRecord:
-    """Reads stage.json of a stage directory.
-
-    Raises:
-        UserError: the file is missing, unreadable, or written by another version.
-    """
+    """Reads stage.json; a UserError if it is missing, unreadable, or of another version."""
     path = epath.Path(folder) / disk.STAGE
     if not path.exists():
         raise UserError(f"{path}: no such file: {folder} is not a stage directory")
@@ -103,11 +80,8 @@ def write(folder, record: StageRecord) -> None:
 
 
 def parse(tree, path, cure="; copy it there again") -> StageRecord:
-    """A StageRecord from nested dicts; unknown keys are ignored.
-
-    Raises:
-        UserError: a key is missing, of the wrong type or has an invalid value; names file and key,
-            and ends with `cure`.
+    """A StageRecord from nested dicts, whose unknown keys are ignored; a UserError with file, key
+    and `cure` if a key is missing or invalid.
     """
     disk.check_format(tree, path)
     names = {field.name for field in dataclasses.fields(StageRecord)}
@@ -115,7 +89,7 @@ def parse(tree, path, cure="; copy it there again") -> StageRecord:
     try:
         record = config.build(found, StageRecord, str(path))
         config.check(record, str(path))
-        config.build(record.recipe.get("init"), collections.abc.Mapping[str, str], f"{path}.init")
+        config.build(record.recipe.get("init"), Mapping[str, str], f"{path}.init")
         for part, reference in (*record.parents.items(), *record.frozen.items()):
             config.build(reference.get("checkpoint"), str, f"{path}.parents.{part}.checkpoint")
             config.build(reference.get("hash"), str, f"{path}.parents.{part}.hash")

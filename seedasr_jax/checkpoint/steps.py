@@ -28,11 +28,7 @@ def latest(folder) -> int | None:
 
 
 def find(folder, step: int):
-    """The folder of a step.
-
-    Raises:
-        UserError: there is no such step; lists the existing ones.
-    """
+    """The folder of a step; a UserError that lists the existing ones if there is none."""
     steps = complete(absolute(folder))
     if step not in steps:
         found = ", ".join(map(str, steps)) or "none; `seedasr train` writes them"
@@ -48,27 +44,13 @@ def note(folder, step: int) -> dict:
 def restore(folder, step: int, abstract_state, shardings):
     """Restores a state, bit for bit as saved, onto any mesh.
 
-    Args:
-        folder: stage directory.
-        step: for example from `latest`.
-        abstract_state: TrainState of shapes or arrays.
-        shardings: a tree of the same structure.
-
-    Returns:
-        `abstract_state` with arrays; its `frozen` is unchanged.
-
-    Raises:
-        UserError: there is no such step.
-        ConfigError: names, shapes or types differ from the saved ones.
+    `abstract_state`, `shardings`: TrainStates of shapes or arrays, and of their shardings. Returns
+    the former with arrays, its `frozen` unchanged; a ConfigError if names, shapes or types differ.
     """
     path = find(folder, step)
-    places, wanted = trees.flat(shardings), saved(abstract_state)
+    wanted = saved(abstract_state)
     _compare(path, shapes(path), wanted)
-    leaves = {
-        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=places[name])
-        for name, leaf in wanted.items()
-    }
-    return trees.fill(abstract_state, trees.flat(_load(path, leaves)))
+    return trees.fill(abstract_state, trees.flat(_load(path, trees.placed(wanted, shardings))))
 
 
 def shapes(path) -> dict:
@@ -85,15 +67,9 @@ def _shapes(path, *sealed) -> dict:
 
 
 def read(path, wanted: dict) -> dict:
-    """Reads some arrays of a step's folder. Every process of a job must call it.
+    """{name: array} of some arrays of a step's folder. Every process of a job must call it.
 
-    Args:
-        path: of the step.
-        wanted: {name: ShapeDtypeStruct} by names of `shapes`, with the type and sharding of the
-            result; NumPy on the host where the sharding is None.
-
-    Returns:
-        {name: array}.
+    `wanted`: {name: ShapeDtypeStruct}, the types and shardings (None: NumPy) of the result.
     """
     known = shapes(path)
     abstract = {

@@ -43,7 +43,6 @@ class Tensor:
 
     @property
     def struct(self) -> jax.ShapeDtypeStruct:
-        """Shape and type."""
         return jax.ShapeDtypeStruct(self.shape, self.dtype)
 
     def read(self, like: jax.ShapeDtypeStruct | None = None):
@@ -56,16 +55,16 @@ class Tensor:
         content = np.ndarray(self.shape, self.dtype, file, self.begin)
         if like.sharding is None:
             return content.astype(like.dtype, copy=False)
-        return jax.make_array_from_callback(
-            self.shape, like.sharding, lambda at: content[at].astype(like.dtype)
-        )
+
+        def shard(index):
+            return content[index].astype(like.dtype)
+
+        return jax.make_array_from_callback(self.shape, like.sharding, shard)
 
 
 def index(folder) -> dict[str, Tensor]:
-    """{name: Tensor} of all *.safetensors files in a folder.
-
-    Raises:
-        UserError: there is no such file, a shard is missing or damaged, or a name occurs twice.
+    """{name: Tensor} of all *.safetensors files in a folder; a UserError if there is none, a shard
+    is missing or damaged, or a name occurs twice.
     """
     paths = sorted(epath.Path(folder).glob("*.safetensors"))
     if not paths:

@@ -24,11 +24,7 @@ def nest(leaves: dict) -> dict:
 
 
 def fill(tree, leaves):
-    """`tree` with some leaves replaced by `leaves`, which are nested or by name.
-
-    Raises:
-        KeyError: `leaves` has a name that `tree` does not have.
-    """
+    """`tree` with some leaves replaced by `leaves`, nested or by name; a KeyError for others."""
     leaves = flat(leaves)
     paths, structure = jax.tree_util.tree_flatten_with_path(tree)
     filled = [leaves.pop(_name(path), leaf) for path, leaf in paths]
@@ -56,6 +52,15 @@ def select(tree, part: str) -> dict:
 def renamed(name: str, old: str, new: str) -> str:
     """The name of a parameter after its part was renamed from `old` to `new`."""
     return new + name.removeprefix(old) if name.startswith(f"{old}.") else name
+
+
+def placed(leaves: dict, shardings) -> dict:
+    """{name: ShapeDtypeStruct} of leaves by name, with the shardings of a tree (None: without)."""
+    found = dict.fromkeys(leaves) if shardings is None else flat(shardings)
+    return {
+        name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=found[name])
+        for name, x in leaves.items()
+    }
 
 
 def groups(shapes: dict, limit: int) -> list[dict]:

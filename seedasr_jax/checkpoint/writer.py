@@ -27,16 +27,13 @@ _SLICE = 2**20  # bytes; from this size on, replicas share the writing of an arr
 class Writer:
     """Saves a stage's states and keeps the newest. Every process of a job has one.
 
-    At most one save is in progress; `save` waits for the previous one.
+    At most one save is in progress; `save` waits for the previous one. Call `wait` at the end.
     """
 
     def __init__(self, folder, keep: int, pinned=()):
         """Removes the unfinished saves of earlier processes and sets damaged steps aside.
 
-        Args:
-            folder: stage directory.
-            keep: number of newest steps to keep on disk, at least 1; transient ones not counted.
-            pinned: steps to keep in addition.
+        `keep`: number of newest steps to keep, transient ones not counted; `pinned`: also kept.
         """
         assert keep >= 1, keep
         _silence_repeated_errors()
@@ -60,19 +57,15 @@ class Writer:
         return durable
 
     def save(self, step: int, state, note: dict | None = None, *, transient: bool = False) -> None:
-        """Copies a state to the host, then writes it in the background.
+        """Copies a state to the host, then writes it in the background, unless it is saved already.
 
-        When this returns, the state's arrays may be donated. A step that is already saved is not
-        written again.
+        When this returns, the state's arrays may be donated. Raises the error with which the
+        previous save failed, if any.
 
         Args:
-            step: its number, the name of the folder.
             state: TrainState or a tree of the same form; `state.frozen` is not saved.
             note: JSON that becomes durable with the step; `steps.note` reads it.
             transient: whether to remove the step as soon as a later one is durable.
-
-        Raises:
-            OSError, or any other error with which the previous save failed.
         """
         self.wait()
         if step == self._started:
@@ -85,27 +78,27 @@ class Writer:
         # In the background, a folder that cannot be created leaves threads waiting for it.
         context.asynchronous.create_directories_asynchronously = False
         context.array.saving.min_slice_bytes_for_replica_parallel = _SLICE
+        path, tree = self._folder / str(step), trees.nest(leaves)
         with context, steps.os_errors(self._folder):
-            self._response = ocp.save_async(
-                self._folder / str(step), trees.nest(leaves), custom_metadata=note or {}
-            )
+            self._response = ocp.save_async(path, tree, custom_metadata=note or {})
         self._started, self._transient = step, transient
         self._response.on_complete(lambda _: self._seal(step))
 
     def _seal(self, step):
         """Completes a written step; in the background and, if that failed, again from `wait`."""
+        path = self._folder / str(step)
         with self._sealing:
             if self._durable != step:
                 if processes.is_first():
-                    _check_arrays(self._folder / str(step))
+                    _check_arrays(path)
                     if self._transient:
-                        (self._folder / str(step) / _TRANSIENT).touch()
-                    inventory.write(self._folder / str(step))
-                inventory.trust(self._folder / str(step))
+                        (path / _TRANSIENT).touch()
+                    inventory.write(path)
+                inventory.trust(path)
                 self._durable = step
 
     def durable(self) -> int | None:
-        """The newest durable step, or None; never waits."""
+        """The newest durable step, or None; does not wait."""
         return self._durable
 
     def wait(self) -> None:
@@ -128,10 +121,6 @@ class Writer:
                 (self._folder / str(step)).rename(removed)
                 _remove(removed)
 
-    def close(self) -> None:
-        """Waits for the save in progress; call it before the process ends."""
-        self.wait()
-
 
 def _remove(path):
     """Removes a step: a folder, a link (its target is kept) or a file of that name."""
@@ -142,9 +131,7 @@ def _remove(path):
 
 
 def _check_arrays(path):
-    """Refuses a step that was committed without arrays: if Orbax finds no files that the processes
-    wrote, it only warns.
-    """
+    """Refuses a step without arrays: Orbax only warns if it does not find the files written."""
     if not any(path.glob("*/manifest.ocdbt")):
         raise UserError(
             f"{path}: expected arrays of a saved step, found none: Orbax did not find the files"
@@ -153,9 +140,7 @@ def _check_arrays(path):
 
 
 def _silence_repeated_errors():
-    """Suppresses further reports of an error that `wait` raises: Orbax logs a line, and each
-    pending write of TensorStore leaves a traceback or a warning.
-    """
+    """Suppresses what Orbax and each pending write of TensorStore report beside `wait`'s error."""
     logging.getLogger("absl").addFilter(_is_not_raised)
     warnings.filterwarnings("ignore", "coroutine '.*write_fragment'", RuntimeWarning)
     if not isinstance(sys.excepthook, _WithoutClosedLoops):

@@ -5,7 +5,7 @@ bundle run from disk against its source), CARD.md and inventory.json (size and h
 Embeddings keep their padding rows: the parameters are those of the stage, bit for bit.
 """
 
-import collections.abc
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 
 from etils import epath
@@ -37,36 +37,32 @@ stage.init.encoder = "./THIS_FOLDER"
 def export_bundle(
     checkpoint: Checkpoint,
     out,
-    check: collections.abc.Callable[[epath.Path], dict] | None = None,
+    check: Callable[[epath.Path], dict] | None = None,
     *,
-    parts: collections.abc.Sequence[str] = (),
-    results: collections.abc.Sequence[dict] = (),
-    licences: collections.abc.Mapping[str, str] | None = None,
+    parts: Sequence[str] = (),
+    results: Sequence[dict] = (),
+    licences: Mapping[str, str] | None = None,
 ):
-    """Writes a bundle; `out` appears only when it is complete and checked.
+    """Writes a bundle to `out` and returns the path, which appears once complete and checked.
 
     Args:
-        checkpoint: what to export.
-        out: a folder that does not exist, or an earlier export of the same checkpoint.
+        out: a new folder, or an earlier export of the same checkpoint, else a UserError is raised.
         check: runs the bundle in the given folder and returns the content of parity.json; raises
             if its output differs. None: no check and no parity.json, for an internal copy.
         parts: to export; empty: all.
         results: rows as in results.jsonl, for the card.
         licences: task -> licence of its data.
-
-    Returns:
-        `out` as a path.
-
-    Raises:
-        UserError: `out` has other content.
     """
     out = epath.Path(out)
+    # The bundle contains the frozen parts; hashes are added once computed.
+    changes = dict(state="finished", step=checkpoint.step, frozen={}, hashes={})
+    changes["limits"] = checkpoint.limits
     settings = {
         "format": location.BUNDLE_FORMAT,
         "stage": checkpoint.name,
         "imports": list(checkpoint.imports),
         "lineage": checkpoint.lineage(),
-        **config.to_dict(_standing_alone(checkpoint)),
+        **config.to_dict(dataclasses.replace(checkpoint.record, **changes)),
     }
     if out.exists():
         _check_same(out, settings, "choose another --out or remove it")
@@ -91,12 +87,6 @@ def export_bundle(
     return out
 
 
-def _standing_alone(checkpoint):
-    """The record for a bundle: it contains the frozen parts; hashes are added once computed."""
-    changes = dict(state="finished", step=checkpoint.step, frozen={}, hashes={})
-    return dataclasses.replace(checkpoint.record, limits=checkpoint.limits, **changes)
-
-
 def _check_same(folder, settings, cure):
     path = folder / disk.CONFIG
     found = disk.read_json(path) if path.exists() else {}
@@ -106,53 +96,34 @@ def _check_same(folder, settings, cure):
 
 def _card(bundle, results, licences) -> str:
     """CARD.md of a bundle that is already on disk."""
-    stage, ancestors = bundle.stage, bundle.lineage()
     parts = {part: bundle.shapes(part).values() for part in bundle.parts()}
     sizes = [(part, f"{sum(x.size for x in leaves):,}") for part, leaves in parts.items()]
-    lineage = [
-        (
-            entry["checkpoint"],
-            entry["kind"],
-            ", ".join(f"{p} from {c}" for p, c in entry["parents"].items()) or "nothing",
-        )
-        for entry in ancestors
+    lineage, data = [], []
+    for entry in bundle.lineage():
+        parents = ", ".join(f"{part} from {where}" for part, where in entry["parents"].items())
+        lineage.append((entry["checkpoint"], entry["kind"], parents or "nothing"))
+        stage = entry["checkpoint"].partition("@")[0]
+        for task, rate in entry["mixture"]:
+            hours = f"{entry['hours'][task]:.2f}" if task in entry["hours"] else _UNKNOWN
+            data.append((stage, task, f"{rate:g}", hours, licences.get(task, _UNKNOWN)))
+    head = ("task", "decode", "utterances", "percent", "95 % interval")
+    rates = []
+    for row in results:
+        about = row["task"], row["decode"], row["utterances"]
+        rates.append((*about, f"{row['error_rate']:.2f}", score.interval(row)))
+    measured = tables.markdown(head, rates) if rates else "Not measured with this export.\n"
+    described = f"Stage `{bundle.name}` of kind `{bundle.stage.kind}` after {bundle.step} steps"
+    sections = [
+        f"# {bundle.label}\n",
+        f"{described}, written by seedasr_jax {__version__}.\n",
+        _USE if decodings(parts) else _START,
+        "## Parameters\n",
+        tables.markdown(("part", "parameters"), sizes),
+        "## Lineage\n",
+        tables.markdown(("checkpoint", "kind", "starts from"), lineage),
+        "## Data\n",
+        tables.markdown(("stage", "task", "rate", "hours of audio", "licence"), data),
+        "## Error rates\n",
+        measured,
     ]
-    data = [
-        (
-            entry["checkpoint"].partition("@")[0],
-            task,
-            f"{rate:g}",
-            f"{entry['hours'][task]:.2f}" if task in entry["hours"] else _UNKNOWN,
-            licences.get(task, _UNKNOWN),
-        )
-        for entry in ancestors
-        for task, rate in entry["mixture"]
-    ]
-    rates = [
-        (
-            row["task"],
-            row["decode"],
-            row["utterances"],
-            f"{row['error_rate']:.2f}",
-            score.interval(row),
-        )
-        for row in results
-    ]
-    described = f"Stage `{bundle.name}` of kind `{stage.kind}` after {bundle.step} steps"
-    return "\n".join(
-        [
-            f"# {bundle.label}\n",
-            f"{described}, written by seedasr_jax {__version__}.\n",
-            _USE if decodings(parts) else _START,
-            "## Parameters\n",
-            tables.markdown(("part", "parameters"), sizes),
-            "## Lineage\n",
-            tables.markdown(("checkpoint", "kind", "starts from"), lineage),
-            "## Data\n",
-            tables.markdown(("stage", "task", "rate", "hours of audio", "licence"), data),
-            "## Error rates\n",
-            tables.markdown(("task", "decode", "utterances", "percent", "95 % interval"), rates)
-            if rates
-            else "Not measured with this export.\n",
-        ]
-    )
+    return "\n".join(sections)

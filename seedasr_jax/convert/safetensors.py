@@ -18,13 +18,7 @@ _NAMES = {np.dtype(dtype): name for name, dtype in tensors.TYPES.items()}
 
 
 def write_shards(folder, checkpoint, *, parts=(), shard_bytes: int = SHARD_BYTES) -> dict[str, str]:
-    """Writes parts of a checkpoint.
-
-    Args:
-        folder: an existing folder.
-        checkpoint: what to write; frozen parts are included, so that the files are self-contained.
-        parts: to write; empty: all.
-        shard_bytes: limit of a file.
+    """Writes parts of a checkpoint (empty: all, frozen ones included) into an existing folder.
 
     Returns:
         {part: content hash}, verified against the checkpoint's record.
@@ -37,17 +31,14 @@ def write_shards(folder, checkpoint, *, parts=(), shard_bytes: int = SHARD_BYTES
     hashers = {part: hashes.Hasher() for part, _ in plan}
     for number, (part, group) in enumerate(plan, 1):
         arrays = checkpoint.read(part, group)
-        _write(epath.Path(folder) / _shard_name(number, len(plan)), arrays)
+        file = f"model-{number:05d}-of-{len(plan):05d}.safetensors"
+        _write(epath.Path(folder) / file, arrays)
         for name in group:
             hashers[part].add(name, arrays[name])
     found = {part: hasher.hexdigest() for part, hasher in hashers.items()}
     for part, content in found.items():
         checkpoint.verify(part, content)
     return found
-
-
-def _shard_name(number, count):
-    return f"model-{number:05d}-of-{count:05d}.safetensors"
 
 
 def _write(path, arrays):

@@ -15,10 +15,7 @@ CHUNK = 16_384  # vocabulary rows whose logits exist at a time, per device along
 def cross_entropy(logits, targets, weights):
     """Sum of -weights * log softmax(logits)[targets], natural logarithm, float32.
 
-    Args:
-        logits: [B N V].
-        targets: [B N] int32.
-        weights: [B N] float32; where a weight is 0, logits and targets are ignored (even NaN).
+    [B N V] logits, [B N] int32 targets; ignored, even NaN, where weights [B N] are 0.
     """
     shapes.check(weights, "B N", shapes.check(logits, "B N V"))
     return weighted(nll(logits, targets, weights > 0), weights)
@@ -32,10 +29,7 @@ def weighted(nll, weights):
 def nll(logits, targets, valid):
     """Negative log-likelihood -log softmax(logits)[targets], [B N] float32.
 
-    Args:
-        logits: [B N V].
-        targets: [B N] int32.
-        valid: [B N] bool; where it is false, logits and targets are ignored.
+    [B N V] logits, [B N] int32 targets; ignored, even NaN, where valid [B N] is false.
     """
     dims = shapes.check(logits, "B N V")
     shapes.check(targets, "B N", dims)
@@ -63,10 +57,8 @@ def nll_by_chunks(x, kernel, targets, valid, size, count):
     summed over the chunks in float32.
 
     Args:
-        x: [B N E].
-        kernel: [E V].
-        targets: [B N] int32.
-        valid: [B N] bool; see `nll`.
+        x, kernel: [B N E], [E V].
+        targets, valid: see `nll`.
         size: of the vocabulary; columns of the kernel from there on are padding.
         count: P, a divisor of V.
     """
@@ -74,9 +66,8 @@ def nll_by_chunks(x, kernel, targets, valid, size, count):
     width, rows = kernel.shape
     x = jnp.where(valid[..., None], x, 0).astype(jnp.float32)  # the dtype of its gradient
     # Token v is in chunk v % P, so that each chunk is sharded over all devices along `tensor`.
-    kernel = layout.constrain(
-        kernel.reshape(width, rows // count, count), rules.FSDP, "tensor", None
-    )
+    kernel = kernel.reshape(width, rows // count, count)
+    kernel = layout.constrain(kernel, rules.FSDP, "tensor", None)
     kernel = layout.constrain(jnp.moveaxis(kernel, 2, 0), None, rules.FSDP, "tensor")
     row = jnp.arange(rows // count)[None, None]
 
@@ -100,10 +91,7 @@ def nll_by_chunks(x, kernel, targets, valid, size, count):
 
 @jax.custom_vjp
 def _product(x, kernel):
-    """[B N E] float32, rounded to the kernel's dtype, times [E V] -> [B N V] float32.
-
-    The gradient with respect to x is not rounded.
-    """
+    """[B N E], rounded to the kernel's dtype, @ [E V] in float32; x's gradient is not rounded."""
     return _contracted(x.astype(kernel.dtype), kernel, (2,), (0,))
 
 
@@ -113,10 +101,10 @@ def _product_backward(kept, gradient):
     return _contracted(gradient, kernel, (2,), (1,)), by_kernel.astype(kernel.dtype)
 
 
-def _contracted(one, other, axes, others):
+def _contracted(a, b, a_axes, b_axes):
     """The product summed over these axes of each, in float32; operands keep their dtypes."""
-    contracted = ((axes, others), ((), ()))
-    return jax.lax.dot_general(one, other, contracted, preferred_element_type=jnp.float32)
+    axes = ((a_axes, b_axes), ((), ()))
+    return jax.lax.dot_general(a, b, axes, preferred_element_type=jnp.float32)
 
 
 _product.defvjp(lambda x, kernel: (_product(x, kernel), (x, kernel)), _product_backward)

@@ -11,14 +11,9 @@ from seedasr_jax import shapes
 
 
 def feasible(ids, ids_length, frames):
-    """[B] bool: whether an alignment exists and the transcript is not empty.
+    """[B] bool: whether transcripts [B L] of [B] tokens have an alignment to [B] frames.
 
-    An alignment needs a frame for each token and for a blank between equal neighbours.
-
-    Args:
-        ids: [B L] int32.
-        ids_length: [B] int32.
-        frames: [B] int32, valid frames.
+    It needs a frame for each token and for a blank between equal neighbours; empty ones have none.
     """
     dims = shapes.check(ids, "B L")
     pair = shapes.valid(ids_length - 1, dims["L"] - 1) if dims["L"] > 1 else False
@@ -30,15 +25,12 @@ def ctc(logits, frames, ids, ids_length, weights, blank):
     """Sum of -weights * log P(ids | logits), natural logarithm, float32.
 
     Args:
-        logits: [B T V], finite at valid frames; padding is ignored.
-        frames: [B] int32, valid frames.
-        ids: [B L] int32.
-        ids_length: [B] int32.
+        logits, frames: [B T V], finite at valid frames; [B] int32 valid frames.
+        ids, ids_length: [B L] int32; [B] int32.
         weights: [B] float32; must be 0 where `feasible` is false. Rows of weight 0 are ignored.
         blank: id of the blank, never in ids.
     """
-    dims = shapes.check(logits, "B T V")
-    dims = shapes.check(ids, "B L", dims)
+    dims = shapes.check(ids, "B L", shapes.check(logits, "B T V"))
     shapes.check(weights, "B", dims)
     frames = jnp.where(weights > 0, frames, 0)
     logits = shapes.zero_padding(logits.astype(jnp.float32), frames)

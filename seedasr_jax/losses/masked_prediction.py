@@ -11,16 +11,10 @@ from seedasr_jax.losses.cross_entropy import cross_entropy
 
 
 def masked_prediction(logits, labels, weights):
-    """Cross-entropy and accuracy on masked frames.
+    """Cross-entropy on masked frames (`cross_entropy`); sum of weights with the label on top.
 
-    Args:
-        logits: [B T K].
-        labels: [B T] int32.
-        weights: [B T] float32, positive on masked frames of rows with weight; others are ignored.
-
-    Returns:
-        The sum of -weights * log softmax(logits)[labels], natural logarithm, float32; and the sum
-        of weights where the most probable code is the label.
+    [B T K] logits; [B T] int32 labels; [B T] float32 weights, positive on masked frames of rows
+    with weight; other frames are ignored.
     """
     dims = shapes.check(logits, "B T K")
     shapes.check(labels, "B T", dims)
@@ -38,10 +32,8 @@ def histogram(labels, weights, codes):
 def describe(counts) -> dict:
     """Statistics of a codebook from a histogram [K] of labels.
 
-    Returns:
-        `used_codes`, fraction of codes with any frame; `majority`, accuracy of always predicting
-        the most frequent code; `entropy` of the frequencies, natural logarithm; `perplexity`, its
-        exponential.
+    `used_codes`: fraction of codes with any frame; `majority`: accuracy of always predicting the
+    most frequent code; `entropy`: of the frequencies, natural logarithm; `perplexity`: its exp.
     """
     counts = np.asarray(counts, np.float64)
     frequencies = counts / max(counts.sum(), 1.0)

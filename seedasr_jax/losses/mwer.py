@@ -19,21 +19,13 @@ from seedasr_jax import shapes
 
 
 def sequence_logprobs(nll, valid):
-    """Log-probabilities [B] of sequences, from the nll [B K] of their tokens.
-
-    Where `valid` [B K] is false, the nll is ignored; the end token is valid.
-    """
+    """Log-probabilities [B] of sequences, from the nll [B K] of their `valid` [B K] tokens."""
     shapes.check(valid, "B K", shapes.check(nll, "B K"))
     return -jnp.where(valid, nll, 0).sum(-1)
 
 
 def distinct(hyp, hyp_length):
-    """[B N] bool: whether a hypothesis differs from all before it in its N-best list.
-
-    Args:
-        hyp: [B N L] int32.
-        hyp_length: [B N] int32, tokens of each.
-    """
+    """[B N] bool: whether a hypothesis ([B N L], [B N] tokens) differs from all before it."""
     dims = shapes.check(hyp, "B N L")
     shapes.check(hyp_length, "B N", dims)
     valid = jnp.arange(dims["L"])[None, None] < hyp_length[..., None]
@@ -56,7 +48,7 @@ def mwer(logprobs, risk, valid, weights):
         logprobs: [B N] of complete hypotheses with their end tokens; not normalised by length.
         risk: [B N] errors W, counts or rates; without gradient.
         valid: [B N] bool, see `distinct`; other hypotheses are ignored.
-        weights: [B] float32; where a weight is 0, the row is ignored.
+        weights: [B] float32; rows of weight 0 are ignored.
     """
     dims = shapes.check(logprobs, "B N")
     shapes.check(risk, "B N", dims)
@@ -70,10 +62,7 @@ def mwer(logprobs, risk, valid, weights):
 
 
 def without_gradient(risk, valid, weights):
-    """Sum of weights of the N-best lists without gradient: all valid hypotheses have equal risk.
-
-    This includes lists with a single valid hypothesis.
-    """
+    """Sum of weights of N-best lists without gradient: all valid hypotheses have equal risk."""
     most = jnp.where(valid, risk, -jnp.inf).max(-1)
     least = jnp.where(valid, risk, jnp.inf).min(-1)
     return jnp.where((weights > 0) & (most == least), weights, 0).sum()

@@ -35,8 +35,7 @@ class KMeans(nnx.Module):
     def distances(self, x):
         """[B T D] -> [B T K] squared distances of standardised features, float32.
 
-        Distances to codes without frames are infinite, except that before the first step the first
-        code is in use.
+        Infinite to codes without frames, except to the first code before the first step.
         """
         shapes.check(x, "B T D")
         stored = self.statistics()
@@ -70,14 +69,7 @@ def centroids(stored):
 
 
 def batch_sums(x, ids, weights, codes):
-    """The sums of one batch, by name.
-
-    Args:
-        x: [B T D] frames.
-        ids: [B T] int32 labels.
-        weights: [B T]; frames of weight 0 are ignored.
-        codes: K.
-    """
+    """The sums, by name, of frames [B T D] with labels [B T]; frames of weight 0 are ignored."""
     shapes.check(ids, "B T", shapes.check(x, "B T D"))
     x = jnp.where((weights > 0)[..., None], x.astype(jnp.float32), 0)
     chosen = jax.nn.one_hot(ids, codes) * weights[..., None]
@@ -101,12 +93,7 @@ def advance(stored, batch, keep, key):
     """Stored sums times `keep` plus the batch's; the most used codes are split into empty ones.
 
     All codes but the first begin empty, so the number of used codes doubles with each step until
-    all are used.
-
-    Args:
-        stored, batch: sums by name.
-        keep: decay factor of the stored sums.
-        key: random key for the directions of splits.
+    all are used. `key` draws the directions of splits.
     """
     stored = jax.tree.map(lambda old, new: keep * old + new, stored, batch)
     counts = stored["counts"]
@@ -121,7 +108,7 @@ def advance(stored, batch, keep, key):
     centre = centroids(stored).at[donor].get(mode="fill", fill_value=0.0)
     _, deviation = moments(stored)
     apart = SPLIT / 2 * deviation[None] * jax.random.normal(key, centre.shape)
-    sums, counts = stored["sums"], counts
+    sums = stored["sums"]
     for where, sign in ((donor, 1), (taker, -1)):
         sums = sums.at[where].set(half * (centre + sign * apart), mode="drop")
         counts = counts.at[where].set(half[:, 0], mode="drop")

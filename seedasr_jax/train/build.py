@@ -28,7 +28,7 @@ class Built:
     stage: config.Stage
     mesh: jax.sharding.Mesh
     objective: Any
-    own: tuple[str, ...]  # parts saved with the stage: those that train or are drawn once
+    saved: tuple[str, ...]  # parts saved with the stage: those that train or are drawn once
     graphdef: Any
     tx: Any
     abstract: TrainState  # its shapes
@@ -37,19 +37,12 @@ class Built:
 
     @property
     def needs(self) -> objectives.Needs:
-        """The Needs of the objective."""
         return self.objective.needs
 
     def train_step(self):
         """The jitted step."""
-        return make_train_step(
-            self.graphdef,
-            self.objective,
-            self.tx,
-            self.sharding,
-            sharding.of_batch(self.mesh),
-            self.stage.run.accum,
-        )
+        how = self.sharding, sharding.of_batch(self.mesh), self.stage.run.accum
+        return make_train_step(self.graphdef, self.objective, self.tx, *how)
 
     def fresh(self) -> TrainState:
         """A state drawn from the stage's seed; each device creates its own shards."""
@@ -63,19 +56,15 @@ class Built:
             return state
 
         def create():
-            return list(itertools.compress(jax.tree.leaves(self._create()), missing))
+            model = self.make_model(nnx.Rngs(params=_keys(self.stage)[0]))
+            _, params, frozen = _split(model, self.saved)
+            drawn = _state(params, frozen, self.tx, self.stage)
+            return list(itertools.compress(jax.tree.leaves(drawn), missing))
 
-        places = list(itertools.compress(jax.tree.leaves(self.sharding), missing))
-        made = iter(jax.jit(create, out_shardings=places)())
-        filled = (next(made) if empty else leaf for leaf, empty in zip(leaves, missing))
+        shardings = list(itertools.compress(jax.tree.leaves(self.sharding), missing))
+        drawn = iter(jax.jit(create, out_shardings=shardings)())
+        filled = (next(drawn) if empty else leaf for leaf, empty in zip(leaves, missing))
         return jax.tree.unflatten(structure, filled)
-
-    def _create(self):
-        _, params, frozen = _split(self._model(), self.own)
-        return _state(params, frozen, self.tx, self.stage)
-
-    def _model(self):
-        return self.make_model(nnx.Rngs(params=_keys(self.stage)[0]))
 
 
 def _keys(stage):
@@ -83,11 +72,9 @@ def _keys(stage):
     return jax.random.split(jax.random.key(stage.seed))
 
 
-def _split(model, own):
-    def kept(path, value):
-        return optim.part_of(path, value) in own
-
-    return nnx.split(model, kept, ...)
+def _split(model, saved):
+    """The model's graphdef, and the parameters of the saved and of the other parts."""
+    return nnx.split(model, lambda path, value: optim.part_of(path, value) in saved, ...)
 
 
 def _state(params, frozen, tx, stage):
@@ -114,17 +101,12 @@ def _check_named(stage, parts):
             )
         if part not in stage.trains and key == "optim.rates":
             raise ConfigError(
-                f"optim.rates {part!r}: expected parts that train ({', '.join(stage.trains)}):"
-                " a frozen one has no rate"
+                f"optim.rates {part!r}: expected a part that trains: {', '.join(stage.trains)}"
             )
 
 
 def mesh_of(stage: config.Stage, devices=None) -> jax.sharding.Mesh:
-    """The mesh of a stage, checked against its buckets; `devices`: default all.
-
-    Raises:
-        ConfigError: the mesh does not fit the devices, or a bucket does not fit the mesh.
-    """
+    """The mesh of a stage; a ConfigError if it does not fit devices (default all) or buckets."""
     mesh = meshes.make(stage.mesh, devices)
     for _, _, utterances in stage.data.buckets:
         sharding.check_batch(utterances, mesh, stage.run.accum)
@@ -134,28 +116,23 @@ def mesh_of(stage: config.Stage, devices=None) -> jax.sharding.Mesh:
 def build(stage: config.Stage, tokens: Tokens, vocabulary: int, devices=None) -> Built:
     """Builds a stage without allocating anything.
 
-    Args:
-        stage: its config.
-        tokens, vocabulary: the tokenizer's special ids and number of pieces.
-        devices: devices of the mesh; default all.
-
-    Raises:
-        ConfigError: a part does not exist, or the mesh does not fit devices, parameters or buckets.
+    `tokens`, `vocabulary`: the tokenizer's special ids and number of pieces. Raises a ConfigError
+    if a part does not exist, or the mesh does not fit devices (default all), parameters or buckets.
     """
     mesh = mesh_of(stage, devices)
     objective = objectives.make(stage, tokens, vocabulary)
     needs = objective.needs
     if needs.reads and not stage.data.has_text:
         raise ConfigError(
-            f"data.buckets: kind {stage.kind!r} learns from text, found no bucket with room for any"
-            f" token: {stage.data.buckets}"
+            f"data.buckets: kind {stage.kind!r} learns from text: expected a bucket with tokens,"
+            f" found {stage.data.buckets}"
         )
     _check_named(stage, needs.parts)
     rows = stage.model.decoder.vocabulary
     if names.DECODER in needs.parts and 0 < rows < vocabulary:
         raise ConfigError(
-            f"model.decoder.vocabulary: expected at least {vocabulary}, the pieces of the"
-            f" tokenizer, or 0 for as many, found {rows}"
+            f"model.decoder.vocabulary: expected at least {vocabulary}, the size of the tokenizer,"
+            f" or 0 for the same, found {rows}"
         )
 
     def make_model(rngs):
@@ -168,17 +145,17 @@ def build(stage: config.Stage, tokens: Tokens, vocabulary: int, devices=None) ->
         raise ConfigError(f"trains {stage.trains}: nothing is left to train; name a part")
     # Parts drawn once get zero gradients and no decay: their names are not in layers.MATRICES.
     drawn = [part for part in needs.drawn if stage.init.get(part) == "fresh"]
-    own = (*stage.trains, *drawn)
-    graphdef, params, frozen = _split(model, own)
+    saved = (*stage.trains, *drawn)
+    graphdef, params, frozen = _split(model, saved)
     abstract = jax.eval_shape(lambda p, f: _state(p, f, tx, stage), params, frozen)
-    places = sharding.of_params(params, mesh)
+    param_shardings = sharding.of_params(params, mesh)
     everywhere = sharding.replicated(mesh)
     shardings = TrainState(
         step=everywhere,
         skipped=everywhere,
-        params=places,
+        params=param_shardings,
         frozen=sharding.of_params(frozen, mesh),
-        opt_state=sharding.like_params(abstract.opt_state, params, places, mesh),
+        opt_state=sharding.like_params(abstract.opt_state, params, param_shardings, mesh),
         rng=everywhere,
     )
-    return Built(stage, mesh, objective, own, graphdef, tx, abstract, shardings, make_model)
+    return Built(stage, mesh, objective, saved, graphdef, tx, abstract, shardings, make_model)

@@ -1,6 +1,7 @@
 """The stage graph: order, recipe hashes, staleness. A stage is defined by its config."""
 
 from collections.abc import Callable, Mapping
+import contextlib
 import dataclasses
 import re
 
@@ -23,23 +24,17 @@ class Recipe:
     tree: dict  # nested dicts: the stage's recipe, and under "reads" the content of its inputs
     parents: dict[str, str]  # part -> its source, see `origin`
     hash: str  # hash of the tree, by content, and the parents' hashes
-    source_hashes: dict[str, str] = dataclasses.field(default_factory=dict)  # likewise, by part
+    source_hashes: dict[str, str]  # part -> see `_source_hash`
 
 
 def origin(part: str, source: str) -> tuple[str, str]:
-    """The stage or checkpoint that `init.PART` names, and the part there.
-
-    `ssl1:encoder` names the part; by default it has the same name there.
-    """
+    """The stage or checkpoint of `init.PART=SOURCE`, and the part there (`ssl1:encoder`)."""
     found = re.fullmatch(r"(.+):([a-z]\w*)", source)
     return (found[1], found[2]) if found else (source, part)
 
 
 def stage_of(stages, where: str) -> tuple[str, int | None]:
-    """The stage of a graph that `ctc` or `ctc@10` names, and the step (None: its last).
-
-    ("", None) if `where` is anything else: `fresh`, a path.
-    """
+    """The stage that `ctc` or `ctc@10` names, and the step (None: its last); else ("", None)."""
     name, at, step = where.partition("@")
     if name not in stages or (at and not step.isdecimal()):
         return "", None
@@ -64,11 +59,7 @@ def named_steps(graph: config.Graph, name: str) -> set[int]:
 
 
 def order(graph: config.Graph) -> list[str]:
-    """Stages in topological order, parents first; ties keep the config's order.
-
-    Raises:
-        ConfigError: stages start from each other.
-    """
+    """Stages, parents first; ties keep the config's order. A ConfigError if they form a cycle."""
     done: list[str] = []
     left = list(graph.stages)
     while left:
@@ -92,11 +83,8 @@ def descendants(graph: config.Graph, name: str) -> list[str]:
 
 
 def check(graph: config.Graph, needed: Callable[[config.Stage], tuple[str, ...]]):
-    """Checks names, and each stage's `init` against the parts its objective needs.
-
-    Raises:
-        ConfigError: a name that cannot be a folder, a part without a source, a source without a
-            part, or an unknown stage.
+    """Checks names, and each stage's `init` against the parts its objective needs; a ConfigError
+    if a name is invalid, a part has no source, a source no part, or a stage does not exist.
     """
     for name, stage in graph.stages.items():
         if not _NAME.fullmatch(name) or name in _TAKEN:
@@ -104,37 +92,42 @@ def check(graph: config.Graph, needed: Callable[[config.Stage], tuple[str, ...]]
                 f"config.stages: {name!r} names a folder of the workdir: expected letters, digits,"
                 f" - and _, and none of {', '.join(_TAKEN)}"
             )
-        try:
-            parts = needed(stage)
-        except ConfigError as error:
-            raise ConfigError(f"stage {name!r}: {error}") from error
-        for part in parts:
-            if part not in stage.init:
-                raise ConfigError(
-                    f"stage {name!r}: init.{part} is missing; set it to 'fresh', an earlier stage"
-                    " or a checkpoint"
-                )
-        for part, source in stage.init.items():
-            if part not in registry.with_inner(parts):
-                raise ConfigError(
-                    f"stage {name!r}: init.{part}, but kind {stage.kind!r} has no such part."
-                    f"{nearest(part, parts)}"
-                )
-            where, _ = origin(part, source)
-            stage_named, step = stage_of(graph.stages, where)
-            before, _, behind = where.partition("@")
-            if before in graph.stages and not stage_named:
-                raise ConfigError(
-                    f"stage {name!r}: init.{part} = {source!r}: expected {before}@STEP, a number,"
-                    f" or {before} alone, found {behind!r}"
-                )
-            if step is not None:
-                _check_saved(f"stage {name!r}: init.{part} = {source!r}", graph, stage_named, step)
-            if source != "fresh" and not stage_named and not path_like(where):
-                raise ConfigError(
-                    f"stage {name!r}: init.{part} = {source!r} is no stage, no path and not"
-                    f" 'fresh'.{nearest(where, [*graph.stages, 'fresh'])}"
-                )
+        with of_stage(name):
+            _check_init(graph, stage, needed(stage))
+
+
+@contextlib.contextmanager
+def of_stage(name: str):
+    """Context that adds the stage's name to a UserError."""
+    try:
+        yield
+    except UserError as error:
+        raise type(error)(f"stage {name!r}: {error}") from error
+
+
+def _check_init(graph, stage, parts):
+    for part in parts:
+        if part not in stage.init:
+            raise ConfigError(
+                f"init.{part} is missing; set it to 'fresh', an earlier stage or a checkpoint"
+            )
+    for part, source in stage.init.items():
+        if part not in registry.with_inner(parts):
+            near = nearest(part, parts)
+            raise ConfigError(f"init.{part}: kind {stage.kind!r} has no such part.{near}")
+        where, _ = origin(part, source)
+        parent, step = stage_of(graph.stages, where)
+        before, _, number = where.partition("@")
+        text = f"init.{part} = {source!r}"
+        if before in graph.stages and not parent:
+            raise ConfigError(
+                f"{text}: expected {before}@STEP, a number, or {before} alone, found {number!r}"
+            )
+        if step is not None:
+            _check_saved(text, graph, parent, step)
+        if source != "fresh" and not parent and not path_like(where):
+            near = nearest(where, [*graph.stages, "fresh"])
+            raise ConfigError(f"{text}: expected a stage, a path or 'fresh'.{near}")
 
 
 def _check_saved(text, graph, name, step):
@@ -143,8 +136,8 @@ def _check_saved(text, graph, name, step):
     if step != last and (step % every or not 0 < step < last):
         near = min(max(round(step / every), 1) * every, last)
         raise ConfigError(
-            f"{text}: {name} saves every {every} steps and at its end, {last} (run.save_every,"
-            f" steps); the nearest of them is {name}@{near}"
+            f"{text}: {name} saves every {every} steps (run.save_every) and at its end, {last}"
+            f" (steps); the nearest is {name}@{near}"
         )
 
 
@@ -158,10 +151,8 @@ def limits(
     """The limits of a stage: as in its record, or derived from its config and its parents' limits.
 
     Args:
-        graph: the graph.
-        name: name of the stage.
-        known: stage -> limits in its record; None: it has none.
-        outside: (stage, part) with a checkpoint as source -> limits of that; None: not known.
+        known: stage -> limits in its record, or None.
+        outside: (stage, part) with a checkpoint as source -> limits of that, or None.
         data: facts about the stage's data, keyword arguments of `checkpoint.derive`.
     """
     if (recorded := known(name)) is not None:
@@ -173,7 +164,7 @@ def limits(
             found[part] = limits(graph, parent, known, outside)
         elif source != "fresh":
             found[part] = outside(name, part)
-    found = {part: one for part, one in found.items() if one is not None}
+    found = {part: limit for part, limit in found.items() if limit is not None}
     return derive(stage, found, prompted=objectives.needs(stage).prompted, **data)
 
 
@@ -188,10 +179,9 @@ def recipes(
     content: Callable[[str, config.Stage], str],
     outside: Callable[[str], str],
 ) -> Mapping[str, Recipe]:
-    """Recipe and hash of every stage.
+    """The recipe of every stage.
 
     Args:
-        graph: the graph.
         vocabulary: hash of the tokenizer.
         content: (SPEC or task, stage) -> identity by content, such as a manifest's, not its path.
         outside: path of a checkpoint -> its identity: recipe and step.
@@ -219,18 +209,17 @@ def recipes(
 
 def _source_hash(part, source, known, outside):
     """The hash of a source's recipe, its step, and the part's name there if it differs."""
-    where, there = origin(part, source)
+    where, source_part = origin(part, source)
     name, step = stage_of(known, where)
     content = known[name].hash if name else outside(where)
     content += f"@{step}" if step is not None else ""
-    return content if there == part else f"{content}:{there}"
+    return content if source_part == part else f"{content}:{source_part}"
 
 
 def stale(name: str, old: dict, new: Recipe, began: Mapping | None = None) -> str:
     """The line that explains why a stage is stale, key by key.
 
     Args:
-        name: name of the stage.
         old: tree of the recipe that it was trained by.
         new: the current recipe.
         began: part -> reference to the checkpoint that it started from.
@@ -238,7 +227,7 @@ def stale(name: str, old: dict, new: Recipe, began: Mapping | None = None) -> st
     lines = config.difference(old, new.tree)
     if not lines:  # the recipe of a source differs
         changed = [
-            f"init.{part}: what {new.parents[part]} holds was trained by another recipe since"
+            f"init.{part}: {new.parents[part]} was trained again by another recipe since"
             for part, content in new.source_hashes.items()
             if part not in (began or {})
             or not began[part]["recipe"].startswith(content.partition(":")[0])

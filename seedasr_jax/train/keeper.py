@@ -20,20 +20,17 @@ _HOUR = 3600 * files.RATE  # samples
 class Keeper:
     """Saves a stage; its stage.json describes exactly what is durable on disk.
 
-    Skipped rows are listed before the step that skipped them is saved, so a resumed stage lists
-    each bad row once.
+    Skipped rows are listed before their step is saved, so a resumed stage lists each once.
     """
 
     def __init__(self, folder, record, keep, stream, pinned=()):
         """Opens the files of a stage, as they were at the step where it resumes.
 
         Args:
-            folder: stage directory.
             record: its stage.json at the start.
-            keep: number of newest checkpoints to keep.
+            keep, pinned: see `checkpoints.Writer`.
             stream: the training data: `skipped`, rows of seedasr_jax/skipped.py; `samples`, by
                 task; and `judge(rows)`, which raises a DataError if too many rows are bad.
-            pinned: steps to keep in addition, since other stages start from them.
         """
         self.folder, self.record, self.stream = folder, record, stream
         self.writer = checkpoints.Writer(folder, keep, pinned)
@@ -58,33 +55,23 @@ class Keeper:
         self.wait()
 
     def save(self, step, state, row, transient):
-        """Starts a save with the step's row in its note; stage.json follows once it is durable.
-
-        `transient`: see `checkpoints.Writer.save`.
-        """
+        """Starts a save with the step's row in its note; stage.json follows once it is durable."""
         self.judge()
-        samples = {task: self.samples.get(task, 0) + n for task, n in self.stream.samples.items()}
+        new = self.stream.samples.items()
+        samples = self.samples | {task: self.samples.get(task, 0) + n for task, n in new}
+        hours = {task: n / _HOUR for task, n in samples.items()}
         seconds = time.monotonic() - self.clock
         spent = {"seconds": seconds, "cpu_seconds": time.process_time() - self.cpu}
         spent["chip_seconds"] = seconds * jax.device_count()
         spent = {k: self.spent.get(k, 0.0) + v for k, v in spent.items()}
-        self.records[step] = dataclasses.replace(
-            self.record,
-            step=step,
-            position=step,
-            hours={task: n / _HOUR for task, n in (self.samples | samples).items()},
-            spent=spent,
-        )
+        at = dict(step=step, position=step, hours=hours, spent=spent)
+        self.records[step] = dataclasses.replace(self.record, **at)
         note = {ROW: row, RECORD: config.to_dict(self.records[step])}
         self.writer.save(step, state, note, transient=transient)
         self.settle()
 
     def judge(self):
-        """Lists skipped rows.
-
-        Raises:
-            DataError: too many rows of all processes together are bad; every process raises it.
-        """
+        """Lists skipped rows; a DataError in every process if too many rows of all are bad."""
         self.stream.judge(self.list_skipped())
 
     def wait(self):
@@ -101,9 +88,9 @@ class Keeper:
 
     def list_skipped(self) -> list[dict]:
         """Lists the rows that all processes skipped since the last call, and returns them."""
-        own = self.stream.skipped[self.listed :]
-        self.listed += len(own)
-        rows = skipped.merged(processes.gathered(own))
+        new = self.stream.skipped[self.listed :]
+        self.listed += len(new)
+        rows = skipped.merged(processes.gathered(new))
         self.cut += skipped.contexts_cut(rows)
         bad = [row for row in rows if row["reason"] != skipped.FAILED]
         if bad and processes.is_first():

@@ -34,7 +34,7 @@ class Hooks:
     # resumed stage repeats it. The rollout of reinforcement learning runs here.
     prepare: Callable[[TrainState, Batch, Any], Batch] = lambda state, batch, rows: batch
     # Called with its previous return value (first None) and the terms of each logged step.
-    watch: Callable[[Any, dict], Any] = lambda seen, terms: seen
+    watch: Callable[[Any, dict], Any] = lambda state, terms: state
 
 
 def run(
@@ -47,29 +47,22 @@ def run(
     hooks: Hooks,
     unwritten: dict | None = None,
 ) -> TrainState:
-    """Trains from `state.step` to the stage's last step.
+    """Trains from `state.step` to the stage's last step; returns the last state, which is saved.
 
     A step is saved, with its row, before it is scored; the row is then written with the scores.
     Wherever the stage is killed, every step is scored and written exactly once.
 
     Args:
-        train_step: (state, batch) -> (state, terms).
         state: state to continue from; donated.
         batches: numpy batches from `state.step` on, each with its rows, which `prepare` reads.
-        metrics: writer of the stage's metrics.
-        stage: config with steps and intervals.
         mesh: mesh that batches are sharded over.
-        hooks: see Hooks.
         unwritten: the row of `state.step` if that step was saved but neither scored nor written.
-
-    Returns:
-        The last state, which is saved.
 
     Raises:
         Stopped: requested by hooks.stopping() or hooks.evaluate(); the state is saved.
         UserError: too many gradients were not finite, or raised by hooks.summary().
     """
-    every, step, seen = stage.run, int(state.step), None
+    every, step, watched = stage.run, int(state.step), None
 
     def due():
         return step == stage.steps or (stage.eval.every and step % stage.eval.every == 0)
@@ -95,7 +88,7 @@ def run(
             host = {"steps_per_second": speed, "peak_memory_gib": peak_memory_gib()}
             row = flat(terms | {"host": host})
             hooks.progress(step, speed, terms)
-            seen = hooks.watch(seen, terms)
+            watched = hooks.watch(watched, terms)
             _give_up(step, int(state.skipped))
         regular = step % every.save_every == 0 or last
         if regular or due() or stopping:

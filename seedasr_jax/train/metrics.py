@@ -17,20 +17,13 @@ def flat(tree, prefix="") -> dict[str, float]:
 
 
 def peak_memory_gib(process: int | str = "self") -> float:
-    """Peak resident memory of a process (its id; default: this one), in GiB.
-
-    Read from /proc: getrusage includes the parent's memory before exec.
-    """
+    """Peak resident memory of a process (/proc; getrusage includes the parent's before exec)."""
     status = pathlib.Path(f"/proc/{process}/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 2**20
 
 
 class Metrics:
-    """Writer of one stage: each step once, in order, however often the stage is resumed.
-
-    Attributes:
-        written: whether the row of the step where the stage resumes is already written.
-    """
+    """Writer of one stage: each step once, in order, however often the stage is resumed."""
 
     def __init__(self, folder: pathlib.Path, step: int, *, tensorboard: bool, writes: bool = True):
         """Drops rows after `step`, where the stage resumes: they will be written again.
@@ -38,19 +31,18 @@ class Metrics:
         Without `writes`, as in all processes of a job but the first, it only measures time.
         """
         self.path, self.writes, self.events = folder / disk.METRICS, writes, None
+        # Whether the row of `step` is already written.
         self.written = False
         if writes:
             self.written = any(row["step"] == step for row in disk.rewind(self.path, step + 1))
         if writes and tensorboard:
             from tensorboardX import SummaryWriter  # which brings PyTorch, where it is installed
 
-            self.events = SummaryWriter(
-                str(folder), purge_step=step + 1, filename_suffix=f".from-{step}"
-            )
+            suffix = f".from-{step}"
+            self.events = SummaryWriter(str(folder), purge_step=step + 1, filename_suffix=suffix)
         self.clock, self.step = time.monotonic(), step
 
     def write(self, step: int, terms: dict):
-        """Writes a row; measurements of the machine are under `host`."""
         if not self.writes:
             return
         row = {"step": step} | flat(terms)

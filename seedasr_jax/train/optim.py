@@ -70,7 +70,7 @@ def _each_layer(stateless: optax.GradientTransformation) -> optax.GradientTransf
 
     def update(updates, state, params=None):
         del params
-        return jax.vmap(lambda own: stateless.update(own, optax.EmptyState())[0])(updates), state
+        return jax.vmap(lambda x: stateless.update(x, optax.EmptyState())[0])(updates), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
@@ -131,10 +131,7 @@ def kmeans(options, steps, *, apart=False) -> optax.GradientTransformation:
 def make(options: config.Optim, steps: int, *, apart=False) -> optax.GradientTransformation:
     """The optax chain of a stage.
 
-    Args:
-        options: config of the optimiser.
-        steps: number of steps of the stage.
-        apart: whether layers, the first axis of every parameter, are optimised separately: no
-            layer's update depends on another's gradients.
+    `apart`: whether layers, the first axis of every parameter, are optimised separately, so that no
+    layer's update depends on another's gradients.
     """
     return options.maker()(options, steps, apart=apart)

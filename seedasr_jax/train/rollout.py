@@ -33,20 +33,17 @@ class NBest:
 
 def shapes(number: int, utterances: int, bucket: tuple[float, int, int]) -> NBest:
     """The shapes of a bucket's NBest."""
-    _, tokens, _ = bucket
-    return NBest(
-        jax.ShapeDtypeStruct((utterances, number, tokens), np.int32),
-        jax.ShapeDtypeStruct((utterances, number), np.int32),
-        jax.ShapeDtypeStruct((utterances, number), np.float32),
-    )
+    lists, (_, tokens, _) = (utterances, number), bucket
+    ids = jax.ShapeDtypeStruct((*lists, tokens), np.int32)
+    length = jax.ShapeDtypeStruct(lists, np.int32)
+    return NBest(ids, length, risk=jax.ShapeDtypeStruct(lists, np.float32))
 
 
 class Rollout:
-    """(state, numpy Batch, its rows) -> the Batch with an NBest.
+    """(state, numpy Batch, its rows) -> the Batch with an NBest, of at most the bucket's tokens.
 
     It depends on its arguments alone: draws come from the state's rng, its step and each example's
-    position, so a resumed run repeats them. Hypotheses have at most as many tokens as the bucket
-    has for transcripts.
+    position, so a resumed run repeats them.
     """
 
     def __init__(
@@ -56,31 +53,21 @@ class Rollout:
         decode: Callable[[list[int]], str],
         risk: Callable[[Any, str], float],
     ):
-        """Compiles nothing yet.
-
-        Args:
-            program: the result of `rollout` in decode/program.py.
-            mesh: mesh of the state and the batch.
-            decode: ids -> text by the tokenizer.
-            risk: (row, hypothesis) -> its errors; see `weighted_risk`.
-        """
+        """`program`: see `rollout` in decode/program.py; `risk`: see `weighted_risk`."""
         self.program, self.mesh, self.decode, self.risk = program, mesh, decode, risk
 
     def __call__(self, state: TrainState, batch: Batch, rows: Sequence[Any]) -> Batch:
         """Decodes on the devices, counts errors on the host.
 
-        Args:
-            state: state of this step; not donated.
-            batch: this process's rows.
-            rows: input of `risk` for each row of the batch; not read if the weight is 0.
+        `state` is not donated; `batch` and `rows`, the input of `risk`, are this process's.
         """
         model = nnx.merge_state(state.params, state.frozen)
-        over = sharding.put_batch(batch, self.mesh)
-        found = self.program(model, over, (state.rng, state.step))
+        global_batch = sharding.put_batch(batch, self.mesh)
+        found = self.program(model, global_batch, (state.rng, state.step))
         hyp, length, score = map(sharding.take_rows, (found.ids, found.length, found.score))
-        there = score > IMPOSSIBLE  # missing hypotheses repeat the first one
-        hyp = np.where(there[..., None], hyp, hyp[:, :1])
-        length = np.where(there, length, length[:, :1])
+        valid = score > IMPOSSIBLE  # missing hypotheses repeat the first one
+        hyp = np.where(valid[..., None], hyp, hyp[:, :1])
+        length = np.where(valid, length, length[:, :1])
         risk = np.zeros(length.shape, np.float32)
         for b, n in np.argwhere(np.repeat(batch.weight[:, None] > 0, length.shape[1], 1)):
             text = self.decode(hyp[b, n, : length[b, n]].tolist())
@@ -89,22 +76,17 @@ class Rollout:
 
 
 def weighted_risk(conventions: Conventions, keyword_weight: float):
-    """Returns a risk function: weighted errors per unit of the reference (text/weighted.py).
+    """(row, hypothesis) -> weighted errors per unit of the reference (text/weighted.py).
 
     It reads `text`, `keywords`, `context` and `language` of a row; texts are normalised and split
     by the convention of the language.
     """
 
     def risk(row, hypothesis: str) -> float:
-        own = conventions.of(row.language)
-        found = weighted_errors(
-            own.clean(row.text),
-            own.clean(hypothesis),
-            keywords=[own.clean(word) for word in row.keywords],
-            context=[own.clean(row.context)],
-            weight=keyword_weight,
-            unit=own.unit,
-        )
-        return found.rate
+        convention = conventions.of(row.language)
+        clean = convention.clean
+        keywords, context = [clean(word) for word in row.keywords], [clean(row.context)]
+        how = dict(keywords=keywords, context=context, weight=keyword_weight, unit=convention.unit)
+        return weighted_errors(clean(row.text), clean(hypothesis), **how).rate
 
     return risk

@@ -22,5 +22,4 @@ class TrainState:
     rng: jax.Array  # typed key; each step folds its number in
 
     def replace(self, **changes):
-        """A copy with changes."""
         return dataclasses.replace(self, **changes)

@@ -1,9 +1,4 @@
-"""Stage `kmeans`: fits a codebook for the second SSL iteration to a layer of the first encoder.
-
-Dims: B batch, T encoder frames, D encoder width, K codes.
-"""
-
-import dataclasses
+"""Stage `kmeans`: fits a codebook for the second SSL iteration to a layer of the first encoder."""
 
 import jax.numpy as jnp
 
@@ -14,21 +9,15 @@ from seedasr_jax.models import names
 from seedasr_jax.quantize import kmeans
 from seedasr_jax.train.objectives.registry import register
 from seedasr_jax.train.objectives.shared import Acoustic, Needs, count
-from seedasr_jax.train.objectives.ssl import probe_of, taught
+from seedasr_jax.train.objectives.ssl import probe_of, teacher_frames
 
 
 @register("kmeans")
 class KMeans(Acoustic):
     """Online Lloyd algorithm: the gradient carries a batch's sums; optim.name=kmeans adds them."""
 
-    @dataclasses.dataclass(frozen=True)
-    class Options:
-        """No options."""
-
     @classmethod
     def ask(cls, stage, options):
-        """Teacher and codebook; the probe, if it chooses the layer."""
-        del options
         if stage.optim.name != "kmeans":
             raise ConfigError(
                 f"stage kind 'kmeans': expected optim.name 'kmeans', found {stage.optim.name!r};"
@@ -37,12 +26,11 @@ class KMeans(Acoustic):
         return Needs((names.TEACHER, names.CODEBOOK), consults=probe_of(stage), reads=False)
 
     def weigh(self, batch, rng):
-        """Number of encoder frames."""
         return {"frames": count(self.frames(batch, rng) * batch.weight)}
 
     def loss(self, model, batch, weights, rng):
         """The total only carries sums; the term `loss` is the mean squared distance per frame."""
-        x, length = taught(model, *self.features(model.teacher, batch, rng))
+        x, length = teacher_frames(model, *self.features(model.teacher, batch, rng))
         distances = model.codebook.distances(x)
         valid = shapes.valid(length, x.shape[1]) * batch.weight[:, None]
         codes = self.stage.model.quantizer.codes

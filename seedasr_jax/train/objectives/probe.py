@@ -1,9 +1,4 @@
-"""Stage `probe`: which layer of a frozen encoder predicts text best (Seed-ASR section 3.2).
-
-Dims: L layers, B batch, T encoder frames, D encoder width, V vocabulary.
-"""
-
-import dataclasses
+"""Stage `probe`: which layer of a frozen encoder predicts text best (Seed-ASR section 3.2)."""
 
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.models import names
@@ -15,24 +10,16 @@ from seedasr_jax.train.objectives.shared import Acoustic, Needs
 class Probe(Acoustic):
     """Trains a CTC head on every layer at once; the heads share nothing but the batch."""
 
-    @dataclasses.dataclass(frozen=True)
-    class Options:
-        """No options."""
+    weigh = Acoustic.ctc_weights
 
     @classmethod
     def ask(cls, stage, options):
-        """Encoder and heads; the heads alone train, each separately."""
-        del options
         if stage.trains != (names.PROBE,):
             raise ConfigError(
                 f"stage kind 'probe' trains its heads alone: expected trains ('probe',), found"
                 f" {stage.trains}"
             )
         return Needs((names.ENCODER, names.PROBE), aligned=True, apart=True)
-
-    def weigh(self, batch, rng):
-        """See `Acoustic.ctc_weights`."""
-        return self.ctc_weights(batch, rng)
 
     def loss(self, model, batch, weights, rng):
         """CTC loss per token, summed over layers: each head trains as if it were the only one."""

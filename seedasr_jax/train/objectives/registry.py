@@ -31,11 +31,7 @@ def register(kind):
 
 
 def needs(stage: config.Stage):
-    """The `Needs` of a stage's objective, without building it.
-
-    Raises:
-        ConfigError: see `make`.
-    """
+    """The `Needs` of a stage's objective, without building it; raises as `make`."""
     cls, options = _asked(stage)
     found = cls.ask(stage, options)
     stage.model.variant.maker().check(stage.model, found.parts)
@@ -43,14 +39,11 @@ def needs(stage: config.Stage):
 
 
 def make(stage: config.Stage, tokens: acllm.Tokens, vocabulary: int):
-    """Builds the objective of a stage and checks its options against the class's fields.
-
-    Raises:
-        ConfigError: an unknown kind, an option that is unknown, missing, of a wrong type or out of
-            bounds, or a stage that the objective does not support.
+    """Builds the objective of a stage; a ConfigError if the kind is unknown, an option invalid or
+    the stage not supported.
     """
     cls, options = _asked(stage)
-    needs(stage)
+    needs(stage)  # checks the stage
     return cls(stage, tokens, vocabulary, options)
 
 

@@ -12,25 +12,23 @@ import jax.numpy as jnp
 from seedasr_jax import config, shapes
 from seedasr_jax.decode import program
 from seedasr_jax.losses import mwer
-from seedasr_jax.models import acllm, names
+from seedasr_jax.models import acllm
 from seedasr_jax.text.conventions import Convention, Conventions
 from seedasr_jax.train import rollout
+from seedasr_jax.train.objectives import shared
 from seedasr_jax.train.objectives.registry import register
-from seedasr_jax.train.objectives.shared import (
-    ROLLOUT,
-    Acoustic,
-    Needs,
-    count,
-    judged,
-    recogniser_parts,
-    with_routers,
-)
+from seedasr_jax.train.objectives.shared import count
 
 MOST = 0.5  # share of N-best lists that may have no gradient without a warning
+WARNING = (
+    "{percent:.0f} % of {examples:.0f} N-best lists have no gradient, because all hypotheses of a"
+    " list have equal errors: set objective.temperature=0 for the N best of a beam, or raise"
+    " objective.hypotheses"
+)
 
 
 @register("rl")
-class Rl(Acoustic):
+class Rl(shared.Acoustic):
     """MWER on the N-best lists of the batch, and cross-entropy of the transcript.
 
     The paper states neither N, nor the weights of the cross-entropy and of keywords, nor whether
@@ -39,61 +37,41 @@ class Rl(Acoustic):
 
     @dataclasses.dataclass(frozen=True)
     class Options:
-        """Weights of the loss, and how hypotheses are decoded.
+        """Weights of the loss, and how hypotheses are decoded."""
 
-        `ce_weight`: weight of the cross-entropy; `hypotheses`: N; `temperature`: of sampling, or 0
-        for the N best of a beam search; `keyword_weight`: weight of an error in a keyword, 1: as
-        any other; `unit`: unit of errors if a row states no language, with `data.normalizer`.
-        """
-
-        ce_weight: float = config.at_least(0)
-        hypotheses: int = config.at_least(2)
-        temperature: float = config.at_least(0)
-        keyword_weight: float = config.at_least(0)
-        unit: str = config.one_of("word", "char", "mixed")
+        ce_weight: float = config.at_least(0)  # of the cross-entropy
+        hypotheses: int = config.at_least(2)  # N
+        temperature: float = config.at_least(0)  # of sampling; 0: the N best of a beam search
+        keyword_weight: float = config.at_least(0)  # of an error in a keyword; 1: as any other
+        unit: str = config.one_of("word", "char", "mixed")  # of errors if a row has no language
 
     @classmethod
     def ask(cls, stage, options):
-        """With a CTC head only if the LLM's input depends on it."""
-        parts, number = recogniser_parts(stage), options.hypotheses
+        parts, number = shared.recogniser_parts(stage), options.hypotheses
         nbest = functools.partial(rollout.shapes, number)
-        return Needs(parts, prompted=True, hypotheses=number, extra=nbest)
+        return shared.Needs(parts, prompted=True, hypotheses=number, extra=nbest)
 
     @property
     def conventions(self):
-        """Conventions by each row's language; see `Options.unit`."""
         return Conventions(Convention(self.stage.data.normalizer, self.options.unit))
 
     def rollout(self, graphdef, mesh):
-        """The program that decodes the N hypotheses of `Options`."""
         how = self.options.hypotheses, self.options.temperature
-        return program.rollout(graphdef, mesh, *how, ROLLOUT)
+        return program.rollout(graphdef, mesh, *how, shared.ROLLOUT)
 
     def prepare(self, graphdef, mesh, vocab):
-        """(state, Batch, rows) -> the Batch with hypotheses."""
         risk = rollout.weighted_risk(self.conventions, self.options.keyword_weight)
         return rollout.Rollout(self.rollout(graphdef, mesh), mesh, vocab.decode, risk)
 
     def weigh(self, batch, rng):
         """Numbers of utterances, and of transcript tokens with end tokens."""
-        del rng
-        return {
-            "utterances": count(batch.weight),
-            "text": count(batch.weight * (batch.ids_length + 1)),
-        }
+        text = count(batch.weight * (batch.ids_length + 1))
+        return {"utterances": count(batch.weight), "text": text}
 
-    def watch(self, seen, terms):
+    def watch(self, state, terms):
         """Warns once if a larger share of N-best lists than MOST has no gradient."""
         lists = terms["weights"]["utterances"]
-        seen, found = judged(seen, terms["no_gradient"] * lists, lists, MOST)
-        if not found:
-            return seen, ""
-        share, lists = found
-        return seen, (
-            f"{100 * share:.0f} % of {lists:.0f} lists of hypotheses have no gradient, for"
-            " all of a list have the same errors: set objective.temperature=0 for the N best of a"
-            " beam, or more objective.hypotheses"
-        )
+        return shared.share_warning(state, terms["no_gradient"] * lists, lists, MOST, WARNING)
 
     def loss(self, model, batch, weights, rng):
         """MWER per utterance and nll per token.
@@ -102,9 +80,7 @@ class Rl(Acoustic):
         """
         nbest = batch.extra
         dims = shapes.check(nbest.ids, "B N L", shapes.check(batch.ids, "B L"))
-        x, frames = self.encode(model, batch, rng)
-        ctc_logits = model.ctc_head(x) if names.CTC_HEAD in model.parts else None
-        prefix = model.prefix(batch, model.convert(x, frames, ctc_logits))
+        prefix, _, _ = self.prefix(model, batch, rng)
         # The transcript is appended as a hypothesis: one pass over B x (N + 1).
         ids = jnp.concatenate([batch.ids[:, None], nbest.ids], 1).reshape(-1, dims["L"])
         length = jnp.concatenate([batch.ids_length[:, None], nbest.length], 1).reshape(-1)
@@ -115,8 +91,8 @@ class Rl(Acoustic):
         nll, routing = model.nll(prefix, ids, length, valid)
         logprobs = mwer.sequence_logprobs(nll, valid).reshape(-1, number)
 
-        listed = mwer.distinct(nbest.ids, nbest.length)
-        terms = (logprobs[:, 1:], nbest.risk, listed, batch.weight)
+        distinct = mwer.distinct(nbest.ids, nbest.length)
+        terms = (logprobs[:, 1:], nbest.risk, distinct, batch.weight)
         errors = mwer.mwer(*terms) / weights["utterances"]
         risk = mwer.expected_risk(*terms) / weights["utterances"]
         flat = mwer.without_gradient(*terms[1:]) / weights["utterances"]
@@ -124,4 +100,4 @@ class Rl(Acoustic):
         total = errors + self.options.ce_weight * text
         terms = {"loss": total, "mwer": errors, "text": text, "risk": risk, "no_gradient": flat}
         shares = jnp.repeat(batch.weight / (number * weights["utterances"]), number)
-        return with_routers(total, terms, routing, self.stage, shares)
+        return shared.with_routers(total, terms, routing, self.stage, shares)

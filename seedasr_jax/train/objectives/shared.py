@@ -23,8 +23,13 @@ from seedasr_jax.models.clock import Clock
 
 PERTURB, MASK, DROPOUT, TEXT, ROLLOUT, SPANS, NOISE = range(7)  # streams of a step's rng
 
-JUDGED = 32  # minimum number of examples of which a share is reported
+ENOUGH = 32  # minimum number of examples of which a share is reported
 UNALIGNED = 0.01  # share of examples that CTC may leave out without a warning
+UNALIGNED_WARNING = (
+    "CTC leaves out {percent:.0f} % of {examples:.0f} utterances, which have fewer frames than"
+    " tokens at the tempo drawn: set augment.tempo and augment.speed closer to 1, or raise"
+    " vocab.size for fewer tokens"
+)
 
 
 def per_example(rng, stream, position):
@@ -38,21 +43,24 @@ def count(tokens):
     return jnp.maximum(tokens.sum(), 1.0)
 
 
-def judged(seen, part, whole, most):
-    """Accumulates a share over logged steps and reports it once if it is above `most`.
+def share_warning(state, counted, examples, most, warning):
+    """Accumulates a share over logged steps and warns once if it is above `most`.
 
     Args:
-        seen: first result of the previous call; None at the first.
-        part, whole: scalars, this step's examples that count for the share, and all.
-        most: largest share that is not reported.
+        state: returned by the previous call; None at the first.
+        counted, examples: scalars, this step's examples that count for the share, and all.
+        warning: text with {percent} and {examples}.
 
     Returns:
-        `seen` for the next call, and (share, examples) if it is reported now, else None.
+        `state` for the next call, and the warning or "".
     """
-    parts, wholes, said = (0.0, 0.0, False) if seen is None else seen
-    parts, wholes = parts + float(part), wholes + float(whole)
-    over = not said and wholes >= JUDGED and parts > most * wholes
-    return (parts, wholes, said or over), (parts / wholes, wholes) if over else None
+    total, total_examples, warned = state or (0.0, 0.0, False)
+    total, total_examples = total + float(counted), total_examples + float(examples)
+    warns = not warned and total_examples >= ENOUGH and total > most * total_examples
+    line = ""
+    if warns:
+        line = warning.format(percent=100 * total / total_examples, examples=total_examples)
+    return (total, total_examples, warned or warns), line
 
 
 def recogniser_parts(stage, aligned=False) -> tuple[str, ...]:
@@ -78,10 +86,9 @@ def with_routers(total, terms, routing, stage, shares):
         return total, terms
     moe = stage.model.decoder.moe
 
-    def mean(x):
-        """Weighted mean over examples: [L B ...] -> [L ...]."""
-        shared = shapes.align_left(shares, x[0])[None]
-        return jnp.where(shared > 0, shared * x, 0).sum(1)
+    def mean(x):  # over examples, weighted: [L B ...] -> [L ...]
+        weights = shapes.align_left(shares, x[0])[None]
+        return jnp.where(weights > 0, weights * x, 0).sum(1)
 
     balance, z = mean(routing.balance).mean(), mean(routing.z).mean()
     if names.DECODER in stage.trains:
@@ -117,6 +124,10 @@ class Objective:
 
     conventions = None  # Conventions for counting errors; None: it counts none
 
+    @dataclasses.dataclass(frozen=True)
+    class Options:
+        """The keys of `stages.NAME.objective`: by default none."""
+
     def __init__(self, stage, tokens, vocabulary, options):
         """Arguments as of `registry.make`; `options` is an instance of `Options`."""
         self.stage, self.tokens, self.vocabulary, self.options = stage, tokens, vocabulary, options
@@ -124,19 +135,11 @@ class Objective:
 
     @classmethod
     def ask(cls, stage, options) -> Needs:
-        """The Needs of a stage of this kind.
-
-        Raises:
-            ConfigError: the objective does not support settings of the stage.
-        """
+        """The Needs of a stage of this kind; a ConfigError if its settings are not supported."""
         raise NotImplementedError(f"{cls.__name__}.ask")
 
     def summary(self, terms: dict) -> dict:
-        """The terms of a step as scalars to log.
-
-        Raises:
-            UserError: further training is pointless; states the reason.
-        """
+        """The terms of a step as scalars to log; a UserError if further training is pointless."""
         if "experts" not in terms:
             return terms
         load = np.asarray(terms["experts"]["load"]) * terms["experts"]["load"].shape[1]  # 1: even
@@ -144,31 +147,19 @@ class Objective:
         routers = {"load": shares, "load_max": load.max(), "load_min": load.min()}
         return terms | {"experts": terms["experts"] | routers}
 
-    def watch(self, seen, terms: dict):
-        """Warns about the steps that were logged.
+    def watch(self, state, terms: dict):
+        """Warns about logged steps: (`state` for the next call, a line for the log or "").
 
-        Args:
-            seen: first result of the previous call; None at the first.
-            terms: terms of this step, as `summary` returns them.
-
-        Returns:
-            `seen` for the next call, and a line for the log, or "".
+        `state` is None at the first call; `terms` are as `summary` returns them.
         """
-        return seen, ""
+        return state, ""
 
     def filler(self, vocab):
-        """Fills in Batch.extra on the host: (Batch, its rows, bucket, step) -> Batch.
-
-        None: it is empty, or `prepare` fills it in.
-        """
-        del vocab
+        """(Batch, its rows, bucket, step) -> Batch with `extra`, on the host; None: not needed."""
         return None
 
     def rollout(self, graphdef, mesh):
-        """The program (decode/program.py) that decodes hypotheses of a batch before its step.
-
-        `prepare` runs it and a plan compiles it; None: the stage has none.
-        """
+        """The program (decode/program.py) that `prepare` runs and a plan compiles; None: none."""
         return None
 
     def prepare(self, graphdef, mesh, vocab):
@@ -186,7 +177,6 @@ class Acoustic(Objective):
 
     @functools.cached_property
     def clock(self) -> Clock:
-        """The clock of the encoder's frames."""
         return encoders.clock(self.stage.model)
 
     def features(self, encoder, batch: Batch, rng):
@@ -204,7 +194,7 @@ class Acoustic(Objective):
         return model.encoder(*self.encoder_inputs(model.encoder, batch, rng))
 
     def encoder_inputs(self, encoder, batch: Batch, rng):
-        """Arguments of an encoder: features [B T F], [B] number of valid ones, [B] dropout keys."""
+        """Features [B T F], [B] number of valid ones, [B] dropout keys."""
         features, count = self.features(encoder, batch, rng)
         features = self.masked(features, count, batch, rng)
         return features, count, per_example(rng, DROPOUT, batch.position)
@@ -225,6 +215,12 @@ class Acoustic(Objective):
         frames = self.frames(batch, rng)
         return batch.weight * feasible(batch.ids, batch.ids_length, frames)
 
+    def prefix(self, model: AcLLM, batch: Batch, rng):
+        """The LLM's input before the transcript, CTC logits [B T V] or None, [B] valid frames."""
+        x, frames = self.encode(model, batch, rng)
+        ctc_logits = model.ctc_head(x) if names.CTC_HEAD in model.parts else None
+        return model.prefix(batch, model.convert(x, frames, ctc_logits)), ctc_logits, frames
+
     def ctc_weights(self, batch: Batch, rng):
         """`ctc`: tokens with a CTC loss; `unaligned`: examples of `utterances` without one."""
         aligned = self.ctc_tokens(batch, rng)
@@ -234,20 +230,13 @@ class Acoustic(Objective):
             "utterances": count(batch.weight),
         }
 
-    def watch(self, seen, terms):
+    def watch(self, state, terms):
         """Warns once if CTC leaves out a larger share of examples than UNALIGNED."""
         if not self.needs.aligned:
-            return seen, ""
-        weights = terms["weights"]
-        seen, found = judged(seen, weights["unaligned"], weights["utterances"], UNALIGNED)
-        if not found:
-            return seen, ""
-        share, examples = found
-        return seen, (
-            f"CTC leaves out {100 * share:.0f} % of {examples:.0f} utterances, which at the tempo"
-            " that was drawn have fewer frames than tokens: set augment.tempo and augment.speed"
-            " nearer to 1, or vocab.size higher, for a text of fewer tokens"
-        )
+            return state, ""
+        found = terms["weights"]
+        counts = found["unaligned"], found["utterances"]
+        return share_warning(state, *counts, UNALIGNED, UNALIGNED_WARNING)
 
     def ctc_loss(self, logits, frames, batch, weights, rng):
         """CTC loss per token of the global batch."""

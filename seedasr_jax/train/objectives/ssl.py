@@ -14,22 +14,15 @@ from seedasr_jax.errors import ConfigError, UserError
 from seedasr_jax.losses.masked_prediction import describe, histogram, masked_prediction
 from seedasr_jax.models import encoders, names
 from seedasr_jax.models.clock import Strided
+from seedasr_jax.train.objectives import shared
 from seedasr_jax.train.objectives.registry import register
-from seedasr_jax.train.objectives.shared import (
-    DROPOUT,
-    NOISE,
-    SPANS,
-    Acoustic,
-    Needs,
-    count,
-    per_example,
-)
+from seedasr_jax.train.objectives.shared import Needs, count
 
 COLLAPSED = 2.0  # perplexity of labels, as of a fair coin: below it there is nothing to learn
 JUDGED = 32  # minimum number of masked frames in a step for this verdict
 
 
-class Masked(Acoustic):
+class Masked(shared.Acoustic):
     """BERT-style masked prediction (Seed-ASR section 3.2); subclasses define the labels."""
 
     cure = ""  # shown if the labels collapsed
@@ -48,7 +41,7 @@ class Masked(Acoustic):
 
     def hidden(self, batch, rng):
         """[B T/R] bool, true at masked encoder frames: the same in `weigh` and `loss`."""
-        stream, frames = jax.random.fold_in(rng, SPANS), self.frames(batch, rng)
+        stream, frames = jax.random.fold_in(rng, shared.SPANS), self.frames(batch, rng)
         size = self.clock.buffer(batch.wave.shape[1])
         start = 1 - (1 - self.options.start) ** self.clock.stride
         span = self.clock.of_features(self.options.span)
@@ -61,7 +54,6 @@ class Masked(Acoustic):
         return hidden * valid * batch.weight[:, None]
 
     def weigh(self, batch, rng):
-        """Number of labels of masked encoder frames."""
         return {"masked": count(self.predicted(batch, rng))}
 
     def loss(self, model, batch, weights, rng):
@@ -69,28 +61,25 @@ class Masked(Acoustic):
         mel, length = self.features(model.encoder, batch, rng)
         labels, predicted = self.labels(model, mel, length), self.predicted(batch, rng)
         labels = jnp.pad(labels, ((0, 0), (0, predicted.shape[1] - labels.shape[1])))
-        stream = jax.random.fold_in(rng, NOISE)
+        stream = jax.random.fold_in(rng, shared.NOISE)
         hidden = jnp.repeat(self.hidden(batch, rng), self.clock.stride, axis=1)[:, : mel.shape[1]]
-        seen = self.masked(mel, length, batch, rng)
-        seen = masking.noise(seen, hidden, stream, batch.position, self.options.noise)
-        x, _ = model.encoder(seen, length, per_example(rng, DROPOUT, batch.position))
+        masked = self.masked(mel, length, batch, rng)
+        masked = masking.noise(masked, hidden, stream, batch.position, self.options.noise)
+        keys = shared.per_example(rng, shared.DROPOUT, batch.position)
+        x, _ = model.encoder(masked, length, keys)
         nll, hits = masked_prediction(model.ssl_head(x), labels, predicted)
         loss = nll / weights["masked"]
         codes = histogram(labels, predicted, self.stage.model.quantizer.codes)
         return loss, {"loss": loss, "accuracy": hits / weights["masked"], "codes": codes}
 
     def summary(self, terms):
-        """Replaces the histogram of labels, exact over the global batch, by figures.
-
-        Raises:
-            UserError: the labels collapsed: nearly all are the same.
-        """
+        """Replaces the histogram of labels by figures; a UserError if nearly all are the same."""
         figures = describe(terms["codes"])
         if figures["perplexity"] < COLLAPSED and terms["codes"].sum() >= JUDGED:
             raise UserError(
                 f"the labels collapsed: {100 * figures['majority']:.0f} % of masked frames have one"
-                f" code (perplexity {figures['perplexity']:.2f} of {len(terms['codes'])} codes;"
-                f" expected at least {COLLAPSED:g}): {self.cure}"
+                f" code (perplexity of {len(terms['codes'])} codes: expected at least"
+                f" {COLLAPSED:g}, found {figures['perplexity']:.2f}): {self.cure}"
             )
         return {k: v for k, v in terms.items() if k != "codes"} | figures
 
@@ -107,14 +96,11 @@ class Ssl1(Masked):
 
     @classmethod
     def ask(cls, stage, options):
-        """Encoder, head, and a quantizer that never trains."""
-        del options
         strided(stage)
         parts = (names.ENCODER, names.SSL_HEAD, names.QUANTIZER)
         return Needs(parts, reads=False, drawn=(names.QUANTIZER,))
 
     def labels(self, model, mel, length):
-        """[B T/R] int32."""
         return model.quantizer(mel, length)[0]
 
 
@@ -122,28 +108,22 @@ class Ssl1(Masked):
 class Ssl2(Masked):
     """Second iteration: k-means labels of a layer of the teacher, the previous encoder."""
 
-    cure = "the teacher's layer says nothing, or the fit of the codebook was too short"
+    cure = "choose another layer of the teacher, or fit the codebook for more steps"
 
     @classmethod
     def ask(cls, stage, options):
-        """Encoder, head, teacher and codebook; the probe, if it chooses the layer."""
-        del options
         strided(stage)
         parts = (names.ENCODER, names.SSL_HEAD, names.TEACHER, names.CODEBOOK)
         return Needs(parts, consults=probe_of(stage), reads=False)
 
     def labels(self, model, mel, length):
         """[B T/R] int32, from the teacher's frames of unmasked input."""
-        x, length = taught(model, mel, length)
+        x, length = teacher_frames(model, mel, length)
         return model.codebook(x, length)[0]
 
 
 def strided(stage) -> Strided:
-    """The encoder's clock, by which masked encoder frames map to whole features.
-
-    Raises:
-        ConfigError: an encoder frame is not a whole number of features.
-    """
+    """The encoder's clock; a ConfigError if frames are not whole numbers of features."""
     clock = encoders.clock(stage.model)
     if not isinstance(clock, Strided):
         raise ConfigError(
@@ -154,20 +134,15 @@ def strided(stage) -> Strided:
 
 
 def probe_of(stage):
-    """The key of `init` that chooses the teacher's layer, as a tuple; () if the config does.
-
-    Raises:
-        ConfigError: the config names a layer that the encoder does not have.
-    """
+    """The key of `init` that chooses the teacher's layer, as a tuple; () if the config does."""
     layer, layers = stage.model.quantizer.layer, stage.model.encoder.layers
     if not 0 <= layer <= layers:
         raise ConfigError(
-            f"model.quantizer.layer: expected 1 to {layers}, or 0 for that of init.probe, found"
-            f" {layer}"
+            f"model.quantizer.layer: expected 1 to {layers}, or 0 for init.probe's, found {layer}"
         )
     return () if stage.model.quantizer.layer else (names.PROBE,)
 
 
-def taught(model, mel, length):
+def teacher_frames(model, mel, length):
     """The chosen layer of the teacher: [B T/R D], and [B] number of valid frames."""
     return model.teacher.layer(mel, length, model.config.quantizer.layer)
