@@ -193,6 +193,12 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument(
         "--hotwords", default="", metavar="A,B or @FILE", help="names; in a FILE one per line"
     )
+    c.add_argument(
+        "--language",
+        default="",
+        metavar="TAG",
+        help="BCP-47 tag of the speech, for a prompt that names the language; default: not stated",
+    )
     c.add_argument("--format", default="text", choices=("text", "json"))
     _mesh(c)
 

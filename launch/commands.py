@@ -122,7 +122,8 @@ def do_transcribe(options):
     )
     transcriber = transcribe.load(options.checkpoint, _mesh(options))
     print(f"checkpoint {transcriber.label}", file=sys.stderr)
-    found = transcriber.stream_files(options.files, context=context, hotwords=hotwords)
+    given = dict(context=context, hotwords=hotwords, language=options.language)
+    found = transcriber.stream_files(options.files, **given)
     failed = False
     for path, result in found:
         if isinstance(result, DataError):

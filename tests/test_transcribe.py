@@ -339,3 +339,13 @@ def test_a_language_that_the_prompt_does_not_name(transcriber, capsys):
     assert "its prompt names no language: pt is not used" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="unknown language"):
         transcriber.transcribe(wave, files.RATE, language="portugese")
+
+
+def test_the_command_line_states_a_language(trained, transcriber, recorded, capsys):
+    (expected,) = transcriber.transcribe_files(recorded[0])
+    command = ["transcribe", f"--checkpoint={trained.workdir}", recorded[0]]
+    assert cli.main([*command, "--language=pt"]) == 0
+    out, err = capsys.readouterr()
+    assert out == f"{expected.text}\n" and "its prompt names no language: pt is not used" in err
+    assert cli.main([*command, "--language=portugese"]) == 2
+    assert "unknown language 'portugese'" in capsys.readouterr().err
