@@ -25,11 +25,10 @@ _GIB = 2**30
 
 
 def meshes(job: Job, only: str):
-    """Checks what takes no data, no tokenizer and no time: that meshes fit the devices, and buckets
-    the meshes, of the stage `only`, or of all that are not finished.
+    """Checks, without data or tokenizer, that meshes fit the devices, and buckets the meshes.
 
     Raises:
-        UserError: names the stage.
+        UserError: names the unfinished stage that does not fit; `only`: the one checked, "": all.
     """
     for name, own in job.graph.stages.items():
         if only in ("", name) and not job.done(name):
@@ -38,10 +37,8 @@ def meshes(job: Job, only: str):
 
 
 def stages(job: Job, due: Collection[str]):
-    """Checks the stages that are due: all that can go wrong before a step.
-
-    Parts and optimiser, mesh and buckets, shapes against parents, decoding, development sets, and
-    what the data leaves.
+    """Checks the stages that are due: parts, optimiser, mesh, buckets, shapes against parents,
+    decoding, development sets, and that filtering leaves data.
 
     Raises:
         UserError: names the stage.
@@ -51,7 +48,7 @@ def stages(job: Job, due: Collection[str]):
         with handed.of_stage(name):
             built[name] = stage.build_stage(job, job.graph.stages[name])
     handed.parts(job.graph, built)
-    read = set()  # what several stages share is read once
+    read = set()  # data shared by several stages are read once
     for name, own in built.items():
         with handed.of_stage(name):
             _outside(job, name, own, built)
@@ -66,8 +63,8 @@ def stages(job: Job, due: Collection[str]):
             how |= dict(process_count=sharding.share(own.mesh)[1])
             if own.stage.data.contexts.tokens and not own.needs.prompted:
                 raise ConfigError(
-                    f"data.contexts.tokens = {own.stage.data.contexts.tokens}: a stage of kind"
-                    f" {own.stage.kind!r} reads no context here: set it to 0"
+                    f"data.contexts.tokens: stage kind {own.stage.kind!r} reads no context here,"
+                    f" found {own.stage.data.contexts.tokens}: set it to 0"
                 )
             key = repr((one, how["data_folder"], template and own.stage.model.prompt))
             if key not in read:
@@ -76,14 +73,14 @@ def stages(job: Job, due: Collection[str]):
 
 
 def _outside(job, name, own, built):
-    """Parts from checkpoints that are there already, and the layer that a probe chose."""
+    """Checks parts from existing checkpoints, and the layer that a probe chose."""
     for part, source in own.stage.init.items():
         where, _ = graph.stage_of(job.graph.stages, graph.origin(part, source)[0])
         if part in own.needs.consults:
             _probe(job, name, source, built.get(where))
         elif source != "fresh" and where not in built and not parents.is_saved(job, name, part):
             (opened, there), model = parents.opened(job, name, part), own.stage.model
-            if not model.quantizer.layer:  # a probe will choose it: compared when the stage begins
+            if not model.quantizer.layer:  # chosen by a probe later: compared when the stage begins
                 model = dataclasses.replace(model, quantizer=opened.stage.model.quantizer)
             more = dict(source_part=there, model=model, vocabulary=job.vocab.hash)
             checkpoints.check_part(opened, part, handed.shapes(own), **more)
@@ -94,16 +91,13 @@ def _probe(job, name, source, own):
         probe.best_layer(parents.opened(job, name, "probe")[0])
     elif source == "fresh" or "probe" not in own.needs.parts or not own.stage.eval.tasks:
         raise ConfigError(
-            f"init.probe: expected a stage of kind 'probe' with eval.tasks, which scores its"
-            f" layers, found {source!r}; or set model.quantizer.layer to a number"
+            f"init.probe: expected a stage of kind 'probe' with eval.tasks, on which its layers are"
+            f" scored, found {source!r}; or set model.quantizer.layer to a number"
         )
 
 
 def _room(template, own, learned):
-    """Prompt, context and speech have room, as the model's variant sees it.
-
-    Also behind a context that is as long as the stage, or one that it starts from, `learned`.
-    """
+    """Checks that prompt, speech and the longest context, `learned` or of the stage, have room."""
     data = own.stage.data
     if not own.needs.prompted:
         return
@@ -115,15 +109,13 @@ def _room(template, own, learned):
     except ConfigError as error:
         context = f"data.contexts.tokens = {room}: " if room else ""
         if room > data.contexts.tokens:
-            context = f"a stage that it starts from learned contexts of {room} tokens: "
+            context = f"a parent stage was trained on contexts of {room} tokens: "
         raise ConfigError(f"{context}{error}") from error
 
 
 def _fits(own, limits):
-    """A device holds its share of the parameters, the optimiser's state, and of a batch: beside the
-    gradients as it trains, with the decoder's keys and values while it scores.
-
-    A step takes more; what it takes a plan says.
+    """Checks that a device's share of parameters, optimiser state and a batch fits its memory, with
+    the gradients in training or the decoder's cache in scoring: a lower bound, unlike a plan.
     """
     state, places, stage = own.abstract, own.sharding, own.stage
     params = _share(state.params, places.params)
@@ -142,9 +134,7 @@ def _fits(own, limits):
 
 
 def _check_memory(mesh, held, buckets, key, kept=lambda tokens, rows: 0):
-    """Refuses buckets (seconds, tokens, utterances) that no device can hold, with the bytes that
-    are `kept` of their tokens.
-    """
+    """Refuses buckets that exceed a device's memory; `kept`: cache bytes of tokens and rows."""
     shares = math.prod(mesh.shape[axis] for axis in rules.BATCH)
 
     def takes(seconds, tokens, rows):
@@ -154,21 +144,21 @@ def _check_memory(mesh, held, buckets, key, kept=lambda tokens, rows: 0):
     batch, largest = max((takes(*bucket), tuple(bucket)) for bucket in buckets)
     if held + batch > (room := _memory(jax.local_devices())):
         raise ConfigError(
-            f"each device has {room / _GIB:.3g} GiB; parameters, the optimiser's state and, in a"
-            f" step, gradients take {held / _GIB:.3g} GiB of it, a batch of {key} {largest} takes"
-            f" {batch / _GIB:.3g} GiB: make them smaller, or shard them (config.mesh.fsdp) over"
-            " more devices; `seedasr plan` says what a step takes"
+            f"each device has {room / _GIB:.3g} GiB; parameters, optimiser state and, in a step,"
+            f" gradients take {held / _GIB:.3g} GiB, a batch of {key} {largest} takes"
+            f" {batch / _GIB:.3g} GiB: make them smaller, or shard them over more devices"
+            " (config.mesh.fsdp); `seedasr plan` shows the memory of a step"
         )
 
 
 def _share(tree, places) -> int:
-    """Bytes that one device has of a tree."""
+    """Bytes of a tree on one device."""
     pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(places), strict=True)
     return sum(math.prod(p.shard_shape(x.shape)) * x.dtype.itemsize for x, p in pairs)
 
 
 def _memory(devices) -> float:
-    """Bytes that each device can hold; those of a CPU share the machine's."""
+    """Memory of each device in bytes; CPU devices share the machine's."""
     found = devices[0].memory_stats() or {}
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / len(devices)
     return found.get("bytes_limit", machine)

@@ -1,4 +1,4 @@
-"""What each command of `seedasr` does with its options; heavy imports are its own."""
+"""The commands of `seedasr`, as functions of parsed options; heavy imports are inside them."""
 
 import dataclasses
 import json
@@ -14,32 +14,32 @@ from seedasr_jax.errors import CHECK_FAILED, DONE, FAILED, ConfigError, DataErro
 from seedasr_jax.launch import signals
 
 MESH = ("data", "fsdp", "tensor", "expert")  # axes; parallel/mesh.py imports JAX
-# Flags that `launch local` gives `train`.
-MEMBER = ("process", "processes", "devices", "parent")
+MEMBER = ("process", "processes", "devices", "parent")  # flags that `launch local` gives `train`
+
+
+def _given(options, *flags) -> dict:
+    """The values of flags, as keyword arguments."""
+    return {flag: getattr(options, flag) for flag in flags}
 
 
 def do_train(options):
     """Trains; the exit code."""
-    with signals.hearing(signals.leave, (signal.SIGTERM, signal.SIGHUP)):  # imports take seconds
-        return _train(options)
+    with signals.handling(signals.leave, (signal.SIGTERM, signal.SIGHUP)):  # imports take seconds
+        graph = _graph(options)
+        from seedasr_jax.launch import runtime
 
+        with runtime.member(options.coordinator, **_given(options, *MEMBER)):
+            from seedasr_jax.launch import run
 
-def _train(options):
-    graph = _graph(options)
-    from seedasr_jax.launch import runtime
-
-    with runtime.member(options.coordinator, **{key: getattr(options, key) for key in MEMBER}):
-        from seedasr_jax.launch import run
-
-        return run.train(graph, options.workdir, only=options.stage, again=options.again)
+            return run.train(graph, options.workdir, only=options.stage, again=options.again)
 
 
 def _graph(options):
-    """The recipe's graph; None: that of the workdir."""
+    """The recipe's graph; None: the workdir's own."""
     from seedasr_jax.launch import recipes
 
     if not options.config and options.overrides:
-        raise ConfigError("--config.KEY=VALUE changes a recipe: name it with --config")
+        raise ConfigError("--config.KEY=VALUE changes a recipe: name one with --config")
     return recipes.expand(options.config, options.overrides) if options.config else None
 
 
@@ -48,21 +48,20 @@ def do_launch_local(options):
     graph = _graph(options)
     from seedasr_jax.launch.places import local, training
 
-    flags = ("workdir", "config", "stage", "again", "overrides")
-    started = training.Training(**{flag: getattr(options, flag) for flag in flags})
-    scale = ("processes", "devices", "restart")
-    return local.submit(started, graph, **{flag: getattr(options, flag) for flag in scale})
+    flags = _given(options, "workdir", "config", "stage", "again", "overrides")
+    scale = _given(options, "processes", "devices", "restart")
+    return local.submit(training.Training(**flags), graph, **scale)
 
 
 def do_quickstart(options):
-    """The whole way on speech made on the spot; the exit code."""
+    """Runs every stage on synthetic speech; the exit code."""
     from seedasr_jax.launch.quickstart import run
 
     return run.run_all(pathlib.Path(options.out), install_seconds=options.install_seconds)
 
 
 def do_status(options):
-    """Prints the stages of a workdir; with --verify exit code 3 if bytes are not as recorded."""
+    """Prints the stages of a workdir; with --verify exit code 3 if parameters differ."""
     from seedasr_jax.launch import status
 
     rows = status.rows(pathlib.Path(options.workdir))
@@ -77,17 +76,15 @@ def do_status(options):
 
 def do_plan(options):
     """Compiles for a pod; the exit code."""
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # nothing runs on a TPU, should one be here
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # plans never use a local TPU
     from seedasr_jax.launch import recipes
 
     graph = recipes.expand(options.config, options.overrides)
     from seedasr_jax.launch import plan
 
     pinned = {path.rpartition(".")[2] for path, _ in options.overrides if ".mesh." in f".{path}"}
-    flags = ("topology", "slices", "stage", "bucket", "scaling", "steps", "price")
-    asked = plan.Asked(
-        **{flag: getattr(options, flag) for flag in flags}, pinned=frozenset(pinned & set(MESH))
-    )
+    asked = _given(options, "topology", "slices", "stage", "bucket", "scaling", "steps", "price")
+    asked = plan.Asked(**asked, pinned=frozenset(pinned & set(MESH)))
     return plan.run(graph, asked, as_json=options.json)
 
 
@@ -98,40 +95,30 @@ def do_eval(options):
     rows, table = evaluate.run(
         options.checkpoint,
         evaluate.split_tasks(options.tasks),
-        decode=options.decode,
-        beam=options.beam,
-        alpha=options.alpha,
-        normalizer=options.normalizer,
-        unit=options.unit,
-        language=options.language,
         buckets=evaluate.read_buckets(options.buckets) if options.buckets else (),
         mesh=_mesh(options),
-        out=options.out,
+        **_given(options, "decode", "beam", "alpha", "normalizer", "unit", "language", "out"),
     )
     print(json.dumps(rows, indent=1) if options.json else table)
 
 
 def do_transcribe(options):
-    """Prints the text of each file as it comes; 1 if one cannot be read."""
+    """Prints the text of each file as soon as it is decoded; 1 if one cannot be read."""
     from seedasr_jax.evaluate import transcribe
     from seedasr_jax.text import prompts
 
-    context, hotwords = (
-        prompts.read_context(options.context),
-        prompts.read_hotwords(options.hotwords),
-    )
+    given = {"context": prompts.read_context(options.context), "language": options.language}
+    given["hotwords"] = prompts.read_hotwords(options.hotwords)
     transcriber = transcribe.load(options.checkpoint, _mesh(options))
     print(f"checkpoint {transcriber.label}", file=sys.stderr)
-    given = dict(context=context, hotwords=hotwords, language=options.language)
-    found = transcriber.stream_files(options.files, **given)
     failed = False
-    for path, result in found:
+    for path, result in transcriber.stream_files(options.files, **given):
         if isinstance(result, DataError):
             print(f"seedasr: {result}", file=sys.stderr)
             failed = True
             continue
         if result.cut:
-            print(f"{path}: the transcript stops at {len(result.tokens)} tokens", file=sys.stderr)
+            print(f"{path}: transcript cut at {len(result.tokens)} tokens", file=sys.stderr)
         if options.format == "json":
             row = {"audio": path, **dataclasses.asdict(result)}
             print(json.dumps(row, ensure_ascii=False), flush=True)
@@ -142,19 +129,19 @@ def do_transcribe(options):
 
 
 def _in_a_line(text) -> str:
-    """A name or a transcript, with what would end a line or a column as Python writes it."""
+    """A name or transcript, with characters that would end a line or column as Python escapes."""
     return re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]", lambda char: ascii(char[0])[1:-1], text)
 
 
 def do_export(options):
-    """Writes a bundle and prints its place."""
+    """Writes a bundle and prints its path."""
     from seedasr_jax.launch import export
 
     print(export.bundle(options.checkpoint, pathlib.Path(options.out), _mesh(options)))
 
 
 def _mesh(options) -> dict[str, int] | None:
-    """Sizes by axis, of those that were given."""
+    """The given sizes by axis; None if there are none."""
     given = {axis: getattr(options, f"mesh.{axis}") for axis in MESH}
     return {axis: size for axis, size in given.items() if size is not None} or None
 
@@ -165,9 +152,7 @@ def do_configs(options):
     from seedasr_jax.launch import recipes
 
     if options.copy and not options.config:
-        raise ConfigError(
-            "--copy: name the recipe to copy, as in `seedasr configs digits --copy=FILE`"
-        )
+        raise ConfigError("--copy: name a recipe, as in `seedasr configs digits --copy=FILE`")
     if options.copy:
         recipes.copy(options.config, pathlib.Path(options.copy))
     elif options.config:
@@ -178,14 +163,14 @@ def do_configs(options):
 
 
 def _cache(options) -> str:
-    """The folder of --cache, made if it was named: without a folder no table is kept."""
+    """The folder of --cache, created if named: without a folder no table is kept."""
     if options.cache:
         pathlib.Path(options.cache).mkdir(parents=True, exist_ok=True)
     return options.cache or disk.CACHE
 
 
 def do_data_stats(options):
-    """Prints what there is of each source."""
+    """Prints statistics of each source."""
     from seedasr_jax.data_pipelines import inspect
 
     cache = _cache(options)
@@ -194,7 +179,7 @@ def do_data_stats(options):
 
 
 def do_data_validate(options):
-    """Prints problems, and what is not read; exit code 3 if there are problems."""
+    """Prints problems and ignored content; exit code 3 if there are problems."""
     from seedasr_jax.data_pipelines import inspect
 
     cache, found = _cache(options), 0
@@ -223,7 +208,7 @@ def do_data_vocab(options):
     made = vocab_training.train(texts, options.out, **how)
     print(f"{options.out}: {made.size} pieces, hash {made.hash}")
     if made.size < options.size:
-        print(f"{options.out}: the texts give no more pieces than these", file=sys.stderr)
+        print(f"{options.out}: the texts yield no more pieces", file=sys.stderr)
     tokens = counted.Counted(made)
     for text in named.texts(*source):
         tokens(text)

@@ -1,8 +1,7 @@
 """Copies of parts whose checkpoint will be removed by the training that wrote it.
 
 WORKDIR/frozen/PART-RECIPE is a bundle of one part, for all stages that start from it; RECIPE is a
-hash of its training recipe. sources.json lists the paths of `init` that it replaces, also after
-they are gone.
+hash of its training recipe. sources.json maps the paths of `init`, also deleted ones, to copies.
 """
 
 import json
@@ -34,19 +33,10 @@ def of(workdir: pathlib.Path, where: str, part: str) -> checkpoints.Checkpoint |
 
 
 def make(workdir: pathlib.Path, where: str, part: str, found: checkpoints.Checkpoint):
-    """Copies a part, unless a copy exists; only process 0 calls this.
+    """Copies a part of `found`, the checkpoint at the path `where` of `init`, unless a copy exists.
 
-    Reading a checkpoint involves all processes that JAX knows of, so in a job of several a separate
-    process copies.
-
-    Args:
-        workdir: its folder `frozen` takes the copy.
-        where: the path that `init` names.
-        part: the part's name there.
-        found: the checkpoint at that path.
-
-    Returns:
-        The opened copy.
+    Only process 0 calls this. Reading a checkpoint is collective over the processes of JAX, so a
+    job of several copies in a separate process.
     """
     name = f"{part}-{config.digest([found.recipe])[:8]}"
     place, known = workdir / disk.FROZEN / name, _sources(workdir)
@@ -57,9 +47,9 @@ def make(workdir: pathlib.Path, where: str, part: str, found: checkpoints.Checkp
         try:
             return checkpoints.open_checkpoint(place)
         except UserError as error:
-            say(f"{error}; it is copied again")
+            say(f"{error}; copying it again")
             shutil.rmtree(place)
-    say(f"{part} is copied to {place}: {found.folder} will remove its step {found.step}")
+    say(f"copying {part} to {place}: training in {found.folder} will remove step {found.step}")
     one = checkpoints.to_dict(found), str(place), part
     if processes.is_alone():
         _copy(*one)
@@ -90,12 +80,12 @@ def _copy_apart(*one):
         env=os.environ | {"JAX_PLATFORMS": "cpu"},
     )
     if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"its copy: exit code {done.returncode}"]
-        raise UserError(said[-1].removeprefix("seedasr: "))
+        lines = done.stderr.strip().splitlines() or [f"copying failed: exit code {done.returncode}"]
+        raise UserError(lines[-1].removeprefix("seedasr: "))
 
 
 def _main() -> int:
-    """Copies the part described on stdin; returns the exit code."""
+    """Copies the part described on stdin."""
     try:
         _copy(*json.load(sys.stdin))
     except (UserError, OSError) as error:

@@ -19,22 +19,18 @@ def decide(
     workdir: pathlib.Path,
     only: str,
     again: str,
-    held: contextlib.ExitStack,
+    resources: contextlib.ExitStack,
 ) -> dict:
-    """Checks everything and decides which stages run; `held` holds the workdir's lock.
+    """Checks everything and decides which stages run; the workdir's lock enters `resources`.
 
-    Returns:
-        JSON: the `graph` and its `recipes` for `run`; the `chosen` stages; the unfinished ones of
-            them, `due`.
-
-    Raises:
-        ConfigError, UserError: see `run.train`.
+    Returns JSON: the `graph` and its `recipes`; the `chosen` stages; the unfinished of them, `due`.
+    Raises as `run.train` does.
     """
     expanded = prepare.anchored(expanded) if expanded else recipes.stored(workdir)
     filesystem.check_writable(workdir, "--workdir")
     _check_free(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    held.enter_context(filesystem.hold(workdir))
+    resources.enter_context(filesystem.hold(workdir))
     checks.meshes(Job(workdir, expanded, None, {}), only)
     job = prepare.job(expanded, workdir)
     redone = _redone(job, again)
@@ -57,17 +53,15 @@ def decide(
 
 
 def _check_free(workdir):
-    """Raises a ConfigError if the path is a stage's directory, another program's config.json would
-    be replaced, or Orbax would read the path as a pattern, find none of its files and save nothing.
-    """
+    """Refuses a stage's directory, another program's config.json, and a glob of Orbax."""
     if re.search(r"[*?\[]", str(workdir)):
         raise ConfigError(
-            f"--workdir: expected a path without *, ? and [, found {workdir}: no checkpoint can be"
-            " saved there; choose another --workdir"
+            f"--workdir: expected a path without *, ? and [, where checkpoints can be saved, found"
+            f" {workdir}: choose another --workdir"
         )
     if (workdir / disk.STAGE).exists():
         raise ConfigError(
-            f"--workdir: {workdir} is the directory of a stage, expected a workdir: take"
+            f"--workdir: expected a workdir, found the directory of a stage, {workdir}: use"
             f" {workdir.parent}"
         )
     path = workdir / disk.CONFIG
@@ -79,8 +73,8 @@ def _check_free(workdir):
         return
     if "stages" not in found:
         raise ConfigError(
-            f"--workdir: {path} is not of a workdir (it has no stages), and training would replace"
-            " it: choose another --workdir"
+            f"--workdir: {path} belongs to another program (it has no stages), and training would"
+            " overwrite it: choose another --workdir"
         )
     disk.check_config_format(found, path)
 
@@ -125,7 +119,7 @@ def _name_others(job):
         return
     for name in before:
         if name not in job.graph.stages and (job.folder(name) / disk.STAGE).exists():
-            say(f"{name}: no stage of this recipe any more; {job.folder(name)} stays as it is")
+            say(f"{name} is no longer a stage of this recipe; {job.folder(name)} is left unchanged")
 
 
 def _chosen(job, only, redone):
@@ -140,7 +134,7 @@ def _chosen(job, only, redone):
         if parent in redone:
             raise ConfigError(
                 f"--stage: {only!r} starts from {parent!r}, which --from runs again: leave --stage"
-                " out, or set both to one stage"
+                " out, or set both to the same stage"
             )
         if not job.done(parent):
             raise ConfigError(

@@ -21,7 +21,6 @@ from seedasr_jax.models.parts import decodings
 # Default shapes for scoring: (seconds, utterances).
 SHAPES = tuple((s, max(1, round(64 / s))) for s in (1.0, 2.5, 5.0, 10.0, 20.0, 40.0))
 
-
 _UNENDED = re.compile(r".*\?.*|manifest:(?!.*\.jsonl?$).*", re.DOTALL)
 
 
@@ -29,7 +28,7 @@ def split_tasks(text: str) -> list[str]:
     """Splits `A,B` at the commas between tasks, not at those in a query or a file name.
 
     `manifest:a,b.jsonl?speaker=x,y,manifest:c.jsonl` is two tasks: a piece without a colon
-    continues the query before it, if any, or a manifest's name that has no suffix yet.
+    continues a preceding query, or a manifest's name that has no suffix yet.
     """
     tasks: list[str] = []
     for piece in text.split(","):
@@ -62,7 +61,7 @@ def read_buckets(text: str):
 
 
 def of_shapes(stage, shapes=SHAPES):
-    """Buckets of the shapes, with the stage's limit of decoded tokens, and longer ones."""
+    """Buckets of the shapes and of longer ones, with the stage's limit on decoded tokens."""
     return config.longer((seconds, stage.eval.tokens, rows) for seconds, rows in shapes)
 
 
@@ -82,31 +81,25 @@ def run(
     mesh=None,
     kept=False,
 ):
-    """Scores a checkpoint on tasks.
+    """Scores a checkpoint C on tasks, by name or SPEC; returns rows of results.jsonl, their table.
 
     Args:
-        checkpoint: C.
-        wanted: tasks, by name or SPEC.
         decode: a name of decode/methods.py; empty: the checkpoint's own.
         beam: hypotheses of a beam search, in place of `decode`; 0: not given.
         alpha: weight of each utterance's context in the beam search; None: not read.
         normalizer, unit: for all utterances; empty: by the language of each (text/languages.py),
             and the recipe's for rows without one.
         language: of all utterances; "row": as each row states.
-        out: folder of results.jsonl and transcripts.jsonl; empty: CHECKPOINT/eval/HASH, a hash of
-            what is evaluated and how.
+        out: folder of the results; empty: CHECKPOINT/eval/HASH, by what is evaluated and how.
         cache: folder for generated audio; empty: beside the checkpoint's stage.
-        buckets: (seconds, limit of decoded tokens, utterances), ascending; empty: those of the
-            stage, else of SHAPES.
+        buckets: (seconds, limit of decoded tokens, utterances), ascending; empty: the stage's, else
+            of SHAPES.
         mesh: see evaluate/opening.py.
-        kept: whether to keep results of the same cells in `out` instead of recomputing them.
-
-    Returns:
-        (rows of results.jsonl, a table of them).
+        kept: whether results of the same cells in `out` are kept instead of recomputed.
 
     Raises:
-        ConfigError: no tasks, an unknown task, a decoding that the model does not support, or
-            `out` holds the results of other cells.
+        ConfigError: no or unknown tasks, an unsupported decoding, or results of other cells in
+            `out`.
         DataError: audio that cannot be read: an evaluation never shrinks silently.
     """
     if not wanted:
@@ -118,8 +111,8 @@ def run(
     stage, parts = opened.stage, opened.parts()
     if not decodings(parts):
         raise ConfigError(
-            f"{opened.label}: its parts ({', '.join(parts)}) transcribe nothing; score a stage"
-            " that has an encoder and a CTC head or a decoder"
+            f"{opened.label}: its parts ({', '.join(parts)}) transcribe nothing: choose a stage"
+            " with an encoder and a CTC head or a decoder"
         )
     own = recognisers.default_method(stage.eval.decode, parts)
     method = methods.chosen(decode, beam, alpha, own)
@@ -129,7 +122,7 @@ def run(
     for task in wanted:
         name = loader.open_named(task, cache).name
         if name in named:
-            raise ConfigError(f"--tasks: {named[name]} and {task} are both {name}: name it once")
+            raise ConfigError(f"--tasks: {named[name]} and {task} are both {name}: leave one out")
         named[name] = task
     recogniser = opening.open_recogniser(opened, mesh)
     recogniser.check(method.name)
@@ -146,9 +139,9 @@ def run(
         evaluation.widen_contexts(room)
         unused = evaluation.contexts_unused  # reported with the scores
         if method.alpha and not evaluation.context_tokens and not unused:
-            say(f"{evaluation.name}: no utterance has a context: alpha changes nothing")
+            say(f"{evaluation.name}: no utterance has a context: alpha has no effect")
         if untrained := opened.limits.untrained(evaluation.languages):
-            say(f"{evaluation.name}: {opened.label} learned no {', '.join(untrained)}")
+            say(f"{evaluation.name}: {opened.label} was not trained on {', '.join(untrained)}")
         if warning := setting.conventions.warning(evaluation.languages):
             say(f"{evaluation.name}: {warning}; see --language, --unit, --normalizer")
     units = [cells.Cell(opened, evaluation, setting) for evaluation in evaluations]

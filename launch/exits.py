@@ -4,22 +4,11 @@ import dataclasses
 import enum
 import sys
 
-from seedasr_jax import filesystem, tables
-from seedasr_jax.errors import (
-    CHECK_FAILED,
-    DONE,
-    FAILED,
-    HUNG,
-    INTERRUPTED,
-    PREEMPTED,
-    USAGE,
-    UserError,
-)
+from seedasr_jax import errors, filesystem, tables
+from seedasr_jax.errors import UserError
 
-_EXHAUSTED = "RESOURCE_EXHAUSTED"
-# Text in an error of JAX -> its meaning.
-_OF_JAX = {
-    "Gloo": "another process of this job is gone; its log says why",  # connects processes on CPUs
+_OF_JAX = {  # text in an error of JAX -> its meaning
+    "Gloo": "another process of this job has ended; see its log",  # connects processes on CPUs
     "Unable to initialize backend": "JAX finds no devices",
 }
 
@@ -42,13 +31,13 @@ class Exit:
 
 # The one table: launchers render their retry policies from it.
 TABLE = {
-    DONE: Exit("done", Retry.NEVER),
-    FAILED: Exit("failed", Retry.COUNTED),
-    USAGE: Exit("usage, config or stale recipe", Retry.NEVER),
-    CHECK_FAILED: Exit("a check said no", Retry.NEVER),
-    PREEMPTED: Exit("preempted after saving", Retry.FREE),
-    HUNG: Exit("stopped by a watchdog", Retry.COUNTED),
-    INTERRUPTED: Exit("interrupted by Ctrl-C", Retry.NEVER),
+    errors.DONE: Exit("done", Retry.NEVER),
+    errors.FAILED: Exit("failed", Retry.COUNTED),
+    errors.USAGE: Exit("usage, config or stale recipe", Retry.NEVER),
+    errors.CHECK_FAILED: Exit("a check failed", Retry.NEVER),
+    errors.PREEMPTED: Exit("preempted after saving", Retry.FREE),
+    errors.HUNG: Exit("stopped by a watchdog", Retry.COUNTED),
+    errors.INTERRUPTED: Exit("interrupted by Ctrl-C", Retry.NEVER),
 }
 
 
@@ -66,7 +55,7 @@ def markdown() -> str:
 def code(error: BaseException) -> int | None:
     """The exit code for an error, whose line is printed to stderr; None: a bug."""
     if isinstance(error, KeyboardInterrupt):
-        return INTERRUPTED
+        return errors.INTERRUPTED
     if isinstance(error, SystemExit):
         return error.code
     line = _as_user_error(error)
@@ -84,10 +73,10 @@ def _as_user_error(error):
     for mark, meaning in _OF_JAX.items():
         if isinstance(error, RuntimeError | ValueError) and mark in str(error):
             return UserError(f"{meaning} ({found})")
-    exhausted = isinstance(error, RuntimeError) and _EXHAUSTED in str(error)  # from JAX
+    exhausted = isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in str(error)  # from JAX
     if not (exhausted or isinstance(error, MemoryError)):
         return error
     return UserError(
-        f"out of memory: {found}; take smaller data.buckets or eval.buckets (eval: --buckets), a"
-        " larger run.accum, or more devices; `seedasr plan` says what a program takes"
+        f"out of memory: {found}; use smaller data.buckets or eval.buckets (eval: --buckets), a"
+        " larger run.accum, or more devices; `seedasr plan` shows the memory of each program"
     )

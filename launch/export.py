@@ -25,19 +25,12 @@ LARGEST = 1e-5  # allowed difference
 
 
 def bundle(checkpoint, out: pathlib.Path, mesh=None) -> str:
-    """Exports a checkpoint as a bundle.
+    """Exports a checkpoint C as a bundle to a new folder `out`; returns a line that names it.
 
     The bundle is opened from disk and must give the checkpoint's tokens on seeded noise, and their
     log-probabilities to 1e-5. A stage that has an encoder but cannot transcribe, such as a
     self-supervised one, gives a bundle of the encoder: the same frames to 1e-5.
-
-    Args:
-        checkpoint: C.
-        out: a folder that does not exist.
-        mesh: for checkpoint and bundle, one after the other; see evaluate/opening.py.
-
-    Returns:
-        One line that names the bundle.
+    `mesh` is for checkpoint and bundle, one after the other; see evaluate/opening.py.
 
     Raises:
         UserError: the bundle disagrees with the checkpoint, or `out` exists and is no bundle.
@@ -47,13 +40,13 @@ def bundle(checkpoint, out: pathlib.Path, mesh=None) -> str:
     if not out.exists():
         filesystem.check_writable(out, "--out")
     elif not (out / disk.PARITY).exists():  # an earlier export is compared with this one later
-        raise UserError(f"{out} exists and is no bundle: choose another --out or remove it")
+        raise UserError(f"{out} exists and is not a bundle: choose another --out or remove it")
     rng = np.random.default_rng(0)
     waves = [rng.normal(0, 0.1, round(s * files.RATE)).astype(np.float32) for s in SECONDS]
     if names.ENCODER in opened.parts() and not decodings(opened.parts()):
         check = _same_frames(opened, waves, mesh)
         written = export_bundle(opened, out, check, parts=(names.ENCODER,))
-        return f"{written}: bundle of the encoder of {opened.label}, which recognises nothing yet"
+        return f"{written}: bundle of the encoder of {opened.label}, which cannot transcribe yet"
     # The checkpoint's parameters are freed before the bundle's are loaded.
     expected = transcribe.Transcriber(
         opening.open_recogniser(opened, mesh), opened
@@ -64,12 +57,12 @@ def bundle(checkpoint, out: pathlib.Path, mesh=None) -> str:
         worst = 0.0
         for one, other in zip(expected, found, strict=True):
             if one.tokens != other.tokens:
-                raise UserError(f"{folder}: the bundle decodes otherwise than {opened.label}")
+                raise UserError(f"{folder}: the bundle's tokens differ from {opened.label}'s")
             gaps = [abs(a - b) for a, b in zip(one.logprobs, other.logprobs)]
             worst = max([worst, *gaps])
         if worst > LARGEST:
             raise UserError(
-                f"{folder}: log-probabilities are off by {worst:.1e}, at most {LARGEST:g}"
+                f"{folder}: log-probabilities differ by {worst:.1e}, more than {LARGEST:g}"
             )
         return {"waves": len(waves), "tokens_equal": True, "logprob_difference": worst}
 
@@ -86,7 +79,9 @@ def _same_frames(original, waves, mesh):
         found = _frames(checkpoints.open_checkpoint(folder), waves, mesh)
         worst = float(np.abs(found - expected).max())
         if not worst <= LARGEST:
-            raise UserError(f"{folder}: encoder frames are off by {worst:.1e}, at most {LARGEST:g}")
+            raise UserError(
+                f"{folder}: encoder frames differ by {worst:.1e}, more than {LARGEST:g}"
+            )
         return {"waves": len(waves), "frame_difference": worst}
 
     return check

@@ -10,7 +10,7 @@ _CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)")
 
 
 class Parser(argparse.ArgumentParser):
-    """Accepts each flag once, unabbreviated; suggests the nearest for an unknown one."""
+    """Accepts each flag once, unabbreviated; suggests the nearest flag for an unknown one."""
 
     def __init__(self, **options):
         super().__init__(**options, allow_abbrev=False)
@@ -39,7 +39,7 @@ class Parser(argparse.ArgumentParser):
         return f"unrecognized arguments: {' '.join(rest)}.{near}"
 
 
-_NAMES = ("config", "stage", "again", "out", "copy")  # an empty one is an unset variable
+_NAMES = ("config", "stage", "again", "out", "copy")  # empty only by an unset shell variable
 
 
 class _Once(argparse.Action):
@@ -51,7 +51,7 @@ class _Once(argparse.Action):
             raise argparse.ArgumentError(self, f"given twice, the second time as {values!r}")
         named = option_string and self.dest in _NAMES
         if values == "" and (self.required or self.default or named):
-            raise argparse.ArgumentError(self, "expected a value, found an empty text")
+            raise argparse.ArgumentError(self, "expected a value, found an empty one")
         given.add(self.dest)
         setattr(namespace, self.dest, values)
 
@@ -60,5 +60,5 @@ def amount(text: str) -> float:
     """Type of a flag: a finite number of at least 0."""
     found = float(text)
     if not 0 <= found < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number from 0, found {text}")
+        raise argparse.ArgumentTypeError(f"expected a finite number >= 0, found {text}")
     return found

@@ -1,4 +1,4 @@
-"""A job: a workdir with what its stages share, and what its folders say of each stage."""
+"""A job: a workdir with what its stages share, and the recorded state of each stage."""
 
 import collections.abc
 import dataclasses
@@ -21,42 +21,37 @@ class Job:
     graph: config.Graph
     vocab: vocab.Vocabulary | None  # None while nothing needs it yet
     recipes: collections.abc.Mapping[str, graph.Recipe]
-    redone: collections.abc.Collection[str] = ()  # stages that begin anew, whatever is there
+    redone: collections.abc.Collection[str] = ()  # stages that start over, ignoring what exists
 
     def folder(self, name) -> pathlib.Path:
         """A stage's directory."""
         return self.workdir / name
 
     def record(self, name) -> checkpoints.StageRecord | None:
-        """A stage's stage.json, or None where it has not begun.
-
-        Where the file is gone, its newest checkpoint has a copy.
-        """
+        """A stage's stage.json, or its copy in the newest checkpoint; None if it has not begun."""
         folder = self.folder(name)
         if name in self.redone:
             return None
         if (folder / disk.STAGE).exists():
             return checkpoints.read(folder)
-        latest = checkpoints.latest(folder)
-        if latest is None:
+        if (latest := checkpoints.latest(folder)) is None:
             return None
-        copied = note(folder, latest)[RECORD]
-        return checkpoints.parse(copied, f"{folder}@{latest}")
+        return checkpoints.parse(note(folder, latest)[RECORD], f"{folder}@{latest}")
 
     def done(self, name) -> bool:
-        """Whether a stage is finished and its last step is still there."""
+        """Whether a stage is finished and its last step still exists."""
         record = self.record(name)
         if record is None or record.state != "finished":
             return False
         return inventory.newest(self.folder(name))[0] == record.step
 
     def cache(self, stage: config.Stage) -> pathlib.Path:
-        """Where made or converted audio is kept."""
+        """Folder of generated and converted audio."""
         return pathlib.Path(stage.run.cache) if stage.run.cache else self.workdir / disk.CACHE
 
 
 def note(folder, step) -> dict:
-    """What a stage wrote beside a step: its row of metrics.jsonl, and its record.
+    """The note beside a stage's step: its row of metrics.jsonl and its record.
 
     Raises:
         ConfigError: the step has no such note.
@@ -64,8 +59,8 @@ def note(folder, step) -> dict:
     found = checkpoints.note(folder, step)
     if not all(isinstance(found.get(key), dict) for key in (ROW, RECORD)):
         raise ConfigError(
-            f"{folder}@{step}: expected its {ROW} and {RECORD} noted beside it, found"
-            f" {', '.join(found) or 'nothing'}: no stage of this seedasr_jax wrote it; run"
-            f" --from={folder.name}, or take a new --workdir"
+            f"{folder}@{step}: expected a note with {ROW} and {RECORD} beside the checkpoint, found"
+            f" {', '.join(found) or 'none'}, so no stage of this seedasr_jax wrote it: run"
+            f" --from={folder.name}, or choose a new --workdir"
         )
     return found

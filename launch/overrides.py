@@ -17,11 +17,10 @@ def apply(recipe: ConfigDict, overrides: list[tuple[str, str]]) -> list[str]:
 
     A stage's key (`stages.ctc.mesh.tensor`) overrides the graph's default. `imports` adds modules
     to those of the recipe. A group takes {'KEY': VALUE} and keeps its other keys, but a group by
-    part (`init`, `optim.rates`) is replaced, and takes any part as a key; a tagged group of another
-    kind than before keeps the keys that the new kind has.
+    part (`init`, `optim.rates`) is replaced, and takes any part as a key; a tagged group whose kind
+    changes keeps the keys that the new kind has.
 
-    Returns:
-        The keys that were set, groups as the keys inside them; for `check_reach`.
+    Returns the keys that were set, groups as the keys inside them, for `check_reach`.
 
     Raises:
         ConfigError: an unknown key, with the nearest; a key set twice; a value of another type.
@@ -79,7 +78,7 @@ def _set(recipe, path, value, text, done) -> list[str]:
                 return [path]
         elif not value:
             raise ConfigError(
-                f"--config.{path}={{}} changes nothing ({', '.join(known)}); write it as"
+                f"--config.{path}={{}} has no effect ({', '.join(known)}); write it as"
                 f" {config.form(kind)}"
             )
         leaves, tag = [], getattr(kind, "tag", None)  # set first: it determines the other keys
@@ -134,33 +133,27 @@ def _known(tree, path):
 
 
 def _check_reach(tree, path):
-    """Refuses a default that reaches no stage, and logs the stages that a default does not reach.
-
-    Also logs a stage's own key that the stage does not read.
-    """
+    """Refuses a default that reaches no stage; logs stages that it does not reach, unread keys."""
     head, _, rest = path.partition(".")
     if head in config.GRAPH_KEYS:
         name, _, key = rest.partition(".")
         if head == "stages" and not _reads(config.with_defaults(tree)["stages"][name], key):
-            say(f"--config.{path} changes nothing: {name} does not read it")
+            say(f"--config.{path} has no effect: {name} does not read it")
         return
     stages = config.with_defaults(tree)["stages"]
     readers = {name: stage for name, stage in stages.items() if _reads(stage, path)}
     shared = _at(tree, path)
     kept = [name for name in readers if _at(tree["stages"][name], path, shared) != shared]
     if len(kept) == len(readers):
-        who = f"{', '.join(kept)} set their own" if kept else "no stage reads it"
+        reason = f"{', '.join(kept)} set their own" if kept else "no stage reads it"
         cure = f"; write --config.stages.{kept[0]}.{path}" if kept else ""
-        raise ConfigError(f"--config.{path} changes nothing: {who}{cure}")
+        raise ConfigError(f"--config.{path} has no effect: {reason}{cure}")
     if kept:
         say(f"--config.{path} does not reach {', '.join(kept)}, which set their own")
 
 
 def _reads(stage, path):
-    """Whether a stage reads a default.
-
-    A stage without audio reads no `augment` or `eval`; only stages with a part read its sizes.
-    """
+    """Whether a stage reads a default: `augment`, `eval` need audio, sizes of a part need it."""
     from seedasr_jax.models import parts  # late, because it imports JAX
 
     group, key = (*path.split("."), "")[:2]
@@ -171,8 +164,8 @@ def _reads(stage, path):
     if group == "model" and (dependent := parts.of_group(key)):
         # A part that a module of `config.imports` has yet to register may depend on it.
         return any(part in dependent or part not in parts.known() for part in stage["init"])
-    hears = any(bucket[0] for bucket in stage["data"]["buckets"])
-    return hears or group not in ("augment", "eval")
+    has_audio = any(bucket[0] for bucket in stage["data"]["buckets"])
+    return has_audio or group not in ("augment", "eval")
 
 
 def _at(tree, path, default=None):

@@ -1,9 +1,9 @@
 """Sources of a stage's parts, and how they are preserved.
 
 A frozen part is not in the stage's own checkpoints: stage.json refers to the checkpoint that
-contains it. No training removes a bundle or the last step of a finished stage; `init.PART=ctc@10`
-makes the stage `ctc` of the graph keep that step. Any other step will be removed by the stage that
-wrote it, so its part is copied (copies.py) before the first stage trains.
+contains it. Bundles and last steps of finished stages are never removed; `init.PART=ctc@10` makes
+the stage `ctc` of the graph keep that step. Any other step will be removed by the stage that wrote
+it, so its part is copied (copies.py) before the first stage trains.
 """
 
 import collections.abc
@@ -20,26 +20,25 @@ from seedasr_jax.train import graph
 
 
 def opened(job, name: str, part: str) -> tuple[checkpoints.Checkpoint, str]:
-    """The checkpoint that a part of a stage comes from, and the part's name there.
-
-    It is the one that the stage began with; if the stage has not begun or `init` has changed since,
-    the one that `init` names.
+    """The checkpoint that a part of a stage comes from, and the part's name there: the one that the
+    stage began with or, if it has not begun or `init` has changed since, the one `init` names.
     """
-    wanted, before = job.graph.stages[name].init[part], began_with(job, name, part)
-    if before is None or job.record(name).recipe["init"].get(part) != wanted:
+    record = job.record(name)
+    before = record and record.parents.get(part)
+    if not before or record.recipe["init"].get(part) != job.graph.stages[name].init[part]:
         return _named(job, name, part)
     try:
         found = checkpoints.open_checkpoint(job.workdir / before["checkpoint"])
     except UserError as error:
         raise UserError(
-            f"stage {name!r} began with a {part} (hash {before['hash'][:8]}) that is gone: {error};"
-            f" put it back, or name its place now: --config.stages.{name}.init.{part}=PLACE"
+            f"stage {name!r} began with a {part} (hash {before['hash'][:8]}), now missing: {error};"
+            f" restore it, or set its new path with --config.stages.{name}.init.{part}=PATH"
         ) from error
     return found, before.get("part", part)
 
 
 def agreed(job, name: str, part: str) -> tuple[checkpoints.Checkpoint, str]:
-    """The result of `opened` on process 0; a collective call of all processes."""
+    """The result of `opened` on process 0; collective."""
 
     def decide():
         found, there = opened(job, name, part)
@@ -50,13 +49,7 @@ def agreed(job, name: str, part: str) -> tuple[checkpoints.Checkpoint, str]:
 
 
 def limits(job, name: str, **data) -> checkpoints.Limits:
-    """The input limits of a stage; see `graph.limits`.
-
-    Args:
-        job: the job.Job.
-        name: the stage's name.
-        data: known properties of its data.
-    """
+    """The input limits of a stage; `data`: known properties of its data; see `graph.limits`."""
 
     def known(name):
         record = job.record(name)
@@ -66,12 +59,6 @@ def limits(job, name: str, **data) -> checkpoints.Limits:
         return opened(job, name, part)[0].limits
 
     return graph.limits(job.graph, name, known, outside, **data)
-
-
-def began_with(job, name: str, part: str) -> collections.abc.Mapping[str, str] | None:
-    """The reference to a part in a stage's stage.json, or None."""
-    record = job.record(name)
-    return record.parents.get(part) if record else None
 
 
 def is_saved(job, name: str, part: str) -> bool:
@@ -102,10 +89,7 @@ def _named(job, name, part):
 
 
 def secure(job, name: str, part: str):
-    """Copies a part that a stage will start from, if training may remove it before then.
-
-    Process 0 calls it before the first stage trains: other jobs continue meanwhile.
-    """
+    """Copies a part that a stage will start from, if another job may remove it before then."""
     if job.graph.stages[name].init[part] == "fresh" or is_saved(job, name, part):
         return
     stage, where, _ = _source(job, name, part)
@@ -116,9 +100,8 @@ def secure(job, name: str, part: str):
 
 
 def outside(job) -> collections.abc.Callable[[str], str]:
-    """Returns a function: path in `init` -> the recipe of its checkpoint.
-
-    If the checkpoint is gone, the recipe is that of its copy or in the records of the job's stages.
+    """Returns a function: path in `init` -> the recipe of its checkpoint or, if that is missing, of
+    its copy or in the records of the job's stages.
     """
 
     def recipe(path):
@@ -140,20 +123,11 @@ def outside(job) -> collections.abc.Callable[[str], str]:
 
 
 def begin(job, name: str, built, record: checkpoints.StageRecord | None, resumes: bool):
-    """The state that a stage starts from, and references to the sources of its parts.
+    """The TrainState that a stage starts from, and {part: reference} to the sources of its parts.
 
     Parameters from no other checkpoint stay shapes: the stage's own checkpoint has them, or they
-    are initialised later.
-
-    Args:
-        job: the job.Job.
-        name: the stage's name.
-        built: the built stage.
-        record: the stage's record; None: it has not begun.
-        resumes: whether the stage has a checkpoint of its own.
-
-    Returns:
-        (TrainState of arrays and shapes, {part: reference}).
+    are initialised later. `record` is None for a stage that has not begun; `resumes`: whether it
+    has a checkpoint of its own.
 
     Raises:
         ConfigError: a part does not fit.
@@ -175,23 +149,17 @@ def begin(job, name: str, built, record: checkpoints.StageRecord | None, resumes
         references[part] = found.reference(there, job.workdir, part, theirs or None)
         _check_same(name, part, before, references[part])
         if places:
-            leaves = checkpoints.hand_over(
-                found,
-                part,
-                tree,
-                places,
-                source_part="" if there == part else there,
-                model=stage.model,
-                vocabulary=job.vocab.hash,
-            )
+            how = dict(source_part="" if there == part else there)
+            how |= dict(model=stage.model, vocabulary=job.vocab.hash)
+            leaves = checkpoints.hand_over(found, part, tree, places, **how)
             state = state.replace(**{holder: checkpoints.fill(tree, leaves)})
             say(f"{name}: {part} from {found.label}")
     return state, references
 
 
 def settle(job, name: str):
-    """Updates a finished stage's references to frozen parts, if `init` names another place now or
-    a missing part is back; logs missing parts.
+    """Updates a finished stage's references to frozen parts, if `init` has changed or a missing
+    part is back; logs missing parts.
 
     Raises:
         UserError: `init` names a part of other content than the stage was trained with.
@@ -206,7 +174,7 @@ def settle(job, name: str):
             found = _lasting(job, name, part, found, there)
             moved[part] = found.reference(there, job.workdir, part)
             _check_same(name, part, before, moved[part])
-            say(f"{name}: {part} is in {moved[part]['checkpoint']}")
+            say(f"{name}: {part} is now in {moved[part]['checkpoint']}")
     recipe = config.to_dict(stage, recipe_only=True)
     new = dict(frozen={**record.frozen, **moved}, parents={**record.parents, **moved})
 
@@ -224,9 +192,7 @@ def settle(job, name: str):
 
 
 def _elsewhere(job, name, part):
-    """The checkpoint that `init` names for a frozen part and the part's name there, if `init` has
-    changed or the referenced checkpoint is gone; None: the reference stays.
-    """
+    """The new source of a frozen part if `init` changed or the old is missing; None: it stays."""
     record = job.record(name)
     if record.recipe["init"][part] != job.graph.stages[name].init[part]:
         found, there = opened(job, name, part)
@@ -244,12 +210,12 @@ def _elsewhere(job, name, part):
 def _lasting(job, name, part, found, there):
     """A checkpoint that remains: `found`, or a copy of the part if training will remove it."""
     stage, where, _ = _source(job, name, part)
+    if found.permanent or stage:
+        return found
 
     def copy():
         return checkpoints.to_dict(copies.make(job.workdir, where, there, found))
 
-    if found.permanent or stage:
-        return found
     return checkpoints.from_dict(processes.first(copy))
 
 
@@ -257,6 +223,6 @@ def _check_same(name, part, before, found):
     if before and before["hash"] != found["hash"]:
         raise UserError(
             f"stage {name!r} was trained with a {part} of hash {before['hash'][:8]}, found"
-            f" {found['hash'][:8]} in {found['checkpoint']}: put back what it was, or run the stage"
+            f" {found['hash'][:8]} in {found['checkpoint']}: restore the former, or run the stage"
             f" again with --from={name}"
         )

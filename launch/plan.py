@@ -1,8 +1,7 @@
-"""`seedasr plan`: logs rows to stderr as they are compiled, then prints all to stdout."""
+"""`seedasr plan`: logs each row to stderr once compiled, then prints all to stdout."""
 
 import dataclasses
 import json
-import sys
 
 from seedasr_jax import config
 from seedasr_jax.errors import CHECK_FAILED, DONE, ConfigError
@@ -29,11 +28,6 @@ class Asked:
 def run(graph: config.Graph, asked: Asked, *, as_json: bool = False) -> int:
     """Plans a graph; returns the exit code, CHECK_FAILED if a program does not fit.
 
-    Args:
-        graph: the expanded recipe.
-        asked: what to plan.
-        as_json: whether the rows are printed as JSON.
-
     Raises:
         ConfigError: an invalid number; see also `compiling.plan`.
     """
@@ -47,24 +41,21 @@ def run(graph: config.Graph, asked: Asked, *, as_json: bool = False) -> int:
     more = dict(pinned=asked.pinned, given=topology if asked.scaling else None)
     found = []
     for pod in pods:
-        say(
-            f"{pod.name}: {pod.chips} chips, {pod.device_count} devices,"
-            f" {pod.hosts} hosts, {pod.slices} slices"
-        )
+        size = f"{pod.chips} chips, {pod.device_count} devices, {pod.hosts} hosts"
+        say(f"{pod.name}: {size}, {pod.slices} slices")
         for row in compiling.plan(graph, pod, only=asked.stage, bucket=asked.bucket, **more):
             found.append(row)
             say(rows.describe(row))
     priced = [_priced(row, graph, asked) for row in found]
     if as_json:
         both = [dataclasses.asdict(row) | cost for row, cost in zip(found, priced)]
-        json.dump(both, sys.stdout, indent=1)
-        print()
+        print(json.dumps(both, indent=1))
     else:
         for row, cost in zip(found, priced):
             print(rows.describe(row) + _cost(cost), *rows.details(row), sep="\n    ")
-        compiled = [row for row in found if row.step_seconds_bound is not None]
-        for row in compiled if asked.scaling else ():
-            print(_scaled(row))
+        for row in found if asked.scaling else ():
+            if row.step_seconds_bound is not None:
+                print(_scaled(row))
     misfits = [row for row in found if not row.fits]
     for row in misfits:
         say(f"{row.stage} {row.program} does not fit: {rows.cure(row)}")
@@ -73,8 +64,7 @@ def run(graph: config.Graph, asked: Asked, *, as_json: bool = False) -> int:
 
 def _priced(row, graph, asked) -> dict:
     """Costs of training for --steps or the stage's own steps; empty if not asked for."""
-    wanted = asked.steps or asked.price
-    if not wanted or row.program != "train" or row.step_seconds_bound is None:
+    if not (asked.steps or asked.price) or row.program != "train" or row.step_seconds_bound is None:
         return {}
     steps = asked.steps or graph.stages[row.stage].steps
     return {"steps": steps} | rows.costs(row, steps, asked.price)

@@ -1,4 +1,4 @@
-"""Turns a graph into a job: makes paths absolute and the tokenizer, hashes recipes."""
+"""Turns a graph into a job: makes paths absolute, creates the tokenizer, hashes recipes."""
 
 import dataclasses
 import functools
@@ -48,7 +48,7 @@ def anchored(expanded: config.Graph) -> config.Graph:
 
 
 def job(expanded: config.Graph, workdir: pathlib.Path) -> Job:
-    """Checks a graph, makes its tokenizer, and hashes its recipes."""
+    """Checks a graph, opens or creates its tokenizer, and hashes its recipes."""
     handed.names(expanded)
     make_caches(expanded, workdir)
     vocabulary = tokenizer.of(expanded, workdir)
@@ -64,7 +64,7 @@ def job(expanded: config.Graph, workdir: pathlib.Path) -> Job:
 
 
 def make_caches(expanded, workdir):
-    """Creates the cache folders, for tables of large manifests and others."""
+    """Creates the stages' cache folders."""
     for each in expanded.stages.values():
         pathlib.Path(each.run.cache or workdir / disk.CACHE).mkdir(parents=True, exist_ok=True)
 

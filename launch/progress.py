@@ -30,9 +30,8 @@ class Progress:
         if self.bar:
             done = 24 * step // self.steps
             text = f"\r[{'#' * done}{'.' * (24 - done)}] {text}\x1b[K"
-        print(
-            text, end="" if self.bar and step < self.steps else "\n", file=self.stream, flush=True
-        )
+        end = "" if self.bar and step < self.steps else "\n"
+        print(text, end=end, file=self.stream, flush=True)
 
 
 def say(text: str):

@@ -36,16 +36,15 @@ def load(spec: str) -> ConfigDict:
     """Loads NAME_OR_FILE[:ARG] by `get_config(ARG)` or `get_config()` of its module.
 
     Raises:
-        ConfigError: no such file or recipe, or it does not take the argument.
+        ConfigError: no such file or recipe, or it does not accept the argument.
     """
     name, _, argument = spec.partition(":")
     if name.endswith(".py"):
         path = pathlib.Path(name).expanduser()
         if not path.is_file():
             near = nearest(path.name, [beside.name for beside in path.parent.glob("*.py")])
-            raise ConfigError(
-                f"--config: no file {name}; shipped recipes: {', '.join(names())}.{near}"
-            )
+            known = ", ".join(names())
+            raise ConfigError(f"--config: no file {name}; shipped recipes: {known}.{near}")
         source = importlib.util.spec_from_file_location(path.stem, path)
         module = importlib.util.module_from_spec(source)
         with code.of_user(f"--config={name}"):
@@ -53,27 +52,26 @@ def load(spec: str) -> ConfigDict:
     elif name in names():
         module = _shipped(name)
     else:
-        known = ", ".join(names())
         raise ConfigError(
-            f"--config: {name!r} is no file and no shipped recipe ({known})."
-            f"{nearest(name, names())}"
+            f"--config: expected a .py file or a shipped recipe ({', '.join(names())}), found"
+            f" {name!r}.{nearest(name, names())}"
         )
     if not callable(getattr(module, "get_config", None)):
-        raise ConfigError(f"--config: {name} has no function get_config")
+        raise ConfigError(f"--config: {name} defines no function get_config")
     arguments = [argument] if argument else []
     try:
         inspect.signature(module.get_config).bind(*arguments)
     except TypeError as error:
         raise ConfigError(
             f"--config={spec}: get_config{inspect.signature(module.get_config)}: {error}; write"
-            f" {name} or {name}:ARG, as it takes"
+            f" {name} or {name}:ARG accordingly"
         ) from error
     with code.of_user(f"--config={spec}"):
         recipe = module.get_config(*arguments)
     if not isinstance(recipe, ConfigDict):
         raise ConfigError(
-            f"--config={spec}: expected get_config to return what configs.common.graph made, a"
-            f" ConfigDict, found a {type(recipe).__name__}"
+            f"--config={spec}: expected get_config to return a ConfigDict of configs.common.graph,"
+            f" found a {type(recipe).__name__}"
         )
     return recipe
 
@@ -95,7 +93,7 @@ def stored(workdir: pathlib.Path) -> config.Graph:
     """
     path = workdir / disk.CONFIG
     if not path.exists():
-        raise ConfigError(f"{workdir} holds no {disk.CONFIG}: name a recipe with --config")
+        raise ConfigError(f"{workdir} has no {disk.CONFIG}: name a recipe with --config")
     tree = disk.read_config(workdir)
     tree = {key: value for key, value in tree.items() if key != "format_version"}
     try:

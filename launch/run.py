@@ -17,29 +17,22 @@ from seedasr_jax.train import graph, loop
 
 
 def train(expanded: config.Graph | None, workdir, *, only="", again="") -> int:
-    """Runs a graph's unfinished stages.
+    """Runs a graph's unfinished stages; exit code 0, 130 after Ctrl-C, 75 after SIGTERM or SIGHUP.
 
-    Args:
-        expanded: the graph, or None for the one that the workdir holds.
-        workdir: where everything goes.
-        only: the one stage to run.
-        again: a stage to run again, with all that start from it.
-
-    Returns:
-        The exit code: 0, 130 after Ctrl-C, 75 after SIGTERM or SIGHUP.
+    `expanded`: the graph; None: the workdir's own. `only`: the one stage to run. `again`: a stage
+    to run again with its descendants.
 
     Raises:
-        ConfigError: a stale stage, a missing parent, a config that does not fit, or a workdir that
-            another process writes to.
+        ConfigError: a stale stage, a missing parent, a config that does not fit, or a workdir in
+            use by another process.
         UserError: data or a checkpoint that cannot be used.
     """
     runtime.compute_here()
     runtime.check_joined()
     workdir = pathlib.Path(os.path.realpath(workdir))  # also of a link to itself
-    with contextlib.ExitStack() as held:
-        stop, looked = held.enter_context(Stop()), held.enter_context(inventory.once())
+    with Stop() as stop, inventory.once() as looked, contextlib.ExitStack() as resources:
         decided = processes.first(
-            lambda: decide.decide(expanded, workdir, only, again, held) | {"looked": looked}
+            lambda: decide.decide(expanded, workdir, only, again, resources) | {"looked": looked}
         )
         looked |= decided["looked"]
         job = processes.together(lambda: _job(decided, workdir))
@@ -58,7 +51,7 @@ def train(expanded: config.Graph | None, workdir, *, only="", again="") -> int:
 
 
 def _job(decided, workdir) -> Job:
-    """The job of what process 0 decided."""
+    """The job that process 0 decided on."""
     expanded = config.stored(decided["graph"], "config")
     prepare.make_caches(expanded, workdir)
     hashed = {name: graph.Recipe(**recipe) for name, recipe in decided["recipes"].items()}

@@ -22,10 +22,9 @@ _PR_SET_PDEATHSIG = 1  # Linux, prctl(2)
 
 
 def keep_programs(cache) -> None:
-    """Caches compiled programs below `cache`, so that a restart does not compile them again.
+    """Caches compiled programs below `cache` for restarts, unless a cache is configured already.
 
-    A cache configured before stays. CPU programs may use instructions that other CPUs lack, so each
-    CPU model has its own folder.
+    CPU programs may use instructions that other CPUs lack, so each CPU model has its own folder.
     """
     if jax.config.jax_compilation_cache_dir is None:
         folder = os.path.realpath(pathlib.Path(cache, disk.PROGRAMS.format(_processor())))
@@ -35,19 +34,19 @@ def keep_programs(cache) -> None:
 def compute_here() -> None:
     """Makes CPU programs run in the calling thread, whose heap has no limit (memory.py).
 
-    Must be called before JAX looks for devices. Does not affect accelerators or a process of a
-    job of several. With several devices some programs still run in a thread pool.
+    Must precede JAX's search for devices. Does not affect accelerators or a process of a job of
+    several. With several devices some programs still run in a thread pool.
     """
     if not jax.distributed.is_initialized():
         jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
 def check_joined() -> None:
-    """Raises a ConfigError on a pod whose processes are not connected: they could not agree."""
+    """Raises a ConfigError on a pod whose processes are not connected, so cannot agree."""
     count = jax.process_count()
     if count > 1 and not jax.distributed.is_initialized():
         raise ConfigError(
-            f"this pod has {count} processes, and they do not know of each other: start each with"
+            f"the {count} processes of this pod are not connected: start each with"
             f" --coordinator=HOST:PORT (of the first) --processes={count} --process=I, I from 0 to"
             f" {count - 1}"
         )
@@ -67,13 +66,12 @@ def _processor() -> str:
 def member(coordinator: str, process: int, processes: int, devices: int, parent: int):
     """Makes this process one of a job; must precede any use of JAX.
 
-    An exception inside ends the process at once: the others wait for it in a step, and an orderly
-    exit would wait for them.
+    An exception inside ends the process at once: the others block in a step, and an orderly exit
+    would wait for them.
 
     Args:
         coordinator: HOST:PORT of process 0; empty: a job of one process.
-        process: index of this process.
-        processes: number of processes.
+        process, processes: index of this process, and their number.
         devices: CPU devices to create here; 0: the existing devices.
         parent: id of the process that started this one, which ends with it; 0: none.
     """
@@ -88,9 +86,8 @@ def member(coordinator: str, process: int, processes: int, devices: int, parent:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(coordinator, processes, process)
     try:
-        for index, (pid, count) in enumerate(
-            members.gathered([(os.getpid(), jax.local_device_count())])
-        ):
+        found = members.gathered([(os.getpid(), jax.local_device_count())])
+        for index, (pid, count) in enumerate(found):
             say(f"process_index {index} of {processes}: process {pid}, {count} devices")
         memory.agree()
         yield

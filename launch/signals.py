@@ -9,17 +9,13 @@ import threading
 
 from seedasr_jax.errors import INTERRUPTED, PREEMPTED
 
-_AGAIN = 0.02  # seconds, by when C code that dropped an interrupt has usually returned
+_AGAIN = 0.02  # seconds, after which C code that dropped an interrupt has usually returned
 # Signals that make a job save and stop -> exit code. Closing a terminal sends SIGHUP.
-CODES = {
-    signal.SIGINT: INTERRUPTED,
-    signal.SIGTERM: PREEMPTED,
-    signal.SIGHUP: PREEMPTED,
-}
+CODES = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: PREEMPTED, signal.SIGHUP: PREEMPTED}
 
 
 @contextlib.contextmanager
-def hearing(handler: Callable, signals=tuple(CODES)):
+def handling(handler: Callable, signals=tuple(CODES)):
     """Routes signals to `handler(number, frame)`; an ignored SIGHUP, as by nohup, stays ignored."""
     taken = [
         number
@@ -41,16 +37,13 @@ def leave(number, _=None):
 
 @contextlib.contextmanager
 def insisting():
-    """Sends a signal again if the exception of its handler was dropped.
-
-    C code that calls Python drops exceptions, such as JAX in garbage collection and libsndfile in
-    reading audio: the command would continue.
+    """Sends a signal again if the exception of its handler was dropped, as by C code that calls
+    Python (JAX in garbage collection, libsndfile in reading audio): the command would continue.
     """
     before = sys.unraisablehook
 
     def hook(dropped):
-        number = _number(dropped.exc_value)
-        if number is None:
+        if (number := _number(dropped.exc_value)) is None:
             before(dropped)
             return
         again = threading.Timer(_AGAIN, os.kill, (os.getpid(), number))
@@ -73,10 +66,6 @@ def _number(error) -> int | None:
 
 
 def done():
-    """Makes an interrupt end the program at once, now that its command has finished.
-
-    Python's own handler would print a traceback of a library's exit function. A SIGINT that the
-    shell ignores stays ignored.
-    """
+    """Makes an interrupt end a finished program without a traceback; an ignored SIGINT stays so."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

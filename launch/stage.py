@@ -1,4 +1,4 @@
-"""One stage of a job, from its newest step to its end: opens, trains and saves it."""
+"""One stage of a job: opened, trained from its newest step to its end, and saved."""
 
 import collections.abc
 import dataclasses
@@ -36,9 +36,7 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     record = dataclasses.replace(record, limits=limits)
     evaluator = processes.together(lambda: evaluation(job, name, built, limits, stopping))
     own = {task.name: task.fingerprint for task in evaluator.tasks}
-    processes.alike(
-        lambda: {**stream.known.fingerprints(), **{name: of() for name, of in own.items()}}
-    )
+    processes.alike(lambda: {**stream.known.fingerprints()} | {k: of() for k, of in own.items()})
     evaluator.warn()
     _warn(name, built.objective, stream.known)
     pinned = graph.named_steps(job.graph, name)
@@ -48,13 +46,13 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     hooks = _hooks(job, name, built, keeper, evaluator, stopping)
     batches = ((batch, info.rows) for batch, info in stream)
     unwritten = None if any(processes.gathered([metrics.written])) else at.unwritten
-    where = built.mesh, hooks, unwritten
+    more = metrics, stage, built.mesh, hooks, unwritten
     with stream, metrics, keeper:
-        state = loop.run(built.train_step(), state, batches, metrics, stage, *where)
+        state = loop.run(built.train_step(), state, batches, *more)
     keeper.finish(state.params)
     if keeper.cut:
-        room = f"data.contexts.tokens = {stage.data.contexts.tokens}"
-        say(f"{name}: {keeper.cut} contexts were longer than {room}: cut from the left")
+        limit = f"data.contexts.tokens = {stage.data.contexts.tokens}"
+        say(f"{name}: {keeper.cut} contexts exceeded {limit} and were cut from the left")
     processes.barrier()  # the next stage reads what process 0 wrote
     say(f"{name}: finished in {keeper.record.spent['seconds']:.0f} s")
 
@@ -79,15 +77,9 @@ def template(job: Job, built: build.Built) -> Template | None:
 
 def evaluation(job, name, built, limits, stopping=lambda: False) -> Evaluator:
     """Opens a stage's development tasks; see Evaluator."""
-    open_task = tasks.opener(
-        built.stage,
-        job.vocab,
-        built.mesh,
-        template=template(job, built),
-        cache=job.cache(built.stage),
-        share=sharding.share(built.mesh),
-        gather=processes.shared,
-    )
+    how = dict(template=template(job, built), cache=job.cache(built.stage))
+    how |= dict(share=sharding.share(built.mesh), gather=processes.shared)
+    open_task = tasks.opener(built.stage, job.vocab, built.mesh, **how)
     return Evaluator(name, built, job.vocab, limits, open_task, stopping=stopping, say=say)
 
 
@@ -135,9 +127,8 @@ def _limits(job, name, before, found) -> checkpoints.Limits:
         if before is not None and before.limits is not None:
             return config.to_dict(before.limits)
         tags = [tag for own in found.languages.values() for tag in own]
-        known = dict(seconds=found.longest, pause=found.pause(), languages=tags)
-        known["unknown"] = found.unknown_share
-        return config.to_dict(parents.limits(job, name, **known))
+        known = dict(seconds=found.longest, pause=found.pause(), unknown=found.unknown_share)
+        return config.to_dict(parents.limits(job, name, languages=tags, **known))
 
     return config.build(processes.first(decide), checkpoints.Limits, "limits")
 
@@ -146,7 +137,7 @@ def _warn(name, objective, known):
     """Logs excluded utterances, unknown tokens and doubtful languages of the training data."""
     for task, reasons in known.left_out.items():
         for reason, count in reasons.items():
-            say(f"{name}: {task}: {count} utterances are left out: {reason}")
+            say(f"{name}: {task}: {count} utterances are excluded: {reason}")
     if known.unknown:
         say(f"{name}: {known.unknown}")
     for task, tags in known.languages.items() if objective.conventions else ():
@@ -161,12 +152,12 @@ def _hooks(job, name, built, keeper, evaluator, stopping) -> loop.Hooks:
 
     def scores(step, state):
         if evaluator.tasks:
-            keeper.wait()  # so that a failure in scoring loses no training
+            keeper.wait()  # a failure in scoring loses no training
         return evaluator(step, state)
 
     def logged(*figures):
         progress(*figures)
-        keeper.judge()  # so that a lost disk ends the job before the next save
+        keeper.judge()  # a lost disk ends the job before the next save
 
     def watch(seen, terms):
         seen, line = objective.watch(seen, terms)

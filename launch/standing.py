@@ -1,7 +1,4 @@
-"""State of a stage on disk: its record, its newest step and that step's note, its probe's layer.
-
-Process 0 reads it for all processes.
-"""
+"""State of a stage on disk, read by process 0 for all: record, newest step, note, probe layer."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -18,8 +15,7 @@ from seedasr_jax.parallel import processes
 from seedasr_jax.train import objectives
 from seedasr_jax.train.keeper import RECORD, ROW
 
-# Keys that a resuming stage takes over from the record noted with its newest step.
-_CARRIED = ("step", "position", "hours", "spent")
+_CARRIED = ("step", "position", "hours", "spent")  # keys of a record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,21 +25,12 @@ class Standing:
     stage: config.Stage  # with its probe's best layer, where the recipe leaves it open
     record: checkpoints.StageRecord | None  # None: the stage has not begun
     latest: int | None  # the step to resume from; None: from the start
-    note: Mapping[str, Mapping] | None  # the note of that step
-
-    @property
-    def carried(self) -> dict:
-        """The items that a resuming stage takes over into its record."""
-        return {key: self.note[RECORD][key] for key in _CARRIED} if self.note else {}
-
-    @property
-    def unwritten(self) -> dict | None:
-        """The row of the newest step, which may not be in metrics.jsonl yet."""
-        return self.note and self.note[ROW]
+    carried: Mapping  # items of the record noted with that step, for the resuming stage's record
+    unwritten: Mapping | None  # the row of that step, which may not be in metrics.jsonl yet
 
 
 def agreed(job: Job, name: str) -> Standing:
-    """The standing as process 0 finds it; a collective call of all processes.
+    """The standing as process 0 finds it; collective.
 
     Raises:
         ConfigError: the stage was trained, but no step of it is left.
@@ -52,7 +39,9 @@ def agreed(job: Job, name: str) -> Standing:
     stage = job.graph.stages[name]
     record = at["record"] and checkpoints.parse(at["record"], job.folder(name))
     resolved = stage if at["layer"] is None else stage.at_layer(at["layer"])
-    return Standing(resolved, record, at["latest"], at["note"])
+    noted = at["note"]
+    carried = {key: noted[RECORD][key] for key in _CARRIED} if noted else {}
+    return Standing(resolved, record, at["latest"], carried, noted and noted[ROW])
 
 
 def consults(stage: config.Stage) -> tuple[str, ...]:
@@ -71,20 +60,16 @@ def _found(job, name) -> dict:
 
 
 def _newest(job, name) -> int | None:
-    """The step that a stage resumes from; logs damaged and missing later steps.
-
-    Raises:
-        ConfigError: the stage was trained, but no step of it is left.
-    """
+    """The step that a stage resumes from; logs damaged and missing later steps."""
     folder, record = job.folder(name), job.record(name)
     latest, damaged = inventory.newest(folder)
     for line in damaged:
         say(f"{name}: {line}; set aside")
     if record is not None and record.step > (latest or 0):
-        lost = f"{name}: {record.state} at step {record.step}, which is gone from {folder}"
+        lost = f"{name}: {record.state} at step {record.step}, which is missing from {folder}"
         if latest is None:
-            raise ConfigError(f"{lost}, and none is before it: bring it back, or --from={name}")
-        say(f"{lost}; taken: step {latest}")
+            raise ConfigError(f"{lost}, as is any earlier one: restore it, or run --from={name}")
+        say(f"{lost}; using step {latest}")
     return latest
 
 

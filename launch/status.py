@@ -13,16 +13,16 @@ from seedasr_jax.errors import ConfigError, UserError
 
 
 def rows(workdir: pathlib.Path) -> list[dict]:
-    """One dict per stage of the graph; its keys are those of `status --json`.
+    """One dict per stage of the graph, with the keys of `status --json`.
 
     A stage with damaged or missing files also has `problems`, a line each.
 
     Raises:
         UserError: the folder is not a workdir, or its graph is invalid.
     """
-    if not (workdir / disk.CONFIG).exists():
-        raise UserError(f"{workdir} is no workdir: expected {workdir / disk.CONFIG}")
     path = workdir / disk.CONFIG
+    if not path.exists():
+        raise UserError(f"{workdir} is not a workdir: expected {path}")
     tree = disk.read_config(workdir)
     if "format" in tree:
         raise UserError(f"{workdir} is a bundle: `status` shows the stages of a workdir")
@@ -81,9 +81,8 @@ def _row(folder, steps):
     step = found.get("step", 0)
     kept = min(step, newest or 0)
     if step > kept:
-        problems.append(
-            f"{folder}@{step} is gone or damaged; newest whole step: {newest or 'none'}"
-        )
+        last = newest or "none"
+        problems.append(f"{folder}@{step} is missing or damaged; newest complete step: {last}")
     speeds = [
         row["host/steps_per_second"]
         for row in _read(lambda: disk.read_rows(folder / disk.METRICS), problems) or ()
@@ -118,18 +117,12 @@ def _read(read, problems):
 
 def table(rows: list[dict]) -> str:
     """The rows as a table, followed by their problems."""
-    head = ("stage", "state", "step", "steps/s", "hours heard", "chip-hours", "checkpoint")
+    head = ("stage", "state", "step", "steps/s", "hours of audio", "chip-hours", "checkpoint")
     head = (*head, "starts from")
     lines = [
         (
-            r["stage"],
-            r["state"],
-            f"{r['step']}/{r['steps']}",
-            r["steps_per_second"] or "",
-            r["hours"],
-            r["chip_hours"],
-            r["checkpoint"] or "",
-            _origins(r),
+            *(r["stage"], r["state"], f"{r['step']}/{r['steps']}", r["steps_per_second"] or ""),
+            *(r["hours"], r["chip_hours"], r["checkpoint"] or "", _origins(r)),
         )
         for r in rows
     ]
@@ -140,6 +133,5 @@ def table(rows: list[dict]) -> str:
 def _origins(row) -> str:
     """The checkpoints that a stage came from; frozen parts are still read from them."""
     marks = dict.fromkeys(row["frozen"], ", frozen")
-    return "; ".join(
-        f"{where} ({part}{marks.get(part, '')})" for part, where in row["parents"].items()
-    )
+    parents = row["parents"].items()
+    return "; ".join(f"{where} ({part}{marks.get(part, '')})" for part, where in parents)

@@ -19,14 +19,14 @@ class Stop:
         self.exit_code, self._wanted = DONE, 0  # agreed by all processes; this one's signal
         self._asks = False
         self._agreed = processes.Agreed(lambda: self._wanted)
-        self._hearing = signals.hearing(self._ask)
+        self._handling = signals.handling(self._ask)
 
     def __enter__(self):
-        self._hearing.__enter__()
+        self._handling.__enter__()
         return self
 
     def __exit__(self, *error):
-        return self._hearing.__exit__(*error)
+        return self._handling.__exit__(*error)
 
     def _ask(self, number, _):
         if self._wanted and number == signal.SIGINT:

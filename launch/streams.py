@@ -19,10 +19,7 @@ class _Output(io.FileIO):
 
 
 class _Log(io.FileIO):
-    """A log that ends no command: lines for a full disk or a closed terminal are dropped.
-
-    A closed pipe is an error, as for any file.
-    """
+    """A log whose failed writes are dropped, as to a full disk; a closed pipe is an error."""
 
     def write(self, content):
         """Reports all as written, even if it was dropped."""
@@ -35,10 +32,10 @@ class _Log(io.FileIO):
 
 
 def ready():
-    """Makes both streams usable.
+    """Makes both streams usable, in UTF-8 in every locale, so that a transcript is never lost.
 
     Closed ones are opened on /dev/null; otherwise the next opened file would take their number, and
-    the messages of C libraries. Text is UTF-8 in every locale: a transcript is never lost.
+    the messages of C libraries.
     """
     while (handle := os.open(os.devnull, os.O_RDWR)) < _STREAMS:
         os.set_inheritable(handle, True)

@@ -17,8 +17,7 @@ def opener(
 
     Args:
         stage: its normaliser is applied to references.
-        vocab: tokenizer of text/vocab.py.
-        mesh: the model's mesh.
+        vocab, mesh: the model's.
         template: the prompt template; None: the model reads no prompt.
         cache: folder for generated or converted audio.
         processes: `share` and `gather` of `loader.evaluation`, in a job of several processes.

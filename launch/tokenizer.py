@@ -1,4 +1,4 @@
-"""The tokenizer of a workdir: made once, shared by all stages, never changed."""
+"""The tokenizer of a workdir: created once, shared by all stages, never changed."""
 
 import os
 import pathlib
@@ -18,12 +18,12 @@ def of(expanded: config.Graph, workdir: pathlib.Path) -> vocab.Vocabulary:
     """The workdir's tokenizer: the existing one, else read or trained as the graph states.
 
     Raises:
-        ConfigError: the stages differ in `vocab`, or it gives another than the workdir's.
+        ConfigError: the stages differ in `vocab`, or it defines another than the workdir's.
         DataError: a source has no text to train on.
     """
     settings = {stage.vocab for stage in expanded.stages.values()}
     if len(settings) > 1:
-        raise ConfigError("config.vocab: the stages of a graph share one; found several")
+        raise ConfigError("config.vocab: expected one for all stages, found several")
     (setting,) = settings
     folder, partial = workdir / disk.VOCAB, workdir / f"{disk.VOCAB}.partial"
     known = _opened(folder) if folder.exists() else None
@@ -41,8 +41,8 @@ def of(expanded: config.Graph, workdir: pathlib.Path) -> vocab.Vocabulary:
         shutil.rmtree(partial)
         if known.hash != wanted.hash:
             raise ConfigError(
-                f"config.vocab gives another tokenizer ({wanted.size} pieces) than {folder}"
-                f" ({known.size} pieces), which every stage of it shares: choose a new --workdir"
+                f"config.vocab defines another tokenizer ({wanted.size} pieces) than {folder}"
+                f" ({known.size} pieces), which all its stages share: choose a new --workdir"
             )
         return known
     partial.rename(folder)
@@ -50,15 +50,14 @@ def of(expanded: config.Graph, workdir: pathlib.Path) -> vocab.Vocabulary:
 
 
 def _opened(folder):
-    """Opens the tokenizer of a workdir."""
     try:
         return vocab.open_vocabulary(folder)
     except ConfigError as error:
-        raise ConfigError(f"{error}; remove {folder}, and it is made again") from error
+        raise ConfigError(f"{error}; remove {folder} to create it again") from error
 
 
 def _place(path):
-    """The path of a tokenizer: `vocab.path`, or that of the checkpoint which it names."""
+    """The path of a tokenizer: `vocab.path`, or that of the checkpoint it names."""
     marks = (pathlib.Path(path, name) for name in (disk.CONFIG, disk.STAGE))
     step = re.search(r"@\d+$", path) and not os.path.exists(path)
     if vocab.holds(path) or not (step or any(mark.exists() for mark in marks)):
@@ -84,7 +83,7 @@ def _texts(expanded, workdir):
     """The training texts of all stages that read any, each source once."""
     stages = [stage for stage in expanded.stages.values() if stage.data.has_text]
     if not stages:
-        yield (*_instructions(expanded), prompts.SEPARATOR)[0]  # a text that every tokenizer knows
+        yield (*_instructions(expanded), prompts.SEPARATOR)[0]  # text that every tokenizer knows
     mixtures = {
         (spec, s.data.normalizer, s.run.cache) for s in stages for spec, _ in s.data.mixture
     }
@@ -93,7 +92,7 @@ def _texts(expanded, workdir):
         first = next(found, None)
         if first is None:
             raise DataError(
-                f"{spec}: none of its rows has text, and a stage of this graph reads it"
+                f"{spec}: none of its rows has text, which a stage of this graph reads"
                 f"{loader.AUDIO_ONLY}"
             )
         yield first

@@ -8,8 +8,7 @@ from seedasr_jax.text import vocab
 def verified(rows: list[dict]) -> list[dict]:
     """The rows of `status` with `problems` of content: what differs or is missing, a line each.
 
-    Read are the own parts of finished stages and the frozen parts of all stages, wherever they are;
-    a part that several stages refer to is read once.
+    Reads the own parts of finished stages and the frozen parts of all stages, each once.
     """
     read: dict[tuple, str] = {}
     return [_verified(row, read) for row in rows]

@@ -11,7 +11,7 @@ from seedasr_jax.launch import exits, signals
 
 GUIDE = pathlib.Path(__file__).parent.parent / "docs/guide.md"
 PROMISED = (
-    "0 done; 1 failed; 2 usage, config or stale recipe (never retry); 3 a check said no (gate,"
+    "0 done; 1 failed; 2 usage, config or stale recipe (never retry); 3 a check failed (gate,"
     " validate, plan does not fit); 75 preempted after saving (retry free); 76 watchdog (retry)"
 )
 

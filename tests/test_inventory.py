@@ -103,7 +103,7 @@ def test_a_last_step_that_is_gone_is_said(trained, tmp_path, capsys):
     capsys.readouterr()
     assert cli.main(["train", f"--workdir={workdir}"]) == 2
     (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("seedasr:")]
-    assert "lm: finished at step 60, which is gone from" in line and "--from=lm" in line
+    assert "lm: finished at step 60, which is missing from" in line and "--from=lm" in line
     assert "gone" in status.rows(workdir)[0]["problems"][0]
 
 

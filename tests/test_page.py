@@ -54,8 +54,8 @@ def test_nothing_is_fetched_and_nothing_fails(page, report_file):
 
 
 def test_the_title_and_the_parts(page):
-    assert page.run("document.title") == "What seedasr learned"
-    assert page.run('document.querySelector("h1").textContent') == "What seedasr learned"
+    assert page.run("document.title") == "Results of seedasr"
+    assert page.run('document.querySelector("h1").textContent') == "Results of seedasr"
     assert page.run('document.querySelectorAll("h2").length') == 9
 
 

@@ -277,4 +277,6 @@ def test_a_price_is_a_finite_number(price, monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         plan_of(monkeypatch, f"--price={price}")
     assert ended.value.code == 2
-    assert f"argument --price: expected a number from 0, found {price}" in capsys.readouterr().err
+    assert (
+        f"argument --price: expected a finite number >= 0, found {price}" in capsys.readouterr().err
+    )

@@ -124,7 +124,7 @@ def test_a_stage_under_another_name_is_another_one(trained, workdir, capsys, mon
     assert run.train(config.build(tree, config.Graph), workdir) == 0
     said = capsys.readouterr()
     assert said.out == "trains tuned\n"
-    assert f"sft: no stage of this recipe any more; {workdir}/sft stays as it is" in said.err
+    assert f"sft is no longer a stage of this recipe; {workdir}/sft is left unchanged" in said.err
 
 
 def test_one_writer_at_a_time(tmp_path, trained):

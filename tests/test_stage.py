@@ -114,8 +114,8 @@ def test_bad_rows_weigh_nothing_and_are_listed(tmp_path, capsys):
     }
     assert all(row["detail"] for row in skipped)
     said = capsys.readouterr().err
-    assert "1 utterances are left out: longer than 0.8 s" in said
-    assert "1 utterances are left out: more than 4 tokens" in said
+    assert "1 utterances are excluded: longer than 0.8 s" in said
+    assert "1 utterances are excluded: more than 4 tokens" in said
     assert "2 references have words that the tokenizer does not know" in said
 
 

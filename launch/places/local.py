@@ -37,33 +37,18 @@ _GRACE = 300.0  # seconds for the others to exit after one has saved and exited
 
 
 def submit(
-    training: Training,
-    graph: config.Graph | None,
-    *,
-    processes: int,
-    devices: int = 1,
-    restart: int = 0,
+    training: Training, graph: config.Graph | None, *, processes: int, devices=1, restart=0
 ) -> int:
-    """Trains, with restarts as the exit code allows.
+    """Trains in N `processes` of D `devices`; returns the exit code of the last try.
 
-    Args:
-        training: the training to start.
-        graph: its expanded recipe; None for the workdir's.
-        processes: N.
-        devices: D.
-        restart: limit of restarts after codes of `Retry.COUNTED`.
-
-    Returns:
-        The exit code of the last try.
+    `graph`: the expanded recipe; None: the workdir's. `restart`: limit of restarts after codes of
+    `Retry.COUNTED`.
 
     Raises:
         ConfigError: numbers below 1, or a mesh or bucket that does not fit N x D devices.
     """
-    for flag, found, least in (
-        ("processes", processes, 1),
-        ("devices", devices, 1),
-        ("restart", restart, 0),
-    ):
+    limits = ("processes", processes, 1), ("devices", devices, 1), ("restart", restart, 0)
+    for flag, found, least in limits:
         if found < least:
             raise ConfigError(f"--{flag}: expected at least {least}, found {found}")
     workdir = pathlib.Path(training.workdir)
@@ -79,7 +64,7 @@ def submit(
             counted += retry is Retry.COUNTED
             if relay.came or retry is Retry.NEVER or counted > restart:
                 return code
-            say(f"launch: exit code {code}, starting again")
+            say(f"launch: exit code {code}, restarting")
 
 
 def check(graph: config.Graph, processes: int, devices: int):
@@ -102,18 +87,11 @@ def check(graph: config.Graph, processes: int, devices: int):
 
 
 def render(training: Training, processes: int, devices: int, *, again: bool) -> list[list[str]]:
-    """The commands of the N processes, connected by a free port of the loopback.
-
-    `again`: see `Training.arguments`.
-    """
+    """The commands of the N processes; `again`: see `Training.arguments`."""
     command = [sys.executable, "-P", "-m", "seedasr_jax.launch.cli"]
     command += training.arguments(again=again)
-    command += [
-        f"--coordinator=127.0.0.1:{_free_port()}",
-        f"--processes={processes}",
-        f"--devices={devices}",
-        f"--parent={os.getpid()}",
-    ]
+    command += [f"--coordinator=127.0.0.1:{_free_port()}", f"--parent={os.getpid()}"]
+    command += [f"--processes={processes}", f"--devices={devices}"]
     return [[*command, f"--process={index}"] for index in range(processes)]
 
 
@@ -122,14 +100,14 @@ class Relay:
 
     def __init__(self):
         self.came, self.children = 0, ()
-        self._hearing = signals.hearing(self.hand_on)
+        self._handling = signals.handling(self.hand_on)
 
     def __enter__(self):
-        self._hearing.__enter__()
+        self._handling.__enter__()
         return self
 
     def __exit__(self, *error):
-        return self._hearing.__exit__(*error)
+        return self._handling.__exit__(*error)
 
     def hand_on(self, number, _=None):
         """Sends a signal to all processes."""
@@ -173,10 +151,8 @@ def _free_port() -> int:
 
 
 def _show(lines, file):
-    """Copies the lines of the first process to its log and to the terminal.
-
-    If the disk is full or the terminal closed, lines are dropped: a process whose pipe is not read
-    would block.
+    """Copies the first process's lines to its log and the terminal, as far as these accept them: a
+    process whose pipe is not read would block.
     """
     for line in lines:
         for place in (file, sys.stderr.buffer):
@@ -186,10 +162,7 @@ def _show(lines, file):
 
 
 def _wait(children, relay) -> int:
-    """Waits until all have exited in order, or one has failed; returns the exit code of the job.
-
-    If a signal stopped one process alone, the others get it too: they would wait for that process.
-    """
+    """Waits until all have exited in order, or one has failed; returns the exit code of the job."""
     asked = None
     while True:
         codes = [child.poll() for child in children]
@@ -199,7 +172,7 @@ def _wait(children, relay) -> int:
             code = max(failed, key=lambda code: (code > FAILED, code < 0, -code))
             index = codes.index(code)
             log = disk.log("", index)
-            say(f"launch: process {index} ended with {code} (its log: {log}), stopping the others")
+            say(f"launch: process {index} ended with {code} (log: {log}), stopping the others")
             if code == -relay.came:
                 return signals.CODES[relay.came]
             return max(code, FAILED)
@@ -207,11 +180,11 @@ def _wait(children, relay) -> int:
             return max(codes)
         left = max((code for code in codes if code), default=0)
         if left and asked is None:
-            asked = time.monotonic()
+            asked = time.monotonic()  # the others would wait for one that was stopped alone
             for child in () if relay.came else children:
                 child.send_signal(signal.SIGINT if left == INTERRUPTED else signal.SIGTERM)
         if left and time.monotonic() > asked + _GRACE:
-            say("launch: not all processes left, stopping the others")
+            say("launch: not all processes exited, killing the others")
             return left
         time.sleep(_LOOK)
 

@@ -13,14 +13,13 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Meter:
-    """Adds this run's cost to the folder's file, also when the run is stopped.
+    """Adds this run's cost to the file `path`, also when the run is stopped.
 
     Memory is sampled every second over the process and its descendants; shared memory counts in
-    each.
+    each. `install_seconds`: duration of the installation before this run.
     """
 
     def __init__(self, path: pathlib.Path, install_seconds: float = 0.0):
-        """`path`: the file; `install_seconds`: duration of the installation before this run."""
         self.path, self.install_seconds = path, install_seconds
         self._begun, self._cpu = time.monotonic(), _cpu_seconds()
         self._peak, self._ended = 0.0, threading.Event()

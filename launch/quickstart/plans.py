@@ -1,9 +1,9 @@
-"""What the quickstart evaluates: tests, stages and decodings of each recipe."""
+"""The quickstart's evaluations: tests, stages and decodings of each recipe."""
 
-_READ = ("sft", "context_sft", "rl")  # lists; `sft` too: its `lm` trained on lists
+_READ = ("sft", "context_sft", "rl")  # stages that read lists; `sft`: its `lm` trained on lists
 _ALL = ("ctc", *_READ)
 _FEW = "split=unseen_names&context=distractors_3&limit=80"
-_BEAM = "beam4,alpha=6"  # and how `commands` reads lists, but there nothing is cut
+_BEAM = "beam4,alpha=6"  # as `commands` reads lists, but with pruning
 PLANS = {  # by recipe
     # name, query behind synth:RECIPE?, stages, decoding ("": the stage's own)
     "digits": (
@@ -28,10 +28,7 @@ PLANS = {  # by recipe
 
 
 def plan(recipe: str, stages, limit: int = 0) -> dict[tuple[str, str], dict[str, str]]:
-    """(stage, decoding) -> {test: SPEC}, of the stages that there are.
-
-    Lists of names are tried where the graph trains with them.
-    """
+    """(stage, decoding) -> {test: SPEC}; tests with lists only if the graph trains with them."""
     found = {}
     for name, query, scored, decode in PLANS[recipe]:
         if "context" in query and "context_sft" not in stages:

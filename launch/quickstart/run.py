@@ -21,7 +21,7 @@ from seedasr_jax.launch.quickstart import meter, plans, report, summary
 
 RECIPE = "commands"
 SHAPES = evaluate.SHAPES[1:]  # few utterances are shorter: one program less to compile
-SAMPLES = 2  # utterances of each language on the page
+SAMPLES = 2  # utterances per language on the page
 PACKAGES = (
     *("seedasr_jax", "jax", "flax", "optax", "orbax-checkpoint", "numpy"),
     *("tensorflow", "seqio", "espeakng-loader"),
@@ -31,7 +31,7 @@ _SHOWN = ("test", "strings")
 
 
 def run_all(out: pathlib.Path, *, recipe=RECIPE, overrides=(), limit=0, install_seconds=0.0) -> int:
-    """Trains, scores on unseen voices, exports, and transcribes one file with the bundle.
+    """Trains, scores on unseen voices, exports, transcribes with the bundle; returns the exit code.
 
     Args:
         out: folder for all output; a run in the same folder resumes.
@@ -39,9 +39,6 @@ def run_all(out: pathlib.Path, *, recipe=RECIPE, overrides=(), limit=0, install_
         overrides: (key, text) of the recipe, as on a command line.
         limit: utterances of each test, for trial runs; 0: all.
         install_seconds: duration of the installation, for the summary.
-
-    Returns:
-        The exit code.
     """
     filesystem.check_writable(out, "--out")
     out.mkdir(parents=True, exist_ok=True)
@@ -58,20 +55,21 @@ def run_all(out: pathlib.Path, *, recipe=RECIPE, overrides=(), limit=0, install_
             found[stage] |= summary.read(folder, tests)
         say(export.bundle(out, out / disk.BUNDLE))
         first = _write_samples(out, recipe, found)
-        heard = transcribe.load(out / disk.BUNDLE).transcribe_files([out / first["audio"]])[0].text
-        said = {"audio": str(out / first["audio"]), "reference": first["reference"]}
+        audio, reference = str(out / first["audio"]), first["reference"]
+        (transcript,) = transcribe.load(out / disk.BUNDLE).transcribe_files([audio])
+        hypothesis = transcript.text
         made = {
             "stages": summary.stages(out, graph.stages, found),
             "data": facts.of(sources.synthesised(recipe, out / disk.CACHE)),
             "totals": spent.totals(),
-            "transcript": said | {"hypothesis": heard},
+            "transcript": {"audio": audio, "reference": reference, "hypothesis": hypothesis},
             "versions": {"python": platform.python_version()}
             | {name: importlib.metadata.version(name) for name in PACKAGES},
         }
     disk.write_json(out / disk.SUMMARY, made)
     page, totals = report.write(out), made["totals"]
     print(cells.table([own[name].row for own in found.values() for name in _SHOWN if name in own]))
-    print(f"{said['audio']}: {heard} (said: {said['reference']})")
+    print(f"{audio}: {hypothesis} (reference: {reference})")
     print(f"{totals['seconds']:.0f} s, {totals['cpu_seconds']:.0f} CPU s; {page}")
     return DONE
 
@@ -79,10 +77,10 @@ def run_all(out: pathlib.Path, *, recipe=RECIPE, overrides=(), limit=0, install_
 def _write_samples(out, recipe, found) -> dict:
     """Writes samples.jsonl and its WAV files; returns the first row."""
     scored = [name for name, own in found.items() if own]
-    heard = {name: found[name]["test"] for name in dict.fromkeys((scored[0], scored[-1]))}
-    spoken = sources.open_source(f"synth:{recipe}?split=test", out / disk.CACHE).rows()
-    by_id = {row.id: row for row in spoken}
-    rows = summary.samples(heard, SAMPLES)
+    results = {name: found[name]["test"] for name in dict.fromkeys((scored[0], scored[-1]))}
+    source = sources.open_source(f"synth:{recipe}?split=test", out / disk.CACHE)
+    by_id = {row.id: row for row in source.rows()}
+    rows = summary.samples(results, SAMPLES)
     (out / disk.SOUNDS).mkdir(exist_ok=True)
     for sample in rows:
         row = by_id[sample["id"]]

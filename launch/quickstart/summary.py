@@ -1,6 +1,6 @@
 """summary.json of the quickstart, from the files of its stages and evaluations.
 
-Rates and recalls are in percent. Entries that a shorter graph lacks are left out.
+Rates and recalls are in percent. Entries that a shorter graph lacks are omitted.
 """
 
 from collections.abc import Mapping
@@ -26,13 +26,7 @@ class Result:
 
 
 def stages(out: pathlib.Path, graph: Mapping[str, config.Stage], found) -> dict:
-    """The key `stages` of summary.json.
-
-    Args:
-        out: the workdir.
-        graph: its stages by name.
-        found: stage -> test -> Result.
-    """
+    """The key `stages` of summary.json; `found`: stage -> test -> Result."""
     made = {}
     for name, stage in graph.items():
         own = found[name]
@@ -58,11 +52,11 @@ def stages(out: pathlib.Path, graph: Mapping[str, config.Stage], found) -> dict:
 
 def read(folder: pathlib.Path, tests) -> dict[str, Result]:
     """Output of `seedasr eval`: test -> result; `tests` names its tasks in their order."""
-    said = {}
+    by_task = {}
     for utterance in disk.read_rows(folder / disk.TRANSCRIPTS):
-        said.setdefault(utterance["task"], []).append(utterance)
+        by_task.setdefault(utterance["task"], []).append(utterance)
     rows = disk.read_rows(folder / disk.RESULTS)
-    return {test: Result(row, said[row["task"]]) for test, row in zip(tests, rows, strict=True)}
+    return {test: Result(row, by_task[row["task"]]) for test, row in zip(tests, rows, strict=True)}
 
 
 def training(folder: pathlib.Path, steps: int) -> dict:
@@ -149,8 +143,8 @@ def contexts(found: Mapping[str, Result]) -> dict:
         "right_3": of["right_3"],
         "distractors_3": distractors(of),
         "wrong": wrong | {"follow": wrong["siblings"]},
-        "unseen_names": unseen
-        | {
+        "unseen_names": {
+            **unseen,
             "none": of["unseen_none"],
             "false_insertions": of["unseen_distractors_3"]["false_insertions"],
         },
@@ -161,9 +155,8 @@ def contexts(found: Mapping[str, Result]) -> dict:
 def distractors(of: Mapping[str, dict]) -> dict:
     """Effect of a list of unspoken names: figures by test -> `context.distractors_3`.
 
-    `recall` is that of names in `homophones`, which are not listed. `error_rate`,
-    `false_insertions` and `cost` (the increase of the error rate by the list) are those of `test`;
-    the figures of `homophones` itself are under `homophones`.
+    `recall` is measured on unlisted names in `homophones`; `error_rate`, `false_insertions` and
+    `cost` (increase of the error rate by the list) on `test`. `homophones` has its own figures.
     """
     listed, without, homophones = of["test_distractors_3"], of["test"], of["distractors_3"]
 
@@ -190,24 +183,20 @@ def paired(
 ) -> dict:
     """Change of the error rate on each common test: `difference` in points, and its `ci`."""
     changes = {}
-    for test in before.keys() & after.keys():
+    for test in [test for test in before if test in after]:
         then, now = before[test].utterances, after[test].utterances
         assert [u["id"] for u in then] == [u["id"] for u in now], test
-        old, new = (score.compare(said, conventions) for said in (then, now))
+        old, new = score.compare(then, conventions), score.compare(now, conventions)
         found = rates.difference(*old.texts, new.texts[1], unit=old.units, clusters=old.clusters)
         changes[test] = {
             "difference": round(found.difference, 4),
             "ci": [score.rounded(found.ci_low), score.rounded(found.ci_high)],
         }
-    return {test: changes[test] for test in before if test in changes}
+    return changes
 
 
 def matched(found: Mapping[str, Result], conventions: Conventions) -> dict:
-    """`context.matcher`: the tests with lists, by the string matcher on the output of CTC.
-
-    Its thresholds are chosen on development sentences with lists of unspoken names, at the cost
-    MATCHER_COST.
-    """
+    """`context.matcher`: tests with lists, by the string matcher on CTC output, at MATCHER_COST."""
     development = _with_lists(found["dev_distractors_3"])
     thresholds = matcher.thresholds(development, conventions, most=MATCHER_COST)
 
@@ -229,25 +218,23 @@ def matched(found: Mapping[str, Result], conventions: Conventions) -> dict:
 
 
 def _with_lists(result):
-    """Utterances with all the context given, although CTC reads none of it."""
+    """Utterances with all their context, of which CTC reads none."""
     return [
         u | {"context": prompts.SEPARATOR.join(filter(None, (u["context_unread"], u["context"])))}
         for u in result.utterances
     ]
 
 
-def samples(heard: Mapping[str, Result], each: int) -> list[dict]:
-    """The first utterances of each language: rows of samples.jsonl, without their audio.
+def samples(results: Mapping[str, Result], count: int) -> list[dict]:
+    """The first `count` utterances of each language: rows of samples.jsonl, without their audio.
 
-    Args:
-        heard: label -> result of one test, the same for all.
-        each: number of utterances per language.
+    `results`: label -> result of one test, the same for all.
     """
     hypotheses = {
         label: {u["id"]: u["hypothesis"] for u in result.utterances}
-        for label, result in heard.items()
+        for label, result in results.items()
     }
-    first = next(iter(heard.values())).utterances
+    first = next(iter(results.values())).utterances
     return [
         {
             "id": u["id"],
@@ -257,7 +244,7 @@ def samples(heard: Mapping[str, Result], each: int) -> list[dict]:
             "hypotheses": {label: texts[u["id"]] for label, texts in hypotheses.items()},
         }
         for tag, own in score.by_language(first).items()
-        for u in own[:each]
+        for u in own[:count]
     ]
 
 

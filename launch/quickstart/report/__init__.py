@@ -1,8 +1,6 @@
-"""report.html: one page on what a job learned, generated from its files alone.
+"""report.html: a self-contained page of results, sound included, generated from a job's files.
 
-    write(pathlib.Path("runs/quickstart"))     # summary.json, STAGE/metrics.jsonl, samples.jsonl
-
-The page is self-contained, sound included, and needs no network access.
+write(pathlib.Path("runs/quickstart"))     # summary.json, STAGE/metrics.jsonl, samples.jsonl
 """
 
 import pathlib
@@ -28,11 +26,10 @@ TESTS = {  # titles of the tests of plans.py
 
 
 def write(out: pathlib.Path) -> pathlib.Path:
-    """Writes OUT/report.html from the files below OUT; returns its path.
+    """Writes OUT/report.html from summary.json (summary.py) in OUT; returns its path.
 
-    Needs summary.json (see summary.py). Shows metrics.jsonl of each stage and samples.jsonl
-    (`audio`, a WAV file relative to OUT, `language`, `unit`, `reference`, and `hypotheses`, label
-    -> text) if they exist.
+    Shows metrics.jsonl of each stage and samples.jsonl (`audio`, a WAV file relative to OUT,
+    `language`, `unit`, `reference`, and `hypotheses`, label -> text) if they exist.
     """
     summary = disk.read_json(out / disk.SUMMARY)
     stages = summary["stages"]
@@ -40,35 +37,35 @@ def write(out: pathlib.Path) -> pathlib.Path:
         _title(summary),
         section("Error rates", _rates(stages), RATES + _clock(stages)),
         section("Names and lists", lists.tables(stages), lists.NOTE),
-        section("What reinforcement learning changed", _rl(stages), RL),
-        section("Which layer knows most of speech", _probe(stages), PROBE),
+        section("Effect of reinforcement learning", _rl(stages), RL),
+        section("Error rate by encoder layer", _probe(stages), PROBE),
         section("Losses", _losses(out, stages), LOSSES),
-        section("What it was trained on", _data(summary.get("data")), DATA),
+        section("Training data", _data(summary.get("data")), DATA),
         section("Stages", _stages(stages), STAGES),
         section("Listen", listen.samples(out, disk.read_rows(out / disk.SAMPLES)), listen.NOTE),
-        section("With what", _versions(summary.get("versions")), ""),
+        section("Versions", _versions(summary.get("versions")), ""),
     ]
     path = out / disk.REPORT
-    disk.write_text(path, page("What seedasr learned", "".join(parts)))
+    disk.write_text(path, page("Results of seedasr", "".join(parts)))
     return path
 
 
 RATES = (
-    "Percent of words, of characters for Chinese, on voices and sentences never heard, with 95 %"
-    " bootstrap intervals over speakers, where few are known over recordings or utterances. All"
-    " is spoken by a synthesiser: real speech is harder."
+    "Percent of words (Chinese: characters) on unseen voices and sentences, with 95 % bootstrap"
+    " intervals over speakers or, if few are known, over recordings or utterances. All speech is"
+    " synthetic: real speech is harder."
 )
-CLOCK = " `{}` was trained with the synthesiser's clock, which no recording has."
+CLOCK = " `{}` was trained with the synthesiser's clock, which recordings lack."
 RL = (
-    "Paired bootstrap: the stage `rl` against `context_sft`, from which it starts,"
-    " in points of error rate; below 0 is better."
+    "Paired bootstrap: the stage `rl` against its parent `context_sft`, in points of error rate;"
+    " below 0 is better."
 )
-PROBE = "Error rate of a CTC head on each layer of the frozen encoder, on the development part."
-LOSSES = "As logged while training. Scales differ from chart to chart."
-DATA = "Computed from the manifests of the corpus, which stay on disk."
+PROBE = "Error rate of a CTC head on each layer of the frozen encoder, on the development set."
+LOSSES = "As logged in training. Scales differ between charts."
+DATA = "Computed from the manifests of the corpus, which remain on disk."
 STAGES = (
-    "Ours, not Seed-ASR's: the stage `ctc`, labels by a synthesiser's clock, and what"
-    " `model.variant` switches on, such as positions by CTC onsets."
+    "Not in Seed-ASR: the stage `ctc`, labels by a synthesiser's clock, and the features of"
+    " `model.variant`, such as positions by CTC onsets."
 )
 
 
@@ -80,29 +77,29 @@ def _title(summary) -> str:
         name, stage = scored[-1]
         count = stage.get("utterances", {}).get("all")
         of = f", {count} utterances" if count else ""
-        tiles.append((f"{stage['error_rate']['all']:.1f} %", f"errors of {name}{of}"))
+        tiles.append((f"{stage['error_rate']['all']:.1f} %", f"error rate of {name}{of}"))
     informed = [stage["context"] for stage in stages.values() if "context" in stage]
     if informed:
         kinds = (
-            ("right_3", "of homophones found, with the name and three others in the list"),
-            ("unseen_names", "of unseen names found, with such a list"),
+            ("right_3", "recall of homophones, with the name and three others in the list"),
+            ("unseen_names", "recall of unseen names, with such a list"),
         )
-        tiles += [(f"{informed[-1][kind]['recall']:.0f} %", said) for kind, said in kinds]
+        tiles += [(f"{informed[-1][kind]['recall']:.0f} %", label) for kind, label in kinds]
     shown = "".join(f"<div><dt>{text(what)}</dt><dd>{text(v)}</dd></div>" for v, what in tiles)
-    said, heard = summary.get("transcript"), ""
-    if said:
-        heard = (
-            f"<p>One file, read by the exported bundle: “{text(said['hypothesis'])}”"
-            f" (said: “{text(said['reference'])}”).</p>"
+    transcript = ""
+    if found := summary.get("transcript"):
+        transcript = (
+            f"<p>One file, transcribed by the exported bundle: “{text(found['hypothesis'])}”"
+            f" (reference: “{text(found['reference'])}”).</p>"
         )
-    return f'<h1>What seedasr learned</h1><dl class="tiles">{shown}</dl>{heard}'
+    return f'<h1>Results of seedasr</h1><dl class="tiles">{shown}</dl>{transcript}'
 
 
 def _cost(totals):
     more = totals.get("install_seconds")
-    install = f" after {more / 60:.1f} min of installing" if more else ""
+    install = f" after {more / 60:.1f} min of installation" if more else ""
     cores = f"{totals['cpu_seconds'] / 60:.1f} CPU min, {totals['peak_rss_gib']:.1f} GiB"
-    return f"in all{install}; {cores}"
+    return f"in total{install}; {cores}"
 
 
 def _rates(stages) -> str:
@@ -166,11 +163,11 @@ def _rl(stages) -> str:
             out += table(["test", "points", "95 % interval", ""], rows)
         if "keyword_recall_before" in stage:
             before, after = stage["keyword_recall_before"], stage["keyword_recall_after"]
-            said = f"{before:.1f} % before, {after:.1f} % after"
-            out += note(f"Homophones found with the name and three others in the list: {said}.")
+            both = f"{before:.1f} % before, {after:.1f} % after"
+            out += note(f"Recall of homophones with the name and three others in the list: {both}.")
         points = stage.get("expected_errors", ())
         if len(points) > 1:
-            out += chart.line(f"{name}: errors to expect", points, "step", "errors per unit")
+            out += chart.line(f"{name}: expected risk", points, "step", "errors per unit")
     return out
 
 
@@ -183,13 +180,12 @@ def _interval(ci):
 
 
 def _probe(stages) -> str:
-    found = [stage for stage in stages.values() if "layers" in stage]
-    if not found:
-        return ""
-    layers = found[0]["layers"]
-    points = [(int(layer), rate) for layer, rate in layers.items()]
-    best = found[0]["best_layer"]
-    return chart.line(f"best: layer {best}", points, "layer", "error rate, %", dots=True)
+    for stage in stages.values():
+        if "layers" in stage:
+            points = [(int(layer), rate) for layer, rate in stage["layers"].items()]
+            best = f"best: layer {stage['best_layer']}"
+            return chart.line(best, points, "layer", "error rate, %", dots=True)
+    return ""
 
 
 def _losses(out, stages) -> str:
@@ -216,12 +212,12 @@ def _data(data) -> str:
         ]
         for tag, values in tags.items()
     ]
-    said = (
-        f"{data['hours']:.2f} hours of speech in all; {data['overlap_sentences']} test sentences"
-        " are in training. Distinct words are characters for Chinese. With unseen pair: test"
-        " sentences with two neighbours that are nowhere neighbours in training."
+    facts = (
+        f"{data['hours']:.2f} hours of speech in total; {data['overlap_sentences']} test sentences"
+        " are in the training set. Distinct words are characters for Chinese. With unseen pair:"
+        " test sentences with two adjacent words that are never adjacent in training."
     )
-    return note(said) + table(["language", *heads], rows)
+    return note(facts) + table(["language", *heads], rows)
 
 
 def _stages(stages) -> str:
@@ -242,5 +238,5 @@ def _stages(stages) -> str:
 
 
 def _versions(versions) -> str:
-    said = ", ".join(f"{name} {version}" for name, version in (versions or {}).items())
-    return f"<p>{text(said)}</p>" if said else ""
+    listed = ", ".join(f"{name} {version}" for name, version in (versions or {}).items())
+    return f"<p>{text(listed)}</p>" if listed else ""

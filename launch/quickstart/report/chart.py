@@ -9,13 +9,10 @@ _TICKS = 4  # limit of the intervals on an axis
 
 
 def line(title: str, points, across: str, up: str, *, dots=False) -> str:
-    """A figure with one line and two labelled axes.
+    """A figure with one line and two axes, labelled `across` and `up`.
 
-    Args:
-        title: caption above the chart.
-        points: (x, y), x ascending; a y that is not finite is left out.
-        across, up: labels of the axes.
-        dots: whether each point is marked, with its value as a tooltip.
+    `points`: (x, y), x ascending; points whose y is not finite are omitted. `dots`: whether each
+    point is marked, with its value as a tooltip.
     """
     points = [(x, y) for x, y in points if math.isfinite(y)]
     xs, ys = [x for x, _ in points], [y for _, y in points]

@@ -3,14 +3,13 @@
 from seedasr_jax.launch.quickstart.report.page import note, number, table, text
 
 NOTE = (
-    "Percent of names written exactly as they are spelled, by the list that stands before the"
-    " speech. Homophones: names with two spellings of one sound, both in training. Unseen"
-    " names stand in no sentence and no list of training. Matcher: no language model; a name of"
-    " the list is written where CTC's text is spelled almost like it."
+    "Percent of names spelled exactly, by the list given with the speech. Homophones: names with"
+    " two spellings of one sound, both in training. Unseen names: in no sentence and no list of"
+    " training. Matcher: no language model; a listed name replaces CTC text spelled almost like it."
 )
 COSTS = (
-    "What a list costs when none of its names is said. The joint beam search reads the list beside"
-    " the sound; pruning cuts what the sound alone finds implausible."
+    "Cost of a list none of whose names is spoken. The joint beam search scores with and without"
+    " the list; pruning drops tokens that are implausible without it."
 )
 _RECALL = {  # column -> path in `context`
     "no list": "none.recall",
@@ -32,7 +31,7 @@ _COST = {
     "beam, not pruned": "pruning.off.false_insertions",
     "beam, pruned": "pruning.on.false_insertions",
 }
-_COST_GROUPS = (("test, 3 others", 2), ("% with a name that was not said, 3 others", 5))
+_COST_GROUPS = (("test, 3 others", 2), ("% with an unspoken name, 3 others", 5))
 
 
 def tables(stages) -> str:
@@ -55,11 +54,11 @@ def tables(stages) -> str:
     if tags:
         body = [
             [
-                f"{text(name)}<small>{said}</small>",
+                f"{text(name)}<small>{label}</small>",
                 *(number(_at(context, f"{kind}.by_language.{tag}.recall")) for tag in tags),
             ]
             for name, context in rows.items()
-            for kind, said in _LANGUAGES.items()
+            for kind, label in _LANGUAGES.items()
             if kind in context
         ]
         out += note("The same by language.") + table(["", *map(text, tags)], body)

@@ -37,7 +37,7 @@ tr > :first-child { text-align: left; position: sticky; left: 0; background: var
 small { color: var(--soft); font-size: .8rem; font-weight: 400; }
 td small, thead small { display: block; white-space: nowrap; }
 tbody th { white-space: nowrap; } tbody th small { margin-left: .4rem; }
-td.said { text-align: left; }
+td.text { text-align: left; }
 @media (max-width: 40rem) { tbody th small { display: block; margin: 0; } }
 code { font: .92em ui-monospace, monospace; }
 .charts { display: flex; flex-wrap: wrap; gap: 1.2rem 1.6rem; }
@@ -77,29 +77,26 @@ def number(value, digits=1) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def note(said: str) -> str:
+def note(words: str) -> str:
     """A paragraph beside a table; text between backquotes is set as code."""
-    said = _NAME.sub(r"<code>\1</code>", text(said))
-    return f'<p class="note">{said}</p>'
+    words = _NAME.sub(r"<code>\1</code>", text(words))
+    return f'<p class="note">{words}</p>'
 
 
-def section(title: str, body: str, said: str) -> str:
-    """A section of the page with the note `said`; empty if `body` is."""
-    return f"<h2>{text(title)}</h2>{note(said) if said else ''}{body}" if body else ""
+def section(title: str, body: str, words: str) -> str:
+    """A section of the page with a note; empty if `body` is."""
+    return f"<h2>{text(title)}</h2>{note(words) if words else ''}{body}" if body else ""
 
 
 def _cell(cell):
-    kind = "" if _FIGURE.match(cell) else ' class="said"'
+    kind = "" if _FIGURE.match(cell) else ' class="text"'
     return f"<td{kind}>{cell}</td>"
 
 
 def table(head, rows, *, groups=()) -> str:
     """A table; the first cell of a row is its header.
 
-    Args:
-        head: cells of the first line.
-        rows: cells of the others.
-        groups: (title, columns), above the columns from the second on.
+    `groups`: (title, number of columns), above the columns from the second on.
     """
     top = ""
     if groups:
