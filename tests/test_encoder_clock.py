@@ -39,7 +39,7 @@ def test_integers_arrays_and_the_model_agree(kind):
 
     @jax.jit
     def run(wave, length):
-        return encoder(*encoder.features(wave, length))
+        return encoder(*encoder.frontend(wave, length))
 
     for buffer in (6_400, 40_000):
         length = np.minimum(lengths, buffer)

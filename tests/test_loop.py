@@ -16,7 +16,7 @@ from seedasr_jax.launch.progress import Progress
 from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.train import loop
 from seedasr_jax.train.metrics import Metrics
-from seedasr_jax.train.state import TrainState
+from seedasr_jax.train.step import TrainState
 from seedasr_jax.workdir import read_rows as read
 
 

@@ -20,7 +20,7 @@ from seedasr_jax.checkpoint import steps
 from seedasr_jax.checkpoint import writer as writer_module
 from seedasr_jax.errors import UserError
 from seedasr_jax.parallel import mesh as meshes
-from seedasr_jax.train.state import TrainState
+from seedasr_jax.train.step import TrainState
 
 
 @pytest.mark.parametrize("spread", [False, True])

@@ -13,7 +13,7 @@ import tiny
 from seedasr_jax import checkpoint, config
 from seedasr_jax.checkpoint import steps, trees
 from seedasr_jax.models.layers import LoraParam
-from seedasr_jax.train.state import TrainState
+from seedasr_jax.train.step import TrainState
 
 TX = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3))
 

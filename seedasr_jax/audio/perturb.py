@@ -65,10 +65,8 @@ def _reverberate(x, tail, seconds):
     return jnp.einsum("BTs,BsF->BTF", weights, x)
 
 
-def draw(rng, position, augment: config.Augment) -> Channel | None:
-    """Draws a channel for each of [B] positions in the global batch; None if augment has none."""
-    if not augment.perturbs:
-        return None
+def draw(rng, position, augment: config.Augment) -> Channel:
+    """Draws a channel for each of [B] positions in the global batch."""
 
     def one(position):
         keys = iter(jax.random.split(jax.random.fold_in(rng, position), 12))

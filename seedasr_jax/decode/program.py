@@ -99,7 +99,7 @@ class _AtLayer:
 
     def encode(self, wave, length):
         encoder = self.model.encoder
-        layers, length = encoder.every_layer(*encoder.features(wave, length))
+        layers, length = encoder.every_layer(*encoder.frontend(wave, length))
         return layers[self.layer], length
 
     def ctc_head(self, x):

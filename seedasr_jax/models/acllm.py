@@ -100,7 +100,7 @@ class AcLLM(nnx.Module):
 
     def encode(self, wave, length):
         """Encodes waves [B S] of [B] valid samples as in decoding: [B T D], [B] valid frames."""
-        return self.encoder(*self.encoder.features(wave, length))
+        return self.encoder(*self.encoder.frontend(wave, length))
 
     def speech(self, wave, length) -> Speech:
         """Encodes and converts waves [B S] of [B] valid samples as in decoding."""

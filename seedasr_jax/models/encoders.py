@@ -1,33 +1,31 @@
-"""Encoders by kind, selected by their options; modules in `config.imports` may add kinds.
+"""Encoders and front ends by kind, selected by their options; `config.imports` may add kinds.
 
     @config.register("mine", "my_models:Mine")  # decorates the options, a config.Encoder subclass
 
 `Mine(options, *, remat, dtype, rngs)` is an Encoder. Luise is an example of its call, of
 `every_layer` (needed by `probe`) and of `layer` (needed by `kmeans` and `ssl2`).
 
-Dims: B batch, S samples, T frames, F features.
+A front end maps waves to an encoder's features and has no parameters. Its options subclass
+config.Frontend and declare which perturbations it applies. `Mine(options)`, a frozen dataclass, is
+called like `log_mel` in audio/logmel.py and is the Clock of its features (models/clock.py).
 """
 
 from flax import nnx
 
 from seedasr_jax import config
 from seedasr_jax.errors import ConfigError
-from seedasr_jax.models import frontends
 from seedasr_jax.models.clock import Clock
 
 
 class Encoder(nnx.Module):
     """Base class of encoders; owns a front end and, derived from its options, a clock.
 
-    Waves become features, then frames, in two calls, because features may be masked in between.
+    `encoder.frontend(wave, length, channel)` and `encoder(features, length, keys)` are two calls,
+    because features may be masked in between.
     """
 
     def __init__(self, options: config.Encoder):
-        self.frontend = frontends.make(options.frontend)
-
-    def features(self, wave, length, channel=None):
-        """Waves [B S], [B] valid samples, `perturb.Channel` -> features [B T F], [B] valid ones."""
-        return self.frontend(wave, length, channel)
+        self.frontend = frontend(options.frontend)
 
     @staticmethod
     def clock(options: config.Encoder) -> Clock:
@@ -43,6 +41,11 @@ class Encoder(nnx.Module):
         )
 
 
+def frontend(options: config.Frontend):
+    """Builds the front end of these options."""
+    return options.maker()(options)
+
+
 def make(model: config.Model, **options) -> Encoder:
     """Builds the encoder of a model; `options` are remat, dtype and rngs."""
     return model.encoder.maker()(model.encoder, **options)
@@ -55,5 +58,5 @@ def clock(model: config.Model) -> Clock:
 
 def flops(model: config.Model, samples: int, utterances=1, lowest=0) -> float:
     """As `Encoder.flops`, for utterances of `samples` samples each."""
-    features = frontends.make(model.encoder.frontend).frames(samples)
+    features = frontend(model.encoder.frontend).frames(samples)
     return model.encoder.maker().flops(model.encoder, features, utterances, lowest)

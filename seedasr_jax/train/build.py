@@ -17,8 +17,7 @@ from seedasr_jax.models.acllm import AcLLM, Tokens
 from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.parallel import sharding
 from seedasr_jax.train import objectives, optim
-from seedasr_jax.train.state import TrainState
-from seedasr_jax.train.step import make_train_step
+from seedasr_jax.train.step import TrainState, make_train_step
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ from seedasr_jax.batch import Batch
 from seedasr_jax.errors import UserError
 from seedasr_jax.parallel import sharding
 from seedasr_jax.train.metrics import Metrics, flat, peak_memory_gib
-from seedasr_jax.train.state import TrainState
+from seedasr_jax.train.step import TrainState
 
 
 class Stopped(Exception):

@@ -18,7 +18,7 @@ from seedasr_jax.decode.hypotheses import IMPOSSIBLE, Hypotheses
 from seedasr_jax.parallel import sharding
 from seedasr_jax.text.conventions import Conventions
 from seedasr_jax.text.weighted import weighted_errors
-from seedasr_jax.train.state import TrainState
+from seedasr_jax.train.step import TrainState
 
 
 @jax.tree_util.register_dataclass

@@ -3,7 +3,9 @@
 Dims: B global batch, A micro-batches; `...` stands for the other axes of a Batch field.
 """
 
+import dataclasses
 import functools
+from typing import Any
 
 from flax import nnx
 import jax
@@ -11,6 +13,26 @@ import jax.numpy as jnp
 import optax
 
 from seedasr_jax.parallel import compiler, layout, sharding
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """State between steps. `step` is also the data position: batches are a function of it.
+
+    `frozen` is saved as a reference to the parent stage, never copied.
+    """
+
+    step: jax.Array  # scalar int32, steps taken
+    skipped: jax.Array  # scalar int32, number of these whose gradients were not finite
+    params: Any  # nnx.State of the parameters that train
+    frozen: Any  # nnx.State of all others
+    opt_state: Any
+    rng: jax.Array  # typed key; each step folds its number in
+
+    def replace(self, **changes):
+        """A copy with changes."""
+        return dataclasses.replace(self, **changes)
 
 
 def make_train_step(graphdef, objective, tx, state_sharding, batch_sharding, accum=1):

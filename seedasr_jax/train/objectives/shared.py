@@ -171,7 +171,9 @@ class Acoustic(Objective):
     """Base of objectives on audio: waves to encoder frames, with augmentation."""
 
     def channel(self, batch: Batch, rng):
-        """The perturbation drawn for each example: the same in `weigh` and in `loss`."""
+        """Each example's perturbation, the same in `weigh` and in `loss`; None if all are off."""
+        if not self.stage.augment.perturbs:
+            return None
         stream = jax.random.fold_in(rng, PERTURB)
         return perturb.draw(stream, batch.position, self.stage.augment)
 
@@ -182,7 +184,7 @@ class Acoustic(Objective):
     def features(self, encoder, batch: Batch, rng):
         """Perturbed waves to an encoder's features [B T F], and [B] number of valid ones."""
         length = jnp.where(batch.weight > 0, batch.wave_length, 0)  # a bad row counts as empty
-        return encoder.features(batch.wave, length, self.channel(batch, rng))
+        return encoder.frontend(batch.wave, length, self.channel(batch, rng))
 
     def masked(self, features, count, batch: Batch, rng):
         """Applies SpecAugment to features [B T F], of which count [B] are valid."""
