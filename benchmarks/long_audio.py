@@ -26,6 +26,7 @@ from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import workdir as disk
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import named, waves
+from seedasr_jax.tables import markdown
 from seedasr_jax.text import score
 from seedasr_jax.text.conventions import Convention, Conventions
 
@@ -116,28 +117,25 @@ class Bench:
 
 def tables(results) -> str:
     """The Markdown of docs/results.md between the marks: a table per name."""
-    return "\n\n".join(_table(name, result) for name, result in sorted(results.items()))
+    return "\n".join(_table(name, result) for name, result in sorted(results.items()))
 
 
 def _table(name, result):
-    out = [
-        f"`{name}`, `{result['task']}`, pauses of {result['pause']:g} s:",
-        "",
-        "| recordings | mean seconds | silence before, after | errors: single, joined (%) |"
-        " deletions: single, joined (%) | more deletions |",
-        "|---|---|---|---|---|---|",
-    ]
+    head = (
+        *("recordings", "mean seconds", "silence before, after", "errors: single, joined (%)"),
+        *("deletions: single, joined (%)", "more deletions"),
+    )
+    rows = []
     for row in result["rows"]:
         each = row["alone"], row["joined"]
         errors = [100 * sum(e.values()) / row["ref_len"] for e in each]
         lost = [100 * e["del"] / row["ref_len"] for e in each]
         silence = " / ".join(f"{s:g}" for s in row["silence"])
-        out.append(
-            f"| {row['recordings']} | {row['seconds']:.1f} | {silence} |"
-            f" {errors[0]:.1f}, {errors[1]:.1f} | {lost[0]:.1f}, {lost[1]:.1f} |"
-            f" {lost[1] - lost[0]:+.1f} |"
-        )
-    return "\n".join(out)
+        both = [f"{single:.1f}, {joined:.1f}" for single, joined in (errors, lost)]
+        more = f"{lost[1] - lost[0]:+.1f}"
+        rows.append((row["recordings"], f"{row['seconds']:.1f}", silence, *both, more))
+    title = f"`{name}`, `{result['task']}`, pauses of {result['pause']:g} s:"
+    return f"{title}\n\n{markdown(head, rows)}"
 
 
 def main(arguments) -> int:

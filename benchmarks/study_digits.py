@@ -22,6 +22,7 @@ import sys
 import pages
 
 from seedasr_jax.launch import recipes
+from seedasr_jax.tables import markdown
 from seedasr_jax.text import score
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -95,19 +96,14 @@ def tables(results: list[dict]) -> str:
         return f"**{statistics.mean(rates):.1f}** ± {half:.1f} ({len(rates)} runs)" if rates else ""
 
     stages = (("ctc", "CTC"), ("sft", "LLM, clocked"), ("sft_frames", "LLM, frames"))
-    out = []
+    head, out = ("left out", "seed", *(label for _, label in stages)), []
     for task in ("left-out strings", "left-out singles", "known strings", "known singles"):
-        out += [
-            f"### {task.capitalize()}",
-            "",
-            "| left out | seed | " + " | ".join(label for _, label in stages) + " |",
-            "|---|---|" + "---|" * len(stages),
+        rows = [
+            (result["speaker"], result["seed"], *(cell(result, stage, task) for stage, _ in stages))
+            for result in results
         ]
-        for result in results:
-            cells = " | ".join(cell(result, stage, task) for stage, _ in stages)
-            out.append(f"| {result['speaker']} | {result['seed']} | {cells} |")
-        cells = " | ".join(mean(stage, task) for stage, _ in stages)
-        out += [f"| mean | | {cells} |", ""]
+        rows.append(("mean", "", *(mean(stage, task) for stage, _ in stages)))
+        out.append(f"### {task.capitalize()}\n\n{markdown(head, rows)}")
     return "\n".join(out)
 
 

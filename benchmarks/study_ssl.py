@@ -29,6 +29,7 @@ import ten_minutes
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax.data_pipelines import loader
 from seedasr_jax.decode import recogniser
+from seedasr_jax.tables import markdown
 from seedasr_jax.text import score
 from seedasr_jax.text.vocab import open_vocabulary
 from seedasr_jax.train import build
@@ -154,8 +155,7 @@ def tables(results: list[dict]) -> str:
     """The Markdown of docs/results.md between the markers."""
 
     def table(title, head, rows):
-        lines = [head, ["---"] * len(head), *rows]
-        return [f"### {title}", "", *(f"| {' | '.join(map(str, line))} |" for line in lines), ""]
+        return [f"### {title}\n\n{markdown(head, rows)}"]
 
     def percent(share):
         return f"{100 * share:.1f}"
