@@ -1,7 +1,6 @@
 """Compiles the real programs of every stage and bucket for a pod, without the pod.
 
-`build.build` builds the same programs for the planned devices as for real ones; libtpu (from PyPI)
-compiles them.
+`build.build` makes the same programs for planned devices as for real ones; libtpu compiles them.
 """
 
 import collections.abc
@@ -31,7 +30,7 @@ def devices(topology: Topology):
     """
     if importlib.util.find_spec("libtpu") is None:
         raise UserError(
-            "plan: expected libtpu, the TPU compiler, which is not installed: run pip install"
+            "plan: expected libtpu, the TPU compiler, found none: run pip install"
             f" 'jax[tpu]=={jax.__version__}', which installs the version that your jax requires"
         )
     # By default libtpu queries the machine type and takes a lock.
@@ -68,33 +67,29 @@ def plan(
     pinned: collections.abc.Collection[str] = (),
     given: Topology | None = None,
 ) -> collections.abc.Iterator[rows.Row]:
-    """Compiles programs and yields a row for each as soon as it is compiled.
+    """Compiles a recipe's programs for a pod; yields a row for each as soon as it is compiled.
 
     Args:
-        graph: the recipe.
-        topology: the pod.
+        graph, topology: the recipe and the pod.
         only: a stage; default all.
         bucket: see `fitting.buckets`.
         pinned: mesh axes that keep the recipe's size.
-        given: for weak scaling: the pod that the recipe's buckets are sized for. Buckets are
-            rescaled to the same work per chip, and only training is planned. None: `topology`.
+        given: for weak scaling: the pod that the recipe's buckets are sized for; they are rescaled
+            to the same work per chip, and only training is planned.
 
     Raises:
         ConfigError: there is no such stage or bucket, or the mesh does not fit the topology.
     """
     if only and only not in graph.stages:
         raise ConfigError(f"--stage={only}: the recipe has {', '.join(graph.stages)}")
-    planned_devices, decoding_rows = devices(topology), {}
-    built = {}
+    planned_devices, decoding_rows, built = devices(topology), {}, {}
     for name in [only] if only else graph.stages:
         stage = fitting.with_probed_layer(graph.stages[name])
         if given is not None:
             stage = fitting.rescaled(stage, topology.chips, given.chips)
         stage = fitting.fit(stage, topology, pinned)
         with handed.of_stage(name):
-            built[name] = build.build(
-                stage, fitting.TOKENS, stage.vocab.size, devices=planned_devices
-            )
+            built[name] = build.build(stage, fitting.TOKENS, stage.vocab.size, planned_devices)
     handed.parts(graph, built)
     for name, one in built.items():
         stage, mesh = one.stage, one.mesh
@@ -119,21 +114,13 @@ def plan(
         context = config.context_room(how.context_tokens)
         for shape in fitting.score_buckets(how, mesh, bucket) if given is None else ():
             sizes = fitting.sizes(stage, shape, context)
+            options = dict(stage=name, bucket=tuple(shape))
             for program in programs.score(one, sizes, shape[0]):
-                options = dict(stage=name, bucket=tuple(shape))
                 yield compiled(program, sizes, mesh, topology, **options)
 
 
 def compiled(program: programs.Program, sizes: flops.Sizes, mesh, topology: Topology, **more):
-    """Compiles a program; returns its row, or one with `fits` False if the compiler ran out of HBM.
-
-    Args:
-        program: what to compile.
-        sizes: content of its batch.
-        mesh: of the planned devices.
-        topology: the pod.
-        **more: further fields of the row.
-    """
+    """Compiles a program; returns its row, which does not fit if HBM ran out."""
     began, found, note = time.monotonic(), None, ""
     try:
         with quiet():

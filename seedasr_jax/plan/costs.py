@@ -12,12 +12,8 @@ import numpy as np
 from seedasr_jax.plan.hlo import Instruction, Program
 
 COLLECTIVES = (
-    "all-gather",
-    "all-reduce",
-    "reduce-scatter",
-    "all-to-all",
-    "ragged-all-to-all",
-    "collective-permute",
+    *("all-gather", "all-reduce", "reduce-scatter"),
+    *("all-to-all", "ragged-all-to-all", "collective-permute"),
 )
 _SCATTERED = "all-reduce-scatter"  # libtpu's reduce-scatter: an all-reduce, then a slice
 _MEGASCALE = '"xla_megascale_runtime"'  # marks libtpu's transfers between slices
@@ -69,23 +65,19 @@ def collectives(program: Program, mesh: dict[str, int], slices: int = 1) -> list
     """
     devices = math.prod(mesh.values())
     found = []
-    for name, times in program.runs.items():
-        for one in program.computations[name].values():
-            kind = one.opcode.removesuffix("-start")
-            if kind == "send" and _MEGASCALE in one.attributes:
-                found.append(_between_slices(one, times))
-            if kind not in COLLECTIVES:
-                continue
-            if kind == "all-reduce" and name.startswith(_SCATTERED):
-                kind = "reduce-scatter"
-            group = _group(one, devices)
-            if len(group) < 2:
-                continue
-            at = np.array(np.unravel_index(group, tuple(mesh.values())))
-            axes = tuple(axis for axis, row in zip(mesh, at) if len(set(row)) > 1)
-            spans = len({device * slices // devices for device in group})
-            size = _size(program, name, one)
-            found.append(Collective(kind, axes, len(group), spans, size, times))
+    for where, one, times in program.executed():
+        kind = one.opcode.removesuffix("-start")
+        if kind == "send" and _MEGASCALE in one.attributes:
+            found.append(_between_slices(one, times))
+        if kind not in COLLECTIVES or len(group := _group(one, devices)) < 2:
+            continue
+        if kind == "all-reduce" and where.startswith(_SCATTERED):
+            kind = "reduce-scatter"
+        at = np.array(np.unravel_index(group, tuple(mesh.values())))
+        axes = tuple(axis for axis, row in zip(mesh, at) if len(set(row)) > 1)
+        spans = len({device * slices // devices for device in group})
+        size = _size(one, program.computations[where])
+        found.append(Collective(kind, axes, len(group), spans, size, times))
     return found
 
 
@@ -109,10 +101,10 @@ def _between_slices(one, times):
     return Collective(kind, ("data",), slices, slices, size, times)
 
 
-def _size(program, where, one):
-    """`Collective.size` of an instruction in computation `where`."""
+def _size(one, computation):
+    """`Collective.size` of an instruction."""
     if one.opcode.startswith("reduce-scatter"):
-        return sum(program.computations[where][operand].bytes for operand in one.operands)
+        return sum(computation[operand].bytes for operand in one.operands)
     if one.opcode in ("all-gather-start", "collective-permute-start"):
         # The result is a tuple (operands, results, contexts).
         arrays = [shape for shape in one.shapes if shape.dims]
@@ -122,25 +114,20 @@ def _size(program, where, one):
 
 def flops(program: Program) -> float:
     """FLOPs of all matrix products and convolutions, without taps that read padding."""
+    products = {"convolution": _convolution, "dot": _dot}
     total = 0.0
-    for name, times in program.runs.items():
-        computation = program.computations[name]
-        for one in computation.values():
-            if one.opcode == "convolution":
-                total += times * _convolution(one, computation)
-            elif one.opcode == "dot":
-                total += times * _dot(one, computation)
+    for where, one, times in program.executed():
+        if count := products.get(one.opcode):
+            total += times * count(one, program.computations[where])
     return total
 
 
-def calls(program: Program, target="tpu_custom_call"):
-    """Yields (instruction, shapes of its operands, executions) of each custom call."""
-    for name, times in program.runs.items():
-        computation = program.computations[name]
-        for one in computation.values():
-            if one.opcode == "custom-call" and f'"{target}"' in one.attributes:
-                shapes = [computation[operand].shapes[0] for operand in one.operands]
-                yield one, shapes, times
+def calls(program: Program):
+    """Yields (instruction, shapes of its operands, executions) of each call of a TPU kernel."""
+    for where, one, times in program.executed():
+        if one.opcode == "custom-call" and '"tpu_custom_call"' in one.attributes:
+            computation = program.computations[where]
+            yield one, [computation[operand].shapes[0] for operand in one.operands], times
 
 
 def _group(one: Instruction, devices: int) -> list[int]:
@@ -152,12 +139,11 @@ def _group(one: Instruction, devices: int) -> list[int]:
     found = re.search(r"replica_groups=(\S*)", text)
     if found is None:
         return list(range(devices))
-    if listed := re.match(r"replica_groups=\{(.*?)\}(?:\}|,)", text[found.start() :]):
+    text = text[found.start(1) :]
+    if listed := re.match(r"\{(.*?)\}(?:\}|,)", text):
         numbers = re.findall(r"\d+", listed[1].split("}")[0])
         return list(map(int, numbers)) or list(range(devices))
-    if mesh := re.match(
-        r"mesh\[([^\]]*)\](?:, device_ids=\(([^ ]*)\))? \{([^}]*)\}", text[found.start(1) :]
-    ):
+    if mesh := re.match(r"mesh\[([^\]]*)\](?:, device_ids=\(([^ ]*)\))? \{([^}]*)\}", text):
         sizes = {name: int(size) for name, size in re.findall(r"'([^']+)'=(\d+)", mesh[1])}
         order = _iota(mesh[2]) if mesh[2] else np.arange(math.prod(sizes.values()))
         kept = re.findall(r"'([^']+)'", mesh[3])
@@ -172,23 +158,18 @@ def _iota(text: str) -> np.ndarray:
     dims = tuple(map(int, re.match(r"\[([\d,]+)\]", text)[1].split(",")))
     order = re.search(r"T\(([\d,]+)\)", text)
     numbers = np.arange(math.prod(dims)).reshape(dims)
-    return (numbers.transpose(list(map(int, order[1].split(",")))) if order else numbers).reshape(
-        -1
-    )
+    if order:
+        numbers = numbers.transpose(list(map(int, order[1].split(","))))
+    return numbers.reshape(-1)
 
 
 def _reached(pairs) -> list[int]:
     """The devices on the path or cycle that begins at the first device that sends to another."""
     onward = {source: target for source, target in pairs if source != target}
-    if not onward:
-        return []
-    start = min(onward)
-    found, at = [start], onward[start]
-    while at not in found:
+    found, at = [], min(onward, default=None)
+    while at is not None and at not in found:
         found.append(at)
-        if at not in onward:
-            break
-        at = onward[at]
+        at = onward.get(at)
     return found
 
 
@@ -207,21 +188,17 @@ def _convolution(one, computation) -> float:
     window = re.search(r"window=\{([^}]*)\}", one.attributes)
     settings = dict(pair.split("=") for pair in window[1].split()) if window else {}
 
-    def setting(key, default):
-        values = settings.get(key, "x".join([default] * len(spatial))).split("x")
-        return dict(zip(spatial, values))
+    def setting(key):
+        """One integer per spatial axis; of `pad`, the lower one."""
+        default = "x".join(["0_0" if key == "pad" else "1"] * len(spatial))
+        return [int(value.split("_")[0]) for value in settings.get(key, default).split("x")]
 
-    pads = setting("pad", "0_0")
-    strides, bases, dilations = (
-        {label: int(value) for label, value in setting(key, "1").items()}
-        for key in ("stride", "lhs_dilate", "rhs_dilate")
-    )
     sizes, taps = dict(zip(kernel, right)), dict(zip(inputs, left))
     total = 2.0 * made["b"] * made["f"] * sizes["i"]
-    for label in spatial:
-        low = int(pads[label].split("_")[0])
-        out = np.arange(made[label])[:, None] * strides[label]
-        at = out + np.arange(sizes[label])[None] * dilations[label] - low
-        inside = (at >= 0) & (at < (taps[label] - 1) * bases[label] + 1)
-        total *= (inside & (at % bases[label] == 0)).sum()
+    axes = map(setting, ("pad", "stride", "lhs_dilate", "rhs_dilate"))
+    for label, low, stride, base, dilation in zip(spatial, *axes):
+        out = np.arange(made[label])[:, None] * stride
+        at = out + np.arange(sizes[label])[None] * dilation - low
+        inside = (at >= 0) & (at < (taps[label] - 1) * base + 1)
+        total *= (inside & (at % base == 0)).sum()
     return total

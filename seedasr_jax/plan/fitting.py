@@ -21,24 +21,19 @@ from seedasr_jax.train import graph as graphs
 
 LETTERS = 4  # of a token, estimated: a plan has no tokenizer
 TOKENS = Tokens(0, 1, 2)  # the ids do not affect the compiled programs
-# Limit of fsdp x expert unless memory requires more. With 128, libtpu gathers weights by
-# all-reduces of zero-padded shards: 18.7 GB a step for 6 + 4 layers of the 8B decoder and the 2B
-# encoder. With 32 it is 8.5 GB, mostly by all-gathers.
+# Limit of fsdp x expert unless memory requires more. With 128, libtpu gathers by all-reduces of
+# padded shards: 18.7 GB a step for 6 + 4 layers of the 8B decoder and the 2B encoder. With 32 it
+# is 8.5 GB, mostly by all-gathers.
 MAX_SHARDS = 32
 STATE_FRACTION = 1 / 8  # of HBM, for parameters and optimiser
 
 
 def fit(stage: config.Stage, topology: Topology, pinned=()) -> config.Stage:
-    """The stage with a mesh of the topology's size: `data` and `fsdp` are chosen.
+    """The stage with a mesh of the topology's size: `data` and `fsdp` are chosen if not `pinned`.
 
     fsdp stays within a slice. fsdp x expert is at most MAX_SHARDS, or more if parameters and
     optimiser would otherwise need more than STATE_FRACTION of a device's memory; fsdp must divide
     every parameter axis that is sharded over it. data takes the remaining devices.
-
-    Args:
-        stage: its `tensor` and `expert` are kept.
-        topology: the pod.
-        pinned: axes that are kept as well.
     """
     given = stage.mesh
     within = topology.device_count // topology.slices // (given.tensor * given.expert)
@@ -87,10 +82,8 @@ def score_buckets(how: scoring.Scoring, mesh, wanted: str = ""):
 
     The number of utterances is rounded up to what the mesh can shard.
     """
-    found = tuple((s, tokens, sharding.padded_rows(n, mesh)) for s, tokens, n in how.buckets)
-    if not wanted:
-        return found[-1:]
-    return tuple(bucket for bucket in found if wanted in ("all", f"{bucket[0]:g}"))
+    padded = ((s, tokens, sharding.padded_rows(n, mesh)) for s, tokens, n in how.buckets)
+    return _selected(tuple(padded), wanted)
 
 
 def limits(graph: config.Graph, name: str) -> Limits:
@@ -99,35 +92,26 @@ def limits(graph: config.Graph, name: str) -> Limits:
 
 
 def buckets(stage: config.Stage, wanted: str = ""):
-    """The selected buckets of a stage.
-
-    Args:
-        stage: its config.
-        wanted: "" selects the largest bucket, "all" all, a number that of so many seconds.
+    """The buckets of a stage: "" selects the largest, "all" all, a number that of so many seconds.
 
     Raises:
         ConfigError: there is no bucket of that length.
     """
-    found = stage.data.buckets
-    if wanted == "all":
-        return found
-    if not wanted:
-        return found[-1:]
-    chosen = tuple(bucket for bucket in found if f"{bucket[0]:g}" == wanted)
+    chosen = _selected(stage.data.buckets, wanted)
     if not chosen:
-        lengths = ", ".join(f"{seconds:g}" for seconds, _, _ in found)
+        lengths = ", ".join(f"{seconds:g}" for seconds, _, _ in stage.data.buckets)
         raise ConfigError(f"--bucket={wanted}: expected all or one of {lengths}")
     return chosen
 
 
-def sizes(stage: config.Stage, bucket, context: int | None = None) -> flops.Sizes:
-    """The content of a batch that fills a bucket.
+def _selected(found, wanted):
+    if not wanted:
+        return found[-1:]
+    return tuple(bucket for bucket in found if wanted in ("all", f"{bucket[0]:g}"))
 
-    Args:
-        stage: its config.
-        bucket: (seconds, tokens, utterances).
-        context: tokens of a context; None: as in training.
-    """
+
+def sizes(stage: config.Stage, bucket, context: int | None = None) -> flops.Sizes:
+    """The content of a batch that fills a bucket; `context`: its tokens, None: as in training."""
     (seconds, tokens, rows), needs = bucket, objectives.needs(stage)
     prompt, suffix = around(stage.model.prompt) if needs.prompted else (0, 0)
     context = stage.data.contexts.tokens if context is None else context

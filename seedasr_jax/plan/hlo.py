@@ -1,7 +1,7 @@
 """Parses the HLO text of a compiled program: its computations, and how often each is executed.
 
 `cost_analysis` of a compiled program counts the body of a loop once; here every instruction counts
-as often as it is executed. costs.py and traffic.py compute costs from that.
+as often as it is executed, from which costs.py and traffic.py compute costs.
 """
 
 import collections
@@ -17,6 +17,7 @@ BITS = {
     **dict.fromkeys(("s64", "u64", "f64", "c64"), 64),
     **dict.fromkeys(("s4", "u4"), 4),
 }
+COPIES = ("bitcast", "copy")  # opcodes whose result is their operand
 _SHAPE = re.compile(r"([a-z]\w*)\[([\d,]*)\](?:\{([^}]*)\})?")
 
 
@@ -84,18 +85,21 @@ class Program:
             runs[name] += times
             for one in self.computations[name].values():
                 if one.opcode == "while":
-                    more = times * self.trips(name, one)
-                    walk(called(one, "body")[0], more)
+                    walk(called(one, "body")[0], times * self.trips(name, one))
                     continue
                 branches = called(one, "branch_computations") or called(one, "true_computation")
-                for callee in (*called(one, "calls"), *branches):
+                applied = called(one, "to_apply") if one.opcode == "call" else ()
+                for callee in (*called(one, "calls"), *branches, *applied):
                     walk(callee, times)
-                if one.opcode == "call":
-                    for callee in called(one, "to_apply"):
-                        walk(callee, times)
 
         walk(self.entry, 1.0)
         return dict(runs)
+
+    def executed(self):
+        """Yields (name of its computation, instruction, executions in a step)."""
+        for name, times in self.runs.items():
+            for one in self.computations[name].values():
+                yield name, one, times
 
     def trips(self, where: str, loop: Instruction) -> int:
         """Executions of the body of a `while` in computation `where`.
@@ -118,9 +122,8 @@ class Program:
                 f" {root.name}: pass max_trips"
             )
         index = int(re.search(r"index=(\d+)", left.attributes)[1])
-        end = int(right.text)
-        step = self._step(body, index)
-        first = self._number(self.computations[where], loop.operands[0], index)
+        first, end = _first(self.computations[where], loop.operands[0], index), int(right.text)
+        step = _step(body, index)
         more = "LE" in root.attributes or "GE" in root.attributes
         return max(0, math.ceil((end + more * (1 if step > 0 else -1) - first) / step))
 
@@ -132,28 +135,34 @@ class Program:
                 inner[name] = condition[root.operands[int(one.text)]]
         return next(one for one in inner.values() if one.root), inner
 
-    def _step(self, body, index):
-        """The constant that a loop's body adds to the counter at `index` of its tuple."""
-        root = next(one for one in body.values() if one.root)
-        one = body.get(root.operands[index])
-        while one is not None and one.opcode in ("copy", "bitcast"):
-            one = body.get(one.operands[0])
-        if one is not None and one.opcode == "add":
-            for name in one.operands:
-                if name in body and body[name].opcode == "constant":
-                    return int(body[name].text)
-        return 1
 
-    def _number(self, computation, name, index):
-        """The constant at `index` of a tuple; 0 if it is not constant."""
-        one = computation.get(name)
-        if one is not None and one.opcode == "tuple":
-            one = computation.get(one.operands[index])
-        while one is not None and one.opcode in ("copy", "bitcast"):
-            one = computation.get(one.operands[0])
-        if one is None or one.opcode != "constant" or not one.text.lstrip("-").isdigit():
-            return 0
-        return int(one.text)
+def _first(computation, name, index):
+    """The constant at `index` of the tuple `name`; 0 if it is not constant."""
+    one = computation.get(name)
+    if one is not None and one.opcode == "tuple":
+        name = one.operands[index]
+    one = _copied(computation, name)
+    constant = one is not None and one.opcode == "constant" and one.text.lstrip("-").isdigit()
+    return int(one.text) if constant else 0
+
+
+def _step(body, index):
+    """The constant that a loop's body adds to the counter at `index` of its tuple."""
+    root = next(one for one in body.values() if one.root)
+    one = _copied(body, root.operands[index])
+    if one is not None and one.opcode == "add":
+        for name in one.operands:
+            if name in body and body[name].opcode == "constant":
+                return int(body[name].text)
+    return 1
+
+
+def _copied(computation, name):
+    """The instruction `name` or, if it is a copy, the copied one; None: not in `computation`."""
+    one = computation.get(name)
+    while one is not None and one.opcode in COPIES:
+        one = computation.get(one.operands[0])
+    return one
 
 
 def _instruction(line: str) -> Instruction:
@@ -165,13 +174,12 @@ def _instruction(line: str) -> Instruction:
         for kind, dims, layout in _SHAPE.findall(right[:end])
     )
     rest = right[end:].lstrip()
-    opcode, _, _ = rest.partition("(")
-    start = len(opcode)
+    start = rest.index("(")
     close = _closing(rest, start)
     text = rest[start + 1 : close]
     operands = tuple(re.findall(r"%([\w.-]+)", text))
     name = left.removeprefix("ROOT ").lstrip("%")
-    return Instruction(name, opcode, shapes, operands, text, rest[close + 1 :], root)
+    return Instruction(name, rest[:start], shapes, operands, text, rest[close + 1 :], root)
 
 
 def _closing(text, start):

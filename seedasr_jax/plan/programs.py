@@ -40,13 +40,7 @@ class Program:
 
 
 def train(built: build.Built, sizes: flops.Sizes, seconds: float) -> Program:
-    """The training step.
-
-    Args:
-        built: the stage.
-        sizes: content of the batch.
-        seconds: of each utterance.
-    """
+    """The training step of a stage, for batches of this content, each utterance of `seconds`."""
     stage = built.stage
     state = sharding.placed(built.abstract, built.sharding)
     useful = flops.train(stage, stage.vocab.size, built.needs.parts, sizes)
@@ -57,10 +51,7 @@ def train(built: build.Built, sizes: flops.Sizes, seconds: float) -> Program:
 
 def score(built: build.Built, sizes: flops.Sizes, seconds: float) -> list[Program]:
     """`score`: transcribes a batch of a development set during training, by `eval.decode` and to
-    the last token. Empty if the stage has no development set.
-
-    Args:
-        built, sizes, seconds: as for `train`; at most `sizes.tokens` are decoded.
+    the last of `sizes.tokens`. Empty if the stage has no development set.
     """
     stage, parts, mesh = built.stage, built.needs.parts, built.mesh
     if not stage.eval.tasks:
@@ -80,9 +71,6 @@ def score(built: build.Built, sizes: flops.Sizes, seconds: float) -> list[Progra
 def rollout(built: build.Built, sizes: flops.Sizes, seconds: float) -> list[Program]:
     """`rollout`: decodes the hypotheses of a training batch, to the last token. Empty if the
     objective has no rollout.
-
-    Args:
-        built, sizes, seconds: as for `train`.
     """
     function = built.objective.rollout(built.graphdef, built.mesh)
     if function is None:
@@ -144,9 +132,6 @@ def decoding(built: build.Built, sizes: flops.Sizes, seconds: float) -> list[Pro
     Weights are sharded as in training, all matrices in the model's type; for `decode` those of the
     decoder are gathered if they fit. A cache is sharded over (data, fsdp, expert) by example and
     over tensor by head. `decode` is the last step of a transcript.
-
-    Args:
-        built, sizes, seconds: as for `train`.
     """
     stage, parts = built.stage, built.needs.parts
     if GREEDY not in decodings(parts):

@@ -26,13 +26,7 @@ class Bound:
 
 
 def bound(program: hlo.Program, mesh: dict[str, int], topology: Topology) -> Bound:
-    """The bounds of a program at the vendor's rates.
-
-    Args:
-        program: compiled.
-        mesh: axis -> size, in order.
-        topology: that the program is compiled for.
-    """
+    """The bounds of a program compiled for a mesh, axis -> size in order, of a topology."""
     chip = topology.chip
     found = costs.collectives(program, mesh, topology.slices)
     dcn = sum(one.times * one.sent_dcn for one in found)
@@ -72,14 +66,12 @@ def splash_flops(program: hlo.Program) -> float:
     """FLOPs of the splash attention kernels, whose bodies are not in the HLO."""
     total = 0.0
     for one, shapes, times in costs.calls(program):
-        for kind, products in _SPLASH.items():
-            if f"splash_mha_{kind}" in one.name:
-                # Integer masks come first; there is no batch axis if a device has one example.
-                *rows, size, width = next(
-                    shape.dims for shape in shapes if shape.dtype in ("bf16", "f32")
-                )
-                heads = math.prod(rows)
-                total += times * heads * products * 2.0 * size * size * width / 2
+        products = next((n for kind, n in _SPLASH.items() if f"splash_mha_{kind}" in one.name), 0)
+        if products:
+            # Integer masks come first; there is no batch axis if a device has one example.
+            dims = next(shape.dims for shape in shapes if shape.dtype in ("bf16", "f32"))
+            *rows, size, width = dims
+            total += times * math.prod(rows) * products * 2.0 * size * size * width / 2
     return total
 
 

@@ -15,7 +15,7 @@ HEADROOM = 0.1  # fraction of HBM that must stay free
 USUAL = 0.6  # assumed fraction of the bound's speed, for a second estimate of the cost
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:
     """One program of one stage; the keys of `plan --json`."""
 
@@ -30,29 +30,26 @@ class Row:
     fits: bool
     flops: float  # useful, of one execution on all devices
     flops_per_frame: float  # of 10 ms
-    collectives: list[dict]
-    bytes_ici: float  # sent by a device in a step
-    bytes_dcn: float
-    step_seconds_bound: float | None  # None: too large to compile
-    mfu_bound: float
-    bound_by: str  # resource with the largest of `seconds`
-    seconds: dict[str, float]  # bound by each resource alone
-    audio_hours_per_second: float  # at the bound
-    host_bytes_per_second: float  # 16-bit audio that each host must load, at the bound
+    collectives: list[dict] = dataclasses.field(default_factory=list)
+    bytes_ici: float = 0.0  # sent by a device in a step
+    bytes_dcn: float = 0.0
+    step_seconds_bound: float | None = None  # None: too large to compile
+    mfu_bound: float = 0.0
+    bound_by: str = "hbm"  # resource with the largest of `seconds`
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)  # by each resource alone
+    audio_hours_per_second: float = 0.0  # at the bound
+    host_bytes_per_second: float = 0.0  # 16-bit audio that each host must load, at the bound
     compile_seconds: float
     note: str = ""
 
 
 def row(compiled, program: Program, sizes: flops.Sizes, mesh, topology: Topology, **more) -> Row:
-    """The row of a compiled program.
+    """The row of a compiled program with further fields `more`.
 
     Args:
         compiled: jax.stages.Compiled; None: the compiler ran out of memory.
-        program: what was compiled.
-        sizes: content of its batch.
-        mesh: of the planned devices.
-        topology: the pod.
-        **more: further fields of the row.
+        program, sizes: what was compiled, and the content of its batch.
+        mesh, topology: of the planned devices.
     """
     chip, axes = topology.chip, dict(zip(meshes.AXES, mesh.devices.shape))
     capacity = chip.hbm_bytes // chip.devices
@@ -67,12 +64,8 @@ def row(compiled, program: Program, sizes: flops.Sizes, mesh, topology: Topology
     )
     known = sum(program.bytes.values())
     if compiled is None:
-        none = dict.fromkeys(("bytes_ici", "bytes_dcn", "mfu_bound", "audio_hours_per_second"), 0.0)
-        none |= dict(step_seconds_bound=None, host_bytes_per_second=0.0, seconds={})
         hbm = program.bytes | {"act": 0, "other": 0, "headroom": capacity - known}
-        return Row(
-            hbm_bytes=hbm, fits=False, collectives=[], bound_by="hbm", **none, **common, **more
-        )
+        return Row(hbm_bytes=hbm, fits=False, **common, **more)
     memory = compiled.memory_analysis()
     parsed = hlo.Program(compiled.as_text(), program.max_trips)
     hbm = program.bytes | {"act": memory.temp_size_in_bytes - program.temporary}
@@ -110,13 +103,9 @@ def network_share(row: Row) -> float:
 def costs(row: Row, steps: int, price: float) -> dict[str, float]:
     """The cost of training steps at the bound, and at the fraction USUAL of its speed.
 
-    Args:
-        row: with a step-time bound.
-        steps: number of steps.
-        price: USD per chip-hour; 0: not known.
-
     Returns:
-        chip_hours_bound, chip_hours_usual; with a price also dollars_bound and dollars_usual.
+        chip_hours_bound and chip_hours_usual; with a price, in USD per chip-hour, also
+        dollars_bound and dollars_usual.
     """
     bound = row.step_seconds_bound * steps * row.chips / 3600
     hours = {"bound": bound, "usual": bound / USUAL}
@@ -130,19 +119,15 @@ def describe(found: Row) -> str:
     used = sum(size for use, size in hbm.items() if use != "headroom")
     shape = " x ".join(f"{axis} {size}" for axis, size in found.mesh.items() if size > 1)
     seconds, tokens, rows = found.bucket
-    if found.step_seconds_bound is None:
-        speed = found.note
-    else:
-        speed = (
-            f"step-time bound {found.step_seconds_bound:.3f} s, MFU bound {found.mfu_bound:.2f}"
-            f" (by {found.bound_by})"
-        )
+    uses = ", ".join(f"{use} {size / GIB:.2f}" for use, size in hbm.items() if size)
+    speed = found.note
+    if found.step_seconds_bound is not None:
+        speed = f"step-time bound {found.step_seconds_bound:.3f} s, MFU bound {found.mfu_bound:.2f}"
+        speed += f" (by {found.bound_by})"
     return (
         f"{found.stage} {found.program} {rows} x {seconds:g} s, {tokens} tokens ({shape}):"
-        f" {used / GIB:.2f} GiB per device"
-        f" ({', '.join(f'{use} {hbm[use] / GIB:.2f}' for use in hbm if hbm[use])}),"
-        f" {'fits' if found.fits else 'does not fit'}; {speed};"
-        f" compiled in {found.compile_seconds:.0f} s"
+        f" {used / GIB:.2f} GiB per device ({uses}), {'fits' if found.fits else 'does not fit'};"
+        f" {speed}; compiled in {found.compile_seconds:.0f} s"
     )
 
 
@@ -170,7 +155,5 @@ def cure(found: Row) -> str:
     hbm = found.hbm_bytes
     if hbm["params"] + hbm["opt"] > hbm["act"] + hbm["kv"]:
         return "most memory is parameters and optimiser: use more chips or a larger mesh.tensor"
-    return (
-        "most memory is activations: use fewer utterances per bucket or run.accum=2, and"
-        " run.remat=block"
-    )
+    less = "use fewer utterances per bucket or run.accum=2, and run.remat=block"
+    return f"most memory is activations: {less}"

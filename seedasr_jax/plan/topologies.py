@@ -85,10 +85,8 @@ def ladder(chip: Chip, counts=(64, 256, 1024, 4096)) -> list[Topology]:
     """Pods with these numbers of chips; several slices where the largest slice is too small."""
     found = []
     for count in counts:
-        shape = max(
-            (s for s in chip.shapes if count % math.prod(s) == 0 and math.prod(s) <= count),
-            key=math.prod,
-        )
+        whole = (shape for shape in chip.shapes if count % math.prod(shape) == 0)
+        shape = max(whole, key=math.prod)
         found.append(Topology(chip, shape, count // math.prod(shape)))
     return found
 
@@ -112,16 +110,13 @@ def parse(text: str, slices: int = 1) -> Topology:
     if found[2]:
         shape = tuple(map(int, found[2].split("x")))
         if len(shape) != chip.dims or not all(shape):
-            like = "x".join(map(str, chip.shapes[-2]))
+            like = f"{name}:{'x'.join(map(str, chip.shapes[-2]))}"
             raise ConfigError(
-                f"topology {text!r}: expected {chip.dims} positive dimensions for {name}, such as"
-                f" {name}:{like}"
+                f"topology {text!r}: expected {chip.dims} positive dimensions, such as {like}"
             )
         return Topology(chip, shape, slices)
     known = {math.prod(shape) * chip.cores: shape for shape in chip.shapes}
     if int(found[3]) not in known:
-        raise ConfigError(
-            f"topology {text!r}: expected {name}- and one of {', '.join(map(str, known))}; or state"
-            " the shape"
-        )
+        counts = ", ".join(map(str, known))
+        raise ConfigError(f"topology {text!r}: expected {name}- and one of {counts}; or a shape")
     return Topology(chip, known[int(found[3])], slices)

@@ -1,32 +1,26 @@
 """Bytes that a compiled program transfers between HBM and the cores."""
 
 import collections
-import collections.abc
 
-from seedasr_jax.plan.hlo import Instruction, Program, called
+from seedasr_jax.plan.hlo import COPIES, Program, called
 
 _FREE = (
     *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional"),
     *("call", "after-all", "partition-id", "replica-id", "iota", "opt-barrier"),
 )
-_COPIES = ("bitcast", "copy")  # need of their operand exactly what is needed of their result
 
 
 def hbm_bytes(program: Program) -> float:
     """Bytes read from and written to HBM; of a slice or an update only the slice counts."""
     total = 0.0
-    for name, times in program.runs.items():
-        if any(char in name for char in ("fused", "fusion")):
-            continue
-        computation = program.computations[name]
-        for one in computation.values():
-            if one.opcode in _FREE or one.opcode.endswith("-done"):
-                continue
-            total += times * _accessed(program, one, computation)
+    for where, one, times in program.executed():
+        fused = "fused" in where or "fusion" in where  # counted by the fusion instruction
+        if not (fused or one.opcode in _FREE or one.opcode.endswith("-done")):
+            total += times * _accessed(program, one, program.computations[where])
     return total
 
 
-def _accessed(program, one: Instruction, computation: collections.abc.Mapping) -> float:
+def _accessed(program, one, computation):
     def in_hbm(shapes):
         return sum(shape.bytes for shape in shapes if not shape.on_chip)
 
@@ -62,7 +56,7 @@ def _written(one, inner):
     names = root.operands if root.opcode == "tuple" else (root.name,)
     for name, shape in zip(names, one.shapes, strict=True):
         at = inner[name]
-        while at.opcode in _COPIES and at.operands[0] in inner:
+        while at.opcode in COPIES and at.operands[0] in inner:
             at = inner[at.operands[0]]
         updates = at.opcode == "dynamic-update-slice" and not shape.on_chip
         yield inner[at.operands[1]].shapes[0] if updates else shape
@@ -72,7 +66,7 @@ def _needed(program, one, users):
     """Bytes of an operand that a fusion reads; None: all of it."""
     total = 0.0
     for user in users[one.name]:
-        if user.opcode in _COPIES or (user.opcode == "fusion" and _only_copies(program, user)):
+        if user.opcode in COPIES or (user.opcode == "fusion" and _only_copies(program, user)):
             needed = _needed(program, user, users)
         elif user.opcode == "fusion":
             needed = _needed_inside(program, one, user)
@@ -111,4 +105,4 @@ def _users(computation):
 
 def _only_copies(program, one):
     inner = program.computations[called(one, "calls")[0]].values()
-    return all(other.opcode in ("parameter", *_COPIES) for other in inner)
+    return all(other.opcode in ("parameter", *COPIES) for other in inner)
