@@ -41,7 +41,7 @@ def get_config(arm="clock"):
     c.model.encoder = common.conformer(4, 144, ffn_dim=144, clip=24, **local)
     c.model.encoder.frontend.update(floor=1e-3)
     c.model.quantizer = dict(codes=64, width=16, layer=0)  # the probe determines the layer
-    c.model.converter.splice = 1
+    c.model.converter = dict(kind="mean", splice=1)
     heads = dict(heads=4, kv_heads=2, head_dim=36)
     c.model.decoder = common.qwen3(4, 144, ffn_dim=192, embed_scale=12.0, **heads)
     c.model.decoder.qk_norm = False  # copying from lists is learned sooner

@@ -16,22 +16,23 @@ from seedasr_jax.models import acllm
 from seedasr_jax.small.models.acllm import ClockedSpeech
 
 DEVICES = {
-    "frames": dict(speech_positions="frames"),
-    "all": dict(
-        speech_positions="ctc_onsets",
-        transcript_position=9,
-        converter_input="ctc_posteriors",
-        mix=True,
-        flag=True,
-        spelled=True,
-    ),
+    "frames": {"variant.speech_positions": "frames"},
+    "all": {
+        "converter.kind": "mean",
+        "variant.speech_positions": "ctc_onsets",
+        "variant.transcript_position": 9,
+        "variant.converter_input": "ctc_posteriors",
+        "variant.mix": True,
+        "variant.flag": True,
+        "variant.spelled": True,
+    },
 }
 
 
 @pytest.fixture(scope="module", params=DEVICES)
 def model(request):
     devices = DEVICES[request.param].items()
-    return tiny.model(**{f"model.variant.{name}": value for name, value in devices})
+    return tiny.model(**{f"model.{name}": value for name, value in devices})
 
 
 @jax.jit

@@ -15,6 +15,7 @@ import tiny
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.small.models import decoder as reading
 from seedasr_jax.small.models import devices
+from seedasr_jax.train import objectives
 
 RNG = np.random.default_rng(0)
 
@@ -51,7 +52,7 @@ def test_expected_pieces_are_a_mean_by_probability():
 
 
 def test_a_mean_converter_starts_as_the_mean_of_what_it_splices():
-    converter = devices.MeanConverter(4, splice=2, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    converter = devices.MeanConverter(3, 4, splice=2, dtype=jnp.float32, rngs=nnx.Rngs(0))
     x = np.random.default_rng(1).normal(size=(2, 5, 4)).astype(np.float32)
     found, length = converter(x, np.array([5, 3], np.int32))
     assert length.tolist() == [3, 2]
@@ -77,6 +78,14 @@ def test_a_device_that_is_none(name):
     key, parts = f"model.variant.{name}", ("encoder", "ctc_head")
     with pytest.raises(ConfigError, match=rf"{key}: expected one of frames, ctc_\w+"):
         tiny.stage("ctc", parts, parts, **{key: "onset"})
+
+
+def test_a_converter_suits_what_it_reads():
+    key = "model.variant.converter_input"
+    options = {"objective": dict(ctc_weight=0.3), key: "ctc_posteriors"}
+    stage = tiny.stage("sft", tiny.PARTS, tiny.PARTS, **options)
+    with pytest.raises(ConfigError, match=f"converter.kind: expected 'mean' where {key}"):
+        objectives.needs(stage)
 
 
 def test_spelling_says_how_much_texts_share():

@@ -19,6 +19,12 @@ class LocalLuise(config.Luise):
         config.require(few, "attending", f"less than layers = {self.layers}", self.attending)
 
 
+@config.register("mean", "seedasr_jax.small.models.devices:MeanConverter")
+@dataclasses.dataclass(frozen=True)
+class Mean(config.Linear):
+    """A converter of CTC posteriors, initialised as the mean of the frames it splices."""
+
+
 @config.register("small", "seedasr_jax.small.models.acllm:SmallAcLLM")
 @dataclasses.dataclass(frozen=True)
 class Small(config.Variant):

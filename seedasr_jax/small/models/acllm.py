@@ -32,8 +32,15 @@ class SmallAcLLM(AcLLM):
 
     @staticmethod
     def check(model, parts):
-        """Raises ConfigError if the head predicts more than one k-means label per encoder frame."""
-        labels = model.variant.labels
+        """Raises ConfigError if the converter reads what it is not for, or if the head predicts
+        more than one k-means label per encoder frame.
+        """
+        labels, read = model.variant.labels, model.variant.converter_input
+        if names.CONVERTER in parts and (model.converter.kind == "mean") != (read != "frames"):
+            raise ConfigError(
+                "model.converter.kind: expected 'mean' where model.variant.converter_input is"
+                f" 'ctc_posteriors' and only there, found {model.converter.kind!r} for {read!r}"
+            )
         if {names.SSL_HEAD, names.CODEBOOK} <= {*parts} and labels != 1:
             raise ConfigError(
                 "model.variant.labels: k-means gives one label of an encoder frame, found"

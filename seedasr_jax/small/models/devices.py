@@ -38,9 +38,9 @@ def expected_pieces(logits, table):
 
 
 class MeanConverter(Converter):
-    """A converter between equal widths, initialised as the mean of the frames it splices."""
+    """Reads `expected_pieces` [B T E], and is initialised as the mean of those that it splices."""
 
-    def __init__(self, width, *, splice, dtype, rngs):
+    def __init__(self, _frame_width, width, *, splice, dtype, rngs):
         super().__init__(width, width, splice=splice, dtype=dtype, rngs=rngs)
         kernel = self.project.kernel
         kernel[...] = jnp.tile(jnp.eye(width, dtype=kernel[...].dtype), (splice, 1)) / splice

@@ -23,14 +23,6 @@ def _decoder(model, vocabulary, *, tokens, **options):
     return ReadingDecoder(model.decoder, vocabulary, **more, **options)
 
 
-def _converter(model, vocabulary, *, tokens, remat, **options):
-    if model.variant.converter_input == "ctc_posteriors":
-        splice = model.converter.splice
-        return devices.MeanConverter(model.decoder.width, splice=splice, **options)
-    given = dict(tokens=tokens, remat=remat)
-    return parts.lookup(names.CONVERTER).make(model, vocabulary, **given, **options)
-
-
 def _phone_head(model, _vocabulary, *, dtype, rngs, **_):
     options = dict(each=2, dtype=dtype, rngs=rngs)
     return devices.FrameLabelHead(model.encoder.width, model.variant.phones, **options)
@@ -59,7 +51,6 @@ def _register(name, **changes):
 
 
 _register(names.DECODER, make=_decoder)
-_register(names.CONVERTER, make=_converter)
 _register(names.SSL_HEAD, make=_ssl_head, flops=_ssl_head_flops)
 _register(names.QUANTIZER, make=_quantizer, flops=_quantizer_flops)
 _phones = parts.by_frame(lambda model, vocabulary: 2 * model.variant.phones)
