@@ -38,6 +38,7 @@ def test_a_group_is_checked_by_its_kind():
     assert "encoder.heads is no key" in fails(recipe(model__encoder=short | dict(heads=1)))
     text = fails(recipe(model__encoder=short | dict(kind="shrt")))
     assert "encoder.kind: expected one of luise" in text and "Did you mean short" in text
+    assert "config.imports register others, such as 'seedasr_jax.small'" in text
     text = fails(recipe(model__encoder=dict(layers=2)))
     assert "config.stages.one.model.encoder.kind is missing" in text
 

@@ -80,7 +80,8 @@ def find(group: type[Tagged], tag, where: str) -> type:
     if tag not in group.kinds:
         raise ConfigError(
             f"{where}.{group.tag}: expected one of {', '.join(group.kinds)}, found {tag!r}."
-            f"{nearest(tag, group.kinds) or ' Modules of config.imports register others'}"
+            f"{nearest(tag, group.kinds)} Modules of config.imports register others, such as"
+            " 'seedasr_jax.small'"
         )
     return group.kinds[tag]
 
