@@ -12,7 +12,7 @@ from seedasr_jax.data_pipelines.cells import Alignment
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.small.objectives import times as clock
-from seedasr_jax.small.objectives.framewise import spoken
+from seedasr_jax.small.objectives.clocked_ctc import spoken
 from seedasr_jax.train import objectives
 
 PHONES = 16
@@ -27,7 +27,7 @@ def tokenizer(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(tokenizer):
-    return clock.Clock(tokenizer, "basic@1", phones=PHONES, steps=8)
+    return clock.TimesFiller(tokenizer, "basic@1", phones=PHONES, steps=8)
 
 
 def row(text, words, language="en", phones=((0.1, "a"), (0.4, "b")), seconds=2.0):

@@ -22,11 +22,12 @@ from seedasr_jax.losses.cross_entropy import cross_entropy, nll
 from seedasr_jax.losses.ctc import ctc
 from seedasr_jax.losses.masked_prediction import masked_prediction
 from seedasr_jax.losses.mwer import sequence_logprobs
-from seedasr_jax.models import conformer, luise, pretraining
+from seedasr_jax.models import conformer, luise
 from seedasr_jax.models.attention import RelativeAttention
 from seedasr_jax.models.converter import Converter
-from seedasr_jax.models.ctc_head import CtcHead
 from seedasr_jax.models.decoder import Decoder
+from seedasr_jax.models.head import Head
+from seedasr_jax.models.probe import Probe
 from seedasr_jax.quantize.kmeans import KMeans
 from seedasr_jax.quantize.random_projection import RandomProjection
 from seedasr_jax.small.models import devices
@@ -88,8 +89,8 @@ add(
 add("luise", lengthened, luise.Luise, CONV_4, width=8, remat="none")
 add("luise_clipped", lengthened, luise.Luise, tiny.encoder(clip=2), width=8, remat="block")
 add("luise_layers", every_layer, luise.Luise, ENCODER, width=8, remat="none")
-add("ssl_head", same_length(lambda head, x, _: head(x)), pretraining.SslHead, WIDTH, 12)
-add("probe", probe, pretraining.Probe, 2, WIDTH, tiny.VOCABULARY, remat="none")
+add("ssl_head", same_length(lambda head, x, _: head(x)), Head, WIDTH, 12)
+add("probe", probe, Probe, 2, WIDTH, tiny.VOCABULARY, remat="none")
 MODULES["random_projection"] = (
     lengthened,
     lambda: tiny.drawn(lambda rngs: RandomProjection(8, size=4, codes=32, width=5, rngs=rngs)),
@@ -101,7 +102,7 @@ MODULES["kmeans"] = (
     (12, WIDTH),
 )
 add("converter", lengthened, Converter, WIDTH, 6, splice=3)
-add("ctc_head", same_length(lambda head, x, _: head(x)), CtcHead, WIDTH, tiny.VOCABULARY)
+add("ctc_head", same_length(lambda head, x, _: head(x)), Head, WIDTH, tiny.VOCABULARY)
 add(
     "decoder",
     same_length(decode),

@@ -132,15 +132,10 @@ class AcLLM(nnx.Module):
         return Prefix(x, positions, valid, after + batch.suffix_length)
 
     def nll(self, prefix: Prefix, ids, ids_length, weight):
-        """-log P of each token of a transcript and of its end token.
+        """-log P [B L+1] float32 of each token of transcripts [B L] and of their end tokens.
 
-        Args:
-            prefix: input before the transcript.
-            ids: [B L] int32, of which [B] `ids_length` are valid.
-            weight: [B L+1]; where it is 0, the result is undefined.
-
-        Returns:
-            [B L+1] float32, and the decoder's Routing or, without experts, None.
+        It is undefined where `weight` [B L+1] is 0. The Routing is returned too, None without
+        experts.
         """
         wanted, _ = targets(ids, ids_length, self.tokens.eos)
         x, routing = self.teacher_forced(prefix, ids, ids_length)

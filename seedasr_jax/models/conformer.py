@@ -50,10 +50,6 @@ def _depthwise_shifted(causal, x, kernel):
     return _shifted(_padded(x, _padding(len(kernel), causal)), kernel)
 
 
-def _depthwise_shifted_forward(causal, x, kernel):
-    return _depthwise_shifted(causal, x, kernel), (x, kernel)
-
-
 def _depthwise_shifted_backward(causal, saved, gradient):
     x, kernel = saved
     pad, size = _padding(len(kernel), causal), len(kernel)
@@ -69,7 +65,10 @@ def _depthwise_shifted_backward(causal, saved, gradient):
     return _shifted(_padded(gradient, pad[::-1]), kernel[::-1]), of_kernel.sum(0)
 
 
-_depthwise_shifted.defvjp(_depthwise_shifted_forward, _depthwise_shifted_backward)
+_depthwise_shifted.defvjp(
+    lambda causal, *inputs: (_depthwise_shifted(causal, *inputs), inputs),
+    _depthwise_shifted_backward,
+)
 
 
 def _padded(x, pad):

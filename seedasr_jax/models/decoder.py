@@ -3,6 +3,8 @@
 Dims: L layers, B batch, N positions, W hypotheses, E width, V vocabulary.
 """
 
+import functools
+
 from flax import nnx
 import jax
 import jax.numpy as jnp
@@ -68,10 +70,7 @@ class Decoder(nnx.Module):
         self.vocabulary = config.vocabulary or vocabulary
         self.embed_scale, self.config, self.dtype = config.embed_scale, config, dtype
         self.embed = embed(self.vocabulary, config.width, dtype=dtype, rngs=rngs)
-
-        def block(rngs):
-            return DecoderBlock(config, lora=lora, dtype=dtype, rngs=rngs)
-
+        block = functools.partial(DecoderBlock, config, lora=lora, dtype=dtype)
         self.blocks = Stack(config.layers, block, remat=remat, rngs=rngs)
         self.norm = RMSNorm(config.width, dtype=dtype, epsilon=config.norm_eps)
         self.head = nnx.data(None)
@@ -85,10 +84,9 @@ class Decoder(nnx.Module):
         return self.embed(ids) * self.embed_scale
 
     def embed_tokens(self, ids, *, in_context=False):
-        """Embeds consecutive tokens as input of the layers: [B N] int32 -> [B N E].
+        """Embeds consecutive tokens, of a context or not: [B N] int32 -> [B N E].
 
-        `in_context`: whether they belong to a context. A variant that embeds tokens differently
-        overrides this and, for decoding, `memory` and `embed_next`.
+        A variant may override this and, for decoding, `memory` and `embed_next`.
         """
         del in_context
         return self.pieces(ids)
@@ -105,16 +103,10 @@ class Decoder(nnx.Module):
         return self.embed_tokens(ids), memory
 
     def __call__(self, x, positions, valid):
-        """Teacher-forced pass.
+        """Embeddings [B N E] at `positions` [B N] int32 -> [B N E], the input of `logits`.
 
-        Args:
-            x: [B N E] embeddings.
-            positions: [B N] int32.
-            valid: [B N] bool; other positions are ignored.
-
-        Returns:
-            [B N E], the input of `logits`, and the Routing [L ...] of all layers or, without
-            experts, None.
+        Positions that are not `valid` [B N] bool are ignored. The Routing [L ...] of all layers is
+        returned too, None without experts.
         """
         dims = shapes.check(x, "B N E")
         shapes.check(positions, "B N", dims)
@@ -124,19 +116,15 @@ class Decoder(nnx.Module):
         return self.norm(x), routing
 
     def prefill(self, x, positions, valid, count: int, room: int) -> caches.KVCache:
-        """Computes the cache of a prefix, for `count` hypotheses of `room` tokens each.
-
-        `x`: [B N E] embeddings; `positions`: [B N] int32; `valid`: [B N] bool.
-        """
+        """The cache of a prefix [B N ...], for `count` hypotheses of `room` tokens each."""
         x = jnp.where(valid[..., None], x, 0)
         _, ((k, v), _) = self.blocks(layout.residual(x), positions, valid, 0)
         return caches.begin(k, v, valid, count, room)
 
     def decode_step(self, x, positions, cache: caches.KVCache):
-        """Processes one more token of each hypothesis.
+        """One more token of each hypothesis: embeddings [B W E] at positions [B W] int32.
 
-        `x`: [B W E] embeddings; `positions`: [B W] int32. Returns the input of `logits`, [B W E],
-        and the new cache.
+        Returns the input of `logits`, [B W E], and the new cache.
         """
         layers, x = (cache.prefix, (cache.k, cache.v)), layout.residual(x)
         x, ((k, v), _) = self.blocks(x, positions, cache.valid, cache.slot, per_layer=layers)

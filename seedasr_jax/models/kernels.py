@@ -4,6 +4,7 @@ Dims: B batch, N queries, M keys, H heads, G key-value heads, K head width, T fr
 S token slots, R distances (in grouped attention R = H / G).
 """
 
+import dataclasses
 import functools
 
 import jax
@@ -22,15 +23,12 @@ ATTENDED = "attended"  # name of attention's output in remat policies
 
 
 def attend(q, k, v, mask):
-    """Scaled dot-product attention with grouped key-value heads.
+    """Scaled dot-product attention, [B N H K] in q's type; the softmax is float32.
 
     Args:
         q: [B N H K] queries.
         k, v: [B M G K]; query head h reads key-value head h // (H / G).
         mask: bool, [B N M] or [B 1 M]; a query without a valid key gets zeros.
-
-    Returns:
-        [B N H K] in q's type; the softmax is float32.
     """
     dims = shapes.check(k, "B M G K", shapes.check(q, "B N H K"))
     shapes.check(v, "B M G K", dims)
@@ -45,8 +43,7 @@ def attend_cached(q, prefix, valid, tokens, slot):
 
     Args:
         q: [B W H K].
-        prefix: keys and values, each [B N G K].
-        valid: [B N] bool, valid prefix slots.
+        prefix: keys and values, each [B N G K], of which [B N] bool `valid` count.
         tokens: keys and values, each [B W S G K], including those of q's token.
         slot: scalar, slot of q's token; later slots are not read.
     """
@@ -120,13 +117,11 @@ def _splash(q, k, v, valid, *, interpret=False):
     segments = jnp.pad(valid, ((0, 0), (0, more))).astype(jnp.int32)
     size += more
     block = next(block for block in (512, 384, 256, LANES) if size % block == 0)
-    queries, keys = (
-        ("q", "q_dkv", "q_dq"),
-        ("kv", "kv_compute", "kv_dkv", "kv_dkv_compute", "kv_dq"),
-    )
+    names = (field.name for field in dataclasses.fields(splash.BlockSizes))
+    blocks = {name: block for name in names if name.startswith("block_")}
     kernel = splash.make_splash_mha(
         masks.MultiHeadMask([masks.CausalMask((size, size))] * heads),
-        block_sizes=splash.BlockSizes(**{f"block_{name}": block for name in queries + keys}),
+        block_sizes=splash.BlockSizes(**blocks),
         head_shards=1,
         q_seq_shards=1,
         residual_checkpoint_name=ATTENDED,

@@ -3,6 +3,8 @@
 Dims: B batch, T mel frames, F mel bins, D width, L layers, R = subsampling, T/R encoder frames.
 """
 
+import functools
+
 from flax import nnx
 import jax
 import jax.numpy as jnp
@@ -63,9 +65,10 @@ class Luise(Encoder):
         self.norm = LayerNorm(config.width, dtype=dtype)
         self.draw_blocks(config, remat=remat, dtype=dtype, rngs=rngs)
 
-    def draw_blocks(self, config, **options):
-        """Creates the stacks of layers."""
-        self.blocks = stacked(ConformerBlock, config.layers, config, **options)
+    def draw_blocks(self, config, *, dtype, **options):
+        """Creates the stacks of layers; options are remat and rngs."""
+        block = functools.partial(ConformerBlock, config, dtype=dtype)
+        self.blocks = Stack(config.layers, block, **options)
 
     @property
     def stacks(self) -> tuple[Stack, ...]:
@@ -94,7 +97,7 @@ class Luise(Encoder):
     def layer(self, mel, length, number):
         """Output of layer `number` (1: the lowest), as in `every_layer`; no higher layer runs."""
         x, length, _ = self._begin(mel, length, None)
-        for stack, _ in self._stacks(None):
+        for stack in self.stacks:
             x, _ = stack(x, length, lowest=min(number, stack.layers))
             number = max(0, number - stack.layers)
         return shapes.zero_padding(x, length), length
@@ -103,9 +106,8 @@ class Luise(Encoder):
         """Yields the stacks, the lowest first, each with its layers' slice of `keys`."""
         first = 0
         for stack in self.stacks:
-            last = first + stack.layers
-            yield stack, None if keys is None else keys[first:last]
-            first = last
+            yield stack, None if keys is None else keys[first : first + stack.layers]
+            first += stack.layers
 
     def _begin(self, mel, length, keys):
         """Inputs of the blocks: x, [B] valid frames, and dropout keys [L 4 B] or None."""
@@ -130,15 +132,6 @@ class Luise(Encoder):
         """See Encoder."""
         layers = lowest or options.layers
         return flops(options, features, utterances, layers=layers, attention_layers=layers)
-
-
-def stacked(block, layers, config, *, remat, dtype, rngs) -> Stack:
-    """A Stack of `layers` blocks of one class."""
-
-    def create(rngs):
-        return block(config, dtype=dtype, rngs=rngs)
-
-    return Stack(layers, create, remat=remat, rngs=rngs)
 
 
 def flops(e, time, utterances, *, layers, attention_layers) -> float:

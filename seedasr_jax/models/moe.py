@@ -86,10 +86,7 @@ def routing(logits, probs, chosen, valid) -> Routing:
     over all K choices, per sequence as in DeepSeek-V3 (arXiv 2412.19437, equations 17 to 20); z is
     equation 5 of ST-MoE (arXiv 2202.08906).
 
-    Args:
-        logits, probs: [B N X], the router's logits and their softmax.
-        chosen: [B N K] int32, experts.
-        valid: [B N] bool.
+    `logits`, `probs`: [B N X], of the router; `chosen`: [B N K] int32, experts; `valid`: [B N].
     """
     experts, active = logits.shape[-1], chosen.shape[-1]
     tokens = jnp.maximum(valid.sum(1), 1)  # [B]
@@ -199,11 +196,8 @@ def product(rows, kernels, sizes, tile):
     Args:
         rows: [R I], sorted by group.
         kernels: [X I O].
-        sizes: [X] int32, rows of each group; they may sum to less than R.
+        sizes: [X] int32, rows of each group; behind them, the result [R O] is undefined.
         tile: row tile of Megablox.
-
-    Returns:
-        [R O] in the rows' type, undefined behind the groups.
     """
     if rows.shape[0] % tile:
         return jax.lax.ragged_dot(rows, kernels, sizes)

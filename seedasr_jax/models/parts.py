@@ -11,7 +11,9 @@ from flax import nnx
 
 from seedasr_jax import config
 from seedasr_jax.errors import ConfigError, nearest
-from seedasr_jax.models import converters, ctc_head, decoder, encoders, names, pretraining
+from seedasr_jax.models import converters, decoder, encoders, names
+from seedasr_jax.models.head import Head
+from seedasr_jax.models.probe import Probe
 from seedasr_jax.quantize.kmeans import KMeans
 from seedasr_jax.quantize.random_projection import RandomProjection
 
@@ -158,7 +160,7 @@ def _encoder(model, _vocabulary, *, remat, dtype, rngs, **_):
 
 
 def _ctc_head(model, vocabulary, *, dtype, rngs, **_):
-    return ctc_head.CtcHead(model.encoder.width, vocabulary, dtype=dtype, rngs=rngs)
+    return Head(model.encoder.width, vocabulary, dtype=dtype, rngs=rngs)
 
 
 def _converter(model, _vocabulary, *, dtype, rngs, **_):
@@ -171,8 +173,7 @@ def _decoder(model, vocabulary, *, remat, dtype, rngs, **_):
 
 
 def _ssl_head(model, _vocabulary, *, dtype, rngs, **_):
-    codes = model.quantizer.codes
-    return pretraining.SslHead(model.encoder.width, codes, dtype=dtype, rngs=rngs)
+    return Head(model.encoder.width, model.quantizer.codes, dtype=dtype, rngs=rngs)
 
 
 def _quantizer(model, _vocabulary, *, rngs, **_):
@@ -192,7 +193,7 @@ def _codebook(model, _vocabulary, **_):
 
 def _probe(model, vocabulary, *, remat, dtype, rngs, **_):
     options = dict(remat=remat, dtype=dtype, rngs=rngs)
-    return pretraining.Probe(model.encoder.layers, model.encoder.width, vocabulary, **options)
+    return Probe(model.encoder.layers, model.encoder.width, vocabulary, **options)
 
 
 _after_encoder = dict(follows=(names.ENCODER,))

@@ -1,7 +1,10 @@
 """LUISE without attention in its lower layers, for small encoders."""
 
+import functools
+
 from seedasr_jax.models import luise
 from seedasr_jax.models.conformer import ConformerBlock
+from seedasr_jax.models.layers import Stack
 
 
 class LocalBlock(ConformerBlock):
@@ -18,11 +21,12 @@ class LocalBlock(ConformerBlock):
 class LocalLuise(luise.Luise):
     """LUISE of two stacks: layers without attention, then layers with attention."""
 
-    def draw_blocks(self, config, **options):
+    def draw_blocks(self, config, *, dtype, **options):
         """See Luise."""
-        local = config.layers - config.attending
-        self.local = luise.stacked(LocalBlock, local, config, **options)
-        self.blocks = luise.stacked(ConformerBlock, config.attending, config, **options)
+        local = functools.partial(LocalBlock, config, dtype=dtype)
+        block = functools.partial(ConformerBlock, config, dtype=dtype)
+        self.local = Stack(config.layers - config.attending, local, **options)
+        self.blocks = Stack(config.attending, block, **options)
 
     @property
     def stacks(self):

@@ -1,6 +1,6 @@
 """Stage `clocked_ctc`: CTC, and frame labels from the timing that the synthesiser reports.
 
-Dims: B batch, T encoder frames, N labels per frame.
+Dims: B batch, T encoder frames, N phones, tokens or labels per frame.
 """
 
 import dataclasses
@@ -12,7 +12,6 @@ from seedasr_jax.errors import ConfigError
 from seedasr_jax.losses.cross_entropy import cross_entropy
 from seedasr_jax.small.models.parts import PHONE_HEAD
 from seedasr_jax.small.objectives import times
-from seedasr_jax.small.objectives.framewise import spoken
 from seedasr_jax.train.objectives import register
 from seedasr_jax.train.objectives.ctc import Ctc
 from seedasr_jax.train.objectives.shared import count
@@ -44,13 +43,13 @@ class ClockedCtc(Ctc):
     def filler(self, vocab):
         """The function that fills in the Times of a batch."""
         phones, normalizer = self.stage.model.variant.phones, self.stage.data.normalizer
-        return times.Clock(vocab, normalizer, phones=phones, steps=self.stage.steps)
+        return times.TimesFiller(vocab, normalizer, phones=phones, steps=self.stage.steps)
 
     def weigh(self, batch, rng):
         """Weights of CTC, and numbers of labelled frames."""
         weights = super().weigh(batch, rng)
         weights["phones"] = count(self.phones(batch, rng)[1])
-        weights["tokens"] = count(self.spoken(batch, rng)[1])
+        weights["tokens"] = count(self.frame_tokens(batch, rng)[1])
         return weights
 
     def loss(self, model, batch, weights, rng):
@@ -62,7 +61,7 @@ class ClockedCtc(Ctc):
         labels, valid = self.phones(batch, rng)
         predicted = model.phone_head(layers[(len(layers) - 1) // 2])
         phones = cross_entropy(predicted, labels, PHONES * left * valid) / weights["phones"]
-        labels, valid = self.spoken(batch, rng)
+        labels, valid = self.frame_tokens(batch, rng)
         fading = TOKENS * jnp.maximum(0, 1 - (1 - left) / TOKENS_UNTIL)
         tokens = cross_entropy(logits, labels, fading * valid) / weights["tokens"]
         total = ctc + phones + tokens
@@ -73,7 +72,7 @@ class ClockedCtc(Ctc):
         times = batch.extra
         return self._labels(times.phones, times.phone_starts, times.phones_length, batch, rng, 2)
 
-    def spoken(self, batch, rng):
+    def frame_tokens(self, batch, rng):
         """[B T] tokens, and [B T] float32 weights."""
         times = batch.extra
         length = jnp.where(times.phones_length > 0, batch.ids_length, 0)
@@ -89,3 +88,16 @@ class ClockedCtc(Ctc):
         labels, begun = spoken(ids, starts, length, at)
         valid = shapes.valid(each * frames, each * size) & begun
         return labels, valid * batch.weight[:, None]
+
+
+def spoken(ids, starts, length, seconds):
+    """The phones or tokens `ids` [B N] that are spoken at times `seconds` [B T].
+
+    `starts`: [B N] seconds at which each begins, ascending; [B] `length` of them are valid. Returns
+    [B T] ids, and [B T] bool, false before the first begins.
+    """
+    dims = shapes.check(starts, "B N", shapes.check(ids, "B N"))
+    shapes.check(seconds, "B T", dims)
+    begun = (starts[:, None] <= seconds[..., None]) & shapes.valid(length, dims["N"])[:, None]
+    count = begun.sum(-1)
+    return jnp.take_along_axis(ids, jnp.maximum(count - 1, 0), 1), count > 0

@@ -30,16 +30,15 @@ _NOTHING = -1  # at context padding; equals no token
 def listed_targets(ids, ids_length, context, context_length, keys, separator, progress):
     """Makes transcripts that depend on their lists, and lists of unseen names.
 
-    Some become names of their list only, in any order; into some, one of its names is inserted
-    anywhere. In most, the tokens of the names are permuted, in list and text alike: a name that is
-    always new must be read.
+    Some become names of their list only, in any order, at first more often, so that the decoder
+    learns to follow a list first and when not to afterwards; others get a name inserted. In most,
+    tokens of names are permuted, in list and text alike: a name that is always new must be read.
 
     Args:
         ids: [B L]; ids_length: [B]; keys: [B].
         context: [B C] lists of names; context_length: [B]; 0 leaves an example unchanged.
         separator: id of the token between names.
-        progress: [B], of the stage, 0 to 1; texts of names only get rarer with it, so that the
-            decoder learns to follow a list first, and when not to afterwards.
+        progress: [B], of the stage, 0 to 1.
 
     Returns:
         [B L] ids, [B] lengths, [B C] context.

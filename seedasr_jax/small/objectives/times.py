@@ -1,7 +1,6 @@
 """`Batch.extra` of the small recipes' objectives, and the functions that fill it in.
 
-A manifest's `alignment` gives the times at which each unit of a text and each phone begins, as
-reported by a synthesiser.
+A manifest's `alignment` has the times at which a synthesiser begins each unit and each phone.
 
 Dims: B utterances, L tokens, Q phones.
 """
@@ -69,7 +68,7 @@ def shapes(utterances: int, bucket: tuple[float, int, int]) -> Times:
     )
 
 
-class Progressing:
+class ProgressFiller:
     """Fills in the Progress of a stage of `steps` steps: (Batch, its rows, bucket, step)."""
 
     def __init__(self, steps: int):
@@ -82,7 +81,7 @@ class Progressing:
         return dataclasses.replace(batch, extra=Progress(progress))
 
 
-class Clock(Progressing):
+class TimesFiller(ProgressFiller):
     """Fills in the Times of rows that have an alignment: (Batch, its rows, bucket, step)."""
 
     def __init__(self, vocab, normalizer: str, *, phones: int, steps: int):
