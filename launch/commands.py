@@ -105,10 +105,10 @@ def do_eval(options):
 def do_transcribe(options):
     """Prints the text of each file as soon as it is decoded; 1 if one cannot be read."""
     from seedasr_jax.evaluate import transcribe
-    from seedasr_jax.text import prompts
+    from seedasr_jax.launch import contexts
 
-    given = {"context": prompts.read_context(options.context), "language": options.language}
-    given["hotwords"] = prompts.read_hotwords(options.hotwords)
+    given = {"context": contexts.read_context(options.context), "language": options.language}
+    given["hotwords"] = contexts.read_hotwords(options.hotwords)
     transcriber = transcribe.load(options.checkpoint, _mesh(options))
     print(f"checkpoint {transcriber.label}", file=sys.stderr)
     failed = False

@@ -65,6 +65,23 @@ def of_shapes(stage, shapes=SHAPES):
     return config.longer((seconds, stage.eval.tokens, rows) for seconds, rows in shapes)
 
 
+def chosen(decode: str, beam: int, alpha: float | None, default: str) -> methods.Method:
+    """The method that three flags name; 0, None and "" stand for flags that were not given.
+
+    Raises ConfigError if they contradict each other or an alpha has no beam.
+    """
+    if not beam and alpha is not None:
+        cure = "add --beam, such as --beam=4"
+        if decode and methods.parse(decode).kind == "beam":
+            cure = f"write it as an option, --decode={decode},alpha={alpha:g}"
+        raise ConfigError(f"--alpha={alpha:g} weighs the context in a beam search: {cure}")
+    if decode and beam:
+        raise ConfigError(f"--decode={decode} and --beam={beam} both name a method: leave one out")
+    if beam:
+        return methods.parse(f"beam{beam}" if alpha is None else f"beam{beam},alpha={alpha:g}")
+    return methods.parse(decode or default)
+
+
 def run(
     checkpoint,
     wanted,
@@ -115,7 +132,7 @@ def run(
             " with an encoder and a CTC head or a decoder"
         )
     own = recognisers.default_method(stage.eval.decode, parts)
-    method = methods.chosen(decode, beam, alpha, own)
+    method = chosen(decode, beam, alpha, own)
     setting = score.setting(stage.eval, method.name, normalizer, unit, language)
     cache = cache or stage.run.cache or pathlib.Path(opened.folder).parent / disk.CACHE
     named = {}  # names are checked before parameters are read

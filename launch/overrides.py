@@ -1,11 +1,15 @@
 """`--config.KEY=VALUE`: sets a recipe's keys from the command line, typed by the schema."""
 
 import ast
+from collections.abc import Mapping
+import dataclasses
+import typing
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from seedasr_jax import config
+from seedasr_jax.config import groups as tagged_groups
 from seedasr_jax.errors import ConfigError, nearest
 from seedasr_jax.launch.progress import say
 
@@ -66,8 +70,8 @@ def _parsed(text):
 def _set(recipe, path, value, text, done) -> list[str]:
     """Sets a key, or the keys of a group; returns those set. `done`: keys set before."""
     tree = config.with_defaults(recipe.to_dict())
-    known, kind = _known(tree, path), config.kind_at(path, tree)
-    by_part = config.by_part(path, tree)
+    known, kind = _known(tree, path), _kind_at(path, tree)
+    by_part = _by_part(path, tree)
     inside = f"{path}."  # replacing a group by part would drop keys set before
     if twice := [leaf for leaf in done if leaf == path or (by_part and leaf.startswith(inside))]:
         raise ConfigError(f"--config.{twice[0]} is set twice: leave one of them out")
@@ -79,7 +83,7 @@ def _set(recipe, path, value, text, done) -> list[str]:
         elif not value:
             raise ConfigError(
                 f"--config.{path}={{}} has no effect ({', '.join(known)}); write it as"
-                f" {config.form(kind)}"
+                f" {_form(kind)}"
             )
         leaves, tag = [], getattr(kind, "tag", None)  # set first: it determines the other keys
         for key, one in sorted(value.items(), key=lambda item: item[0] != tag):
@@ -94,7 +98,7 @@ def _set(recipe, path, value, text, done) -> list[str]:
         value = config.build(value, kind, f"--config.{path}")
     except ConfigError as error:
         more = f" ({', '.join(known)})" if isinstance(known, dict) and known else ""
-        raise ConfigError(f"{error}{more}; write it like {config.form(kind, known)}") from error
+        raise ConfigError(f"{error}{more}; write it like {_form(kind, known)}") from error
     _put(recipe, tree, path, value)
     return [path]
 
@@ -106,7 +110,7 @@ def _put(recipe, tree, path, value):
         if key not in holder:
             holder[key] = ConfigDict(sort_keys=False)
         holder = holder[key]
-    group = config.kind_at(".".join(groups), tree) if groups else None
+    group = _kind_at(".".join(groups), tree) if groups else None
     for key in config.dropped(group, holder.to_dict(), {last: value}):
         del holder[key]
     holder[last] = value
@@ -119,7 +123,7 @@ def _known(tree, path):
         valid = known if isinstance(known, dict) else ()
         if key in valid:
             known = known[key]
-        elif depth == len(keys) - 1 and config.may_be_new(path, tree):
+        elif depth == len(keys) - 1 and _may_be_new(path, tree):
             return None
         else:
             where, near = ".".join(["config", *keys[:depth]]), nearest(key, valid)
@@ -174,3 +178,42 @@ def _at(tree, path, default=None):
             return default
         tree = tree[key]
     return tree
+
+
+def _kind_at(path: str, recipe: dict):
+    """The schema's type at a key of a recipe `with_defaults`; None: the schema has no such key."""
+    keys = path.split(".")
+    kind, tree = (config.Recipe if keys[0] in config.GRAPH_KEYS else config.Stage), recipe
+    for key in keys:
+        tree = tree if isinstance(tree, dict) else {}
+        if dataclasses.is_dataclass(kind):
+            kind = tagged_groups.fields_at(kind, tree).get(key)
+        else:
+            kind = typing.get_args(kind)[1] if config.is_group(kind) else None
+        tree = tree.get(key, {})
+    return kind
+
+
+def _by_part(path: str, recipe: dict) -> bool:
+    """Whether a key is a group whose keys are names of parts: `init` or `optim.rates`."""
+    kind = _kind_at(path, recipe) if path else None
+    return typing.get_origin(kind) is Mapping and typing.get_args(kind)[1] in (str, float)
+
+
+def _may_be_new(path: str, recipe: dict) -> bool:
+    """Whether a recipe may lack a valid key: one of a group by part or of a tagged group."""
+    where = path.rpartition(".")[0]
+    tagged = bool(where) and tagged_groups.is_tagged(_kind_at(where, recipe))
+    return _by_part(where, recipe) or (tagged and _kind_at(path, recipe) is not None)
+
+
+def _form(kind, known=None) -> str:
+    """How a value of a type is written; the `known` value serves as the example."""
+    if config.is_group(kind):
+        return "{'KEY': VALUE}"
+    if known not in (None, "", ()):
+        return repr(known)
+    if typing.get_origin(kind) is tuple:
+        listed = [_form(one) for one in typing.get_args(kind) if one is not Ellipsis]
+        return f"({', '.join(listed)}{',' * (len(listed) == 1)})"
+    return {str: "'TEXT'", int: "1", float: "1.0", bool: "True"}[kind]

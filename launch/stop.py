@@ -4,8 +4,7 @@ import os
 import signal
 
 from seedasr_jax.errors import DONE, INTERRUPTED
-from seedasr_jax.launch import signals
-from seedasr_jax.parallel import processes
+from seedasr_jax.launch import agreement, signals
 
 
 class Stop:
@@ -18,7 +17,7 @@ class Stop:
     def __init__(self):
         self.exit_code, self._wanted = DONE, 0  # agreed by all processes; this one's signal
         self._asks = False
-        self._agreed = processes.Agreed(lambda: self._wanted)
+        self._agreed = agreement.Agreed(lambda: self._wanted)
         self._handling = signals.handling(self._ask)
 
     def __enter__(self):

@@ -5,6 +5,7 @@ import pytest
 from seedasr_jax.decode import methods
 from seedasr_jax.decode.search import Search
 from seedasr_jax.errors import ConfigError
+from seedasr_jax.launch import evaluate
 
 
 @pytest.mark.parametrize(
@@ -68,17 +69,17 @@ def test_a_name_is_a_text(found):
 
 
 def test_flags_name_a_method():
-    assert methods.chosen("", 0, None, "ctc").name == "ctc"
-    assert methods.chosen("greedy", 0, None, "ctc").name == "greedy"
-    assert methods.chosen("", 4, None, "ctc").name == "beam4"
-    assert methods.chosen("", 4, 0.5, "ctc").name == "beam4,alpha=0.5"
-    assert methods.chosen("beam2,alpha=1", 0, None, "ctc").name == "beam2,alpha=1"
+    assert evaluate.chosen("", 0, None, "ctc").name == "ctc"
+    assert evaluate.chosen("greedy", 0, None, "ctc").name == "greedy"
+    assert evaluate.chosen("", 4, None, "ctc").name == "beam4"
+    assert evaluate.chosen("", 4, 0.5, "ctc").name == "beam4,alpha=0.5"
+    assert evaluate.chosen("beam2,alpha=1", 0, None, "ctc").name == "beam2,alpha=1"
     with pytest.raises(ConfigError, match="--beam=4"):
-        methods.chosen("", 0, 0.5, "greedy")
+        evaluate.chosen("", 0, 0.5, "greedy")
     with pytest.raises(ConfigError, match=r"--decode=beam2,alpha=0\.5"):
-        methods.chosen("beam2", 0, 0.5, "greedy")
+        evaluate.chosen("beam2", 0, 0.5, "greedy")
     with pytest.raises(ConfigError, match="leave one out"):
-        methods.chosen("greedy", 2, None, "greedy")
+        evaluate.chosen("greedy", 2, None, "greedy")
 
 
 def test_the_method_of_a_context_reads_it():

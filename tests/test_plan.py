@@ -10,7 +10,7 @@ import pytest
 
 from seedasr_jax import config, flops
 from seedasr_jax.errors import ConfigError
-from seedasr_jax.launch import cli, recipes
+from seedasr_jax.launch import cli, plan, recipes
 from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.parallel import rules, sharding
 from seedasr_jax.plan import compile as compiling
@@ -145,8 +145,8 @@ def test_a_program_that_does_not_compile_has_a_row():
     more = dict(stage="lm", bucket=(0.0, 127, 4), compile_seconds=1.0)
     row = rows.row(None, program, held, mesh, topology, note="too large", **more)
     assert not row.fits and row.hbm_bytes["headroom"] == -(14 << 30)
-    assert "does not fit; too large" in rows.describe(row)
-    assert "more chips" in rows.cure(row)
+    assert "does not fit; too large" in plan.describe(row)
+    assert "more chips" in plan.cure(row)
     json.loads(json.dumps(dataclasses.asdict(row), allow_nan=False))
 
 
@@ -190,22 +190,22 @@ def a_row(**changes):
 
 
 def test_costs_of_training_steps():
-    assert rows.costs(a_row(), 1000, 0.0) == pytest.approx(
+    assert plan.costs(a_row(), 1000, 0.0) == pytest.approx(
         {"chip_hours_bound": 16.0, "chip_hours_usual": 16 / 0.6}
     )
-    dollars = rows.costs(a_row(), 1000, 2.5)
+    dollars = plan.costs(a_row(), 1000, 2.5)
     assert dollars["dollars_bound"] == pytest.approx(40.0)
     assert dollars["dollars_usual"] == pytest.approx(40 / 0.6)
-    assert rows.network_share(a_row()) == pytest.approx(0.2)
+    assert plan.network_share(a_row()) == pytest.approx(0.2)
 
 
 def test_details_state_communication_loading_and_computation():
-    moved, loaded, computed = rows.details(a_row())
+    moved, loaded, computed = plan.details(a_row())
     assert moved.startswith("a device sends 5.00 GB over ICI and 0.00 GB over DCN")
     assert moved.endswith("; all-gather over data and fsdp 4.00 GB in 56 runs")
     assert loaded.startswith("19.40 audio hours per second") and loaded.endswith("0.070 GB/s")
     assert computed.startswith("6500.0 useful TFLOP, 2.10 GFLOP per frame")
-    assert rows.details(a_row(step_seconds_bound=None)) == []
+    assert plan.details(a_row(step_seconds_bound=None)) == []
 
 
 def plan_of(monkeypatch, *arguments):
@@ -243,7 +243,7 @@ def test_a_stage_has_a_row_for_each_of_its_programs(monkeypatch):
 def test_training_rows_have_prices(monkeypatch, capsys):
     code, asked = plan_of(monkeypatch, "--price=2.5")
     train, *message, decode = capsys.readouterr().out.splitlines()[:5]
-    assert [line.strip() for line in message] == rows.details(a_row())
+    assert [line.strip() for line in message] == plan.details(a_row())
     assert (code, asked) == (0, [(128, None)])
     assert "60000 steps: 960 chip-hours ($2400), at 60 % of the bound 1600 ($4000)" in train
     assert "chip-hours" not in decode

@@ -5,6 +5,7 @@ import unicodedata
 import pytest
 
 from seedasr_jax.errors import ConfigError
+from seedasr_jax.launch import contexts
 from seedasr_jax.text import prompts
 
 
@@ -71,18 +72,18 @@ def test_files(tmp_path, content, names):
     path = tmp_path / "names.txt"
     path.write_bytes(content)
     if names is not None:
-        assert prompts.read_hotwords(f"@{path}") == names
+        assert contexts.read_hotwords(f"@{path}") == names
         return
     with pytest.raises(ConfigError, match="UTF-8 with a word or name per line, found"):
-        prompts.read_hotwords(f"@{path}")
+        contexts.read_hotwords(f"@{path}")
 
 
 def test_what_is_typed_is_utf8_whatever_the_locale():
     typed = "张三，李四".encode().decode("ascii", "surrogateescape")
-    assert prompts.read_hotwords(typed) == ("张三", "李四")
-    assert prompts.read_context(typed) == "张三，李四"
+    assert contexts.read_hotwords(typed) == ("张三", "李四")
+    assert contexts.read_context(typed) == "张三，李四"
     with pytest.raises(ConfigError, match="hotwords: expected text in UTF-8, found"):
-        prompts.context(hotwords=prompts.read_hotwords("\udcff"))
+        prompts.context(hotwords=contexts.read_hotwords("\udcff"))
 
 
 def test_a_context_keeps_its_commas():

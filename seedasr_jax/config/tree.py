@@ -18,11 +18,10 @@ from seedasr_jax.errors import ConfigError, nearest
 GRAPH_KEYS = ("name", "imports", "scale_steps", "stages")
 
 _RECIPE = "config"  # prefix of a recipe's keys in errors
-_LEAVES = (str, float)  # value types of groups by part: `init` and `optim.rates`
 
 
 @dataclasses.dataclass(frozen=True)
-class _Recipe(Graph):
+class Recipe(Graph):
     """A graph with the keys that `expand` resolves."""
 
     scale_steps: float = above(0, 1e6)
@@ -81,51 +80,9 @@ def _check_there(tree, names, where):
             raise ConfigError(f"{where}.{name} is missing{common}")
 
 
-def kind_at(path: str, recipe: dict):
-    """The schema's type at a key of a recipe; None if the schema has no such key.
-
-    `recipe`: nested dicts from `with_defaults`, which state the kinds of tagged groups.
-    """
-    keys = path.split(".")
-    kind, tree = (_Recipe if keys[0] in GRAPH_KEYS else Stage), recipe
-    for key in keys:
-        tree = tree if isinstance(tree, dict) else {}
-        if dataclasses.is_dataclass(kind):
-            kind = groups.fields_at(kind, tree).get(key)
-        else:
-            kind = typing.get_args(kind)[1] if is_group(kind) else None
-        tree = tree.get(key, {})
-    return kind
-
-
 def is_group(kind) -> bool:
     """Whether a type of the schema is a group of keys."""
     return dataclasses.is_dataclass(kind) or typing.get_origin(kind) is Mapping
-
-
-def by_part(path: str, recipe: dict) -> bool:
-    """Whether a key is a group whose keys are names of parts; `recipe`: see `kind_at`."""
-    kind = kind_at(path, recipe) if path else None
-    return typing.get_origin(kind) is Mapping and typing.get_args(kind)[1] in _LEAVES
-
-
-def may_be_new(path: str, recipe: dict) -> bool:
-    """Whether a recipe may lack a valid key: one of a group by part or of a tagged group."""
-    where = path.rpartition(".")[0]
-    tagged = bool(where) and groups.is_tagged(kind_at(where, recipe))
-    return by_part(where, recipe) or (tagged and kind_at(path, recipe) is not None)
-
-
-def form(kind, known=None) -> str:
-    """How a value of a type is written; the `known` value serves as the example."""
-    if is_group(kind):
-        return "{'KEY': VALUE}"
-    if known not in (None, "", ()):
-        return repr(known)
-    if typing.get_origin(kind) is tuple:
-        listed = [form(one) for one in typing.get_args(kind) if one is not Ellipsis]
-        return f"({', '.join(listed)}{',' * (len(listed) == 1)})"
-    return {str: "'TEXT'", int: "1", float: "1.0", bool: "True"}[kind]
 
 
 def merge(base, over, kind=None):
@@ -183,7 +140,7 @@ def expand(recipe) -> Graph:
     _check_there(tree, ("name", "stages"), _RECIPE)
     build(tree["stages"], Mapping[str, Mapping[str, Any]], f"{_RECIPE}.stages")
     tree = {"imports": (), "scale_steps": 1.0, "seed": 0} | with_defaults(tree)
-    whole = build({key: tree[key] for key in groups.fields(_Recipe)}, _Recipe)
+    whole = build({key: tree[key] for key in groups.fields(Recipe)}, Recipe)
     check(whole, _RECIPE)
     stages = {name: _scale(stage, whole.scale_steps) for name, stage in whole.stages.items()}
     graph = Graph(whole.name, whole.imports, types.MappingProxyType(stages))

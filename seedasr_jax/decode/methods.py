@@ -107,23 +107,6 @@ def parse(text: str) -> Method:
     return Method("beam", search, alpha, long)
 
 
-def chosen(decode: str, beam: int, alpha: float | None, default: str) -> Method:
-    """The method that three flags name; 0, None and "" stand for flags that were not given.
-
-    Raises ConfigError if they contradict each other or an alpha has no beam.
-    """
-    if not beam and alpha is not None:
-        cure = "add --beam, such as --beam=4"
-        if decode and parse(decode).kind == "beam":
-            cure = f"write it as an option, --decode={decode},alpha={alpha:g}"
-        raise ConfigError(f"--alpha={alpha:g} weighs the context in a beam search: {cure}")
-    if decode and beam:
-        raise ConfigError(f"--decode={decode} and --beam={beam} both name a method: leave one out")
-    if beam:
-        return parse(f"beam{beam}" if alpha is None else f"beam{beam},alpha={alpha:g}")
-    return parse(decode or default)
-
-
 def with_context(default: str) -> str:
     """The method for utterances with a context of a checkpoint with this default method."""
     method = parse(default)

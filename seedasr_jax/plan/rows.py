@@ -1,18 +1,16 @@
-"""A row of a plan: memory, costs and bounds of one compiled program, as JSON and as text."""
+"""A row of a plan: memory, costs and bounds of one compiled program."""
 
 import dataclasses
 
 from seedasr_jax import flops
 from seedasr_jax.audio import files
 from seedasr_jax.parallel import mesh as meshes
-from seedasr_jax.parallel.memory import GIB
 from seedasr_jax.plan import hlo, roofline
 from seedasr_jax.plan.programs import Program
 from seedasr_jax.plan.topologies import Topology
 
 FRAME = files.RATE // 100  # samples: `flops_per_frame` counts 10 ms
 HEADROOM = 0.1  # fraction of HBM that must stay free
-USUAL = 0.6  # assumed fraction of the bound's speed, for a second estimate of the cost
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,67 +91,3 @@ def row(compiled, program: Program, sizes: flops.Sizes, mesh, topology: Topology
         **common,
         **more,
     )
-
-
-def network_share(row: Row) -> float:
-    """Fraction of the step-time bound during which the busier of ICI and DCN is active."""
-    return max(row.seconds["ici"], row.seconds["dcn"]) / row.step_seconds_bound
-
-
-def costs(row: Row, steps: int, price: float) -> dict[str, float]:
-    """The cost of training steps at the bound, and at the fraction USUAL of its speed.
-
-    Returns:
-        chip_hours_bound and chip_hours_usual; with a price, in USD per chip-hour, also
-        dollars_bound and dollars_usual.
-    """
-    bound = row.step_seconds_bound * steps * row.chips / 3600
-    hours = {"bound": bound, "usual": bound / USUAL}
-    found = {f"chip_hours_{which}": amount for which, amount in hours.items()}
-    return found | {f"dollars_{which}": n * price for which, n in hours.items() if price}
-
-
-def describe(found: Row) -> str:
-    """A row as one line of text."""
-    hbm = found.hbm_bytes
-    used = sum(size for use, size in hbm.items() if use != "headroom")
-    shape = " x ".join(f"{axis} {size}" for axis, size in found.mesh.items() if size > 1)
-    seconds, tokens, rows = found.bucket
-    uses = ", ".join(f"{use} {size / GIB:.2f}" for use, size in hbm.items() if size)
-    speed = found.note
-    if found.step_seconds_bound is not None:
-        speed = f"step-time bound {found.step_seconds_bound:.3f} s, MFU bound {found.mfu_bound:.2f}"
-        speed += f" (by {found.bound_by})"
-    return (
-        f"{found.stage} {found.program} {rows} x {seconds:g} s, {tokens} tokens ({shape}):"
-        f" {used / GIB:.2f} GiB per device ({uses}), {'fits' if found.fits else 'does not fit'};"
-        f" {speed}; compiled in {found.compile_seconds:.0f} s"
-    )
-
-
-def details(found: Row) -> list[str]:
-    """Communication, data loading and computation of a row, as one line of text each."""
-    if found.step_seconds_bound is None:
-        return []
-    moved = "".join(
-        f"; {one['kind']} over {' and '.join(one['axes'])} {one['bytes'] / 1e9:.2f} GB in"
-        f" {one['runs']:g} runs"
-        for one in found.collectives
-    )
-    return [
-        f"a device sends {found.bytes_ici / 1e9:.2f} GB over ICI and {found.bytes_dcn / 1e9:.2f} GB"
-        f" over DCN{moved}",
-        f"{found.audio_hours_per_second:.2f} audio hours per second at most, for which each host"
-        f" loads {found.host_bytes_per_second / 1e9:.3f} GB/s",
-        f"{found.flops / 1e12:.1f} useful TFLOP, {found.flops_per_frame / 1e9:.2f} GFLOP per frame"
-        " of 10 ms, padding included",
-    ]
-
-
-def cure(found: Row) -> str:
-    """What to change if a row does not fit, by what uses most of the memory."""
-    hbm = found.hbm_bytes
-    if hbm["params"] + hbm["opt"] > hbm["act"] + hbm["kv"]:
-        return "most memory is parameters and optimiser: use more chips or a larger mesh.tensor"
-    less = "use fewer utterances per bucket or run.accum=2, and run.remat=block"
-    return f"most memory is activations: {less}"
