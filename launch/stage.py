@@ -159,10 +159,10 @@ def _hooks(job, name, built, keeper, evaluator, stopping) -> loop.Hooks:
         progress(*figures)
         keeper.judge()  # a lost disk ends the job before the next save
 
-    def watch(seen, terms):
-        seen, line = objective.watch(seen, terms)
+    def watch(state, terms):
+        state, line = objective.watch(state, terms)
         if line:
             say(f"{name}: {line}")
-        return seen
+        return state
 
     return loop.Hooks(keeper.save, scores, stopping, logged, objective.summary, prepare, watch)
