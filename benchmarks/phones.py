@@ -16,7 +16,7 @@ from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax.data_pipelines import loader
 from seedasr_jax.decode import recogniser
 from seedasr_jax.evaluate import probe
-from seedasr_jax.models import acllm, encoders
+from seedasr_jax.models import acllm, encoders, frontends
 from seedasr_jax.quantize.random_projection import stack
 from seedasr_jax.train import objectives
 
@@ -65,7 +65,7 @@ def _gather(aligned, function):
 
 
 def _mel(model, batch):
-    return encoders.frontend(model.encoder.frontend)(batch.wave, batch.wave_length)
+    return frontends.make(model.encoder.frontend)(batch.wave, batch.wave_length)
 
 
 def layers(split_model, aligned: Aligned) -> np.ndarray:

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from seedasr_jax import shapes
-from seedasr_jax.models.encoders import Encoder, frontend
+from seedasr_jax.models import frontends
+from seedasr_jax.models.encoders import Encoder
 from seedasr_jax.models.layers import Dense
 
 RATE = 16_000  # samples per second
@@ -59,7 +60,7 @@ class Clock:
     @property
     def features(self):
         """The front end."""
-        return frontend(self.options.frontend)
+        return frontends.make(self.options.frontend)
 
     def frames(self, samples, tempo=1.0):
         """See models/clock.py."""

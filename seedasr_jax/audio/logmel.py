@@ -5,7 +5,6 @@ The channel of audio/perturb.py is applied to the energies between filter bank a
 Dims: B batch, S samples, T frames, R bins of the spectrum, F mel bins.
 """
 
-import dataclasses
 import functools
 import math
 
@@ -141,21 +140,3 @@ def _normalise(x, count, axes):
     x = shapes.zero_padding(x - x.sum(axes, keepdims=True) / values, count)
     variance = (x * x).sum(axes, keepdims=True) / values
     return x * jax.lax.rsqrt(variance + 1e-5)
-
-
-@dataclasses.dataclass(frozen=True)
-class LogMel:
-    """The front end `log_mel` (models/encoders.py), and the Clock of its frames."""
-
-    options: config.LogMel
-
-    frames = staticmethod(num_frames)
-    buffer = staticmethod(buffer)
-
-    def __call__(self, wave, length, channel=None):
-        """See log_mel."""
-        return log_mel(wave, length, self.options, channel)
-
-    def seconds(self, frame):
-        """See Clock."""
-        return frame / FRAMES_PER_SECOND

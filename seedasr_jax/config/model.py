@@ -22,14 +22,14 @@ PERTURBATIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class Frontend(Tagged):
-    """Front end: waves to features, `width` per frame; see models/encoders.py."""
+    """Front end: waves to features, `width` per frame; see models/frontends.py."""
 
     kind: str
 
     applies: ClassVar[tuple[str, ...]] = ()  # keys of PERTURBATIONS that it implements
 
 
-@register("log_mel", "seedasr_jax.audio.logmel:LogMel")
+@register("log_mel", "seedasr_jax.models.frontends:LogMel")
 @dataclasses.dataclass(frozen=True)
 class LogMel(Frontend):
     """Log-mel filter bank: 25 ms windows every 10 ms."""

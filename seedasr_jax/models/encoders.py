@@ -1,19 +1,16 @@
-"""Encoders and front ends by kind, selected by their options; `config.imports` may add kinds.
+"""Encoders by kind, selected by their options; modules in `config.imports` may add kinds.
 
     @config.register("mine", "my_models:Mine")  # decorates the options, a config.Encoder subclass
 
 `Mine(options, *, remat, dtype, rngs)` is an Encoder. Luise is an example of its call, of
 `every_layer` (needed by `probe`) and of `layer` (needed by `kmeans` and `ssl2`).
-
-A front end maps waves to an encoder's features and has no parameters. Its options subclass
-config.Frontend and declare which perturbations it applies. `Mine(options)`, a frozen dataclass, is
-called like `log_mel` in audio/logmel.py and is the Clock of its features (models/clock.py).
 """
 
 from flax import nnx
 
 from seedasr_jax import config
 from seedasr_jax.errors import ConfigError
+from seedasr_jax.models import frontends
 from seedasr_jax.models.clock import Clock
 
 
@@ -25,7 +22,7 @@ class Encoder(nnx.Module):
     """
 
     def __init__(self, options: config.Encoder):
-        self.frontend = frontend(options.frontend)
+        self.frontend = frontends.make(options.frontend)
 
     @staticmethod
     def clock(options: config.Encoder) -> Clock:
@@ -41,11 +38,6 @@ class Encoder(nnx.Module):
         )
 
 
-def frontend(options: config.Frontend):
-    """Builds the front end of these options."""
-    return options.maker()(options)
-
-
 def make(model: config.Model, **options) -> Encoder:
     """Builds the encoder of a model; `options` are remat, dtype and rngs."""
     return model.encoder.maker()(model.encoder, **options)
@@ -58,5 +50,5 @@ def clock(model: config.Model) -> Clock:
 
 def flops(model: config.Model, samples: int, utterances=1, lowest=0) -> float:
     """As `Encoder.flops`, for utterances of `samples` samples each."""
-    features = frontend(model.encoder.frontend).frames(samples)
+    features = frontends.make(model.encoder.frontend).frames(samples)
     return model.encoder.maker().flops(model.encoder, features, utterances, lowest)

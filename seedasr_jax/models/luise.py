@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from seedasr_jax import shapes
+from seedasr_jax.models import frontends
 from seedasr_jax.models.clock import Strided
 from seedasr_jax.models.conformer import ConformerBlock, strided
-from seedasr_jax.models.encoders import Encoder, frontend
+from seedasr_jax.models.encoders import Encoder
 from seedasr_jax.models.layers import Dense, LayerNorm, Stack, dropout
 
 
@@ -125,7 +126,7 @@ class Luise(Encoder):
     @staticmethod
     def clock(options):
         """The clock of frames of R features each."""
-        return Strided(frontend(options.frontend), options.subsampling)
+        return Strided(frontends.make(options.frontend), options.subsampling)
 
     @staticmethod
     def flops(options, features, utterances=1, lowest=0):
