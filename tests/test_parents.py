@@ -38,7 +38,7 @@ def test_a_child_outlives_the_workdir_that_it_started_from(trained, tmp_path, ca
 
     workdir = tmp_path / "workdir"
     assert run.train(graph(other), workdir) == 0
-    assert f"{other}/ctc will remove its step 20" in capsys.readouterr().err
+    assert f"{other}/ctc will remove step 20" in capsys.readouterr().err
     assert {p.name for p in (workdir / "first/checkpoints").iterdir()} == {"3", "6"}  # 3 is named
     record = checkpoint.read(workdir / "then")
     assert record.parents["ctc_head"]["checkpoint"] == "first@3"
