@@ -48,7 +48,7 @@ def full_size(name, kind, fsdp, expert):
 
 def abstract(built, seconds, context=0, tokens=0):
     shapes = batches.abstract(16, round(seconds * files.RATE), 16, context, tokens)
-    return sharding.placed(shapes, jax.tree.map(lambda _: sharding.of_batch(built.mesh), shapes))
+    return sharding.placed(shapes, sharding.of_batch(built.mesh))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_full_recipes_score_and_roll_out_on_tpus(monkeypatch, recipe, fsdp, expe
     over = (built.graphdef, built.mesh)
     for seconds, name in ((15.36, own), (30.72, methods.WITH_CONTEXT)):
         batch, way = abstract(built, seconds, 256, 120), methods.parse(name)
-        score = program.score(*over, PLAIN, way.kind, way.search)
+        score = program.transcribe(*over, PLAIN, way.kind, way.search)
         text = lowered(score, built, batch, np.float32(way.alpha) if way.alpha else None)
         assert "relative_shift" in text and "splash" in text
         roll = program.rollout(*over, options["hypotheses"], options["temperature"], 0)
@@ -99,7 +99,7 @@ MESHES = {
     "tensor": (2, 2, 2, 1),
 }
 PROGRAMS = {
-    "joint": lambda over: program.score(*over, PLAIN, "beam", search.Search(3)),
+    "joint": lambda over: program.transcribe(*over, PLAIN, "beam", search.Search(3)),
     "rollout": lambda over: program.rollout(*over, 3, 0.0, 0),
     "sampled": lambda over: program.rollout(*over, 3, 1.0, 0),
 }
@@ -126,7 +126,7 @@ def compiled():
                 patch.setattr(gathering, "SHARE", 0.0 if name in TOO_LARGE else gathering.SHARE)
                 made = PROGRAMS[name]((graphdef, mesh)).lower(*arguments).compile()
             found = jax.tree.map(np.asarray, made(*arguments))
-            known[name, over] = found, made, hlo.Program(made.as_text(), TOKENS + 1)
+            known[name, over] = found, made, hlo.Compiled(made.as_text(), TOKENS + 1)
         return known[name, over]
 
     return call
@@ -231,7 +231,7 @@ def test_a_cache_is_filled_and_reordered_in_place():
 
     graphdef, state = nnx.split(nnx.eval_shape(make))
     mesh = meshes.make(config.Mesh(*MESHES["one"]), jax.devices()[:1])
-    made = program.score(graphdef, mesh, PLAIN, "beam", search.Search(3))
+    made = program.transcribe(graphdef, mesh, PLAIN, "beam", search.Search(3))
     found = made.lower(state, tiny.batch(16, tokens=400), (None,)).compile().memory_analysis()
     cache = 2 * 12 * 16 * 3 * 401 * 2 * 8 * 4  # k and v, layers, rows, beam, tokens, ..., float32
     assert cache < found.temp_size_in_bytes < 1.3 * cache

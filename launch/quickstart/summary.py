@@ -202,7 +202,10 @@ def matched(found: Mapping[str, Result], conventions: Conventions) -> dict:
 
     def figured(test):
         own = matcher.matched(_with_lists(found[test]), conventions, thresholds)
-        by = {tag: score.measure(each, conventions) for tag, each in score.by_language(own).items()}
+        by = {
+            tag: score.measure(each, conventions)
+            for tag, each in score.grouped(own, "language").items()
+        }
         return figures(score.measure(own, conventions) | {"by_language": by})
 
     tests = ("right_3", "distractors_3", "test_distractors_3", "unseen_right_3")
@@ -243,7 +246,7 @@ def samples(results: Mapping[str, Result], count: int) -> list[dict]:
             "reference": u["reference"],
             "hypotheses": {label: texts[u["id"]] for label, texts in hypotheses.items()},
         }
-        for tag, own in score.by_language(first).items()
+        for tag, own in score.grouped(first, "language").items()
         for u in own[:count]
     ]
 

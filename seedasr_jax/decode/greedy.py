@@ -27,15 +27,19 @@ def _left(ids, values, keep, pad):
 
 
 def ctc(model: AcLLM, batch: Batch) -> Hypotheses:
-    """Best path: the likeliest piece of each frame, repeats merged, blanks dropped; W = 1, K = T.
-
-    `score` sums over the first frame of each token alone.
-    """
+    """`best_path` of the encoder's frames."""
     x, length = model.encode(batch.wave, batch.wave_length)
-    logits = layout.hidden(model.ctc_head(x))
+    return best_path(model.ctc_head(x), length, model.tokens.pad)
+
+
+def best_path(logits, length, blank: int) -> Hypotheses:
+    """The likeliest piece of each frame, repeats merged, blanks dropped; W = 1, K = T.
+
+    `logits`: [B T V]; `length`: [B] valid frames. `score` sums over the first frame of each token.
+    """
+    logits = layout.hidden(logits)
     best, logprobs = shards.over(shards.pick, (logits, logits))
-    blank = model.tokens.pad
-    best = jnp.where(shapes.valid(length, x.shape[1]), best, blank)
+    best = jnp.where(shapes.valid(length, logits.shape[1]), best, blank)
     before = jnp.pad(best, ((0, 0), (1, 0)), constant_values=blank)[:, :-1]
     ids, logprobs, length = _left(best, logprobs, (best != blank) & (best != before), blank)
     found = Hypotheses(ids, length, logprobs.sum(-1), logprobs, jnp.ones_like(length, bool))

@@ -4,7 +4,6 @@ Dims: B batch; `...` stands for the other axes of an array.
 """
 
 from collections.abc import Callable
-import dataclasses
 import functools
 
 from flax import nnx
@@ -13,7 +12,6 @@ import jax
 from seedasr_jax.batch import Batch
 from seedasr_jax.decode import gathering, greedy, methods, sample
 from seedasr_jax.decode import search as searching
-from seedasr_jax.models.acllm import AcLLM
 from seedasr_jax.parallel import compiler, layout, sharding
 
 # A program requested again with equal arguments, such as for another checkpoint of the same model,
@@ -21,13 +19,13 @@ from seedasr_jax.parallel import compiler, layout, sharding
 _once = functools.lru_cache(maxsize=64)
 
 
-def program(graphdef, mesh, decode, *, follows: Callable[..., tuple] | None):
+def program(graphdef, mesh, decode, *, prefixes: Callable[..., tuple] | None):
     """Jits `decode(model, batch, *inputs)` for `mesh`, with examples sharded as in a batch.
 
     Args:
         graphdef, mesh: graph of the model, and a mesh of any number of devices.
         decode: pure function that returns a tree of arrays [B ...].
-        follows: (batch, *inputs) -> (prefixes, width) of `gathering.cached`, if the decoder's
+        prefixes: (batch, *inputs) -> (prefixes, width) of `gathering.cached`, if the decoder's
             parameters are read at each token; None: they are not.
 
     Returns:
@@ -38,9 +36,9 @@ def program(graphdef, mesh, decode, *, follows: Callable[..., tuple] | None):
 
     def run(state, batch: Batch, inputs):
         gathered = False
-        if follows is not None:
+        if prefixes is not None:
             model, tokens = nnx.merge(graphdef, state).config, batch.ids.shape[1]
-            beside = gathering.cached(model, mesh, batch, tokens, *follows(batch, *inputs))
+            beside = gathering.cached(model, mesh, batch, tokens, *prefixes(batch, *inputs))
             state, gathered = gathering.once(state, mesh, model.dtype, beside)
         with layout.over(mesh, gathered=gathered):
             return decode(nnx.merge(graphdef, state), batch, *inputs)
@@ -54,7 +52,7 @@ def program(graphdef, mesh, decode, *, follows: Callable[..., tuple] | None):
 
 
 @_once
-def score(graphdef, mesh, plain, kind, search):
+def transcribe(graphdef, mesh, plain, kind, search):
     """The program that transcribes: (state, batch, (alpha,)) -> Hypotheses, the best first.
 
     W is the beam, or 1; K is the batch's room for transcripts, with CTC its frames. `alpha` is a
@@ -69,11 +67,11 @@ def score(graphdef, mesh, plain, kind, search):
             return greedy.llm(model, batch, tokens)
         return searching.search(model, batch, tokens, search, plain=plain, alpha=alpha)
 
-    def follows(batch, alpha):
+    def prefixes(batch, alpha):
         method = methods.Method(kind, search, alpha=float(alpha is not None))
         return method.prefixes(batch.context.shape[1])
 
-    return program(graphdef, mesh, decode, follows=None if kind == "ctc" else follows)
+    return program(graphdef, mesh, decode, prefixes=None if kind == "ctc" else prefixes)
 
 
 @_once
@@ -81,29 +79,12 @@ def probe(graphdef, mesh):
     """The program of one head of a probe: (state, batch, (layer from 0,)) -> as `greedy.ctc`."""
 
     def decode(model, batch, layer):
-        return greedy.ctc(_AtLayer(model, layer), batch)
+        features = model.encoder.frontend(batch.wave, batch.wave_length)
+        layers, length = model.encoder.every_layer(*features)
+        logits = model.probe.head(layer)(layers[layer])
+        return greedy.best_path(logits, length, model.tokens.pad)
 
-    return program(graphdef, mesh, decode, follows=None)
-
-
-@dataclasses.dataclass(frozen=True)
-class _AtLayer:
-    """The interface that CTC decoding reads, for one layer of a probe and its head."""
-
-    model: AcLLM
-    layer: jax.Array  # counted from 0
-
-    @property
-    def tokens(self):
-        return self.model.tokens
-
-    def encode(self, wave, length):
-        encoder = self.model.encoder
-        layers, length = encoder.every_layer(*encoder.frontend(wave, length))
-        return layers[self.layer], length
-
-    def ctc_head(self, x):
-        return self.model.probe.head(self.layer)(x)
+    return program(graphdef, mesh, decode, prefixes=None)
 
 
 @_once
@@ -122,7 +103,7 @@ def rollout(graphdef, mesh, hypotheses, temperature, stream):
         options = dict(samples=hypotheses, temperature=temperature, rng=rng)
         return sample.sample(model, batch, tokens, **options)
 
-    def follows(batch, *_):
+    def prefixes(batch, *_):
         return (batch.context.shape[1],), hypotheses
 
-    return program(graphdef, mesh, decode, follows=follows)
+    return program(graphdef, mesh, decode, prefixes=prefixes)

@@ -65,7 +65,7 @@ class Recogniser:
         self.state, self.vocab, self.model, self.parts = state, vocab, model, tuple(parts)
         self.mesh, self.holders = mesh, sharding.holders(mesh)
         self.template = Template(model.prompt, vocab)
-        make = functools.partial(program.score, graphdef, mesh, self.template.plain)
+        make = functools.partial(program.transcribe, graphdef, mesh, self.template.plain)
         self._program = functools.cache(make)
 
     def with_state(self, state: nnx.State) -> "Recogniser":

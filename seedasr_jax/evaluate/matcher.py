@@ -1,6 +1,6 @@
 """A string matcher: a baseline, without a language model, for models that read a list of names.
 
-In CTC hypotheses, a stretch that is spelled almost like a name in the list is replaced by the name.
+In CTC hypotheses, a span that is spelled almost like a name in the list is replaced by the name.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,20 +13,20 @@ from seedasr_jax.text.conventions import Conventions
 from seedasr_jax.text.score import units
 
 GRID = tuple(n / 20 for n in range(13))  # candidate thresholds
-_SPREAD = 2  # maximum number of units in a stretch beyond those of a name: CTC splits unknown words
+_SPREAD = 2  # maximum number of units in a span beyond those of a name: CTC splits unknown words
 
 
 def replace(hypothesis: str, names: Sequence[str], *, threshold: float, unit: str) -> str:
-    """Replaces stretches of the hypothesis that almost spell a name by the name.
+    """Replaces spans of the hypothesis that almost spell a name by the name.
 
-    The distance of a stretch from a name is the edit distance of their letters without spaces,
+    The distance of a span from a name is the edit distance of their letters without spaces,
     divided by the letters of the longer. Replacement is greedy: nearest first, ties by the longer
-    stretch. Each name is used at most once, and replaced stretches do not overlap.
+    span. Each name is used at most once, and replaced spans do not overlap.
 
     Args:
         hypothesis, names: normalised texts.
         threshold: the largest distance at which a name is used, see `choose`.
-        unit: unit of a stretch, and of the result, which has spaces between them.
+        unit: unit of a span, and of the result, which has spaces between them.
     """
     words, found = units(hypothesis, unit), []
     for name in names:
@@ -34,15 +34,15 @@ def replace(hypothesis: str, names: Sequence[str], *, threshold: float, unit: st
         longest = min(len(units(name, unit)) + _SPREAD, len(words))
         for size in range(1, longest + 1) if spelled else ():
             for start in range(len(words) - size + 1):
-                stretch = "".join(words[start : start + size])
-                distance = Levenshtein.normalized_distance(spelled, stretch)
+                span = "".join(words[start : start + size])
+                distance = Levenshtein.normalized_distance(spelled, span)
                 if distance <= threshold:
                     found.append((distance, -size, start, name))
     chosen, taken, written = {}, set(), set()
     for _, less, start, name in sorted(found):
-        span = range(start, start - less)
-        if name not in written and taken.isdisjoint(span):
-            taken |= set(span)
+        covered = range(start, start - less)
+        if name not in written and taken.isdisjoint(covered):
+            taken |= set(covered)
             written.add(name)
             chosen[start] = name
     kept = [chosen.get(n, "" if n in taken else word) for n, word in enumerate(words)]
@@ -72,7 +72,7 @@ def thresholds(
     The `context` of each utterance is a list of names, none of which is spoken.
     """
     found = {}
-    for tag, selected in score.by_language(utterances).items():
+    for tag, selected in score.grouped(utterances, "language").items():
         lists = [_names(conventions, utterance) for utterance in selected]
         texts = score.compare(selected, conventions).texts
         found[tag] = choose(*texts, lists, most=most, unit=conventions.of(tag).unit)

@@ -94,7 +94,7 @@ def evaluate(
         convention = dataclasses.asdict(setting.conventions.of(""))
         row["unstated"] = {"utterances": len(undecided)} | convention
     for key in ("language", "dialect", "context_kind"):
-        groups = _grouped(utterances, key)
+        groups = grouped(utterances, key)
         groups.pop("", None)
         if len(groups) > 1:
             figures = {tag: measure(group, setting.conventions) for tag, group in groups.items()}
@@ -104,12 +104,8 @@ def evaluate(
     return row, utterances
 
 
-def by_language(utterances: Iterable[dict]) -> dict[str, list[dict]]:
-    """Groups utterances (as `evaluate` returns them) by language, sorted by tag."""
-    return _grouped(utterances, "language")
-
-
-def _grouped(utterances, key):
+def grouped(utterances: Iterable[dict], key: str) -> dict[str, list[dict]]:
+    """Groups utterances (as `evaluate` returns them) by the value of a key, sorted by it."""
     found: dict[str, list[dict]] = {}
     for utterance in utterances:
         found.setdefault(utterance[key], []).append(utterance)

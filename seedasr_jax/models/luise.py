@@ -129,34 +129,31 @@ class Luise(Encoder):
         return Strided(frontends.make(options.frontend), options.subsampling)
 
     @staticmethod
-    def flops(options, features, utterances=1, lowest=0):
-        """See Encoder."""
-        layers = lowest or options.layers
-        return flops(options, features, utterances, layers=layers, attention_layers=layers)
+    def attention_layers(_options, layers) -> int:
+        """Number of the lowest `layers` that have attention."""
+        return layers
 
-
-def flops(e, time, utterances, *, layers, attention_layers) -> float:
-    """FLOPs of the front and `layers` Conformer blocks, `attention_layers` of them with attention.
-
-    `e`: options of the encoder; `time`: features per utterance. The projection of distances is
-    counted once for all utterances.
-    """
-    bins = e.frontend.width
-    if e.front == "stack":
-        time = -(-time // e.subsampling)
-        total = 2.0 * time * e.subsampling * bins * e.width
-    else:
-        total, inputs = 0.0, 1
-        for _ in range(e.subsampling.bit_length() - 1):
-            time, bins = -(-time // 2), -(-bins // 2)
-            total += 2.0 * time * bins * 9 * inputs * e.channels
-            inputs = e.channels
-        total += 2.0 * time * bins * e.channels * e.width
-    feedforward = 2 * 2 * e.width * e.ffn_dim
-    convolution = (3 * e.width + e.kernel) * e.width
-    projections = 4 * e.width * e.width
-    scores = 3 * time * e.width  # content, distance, values
-    distances = 0 if e.clip else 2 * time * e.width * e.width
-    total += layers * 2.0 * time * (feedforward + convolution)
-    total += attention_layers * 2.0 * time * (projections + scores)
-    return utterances * total + attention_layers * 2.0 * distances
+    @classmethod
+    def flops(cls, options, features, utterances=1, lowest=0):
+        """See Encoder. The projection of distances is counted once for all utterances."""
+        e, time, layers = options, features, lowest or options.layers
+        attention_layers = cls.attention_layers(options, layers)
+        bins = e.frontend.width
+        if e.front == "stack":
+            time = -(-time // e.subsampling)
+            total = 2.0 * time * e.subsampling * bins * e.width
+        else:
+            total, inputs = 0.0, 1
+            for _ in range(e.subsampling.bit_length() - 1):
+                time, bins = -(-time // 2), -(-bins // 2)
+                total += 2.0 * time * bins * 9 * inputs * e.channels
+                inputs = e.channels
+            total += 2.0 * time * bins * e.channels * e.width
+        feedforward = 2 * 2 * e.width * e.ffn_dim
+        convolution = (3 * e.width + e.kernel) * e.width
+        projections = 4 * e.width * e.width
+        scores = 3 * time * e.width  # content, distance, values
+        distances = 0 if e.clip else 2 * time * e.width * e.width
+        total += layers * 2.0 * time * (feedforward + convolution)
+        total += attention_layers * 2.0 * time * (projections + scores)
+        return utterances * total + attention_layers * 2.0 * distances

@@ -37,11 +37,13 @@ def bytes_of(tree) -> int:
 
 
 def placed(abstract, shardings):
-    """A tree of shapes with shardings, for compilation ahead of time."""
+    """A tree of shapes with a tree of shardings, or with one for all, to compile ahead of time."""
 
     def one(shape, sharding):
         return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
 
+    if isinstance(shardings, NamedSharding):
+        return jax.tree.map(lambda shape: one(shape, shardings), abstract)
     return jax.tree.map(one, abstract, shardings)
 
 

@@ -19,6 +19,7 @@ from seedasr_jax.plan import fitting, programs, rows
 from seedasr_jax.plan.topologies import Topology
 from seedasr_jax.quiet import quiet
 from seedasr_jax.train import build, handed
+from seedasr_jax.train import graph as graphs
 
 
 def devices(topology: Topology):
@@ -110,7 +111,8 @@ def plan(
                     for program in programs.decoding(one, sizes, shape[0])
                 ]
             yield from (dataclasses.replace(row, **options) for row in decoding_rows[key])
-        how = scoring.of(stage.eval.decode, stage.scored, fitting.limits(graph, name))
+        read = dict(known=lambda name: None, outside=lambda name, part: None)  # nothing: no data
+        how = scoring.of(stage.eval.decode, stage.scored, graphs.limits(graph, name, **read))
         context = config.context_room(how.context_tokens)
         for shape in fitting.score_buckets(how, mesh, bucket) if given is None else ():
             sizes = fitting.sizes(stage, shape, context)

@@ -9,7 +9,7 @@ import re
 
 import numpy as np
 
-from seedasr_jax.plan.hlo import Instruction, Program
+from seedasr_jax.plan.hlo import Compiled, Instruction
 
 COLLECTIVES = (
     *("all-gather", "all-reduce", "reduce-scatter"),
@@ -55,7 +55,7 @@ class Collective:
         return self.size / within * share * (2 if self.kind == "all-reduce" else 1)
 
 
-def collectives(program: Program, mesh: dict[str, int], slices: int = 1) -> list[Collective]:
+def collectives(program: Compiled, mesh: dict[str, int], slices: int = 1) -> list[Collective]:
     """All collectives of a program.
 
     Args:
@@ -112,7 +112,7 @@ def _size(one, computation):
     return one.bytes
 
 
-def flops(program: Program) -> float:
+def flops(program: Compiled) -> float:
     """FLOPs of all matrix products and convolutions, without taps that read padding."""
     products = {"convolution": _convolution, "dot": _dot}
     total = 0.0
@@ -122,7 +122,7 @@ def flops(program: Program) -> float:
     return total
 
 
-def calls(program: Program):
+def calls(program: Compiled):
     """Yields (instruction, shapes of its operands, executions) of each call of a TPU kernel."""
     for where, one, times in program.executed():
         if one.opcode == "custom-call" and '"tpu_custom_call"' in one.attributes:

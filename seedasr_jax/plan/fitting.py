@@ -9,7 +9,6 @@ import numpy as np
 
 from seedasr_jax import config, flops
 from seedasr_jax.audio import files
-from seedasr_jax.checkpoint.limits import Limits
 from seedasr_jax.decode import scoring
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.models import names
@@ -17,7 +16,6 @@ from seedasr_jax.models.acllm import Tokens
 from seedasr_jax.parallel import rules, sharding
 from seedasr_jax.plan.topologies import Topology
 from seedasr_jax.train import build, objectives
-from seedasr_jax.train import graph as graphs
 
 LETTERS = 4  # of a token, estimated: a plan has no tokenizer
 TOKENS = Tokens(0, 1, 2)  # the ids do not affect the compiled programs
@@ -84,11 +82,6 @@ def score_buckets(how: scoring.Scoring, mesh, wanted: str = ""):
     """
     padded = ((s, tokens, sharding.padded_rows(n, mesh)) for s, tokens, n in how.buckets)
     return _selected(tuple(padded), wanted)
-
-
-def limits(graph: config.Graph, name: str) -> Limits:
-    """The limits of a stage by the graph alone, without reading data or checkpoints."""
-    return graphs.limits(graph, name, known=lambda name: None, outside=lambda name, part: None)
 
 
 def buckets(stage: config.Stage, wanted: str = ""):

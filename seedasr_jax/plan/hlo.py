@@ -53,7 +53,7 @@ class Instruction:
         return sum(shape.bytes for shape in self.shapes)
 
 
-class Program:
+class Compiled:
     """A compiled module.
 
     Attributes:

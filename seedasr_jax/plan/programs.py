@@ -61,7 +61,7 @@ def score(built: build.Built, sizes: flops.Sizes, seconds: float) -> list[Progra
         function, inputs = program.probe(built.graphdef, mesh), (np.int32,)
     else:
         plain = (Around((0,) * sizes.prompt, (0,) * sizes.suffix),)
-        function = program.score(built.graphdef, mesh, plain, how.kind, how.search)
+        function = program.transcribe(built.graphdef, mesh, plain, how.kind, how.search)
         inputs = (np.float32 if how.alpha else None,)
     contexts, width = how.prefixes(sizes.context)  # without a context one prefix is decoded
     inputs = tuple(kind and jax.ShapeDtypeStruct((), kind) for kind in inputs)
@@ -166,7 +166,7 @@ def decoding(built: build.Built, sizes: flops.Sizes, seconds: float) -> list[Pro
             return prefill.decode_step(nnx.merge(graphdef, state), stream, last)
 
     def placed(tree):
-        return jax.tree.map(lambda x: _place(x, mesh), tree)
+        return sharding.placed(tree, jax.tree.map(lambda x: _decoding(x, mesh), tree))
 
     speech = placed(jax.eval_shape(encode, state, batch))
     stream = placed(jax.eval_shape(fill, state, batch, speech))
@@ -212,15 +212,13 @@ def _batch(built, sizes, seconds, tokens, extra=None):
     lengths = (round(seconds * files.RATE), sizes.prompt, sizes.context, tokens)
     more = extra and extra(sizes.utterances, (seconds, tokens, sizes.utterances))
     batch = batches.abstract(sizes.utterances, *lengths, suffix=sizes.suffix, extra=more)
-    place = sharding.of_batch(built.mesh)
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), batch)
+    return sharding.placed(batch, sharding.of_batch(built.mesh))
 
 
-def _place(x, mesh):
-    """The sharded shape of a decoding array: keys and values [L B ... G K], scalars or [B ...]."""
-    if x.ndim >= 5:
-        kv_heads = "tensor" if x.shape[-2] % mesh.shape["tensor"] == 0 else None
-        spec = PartitionSpec(None, rules.BATCH, *(None,) * (x.ndim - 4), kv_heads, None)
-    else:
-        spec = PartitionSpec(*[rules.BATCH] * bool(x.ndim))
-    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, spec))
+def _decoding(x, mesh):
+    """The sharding of a decoding array: keys and values [L B ... G K], scalars or [B ...]."""
+    if x.ndim < 5:
+        return sharding.of_batch(mesh) if x.ndim else sharding.replicated(mesh)
+    kv_heads = "tensor" if x.shape[-2] % mesh.shape["tensor"] == 0 else None
+    spec = PartitionSpec(None, rules.BATCH, *(None,) * (x.ndim - 4), kv_heads, None)
+    return NamedSharding(mesh, spec)

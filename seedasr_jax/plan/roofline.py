@@ -25,7 +25,7 @@ class Bound:
     collectives: list[dict]  # kind, axes, runs, bytes, largest
 
 
-def bound(program: hlo.Program, mesh: dict[str, int], topology: Topology) -> Bound:
+def bound(program: hlo.Compiled, mesh: dict[str, int], topology: Topology) -> Bound:
     """The bounds of a program compiled for a mesh, axis -> size in order, of a topology."""
     chip = topology.chip
     found = costs.collectives(program, mesh, topology.slices)
@@ -62,7 +62,7 @@ def summary(found: list[costs.Collective]) -> list[dict]:
     return sorted(rows, key=lambda row: -row["bytes"])
 
 
-def splash_flops(program: hlo.Program) -> float:
+def splash_flops(program: hlo.Compiled) -> float:
     """FLOPs of the splash attention kernels, whose bodies are not in the HLO."""
     total = 0.0
     for one, shapes, times in costs.calls(program):
@@ -75,7 +75,7 @@ def splash_flops(program: hlo.Program) -> float:
     return total
 
 
-def megablox_flops(program: hlo.Program, mesh: dict[str, int]) -> float:
+def megablox_flops(program: hlo.Compiled, mesh: dict[str, int]) -> float:
     """FLOPs of Megablox's grouped matrix products, whose bodies are not in the HLO.
 
     At even load a device's experts process a fraction 1 / expert of the rows passed to the kernel.
@@ -87,7 +87,7 @@ def megablox_flops(program: hlo.Program, mesh: dict[str, int]) -> float:
     return total / mesh["expert"]
 
 
-def megablox_unread_bytes(program: hlo.Program, mesh: dict[str, int]) -> float:
+def megablox_unread_bytes(program: hlo.Compiled, mesh: dict[str, int]) -> float:
     """Bytes of rows that are passed to Megablox's products but not accessed, at even load.
 
     Rows and results are the arrays with two axes; weights have three.

@@ -2,7 +2,7 @@
 
 import collections
 
-from seedasr_jax.plan.hlo import COPIES, Program, called
+from seedasr_jax.plan.hlo import COPIES, Compiled, called
 
 _FREE = (
     *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional"),
@@ -10,7 +10,7 @@ _FREE = (
 )
 
 
-def hbm_bytes(program: Program) -> float:
+def hbm_bytes(program: Compiled) -> float:
     """Bytes read from and written to HBM; of a slice or an update only the slice counts."""
     total = 0.0
     for where, one, times in program.executed():

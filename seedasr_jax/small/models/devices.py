@@ -1,7 +1,6 @@
-"""Aids of the small recipes around the encoder: clocked positions, CTC posteriors, more labels.
+"""Aids of the small recipes around the encoder: clocked positions, CTC posteriors.
 
-Dims: B batch, T frames, D encoder width, K splice or classes, U = ceil(T / K) slots, V vocabulary,
-E LLM width, N labels per frame.
+Dims: B batch, T frames, K splice, U = ceil(T / K) slots, V vocabulary, E LLM width.
 
 A tiny decoder cannot track which speech slot comes next when slots have gaps and repeats. Clocked
 positions give the slots of the k-th token the position k, the running count of CTC onsets;
@@ -9,13 +8,11 @@ small/objectives/copying.py trains a new decoder to read them. A linear layer ca
 frames to a thousand embeddings in a few hundred steps: `expected_pieces` uses the CTC head instead.
 """
 
-from flax import nnx
 import jax
 import jax.numpy as jnp
 
 from seedasr_jax import shapes
 from seedasr_jax.models.converter import Converter
-from seedasr_jax.models.layers import Dense, mask_surplus, padded_vocabulary
 
 
 def onset_clock(logits, length, splice, blank):
@@ -44,18 +41,3 @@ class MeanConverter(Converter):
         super().__init__(width, width, splice=splice, dtype=dtype, rngs=rngs)
         kernel = self.project.kernel
         kernel[...] = jnp.tile(jnp.eye(width, dtype=kernel[...].dtype), (splice, 1)) / splice
-
-
-class FrameLabelHead(nnx.Module):
-    """N = `each` labels per encoder frame: [B T D] -> [B N*T K] float32 logits."""
-
-    def __init__(self, width, classes, *, each, dtype, rngs):
-        self.classes, self.each = classes, each
-        rows = each * padded_vocabulary(classes)
-        options = dict(bias=True, dtype=dtype, rngs=rngs, out=jnp.float32)
-        self.project = Dense(width, rows, ("width", "vocab"), **options)
-
-    def __call__(self, x):
-        dims = shapes.check(x, "B T D")
-        logits = self.project(x).reshape(dims["B"], self.each * dims["T"], -1)
-        return mask_surplus(logits, self.classes)

@@ -2,9 +2,9 @@
 
 import functools
 
-from seedasr_jax.models import luise
 from seedasr_jax.models.conformer import ConformerBlock
 from seedasr_jax.models.layers import Stack
+from seedasr_jax.models.luise import Luise
 
 
 class LocalBlock(ConformerBlock):
@@ -18,7 +18,7 @@ class LocalBlock(ConformerBlock):
         return x
 
 
-class LocalLuise(luise.Luise):
+class LocalLuise(Luise):
     """LUISE of two stacks: layers without attention, then layers with attention."""
 
     def draw_blocks(self, config, *, dtype, **options):
@@ -34,8 +34,6 @@ class LocalLuise(luise.Luise):
         return self.local, self.blocks
 
     @staticmethod
-    def flops(options, features, utterances=1, lowest=0):
-        """See Encoder."""
-        layers = lowest or options.layers
-        attending = max(0, layers - (options.layers - options.attending))
-        return luise.flops(options, features, utterances, layers=layers, attention_layers=attending)
+    def attention_layers(options, layers):
+        """See Luise."""
+        return max(0, layers - (options.layers - options.attending))

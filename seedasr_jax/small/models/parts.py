@@ -4,7 +4,7 @@ import dataclasses
 import functools
 
 from seedasr_jax.models import names, parts
-from seedasr_jax.small.models import devices
+from seedasr_jax.models.head import Head
 from seedasr_jax.small.models.decoder import ReadingDecoder
 
 KIND = "small"  # of model.variant
@@ -25,12 +25,12 @@ def _decoder(model, vocabulary, *, tokens, **options):
 
 def _phone_head(model, _vocabulary, *, dtype, rngs, **_):
     options = dict(each=2, dtype=dtype, rngs=rngs)
-    return devices.FrameLabelHead(model.encoder.width, model.variant.phones, **options)
+    return Head(model.encoder.width, model.variant.phones, **options)
 
 
 def _ssl_head(model, _vocabulary, *, dtype, rngs, **_):
     options = dict(each=model.variant.labels, dtype=dtype, rngs=rngs)
-    return devices.FrameLabelHead(model.encoder.width, model.quantizer.codes, **options)
+    return Head(model.encoder.width, model.quantizer.codes, **options)
 
 
 def _quantizer(model, _vocabulary, *, rngs, **_):

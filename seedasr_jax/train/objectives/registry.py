@@ -33,9 +33,7 @@ def register(kind):
 def needs(stage: config.Stage):
     """The `Needs` of a stage's objective, without building it; raises as `make`."""
     cls, options = _asked(stage)
-    found = cls.ask(stage, options)
-    stage.model.variant.maker().check(stage.model, found.parts)
-    return found
+    return _checked(stage, cls.ask(stage, options))
 
 
 def make(stage: config.Stage, tokens: acllm.Tokens, vocabulary: int):
@@ -43,8 +41,14 @@ def make(stage: config.Stage, tokens: acllm.Tokens, vocabulary: int):
     the stage not supported.
     """
     cls, options = _asked(stage)
-    needs(stage)  # checks the stage
-    return cls(stage, tokens, vocabulary, options)
+    objective = cls(stage, tokens, vocabulary, options)
+    _checked(stage, objective.needs)
+    return objective
+
+
+def _checked(stage, needs):
+    stage.model.variant.maker().check(stage.model, needs.parts)
+    return needs
 
 
 def _asked(stage):
