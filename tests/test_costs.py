@@ -52,6 +52,18 @@ def test_convolutions_count_taps_inside(options):
     assert costs.flops(found) == pytest.approx(counted, rel=0.01)
 
 
+def test_a_product_that_a_tpu_compiles_as_a_convolution_counts():
+    text = """HloModule m, is_scheduled=true
+
+ENTRY %main (x: f32[16,32], y: f32[32,64]) -> f32[16,64] {
+  %x = f32[16,32]{1,0} parameter(0)
+  %y = f32[32,64]{1,0} parameter(1)
+  ROOT %c = f32[16,64]{1,0} convolution(%x, %y), dim_labels=bf_io->bf
+}
+"""
+    assert costs.flops(hlo.Compiled(text)) == 2 * 16 * 32 * 64
+
+
 def sharded(*spec, shape):
     mesh = meshes.make(config.Mesh(2, 2, 2, 1))
     return jax.ShapeDtypeStruct(

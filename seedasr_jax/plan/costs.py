@@ -191,7 +191,8 @@ def _convolution(one, computation) -> float:
     def setting(key):
         """One integer per spatial axis; of `pad`, the lower one."""
         default = "x".join(["0_0" if key == "pad" else "1"] * len(spatial))
-        return [int(value.split("_")[0]) for value in settings.get(key, default).split("x")]
+        values = settings.get(key, default).split("x") if spatial else ()
+        return [int(value.split("_")[0]) for value in values]
 
     sizes, taps = dict(zip(kernel, right)), dict(zip(inputs, left))
     total = 2.0 * made["b"] * made["f"] * sizes["i"]
