@@ -12,7 +12,7 @@ _WEIGHTED = re.compile(r".*(\t\s*|\s:\s*)[-+]?[\d.]+(\s+#.*)?\s*")
 
 
 def read_context(text: str) -> str:
-    """Parses a context from the command line; ConfigError: `@FILE`, which only hotwords support."""
+    """Parses a context from the command line; a ConfigError for `@` and the name of a file."""
     if text.startswith("@") and os.path.isfile(text[1:]):
         raise ConfigError(
             f'--context={text}: expected the text itself: write --context="$(cat {text[1:]})"'

@@ -29,6 +29,22 @@ def unknown(what: str, name, known) -> ConfigError:
     return ConfigError(f"{what}: {expected}, found {name!r}.{nearest(name, known)}")
 
 
+def unregistered(what: str, name, known) -> ConfigError:
+    """As `unknown`, for names that modules of `config.imports` may add."""
+    others = "Modules of config.imports register others, such as 'seedasr_jax.small'"
+    return ConfigError(f"{unknown(what, name, known)} {others}")
+
+
+def renewed(error: UserError, text: str) -> UserError:
+    """An error of the same class with another text; of its base here if it is a subclass of one."""
+    return kind_of(error)(text)
+
+
+def kind_of(error: UserError) -> type[UserError]:
+    """The nearest class of this module that an error is of; subclasses may take other arguments."""
+    return next(each for each in type(error).__mro__ if each.__module__ == __name__)
+
+
 def nearest(name: str, names, likeness: float = 0.5) -> str:
     """Returns ' Did you mean a, b?' with the names nearest to `name`, or '' where none is near."""
     found = difflib.get_close_matches(str(name), [str(n) for n in names], n=3, cutoff=likeness)

@@ -25,11 +25,19 @@ def test_process_0_decides_for_all(monkeypatch):
     assert asked == [0]
 
 
+class Cured(ConfigError):
+    """Its text is not its argument, as of a tokenizer that cannot be read."""
+
+    def __init__(self, what):
+        super().__init__(f"{what}; its cure")
+
+
 @pytest.mark.parametrize(
     "error, kind, text",
     [
         (ConfigError("a key"), ConfigError, "a key"),
         (DataError("a row"), DataError, "a row"),
+        (Cured("a file"), ConfigError, "a file; its cure"),
         (OSError(errno.ENOSPC, "", "/w/x"), UserError, "/w/x: no space left on device; free some"),
     ],
 )
@@ -52,6 +60,7 @@ def test_all_raise_what_one_refuses(monkeypatch, error, kind, text):
         found = several.run(monkeypatch, 3, work)
         assert {type(each) for each in found} == {kind}
         assert len({str(each) for each in found}) == 1 and str(found[0]).startswith(text)
+        assert str(found[0]).count("its cure") <= 1
 
 
 def test_other_errors_than_the_users_are_not_shared(monkeypatch):

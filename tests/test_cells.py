@@ -64,6 +64,11 @@ def test_a_sweep_opens_each_checkpoint_once_and_keeps_every_cell(tmp_path):
         cells.run(tmp_path, sweep[4:], open_recogniser, lines.append)
 
 
+def test_a_sweep_without_cells_has_no_rows(tmp_path):
+    assert cells.run(tmp_path, [], Recogniser, print) == []
+    assert disk.read_rows(tmp_path / disk.RESULTS) == []
+
+
 def test_transcripts_of_one_setting_name_their_task_alone(tmp_path):
     checkpoint = types.SimpleNamespace(label="sft@9#aa")
     one = [cells.Cell(checkpoint, Task(name), score.Setting("greedy", BY)) for name in "ab"]

@@ -115,7 +115,7 @@ def test_a_language_is_scored_in_its_own_unit(trained, tmp_path):
             dict(parent="enn"),
             "'xx': expected a parent that has a row, found 'enn'. Did you mean en",
         ),
-        (dict(unit="letter"), "'xx': expected a unit of word, char, found 'letter'"),
+        (dict(unit="letter"), "'xx': unit: expected one of word, char, found 'letter'"),
     ],
 )
 def test_a_row_that_cannot_be(changes, message):

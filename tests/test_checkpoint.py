@@ -10,7 +10,7 @@ import pytest
 import workdirs
 
 from seedasr_jax import checkpoint, config
-from seedasr_jax.checkpoint import steps
+from seedasr_jax.checkpoint import steps, trees
 from seedasr_jax.errors import ConfigError, UserError
 from seedasr_jax.parallel import mesh as meshes
 from seedasr_jax.parallel import sharding
@@ -117,3 +117,10 @@ def test_parts_and_fill():
         assert workdirs.bits(checkpoint.select(mixed, part)) == expected
     with pytest.raises(KeyError, match="ctc_head"):
         checkpoint.fill(params, {"ctc_head": {"kernel": 1}})
+
+
+def test_a_leaf_without_a_sharding_is_placed_without():
+    leaves = {"a.x": jnp.zeros(2), "b.y": jnp.zeros(3)}
+    everywhere = sharding.replicated(meshes.make(config.Mesh(8, 1, 1, 1)))
+    placed = trees.placed(leaves, {"a": {"x": everywhere}})
+    assert placed["a.x"].sharding == everywhere and placed["b.y"].sharding is None

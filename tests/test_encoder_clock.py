@@ -13,7 +13,7 @@ import pytest
 import tiny
 
 from seedasr_jax.errors import ConfigError
-from seedasr_jax.models import converters, encoders
+from seedasr_jax.models import converters, encoders, parts
 from seedasr_jax.train import objectives
 
 SAMPLES = (1, 159, 160, 161, 6_400, 7_999, 8_000, 8_001, 15_999, 16_000, 16_001, 17_280, 40_000)
@@ -72,3 +72,5 @@ def test_masked_prediction_refuses_frames_of_no_whole_number_of_features():
     stage = tiny.stage("ssl1", ("encoder", "ssl_head", "quantizer"), ("encoder",), **settings)
     with pytest.raises(ConfigError, match="whole number of features per frame"):
         objectives.needs(stage)
+    with pytest.raises(ConfigError, match="whole number of features per frame"):
+        parts.quantizer(stage.model, 1, rngs=None)

@@ -7,7 +7,9 @@ import pytest
 import tiny
 
 from seedasr_jax import config
+from seedasr_jax.config import code
 from seedasr_jax.errors import ConfigError
+from seedasr_jax.text import vocab
 from seedasr_jax.train import graph, objectives
 
 PARTS = {"ctc": ("encoder", "ctc_head"), "sft": ("encoder", "converter", "decoder")}
@@ -47,6 +49,13 @@ def fails(made):
     with pytest.raises(ConfigError) as raised:
         graph.check(made, needed)
     return str(raised.value)
+
+
+@pytest.mark.parametrize("context", [graph.of_stage, code.of_user])
+def test_an_error_keeps_its_text_behind_where_it_arose(context, tmp_path):
+    with pytest.raises(ConfigError, match="missing") as raised, context("one"):
+        vocab.open_vocabulary(tmp_path / "missing")
+    assert type(raised.value) is ConfigError and str(raised.value).count("make one with") == 1
 
 
 def test_parents_come_first_and_the_config_decides_the_rest():
@@ -124,7 +133,10 @@ def test_a_sound_graph_passes():
     ("init", "words"),
     [
         ({"encoder": "fresh"}, ("init.ctc_head", "missing")),
-        ({"encoder": "fresh", "ctc_head": "fresh", "decodr": "fresh"}, ("init.decodr",)),
+        (
+            {"encoder": "fresh", "ctc_head": "fresh", "decodr": "fresh"},
+            ("init.decodr", "one of encoder, ctc_head, found"),
+        ),
         ({"encoder": "freshh", "ctc_head": "fresh"}, ("init.encoder", "Did you mean", "fresh")),
     ],
 )

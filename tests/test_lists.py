@@ -1,5 +1,6 @@
 """Lists of names to read from, against what Python makes of the same rows."""
 
+import dataclasses
 import itertools
 
 import jax
@@ -190,6 +191,20 @@ def test_alike_is_what_shares_letters_and_their_order():
     assert all(row not in others for row, others in enumerate(near))
     assert (lists.alike(spelled) == near).all()
     assert lists.alike(()) is None
+
+
+def test_a_large_vocabulary_is_not_spelled():
+    class Vocab:
+        size = lists.COMPARED + 1
+
+        def encode(self, text):
+            return [SEPARATOR]
+
+    tokens = dataclasses.replace(tiny.TOKENS, vocab=Vocab())  # which cannot decode
+    options = dict(tail=2, sustained=True)
+    small = {"model.variant.mix": False}
+    stage = tiny.stage("copying_lm", ("decoder",), ("decoder",), objective=options, **small)
+    assert objectives.make(stage, tokens, Vocab.size).alike is None
 
 
 def test_what_a_list_tells_weighs_more():

@@ -54,7 +54,7 @@ def test_an_empty_workdir_is_refused(tmp_path, capsys):
 def test_rows_that_lie_unevenly_on_processes_are_refused():
     nine = {f"stages__{name}__data__buckets": ((0.8, 4, 9),) for name in ("lm", "ctc", "sft")}
     graph = tones.graph("none.jsonl", mesh__tensor=2, **nine)
-    with pytest.raises(ConfigError, match="so that the 3 devices of each process are divisible"):
+    with pytest.raises(ConfigError, match="divides the 3 devices of a process"):
         local.check(graph, 2, 3)
     local.check(graph, 3, 2)
     local.check(graph, 6, 1)

@@ -8,7 +8,7 @@ from seedasr_jax.models import names, parts
 
 
 def test_an_unknown_part_names_the_nearest():
-    message = r"part 'encodr': expected one of encoder, .* Did you mean encoder"
+    message = r"part: expected one of encoder, .* found 'encodr'. Did you mean encoder"
     with pytest.raises(ConfigError, match=message):
         parts.lookup("encodr")
     with pytest.raises(ConfigError, match="Did you mean decoder"):

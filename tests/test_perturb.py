@@ -50,7 +50,7 @@ def tone(hertz, samples=8_000):
 
 def test_off_is_no_channel():
     stage = types.SimpleNamespace(augment=tiny.augment(frequency_masks=2, time_masks=2))
-    assert shared.Hearing.channel(types.SimpleNamespace(stage=stage), None, None) is None
+    assert shared.Acoustic.channel(types.SimpleNamespace(stage=stage), None, None) is None
 
 
 def test_a_neutral_channel_is_the_identity():

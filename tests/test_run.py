@@ -114,7 +114,7 @@ def test_what_stands_in_the_way_of_a_later_stage_is_found_first(trained, tmp_pat
 
 
 def test_the_directory_of_a_stage_is_no_workdir(trained, workdir):
-    assert f"take {workdir}" in refusal(ConfigError, trained.graph(), workdir / "ctc")
+    assert f"use {workdir}" in refusal(ConfigError, trained.graph(), workdir / "ctc")
 
 
 def test_a_stage_under_another_name_is_another_one(trained, workdir, capsys, monkeypatch):

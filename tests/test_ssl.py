@@ -58,7 +58,7 @@ def test_only_masked_frames_and_their_noise_differ_from_the_input(each):
         seen.append(x)
         return jnp.zeros((3, 10, 16)), -(-n // 4)
 
-    encoder.features, model.encoder = model.encoder.features, encoder
+    encoder.frontend, model.encoder = model.encoder.frontend, encoder
     model.ssl_head = lambda x: jnp.zeros((3, each * 10, 12))
 
     @jax.jit
@@ -150,8 +150,8 @@ def test_what_chooses_the_layer():
 
 
 def test_labels_fill_encoder_frames():
-    divisor = "divisor of .* = 4, found Small"
-    for kind, each, message in (("dense_ssl1", 3, divisor), ("ssl2", 2, "to 1 for")):
+    divisor, needs = "divisor of .* = 4, found Small", "above 1 needs stage kind 'dense_ssl1'"
+    for kind, each, message in (("dense_ssl1", 3, divisor), ("ssl2", 2, needs), ("ssl1", 2, needs)):
         with pytest.raises(ConfigError, match=rf"labels.*{message}"):
             objective(kind, **{"model.variant.labels": each})
 

@@ -116,7 +116,7 @@ def test_bad_rows_weigh_nothing_and_are_listed(tmp_path, capsys):
     said = capsys.readouterr().err
     assert "1 utterances are excluded: longer than 0.8 s" in said
     assert "1 utterances are excluded: more than 4 tokens" in said
-    assert "2 references have words that the tokenizer does not know" in said
+    assert "2 references have words that are not in the tokenizer's vocabulary" in said
 
 
 @pytest.mark.usefixtures("one_device")

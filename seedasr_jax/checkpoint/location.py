@@ -37,7 +37,8 @@ class Location:
             return self.record.stage
         except ConfigError as error:
             path = self.folder / (disk.STAGE if self.bundle is None else disk.CONFIG)
-            raise UserError(f"{path}: {error}: this seedasr_jax cannot read it") from error
+            cure = "this seedasr_jax cannot read it: use the version that wrote it"
+            raise UserError(f"{path}: {error}: {cure}") from error
 
     @property
     def label(self) -> str:

@@ -55,10 +55,10 @@ def renamed(name: str, old: str, new: str) -> str:
 
 
 def placed(leaves: dict, shardings) -> dict:
-    """{name: ShapeDtypeStruct} of leaves by name, with the shardings of a tree (None: without)."""
-    found = dict.fromkeys(leaves) if shardings is None else flat(shardings)
+    """{name: ShapeDtypeStruct} of leaves by name, with the shardings that a tree has of them."""
+    found = {} if shardings is None else flat(shardings)
     return {
-        name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=found[name])
+        name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=found.get(name))
         for name, x in leaves.items()
     }
 

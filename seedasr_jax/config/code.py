@@ -6,6 +6,7 @@ import importlib
 import re
 import traceback
 
+from seedasr_jax import errors
 from seedasr_jax.errors import ConfigError, UserError
 
 
@@ -13,12 +14,12 @@ from seedasr_jax.errors import ConfigError, UserError
 def of_user(what: str):
     """Turns an exception of user code into a ConfigError that names `what`, the error and its line.
 
-    A UserError keeps its class and text, after `what`.
+    A UserError keeps its class (the nearest in errors.py) and its text, after `what`.
     """
     try:
         yield
     except UserError as error:
-        raise type(error)(f"{what}: {error}") from error
+        raise errors.renewed(error, f"{what}: {error}") from error
     except (Exception, SystemExit) as error:  # user code may raise anything
         raise ConfigError(f"{what}: {type(error).__name__}: {_line(error)}") from error
 

@@ -14,7 +14,8 @@ import importlib
 import typing
 from typing import Any, ClassVar
 
-from seedasr_jax.errors import ConfigError, nearest
+from seedasr_jax import errors
+from seedasr_jax.errors import ConfigError
 
 
 class Tagged:
@@ -78,11 +79,7 @@ def is_tagged(kind) -> bool:
 def find(group: type[Tagged], tag, where: str) -> type:
     """The dataclass of a kind; a ConfigError with the nearest if the group has no such kind."""
     if tag not in group.kinds:
-        raise ConfigError(
-            f"{where}.{group.tag}: expected one of {', '.join(group.kinds)}, found {tag!r}."
-            f"{nearest(tag, group.kinds)} Modules of config.imports register others, such as"
-            " 'seedasr_jax.small'"
-        )
+        raise errors.unregistered(f"{where}.{group.tag}", tag, group.kinds)
     return group.kinds[tag]
 
 

@@ -37,8 +37,9 @@ class Prompt:
             require(slots.count("speech") == 1, key, once, texts)
         expected = "no {context}: utterances with one take the template prompt.context"
         require("{context}" not in "".join(self.plain), "plain", expected, self.plain)
-        before = [s for s in slots if s != "language"] == ["context", "speech"]  # of `context`
-        require(before, "context", "{context} once, before {speech}", self.context)
+        slots = [slot for text in self.context for slot in SLOT.findall(text)]
+        in_order = [slot for slot in slots if slot != "language"] == ["context", "speech"]
+        require(in_order, "context", "{context} once, before {speech}", self.context)
         require(all(self.ends), "ends", "special tokens, spelled as the tokenizer does", self.ends)
         require_once(self.ends, "ends", "each special token once")
 

@@ -8,7 +8,7 @@ import math
 import re
 
 from seedasr_jax.decode.search import DOMAINS, Search
-from seedasr_jax.errors import ConfigError, nearest
+from seedasr_jax.errors import ConfigError, unknown
 
 WITH_CONTEXT = "beam4,alpha=0.5"  # default with a context; ours, the paper states none
 _BEAM = re.compile(r"beam(\d+)")
@@ -65,18 +65,15 @@ def parse(text: str) -> Method:
     head, *rest = text.split(",")
     beam = _BEAM.fullmatch(head)
     if beam is None and head not in ("ctc", "greedy"):
-        raise ConfigError(
-            f"decode {text!r}: expected ctc, greedy or beamN, such as beam4 or beam4,alpha=0.5."
-            f"{nearest(head, ('ctc', 'greedy', 'beam4'))}"
-        )
+        what = f"decode {text!r} (N as in beam4 or beam4,alpha=0.5)"
+        raise unknown(what, head, ("ctc", "greedy", "beamN"))
     if beam and int(beam[1]) < 1:
         raise ConfigError(f"decode {text!r}: expected a beam of 1 or more hypotheses")
     options = {"alpha": "0", "domain": "linear", "prune": "on", "length": "off", "long": "cut"}
     for word in rest:
         key, _, value = word.partition("=")
         if key not in options:
-            known = f"expected {'=, '.join(options)}=.{nearest(key, options)}"
-            raise ConfigError(f"decode {text!r}: no option {word!r}; {known}")
+            raise unknown(f"decode {text!r}: option", key, options)
         if beam is None and key != "long":
             cure = f"write beam4,{word}"
             raise ConfigError(f"decode {text!r}: {word!r} is an option of a beam search: {cure}")

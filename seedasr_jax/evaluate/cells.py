@@ -72,10 +72,10 @@ def run(
     scored = []
     for checkpoint, group in itertools.groupby(cells, operator.attrgetter("checkpoint")):
         scored += _scored(group, open_recogniser(checkpoint), say)
-    rows, transcripts = zip(*scored)
-    write(folder, rows, transcripts)
+    rows = [row for row, _ in scored]
+    write(folder, rows, [utterances for _, utterances in scored])
     say(f"results in {folder}")
-    return list(rows)
+    return rows
 
 
 def _scored(cells, recogniser, say):

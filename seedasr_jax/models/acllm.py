@@ -79,12 +79,12 @@ class AcLLM(nnx.Module):
         return ()
 
     @staticmethod
-    def check(model: config.Model, parts: tuple[str, ...]):
-        """Raises ConfigError if the variant's options do not suit a stage with these parts."""
+    def check(stage: config.Stage, parts: tuple[str, ...]):
+        """For variants: a ConfigError if their options do not suit a stage with these parts."""
 
     @staticmethod
     def check_room(model: config.Model, before: int, speech: int):
-        """Raises ConfigError if prefixes of `before` + `speech` tokens overlap the transcript."""
+        """For variants: a ConfigError if `before` + `speech` tokens overlap the transcript."""
 
     def convert(self, x, length, ctc_logits=None) -> Speech:
         """Converts encoder frames [B T D], of which [B] are valid, to speech tokens.

@@ -11,7 +11,7 @@ from flax import nnx
 from seedasr_jax import config
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.models import frontends
-from seedasr_jax.models.clock import Clock
+from seedasr_jax.models.clock import Clock, Strided
 
 
 class Encoder(nnx.Module):
@@ -27,7 +27,10 @@ class Encoder(nnx.Module):
     @staticmethod
     def clock(options: config.Encoder) -> Clock:
         """The clock of the encoder's frames."""
-        raise NotImplementedError("clock(options) of the encoder")
+        raise NotImplementedError(
+            f"model.encoder.kind = {options.kind!r}: give {options.target} a static method"
+            " clock(options), as Luise has it"
+        )
 
     @staticmethod
     def flops(options: config.Encoder, features: int, utterances=1, lowest=0) -> float:
@@ -46,6 +49,17 @@ def make(model: config.Model, **options) -> Encoder:
 def clock(model: config.Model) -> Clock:
     """The clock of a model's encoder frames."""
     return model.encoder.maker().clock(model.encoder)
+
+
+def strided(model: config.Model) -> Strided:
+    """The same; a ConfigError if frames are not whole numbers of features."""
+    found = clock(model)
+    if not isinstance(found, Strided):
+        raise ConfigError(
+            f"model.encoder.kind: labels of frames need an encoder with a whole number of features"
+            f" per frame (models/clock.py: Strided), found {model.encoder.kind!r}"
+        )
+    return found
 
 
 def flops(model: config.Model, samples: int, utterances=1, lowest=0) -> float:

@@ -1,4 +1,4 @@
-"""Layers: the only creators of parameters.
+"""Layers that the modules of a model are made of, and which of their parameters are matrices.
 
 Dims: L layers, B batch, T frames, V vocabulary; `...` stands for the axes of one layer's parameter.
 """

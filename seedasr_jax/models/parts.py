@@ -9,8 +9,7 @@ import dataclasses
 
 from flax import nnx
 
-from seedasr_jax import config
-from seedasr_jax.errors import ConfigError, nearest
+from seedasr_jax import config, errors
 from seedasr_jax.models import converters, decoder, encoders, names
 from seedasr_jax.models.head import Head
 from seedasr_jax.models.probe import Probe
@@ -74,10 +73,7 @@ def lookup(name: str, variant: str = "") -> Part:
     config.import_all_later()
     found = _VARIANTS.get((variant, name)) or _PARTS.get(name)
     if found is None:
-        raise ConfigError(
-            f"part {name!r}: expected one of {', '.join(_PARTS)}, or one that a module of"
-            f" config.imports registers.{nearest(name, _PARTS)}"
-        )
+        raise errors.unregistered("part", name, _PARTS)
     return found
 
 
@@ -140,7 +136,7 @@ def _quantizer_flops(model, _vocabulary, sizes, _parts):
 
 def quantizer_flops(model: config.Model, sizes: Sizes, each: int) -> float:
     """FLOPs of computing `each` labels per encoder frame."""
-    clock, width = encoders.clock(model).split(each), model.quantizer.width
+    clock, width = encoders.strided(model).split(each), model.quantizer.width
     labels, inputs = clock.frames(sizes.samples), clock.stride * model.encoder.frontend.width
     return 2.0 * sizes.utterances * labels * (inputs + model.quantizer.codes) * width
 
@@ -182,7 +178,7 @@ def _quantizer(model, _vocabulary, *, rngs, **_):
 
 def quantizer(model: config.Model, each: int, rngs) -> RandomProjection:
     """The quantizer that computes `each` labels per encoder frame."""
-    size, labels = encoders.clock(model).split(each).stride, model.quantizer
+    size, labels = encoders.strided(model).split(each).stride, model.quantizer
     shape = dict(size=size, codes=labels.codes, width=labels.width)
     return RandomProjection(model.encoder.frontend.width, **shape, rngs=rngs)
 

@@ -89,7 +89,7 @@ def _described(error) -> tuple[str, str]:
     line = filesystem.as_user_error(error) if isinstance(error, OSError) else error
     if line is None:
         raise error
-    return type(line).__name__, str(line)
+    return errors.kind_of(line).__name__, str(line)
 
 
 def stacked(arrays: tuple) -> tuple:

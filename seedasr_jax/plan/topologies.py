@@ -112,11 +112,15 @@ def parse(text: str, slices: int = 1) -> Topology:
         if len(shape) != chip.dims or not all(shape):
             like = f"{name}:{'x'.join(map(str, chip.shapes[-2]))}"
             raise ConfigError(
-                f"topology {text!r}: expected {chip.dims} positive dimensions, such as {like}"
+                f"topology {text!r}: expected {chip.dims} positive dimensions for {name}, such as"
+                f" {like}"
             )
         return Topology(chip, shape, slices)
     known = {math.prod(shape) * chip.cores: shape for shape in chip.shapes}
     if int(found[3]) not in known:
         counts = ", ".join(map(str, known))
-        raise ConfigError(f"topology {text!r}: expected {name}- and one of {counts}; or a shape")
+        raise ConfigError(
+            f"topology {text!r}: expected {name}- and one of {counts}; or state the shape, as in"
+            f" {name}:{'x'.join(map(str, chip.shapes[-2]))}"
+        )
     return Topology(chip, known[int(found[3])], slices)

@@ -107,9 +107,7 @@ def add(row: Language) -> None:
             f"{near(row.parent)}"
         )
     if row.unit not in UNITS:
-        raise errors.ConfigError(
-            f"language {row.tag!r}: expected a unit of {', '.join(UNITS)}, found {row.unit!r}"
-        )
+        raise errors.unknown(f"language {row.tag!r}: unit", row.unit, UNITS)
     LANGUAGES[row.tag] = _BY_LOWER[row.tag.lower()] = row
     _BY_NAME[row.name.lower()] = row.tag
 

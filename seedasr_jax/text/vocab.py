@@ -208,7 +208,11 @@ def holds(path) -> bool:
 
 
 def open_vocabulary(path) -> Vocabulary:
-    """Opens a folder with spm.model or tokenizer.json, or such a file; ConfigError: none there."""
+    """Opens a folder with spm.model or tokenizer.json, or such a file.
+
+    Raises:
+        ConfigError: there is none, both or an unreadable one, or it has no end token.
+    """
     filesystem.check_local(path, "vocabulary")
     path = epath.Path(path)
     if not path.exists():
@@ -232,7 +236,11 @@ def open_vocabulary(path) -> Vocabulary:
 
 
 def open_trained(folder, expected: str, label: str) -> Vocabulary:
-    """Opens the tokenizer of a checkpoint, `label`; UserError: its hash is not `expected`."""
+    """Opens the tokenizer of a checkpoint, `label`, whose record states the hash `expected`.
+
+    Raises:
+        UserError: there is no readable tokenizer, or another one.
+    """
     cure = (
         "; restore the tokenizer that it was trained with: in a workdir, remove the folder, and"
         " `seedasr train` creates it again"

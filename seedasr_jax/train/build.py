@@ -9,8 +9,8 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
-from seedasr_jax import config
-from seedasr_jax.errors import ConfigError, nearest
+from seedasr_jax import config, errors
+from seedasr_jax.errors import ConfigError
 from seedasr_jax.models import acllm, layers, names
 from seedasr_jax.models import parts as registry
 from seedasr_jax.models.acllm import AcLLM, Tokens
@@ -95,12 +95,11 @@ def _check_named(stage, parts):
         if part not in known:
             adapter = part == names.LORA and names.DECODER in parts
             rank = " with model.lora.rank = 0" if adapter else ""
-            raise ConfigError(
-                f"{key} {part!r}: kind {stage.kind!r}{rank} has no such part.{nearest(part, known)}"
-            )
+            raise errors.unknown(f"{key}: part of kind {stage.kind!r}{rank}", part, known)
         if part not in stage.trains and key == "optim.rates":
             raise ConfigError(
-                f"optim.rates {part!r}: expected a part that trains: {', '.join(stage.trains)}"
+                f"optim.rates {part!r}: expected a part that trains, one of"
+                f" {', '.join(stage.trains)}: a frozen one has no rate"
             )
 
 

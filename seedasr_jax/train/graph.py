@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import re
 
-from seedasr_jax import config
+from seedasr_jax import config, errors
 from seedasr_jax import workdir as disk
 from seedasr_jax.checkpoint.limits import Limits, derive
 from seedasr_jax.errors import ConfigError, UserError, nearest
@@ -102,7 +102,7 @@ def of_stage(name: str):
     try:
         yield
     except UserError as error:
-        raise type(error)(f"stage {name!r}: {error}") from error
+        raise errors.renewed(error, f"stage {name!r}: {error}") from error
 
 
 def _check_init(graph, stage, parts):
@@ -111,10 +111,10 @@ def _check_init(graph, stage, parts):
             raise ConfigError(
                 f"init.{part} is missing; set it to 'fresh', an earlier stage or a checkpoint"
             )
+    known = registry.with_inner(parts)
     for part, source in stage.init.items():
-        if part not in registry.with_inner(parts):
-            near = nearest(part, parts)
-            raise ConfigError(f"init.{part}: kind {stage.kind!r} has no such part.{near}")
+        if part not in known:
+            raise errors.unknown(f"init.{part}: part of kind {stage.kind!r}", part, known)
         where, _ = origin(part, source)
         parent, step = stage_of(graph.stages, where)
         before, _, number = where.partition("@")
@@ -198,7 +198,8 @@ def recipes(
             try:
                 hashes[part] = _source_hash(part, source, out, outside)
             except UserError as error:
-                raise type(error)(f"stage {name!r}: init.{part}: {error}") from error
+                text = f"stage {name!r}: init.{part}: {error}"
+                raise errors.renewed(error, text) from error
         # By content: the path of a tokenizer or a manifest is no part of the recipe.
         where = {"vocab": None, "init": sorted(stage.init)}
         data = tree["data"] | {"mixture": [[reads[s], rate] for s, rate in stage.data.mixture]}

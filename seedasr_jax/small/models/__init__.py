@@ -1,1 +1,1 @@
-"""Models of the small recipes, on the same floor as seedasr_jax/models."""
+"""Models of the small recipes, built on seedasr_jax/models and reached through registries."""

@@ -31,20 +31,21 @@ class SmallAcLLM(AcLLM):
         return (names.CTC_HEAD,) if model.variant.needs_ctc else ()
 
     @staticmethod
-    def check(model, parts):
+    def check(stage, parts):
         """Raises ConfigError if the converter reads what it is not for, or if the head predicts
-        more than one k-means label per encoder frame.
+        more labels per encoder frame than the stage has.
         """
+        model = stage.model
         labels, read = model.variant.labels, model.variant.converter_input
         if names.CONVERTER in parts and (model.converter.kind == "mean") != (read != "frames"):
             raise ConfigError(
                 "model.converter.kind: expected 'mean' where model.variant.converter_input is"
                 f" 'ctc_posteriors' and only there, found {model.converter.kind!r} for {read!r}"
             )
-        if {names.SSL_HEAD, names.CODEBOOK} <= {*parts} and labels != 1:
+        if names.SSL_HEAD in parts and labels > 1 and stage.kind != "dense_ssl1":
             raise ConfigError(
-                "model.variant.labels: k-means gives one label of an encoder frame, found"
-                f" {labels}: set it to 1 for this stage"
+                "model.variant.labels above 1 needs stage kind 'dense_ssl1', found kind"
+                f" {stage.kind!r} and {labels}: set it to 1 for this stage"
             )
 
     @staticmethod

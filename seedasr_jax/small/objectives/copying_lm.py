@@ -37,7 +37,8 @@ class CopyingLm(Lm):
         self.pieces = np.array([i for i in range(vocabulary) if i not in special], np.int32)
         separators = tokens.vocab.encode(prompts.SEPARATOR.strip()) if tokens.vocab else ()
         self.separator = separators[-1] if separators else -1
-        self.alike = lists.alike(texts(tokens.vocab))
+        compared = vocabulary <= lists.COMPARED  # else no piece is spelled
+        self.alike = lists.alike(texts(tokens.vocab)) if compared else None
 
     @classmethod
     def ask(cls, stage, options):

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 
 from seedasr_jax import shapes
 from seedasr_jax.errors import ConfigError
+from seedasr_jax.models import encoders
 from seedasr_jax.train.objectives import register
-from seedasr_jax.train.objectives.ssl import Ssl1, strided
+from seedasr_jax.train.objectives.ssl import Ssl1
 
 
 @register("dense_ssl1")
@@ -20,7 +21,7 @@ class DenseSsl1(Ssl1):
     @classmethod
     def ask(cls, stage, options):
         """As for `ssl1`."""
-        variant, stride = stage.model.variant, strided(stage).stride
+        variant, stride = stage.model.variant, encoders.strided(stage.model).stride
         if variant.kind != "small" or stride % variant.labels:
             raise ConfigError(
                 "stage kind 'dense_ssl1': expected model.variant of kind 'small' whose labels are a"

@@ -22,7 +22,7 @@ CONFUSED = 0.7  # share of misrecognised listed tokens replaced by one of simila
 LONGER = 0.25  # share of misrecognised tokens that become two; as many are deleted
 EMPHASIS = 2.0  # loss weight of tokens that are in the list, because they are few
 _ALIKE = 8  # number of pieces of most similar spelling
-_COMPARED = 4_096  # maximum number of pieces that are compared pairwise
+COMPARED = 4_096  # maximum number of pieces to compare pairwise, see `alike`
 
 _NOTHING = -1  # at context padding; equals no token
 
@@ -145,9 +145,9 @@ def in_list(ids, context, separator):
 def alike(spelled) -> np.ndarray | None:
     """[V _ALIKE] int32: the pieces of most similar spelling to each of V pieces; -1: no more.
 
-    None for no or too many pieces.
+    None for no pieces.
     """
-    if not 0 < len(spelled) <= _COMPARED:
+    if not spelled:
         return None
     rows = spelling(spelled)
     score = rows @ rows.T + np.random.default_rng(0).uniform(0, 1e-3, (len(rows),) * 2)

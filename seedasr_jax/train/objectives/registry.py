@@ -2,8 +2,7 @@
 
 import importlib
 
-from seedasr_jax import config
-from seedasr_jax.errors import ConfigError, nearest
+from seedasr_jax import config, errors
 from seedasr_jax.models import acllm
 
 # Kind -> its class, or the module that registers it once imported; other modules are not imported.
@@ -47,7 +46,7 @@ def make(stage: config.Stage, tokens: acllm.Tokens, vocabulary: int):
 
 
 def _checked(stage, needs):
-    stage.model.variant.maker().check(stage.model, needs.parts)
+    stage.model.variant.maker().check(stage, needs.parts)
     return needs
 
 
@@ -55,10 +54,7 @@ def _asked(stage):
     """The class of a stage's kind, and its options."""
     config.import_all_later()
     if stage.kind not in _OBJECTIVES:
-        raise ConfigError(
-            f"kind: expected one of {', '.join(_OBJECTIVES)}, found {stage.kind!r}."
-            f"{nearest(stage.kind, _OBJECTIVES)}"
-        )
+        raise errors.unregistered("kind", stage.kind, _OBJECTIVES)
     if isinstance(module := _OBJECTIVES[stage.kind], str):
         importlib.import_module(f"seedasr_jax.train.objectives.{module}")
     cls = _OBJECTIVES[stage.kind]

@@ -13,7 +13,6 @@ from seedasr_jax.audio import masking
 from seedasr_jax.errors import ConfigError, UserError
 from seedasr_jax.losses.masked_prediction import describe, histogram, masked_prediction
 from seedasr_jax.models import encoders, names
-from seedasr_jax.models.clock import Strided
 from seedasr_jax.train.objectives import shared
 from seedasr_jax.train.objectives.registry import register
 from seedasr_jax.train.objectives.shared import Needs, count
@@ -96,7 +95,7 @@ class Ssl1(Masked):
 
     @classmethod
     def ask(cls, stage, options):
-        strided(stage)
+        encoders.strided(stage.model)
         parts = (names.ENCODER, names.SSL_HEAD, names.QUANTIZER)
         return Needs(parts, reads=False, drawn=(names.QUANTIZER,))
 
@@ -112,7 +111,7 @@ class Ssl2(Masked):
 
     @classmethod
     def ask(cls, stage, options):
-        strided(stage)
+        encoders.strided(stage.model)
         parts = (names.ENCODER, names.SSL_HEAD, names.TEACHER, names.CODEBOOK)
         return Needs(parts, consults=probe_of(stage), reads=False)
 
@@ -120,17 +119,6 @@ class Ssl2(Masked):
         """[B T/R] int32, from the teacher's frames of unmasked input."""
         x, length = teacher_frames(model, mel, length)
         return model.codebook(x, length)[0]
-
-
-def strided(stage) -> Strided:
-    """The encoder's clock; a ConfigError if frames are not whole numbers of features."""
-    clock = encoders.clock(stage.model)
-    if not isinstance(clock, Strided):
-        raise ConfigError(
-            f"model.encoder.kind: stage kind {stage.kind!r} expected an encoder with a whole number"
-            f" of features per frame (models/clock.py: Strided), found {stage.model.encoder.kind!r}"
-        )
-    return clock
 
 
 def probe_of(stage):
