@@ -41,5 +41,5 @@ def get_config(size="2b"):
     s.model = dict(quantizer=dict(codes=2_048))
     init = unheard | teacher | dict(codebook="kmeans")
     s = stage("ssl2", 200_000, init, hearing, adamw, **common.best_rq())
-    s.model = c.stages.kmeans.model
+    s.model = dict(quantizer=dict(codes=2_048))
     return c.lock()

@@ -97,14 +97,15 @@ def test_the_step_before_a_damaged_one_is_taken_by_all(trained, tmp_path, capsys
     assert status.rows(workdir)[1].get("problems") is None
 
 
-def test_a_last_step_that_is_gone_is_said(trained, tmp_path, capsys):
+def test_a_missing_last_step_is_reported(trained, tmp_path, capsys):
     workdir = shutil.copytree(trained.workdir, tmp_path / "workdir")
     shutil.rmtree(workdir / "lm/checkpoints")
     capsys.readouterr()
     assert cli.main(["train", f"--workdir={workdir}"]) == 2
     (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("seedasr:")]
     assert "lm: finished at step 60, which is missing from" in line and "--from=lm" in line
-    assert "gone" in status.rows(workdir)[0]["problems"][0]
+    (problem,) = status.rows(workdir)[0]["problems"]
+    assert "is missing or damaged; newest complete step: none" in problem
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ STAGES = ["ssl1", "probe", "kmeans", "ssl2", "ctc", "lm", "sft", "context_sft", 
 LIMIT = 8  # utterances of each test
 DEV = "('synth:commands?split=dev&limit=8',)"
 SHORT = [  # few steps, few layers, few shapes, few tokens of a decoder that has not learnt to stop
-    ("imports", "('seedasr_jax.small','small_corpora')"),
+    ("imports", "('small_corpora',)"),
     ("scale_steps", "0.02"),
     ("stages.ctc.steps", "300"),
     ("stages.lm.steps", "300"),
@@ -115,7 +115,7 @@ def test_the_same_command_again_changes_nothing(out, summary):
 
 def test_a_graph_of_fewer_stages(tmp_path):
     short = [
-        ("imports", "('seedasr_jax.small','small_corpora')"),
+        ("imports", "('small_corpora',)"),
         ("scale_steps", "0.004"),
         ("eval.tokens", "4"),
     ]

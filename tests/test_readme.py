@@ -16,10 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # A training is cut short, of a small model in one shape; everything else runs as written.
 FEW = ["--config.scale_steps=0.005", "--config.eval.tokens=4", "--config.run.cache=cache"]
 FEW += ["--config.model.encoder.layers=1", "--config.model.decoder.layers=1"]
-FEW += [
-    "--config.imports=('seedasr_jax.small','small_corpora')",
-    "--config.stages.ctc.eval.tasks=()",
-]
+FEW += ["--config.imports=('small_corpora',)", "--config.stages.ctc.eval.tasks=()"]
 FEW += [f"--config.stages.{name}.data.buckets=((5.6,8,8),)" for name in ("ctc", "sft")]
 FEW += ["--config.stages.sft.eval.tasks=('manifest:train.jsonl?part=dev',)"]
 SHORT = {"train": FEW, "launch": [*FEW, "--stage=lm"]}

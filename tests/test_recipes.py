@@ -59,6 +59,9 @@ def stage(*overrides, name="ctc"):
 def test_an_override_of_a_stage_changes_that_stage_alone():
     assert stage("stages.ctc.steps=70").steps == 70
     assert stage("stages.ctc.steps=70", name="sft").steps == stage(name="sft").steps
+    key = "stages.kmeans.model.quantizer.codes"
+    stages = recipes.expand("luise_ssl", [(key, "64")]).stages
+    assert [stages[n].model.quantizer.codes for n in ("kmeans", "ssl2")] == [64, 2_048]
 
 
 def test_an_override_of_a_default_reaches_all_stages():

@@ -150,7 +150,7 @@ def test_what_chooses_the_layer():
 
 
 def test_labels_fill_encoder_frames():
-    divisor, needs = "divisor of .* = 4, found Small", "above 1 needs stage kind 'dense_ssl1'"
+    divisor, needs = "divisor of .* = 4, found 3", "above 1 needs stage kind 'dense_ssl1'"
     for kind, each, message in (("dense_ssl1", 3, divisor), ("ssl2", 2, needs), ("ssl1", 2, needs)):
         with pytest.raises(ConfigError, match=rf"labels.*{message}"):
             objective(kind, **{"model.variant.labels": each})

@@ -119,9 +119,16 @@ def compare(before: dict, after: dict, names: dict) -> list[str]:
         return name
 
     lines = []
-    for graph in before:
-        for stage, was in before[graph].items():
-            now, where = after[graph][stage], f"{graph}: {stage}"
+    for graph in {**before, **after}:
+        own, other = (found.get(graph, {}) for found in (before, after))
+        for stage in {**own, **other}:
+            where = f"{graph}: {stage}"
+            if stage not in own or stage not in other:
+                lines.append(
+                    f"{where}: values in the {'first' if stage in own else 'second'} file only"
+                )
+                continue
+            was, now = own[stage], other[stage]
             for when in ("fresh", "final"):
                 old = {renamed(name): value for name, value in was[when].items()}
                 changed = [n for n in {**old, **now[when]} if old.get(n) != now[when].get(n)]

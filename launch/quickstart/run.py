@@ -55,14 +55,15 @@ def run_all(out: pathlib.Path, *, recipe=RECIPE, overrides=(), limit=0, install_
             found[stage] |= summary.read(folder, tests)
         say(export.bundle(out, out / disk.BUNDLE))
         first = _write_samples(out, recipe, found)
-        audio, reference = str(out / first["audio"]), first["reference"]
+        audio, reference = out / first["audio"], first["reference"]
         (transcript,) = transcribe.load(out / disk.BUNDLE).transcribe_files([audio])
         hypothesis = transcript.text
         made = {
             "stages": summary.stages(out, graph.stages, found),
             "data": facts.of(sources.synthesised(recipe, out / disk.CACHE)),
             "totals": spent.totals(),
-            "transcript": {"audio": audio, "reference": reference, "hypothesis": hypothesis},
+            "transcript": {"audio": str(audio), "reference": reference}
+            | {"hypothesis": hypothesis},
             "versions": {"python": platform.python_version()}
             | {name: importlib.metadata.version(name) for name in PACKAGES},
         }

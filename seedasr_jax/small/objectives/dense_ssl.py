@@ -22,10 +22,11 @@ class DenseSsl1(Ssl1):
     def ask(cls, stage, options):
         """As for `ssl1`."""
         variant, stride = stage.model.variant, encoders.strided(stage.model).stride
+        found = variant.labels if variant.kind == "small" else f"kind {variant.kind!r}"
         if variant.kind != "small" or stride % variant.labels:
             raise ConfigError(
                 "stage kind 'dense_ssl1': expected model.variant of kind 'small' whose labels are a"
-                f" divisor of model.encoder.subsampling = {stride}, found {variant}"
+                f" divisor of model.encoder.subsampling = {stride}, found {found}"
             )
         return super().ask(stage, options)
 
