@@ -87,7 +87,7 @@ def _begin(job, name, built, at):
     """The state and record to continue from: the stage's own, else from its parents."""
     state, origins = parents.begin(job, name, built, at.record, at.latest is not None)
     known = parts.with_inner(built.needs.parts)
-    record = checkpoints.begin(
+    record = checkpoints.new_record(
         job.graph.stages[name],
         job.recipes[name].hash,
         parents=origins,

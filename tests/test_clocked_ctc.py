@@ -26,8 +26,8 @@ def tokenizer(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def made(tokenizer):
-    return clock.TimesFiller(tokenizer, "basic@1", phones=PHONES, steps=8)
+def spelling(tokenizer):
+    return clock.speller(tokenizer, "basic@1")
 
 
 def row(text, words, language="en", phones=((0.1, "a"), (0.4, "b")), seconds=2.0):
@@ -36,9 +36,9 @@ def row(text, words, language="en", phones=((0.1, "a"), (0.4, "b")), seconds=2.0
     )
 
 
-def test_a_token_begins_at_its_share_of_its_unit(made, tokenizer):
+def test_a_token_begins_at_its_share_of_its_unit(spelling, tokenizer):
     text, begins = "open the door", (0.2, 1.0, 1.4)
-    starts = made.token_starts(row(text, begins))
+    starts = clock.token_starts(row(text, begins), spelling)
     ids = tokenizer.encode(text)
     assert len(starts) == len(ids) and (np.diff(starts) >= 0).all()
     ends = (*begins[1:], 2.0)
@@ -53,31 +53,37 @@ def test_a_token_begins_at_its_share_of_its_unit(made, tokenizer):
     assert set(seen) == {0, 1, 2}
 
 
-def test_characters_are_units_where_the_language_counts_them(made, tokenizer):
+def test_characters_are_units_where_the_language_counts_them(spelling, tokenizer):
     begins = (0.1, 0.5, 0.9, 1.3)
-    starts = made.token_starts(row("打开窗户", begins, "zh"))
+    starts = clock.token_starts(row("打开窗户", begins, "zh"), spelling)
     assert len(starts) == len(tokenizer.encode("打开窗户"))
     assert set(np.round(starts, 3)) <= set(begins)
-    assert made.token_starts(row("打开窗户", begins[:3], "zh")) is None
+    assert clock.token_starts(row("打开窗户", begins[:3], "zh"), spelling) is None
     for unknown in ("", "xx"):  # no row ends the job by what it does not state
-        assert made.token_starts(row("open the door", (0.2, 1.0, 1.4), unknown)) is not None
+        assert (
+            clock.token_starts(row("open the door", (0.2, 1.0, 1.4), unknown), spelling) is not None
+        )
 
 
-def test_phones_are_classes_of_their_language(made):
-    classes = {made.phone(row("a", (0.0,), tag), name) for tag in ("en", "es") for name in "abcde"}
+def test_phones_are_classes_of_their_language():
+    rows = [row("a", (0.0,), tag) for tag in ("en", "es")]
+    classes = {clock.phone(one, name, PHONES) for one in rows for name in "abcde"}
     assert min(classes) >= 1 and max(classes) < PHONES and len(classes) > 3
-    assert made.phone(row("a", (0.0,)), "a") == made.phone(row("b", (0.0,)), "a")
+    assert len({clock.phone(row(text, (0.0,)), "a", PHONES) for text in "ab"}) == 1
 
 
-def test_batches_know_what_their_rows_say(made, tokenizer):
+def test_batches_know_what_their_rows_say(spelling, tokenizer):
     batch = tiny.batches.zeros(3, 0, 0, 0, 8)
     batch.weight[:2] = 1
     rows = [row("open the door", (0.2, 1.0, 1.4)), Row("x", text="open"), row("the", (0.0,))]
-    times = made(batch, rows, (0.1, 8, 3), 2).extra
+    fill = clock.times_filler(tokenizer, "basic@1", phones=PHONES, steps=8)
+    times = fill(batch, rows, (0.1, 8, 3), 2).extra
     assert times.progress.tolist() == [0.25] * 3 and times.phones.shape == (3, 4)
     assert times.phones_length.tolist() == [2, 0, 0]
     count = len(tokenizer.encode("open the door"))
-    np.testing.assert_allclose(times.starts[0, :count], made.token_starts(rows[0]), rtol=1e-6)
+    np.testing.assert_allclose(
+        times.starts[0, :count], clock.token_starts(rows[0], spelling), rtol=1e-6
+    )
     assert not times.starts[1:].any() and not times.phones[1:].any()
 
 

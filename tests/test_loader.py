@@ -47,7 +47,7 @@ def test_a_batch_holds_what_its_rows_say(corpus, opened, tokenizer):
 @pytest.mark.parametrize("query", ["", "?join=2-3"])
 def test_any_start_gives_the_same_batches(corpus, opened, query):
     buckets = ((0.6, 40, 4), (2.0, 40, 2))
-    settings = dict(buckets=buckets, filler=times.ProgressFiller(40))
+    settings = dict(buckets=buckets, filler=times.progress_filler(40))
     whole = take(opened(f"manifest:{corpus}{query}", **settings), 30)
     for step, (batch, _) in enumerate(whole):
         assert batch.extra.progress.tolist() == [np.float32(step / 40)] * len(batch.weight)

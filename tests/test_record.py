@@ -16,7 +16,7 @@ def a_record():
     stage = tiny.stage("ctc", ("encoder", "ctc_head"), ("encoder", "ctc_head"), **{"run.accum": 2})
     parents = {"encoder": {"checkpoint": "ssl@10", "hash": "ab"}}
     rest = dict(frozen={}, vocabulary="v", reads={"synth:a": "c0"})
-    return stage, checkpoint.begin(stage, "ff", parents=parents, **rest)
+    return stage, checkpoint.new_record(stage, "ff", parents=parents, **rest)
 
 
 def test_record_round_trip(tmp_path):

@@ -175,7 +175,9 @@ def _small_state(step):
 def _save_for_ever(folder):
     """Saves without pause from the newest step on, and writes stage.json after each step."""
     stage = tiny.stage("ctc", ("encoder", "ctc_head"), ("encoder", "ctc_head"))
-    started = checkpoint.begin(stage, "0" * 64, parents={}, frozen={}, vocabulary="v", reads={})
+    started = checkpoint.new_record(
+        stage, "0" * 64, parents={}, frozen={}, vocabulary="v", reads={}
+    )
     step = checkpoint.latest(folder) or 0
     writer = checkpoint.Writer(folder, keep=2)
     while True:

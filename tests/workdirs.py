@@ -97,7 +97,7 @@ def finish(workdir, name, tree, *, step=5, parents=(), frozen=(), **changes):
     folder = workdir / name
     tokens = vocabulary(workdir / "vocab")
     stage = tiny.stage("ctc", ("encoder", "ctc_head"), ("encoder", "ctc_head"))
-    started = checkpoint.begin(
+    started = checkpoint.new_record(
         stage,
         config.digest([name, config.to_dict(stage, recipe_only=True)]),
         parents=dict(parents),

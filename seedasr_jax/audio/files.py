@@ -17,8 +17,8 @@ import soxr
 
 from seedasr_jax import errors, filesystem
 from seedasr_jax.audio import containers, paths
+from seedasr_jax.config import RATE
 
-RATE = 16_000  # Hz, of every wave that enters a model
 LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000  # Hz, accepted rates of recordings
 SLACK_SECONDS = 0.1  # a file may be shorter: manifests round, for example to MPEG frames (72 ms)
 ROUNDING_SECONDS = 0.01  # a wave may be longer than its row's duration by this much

@@ -13,12 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from seedasr_jax import config, shapes
+from seedasr_jax.config import FFT, RATE
 from seedasr_jax.parallel import layout
 
-RATE = 16_000  # samples per second
 WINDOW = RATE * 25 // 1000  # samples: 400
 HOP = RATE // 100  # samples: 160
-FFT = 512  # samples
 FRAMES_PER_SECOND = RATE // HOP
 # For each norm, one or two tuples of axes of [B T F] over which features are normalised.
 NORMS = {"bin": ((1,),), "level": ((1, 2),), "both": ((1,), (1, 2))}
@@ -108,7 +107,7 @@ def log_mel(wave, length, features: config.LogMel, channel=None):
     """Waves to normalised log-mel.
 
     Normalisation per bin removes the microphone's spectrum and, in a single short word, also the
-    vowel's; that of the level keeps both.
+    vowel's; normalisation of the level keeps both.
 
     Args:
         wave, length: [B S] in [-1, 1]; [B] int32 valid samples.

@@ -48,7 +48,7 @@ class StageRecord:
         return config.build(config.merge(self.recipe, self.run), config.Stage, "recipe")
 
 
-def begin(stage: config.Stage, recipe_hash: str, **inputs) -> StageRecord:
+def new(stage: config.Stage, recipe_hash: str, **inputs) -> StageRecord:
     """The record of a starting stage; `inputs`: its parents, frozen, vocabulary and reads."""
     settings, recipe = config.to_dict(stage), config.to_dict(stage, recipe_only=True)
     start = dict(state="running", step=0, position=0, hours={}, spent={}, limits=None, hashes={})

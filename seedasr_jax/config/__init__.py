@@ -5,7 +5,9 @@
 from seedasr_jax.config.bounds import above, at_least, check, one_of, require, within
 from seedasr_jax.config.groups import Tagged, import_all_later, import_later, register
 from seedasr_jax.config.model import (
+    FFT,
     PERTURBATIONS,
+    RATE,
     Converter,
     Decoder,
     Encoder,

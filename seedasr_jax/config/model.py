@@ -7,8 +7,9 @@ from seedasr_jax.config.bounds import above, at_least, below_one, one_of, requir
 from seedasr_jax.config.groups import Tagged, register
 from seedasr_jax.config.prompt import Prompt
 
-NYQUIST = 8_000  # Hz; all audio is resampled to 16 kHz
-BIN_HZ = 31.25  # bin width of the spectrum below the mel filters
+RATE = 16_000  # Hz, of every wave that enters a model
+NYQUIST = RATE // 2
+FFT = 512  # samples, of the spectrum below the mel filters
 # Keys of Augment that a front end applies, with the value that disables each.
 PERTURBATIONS = {
     "tempo": (1.0, 1.0),
@@ -45,8 +46,9 @@ class LogMel(Frontend):
     def check(self):
         low, high = self.low_hz, self.high_hz
         require(low < high, "low_hz", f"less than high_hz = {high:g}", low)
-        bins = max(1, int((high - low) / BIN_HZ))
-        expected = f"at most {bins}, the bins of {BIN_HZ:g} Hz from low_hz to high_hz"
+        width = RATE / FFT
+        bins = max(1, int((high - low) / width))
+        expected = f"at most {bins}, the bins of {width:g} Hz from low_hz to high_hz"
         require(self.mels <= bins, "mels", expected, self.mels)
 
     @property

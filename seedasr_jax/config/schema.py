@@ -24,7 +24,7 @@ from seedasr_jax.config.bounds import (
     setting,
     within,
 )
-from seedasr_jax.config.model import NYQUIST, PERTURBATIONS, Model
+from seedasr_jax.config.model import PERTURBATIONS, RATE, Model
 from seedasr_jax.config.optim import Optim
 from seedasr_jax.config.scored import longer
 
@@ -45,7 +45,7 @@ def check_buckets(buckets):
 def check_scored(buckets):
     """`check_buckets` of an evaluation's buckets (seconds, limit of decoded tokens, utterances)."""
     check_buckets(buckets)
-    most = INT32 // (2 * NYQUIST)  # seconds, because samples are counted in int32
+    most = INT32 // RATE  # seconds, because samples are counted in int32
     known = all(0 < s <= most and 1 <= tokens < INT32 > rows for s, tokens, rows in buckets)
     expected = f"seconds above 0, at most {most}; tokens and utterances from 1, below 2^31"
     require(known, "buckets", expected, tuple(buckets))

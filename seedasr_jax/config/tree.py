@@ -39,13 +39,13 @@ def build(tree, kind, where=_RECIPE):
         raise ConfigError(f"{where}: expected a group of keys, found {tree!r}")
     if dataclasses.is_dataclass(kind):
         if groups.is_tagged(kind):
-            _check_there(tree, (kind.tag,), where)
+            _check_present(tree, (kind.tag,), where)
             kind = groups.find(kind, build(tree[kind.tag], str, f"{where}.{kind.tag}"), where)
         fields = groups.fields(kind)
         for name in tree:
             if name not in fields:
                 raise ConfigError(f"{where}.{name} is no key.{nearest(name, fields)}")
-        _check_there(tree, fields, where)
+        _check_present(tree, fields, where)
         return kind(**{n: build(tree[n], t, f"{where}.{n}") for n, t in fields.items()})
     if origin is types.UnionType:  # KIND | None
         return None if tree is None else build(tree, arguments[0], where)
@@ -73,7 +73,7 @@ def build(tree, kind, where=_RECIPE):
     return tree
 
 
-def _check_there(tree, names, where):
+def _check_present(tree, names, where):
     for name in names:
         if name not in tree:
             common = "; configs/common.py has the common value" if where.startswith(_RECIPE) else ""
@@ -137,13 +137,13 @@ def expand(recipe) -> Graph:
     """
     tree = recipe.to_dict() if hasattr(recipe, "to_dict") else recipe
     import_from(tree)
-    _check_there(tree, ("name", "stages"), _RECIPE)
+    _check_present(tree, ("name", "stages"), _RECIPE)
     build(tree["stages"], Mapping[str, Mapping[str, Any]], f"{_RECIPE}.stages")
     tree = {"imports": (), "scale_steps": 1.0, "seed": 0} | with_defaults(tree)
-    whole = build({key: tree[key] for key in groups.fields(Recipe)}, Recipe)
-    check(whole, _RECIPE)
-    stages = {name: _scale(stage, whole.scale_steps) for name, stage in whole.stages.items()}
-    graph = Graph(whole.name, whole.imports, types.MappingProxyType(stages))
+    built = build({key: tree[key] for key in groups.fields(Recipe)}, Recipe)
+    check(built, _RECIPE)
+    stages = {name: _scale(stage, built.scale_steps) for name, stage in built.stages.items()}
+    graph = Graph(built.name, built.imports, types.MappingProxyType(stages))
     check(graph, _RECIPE)
     return graph
 

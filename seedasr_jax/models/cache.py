@@ -27,7 +27,7 @@ class KVCache:
     slot: jax.Array  # scalar int32, the next free token slot
 
 
-def begin(k, v, valid, count: int, room: int) -> KVCache:
+def init(k, v, valid, count: int, room: int) -> KVCache:
     """A cache of `count` hypotheses with `room` free token slots each; `k`, `v`: [L B N G K]."""
     dims = shapes.check(k, "L B N G K")
     shapes.check(valid, "B N", dims)

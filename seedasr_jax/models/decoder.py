@@ -119,7 +119,7 @@ class Decoder(nnx.Module):
         """The cache of a prefix [B N ...], for `count` hypotheses of `room` tokens each."""
         x = jnp.where(valid[..., None], x, 0)
         _, ((k, v), _) = self.blocks(layout.residual(x), positions, valid, 0)
-        return caches.begin(k, v, valid, count, room)
+        return caches.init(k, v, valid, count, room)
 
     def decode_step(self, x, positions, cache: caches.KVCache):
         """One more token of each hypothesis: embeddings [B W E] at positions [B W] int32.

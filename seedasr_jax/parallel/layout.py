@@ -1,4 +1,4 @@
-"""Sharding of activations; that of parameters is in rules.py.
+"""Sharding of activations; rules.py has the rules for parameters.
 
 A program is traced `over` a mesh. Inside, models call the function here that names an array's kind,
 and that decides the sharding: examples over (data, fsdp, expert), heads and hidden widths over

@@ -85,7 +85,7 @@ def score_buckets(how: scoring.Scoring, mesh, wanted: str = ""):
 
 
 def buckets(stage: config.Stage, wanted: str = ""):
-    """The buckets of a stage: "" selects the largest, "all" all, a number that of so many seconds.
+    """The buckets of a stage: "" selects the largest, "all" all, a number the one of that length.
 
     Raises:
         ConfigError: there is no bucket of that length.

@@ -83,7 +83,7 @@ def rollout(built: build.Built, sizes: flops.Sizes, seconds: float) -> list[Prog
 def _decoded(name, built, sizes, seconds, function, inputs, contexts, width):
     """A program that decodes in training, while the optimiser's state is resident.
 
-    Its parameters are those of training and, if they fit, a gathered copy of the decoder's.
+    Its parameters are the training parameters and, if it fits, a gathered copy of the decoder.
 
     Args:
         contexts: tokens of the context in each prefix that is prefilled; () if no LLM decodes.

@@ -9,7 +9,7 @@ from seedasr_jax.plan import hlo, roofline
 from seedasr_jax.plan.programs import Program
 from seedasr_jax.plan.topologies import Topology
 
-FRAME = files.RATE // 100  # samples: `flops_per_frame` counts 10 ms
+FRAME = files.RATE // 100  # samples: `flops_per_frame` counts 10 ms, whatever the front end's hop
 HEADROOM = 0.1  # fraction of HBM that must stay free
 
 

@@ -147,7 +147,7 @@ class Difference:
 def difference(
     references, before, after, *, unit="word", clusters=None, resamples=1000, seed=0
 ) -> Difference:
-    """Error rate of `after` minus that of `before`, by a paired bootstrap; all else as `score`."""
+    """Difference of error rates, `after` - `before`, by a paired bootstrap; all else as `score`."""
     references = split(references, unit)
     if not references:
         raise errors.DataError("nothing to compare: expected at least one utterance, found none")

@@ -37,7 +37,7 @@ class Keeper:
         # In samples, whose sums are exact: a resumed stage counts as an uninterrupted one.
         self.samples = {task: round(hours * _HOUR) for task, hours in record.hours.items()}
         self.spent = dict(record.spent)
-        self.records, self.listed = {}, 0
+        self.records, self.reported = {}, 0
         self.clock, self.cpu = time.monotonic(), time.process_time()
         before = processes.first(lambda: disk.rewind(folder / disk.SKIPPED, record.step))
         before = [row for row in before if skipped.is_whole(row)]
@@ -88,8 +88,8 @@ class Keeper:
 
     def list_skipped(self) -> list[dict]:
         """Lists the rows that all processes skipped since the last call, and returns them."""
-        new = self.stream.skipped[self.listed :]
-        self.listed += len(new)
+        new = self.stream.skipped[self.reported :]
+        self.reported += len(new)
         rows = skipped.merged(processes.gathered(new))
         self.cut += skipped.contexts_cut(rows)
         bad = [row for row in rows if row["reason"] != skipped.FAILED]

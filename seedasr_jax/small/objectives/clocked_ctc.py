@@ -16,8 +16,8 @@ from seedasr_jax.train.objectives import register
 from seedasr_jax.train.objectives.ctc import Ctc
 from seedasr_jax.train.objectives.shared import count
 
-# Initial loss weights of frame labels. They decay to 0, that of tokens at TOKENS_UNTIL of a stage,
-# because CTC alone finally decides where tokens are emitted.
+# Initial loss weights of frame labels. They decay to 0, the weight of tokens at TOKENS_UNTIL of a
+# stage, because CTC alone finally decides where tokens are emitted.
 PHONES, TOKENS, TOKENS_UNTIL = 3.0, 2.0, 0.8
 
 
@@ -43,7 +43,7 @@ class ClockedCtc(Ctc):
     def filler(self, vocab):
         """The function that fills in the Times of a batch."""
         phones, normalizer = self.stage.model.variant.phones, self.stage.data.normalizer
-        return times.TimesFiller(vocab, normalizer, phones=phones, steps=self.stage.steps)
+        return times.times_filler(vocab, normalizer, phones=phones, steps=self.stage.steps)
 
     def weigh(self, batch, rng):
         """Weights of CTC, and numbers of labelled frames."""

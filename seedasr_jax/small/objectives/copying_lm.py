@@ -54,7 +54,7 @@ class CopyingLm(Lm):
     def filler(self, vocab):
         """The function that fills in the Progress of a batch."""
         del vocab
-        return times.ProgressFiller(self.stage.steps)
+        return times.progress_filler(self.stage.steps)
 
     def weigh(self, batch, rng):
         """Number of utterances; total importance of tokens and end tokens."""

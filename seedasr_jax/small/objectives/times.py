@@ -5,6 +5,7 @@ A manifest's `alignment` has the times at which a synthesiser begins each unit a
 Dims: B utterances, L tokens, Q phones.
 """
 
+from collections.abc import Callable
 import dataclasses
 import functools
 import math
@@ -68,69 +69,73 @@ def shapes(utterances: int, bucket: tuple[float, int, int]) -> Times:
     )
 
 
-class ProgressFiller:
-    """Fills in the Progress of a stage of `steps` steps: (Batch, its rows, bucket, step)."""
+def progress_filler(steps: int) -> Callable:
+    """(Batch, its rows, bucket, step) -> Batch with the Progress of a stage of `steps` steps."""
 
-    def __init__(self, steps: int):
-        self._steps = steps
-
-    def __call__(self, batch: Batch, rows, bucket, step: int) -> Batch:
-        """The Batch with its Progress."""
-        del rows, bucket
-        progress = np.full(len(batch.weight), step / self._steps, np.float32)
+    def fill(batch: Batch, _rows, _bucket, step: int) -> Batch:
+        progress = np.full(len(batch.weight), step / steps, np.float32)
         return dataclasses.replace(batch, extra=Progress(progress))
 
+    return fill
 
-class TimesFiller(ProgressFiller):
-    """Fills in the Times of rows that have an alignment: (Batch, its rows, bucket, step)."""
 
-    def __init__(self, vocab, normalizer: str, *, phones: int, steps: int):
-        """`vocab`, `normalizer`: for transcripts; `phones`: number of classes; `steps`: in all."""
-        super().__init__(steps)
-        self._vocab, self._normalizer, self._phones = vocab, normalizer, phones
-        self._spelled = functools.lru_cache(maxsize=100_000)(self._spell)
+def times_filler(vocab, normalizer: str, *, phones: int, steps: int) -> Callable:
+    """As `progress_filler`, with the Times of the rows that have an alignment.
 
-    def __call__(self, batch, rows, bucket, step):
-        """The Batch with its Times."""
+    `vocab`, `normalizer`: for transcripts; `phones`: number of classes.
+    """
+    spelling = speller(vocab, normalizer)
+
+    def fill(batch, rows, bucket, step):
         empty = shapes(len(batch.weight), bucket)
         times = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), empty)
-        times.progress[:] = step / self._steps
+        times.progress[:] = step / steps
         for at, row in enumerate(rows):
             if not batch.weight[at] or row.alignment is None:
                 continue
-            starts = self.token_starts(row)
-            phones = row.alignment.phones[: times.phones.shape[1]]
-            if starts is None or not phones:
+            starts = token_starts(row, spelling)
+            named = row.alignment.phones[: times.phones.shape[1]]
+            if starts is None or not named:
                 continue
             times.starts[at, : len(starts)] = starts
-            times.phones[at, : len(phones)] = [self.phone(row, name) for _, name in phones]
-            times.phone_starts[at, : len(phones)] = [start for start, _ in phones]
-            times.phones_length[at] = len(phones)
+            times.phones[at, : len(named)] = [phone(row, name, phones) for _, name in named]
+            times.phone_starts[at, : len(named)] = [start for start, _ in named]
+            times.phones_length[at] = len(named)
         return dataclasses.replace(batch, extra=times)
 
-    def phone(self, row, name: str) -> int:
-        """Class of a phone of the row's language, from 1: a hash, because names are arbitrary."""
-        return 1 + zlib.crc32(f"{row.language}:{name}".encode()) % (self._phones - 1)
+    return fill
 
-    def token_starts(self, row) -> np.ndarray | None:
-        """[L] seconds at which each token begins, or None if the alignment is of another text.
 
-        Times inside a unit are interpolated by characters.
-        """
-        text = normalize(self._normalizer, row.text)
-        units, firsts = self._spelled(text, _unit(row.language))
-        if len(units) != len(row.alignment.words):
-            return None
-        ends = np.cumsum(units)
-        unit = np.searchsorted(ends, firsts, "right")
-        starts = np.array([*row.alignment.words, row.seconds])
-        share = (firsts - (ends - units)[unit]) / units[unit]
-        return starts[unit] + share * (starts[unit + 1] - starts[unit])
+def phone(row, name: str, phones: int) -> int:
+    """Class of a phone of the row's language, from 1: a hash, because names are arbitrary."""
+    return 1 + zlib.crc32(f"{row.language}:{name}".encode()) % (phones - 1)
 
-    def _spell(self, text, unit):
-        """Numbers of characters in each unit and before each token, without spaces."""
+
+def token_starts(row, spelling: Callable) -> np.ndarray | None:
+    """[L] seconds at which each token begins, or None if the alignment is of another text.
+
+    Times inside a unit are interpolated by characters. `spelling`: of `speller`.
+    """
+    units, firsts = spelling(row.text, _unit(row.language))
+    if len(units) != len(row.alignment.words):
+        return None
+    ends = np.cumsum(units)
+    unit = np.searchsorted(ends, firsts, "right")
+    starts = np.array([*row.alignment.words, row.seconds])
+    share = (firsts - (ends - units)[unit]) / units[unit]
+    return starts[unit] + share * (starts[unit + 1] - starts[unit])
+
+
+def speller(vocab, normalizer: str) -> Callable:
+    """(text, unit) -> numbers of characters in each unit and before each token, without spaces."""
+
+    @functools.lru_cache(maxsize=100_000)
+    def spelling(text, unit):
+        text = normalize(normalizer, text)
         pieces = text.split() if unit == "word" else "".join(text.split())
-        ids = self._vocab.encode(text)
-        written = [len("".join(self._vocab.decode(ids[:n]).split())) for n in range(len(ids))]
+        ids = vocab.encode(text)
+        written = [len("".join(vocab.decode(ids[:n]).split())) for n in range(len(ids))]
         units = np.array([len(piece) for piece in pieces], np.int64)
         return units, np.minimum(np.array(written, np.int64), max(units.sum() - 1, 0))
+
+    return spelling
