@@ -118,7 +118,7 @@ def test_a_language_is_scored_in_its_own_unit(trained, tmp_path):
         (dict(unit="letter"), "'xx': unit: expected one of word, char, found 'letter'"),
     ],
 )
-def test_a_row_that_cannot_be(changes, message):
+def test_an_invalid_language_is_refused(changes, message):
     row = dict(tag="xx", name="X", parent="", script="Latn", unit="word", normalizer="basic@2")
     with pytest.raises(ConfigError, match=message):
         languages.add(languages.Language(**(row | changes)))

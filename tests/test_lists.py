@@ -163,7 +163,7 @@ def test_slots_doubt_only_what_a_list_tells():
     assert 0.3 < (longer != 0).mean() < 0.7
 
 
-def test_where_names_are_all_that_is_said_no_slot_tells_them():
+def test_a_transcript_of_names_alone_leaves_no_slot_that_reveals_them():
     sentence = NAMES[0] + NAMES[2]
     said = doubted(sentence)
     assert said[-1] == list(sentence)

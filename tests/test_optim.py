@@ -126,7 +126,7 @@ def test_adafactor_is_the_papers():
         np.testing.assert_allclose(found["decoder"]["kernel"][...], -wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_adafactors_state_lies_where_its_parameters_do():
+def test_adafactor_state_is_sharded_as_its_parameters():
     """Rows and columns too; and a step is that of one device."""
     changes = {"model.decoder.width": 128, "model.decoder.ffn_dim": 256}
     changes |= {"model.decoder.layers": 1}

@@ -105,7 +105,7 @@ def test_what_a_later_stage_needs_is_copied_before_the_first_trains(trained, tmp
     assert run.train(child, workdir) == 0
 
 
-def test_a_copy_that_is_gone_is_made_again_from_where_it_came(job):
+def test_a_missing_copy_is_made_again_from_its_source(job):
     other = job.workdir.parent / "other/lm"
     part = nnx.State({"decoder": workdirs.params(seed=1)["decoder"]})
     workdirs.finish(job.workdir.parent / "other", "lm", part, step=40, state="running")

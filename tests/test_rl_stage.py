@@ -36,7 +36,6 @@ def job(trained, tmp_path_factory):
     return make
 
 
-@pytest.mark.usefixtures("one_device")
 def test_a_resumed_stage_is_the_one_never_stopped(job, capsys):
     whole, parts = job("whole"), job("parts")
     stage.run(whole, "rl", lambda: False)

@@ -224,7 +224,7 @@ def test_rows_of_weight_0_and_padding_count_nothing(loss, rolled):
     assert again == terms and same == weights
 
 
-def test_lists_without_a_gradient_are_counted_and_said_once(loss, rolled):
+def test_n_best_lists_without_a_gradient_are_counted_and_reported_once(loss, rolled):
     """Equal risks, or one hypothesis twice; a row of weight 0 counts nothing."""
     batch = jax.tree.map(np.copy, rolled[3])
     batch.extra.ids[:], batch.extra.length[:], batch.extra.risk[:] = (

@@ -98,7 +98,7 @@ def test_another_config_is_not_replaced(trained, tmp_path):
     assert disk.read_json(tmp_path / disk.CONFIG) == bundle
 
 
-def test_what_stands_in_the_way_of_a_later_stage_is_found_first(trained, tmp_path, monkeypatch):
+def test_obstacles_of_later_stages_are_found_before_training(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(run.stage, "run", lambda *_: pytest.fail("trains"))
     (tmp_path / "sft").mkdir()
     for name in ("metrics.jsonl", "skipped.jsonl"):

@@ -155,7 +155,7 @@ def test_a_batch_of_n_is_n_batches_of_one_in_any_bucket():
         np.testing.assert_allclose(alone.score[0], together.score[row], atol=1e-4)
 
 
-def test_rows_of_weight_0_say_nothing_and_harm_nobody():
+def test_padding_rows_have_no_hypotheses_and_change_no_other_row():
     batch, how = batch_of(4, seed=3), Search(3, top=3, delta=1.0)
     together = searched(batch, how, 0.8, positions="ctc_onsets")
     absent = jax.tree.map(np.copy, batch)

@@ -179,7 +179,7 @@ def test_an_encoder_is_exported_alone(workdir, tmp_path):
         transcribe.load(tmp_path / "bundle")
 
 
-def test_a_layer_that_nobody_chose(workdir, manifest, tmp_path):
+def test_kmeans_needs_a_probe_that_scored_layers(workdir, manifest, tmp_path):
     init = dict(teacher=f"{workdir}/ssl1:encoder", codebook="fresh")
     config = graph(manifest)
     tree = run.config.to_dict(config)
