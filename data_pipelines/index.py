@@ -29,7 +29,8 @@ _NONE = np.zeros(0, np.uint32)
 class Fit:
     """The buckets, and what decides which bucket an utterance fits."""
 
-    buckets: tuple[tuple[float, int, int], ...]  # (seconds; 0: no audio, tokens; 0: no text, rows)
+    # Ascending (seconds, tokens, utterances); seconds 0: no audio, tokens 0: no text.
+    buckets: tuple[tuple[float, int, int], ...]
     stretch: float = 1.0  # bucket by seconds * stretch, leaving headroom for tempo augmentation
     min_seconds: float = 0.0
     silence: bool = False  # whether recordings without speech (empty text) are utterances

@@ -95,10 +95,14 @@ class Stream:
 
 
 class BadRows:
-    """Decides when there are too many bad rows: more than a fraction, plus what chance explains."""
+    """Decides when there are too many bad rows.
+
+    The limits: the allowed fraction of all recordings; and the allowed fraction of the rows drawn
+    so far, plus what chance explains.
+    """
 
     def __init__(self, allowed: float, recordings: int, drawn: int = 0):
-        """`allowed`: fraction of the recordings and of the rows `drawn`, by all processes."""
+        """`allowed`: fraction; `drawn`: rows in all batches since step 0, of all processes."""
         self._allowed, self._recordings, self.drawn = allowed, recordings, drawn
         self._rows, self._bad = {}, set()
 

@@ -90,7 +90,11 @@ def bind(
 
 
 def resolve(name: str, data_folder) -> list[tuple[sources.Source, seqio.Task, float]]:
-    """[(source, task, share)] of a task, mixture or SPEC; shares add up to 1; else ConfigError."""
+    """[(source, task, share)] of a task, a mixture or a SPEC; shares add up to 1.
+
+    Raises:
+        ConfigError: the name is unknown; names the nearest known one.
+    """
     if name in seqio.MixtureRegistry.names():
         mixture = seqio.MixtureRegistry.get(name)
         rates = [mixture.get_rate(task) for task in mixture.tasks]

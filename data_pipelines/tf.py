@@ -18,7 +18,10 @@ for _name, _value in _QUIET.items():
 
 @contextlib.contextmanager
 def _uncollected():
-    """Exempts the million permanent objects of imports from garbage collection: saves 3.3 s."""
+    """Exempts the million permanent objects of imports from garbage collection.
+
+    That saves 3.3 of the 8.7 processor seconds of a command that does nothing else.
+    """
     collects = gc.isenabled()
     gc.disable()
     try:

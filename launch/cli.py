@@ -103,18 +103,20 @@ def parser() -> argparse.ArgumentParser:
     text = "read all parameters and compare their hashes; exits 3 if any differs or is missing"
     c.add_argument("--verify", action="store_true", help=text)
 
-    text = "compile every stage for a TPU pod without one: memory, step-time bound, collectives"
+    text = (
+        "compile every stage for a TPU pod, without needing one: memory, step-time bound, traffic"
+    )
     example = "--config=seed_asr_ml:8b --topology=v5p:4x4x8"
     c = add("plan", commands.do_plan, text, example)
     c.add_argument("--config", required=True, metavar="NAME_OR_FILE[:ARG]", help="a recipe")
     c.add_argument("--topology", required=True, metavar="T", help="v5p:4x4x8, v5p-256, v6e:16x16")
     c.add_argument("--slices", type=int, default=1, metavar="N", help="slices of that shape")
     c.add_argument("--stage", default="", metavar="NAME", help="plan this stage only")
-    text = "or all; default: the largest of each stage"
+    text = "plan the bucket of this duration, or all; default: the largest of each stage"
     c.add_argument("--bucket", default="", metavar="SECONDS", help=text)
     text = "64 to 4,096 chips, with the work per chip that T gives"
     c.add_argument("--scaling", action="store_true", help=text)
-    c.add_argument("--steps", type=int, default=0, metavar="N", help="to price; default: all")
+    c.add_argument("--steps", type=int, default=0, metavar="N", help="steps to price; default: all")
     c.add_argument("--price", type=flags.amount, default=0.0, metavar="USD", help="per chip-hour")
     _json(c)
 
@@ -135,7 +137,7 @@ def parser() -> argparse.ArgumentParser:
         "--buckets",
         default="",
         metavar="'((SECONDS,TOKENS,UTTERANCES),...)'",
-        help="of batches, TOKENS: decoded at most; default: the recipe's, or up to 5 minutes",
+        help="shapes of batches, TOKENS: decoding limit; default: the recipe's, or up to 5 minutes",
     )
     _mesh(c)
     c.add_argument("--out", default="", metavar="DIR", help="default: CHECKPOINT/eval/HASH")
@@ -210,7 +212,7 @@ def _places(places):
     example = "--processes=2 --config=digits:train.jsonl --workdir=runs/digits"
     c = _add(places, "local", commands.do_launch_local, text, example)
     c.add_argument("--processes", type=int, required=True, metavar="N", help="at least 1")
-    text = "of each process; default: %(default)s"
+    text = "CPU devices of each process; default: %(default)s"
     c.add_argument("--devices", type=int, default=1, metavar="D", help=text)
     text = "restarts after a failure; default: %(default)s"
     c.add_argument("--restart", type=int, default=0, metavar="K", help=text)
@@ -221,7 +223,7 @@ def _data_actions(actions):
     def add(name, run, text, example):
         action = _add(actions, name, run, text, example)
         action.add_argument("--source", required=True, action="append", metavar="SPEC")
-        text = "of generated audio, and of tables if given or existing; default: cache"
+        text = "folder of generated audio, and of tables if given or existing; default: cache"
         action.add_argument("--cache", metavar="DIR", help=text)
         return action
 
@@ -232,7 +234,7 @@ def _data_actions(actions):
     text = "train a SentencePiece tokenizer on its texts"
     example = "--source=manifest:train.jsonl --size=1000 --out=vocab"
     a = add("vocab", commands.do_data_vocab, text, example)
-    a.add_argument("--size", type=int, required=True, help="pieces")
+    a.add_argument("--size", type=int, required=True, help="number of pieces")
     a.add_argument("--kind", default="bpe", choices=("bpe", "unigram", "char", "word"))
     a.add_argument("--normalizer", default="basic@2")
     a.add_argument("--out", required=True, metavar="DIR")

@@ -35,8 +35,8 @@ def of(workdir: pathlib.Path, where: str, part: str) -> checkpoints.Checkpoint |
 def make(workdir: pathlib.Path, where: str, part: str, found: checkpoints.Checkpoint):
     """Copies a part of `found`, the checkpoint at the path `where` of `init`, unless a copy exists.
 
-    Only process 0 calls this. Reading a checkpoint is collective over the processes of JAX, so a
-    job of several copies in a separate process.
+    Only process 0 calls this. Reading a checkpoint is collective over the processes of JAX: if
+    there are several, a separate process, which JAX has not connected to them, makes the copy.
     """
     name = f"{part}-{config.digest([found.recipe])[:8]}"
     place, known = workdir / disk.FROZEN / name, _sources(workdir)

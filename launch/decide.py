@@ -56,8 +56,8 @@ def _check_free(workdir):
     """Refuses a stage's directory, another program's config.json, and a glob of Orbax."""
     if re.search(r"[*?\[]", str(workdir)):
         raise ConfigError(
-            f"--workdir: expected a path without *, ? and [, where checkpoints can be saved, found"
-            f" {workdir}: choose another --workdir"
+            f"--workdir: expected a path without *, ? and [, found {workdir}: no checkpoint can be"
+            " saved there; choose another --workdir"
         )
     if (workdir / disk.STAGE).exists():
         raise ConfigError(
