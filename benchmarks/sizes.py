@@ -19,7 +19,7 @@ class Size:
     """A model and its batch, which contains no padding."""
 
     encoder: dict  # keys of config.Encoder
-    decoder: dict  # keys of config.Decoder
+    decoder: dict  # keys of config.Transformer
     splice: int
     rows: int
     seconds: float

@@ -59,6 +59,7 @@ def conformer(layers, width, **changes):
 def qwen3(layers, width, **changes):
     """A decoder of Qwen3 shape (arXiv 2505.09388): query and key norms, no biases."""
     return dict(
+        kind="transformer",
         layers=layers,
         width=width,
         heads=width // 32,

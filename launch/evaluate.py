@@ -16,7 +16,7 @@ from seedasr_jax.evaluate import cells, opening, score
 from seedasr_jax.launch import runtime, tasks
 from seedasr_jax.launch.progress import say
 from seedasr_jax.models import names
-from seedasr_jax.models.parts import decodings
+from seedasr_jax.models.parts import BEAM, decodings
 
 # Default shapes for scoring: (seconds, utterances).
 SHAPES = tuple((s, max(1, round(64 / s))) for s in (1.0, 2.5, 5.0, 10.0, 20.0, 40.0))
@@ -72,7 +72,7 @@ def chosen(decode: str, beam: int, alpha: float | None, default: str) -> methods
     """
     if not beam and alpha is not None:
         cure = "add --beam, such as --beam=4"
-        if decode and methods.parse(decode).kind == "beam":
+        if decode and methods.parse(decode).kind == BEAM:
             cure = f"write it as an option, --decode={decode},alpha={alpha:g}"
         raise ConfigError(f"--alpha={alpha:g} weighs the context in a beam search: {cure}")
     if decode and beam:

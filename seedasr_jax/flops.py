@@ -9,11 +9,9 @@ from collections.abc import Container, Iterable
 
 from seedasr_jax import config
 from seedasr_jax.models import parts as registry
-from seedasr_jax.models.decoder import flops as decoder
-from seedasr_jax.models.decoder import logits_flops as logits
 from seedasr_jax.models.parts import Sizes
 
-__all__ = ["Sizes", "decoder", "forward", "logits", "passes", "train"]
+__all__ = ["Sizes", "forward", "passes", "train"]
 
 
 def forward(

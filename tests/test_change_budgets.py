@@ -5,6 +5,7 @@ A dataset: test_tasks.py, as a SeqIO task.
 
 import dataclasses
 import json
+import math
 import shutil
 import sys
 
@@ -19,7 +20,7 @@ from seedasr_jax.errors import ConfigError
 from seedasr_jax.launch import evaluate, export, run
 from seedasr_jax.models import parts
 from seedasr_jax.plan import fitting, programs
-from seedasr_jax.text import languages
+from seedasr_jax.text import languages, vocab
 from seedasr_jax.train import build
 
 RECIPE = """
@@ -28,9 +29,12 @@ import tones_recipe
 
 def get_config(manifest):
     c = tones_recipe.get_config(manifest).unlock()
-    c.imports = ("outside_part", "outside_encoder_options")
-    for name in ("lm", "sft"):
-        del c.stages[name]
+    c.imports = ("outside_part", "outside_encoder_options", "outside_decoder")
+    del c.stages.sft
+    c.model.variant = dict(kind="paper")
+    c.model.decoder.update(kind="capped", cap=0.01)
+    s = c.stages.lm
+    s.kind, s.objective, s.steps, s.optim.warmup = "lm", dict(), 1, 0
     s = c.stages.ctc
     s.kind, s.steps, s.optim.warmup = "ctc_and_loudness", 4, 2
     s.objective = dict(loudness_weight=0.5)
@@ -56,10 +60,11 @@ def registries(monkeypatch):
 
 
 @pytest.mark.usefixtures("one_device", "registries")
-def test_an_encoder_a_part_and_an_objective(trained, tmp_path):
+def test_an_encoder_a_part_an_objective_and_a_decoder(trained, tmp_path):
     """Another front end, hop and rounding, and a loss term with a part of its own.
 
     An encoder is two modules, a part with its objective one; they train, decode, export and plan.
+    A decoder is one module.
     """
     (tmp_path / "recipe.py").write_text(RECIPE)
     graph = tones.recipes.expand(f"{tmp_path}/recipe.py:{trained.manifest}", [])
@@ -68,13 +73,17 @@ def test_an_encoder_a_part_and_an_objective(trained, tmp_path):
     row = disk.read_rows(workdir / "ctc/metrics.jsonl", "step")[-1]
     assert row["loss"] == pytest.approx(row["ctc"] + 0.5 * row["loudness"])
     assert any(key.startswith("eval/") for key in row)  # decoded
+    text = disk.read_rows(workdir / "lm/metrics.jsonl", "step")[-1]
     found = checkpoint.open_checkpoint(workdir)
-    assert found.imports == ("outside_part", "outside_encoder_options")
+    pieces = vocab.open_vocabulary(found.vocab).size
+    assert text["loss"] == pytest.approx(math.log(pieces), abs=2 * 0.01)  # logits are capped
+    assert found.imports == ("outside_part", "outside_encoder_options", "outside_decoder")
     assert set(found.shapes("encoder")) == {"encoder.project.kernel"}
     assert set(found.shapes("loudness_head")) == {"loudness_head.project.kernel"}
     sizes = flops.Sizes(2, 16_000, 0, 0, 4)
     counted = flops.forward(found.stage.model, 20, ("encoder", "loudness_head"), sizes)
     assert counted["loudness_head"] == 2 * 2 * 13 * 32
+    assert flops.forward(found.stage.model, 20, ("decoder",), sizes)["decoder"] > 0
     export.bundle(workdir, tmp_path / "bundle")  # decodes as the original, or raises
     planned = dataclasses.replace(graph.stages["ctc"], mesh=config.Mesh(1, 1, 1, 1))
     built = build.build(planned, fitting.TOKENS, planned.vocab.size, jax.devices()[:1])

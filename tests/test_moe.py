@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tiny
 
-from seedasr_jax import config, flops
+from seedasr_jax import config
 from seedasr_jax.configs import common
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.models import layers, moe
@@ -299,7 +299,7 @@ def test_a_frozen_decoders_routers_are_reported_and_not_minimised():
 def test_work_is_that_of_the_active_experts():
     sparse = tiny.decoder(ffn_dim=12, moe=MOE)
     dense = tiny.decoder(ffn_dim=36)
-    more = flops.decoder(sparse, 10) - flops.decoder(dense, 10)
+    more = Decoder.flops(sparse, 10) - Decoder.flops(dense, 10)
     assert more == 2 * 2 * 10 * 16 * 8  # the routers of two layers
 
 

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import tiny
 
-from seedasr_jax import flops
 from seedasr_jax.checkpoint import derive
 from seedasr_jax.decode import gathering, prefill, scoring
-from seedasr_jax.models import acllm
+from seedasr_jax.models import acllm, decoders
 from seedasr_jax.parallel import sharding
 from seedasr_jax.plan import compile as compiling
 from seedasr_jax.plan import fitting, programs, topologies
@@ -83,14 +82,14 @@ def test_a_cache_is_sharded_over_examples_and_heads(built, held):
 def test_useful_work_of_decoding_is_that_of_a_pass_over_all_of_it(built, held):
     """Prefill and all steps, together: one causal pass over prefix and transcript."""
     _, begin, follow = programs.decoding(built, held, SECONDS)
-    model, prefix = built.stage.model.decoder, follow.arguments[1].cache.valid.shape[1]
+    model, prefix = built.stage.model, follow.arguments[1].cache.valid.shape[1]
     steps = [
-        flops.decoder(model, prefix + n + 1) - flops.decoder(model, prefix + n)
+        decoders.flops(model, prefix + n + 1) - decoders.flops(model, prefix + n)
         for n in range(held.tokens + 1)
     ]
-    once = flops.decoder(model, prefix + held.tokens + 1)
+    once = decoders.flops(model, prefix + held.tokens + 1)
     assert begin.flops + held.utterances * sum(steps) == pytest.approx(held.utterances * once)
-    last = steps[-1] + flops.logits(model, built.stage.vocab.size)
+    last = steps[-1] + decoders.logits_flops(model, built.stage.vocab.size)
     assert follow.flops == pytest.approx(held.utterances * last)
 
 

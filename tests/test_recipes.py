@@ -128,6 +128,11 @@ def test_an_override_makes_a_group_one_of_another_kind(tmp_path, monkeypatch):
         stage("model.encoder.hop=320")
 
 
+def test_a_kind_that_is_not_there_names_the_nearest():
+    with pytest.raises(ConfigError, match=r"decoder.kind: .*'transfomer'. Did you mean transforme"):
+        stage("model.decoder.kind=transfomer")
+
+
 OWN = """
 import dataclasses
 from seedasr_jax import config

@@ -3,15 +3,19 @@
 Dims: B batch, T frames, K splice, U slots, V vocabulary, E width.
 """
 
+import dataclasses
 import functools
 
 from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import outside_decoder  # noqa: F401  (registers its kind)
 import pytest
 import tiny
 
+from seedasr_jax import config
+from seedasr_jax.configs import common
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.small.models import decoder as reading
 from seedasr_jax.small.models import devices
@@ -78,6 +82,15 @@ def test_a_device_that_is_none(name):
     key, parts = f"model.variant.{name}", ("encoder", "ctc_head")
     with pytest.raises(ConfigError, match=rf"{key}: expected one of frames, ctc_\w+"):
         tiny.stage("ctc", parts, parts, **{key: "onset"})
+
+
+def test_a_decoder_of_another_kind_needs_another_variant():
+    decoder = tiny.decoder(kind="capped", cap=1.0)
+    stage = tiny.stage("lm", ("decoder",), ("decoder",))
+    variant = config.build(common.small(), config.Variant)
+    model = dataclasses.replace(stage.model, decoder=decoder, variant=variant)
+    with pytest.raises(ConfigError, match=r"expected 'transformer', found 'capped': .*'paper'"):
+        objectives.needs(dataclasses.replace(stage, model=model))
 
 
 def test_a_converter_suits_what_it_reads():

@@ -18,6 +18,7 @@ from seedasr_jax.config.model import (
     Luise,
     Model,
     Quantizer,
+    Transformer,
     Variant,
 )
 from seedasr_jax.config.optim import Optim, Scheduled

@@ -130,17 +130,25 @@ class Moe:
 
 
 @dataclasses.dataclass(frozen=True)
-class Decoder:
+class Decoder(Tagged):
+    """The language model: see models/decoders.py; `imports` may add kinds."""
+
+    kind: str
+    width: int = at_least(1)
+    vocabulary: int = at_least(0)  # rows of the embedding as published; 0: the tokenizer's size
+
+
+@register("transformer", "seedasr_jax.models.decoder:Decoder")
+@dataclasses.dataclass(frozen=True)
+class Transformer(Decoder):
     """Decoder of the Qwen3, Qwen3-MoE or Llama architecture."""
 
     layers: int = at_least(1)
-    width: int = at_least(1)
     heads: int = at_least(1)
     kv_heads: int = at_least(1)
     head_dim: int = at_least(2)
     ffn_dim: int = at_least(1)  # hidden width; with experts, of each expert
     moe: Moe
-    vocabulary: int = at_least(0)  # rows of the embedding as published; 0: the tokenizer's size
     qk_norm: bool  # Qwen3: true, Llama: false
     tied: bool
     rope_theta: float = above(1)

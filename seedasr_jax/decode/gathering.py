@@ -16,7 +16,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from seedasr_jax import config
 from seedasr_jax.batch import Batch
-from seedasr_jax.models import converters, encoders, layers, names
+from seedasr_jax.models import converters, decoders, encoders, layers, names
 from seedasr_jax.parallel import layout, memory, rules, sharding
 
 # Fraction of a device's memory for the copy and the caches; the rest is for parameters, optimiser
@@ -45,10 +45,10 @@ def slots(tokens: int, prefixes: Sequence[int], width: int) -> int:
 
 def slot(model: config.Model, mesh, rows: int) -> int:
     """Bytes per device of the keys and values of one token in each of `rows` rows."""
-    decoder = model.decoder
-    shape = (2 * decoder.layers, rows, decoder.kv_heads, decoder.head_dim)
+    depth, kv_heads, head_dim = decoders.cached(model)
+    shape = (2 * depth, rows, kv_heads, head_dim)
     with layout.over(mesh):
-        heads = layout.if_divisible("tensor", decoder.kv_heads)
+        heads = layout.if_divisible("tensor", kv_heads)
         spec = PartitionSpec(None, layout.if_divisible(rules.BATCH, rows), heads)
     dtype, sharded = jnp.dtype(model.dtype), NamedSharding(mesh, spec)
     return sharding.bytes_of(jax.ShapeDtypeStruct(shape, dtype, sharding=sharded))

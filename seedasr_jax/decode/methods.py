@@ -9,9 +9,10 @@ import re
 
 from seedasr_jax.decode.search import DOMAINS, Search
 from seedasr_jax.errors import ConfigError, unknown
+from seedasr_jax.models.parts import BEAM, CTC, GREEDY
 
 WITH_CONTEXT = "beam4,alpha=0.5"  # default with a context; ours, the paper states none
-_BEAM = re.compile(r"beam(\d+)")
+_BEAM = re.compile(rf"{BEAM}(\d+)")
 _SWITCH = ("on", "off")
 LONG = ("cut", "direct")
 
@@ -20,7 +21,7 @@ LONG = ("cut", "direct")
 class Method:
     """A decoding method."""
 
-    kind: str  # ctc, greedy or beam
+    kind: str  # one of models/parts.py's GREEDY, BEAM, CTC
     search: Search | None = None  # settings of a beam search
     alpha: float = 0.0  # weight of the context in a beam search; 0: it is not read
     long: str = "cut"  # audio longer than any in training: cut at pauses, or direct: as one segment
@@ -28,20 +29,20 @@ class Method:
     @property
     def reads(self) -> bool:
         """Whether the context of an utterance is read."""
-        return self.kind == "greedy" or self.alpha > 0
+        return self.kind == GREEDY or self.alpha > 0
 
     def prefixes(self, context: int) -> tuple[tuple[int, ...], int]:
         """Context tokens of each prefix, at most `context`, and hypotheses per row; CTC: (), 0."""
-        if self.kind == "ctc":
+        if self.kind == CTC:
             return (), 0
-        if self.kind == "greedy":
+        if self.kind == GREEDY:
             return (context,), 1
         return ((0, context) if self.alpha and context else (0,)), self.search.beam
 
     @property
     def name(self) -> str:
         """Canonical name: equal methods have equal names."""
-        words = [self.kind if self.search is None else f"beam{self.search.beam}"]
+        words = [self.kind if self.search is None else f"{BEAM}{self.search.beam}"]
         if self.alpha:
             words.append(f"alpha={self.alpha:g}")
             words += ["domain=log"] if self.search.domain == "log" else []
@@ -64,9 +65,9 @@ def parse(text: str) -> Method:
         raise ConfigError(f"decode: expected a text such as greedy or beam4, found {text!r}")
     head, *rest = text.split(",")
     beam = _BEAM.fullmatch(head)
-    if beam is None and head not in ("ctc", "greedy"):
+    if beam is None and head not in (CTC, GREEDY):
         what = f"decode {text!r} (N as in beam4 or beam4,alpha=0.5)"
-        raise unknown(what, head, ("ctc", "greedy", "beamN"))
+        raise unknown(what, head, (CTC, GREEDY, "beamN"))
     if beam and int(beam[1]) < 1:
         raise ConfigError(f"decode {text!r}: expected a beam of 1 or more hypotheses")
     options = {"alpha": "0", "domain": "linear", "prune": "on", "length": "off", "long": "cut"}
@@ -101,7 +102,7 @@ def parse(text: str) -> Method:
         prune=choice("prune", _SWITCH) == "on",
         length=float(choice("length", _SWITCH) == "on"),
     )
-    return Method("beam", search, alpha, long)
+    return Method(BEAM, search, alpha, long)
 
 
 def with_context(default: str) -> str:

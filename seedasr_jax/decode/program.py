@@ -12,6 +12,7 @@ import jax
 from seedasr_jax.batch import Batch
 from seedasr_jax.decode import gathering, greedy, methods, sample
 from seedasr_jax.decode import search as searching
+from seedasr_jax.models.parts import CTC, GREEDY
 from seedasr_jax.parallel import compiler, layout, sharding
 
 # A program requested again with equal arguments, such as for another checkpoint of the same model,
@@ -61,9 +62,9 @@ def transcribe(graphdef, mesh, plain, kind, search):
 
     def decode(model, batch, alpha):
         tokens = batch.ids.shape[1]
-        if kind == "ctc":
+        if kind == CTC:
             return greedy.ctc(model, batch)
-        if kind == "greedy":
+        if kind == GREEDY:
             return greedy.llm(model, batch, tokens)
         return searching.search(model, batch, tokens, search, plain=plain, alpha=alpha)
 
@@ -71,7 +72,7 @@ def transcribe(graphdef, mesh, plain, kind, search):
         method = methods.Method(kind, search, alpha=float(alpha is not None))
         return method.prefixes(batch.context.shape[1])
 
-    return program(graphdef, mesh, decode, prefixes=None if kind == "ctc" else prefixes)
+    return program(graphdef, mesh, decode, prefixes=None if kind == CTC else prefixes)
 
 
 @_once

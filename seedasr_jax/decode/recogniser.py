@@ -18,7 +18,7 @@ from seedasr_jax.decode import methods, program
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.models import acllm
 from seedasr_jax.models.acllm import Tokens
-from seedasr_jax.models.parts import decodings
+from seedasr_jax.models.parts import CTC, decodings
 from seedasr_jax.parallel import processes, sharding
 from seedasr_jax.text import joining
 from seedasr_jax.text.template import Template
@@ -85,7 +85,7 @@ class Recogniser:
         if found.kind in able:
             return found
         cure = "CTC needs a ctc_head: name the workdir's ctc stage"
-        if found.kind != "ctc":
+        if found.kind != CTC:
             cure = "the LLM needs encoder and decoder: name a stage that has both, such as sft"
         known = f"; it supports {', '.join(able)}" if able else ""
         parts = ", ".join(self.parts)

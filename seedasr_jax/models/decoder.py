@@ -9,9 +9,10 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
-from seedasr_jax import config, shapes
+from seedasr_jax import shapes
 from seedasr_jax.losses import cross_entropy
 from seedasr_jax.models import cache as caches
+from seedasr_jax.models import decoders
 from seedasr_jax.models.attention import GroupedAttention
 from seedasr_jax.models.layers import (
     Dense,
@@ -60,15 +61,13 @@ class DecoderBlock(nnx.Module):
         return x + layout.residual(y), (keys_and_values, routing)
 
 
-class Decoder(nnx.Module):
-    """A causal language model over embeddings at explicit positions."""
+class Decoder(decoders.Decoder):
+    """See config.Transformer."""
 
     def __init__(self, config, vocabulary, *, lora, remat, dtype, rngs, embed=Embed):
-        """`vocabulary`: number of the tokenizer's pieces, used if config.vocabulary is 0; `embed`:
-        builds the embedding table, called like layers.Embed.
-        """
-        self.vocabulary = config.vocabulary or vocabulary
-        self.embed_scale, self.config, self.dtype = config.embed_scale, config, dtype
+        """`embed`: builds the embedding table, called like layers.Embed."""
+        super().__init__(config, vocabulary, dtype)
+        self.embed_scale = config.embed_scale
         self.embed = embed(self.vocabulary, config.width, dtype=dtype, rngs=rngs)
         block = functools.partial(DecoderBlock, config, lora=lora, dtype=dtype)
         self.blocks = Stack(config.layers, block, remat=remat, rngs=rngs)
@@ -84,30 +83,12 @@ class Decoder(nnx.Module):
         return self.embed(ids) * self.embed_scale
 
     def embed_tokens(self, ids, *, in_context=False):
-        """Embeds consecutive tokens, of a context or not: [B N] int32 -> [B N E].
-
-        A variant may override this and, for decoding, `memory` and `embed_next`.
-        """
+        """[B N] int32 -> [B N E], each independently; see decoders.Decoder."""
         del in_context
         return self.pieces(ids)
 
-    def memory(self, rows: int, count: int):
-        """Initial memory of `embed_next`: a pytree of arrays [B W ...], here None."""
-        del rows, count
-
-    def embed_next(self, ids, memory):
-        """Embeds the next tokens [B W], as `embed_tokens` would in the full sequence: [B W E].
-
-        `memory`: from the previous step, initially `memory(B, W)`; the next one is returned.
-        """
-        return self.embed_tokens(ids), memory
-
     def __call__(self, x, positions, valid):
-        """Embeddings [B N E] at `positions` [B N] int32 -> [B N E], the input of `logits`.
-
-        Positions that are not `valid` [B N] bool are ignored. The Routing [L ...] of all layers is
-        returned too, None without experts.
-        """
+        """[B N E] -> [B N E] and the Routing [L ...]; see decoders.Decoder."""
         dims = shapes.check(x, "B N E")
         shapes.check(positions, "B N", dims)
         shapes.check(valid, "B N", dims)
@@ -116,16 +97,13 @@ class Decoder(nnx.Module):
         return self.norm(x), routing
 
     def prefill(self, x, positions, valid, count: int, room: int) -> caches.KVCache:
-        """The cache of a prefix [B N ...], for `count` hypotheses of `room` tokens each."""
+        """The cache of a prefix [B N ...]; see decoders.Decoder."""
         x = jnp.where(valid[..., None], x, 0)
         _, ((k, v), _) = self.blocks(layout.residual(x), positions, valid, 0)
         return caches.init(k, v, valid, count, room)
 
     def decode_step(self, x, positions, cache: caches.KVCache):
-        """One more token of each hypothesis: embeddings [B W E] at positions [B W] int32.
-
-        Returns the input of `logits`, [B W E], and the new cache.
-        """
+        """[B W E] and the cache -> [B W E] and the new cache; see decoders.Decoder."""
         layers, x = (cache.prefix, (cache.k, cache.v)), layout.residual(x)
         x, ((k, v), _) = self.blocks(x, positions, cache.valid, cache.slot, per_layer=layers)
         return layout.all_positions(self.norm(x)), caches.add(cache, k, v)
@@ -149,17 +127,18 @@ class Decoder(nnx.Module):
         kernel = head.astype(self.dtype)
         return cross_entropy.nll_by_chunks(x, kernel, targets, valid, self.vocabulary, count)
 
+    @staticmethod
+    def cached(options):
+        """Layers, key-value heads and their width."""
+        return options.layers, options.kv_heads, options.head_dim
 
-def flops(d: config.Decoder, tokens: int) -> float:
-    """FLOPs of a forward pass over one sequence of `tokens` tokens, without logits."""
-    queries, keys = d.heads * d.head_dim, d.kv_heads * d.head_dim
-    layer = 2 * d.width * (queries + keys)
-    layer += 3 * d.width * d.ffn_dim * (d.moe.active if d.moe.experts else 1)
-    layer += d.width * d.moe.experts  # the router
-    scores = 2 * queries * (tokens + 1) / 2  # a token attends to itself and all earlier ones
-    return d.layers * 2.0 * tokens * (layer + scores)
-
-
-def logits_flops(d: config.Decoder, vocabulary: int) -> float:
-    """FLOPs of the logits of one token."""
-    return 2.0 * d.width * (d.vocabulary or vocabulary)
+    @staticmethod
+    def flops(options, tokens):
+        """FLOPs of a forward pass over one sequence of `tokens` tokens, without logits."""
+        d = options
+        queries, keys = d.heads * d.head_dim, d.kv_heads * d.head_dim
+        layer = 2 * d.width * (queries + keys)
+        layer += 3 * d.width * d.ffn_dim * (d.moe.active if d.moe.experts else 1)
+        layer += d.width * d.moe.experts  # the router
+        scores = 2 * queries * (tokens + 1) / 2  # a token attends to itself and all earlier ones
+        return d.layers * 2.0 * tokens * (layer + scores)

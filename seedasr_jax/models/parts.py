@@ -10,13 +10,13 @@ import dataclasses
 from flax import nnx
 
 from seedasr_jax import config, errors
-from seedasr_jax.models import converters, decoder, encoders, names
+from seedasr_jax.models import converters, decoders, encoders, names
 from seedasr_jax.models.head import Head
 from seedasr_jax.models.probe import Probe
 from seedasr_jax.quantize.kmeans import KMeans
 from seedasr_jax.quantize.random_projection import RandomProjection
 
-GREEDY, BEAM, CTC = "greedy", "beam", "ctc"  # kinds of decoding
+GREEDY, BEAM, CTC = "greedy", "beam", "ctc"  # kinds of decoding: all that decode/ implements
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Part:
     pieces: bool = False  # its rows are the vocabulary's pieces
     inside: str = ""  # the part whose module contains it
     needs: tuple[str, ...] = ()  # parts that its decoding requires
-    decodes: tuple[str, ...] = ()  # kinds of decoding that it adds
+    decodes: tuple[str, ...] = ()  # kinds of decoding that it enables: GREEDY, BEAM, CTC
     informed: bool = False  # may learn to read contexts
 
 
@@ -100,11 +100,10 @@ def of_group(group: str) -> tuple[str, ...]:
 
 
 def decodings(parts: Iterable[str]) -> tuple[str, ...]:
-    """Kinds of decoding that a model with these parts supports, built-in ones first."""
+    """Kinds of decoding that a model with these parts supports, in the order GREEDY, BEAM, CTC."""
     parts = tuple(parts)
     able = [lookup(name) for name in parts if set(lookup(name).needs) <= set(parts)]
-    found = [kind for kind in (GREEDY, BEAM, CTC) if any(kind in part.decodes for part in able)]
-    return tuple(found + [k for part in able for k in part.decodes if k not in found])
+    return tuple(k for k in (GREEDY, BEAM, CTC) if any(k in part.decodes for part in able))
 
 
 def _frames(model, sizes):
@@ -146,9 +145,9 @@ def _decoder_flops(model, vocabulary, sizes, parts):
     inputs = sizes.prompt + sizes.context + sizes.suffix + outputs
     if names.CONVERTER in parts:
         inputs += converters.tokens(model, _frames(model, sizes))
-    logits = decoder.logits_flops(model.decoder, vocabulary) * outputs
+    logits = decoders.logits_flops(model, vocabulary) * outputs
     transcripts = sizes.utterances * (sizes.hypotheses + 1)
-    return transcripts * (decoder.flops(model.decoder, inputs) + logits)
+    return transcripts * (decoders.flops(model, inputs) + logits)
 
 
 def _encoder(model, _vocabulary, *, remat, dtype, rngs, **_):
@@ -164,8 +163,7 @@ def _converter(model, _vocabulary, *, dtype, rngs, **_):
 
 
 def _decoder(model, vocabulary, *, remat, dtype, rngs, **_):
-    options = dict(lora=model.lora, remat=remat, dtype=dtype, rngs=rngs)
-    return decoder.Decoder(model.decoder, vocabulary, **options)
+    return decoders.make(model, vocabulary, remat=remat, dtype=dtype, rngs=rngs)
 
 
 def _ssl_head(model, _vocabulary, *, dtype, rngs, **_):

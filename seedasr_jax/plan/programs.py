@@ -16,7 +16,7 @@ from seedasr_jax import batch as batches
 from seedasr_jax import flops
 from seedasr_jax.audio import files
 from seedasr_jax.decode import gathering, methods, prefill, program
-from seedasr_jax.models import acllm, converters, encoders, layers, names
+from seedasr_jax.models import acllm, converters, decoders, encoders, layers, names
 from seedasr_jax.models.parts import GREEDY, decodings
 from seedasr_jax.parallel import compiler, layout, rules, sharding
 from seedasr_jax.plan import fitting
@@ -90,7 +90,7 @@ def _decoded(name, built, sizes, seconds, function, inputs, contexts, width):
         width: hypotheses of each row.
     """
     stage, mesh = built.stage, built.mesh
-    model, decoder = stage.model, stage.model.decoder
+    model = stage.model
     state = sharding.placed(built.abstract, built.sharding)
     batch = _batch(built, sizes, seconds, sizes.tokens)
     parts = {*built.needs.parts} - {names.DECODER} if contexts else (names.ENCODER, names.CTC_HEAD)
@@ -99,9 +99,9 @@ def _decoded(name, built, sizes, seconds, function, inputs, contexts, width):
     steps = sizes.tokens + 1
     for context in contexts:
         prefix = sizes.prompt + context + speech + sizes.suffix
-        decoded = flops.decoder(decoder, prefix + steps) - flops.decoder(decoder, prefix)
-        decoded += steps * flops.logits(decoder, stage.vocab.size)
-        useful += sizes.utterances * (flops.decoder(decoder, prefix) + width * decoded)
+        decoded = decoders.flops(model, prefix + steps) - decoders.flops(model, prefix)
+        decoded += steps * decoders.logits_flops(model, stage.vocab.size)
+        useful += sizes.utterances * (decoders.flops(model, prefix) + width * decoded)
     cached = gathering.cached(model, mesh, batch, sizes.tokens, contexts, width)
     params = nnx.merge_state(state.params, state.frozen)
     copied = 0
@@ -176,9 +176,9 @@ def decoding(built: build.Built, sizes: flops.Sizes, seconds: float) -> list[Pro
     filled = resident | {"kv": cache_bytes}
     rows, prefix = sizes.utterances, stream.cache.valid.shape[1]
     encoded = flops.forward(model, stage.vocab.size, {*parts} - {names.DECODER}, sizes)
-    last_step = flops.decoder(model.decoder, prefix + sizes.tokens + 1)
-    last_step += flops.logits(model.decoder, stage.vocab.size)
-    last_step -= flops.decoder(model.decoder, prefix + sizes.tokens)
+    last_step = decoders.flops(model, prefix + sizes.tokens + 1)
+    last_step += decoders.logits_flops(model, stage.vocab.size)
+    last_step -= decoders.flops(model, prefix + sizes.tokens)
 
     def jitted(function, out, **more):
         places = jax.tree.map(lambda x: x.sharding, out)
@@ -194,7 +194,7 @@ def decoding(built: build.Built, sizes: flops.Sizes, seconds: float) -> list[Pro
             jitted(fill, stream),
             (state, batch, speech),
             filled,
-            rows * flops.decoder(model.decoder, prefix),
+            rows * decoders.flops(model, prefix),
         ),
         Program(
             "decode",

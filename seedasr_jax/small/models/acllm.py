@@ -32,10 +32,16 @@ class SmallAcLLM(AcLLM):
 
     @staticmethod
     def check(stage, parts):
-        """Raises ConfigError if the converter reads what it is not for, or if the head predicts
-        more labels per encoder frame than the stage has.
+        """Raises ConfigError if the decoder is of another kind, if the converter reads what it is
+        not for, or if the head predicts more labels per encoder frame than the stage has.
         """
         model = stage.model
+        if names.DECODER in parts and model.decoder.kind != "transformer":
+            raise ConfigError(
+                "model.decoder.kind: model.variant.kind = 'small' extends the decoder: expected"
+                f" 'transformer', found {model.decoder.kind!r}: take it, or variant"
+                " dict(kind='paper'), which builds any decoder"
+            )
         labels, read = model.variant.labels, model.variant.converter_input
         if names.CONVERTER in parts and (model.converter.kind == "mean") != (read != "frames"):
             raise ConfigError(
