@@ -6,6 +6,7 @@ import pathlib
 import re
 
 import jax
+import numpy as np
 import pytest
 import test_imports
 import tones
@@ -97,7 +98,9 @@ def test_add_an_objective(written):
 
 
 def test_add_a_dataset(written, tmp_path, monkeypatch):
-    from seedasr_jax.data_pipelines import named  # late: imports TensorFlow
+    import streams  # late: imports TensorFlow
+
+    from seedasr_jax.data_pipelines import named
 
     monkeypatch.setenv("MY_CALLS", str(tmp_path / "calls"))
     for speaker in ("ann", "bob"):
@@ -113,6 +116,10 @@ def test_add_a_dataset(written, tmp_path, monkeypatch):
         ("bob-one", "one", "bob"),
     ]
     assert not any(row.fault for row in rows) and rows[0].seconds > 0
+    with streams.opening(streams.tokenizer(tmp_path / "vocab")) as open_stream:
+        batch, info = next(open_stream((source, 1.0)))
+    assert batch.weight.all() and {row.id for row in info.rows} == {"ann-one", "bob-one"}
+    assert np.abs(batch.wave).max() > 0 and batch.ids_length.min() > 0
 
 
 def test_add_a_language(written, monkeypatch):
