@@ -23,7 +23,8 @@ def decide(
 ) -> dict:
     """Checks everything and decides which stages run; the workdir's lock enters `resources`.
 
-    Returns JSON: the `graph` and its `recipes`; the `chosen` stages; the unfinished of them, `due`.
+    Returns JSON: the `graph` and its `recipes`; the `chosen` stages; the unfinished of them, `due`;
+    `imports`, the modules that the checks imported beyond those of the graph.
     Raises as `run.train` does.
     """
     expanded = prepare.anchored(expanded) if expanded else recipes.stored(workdir)
@@ -41,7 +42,7 @@ def decide(
     for name in due:
         filesystem.check_writable(job.folder(name) / disk.CHECKPOINTS, "--workdir")
         filesystem.check_files(job.folder(name), disk.STAGE, disk.METRICS, disk.SKIPPED)
-    checks.stages(job, due)
+    imports = checks.stages(job, due)
     for name in due:
         stage.secure(job, name)
     _set_aside(job, redone)
@@ -49,7 +50,8 @@ def decide(
     graph_, hashed = config.to_dict(expanded), config.to_dict(dict(job.recipes))
     stated = {"format_version": disk.FORMAT_VERSION}
     disk.write_json(workdir / disk.CONFIG, stated | graph_)
-    return {"graph": graph_, "recipes": hashed, "chosen": chosen, "due": due}
+    decided = {"graph": graph_, "recipes": hashed, "chosen": chosen, "due": due}
+    return decided | {"imports": imports}
 
 
 def _check_free(workdir):

@@ -3,6 +3,7 @@
 A dataset: test_tasks.py, as a SeqIO task.
 """
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -17,7 +18,8 @@ import tones
 from seedasr_jax import checkpoint, config, flops
 from seedasr_jax import workdir as disk
 from seedasr_jax.errors import ConfigError
-from seedasr_jax.launch import evaluate, export, run
+from seedasr_jax.evaluate import opening
+from seedasr_jax.launch import decide, evaluate, export, run
 from seedasr_jax.models import parts
 from seedasr_jax.plan import fitting, programs
 from seedasr_jax.text import languages, vocab
@@ -85,6 +87,8 @@ def test_an_encoder_a_part_an_objective_and_a_decoder(trained, tmp_path):
     assert counted["loudness_head"] == 2 * 2 * 13 * 32
     assert flops.forward(found.stage.model, 20, ("decoder",), sizes)["decoder"] > 0
     export.bundle(workdir, tmp_path / "bundle")  # decodes as the original, or raises
+    del parts._PARTS["loudness_head"], sys.modules["outside_part"]  # as in another process
+    opening.open_recogniser(checkpoint.open_checkpoint(tmp_path / "bundle"))
     planned = dataclasses.replace(graph.stages["ctc"], mesh=config.Mesh(1, 1, 1, 1))
     built = build.build(planned, fitting.TOKENS, planned.vocab.size, jax.devices()[:1])
     bucket = fitting.buckets(planned)[-1]
@@ -115,6 +119,21 @@ def test_a_language_is_scored_in_its_own_unit(trained, tmp_path):
     by_char, by_word = disk.read_rows(tmp_path / disk.RESULTS, "ref_len")
     assert by_word["ref_len"] == sum(len(row["text"].split()) for row in rows)
     assert by_char["ref_len"] == sum(len(row["text"].replace(" ", "")) for row in rows)
+
+
+@pytest.mark.usefixtures("registries")
+def test_all_processes_import_what_checks_imported_for_a_checkpoint(trained, tmp_path):
+    """Else a prompt with {language} could have another room in process 0, which checks."""
+    source = shutil.copytree(trained.workdir, tmp_path / "source")
+    graph = disk.read_json(source / disk.CONFIG)
+    disk.write_json(source / disk.CONFIG, graph | {"imports": ["outside_language"]})
+    begun = trained.graph(stages__ctc__init__encoder=f"'{source}/ctc'")
+    with contextlib.ExitStack() as resources:
+        decided = decide.decide(begun, tmp_path / "workdir", "ctc", "", resources)
+    assert "outside_language" not in begun.imports and "tlh" in languages.LANGUAGES
+    del languages.LANGUAGES["tlh"], sys.modules["outside_language"]  # as in another process
+    run._job(json.loads(json.dumps(decided)), tmp_path / "workdir")
+    assert "tlh" in languages.LANGUAGES
 
 
 @pytest.mark.parametrize(
