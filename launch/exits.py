@@ -42,8 +42,14 @@ TABLE = {
 
 
 def retry(code: int) -> Retry:
-    """Whether to restart a command that ended with a code; NEVER for an unknown one."""
-    return TABLE[code].retry if code in TABLE else Retry.NEVER
+    """Whether to restart a command that ended with a code.
+
+    A signal (code < 0, or 128 + its number), such as SIGKILL on a lost host, is counted; any other
+    code outside TABLE is never retried.
+    """
+    if code in TABLE:
+        return TABLE[code].retry
+    return Retry.COUNTED if code < 0 or code > 128 else Retry.NEVER
 
 
 def markdown() -> str:

@@ -20,7 +20,7 @@ import pathlib
 import sys
 
 from seedasr_jax import filesystem
-from seedasr_jax.errors import UserError
+from seedasr_jax.errors import ConfigError, UserError
 
 CONFIG = "config.json"  # of a workdir or a bundle
 VOCAB, CACHE, LOGS, FROZEN = "vocab", "cache", "logs", "frozen"
@@ -88,7 +88,7 @@ def read_json(path, cure: str = "") -> dict:
 
 
 def check_format(tree: dict, path) -> None:
-    """Raises a UserError with the commit to use if a config or stage has another format version."""
+    """Raises a ConfigError with the commit to use if a file has another format version."""
     version = tree.get("format_version")
     if not isinstance(version, int) or version == FORMAT_VERSION:
         return  # a value of another type is refused later
@@ -97,7 +97,7 @@ def check_format(tree: dict, path) -> None:
         last = READ_BY.get(version, min(READ_BY.values()))
         cure = f"the last commit that reads it is {last}: use that one, or train in a new --workdir"
     found = f"format_version {version}, this seedasr_jax reads {FORMAT_VERSION}"
-    raise UserError(f"{path}: {found}; {cure}")
+    raise ConfigError(f"{path}: {found}; {cure}")
 
 
 def read_config(folder) -> dict:

@@ -19,7 +19,17 @@ def test_codes_and_retry_policies_are_those_of_the_contract():
     assert {errors.UserError.exit_code, errors.ConfigError.exit_code} | {
         *signals.CODES.values()
     } <= exits.TABLE.keys()
-    assert exits.retry(9) is NEVER
+
+
+@pytest.mark.parametrize(
+    ("codes", "retry"),
+    [
+        ((4, 9, 127, 128, errors.INTERRUPTED), exits.Retry.NEVER),
+        ((-9, -6, 134, 137, 139, 143), exits.Retry.COUNTED),
+    ],
+)
+def test_a_signal_is_retried_as_often_as_the_limit_allows(codes, retry):
+    assert {exits.retry(code) for code in codes} == {retry}
 
 
 def test_the_guide_has_the_table():
