@@ -11,6 +11,7 @@ import itertools
 import math
 import threading
 
+import jax
 import numpy as np
 
 from seedasr_jax import config
@@ -50,6 +51,7 @@ def training(
     data_folder,
     template: Template | None,
     filler: Callable | None = None,
+    extra: Callable | None = None,
     frames: Callable[[int], int] | None = None,
     process_index: int = 0,
     process_count: int = 1,
@@ -66,6 +68,7 @@ def training(
         data_folder: for audio that sources make or convert.
         template: of the tokens around the speech, with contexts by data.contexts; None: no tokens.
         filler: (Batch, its rows, bucket, step) -> the Batch with its `extra`; None: it has none.
+        extra: (utterances, bucket) -> shapes of `extra`, for batches after an error.
         frames: samples -> frames that CTC has at most; None where no CTC is learned.
         process_index, process_count: p, n.
 
@@ -91,7 +94,7 @@ def training(
     feeds = [Feed(task, plan.turns(number)) for number, (_, task) in enumerate(entries)]
     recordings = sum(len(index.rows) for index in indexes)
     reads = Reading(template, data.contexts.tokens)
-    batches = _closing(reader, _batches(plan, feeds, names, fit, reads, filler, frames))
+    batches = _closing(reader, _batches(plan, feeds, names, fit, reads, (filler, extra), frames))
     bad_rows = BadRows(data.max_bad_fraction, recordings, sampler.drawn(start))
     known = Known(
         {index.name: dict(index.epoch(0).left_out) for index in indexes},
@@ -217,30 +220,34 @@ class _Plan:
         return self._drawing.draw(source, row, self._seed, _KEY_CONTEXT, step, position)
 
 
-def _batches(plan, feeds, names, fit, reads, filler, frames):
+def _batches(plan, feeds, names, fit, reads, fillers, frames):
     """Yields (Batch, Info, skipped rows, samples by task).
 
     After an error that ends the job, this process continues with rows of weight 0, skipped as
-    FAILED, until all processes know of the error.
+    FAILED, until all processes know of the error. Their `extra` is 0: the filler may have failed.
     """
-    failed = None
+    failed, (filler, extra) = None, fillers
     for whole, turns, own_sources, first in plan.steps():
         step, bucket, rows = whole.step, fit.buckets[whole.bucket], [turn.row for turn in turns]
 
-        def fill(rows, examples, bucket=bucket, first=first, step=step):
+        def fill(rows, examples, failed, bucket=bucket, first=first, step=step):
             batch, faults = collate(examples, bucket, reads, first, frames=frames)
             own = tuple(map(_as_read, rows, examples))
-            if filler is not None:
+            if filler is not None and not failed:
                 batch = filler(batch, own, bucket, step)
+            elif filler is not None and extra is not None:
+                shapes = extra(len(batch.weight), bucket)
+                zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+                batch = dataclasses.replace(batch, extra=zeros)
             return batch, faults, own
 
         try:
             examples = [failed or next(feeds[source])[1] for source in own_sources]
-            batch, faults, own = fill(rows, examples)
+            batch, faults, own = fill(rows, examples, failed)
         except UserError as error:
             failed = Fault(FAILED, str(error))
             examples = [failed] * len(rows)
-            batch, faults, own = fill(rows, examples)
+            batch, faults, own = fill(rows, examples, failed)
         skipped = [
             {
                 "step": step,

@@ -114,6 +114,7 @@ def _stream(job, built, start):
         data_folder=job.cache(stage),
         template=template(job, built),
         filler=built.objective.filler(job.vocab),
+        extra=built.needs.extra,
         frames=built.objective.most_frames if built.needs.aligned else None,
         process_index=share,
         process_count=shares,

@@ -30,7 +30,9 @@ def opening(tokenizer):
     """Yields a function that opens training streams; they are closed at the end."""
     streams = []
 
-    def open_stream(*sources, start=0, seed=3, prompted=False, process=(0, 1), filler=None, **data):
+    def open_stream(
+        *sources, start=0, seed=3, prompted=False, process=(0, 1), filler=None, extra=None, **data
+    ):
         settings = {
             "mixture": tuple((str(s), 1.0) if not isinstance(s, tuple) else s for s in sources),
             "buckets": BUCKETS,
@@ -50,6 +52,7 @@ def opening(tokenizer):
                 data_folder="unused",
                 template=tiny.template(tokenizer) if prompted else None,
                 filler=filler,
+                extra=extra,
                 process_index=process[0],
                 process_count=process[1],
             )

@@ -7,10 +7,12 @@ import pytest
 import tiny
 
 from seedasr_jax import config
+from seedasr_jax.checkpoint import Limits
 from seedasr_jax.config import code
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.text import vocab
-from seedasr_jax.train import graph, objectives
+from seedasr_jax.train import graph, handed, objectives
+from seedasr_jax.train.objectives.shared import Needs
 
 PARTS = {"ctc": ("encoder", "ctc_head"), "sft": ("encoder", "converter", "decoder")}
 
@@ -186,6 +188,17 @@ def test_a_checkpoint_from_outside_counts_by_what_it_is():
     assert recipes(started("up/x@3"))["ctc"].parents == {"encoder": "up/x@3"}
     assert hashes(started("up/x@3")) != hashes(started("up/x@4"))
     assert hashes(started("up/x@3")) != hashes(started("up/x@3"), outside="p")
+
+
+def test_a_checkpoint_may_be_consulted_under_a_name_that_is_no_part(monkeypatch):
+    init = {"encoder": "fresh", "ctc_head": "fresh", "advice": "up/x@3"}
+    needs = Needs(PARTS["ctc"], consults=("advice",))
+    monkeypatch.setattr(objectives, "needs", lambda stage: needs)
+    made = make(ctc=("ctc", init))
+    handed.names(made)
+    theirs = Limits(9, 0, 9, 9, ())
+    advised = graph.limits(made, "ctc", lambda name: None, lambda name, part: theirs)
+    assert advised.context_tokens == 0
 
 
 def test_stale_says_what_changed_and_the_cure():

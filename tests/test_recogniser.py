@@ -5,12 +5,15 @@ import math
 
 import numpy as np
 import pytest
+import tiny
 import tones
 
 from seedasr_jax import batch as batches
+from seedasr_jax import config
 from seedasr_jax.audio import files
 from seedasr_jax.decode import recogniser as recognisers
-from seedasr_jax.evaluate import transcribe
+from seedasr_jax.evaluate import probe, transcribe
+from seedasr_jax.parallel import mesh as meshes
 
 
 def batch(vocab, waves, seconds, rows=1):
@@ -31,6 +34,16 @@ def unclocked(recogniser):
     graphdef, _ = recognisers.abstract(model, recogniser.vocab, recogniser.parts)
     vocab, parts, mesh = recogniser.vocab, recogniser.parts, recogniser.mesh
     return recognisers.Recogniser(graphdef, recogniser.state, vocab, model, parts, mesh)
+
+
+def test_templates_are_encoded_when_they_are_read(tokenizer, monkeypatch):
+    """And once: a probe has a recogniser for each layer, which reads none."""
+    made = []
+    monkeypatch.setattr(recognisers, "Template", lambda *given: made.append(given) or given)
+    model, mesh = tiny.stage("probe", (), ()).model, meshes.make(config.Mesh(1, 1, 1, 1))
+    layers = probe.recognisers(None, tokenizer, model, ("encoder", "probe"), mesh)
+    assert len(layers) == model.encoder.layers and not made
+    assert layers[0].with_state(None).template is layers[0].template and len(made) == 1
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from seedasr_jax.data_pipelines import batching, lines, loader, manifest
 from seedasr_jax.data_pipelines.stream import BadRows, Prefetch
 from seedasr_jax.errors import DataError
 from seedasr_jax.skipped import CONTEXT_CUT, merged
+from seedasr_jax.small.objectives import times
 
 
 def _headerless(audio, row):
@@ -130,6 +131,22 @@ def test_too_many_bad_rows_end_the_job(corpus, opened, tmp_path):
         take(opened(spec, max_bad_fraction=0.06), 40)
     with pytest.raises(DataError, match=r"1 of .* are bad"):
         take(opened(spec, max_bad_fraction=0.0), 40)
+
+
+def test_a_filler_that_fails_is_not_called_again(corpus, opened):
+    """It would end one process alone; its rows have weight 0 until all know of the error."""
+    calls = []
+
+    def fails(batch, rows, bucket, step):
+        calls.append(step)
+        raise DataError("no times")
+
+    shapes = times.progress_shapes
+    stream = opened(f"manifest:{corpus}", process=(0, 2), filler=fails, extra=shapes)
+    for batch, _ in take(stream, 3):
+        assert not batch.weight.any() and not batch.extra.progress.any()
+        assert len(batch.extra.progress) == len(batch.weight)
+    assert calls == [0] and "no times" in stream.skipped[0]["detail"]
 
 
 def test_rows_without_text_end_it_before_it_starts(opened, tmp_path):

@@ -64,9 +64,17 @@ class Recogniser:
         """Compiles nothing yet; `state`: all parameters of the `parts`, on the `mesh`."""
         self.state, self.vocab, self.model, self.parts = state, vocab, model, tuple(parts)
         self.mesh, self.holders = mesh, sharding.holders(mesh)
-        self.template = Template(model.prompt, vocab)
-        make = functools.partial(program.transcribe, graphdef, mesh, self.template.plain)
-        self._program = functools.cache(make)
+        template = functools.cache(functools.partial(Template, model.prompt, vocab))
+
+        def make(kind, search):
+            return program.transcribe(graphdef, mesh, template().plain, kind, search)
+
+        self._template, self._program = template, functools.cache(make)
+
+    @property
+    def template(self) -> Template:
+        """The prompt template, encoded when first used: a probe's recognisers read none."""
+        return self._template()
 
     def with_state(self, state: nnx.State) -> "Recogniser":
         """A copy with other parameters that shares compiled programs."""

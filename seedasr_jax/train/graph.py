@@ -158,14 +158,17 @@ def limits(
     if (recorded := known(name)) is not None:
         return recorded
     stage, found = graph.stages[name], {}
+    needs = objectives.needs(stage)
     for part, source in stage.init.items():
+        if part in needs.consults:
+            continue
         parent, _ = stage_of(graph.stages, origin(part, source)[0])
         if parent:
             found[part] = limits(graph, parent, known, outside)
         elif source != "fresh":
             found[part] = outside(name, part)
     found = {part: limit for part, limit in found.items() if limit is not None}
-    return derive(stage, found, prompted=objectives.needs(stage).prompted, **data)
+    return derive(stage, found, prompted=needs.prompted, **data)
 
 
 def path_like(source: str) -> bool:
