@@ -14,10 +14,13 @@ appended to, and a crash loses at most the last line.
 
 from collections.abc import Iterable
 import contextlib
+import functools
 import json
 import os
 import pathlib
+import socket
 import sys
+import time
 
 from seedasr_jax import filesystem
 from seedasr_jax.errors import ConfigError, UserError
@@ -37,6 +40,7 @@ FORMAT_VERSION = 3  # of config.json and stage.json; incremented when either for
 READ_BY = {1: "c03a92d", 2: "8810b2b"}  # version -> the last commit that reads it
 NEW_CONFIG = "; in a workdir, `seedasr train --config=NAME --workdir=DIR` writes it anew"
 NEW_STAGE = "; remove it, and `seedasr train` writes it anew from the newest checkpoint"
+_STALE = 24 * 3600.0  # seconds after which a partial file has no writer
 _UTF8 = dict(encoding="utf-8", errors="backslashreplace")  # lone surrogates are escaped
 
 
@@ -47,8 +51,10 @@ def replacing(path):
     An OSError names `path`.
     """
     path = pathlib.Path(path)
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    writer = f"{socket.gethostname()}-{os.getpid()}"  # two with one target write two files
+    partial = path.with_name(f".{path.stem}.{writer}.partial{path.suffix}")
     with filesystem.naming(path):
+        _sweep(path.parent)
         try:
             yield partial
             with open(partial, "rb") as file:
@@ -58,6 +64,15 @@ def replacing(path):
         finally:
             with contextlib.suppress(OSError):  # missing, or the folder fails
                 partial.unlink()
+
+
+@functools.cache
+def _sweep(folder):
+    """Removes the partial files of killed processes from a folder, once per process."""
+    for stale in folder.glob(".*-*.partial*"):
+        with contextlib.suppress(OSError):  # removed by another process, or a folder
+            if time.time() - stale.stat().st_mtime > _STALE:
+                stale.unlink()
 
 
 def log(workdir, process: int) -> pathlib.Path:

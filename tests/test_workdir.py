@@ -86,3 +86,22 @@ def test_a_file_is_whole_or_as_it_was(tmp_path, monkeypatch):
             write(path if write is disk.write_json else tmp_path / "b.jsonl", [{}])
         assert caught.value.filename.startswith(str(tmp_path))
     assert disk.read_json(path) == {"a": 1}
+
+
+def test_two_writers_of_a_file_do_not_mix(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    with disk.replacing(path) as ours:
+        ours.write_text("1")
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        disk.write_json(path, {"a": 2})
+        assert disk.read_json(path) == {"a": 2} and ours.read_text() == "1"
+    assert path.read_text() == "1" and os.listdir(tmp_path) == ["a.json"]
+
+
+def test_what_killed_writers_left_is_removed_after_a_day(tmp_path):
+    stale, recent = (tmp_path / f".a.host-{n}.partial.json" for n in (1, 2))
+    stale.touch()
+    recent.touch()
+    os.utime(stale, (0, 0))
+    disk.write_json(tmp_path / "b.json", {})
+    assert not stale.exists() and recent.exists()
