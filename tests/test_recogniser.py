@@ -40,7 +40,7 @@ def test_templates_are_encoded_when_they_are_read(tokenizer, monkeypatch):
     """And once: a probe has a recogniser for each layer, which reads none."""
     made = []
     monkeypatch.setattr(recognisers, "Template", lambda *given: made.append(given) or given)
-    model, mesh = tiny.stage("probe", (), ()).model, meshes.make(config.Mesh(1, 1, 1, 1))
+    model, mesh = tiny.stage("probe", (), ()).model, meshes.make(config.Mesh(-1, 1, 1, 1))
     layers = probe.recognisers(None, tokenizer, model, ("encoder", "probe"), mesh)
     assert len(layers) == model.encoder.layers and not made
     assert layers[0].with_state(None).template is layers[0].template and len(made) == 1
