@@ -1,11 +1,15 @@
 """Tagged groups: the keys of a group are those of its kind."""
 
 import dataclasses
+import sys
 
+import pytest
 from two_stages import fails, recipe
 
 from seedasr_jax import config
 from seedasr_jax.configs import common
+from seedasr_jax.errors import ConfigError
+from seedasr_jax.train.objectives import registry
 
 
 @config.register("short", "none:None")
@@ -66,3 +70,39 @@ def test_every_kind_names_what_is_built_from_it():
     for group in (config.Frontend, config.Encoder, config.Converter):
         ours = [own for own in group.kinds.values() if own.__module__.startswith("seedasr_jax.")]
         assert ours and all(callable(options.maker()) for options in ours)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("1 / 0", r"ZeroDivisionError: .*own_target\.py:1"),
+        ("a b", "SyntaxError"),
+        ("from json import lods", "ImportError.*lods"),
+        ("import no_such_module", "no_such_module.*PYTHONPATH"),
+        ("class Main: pass", "own_target has no 'Mine'. Did you mean Main?"),
+    ],
+)
+def test_a_target_that_cannot_be_imported_is_one_line(text, words, tmp_path, monkeypatch):
+    (tmp_path / "own_target.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(Short, "target", "own_target:Mine")
+    monkeypatch.delitem(sys.modules, "own_target", raising=False)
+    with pytest.raises(ConfigError, match=words) as raised:
+        Short.maker()
+    assert "Short is registered as 'own_target:Mine'" in str(raised.value)
+    assert "\n" not in str(raised.value)
+    sys.modules.pop("own_target", None)
+
+
+def test_one_class_is_not_registered_under_two_targets():
+    with pytest.raises(ConfigError, match="register a subclass of it as 'shorter'"):
+        config.register("shorter", "none:Other")(Short)
+    assert "shorter" not in config.Encoder.kinds and Short.target == "none:None"
+
+
+def test_a_built_in_objective_imported_later_keeps_the_users(monkeypatch):
+    monkeypatch.setattr(registry, "_OBJECTIVES", dict(registry._OBJECTIVES))
+    own, built_in = type("Own", (), {}), type("Sft", (), {"__module__": "seedasr_jax.train.sft"})
+    for cls, kept in ((built_in, built_in), (own, own), (built_in, own)):
+        registry.register("sft")(cls)
+        assert registry._OBJECTIVES["sft"] is kept

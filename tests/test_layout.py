@@ -1,12 +1,15 @@
 """Shardings of activations: what is constrained, what stays replicated, and over which mesh."""
 
+from flax import nnx
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 import numpy as np
+import pytest
 
 from seedasr_jax import config
-from seedasr_jax.parallel import layout, rules
+from seedasr_jax.errors import ConfigError
+from seedasr_jax.parallel import layout, rules, sharding
 from seedasr_jax.parallel import mesh as meshes
 
 
@@ -47,3 +50,10 @@ def test_the_innermost_mesh_counts_and_the_outer_returns():
         assert layout.axis_size("tensor") == 1 and layout.axis_size(rules.BATCH) == 8
         np.testing.assert_equal(layout.mesh(), outer)
     assert layout.mesh() is None
+
+
+def test_a_parameter_without_axes_is_named():
+    mesh = meshes.make(config.Mesh(8, 1, 1, 1))
+    params = nnx.State({"encoder": {"kernel": nnx.Param(jnp.zeros((4, 6)))}})
+    with pytest.raises(ConfigError, match=r"encoder\.kernel \(4, 6\): expected an axis name each"):
+        sharding.of_params(params, mesh)

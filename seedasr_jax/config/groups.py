@@ -15,6 +15,7 @@ import typing
 from typing import Any, ClassVar
 
 from seedasr_jax import errors
+from seedasr_jax.config import code
 from seedasr_jax.errors import ConfigError
 
 
@@ -36,21 +37,35 @@ class Tagged:
 
     @classmethod
     def maker(cls):
-        """Imports the target of this kind; a ConfigError if there is no such module or name."""
+        """Imports the target of this kind; a ConfigError if its module raises or lacks the name."""
         module, _, name = cls.target.partition(":")
-        try:
-            return getattr(importlib.import_module(module), name)
-        except (ModuleNotFoundError, AttributeError) as error:
-            raise ConfigError(f"{cls.__name__} is registered as {cls.target!r}: {error}") from error
+        with code.of_user(f"{cls.__name__} is registered as {cls.target!r}"):
+            try:
+                found = importlib.import_module(module)
+            except ModuleNotFoundError as error:
+                raise ConfigError(f"{error}; is it on PYTHONPATH?") from error
+            if not hasattr(found, name):
+                near = errors.nearest(name, vars(found))
+                raise ConfigError(f"{module} has no {name!r}.{near}")
+            return getattr(found, name)
 
 
 def register(kind: str, target: str):
     """Decorator: registers a dataclass as the options of one kind of its group, or replaces it.
 
     `target`: MODULE:NAME of the class or function to build; its signature depends on the group.
+
+    Raises:
+        ConfigError: the class has another target, as another kind: the two would share one.
     """
 
     def add(cls):
+        others = [other for other, known in cls.kinds.items() if known is cls and other != kind]
+        if others and cls.target != target:
+            raise ConfigError(
+                f"{cls.__name__} is registered as {others[0]!r} with target {cls.target!r}, found"
+                f" {kind!r} with {target!r}: register a subclass of it as {kind!r}"
+            )
         cls.kinds[kind], cls.target = cls, target
         return cls
 

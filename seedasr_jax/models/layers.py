@@ -193,7 +193,7 @@ class Stack(nnx.Module):
         self.blocks = create(rngs)
         for _, node in nnx.iter_graph(self.blocks):
             if isinstance(node, nnx.Param):
-                node.set_metadata(axes=("layers", *node.axes))
+                node.set_metadata(axes=("layers", *node.get_metadata("axes", ())))
         self.layers, self.remat, self.unroll = layers, remat, layers <= UNROLLED
 
     def __call__(self, x, *shared, per_layer=None, every=False, lowest=None):

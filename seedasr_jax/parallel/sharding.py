@@ -21,7 +21,7 @@ def of_params(params: nnx.State, mesh, *, gathered=False):
 
     def one(path, param):
         name = ".".join(str(key) for key in path)
-        axes = param.get_metadata("axes")
+        axes = param.get_metadata("axes", None)
         spec = rules.spec(axes, param.shape, mesh, name, gathered=gathered)
         return param.replace(NamedSharding(mesh, spec))
 

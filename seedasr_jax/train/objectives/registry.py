@@ -20,13 +20,23 @@ _OBJECTIVES: dict[str, type | str] = {
 
 
 def register(kind):
-    """Decorator that registers an objective class as a stage kind (also from `config.imports`)."""
+    """Decorator that registers an objective class as a stage kind (also from `config.imports`).
+
+    It replaces the class of that kind, except that a built-in one never replaces another module's:
+    the built-in module may be imported later, for another kind.
+    """
 
     def add(cls):
-        _OBJECTIVES[kind] = cls
+        if _is_outside(cls) or not _is_outside(_OBJECTIVES.get(kind)):
+            _OBJECTIVES[kind] = cls
         return cls
 
     return add
+
+
+def _is_outside(known):
+    """Whether it is the class of a module that is not of this package."""
+    return isinstance(known, type) and not known.__module__.startswith("seedasr_jax.")
 
 
 def needs(stage: config.Stage):
