@@ -126,9 +126,13 @@ def _known(tree, path):
         elif depth == len(keys) - 1 and _may_be_new(path, tree):
             return None
         else:
-            where, near = ".".join(["config", *keys[:depth]]), nearest(key, valid)
+            where = ".".join(["config", *keys[:depth]])
             below = [found for found in config.flatten(dict(valid)) if found.endswith(f".{key}")]
-            near = near or nearest(key, below, likeness=0.0)
+            near = nearest(key, below, likeness=0.0) or nearest(key, valid)
+            group = _kind_at(".".join(keys[:depth]), tree) if depth else None
+            if tagged_groups.is_tagged(group) and (tag := known.get(group.tag)):
+                own = ", ".join(tagged_groups.fields_at(group, known))
+                near = f" {group.tag.capitalize()} {tag!r} has {own}.{near}"
             stages = {} if depth else known["stages"]
             if stages and all(key in stage for stage in stages.values()):
                 near = f" Each stage has its own: --config.stages.{next(iter(stages))}.{path}"

@@ -1,5 +1,6 @@
 """The table of languages: its rows agree with each other, and a tag finds the right one."""
 
+import dataclasses
 import re
 
 import pytest
@@ -91,3 +92,19 @@ def test_unknown_language_names_the_nearest(tag, near):
 def test_nonsense_is_refused(tag):
     with pytest.raises(errors.ConfigError, match="BCP-47"):
         languages.lookup(tag)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(tag="Welsh language"), "'Welsh language': expected a BCP-47 tag"),
+        (dict(parent="cyy"), "expected a parent that has a row, found 'cyy'"),
+        (dict(unit="words"), "unit: .*Did you mean word"),
+        (dict(normalizer="basic@9"), "normalizer: .*found 'basic@9'. Did you mean basic@"),
+    ],
+)
+def test_a_wrong_row_is_not_added(changes, message):
+    row = languages.Language("cy", "Welsh", "", "Latn", "word", "basic@2")
+    with pytest.raises(errors.ConfigError, match=message):
+        languages.add(dataclasses.replace(row, **changes))
+    assert not {"cy", "Welsh language"} & set(languages.LANGUAGES)

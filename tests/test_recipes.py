@@ -124,7 +124,7 @@ def test_an_override_makes_a_group_one_of_another_kind(tmp_path, monkeypatch):
         found = stage(*texts[::-1], "imports=('own_kind',)").model.encoder
         assert (found.kind, found.hop, found.layers) == ("hopping", 320, luise.layers)
         assert found.frontend == luise.frontend and not hasattr(found, "heads")
-    with pytest.raises(ConfigError, match="has no key 'hop'"):
+    with pytest.raises(ConfigError, match=r"has no key 'hop'\. Kind 'luise' has kind, frontend,"):
         stage("model.encoder.hop=320")
 
 
@@ -189,6 +189,7 @@ def test_a_default_that_reaches_some_says_which_not(text, kept, capsys):
         ("stages.ctc.optim.rates={[1]: 2}", ("group of keys", "{'KEY': VALUE}")),
         ("stages.ctc.optim.lr=1" + 400 * "0", ("a number above 1e308", "0.0015")),
         ("stages.ctc.lr=1", ("Did you mean optim.lr",)),
+        ("model.encoder.mels=80", ("Did you mean frontend.mels", "Kind 'luise' has")),
         ("model.quantizer.codes=64", ("has no effect: no stage reads it",)),
     ],
 )

@@ -129,6 +129,7 @@ def test_the_language_is_named(words):
         (dict(plain=("<|{language}|>{speech}",)), "found <|{language}|>, which it"),
         (dict(ends=("<|im_end>",)), r"prompt\.ends: .*found <\|im_end>.*mean <\|im_end\|>"),
         (dict(plain=("{speech}low",)), "end in the same token.*found 2"),
+        (dict(plain=("{speech}low {language}",)), "plain: .*special token after the last {lang"),
     ],
 )
 def test_what_the_tokenizer_lacks(tmp_path, changes, message):

@@ -9,8 +9,10 @@ have not been checked against the paper, and we know of no list of the 13.
 """
 
 import dataclasses
+import re
 
 from seedasr_jax import errors
+from seedasr_jax.text import normalize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Language:
 
 
 UNITS = ("word", "char")  # that an error rate counts
+_TAG = re.compile(r"([A-Za-z]{2,3}|x)(-[A-Za-z0-9]{1,8})*")  # BCP-47, its form
 
 _ROWS = (
     # The eight languages of the multilingual recipes, each with its accents.
@@ -100,7 +103,15 @@ _BY_NAME = {row.name.lower(): row.tag for row in _ROWS}
 
 
 def add(row: Language) -> None:
-    """Adds or replaces a row, from a module of `config.imports`; ConfigError: parent or unit."""
+    """Adds or replaces a row, from a module of `config.imports`.
+
+    Raises:
+        ConfigError: the tag is no BCP-47; an unknown parent, unit or normaliser.
+    """
+    if not _TAG.fullmatch(row.tag):
+        raise errors.ConfigError(
+            f"language {row.tag!r}: expected a BCP-47 tag, such as cy or zh-x-henan.{near(row.tag)}"
+        )
     if row.parent and row.parent not in LANGUAGES:
         raise errors.ConfigError(
             f"language {row.tag!r}: expected a parent that has a row, found {row.parent!r}."
@@ -108,6 +119,9 @@ def add(row: Language) -> None:
         )
     if row.unit not in UNITS:
         raise errors.unknown(f"language {row.tag!r}: unit", row.unit, UNITS)
+    if row.normalizer not in normalize.NORMALIZERS:
+        what = f"language {row.tag!r}: normalizer"
+        raise errors.unknown(what, row.normalizer, normalize.NORMALIZERS)
     LANGUAGES[row.tag] = _BY_LOWER[row.tag.lower()] = row
     _BY_NAME[row.name.lower()] = row.tag
 

@@ -57,6 +57,12 @@ class Template:
             tables.append(tuple(Around(ids, end[:-1]) for ids, end in zip(before, after)))
         self.plain, self.with_context = tables
         if len(starts) > 1:
+            for key, laid in (("plain", plain), ("context", informed)):
+                if laid.after and str(laid.after[-1]).endswith("{language}"):
+                    raise ConfigError(
+                        f"model.prompt.{key}: expected text or a special token after the last"
+                        " {language}, as the transcript starts after the template's last token"
+                    )
             raise ConfigError(
                 f"model.prompt: expected templates that end in the same token, found {len(starts)}"
                 " different ones: end both in the same special token or text, or in {speech}"
