@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import operator
 
+from flax import nnx
 import jax
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import tiny
 
 from seedasr_jax import config
 from seedasr_jax.configs import common
+from seedasr_jax.models.layers import LoraParam
 from seedasr_jax.parallel import rules
 from seedasr_jax.small.objectives import times
 from seedasr_jax.train import build, rollout
@@ -124,6 +126,16 @@ def run(built, state, steps=STEPS):
     return reports, state, step
 
 
+def by_part(*states):
+    """{part: parameters} of each state; adapters are the part `lora`."""
+    for state in states:
+        parts = {}
+        for path, param in nnx.to_flat_state(state):
+            part = "lora" if isinstance(param, LoraParam) else path[0]
+            parts.setdefault(part, []).append(param)
+        yield parts
+
+
 def copied(tree):
     """Leaves on the host: a step donates its state."""
     return [np.array(x) for x in jax.tree.leaves(tree)]
@@ -167,6 +179,26 @@ def test_a_stage_learns_what_trains_and_leaves_the_rest(trained, once_more):
     assert last.step == STEPS and last.skipped == 0
 
 
+def test_norms_and_rates_of_each_part_are_reported(trained, once_more):
+    stage, _, _, last, _ = trained
+    metrics, after = once_more(batch_of(stage, STEPS))
+    before, after = ({p: copied(s[p]) for p in s} for s in by_part(last.params, after.params))
+    for part, values in after.items():
+        moved = [new - old for new, old in zip(values, before[part])]
+        norms = {"param_norm": values, "update_norm": moved}
+        for name, wanted in norms.items():
+            wanted = np.sqrt(sum((x.astype(np.float64) ** 2).sum() for x in wanted))
+            np.testing.assert_allclose(metrics[name][part], wanted, rtol=2e-3)
+    rates, o = {}, stage.optim
+    if stage.kind != "kmeans":
+        past = (STEPS - o.warmup) / (stage.steps - o.warmup)
+        lr = o.lr * (o.final + (1 - o.final) * (1 + np.cos(np.pi * past)) / 2)
+        rates = {part: lr * (3 if part == "lora" else 1) for part in stage.trains}
+    assert metrics["learning_rate"].keys() == rates.keys()
+    for part, rate in rates.items():
+        np.testing.assert_allclose(metrics["learning_rate"][part], rate, rtol=1e-5)
+
+
 def test_eight_devices_and_two_micro_batches_are_one(trained):
     stage, first, wanted, _, _ = trained
     run_2 = dataclasses.replace(stage.run, accum=2)
@@ -197,6 +229,9 @@ def test_a_bad_batch_changes_nothing_but_the_count(trained):
     assert after.step == STEPS + 1 and after.skipped == 1
     for one, two in zip(before, copied((after.params, after.opt_state))):
         np.testing.assert_array_equal(one, two)
+    rates = copied(metrics["learning_rate"])
+    _, metrics = step(after, batch)  # a step that was skipped does not advance the schedule
+    np.testing.assert_array_equal(copied(metrics["learning_rate"]), rates)
 
 
 def test_padding_and_rows_of_weight_0_change_nothing(trained, once_more):

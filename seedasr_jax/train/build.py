@@ -40,8 +40,9 @@ class Built:
 
     def train_step(self):
         """The jitted step."""
+        rates = optim.rates(self.stage.optim, self.stage.steps, self.stage.trains)
         how = self.sharding, sharding.of_batch(self.mesh), self.stage.run.accum
-        return make_train_step(self.graphdef, self.objective, self.tx, *how)
+        return make_train_step(self.graphdef, self.objective, self.tx, rates, *how)
 
     def fresh(self) -> TrainState:
         """A state drawn from the stage's seed; each device creates its own shards."""

@@ -22,6 +22,14 @@ def by_part(params: nnx.State, of):
     return nnx.map_state(lambda path, p: p.replace(of(path, p, part_of(path, p))), params)
 
 
+def norms(params: nnx.State) -> dict[str, jax.Array]:
+    """L2 norm of each part's parameters, of their gradients or of their updates."""
+    leaves = {}
+    for path, param in nnx.to_flat_state(params):
+        leaves.setdefault(part_of(path, param), []).append(param[...])
+    return {part: optax.tree.norm(leaves[part]) for part in leaves}
+
+
 def schedule(options: config.Scheduled, steps: int):
     """Step -> learning rate: linear warm-up, then decay to the fraction `final` of the peak."""
     rest = max(1, steps - options.warmup)
@@ -126,6 +134,14 @@ def kmeans(options, steps, *, apart=False) -> optax.GradientTransformation:
     """Fits k-means; `options`: config.KMeans. Other arguments as of `make`."""
     del steps, apart
     return _fit_kmeans(options.keep)
+
+
+def rates(options: config.Optim, steps: int, parts: tuple[str, ...]):
+    """Number of earlier updates -> learning rate of each of `parts`; {} if there is no schedule."""
+    if not isinstance(options, config.Scheduled):
+        return lambda updates: {}
+    rate = schedule(options, steps)
+    return lambda updates: {part: options.rates.get(part, 1.0) * rate(updates) for part in parts}
 
 
 def make(options: config.Optim, steps: int, *, apart=False) -> optax.GradientTransformation:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from seedasr_jax.parallel import compiler, layout, sharding
+from seedasr_jax.train import optim
 
 
 @jax.tree_util.register_dataclass
@@ -35,7 +36,7 @@ class TrainState:
         return dataclasses.replace(self, **changes)
 
 
-def make_train_step(graphdef, objective, tx, state_sharding, batch_sharding, accum=1):
+def make_train_step(graphdef, objective, tx, rates, state_sharding, batch_sharding, accum=1):
     """Builds the jitted step: (state, batch [B ...]) -> (state, metrics).
 
     `objective.weigh(batch, rng)` gives each loss term's weight over the global batch before the
@@ -43,6 +44,7 @@ def make_train_step(graphdef, objective, tx, state_sharding, batch_sharding, acc
     divided by its weight, so that terms and gradients add up over micro-batches to those of the
     whole batch under any padding, accumulation or mesh. Random draws fold in `batch.position`, one
     per example: the mask that `weigh` counts is the mask that `loss` applies, whatever the layout.
+    `rates` (optim.rates) are reported only: `tx` applies them.
     """
 
     def loss(params, frozen, batch, weights, rng):
@@ -79,10 +81,16 @@ def make_train_step(graphdef, objective, tx, state_sharding, batch_sharding, acc
         params, opt_state = jax.tree.map(
             lambda n, o: jnp.where(finite, n, o), new, (state.params, state.opt_state)
         )
+        report = {
+            "grad_norm": norm,
+            "update_norm": optim.norms(updates),
+            "param_norm": optim.norms(params),
+            "learning_rate": rates(state.step - state.skipped),
+        }
         state = state.replace(
             step=state.step + 1, skipped=state.skipped + ~finite, params=params, opt_state=opt_state
         )
-        return state, terms | {"weights": weights, "grad_norm": norm}
+        return state, terms | {"weights": weights} | report
 
     # Every process logs the terms: they are replicated.
     everywhere = sharding.replicated(batch_sharding.mesh)
