@@ -229,6 +229,7 @@ def test_a_bad_batch_changes_nothing_but_the_count(trained):
     assert after.step == STEPS + 1 and after.skipped == 1
     for one, two in zip(before, copied((after.params, after.opt_state))):
         np.testing.assert_array_equal(one, two)
+    assert not any(copied(metrics["update_norm"]))
     rates = copied(metrics["learning_rate"])
     _, metrics = step(after, batch)  # a step that was skipped does not advance the schedule
     np.testing.assert_array_equal(copied(metrics["learning_rate"]), rates)

@@ -81,9 +81,10 @@ def make_train_step(graphdef, objective, tx, rates, state_sharding, batch_shardi
         params, opt_state = jax.tree.map(
             lambda n, o: jnp.where(finite, n, o), new, (state.params, state.opt_state)
         )
+        applied = {part: jnp.where(finite, x, 0.0) for part, x in optim.norms(updates).items()}
         report = {
             "grad_norm": norm,
-            "update_norm": optim.norms(updates),
+            "update_norm": applied,
             "param_norm": optim.norms(params),
             "learning_rate": rates(state.step - state.skipped),
         }
