@@ -94,7 +94,7 @@ def _frames(checkpoint, waves, mesh):
     batch = batches.zeros(rows, samples, 0, 0, 0)
     for row, wave in enumerate(waves):
         batch.wave[row, : len(wave)], batch.wave_length[row] = wave, len(wave)
-    encode = program.program(graphdef, mesh, _encode, follows=None)
+    encode = program.program(graphdef, mesh, _encode, prefixes=None)
     return np.asarray(encode(state, sharding.put_batch(batch, mesh), ()))[: len(waves)]
 
 

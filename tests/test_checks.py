@@ -11,7 +11,7 @@ from seedasr_jax.errors import UserError
 from seedasr_jax.launch import prepare, run, stage
 
 MISTAKES = {  # in the last of three stages -> words of the line that says so
-    "trains=('encodr',)": ("trains 'encodr'", "Did you mean encoder"),
+    "trains=('encodr',)": ("trains: ", "found 'encodr'", "Did you mean encoder"),
     "trains=()": ("nothing is left to train",),
     "trains=('encoder',)": ("neither trains nor has a source",),
     "init.converter=ctc": ("init.converter=ctc", "no part 'converter'"),

@@ -1,8 +1,10 @@
 """The registry of parts: what it says of ours, and one that a module outside the package adds."""
 
+import jax
 import pytest
 import tiny
 
+from seedasr_jax.checkpoint import handover
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.models import names, parts
 
@@ -44,3 +46,9 @@ def test_groups_of_the_config_reach_the_parts_that_they_shape():
     assert parts.of_group("encoder") == ("encoder", "teacher")
     assert parts.of_group("lora") == ("decoder",)
     assert parts.of_group("dtype") == ()
+
+
+def test_a_source_without_the_part_names_the_nearest():
+    found = {"encoder.a": jax.ShapeDtypeStruct((2,), "float32")}
+    with pytest.raises(ConfigError, match=r"no part 'encodr': found encoder;.*mean encoder"):
+        handover.compare("init.encoder=ctc:encodr", "encoder", found, found, "encodr")

@@ -2,7 +2,7 @@
 
 from seedasr_jax import config
 from seedasr_jax.checkpoint import opened, trees
-from seedasr_jax.errors import ConfigError
+from seedasr_jax.errors import ConfigError, nearest
 from seedasr_jax.models import names, parts
 
 
@@ -77,10 +77,13 @@ def compare(where: str, part, abstract, found: dict, source_part, model=None, so
         keys = [key for key in keys if key.startswith(f"{part}.")] or keys
         cure = f" (model.{'; model.'.join(keys[:3])}){cure}" if keys else cure
     wanted = trees.select(abstract, part)
+    known = trees.parts(found)
     found = trees.select(found, source_part)
-    found = {trees.renamed(name, source_part, part): x for name, x in found.items()}
     if not found:
-        raise ConfigError(f"{where}: there is no part {source_part!r}{cure}")
+        near = nearest(source_part, known)
+        listed = f": found {', '.join(known)}; correct it or set init.{part}=fresh.{near}"
+        raise ConfigError(f"{where}: there is no part {source_part!r}{listed}")
+    found = {trees.renamed(name, source_part, part): x for name, x in found.items()}
     for name, leaf in wanted.items():
         if name not in found:
             raise ConfigError(f"{where}: expected {name} {list(leaf.shape)}, not found{cure}")
