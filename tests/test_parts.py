@@ -6,7 +6,7 @@ import tiny
 
 from seedasr_jax.checkpoint import handover
 from seedasr_jax.errors import ConfigError
-from seedasr_jax.models import names, parts
+from seedasr_jax.models import decoders, names, parts
 
 
 def test_an_unknown_part_names_the_nearest():
@@ -52,3 +52,9 @@ def test_a_source_without_the_part_names_the_nearest():
     found = {"encoder.a": jax.ShapeDtypeStruct((2,), "float32")}
     with pytest.raises(ConfigError, match=r"no part 'encodr': found encoder;.*mean encoder"):
         handover.compare("init.encoder=ctc:encodr", "encoder", found, found, "encodr")
+
+
+def test_an_unfinished_decoder_names_the_method_that_it_lacks():
+    lacking = decoders.Decoder(tiny.decoder(), 9, None)
+    with pytest.raises(ConfigError, match=r"kind = .transformer.*a method logits, found none"):
+        lacking.logits(None)

@@ -14,6 +14,13 @@ from seedasr_jax import config
 from seedasr_jax.errors import ConfigError
 
 
+def _lacks(options, method):
+    return ConfigError(
+        f"model.decoder.kind = {options.kind!r}: expected a method {method}, found none: give"
+        f" {options.target} one, as models/decoder.py has it"
+    )
+
+
 class Decoder(nnx.Module):
     """Base class of decoders: causal language models over embeddings at explicit positions."""
 
@@ -27,7 +34,7 @@ class Decoder(nnx.Module):
         A kind or a variant may embed a token by the previous ones; it then overrides `memory` and
         `embed_next` too.
         """
-        raise NotImplementedError
+        raise _lacks(self.config, "embed_tokens")
 
     def memory(self, rows: int, count: int):
         """Initial memory of `embed_next`: a pytree of arrays [B W ...], here None."""
@@ -46,31 +53,31 @@ class Decoder(nnx.Module):
         Positions that are not `valid` [B N] bool are ignored. The moe.Routing [L ...] of all layers
         is returned too, None without experts; options of a decoder that returns it have a `moe`.
         """
-        raise NotImplementedError
+        raise _lacks(self.config, "__call__")
 
     def prefill(self, x, positions, valid, count: int, room: int):
         """The cache.KVCache of a prefix [B N ...], for `count` hypotheses of `room` tokens each."""
-        raise NotImplementedError
+        raise _lacks(self.config, "prefill")
 
     def decode_step(self, x, positions, cache):
         """One more token of each hypothesis: embeddings [B W E] at positions [B W] int32.
 
         Returns the input of `logits`, [B W E], and the new cache.
         """
-        raise NotImplementedError
+        raise _lacks(self.config, "decode_step")
 
     def logits(self, x):
         """[... E] -> [... V] float32, shapes.NEVER at vocabulary padding."""
-        raise NotImplementedError
+        raise _lacks(self.config, "logits")
 
     def nll(self, x, targets, valid):
         """[B N E], [B N] int32 -> [B N] float32, -log P of the targets where `valid` [B N]."""
-        raise NotImplementedError
+        raise _lacks(self.config, "nll")
 
     @staticmethod
     def cached(options: config.Decoder) -> tuple[int, int, int]:
         """Sizes of a KVCache: layers, key-value heads and their width."""
-        raise NotImplementedError("cached(options) of the decoder")
+        raise _lacks(options, "cached")
 
     @staticmethod
     def flops(options: config.Decoder, tokens: int) -> float:

@@ -27,7 +27,7 @@ class Encoder(nnx.Module):
     @staticmethod
     def clock(options: config.Encoder) -> Clock:
         """The clock of the encoder's frames."""
-        raise NotImplementedError(
+        raise ConfigError(
             f"model.encoder.kind = {options.kind!r}: give {options.target} a static method"
             " clock(options), as Luise has it"
         )
