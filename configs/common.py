@@ -103,12 +103,6 @@ def prompt(**changes):
     ) | dict(changes)
 
 
-def llama(layers, width, **changes):
-    """A decoder of Llama 3 shape (arXiv 2407.21783)."""
-    shape = dict(qk_norm=False, tied=False, rope_theta=5e5, norm_eps=1e-5)
-    return qwen3(layers, width) | shape | changes
-
-
 SMALL = ("seedasr_jax.small",)  # `imports` of recipes with our devices for small models
 
 

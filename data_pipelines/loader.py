@@ -11,9 +11,9 @@ import itertools
 import math
 import threading
 
-import jax
 import numpy as np
 
+from seedasr_jax import batch as batches
 from seedasr_jax import config
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import contexts, draws, reading, tasks
@@ -68,13 +68,19 @@ def training(
         data_folder: for audio that sources make or convert.
         template: of the tokens around the speech, with contexts by data.contexts; None: no tokens.
         filler: (Batch, its rows, bucket, step) -> the Batch with its `extra`; None: it has none.
-        extra: (utterances, bucket) -> shapes of `extra`, for batches after an error.
+        extra: (utterances, bucket) -> shapes of `extra`, for batches after an error; with `filler`.
         frames: samples -> frames that CTC has at most; None where no CTC is learned.
         process_index, process_count: p, n.
 
     Raises:
-        ConfigError: a wrong name, SPEC or bucket. DataError: the data cannot be used.
+        ConfigError: a wrong name, SPEC or bucket, or a filler without shapes.
+        DataError: the data cannot be used.
     """
+    if filler is not None and extra is None:  # a failed process would run another program
+        raise ConfigError(
+            "an objective with a filler: expected Needs.extra, the shapes of what it adds, found"
+            " None: return it from `ask`"
+        )
     counted = _counter(vocab, data.normalizer)
     fit, opened = _opened(data, vocab, template, counted, seed, data_folder, process_count)
     entries, rates, indexes = zip(*opened)
@@ -94,7 +100,8 @@ def training(
     feeds = [Feed(task, plan.turns(number)) for number, (_, task) in enumerate(entries)]
     recordings = sum(len(index.rows) for index in indexes)
     reads = Reading(template, data.contexts.tokens)
-    batches = _closing(reader, _batches(plan, feeds, names, fit, reads, (filler, extra), frames))
+    fill = functools.partial(_filled, filler, extra)
+    made = _closing(reader, _batches(plan, feeds, names, fit, reads, fill, frames))
     bad_rows = BadRows(data.max_bad_fraction, recordings, sampler.drawn(start))
     known = Known(
         {index.name: dict(index.epoch(0).left_out) for index in indexes},
@@ -105,7 +112,7 @@ def training(
         lambda: {index.name: index.fingerprint() for index in indexes},
         functools.partial(usual_pause, placed) if fit.has_audio else float,
     )
-    return Stream(batches, names, known, bad_rows, whole=process_count == 1)
+    return Stream(made, names, known, bad_rows, whole=process_count == 1)
 
 
 def check(data: config.Data, vocab, *, data_folder, template, process_count: int):
@@ -220,34 +227,28 @@ class _Plan:
         return self._drawing.draw(source, row, self._seed, _KEY_CONTEXT, step, position)
 
 
-def _batches(plan, feeds, names, fit, reads, fillers, frames):
+def _batches(plan, feeds, names, fit, reads, fill, frames):
     """Yields (Batch, Info, skipped rows, samples by task).
 
     After an error that ends the job, this process continues with rows of weight 0, skipped as
-    FAILED, until all processes know of the error. Their `extra` is 0: the filler may have failed.
+    FAILED, until all processes know of the error.
     """
-    failed, (filler, extra) = None, fillers
+    failed = None
     for whole, turns, own_sources, first in plan.steps():
         step, bucket, rows = whole.step, fit.buckets[whole.bucket], [turn.row for turn in turns]
 
-        def fill(rows, examples, failed, bucket=bucket, first=first, step=step):
+        def collated(examples, failed, bucket=bucket, first=first, step=step, rows=rows):
             batch, faults = collate(examples, bucket, reads, first, frames=frames)
             own = tuple(map(_as_read, rows, examples))
-            if filler is not None and not failed:
-                batch = filler(batch, own, bucket, step)
-            elif filler is not None and extra is not None:
-                shapes = extra(len(batch.weight), bucket)
-                zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
-                batch = dataclasses.replace(batch, extra=zeros)
-            return batch, faults, own
+            return fill(batch, own, bucket, step, failed), faults, own
 
         try:
             examples = [failed or next(feeds[source])[1] for source in own_sources]
-            batch, faults, own = fill(rows, examples, failed)
+            batch, faults, own = collated(examples, failed)
         except UserError as error:
             failed = Fault(FAILED, str(error))
             examples = [failed] * len(rows)
-            batch, faults, own = fill(rows, examples, failed)
+            batch, faults, own = collated(examples, failed)
         skipped = [
             {
                 "step": step,
@@ -269,9 +270,18 @@ def _batches(plan, feeds, names, fit, reads, fillers, frames):
         yield batch, Info(step, whole.bucket, own, whole.utterances), skipped, samples
 
 
-def _closing(reader, batches):
+def _filled(filler, extra, batch, rows, bucket, step, failed):
+    """The Batch with its `extra`, which is 0 after an error: the filler may have failed."""
+    if filler is None:
+        return batch
+    if not failed:
+        return filler(batch, rows, bucket, step)
+    return dataclasses.replace(batch, extra=batches.empty(extra(len(rows), bucket)))
+
+
+def _closing(reader, made):
     with reader:
-        yield from batches
+        yield from made
 
 
 def _is_cut(example):

@@ -32,29 +32,26 @@ def meshes(job: Job, only: str):
     """
     for name, own in job.graph.stages.items():
         if only in ("", name) and not job.done(name):
-            with handed.of_stage(name):
+            with graph.of_stage(name):
                 build.mesh_of(own)
 
 
-def stages(job: Job, due: Collection[str]) -> tuple[str, ...]:
+def stages(job: Job, due: Collection[str]) -> None:
     """Checks the stages that are due: parts, optimiser, mesh, buckets, shapes against parents,
     decoding, development sets, and that filtering leaves data.
-
-    Returns the modules that the checks have imported for checkpoints, in order.
 
     Raises:
         UserError: names the stage.
     """
     built = {}
     for name in due:
-        with handed.of_stage(name):
+        with graph.of_stage(name):
             built[name] = stage.build_stage(job, job.graph.stages[name])
     handed.parts(job.graph, built)
-    imported = []
     read = set()  # data shared by several stages are read once
     for name, own in built.items():
-        with handed.of_stage(name):
-            imported += _outside(job, name, own, built)
+        with graph.of_stage(name):
+            _outside(job, name, own, built)
             limits = parents.limits(job, name)
             anew = dataclasses.replace(job, redone=(*job.redone, name))
             template = stage.template(job, own)
@@ -73,37 +70,30 @@ def stages(job: Job, due: Collection[str]) -> tuple[str, ...]:
             if key not in read:
                 loader.check(one, job.vocab, **how)
                 read.add(key)
-    return tuple(dict.fromkeys(imported))
 
 
-def _outside(job, name, own, built) -> list[str]:
-    """Checks parts from existing checkpoints, and the layer that a probe chose; their imports."""
-    imported = []
+def _outside(job, name, own, built):
+    """Checks parts from existing checkpoints, and the layer that a probe chose."""
     for part, source in own.stage.init.items():
         where, _ = graph.stage_of(job.graph.stages, graph.origin(part, source)[0])
         if part in own.needs.consults:
-            imported += _probe(job, name, source, built.get(where))
+            _probe(job, name, source, built.get(where))
         elif source != "fresh" and where not in built and not parents.is_saved(job, name, part):
             (opened, there), model = parents.opened(job, name, part), own.stage.model
             if not model.quantizer.layer:  # chosen by a probe later: compared when the stage begins
                 model = dataclasses.replace(model, quantizer=opened.stage.model.quantizer)
             more = dict(source_part=there, model=model, vocabulary=job.vocab.hash)
             checkpoints.check_part(opened, part, handed.shapes(own), **more)
-            imported += opened.imports
-    return imported
 
 
 def _probe(job, name, source, own):
     if source != "fresh" and own is None:
-        opened, _ = parents.opened(job, name, "probe")
-        probe.best_layer(opened)
-        return opened.imports
-    if source == "fresh" or "probe" not in own.needs.parts or not own.stage.eval.tasks:
+        probe.best_layer(parents.opened(job, name, "probe")[0])
+    elif source == "fresh" or "probe" not in own.needs.parts or not own.stage.eval.tasks:
         raise ConfigError(
             f"init.probe: expected a stage of kind 'probe' with eval.tasks, on which its layers are"
             f" scored, found {source!r}; or set model.quantizer.layer to a number"
         )
-    return ()
 
 
 def _room(template, own, learned):

@@ -155,6 +155,7 @@ def do_configs(options):
         raise ConfigError("--copy: name a recipe, as in `seedasr configs digits --copy=FILE`")
     if options.copy:
         recipes.copy(options.config, pathlib.Path(options.copy))
+        print(f"recipe in {options.copy}")
     elif options.config:
         print(config.dump(recipes.expand(options.config, options.overrides)), end="")
     else:

@@ -23,8 +23,7 @@ def decide(
 ) -> dict:
     """Checks everything and decides which stages run; the workdir's lock enters `resources`.
 
-    Returns JSON: the `graph` and its `recipes`; the `chosen` stages; the unfinished of them, `due`;
-    `imports`, the modules that the checks imported beyond those of the graph.
+    Returns JSON: the `graph` and its `recipes`; the `chosen` stages; the unfinished of them, `due`.
     Raises as `run.train` does.
     """
     expanded = prepare.anchored(expanded) if expanded else recipes.stored(workdir)
@@ -42,7 +41,7 @@ def decide(
     for name in due:
         filesystem.check_writable(job.folder(name) / disk.CHECKPOINTS, "--workdir")
         filesystem.check_files(job.folder(name), disk.STAGE, disk.METRICS, disk.SKIPPED)
-    imports = checks.stages(job, due)
+    checks.stages(job, due)
     for name in due:
         stage.secure(job, name)
     _set_aside(job, redone)
@@ -50,8 +49,7 @@ def decide(
     graph_, hashed = config.to_dict(expanded), config.to_dict(dict(job.recipes))
     stated = {"format_version": disk.FORMAT_VERSION}
     disk.write_json(workdir / disk.CONFIG, stated | graph_)
-    decided = {"graph": graph_, "recipes": hashed, "chosen": chosen, "due": due}
-    return decided | {"imports": imports}
+    return {"graph": graph_, "recipes": hashed, "chosen": chosen, "due": due}
 
 
 def _check_free(workdir):
@@ -115,11 +113,7 @@ def _set_aside(job, redone):
 
 def _name_others(job):
     """Logs the workdir's stages that the recipe no longer has, such as renamed ones."""
-    try:
-        before = recipes.stored(job.workdir).stages
-    except UserError:
-        return
-    for name in before:
+    for name in recipes.stored_stages(job.workdir):
         if name not in job.graph.stages and (job.folder(name) / disk.STAGE).exists():
             say(f"{name} is no longer a stage of this recipe; {job.folder(name)} is left unchanged")
 

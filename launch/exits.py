@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import signal
 import sys
 
 from seedasr_jax import errors, filesystem, tables
@@ -44,12 +45,13 @@ TABLE = {
 def retry(code: int) -> Retry:
     """Whether to restart a command that ended with a code.
 
-    A signal (code < 0, or 128 + its number), such as SIGKILL on a lost host, is counted; any other
-    code outside TABLE is never retried.
+    A signal (-N of a process, 128 + N of a shell), such as SIGKILL on a lost host, is counted; any
+    other code outside TABLE is never retried.
     """
+    code = 128 - code if code < 0 else code
     if code in TABLE:
         return TABLE[code].retry
-    return Retry.COUNTED if code < 0 or code > 128 else Retry.NEVER
+    return Retry.COUNTED if 128 < code < 128 + signal.NSIG else Retry.NEVER
 
 
 def markdown() -> str:

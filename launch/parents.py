@@ -12,7 +12,7 @@ import dataclasses
 
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import config
-from seedasr_jax.errors import UserError
+from seedasr_jax.errors import ConfigError, UserError
 from seedasr_jax.launch import copies
 from seedasr_jax.launch.progress import say
 from seedasr_jax.parallel import processes
@@ -22,7 +22,24 @@ from seedasr_jax.train import graph
 def opened(job, name: str, part: str) -> tuple[checkpoints.Checkpoint, str]:
     """The checkpoint that a part of a stage comes from, and the part's name there: the one that the
     stage began with or, if it has not begun or `init` has changed since, the one `init` names.
+
+    Raises:
+        ConfigError: it needs a module that the recipe does not import.
+        UserError: it is missing.
     """
+    found, there = _find(job, name, part)
+    if str(found.folder.parent) == str(job.workdir):  # written by this graph, or an earlier one
+        return dataclasses.replace(found, imports=job.graph.imports), there
+    if missing := tuple(one for one in found.imports if one not in job.graph.imports):
+        # Else its kinds, parts and languages would be registered in this process, today, alone.
+        raise ConfigError(
+            f"init.{part}: {found.label} in {found.folder} needs modules that"
+            f" config.imports lacks: add {', '.join(missing)}, as in --config.imports={missing}"
+        )
+    return found, there
+
+
+def _find(job, name, part):
     record = job.record(name)
     before = record and record.parents.get(part)
     if not before or record.recipe["init"].get(part) != job.graph.stages[name].init[part]:

@@ -70,7 +70,7 @@ def _priced(row, graph, asked) -> dict:
     if not (asked.steps or asked.price) or row.program != "train" or row.step_seconds_bound is None:
         return {}
     steps = asked.steps or graph.stages[row.stage].steps
-    return {"steps": steps} | costs(row, steps, asked.price)
+    return {"steps": steps} | prices(row, steps, asked.price)
 
 
 def _cost(cost) -> str:
@@ -97,7 +97,7 @@ def network_share(row: rows.Row) -> float:
     return max(row.seconds["ici"], row.seconds["dcn"]) / row.step_seconds_bound
 
 
-def costs(row: rows.Row, steps: int, price: float) -> dict[str, float]:
+def prices(row: rows.Row, steps: int, price: float) -> dict[str, float]:
     """The cost of training steps at the bound, and at the fraction USUAL of its speed.
 
     Returns:
@@ -115,14 +115,14 @@ def describe(found: rows.Row) -> str:
     hbm = found.hbm_bytes
     used = sum(size for use, size in hbm.items() if use != "headroom")
     shape = " x ".join(f"{axis} {size}" for axis, size in found.mesh.items() if size > 1)
-    seconds, tokens, rows = found.bucket
+    seconds, tokens, utterances = found.bucket
     uses = ", ".join(f"{use} {size / GIB:.2f}" for use, size in hbm.items() if size)
     speed = found.note
     if found.step_seconds_bound is not None:
         speed = f"step-time bound {found.step_seconds_bound:.3f} s, MFU bound {found.mfu_bound:.2f}"
         speed += f" (by {found.bound_by})"
     return (
-        f"{found.stage} {found.program} {rows} x {seconds:g} s, {tokens} tokens ({shape}):"
+        f"{found.stage} {found.program} {utterances} x {seconds:g} s, {tokens} tokens ({shape}):"
         f" {used / GIB:.2f} GiB per device ({uses}), {'fits' if found.fits else 'does not fit'};"
         f" {speed}; compiled in {found.compile_seconds:.0f} s"
     )

@@ -4,7 +4,7 @@ import sys
 import time
 
 
-def clock(seconds: float) -> str:
+def hms(seconds: float) -> str:
     """Seconds as 1:02:03 or 02:03."""
     hours, rest = divmod(max(0, round(seconds)), 3600)
     minutes, seconds = divmod(rest, 60)
@@ -22,7 +22,7 @@ class Progress:
 
     def __call__(self, step: int, speed: float, terms: dict):
         """Shows a step; `speed` in steps/s, `terms` includes the loss."""
-        left = clock((self.steps - step) / speed) if speed > 0 else "?"
+        left = hms((self.steps - step) / speed) if speed > 0 else "?"
         text = (
             f"{self.name} {step}/{self.steps}  loss {float(terms['loss']):.4f}"
             f"  {speed:.1f} steps/s  ETA {left}"

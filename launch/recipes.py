@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from seedasr_jax import config, configs
 from seedasr_jax import workdir as disk
 from seedasr_jax.config import code
-from seedasr_jax.errors import ConfigError, nearest
+from seedasr_jax.errors import ConfigError, UserError, nearest
 from seedasr_jax.launch import overrides
 
 HELPERS = ("common", "pods")  # modules of configs/ that are not recipes
@@ -104,6 +104,17 @@ def stored(workdir: pathlib.Path) -> config.Graph:
     if not graph.stages:
         raise ConfigError(f"{path}: expected stages, found none{disk.NEW_CONFIG}")
     return graph
+
+
+def stored_stages(workdir: pathlib.Path) -> dict[str, dict]:
+    """{name: stage} of the workdir's config.json as stored, without importing its modules, which
+    may be others than those of the job; {} if it cannot be read.
+    """
+    try:
+        stages = disk.read_config(workdir).get("stages")
+    except (UserError, OSError):
+        return {}
+    return stages if isinstance(stages, dict) else {}
 
 
 def copy(spec: str, path: pathlib.Path):

@@ -6,7 +6,6 @@ import pathlib
 
 from seedasr_jax import config, inventory
 from seedasr_jax import workdir as disk
-from seedasr_jax.config import code
 from seedasr_jax.errors import DONE
 from seedasr_jax.launch import decide, parents, prepare, runtime, stage
 from seedasr_jax.launch.job import Job
@@ -54,7 +53,6 @@ def train(expanded: config.Graph | None, workdir, *, only="", again="") -> int:
 def _job(decided, workdir) -> Job:
     """The job that process 0 decided on."""
     expanded = config.stored(decided["graph"], "config")
-    code.import_all(decided["imports"])  # all processes have the same languages, in one order
     prepare.make_caches(expanded, workdir)
     hashed = {name: graph.Recipe(**recipe) for name, recipe in decided["recipes"].items()}
     return Job(workdir, expanded, vocab.open_vocabulary(workdir / disk.VOCAB), hashed)

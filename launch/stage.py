@@ -8,7 +8,7 @@ from seedasr_jax import config
 from seedasr_jax.data_pipelines import loader
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.evaluate.development import Evaluator
-from seedasr_jax.launch import agreement, parents, runtime, standing, tasks
+from seedasr_jax.launch import parents, runtime, standing, tasks
 from seedasr_jax.launch.job import Job
 from seedasr_jax.launch.progress import Progress, say
 from seedasr_jax.models import parts
@@ -36,7 +36,7 @@ def run(job: Job, name: str, stopping: collections.abc.Callable[[], bool]):
     record = dataclasses.replace(record, limits=limits)
     evaluator = processes.together(lambda: evaluation(job, name, built, limits, stopping))
     own = {task.name: task.fingerprint for task in evaluator.tasks}
-    agreement.alike(lambda: {**stream.known.fingerprints()} | {k: of() for k, of in own.items()})
+    processes.alike(lambda: {**stream.known.fingerprints()} | {k: of() for k, of in own.items()})
     evaluator.warn()
     _warn(name, built.objective, stream.known)
     pinned = graph.named_steps(job.graph, name)
@@ -78,7 +78,7 @@ def template(job: Job, built: build.Built) -> Template | None:
 def evaluation(job, name, built, limits, stopping=lambda: False) -> Evaluator:
     """Opens a stage's development tasks; see Evaluator."""
     how = dict(template=template(job, built), cache=job.cache(built.stage))
-    how |= dict(share=sharding.share(built.mesh), gather=agreement.shared)
+    how |= dict(share=sharding.share(built.mesh), gather=processes.shared)
     open_task = tasks.opener(built.stage, job.vocab, built.mesh, **how)
     return Evaluator(name, built, job.vocab, limits, open_task, stopping=stopping, say=say)
 
@@ -160,10 +160,10 @@ def _hooks(job, name, built, keeper, evaluator, stopping) -> loop.Hooks:
         progress(*figures)
         keeper.judge()  # a lost disk ends the job before the next save
 
-    def watch(state, terms):
-        state, line = objective.watch(state, terms)
+    def watch(watched, terms):
+        watched, line = objective.watch(watched, terms)
         if line:
             say(f"{name}: {line}")
-        return state
+        return watched
 
     return loop.Hooks(keeper.save, scores, stopping, logged, objective.summary, prepare, watch)

@@ -4,7 +4,8 @@ import os
 import signal
 
 from seedasr_jax.errors import DONE, INTERRUPTED
-from seedasr_jax.launch import agreement, signals
+from seedasr_jax.launch import signals
+from seedasr_jax.parallel import processes
 
 
 class Stop:
@@ -17,7 +18,7 @@ class Stop:
     def __init__(self):
         self.exit_code, self._wanted = DONE, 0  # agreed by all processes; this one's signal
         self._asks = False
-        self._agreed = agreement.Agreed(lambda: self._wanted)
+        self._agreed = processes.Agreed(lambda: self._wanted)
         self._handling = signals.handling(self._ask)
 
     def __enter__(self):

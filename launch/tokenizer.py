@@ -9,7 +9,7 @@ from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import config
 from seedasr_jax import workdir as disk
 from seedasr_jax.data_pipelines import loader, named
-from seedasr_jax.errors import ConfigError, DataError, UserError
+from seedasr_jax.errors import ConfigError, DataError
 from seedasr_jax.launch import recipes
 from seedasr_jax.text import prompts, vocab, vocab_training
 
@@ -27,7 +27,7 @@ def of(expanded: config.Graph, workdir: pathlib.Path) -> vocab.Vocabulary:
     (setting,) = settings
     folder, partial = workdir / disk.VOCAB, workdir / f"{disk.VOCAB}.partial"
     known = _opened(folder) if folder.exists() else None
-    if known and setting == _begun_with(workdir):
+    if known and config.to_dict(setting) == _begun_with(workdir):
         return known
     shutil.rmtree(partial, ignore_errors=True)  # left by a killed process
     if setting.path:
@@ -66,11 +66,9 @@ def _place(path):
 
 
 def _begun_with(workdir):
-    """The settings of the workdir's tokenizer; None if its config.json cannot be read."""
-    try:
-        return next(iter(recipes.stored(workdir).stages.values())).vocab
-    except UserError:
-        return None
+    """The settings of the workdir's tokenizer as stored; None if they cannot be read."""
+    first = next(iter(recipes.stored_stages(workdir).values()), None)
+    return first.get("vocab") if isinstance(first, dict) else None
 
 
 def _instructions(expanded) -> tuple[str, ...]:

@@ -67,10 +67,14 @@ def abstract(
     )
 
 
+def empty(shapes):
+    """A tree of shapes (ShapeDtypeStruct) as NumPy arrays of zeros."""
+    return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+
+
 def zeros(*sizes: int, **more) -> Batch:
     """A Batch of padding rows, `position` counting up; arguments as of `abstract`."""
-    shapes = abstract(*sizes, **more)
-    batch = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+    batch = empty(abstract(*sizes, **more))
     return dataclasses.replace(batch, position=np.arange(len(batch.weight), dtype=np.int32))
 
 

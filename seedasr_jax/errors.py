@@ -35,6 +35,14 @@ def unregistered(what: str, name, known) -> ConfigError:
     return ConfigError(f"{unknown(what, name, known)} {others}")
 
 
+def lacks(key: str, options, method: str, example: str) -> ConfigError:
+    """The error for a class, the target of tagged `options` at a key, without a method."""
+    return ConfigError(
+        f"{key}.kind = {options.kind!r}: expected a method {method}, found none: give"
+        f" {options.target} one, as {example} has it"
+    )
+
+
 def renewed(error: UserError, text: str) -> UserError:
     """An error of the same class with another text; of its base here if it is a subclass of one."""
     return kind_of(error)(text)

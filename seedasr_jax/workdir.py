@@ -18,6 +18,8 @@ import functools
 import json
 import os
 import pathlib
+import re
+import secrets
 import socket
 import sys
 import time
@@ -40,6 +42,7 @@ FORMAT_VERSION = 3  # of config.json and stage.json; incremented when either for
 READ_BY = {1: "c03a92d", 2: "8810b2b"}  # version -> the last commit that reads it
 NEW_CONFIG = "; in a workdir, `seedasr train --config=NAME --workdir=DIR` writes it anew"
 NEW_STAGE = "; remove it, and `seedasr train` writes it anew from the newest checkpoint"
+_PARTIAL = re.compile(r"-\d+-[0-9a-f]{4}\.partial(\.\w+)?$")
 _STALE = 24 * 3600.0  # seconds after which a partial file has no writer
 _UTF8 = dict(encoding="utf-8", errors="backslashreplace")  # lone surrogates are escaped
 
@@ -51,7 +54,8 @@ def replacing(path):
     An OSError names `path`.
     """
     path = pathlib.Path(path)
-    writer = f"{socket.gethostname()}-{os.getpid()}"  # two with one target write two files
+    # Two writers of one target write two files; containers may share host name and process number.
+    writer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
     partial = path.with_name(f".{path.stem}.{writer}.partial{path.suffix}")
     with filesystem.naming(path):
         _sweep(path.parent)
@@ -69,7 +73,9 @@ def replacing(path):
 @functools.cache
 def _sweep(folder):
     """Removes the partial files of killed processes from a folder, once per process."""
-    for stale in folder.glob(".*-*.partial*"):
+    for stale in folder.glob(".*-*-*.partial*"):
+        if not _PARTIAL.search(stale.name):
+            continue
         with contextlib.suppress(OSError):  # removed by another process, or a folder
             if time.time() - stale.stat().st_mtime > _STALE:
                 stale.unlink()

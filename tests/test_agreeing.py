@@ -11,7 +11,6 @@ import several
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import index, loader, sources
 from seedasr_jax.errors import ConfigError, DataError, UserError
-from seedasr_jax.launch import agreement
 from seedasr_jax.parallel import processes
 
 
@@ -75,11 +74,11 @@ def test_other_errors_than_the_users_are_not_shared(monkeypatch):
 
 def test_lists_of_all_processes_are_concatenated_in_order(monkeypatch):
     def work(index):
-        return agreement.shared(lambda: [[index, "x" * 5_000 * index]])
+        return processes.shared(lambda: [[index, "x" * 5_000 * index]])
 
     everyone = [[n, "x" * 5_000 * n] for n in range(3)]
     assert several.run(monkeypatch, 3, work) == [everyone] * 3
-    assert agreement.shared(lambda: [1]) == [1] and processes.first(lambda: (2,)) == (2,)
+    assert processes.shared(lambda: [1]) == [1] and processes.first(lambda: (2,)) == (2,)
 
 
 # Data.
@@ -101,7 +100,7 @@ def path(tmp_path_factory):
 
 def evaluation(path, index, **options):
     how = dict(buckets=((0.5, 20, 4),), data_folder="none", template=None, multiple=4)
-    how |= dict(normalizer="basic@1", share=(index, 2), limit=(0.5, 0.2), gather=agreement.shared)
+    how |= dict(normalizer="basic@1", share=(index, 2), limit=(0.5, 0.2), gather=processes.shared)
     return loader.evaluation(f"manifest:{path}", Letters(), **(how | options))
 
 
@@ -120,7 +119,7 @@ def test_processes_with_different_data_end_before_training(monkeypatch, path, tm
         found.append({"data": made.fingerprint(), "dev": "the same"})
 
     def agree(*own):
-        return several.run(monkeypatch, 2, lambda n: agreement.alike(lambda: found[own[n]]))
+        return several.run(monkeypatch, 2, lambda n: processes.alike(lambda: found[own[n]]))
 
     assert agree(0, 2) == [None, None]
     refused = agree(0, 1)

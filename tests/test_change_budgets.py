@@ -122,17 +122,22 @@ def test_a_language_is_scored_in_its_own_unit(trained, tmp_path):
 
 
 @pytest.mark.usefixtures("registries")
-def test_all_processes_import_what_checks_imported_for_a_checkpoint(trained, tmp_path):
-    """Else a prompt with {language} could have another room in process 0, which checks."""
+def test_a_checkpoint_brings_no_modules_into_a_job(trained, tmp_path):
+    """Else the process that checks, or a first start, would know more than the others."""
     source = shutil.copytree(trained.workdir, tmp_path / "source")
     graph = disk.read_json(source / disk.CONFIG)
-    disk.write_json(source / disk.CONFIG, graph | {"imports": ["outside_language"]})
-    begun = trained.graph(stages__ctc__init__encoder=f"'{source}/ctc'")
-    with contextlib.ExitStack() as resources:
-        decided = decide.decide(begun, tmp_path / "workdir", "ctc", "", resources)
-    assert "outside_language" not in begun.imports and "tlh" in languages.LANGUAGES
-    del languages.LANGUAGES["tlh"], sys.modules["outside_language"]  # as in another process
-    run._job(json.loads(json.dumps(decided)), tmp_path / "workdir")
+    both = [*graph["imports"], "outside_language"]
+    disk.write_json(source / disk.CONFIG, graph | {"imports": both})
+
+    def decided(**more):
+        begun = trained.graph(stages__ctc__init__encoder=f"'{source}/ctc'", **more)
+        with contextlib.ExitStack() as resources:
+            decide.decide(begun, tmp_path / "workdir", "ctc", "", resources)
+
+    with pytest.raises(ConfigError, match=r"'ctc': init\.encoder: .*lacks: add outside_lang"):
+        decided()
+    assert "tlh" not in languages.LANGUAGES
+    decided(imports="('outside_language',)")
     assert "tlh" in languages.LANGUAGES
 
 

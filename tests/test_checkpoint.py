@@ -119,8 +119,12 @@ def test_parts_and_fill():
         checkpoint.fill(params, {"ctc_head": {"kernel": 1}})
 
 
-def test_a_leaf_without_a_sharding_is_placed_without():
+def test_every_leaf_has_a_sharding_or_none_has():
+    """Else each host would read a whole parameter that a tree of shardings leaves out."""
     leaves = {"a.x": jnp.zeros(2), "b.y": jnp.zeros(3)}
     everywhere = sharding.replicated(meshes.make(config.Mesh(8, 1, 1, 1)))
-    placed = trees.placed(leaves, {"a": {"x": everywhere}})
-    assert placed["a.x"].sharding == everywhere and placed["b.y"].sharding is None
+    both = trees.with_shardings(leaves, {"a": {"x": everywhere}, "b": {"y": everywhere}})
+    assert all(one.sharding == everywhere for one in both.values())
+    assert all(one.sharding is None for one in trees.with_shardings(leaves, None).values())
+    with pytest.raises(KeyError, match=r"b\.y"):
+        trees.with_shardings(leaves, {"a": {"x": everywhere}})

@@ -14,7 +14,7 @@ AXES = {"data": 2, "fsdp": 2, "tensor": 2, "expert": 1}
 
 def program(function, *shapes, **options):
     compiled = jax.jit(function, **options).lower(*shapes).compile()
-    return hlo.Compiled(compiled.as_text()), compiled
+    return hlo.Module(compiled.as_text()), compiled
 
 
 def floats(*shape):
@@ -61,7 +61,7 @@ ENTRY %main (x: f32[16,32], y: f32[32,64]) -> f32[16,64] {
   ROOT %c = f32[16,64]{1,0} convolution(%x, %y), dim_labels=bf_io->bf
 }
 """
-    assert costs.flops(hlo.Compiled(text)) == 2 * 16 * 32 * 64
+    assert costs.flops(hlo.Module(text)) == 2 * 16 * 32 * 64
 
 
 def sharded(*spec, shape):
@@ -116,7 +116,7 @@ ENTRY %main (a: f32[8,128]) -> f32[4,128] {{
   ROOT %b = f32[4,128]{{1,0}} fusion(%a), kind=kCustom, calls=%{scattered}
 }}
 """
-    (one,) = costs.collectives(hlo.Compiled(text), AXES)
+    (one,) = costs.collectives(hlo.Module(text), AXES)
     assert (one.kind, one.axes, one.size) == ("reduce-scatter", ("tensor",), 8 * 128 * 4)
     assert one.sent == 8 * 128 * 4 / 2
 
@@ -146,7 +146,7 @@ is_host_transfer=true, frontend_attributes={{{attributes}}}
   ROOT %b = bf16[64,8,128]{{2,1,0}} copy(%a)
 }}
 """
-    (one,) = costs.collectives(hlo.Compiled(text), AXES, 2)
+    (one,) = costs.collectives(hlo.Module(text), AXES, 2)
     named, slices, share = wanted
     assert (one.kind, one.axes, one.slices) == (named, ("data",), slices)
     assert one.sent_dcn == one.sent == pytest.approx(share * 64 * 8 * 128 * 2)
@@ -163,7 +163,7 @@ _xla_megascale_target="{1,2}x{0}",_xla_megascale_transfer_type="GOSSIP"}
 }
 """
     with pytest.raises(ValueError, match=r"transfer between slices of .*found GOSSIP"):
-        costs.collectives(hlo.Compiled(text), AXES, 2)
+        costs.collectives(hlo.Module(text), AXES, 2)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ ENTRY %main (a: f32[36,8,128], b: f32[8,128], i: s32[]) -> f32[8,128] {
 """
     row = 8 * 128 * 4
     index = 4
-    assert traffic.hbm_bytes(hlo.Compiled(text)) == (row + 2 * row + index) + row
+    assert traffic.hbm_bytes(hlo.Module(text)) == (row + 2 * row + index) + row
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ ENTRY %main (a: f32[8,128]) -> {made} {{
   ROOT %b = {made} fusion(%a), kind=kLoop, calls=%fused
 }}
 """
-    assert traffic.hbm_bytes(hlo.Compiled(text)) == 2 * share * 8 * 128 * 4
+    assert traffic.hbm_bytes(hlo.Module(text)) == 2 * share * 8 * 128 * 4
 
 
 @pytest.mark.parametrize("rows", ["3,4,256,64", "12,256,64"], ids=["batch", "one_example"])
@@ -285,7 +285,7 @@ ENTRY %main (a: s8[1,2,2], q: bf16[{rows}]) -> bf16[{rows}] {{
   ROOT %splash_mha_fwd_segmented.1 = bf16[{rows}]{{2,1,0}} custom-call(%a, %q), {target}
 }}
 """
-    assert roofline.splash_flops(hlo.Compiled(text)) == 12 * 2 * 2 * 256 * 256 * 64 / 2
+    assert roofline.splash_flops(hlo.Module(text)) == 12 * 2 * 2 * 256 * 256 * 64 / 2
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ ENTRY %main (a: s32[33], x: {one}, y: {other}) -> {made} {{
   ROOT %{name} = {made}{{1,0}} custom-call(%a, %x, %y), custom_call_target="tpu_custom_call"
 }}
 """
-    program, mesh = hlo.Compiled(text), {"data": 2, "expert": 4}
+    program, mesh = hlo.Module(text), {"data": 2, "expert": 4}
     assert roofline.megablox_flops(program, mesh) == 2 * 4096 * 512 * 768 / 4
     moved = 32 * 512 * 768 * 2 + 4096 * rows * 2  # kernels and rows in bfloat16
     alone = 33 * 4

@@ -126,7 +126,7 @@ def compiled():
                 patch.setattr(gathering, "SHARE", 0.0 if name in TOO_LARGE else gathering.SHARE)
                 made = PROGRAMS[name]((graphdef, mesh)).lower(*arguments).compile()
             found = jax.tree.map(np.asarray, made(*arguments))
-            known[name, over] = found, made, hlo.Compiled(made.as_text(), TOKENS + 1)
+            known[name, over] = found, made, hlo.Module(made.as_text(), TOKENS + 1)
         return known[name, over]
 
     return call

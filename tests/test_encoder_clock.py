@@ -13,7 +13,7 @@ import pytest
 import tiny
 
 from seedasr_jax.errors import ConfigError
-from seedasr_jax.models import converters, encoders, parts
+from seedasr_jax.models import converters, encoders, names, parts
 from seedasr_jax.train import objectives
 
 SAMPLES = (1, 159, 160, 161, 6_400, 7_999, 8_000, 8_001, 15_999, 16_000, 16_001, 17_280, 40_000)
@@ -61,8 +61,8 @@ def test_a_rule_of_whole_seconds():
 
 def test_a_frame_of_luise_is_40_ms_and_a_faster_voice_has_fewer():
     clock = encoders.clock(model("luise"))
-    assert clock.seconds(25) == 1 and clock.split(2).seconds(50) == 1
-    assert clock.frames(16_000, 0.5) == 50 and clock.split(2).frames(16_000, 0.5) == 100
+    assert clock.seconds(25) == 1
+    assert clock.frames(16_000, 0.5) == 50
     tempo = np.array([0.5, 1.25], np.float32)
     np.testing.assert_array_equal(jax.jit(clock.frames)(16_000, tempo), [50, 20])
 
@@ -73,4 +73,4 @@ def test_masked_prediction_refuses_frames_of_no_whole_number_of_features():
     with pytest.raises(ConfigError, match="whole number of features per frame"):
         objectives.needs(stage)
     with pytest.raises(ConfigError, match="whole number of features per frame"):
-        parts.quantizer(stage.model, 1, rngs=None)
+        parts.lookup(names.QUANTIZER).make(stage.model, 0, rngs=None)

@@ -24,7 +24,7 @@ def test_codes_and_retry_policies_are_those_of_the_contract():
 @pytest.mark.parametrize(
     ("codes", "retry"),
     [
-        ((4, 9, 127, 128, errors.INTERRUPTED), exits.Retry.NEVER),
+        ((4, 9, 127, 128, 193, 255, errors.INTERRUPTED, -2), exits.Retry.NEVER),
         ((-9, -6, 134, 137, 139, 143), exits.Retry.COUNTED),
     ],
 )

@@ -6,7 +6,7 @@ import types
 import pytest
 import tiny
 
-from seedasr_jax import config
+from seedasr_jax import config, errors
 from seedasr_jax.checkpoint import Limits
 from seedasr_jax.config import code
 from seedasr_jax.errors import ConfigError
@@ -58,6 +58,14 @@ def test_an_error_keeps_its_text_behind_where_it_arose(context, tmp_path):
     with pytest.raises(ConfigError, match="missing") as raised, context("one"):
         vocab.open_vocabulary(tmp_path / "missing")
     assert type(raised.value) is ConfigError and str(raised.value).count("make one with") == 1
+
+
+def test_a_preemption_while_user_code_runs_stays_one():
+    with pytest.raises(SystemExit) as raised, code.of_user("'slow'"):
+        raise SystemExit(errors.PREEMPTED)  # as launch/signals.py does
+    assert raised.value.code == errors.PREEMPTED
+    with pytest.raises(ConfigError, match="'slow': SystemExit: 3"), code.of_user("'slow'"):
+        raise SystemExit(3)
 
 
 def test_parents_come_first_and_the_config_decides_the_rest():

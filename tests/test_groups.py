@@ -9,6 +9,7 @@ from two_stages import fails, recipe
 from seedasr_jax import config
 from seedasr_jax.configs import common
 from seedasr_jax.errors import ConfigError
+from seedasr_jax.models import parts
 from seedasr_jax.train.objectives import registry
 
 
@@ -53,7 +54,11 @@ def test_a_stage_of_another_kind_keeps_the_keys_of_both():
     one, two = (graph.stages[name].model.encoder for name in ("one", "two"))
     assert two == Short("short", one.frontend, one.layers, one.width, hop=320)
     del own["encoder"]["hop"]
-    assert "two.model.encoder.hop is missing" in fails(recipe(stages__two__model=own))
+    text = fails(recipe(stages__two__model=own))
+    assert "config.stages.two.model.encoder.hop is missing; configs/common.py" in text
+    alone = dict(kind="short", width=4)
+    text = fails(recipe(model__encoder=alone))
+    assert "config.stages.one.model.encoder.frontend, .layers, .hop are missing" in text
 
 
 def test_a_perturbation_that_the_front_end_does_not_apply_is_refused():
@@ -78,7 +83,7 @@ def test_every_kind_names_what_is_built_from_it():
         ("1 / 0", r"ZeroDivisionError: .*own_target\.py:1"),
         ("a b", "SyntaxError"),
         ("from json import lods", "ImportError.*lods"),
-        ("import no_such_module", "no_such_module.*PYTHONPATH"),
+        ("import no_such_module", "no_such_module.*own_target needs it: install it on every"),
         ("class Main: pass", "own_target has no 'Mine'. Did you mean Main?"),
     ],
 )
@@ -94,15 +99,37 @@ def test_a_target_that_cannot_be_imported_is_one_line(text, words, tmp_path, mon
     sys.modules.pop("own_target", None)
 
 
+def test_a_target_that_is_nowhere_is_looked_for_on_the_path(monkeypatch):
+    monkeypatch.setattr(Short, "target", "own_target.models:Mine")
+    with pytest.raises(ConfigError, match="'own_target'; is it on PYTHONPATH"):
+        Short.maker()
+
+
 def test_one_class_is_not_registered_under_two_targets():
     with pytest.raises(ConfigError, match="register a subclass of it as 'shorter'"):
         config.register("shorter", "none:Other")(Short)
     assert "shorter" not in config.Encoder.kinds and Short.target == "none:None"
 
 
-def test_a_built_in_objective_imported_later_keeps_the_users(monkeypatch):
+def test_what_is_built_in_and_imported_later_keeps_the_users(monkeypatch):
+    config.import_all_later()  # into the tables themselves
     monkeypatch.setattr(registry, "_OBJECTIVES", dict(registry._OBJECTIVES))
+    monkeypatch.setattr(parts, "_PARTS", dict(parts._PARTS))
+    kinds = {}
+
+    def make():
+        """Of a user."""
+
+    def made():
+        """Of a module of the package that is imported later."""
+
+    made.__module__ = "seedasr_jax.small.models.parts"
     own, built_in = type("Own", (), {}), type("Sft", (), {"__module__": "seedasr_jax.train.sft"})
     for cls, kept in ((built_in, built_in), (own, own), (built_in, own)):
         registry.register("sft")(cls)
         assert registry._OBJECTIVES["sft"] is kept
+        parts.register(parts.Part("decoder", made if cls is built_in else make, None))
+        assert parts.lookup("decoder").make is (made if kept is built_in else make)
+        options = dict(__module__=cls.__module__, kinds=kinds)
+        config.register("one", "none:None")(type("Options", (), options))
+        assert kinds["one"].__module__ == kept.__module__

@@ -9,7 +9,7 @@ from seedasr_jax.plan import hlo
 
 def runs_of_products(function, *shapes):
     """Executions of each product of the compiled function."""
-    found = hlo.Compiled(jax.jit(function).lower(*shapes).compile().as_text())
+    found = hlo.Module(jax.jit(function).lower(*shapes).compile().as_text())
     return sorted(
         times
         for name, times in found.runs.items()

@@ -119,7 +119,7 @@ def test_a_missing_last_step_is_reported(trained, tmp_path, capsys):
         ("parents", {"decoder": {"hash": "x"}}, "decoder.checkpoint: expected str"),
         ("recipe", {}, "init: expected a group"),
         ("recipe", [], "recipe: expected a group"),
-        ("limits", {}, "limits.seconds is missing"),
+        ("limits", {}, "limits.seconds, .pause, "),
     ],
 )
 def test_a_record_of_another_form_is_one_line_with_its_cure(trained, tmp_path, key, value, said):

@@ -14,6 +14,7 @@ import tiny
 
 from seedasr_jax.models import layers
 from seedasr_jax.models.head import Head
+from seedasr_jax.small.models.devices import SplitHead
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(1, 2, (2, 3, 8)).astype(np.float32)
@@ -148,7 +149,7 @@ def test_embeddings_have_padded_rows():
     np.testing.assert_allclose(table.std(), 8**-0.5, rtol=0.1)
 
 
-@pytest.mark.parametrize("kind", [Head, functools.partial(Head, each=2)])
+@pytest.mark.parametrize("kind", [Head, functools.partial(SplitHead, each=2)])
 def test_heads_in_bfloat16_give_sums_in_float32(kind):
     head = tiny.drawn(lambda rngs: kind(16, 120, dtype=jnp.bfloat16, rngs=rngs))
     x = np.random.default_rng(0).normal(size=(2, 5, 16)).astype(jnp.bfloat16)

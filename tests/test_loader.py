@@ -47,7 +47,7 @@ def test_a_batch_holds_what_its_rows_say(corpus, opened, tokenizer):
 @pytest.mark.parametrize("query", ["", "?join=2-3"])
 def test_any_start_gives_the_same_batches(corpus, opened, query):
     buckets = ((0.6, 40, 4), (2.0, 40, 2))
-    settings = dict(buckets=buckets, filler=times.progress_filler(40))
+    settings = dict(buckets=buckets, filler=times.progress_filler(40), extra=times.progress_shapes)
     whole = take(opened(f"manifest:{corpus}{query}", **settings), 30)
     for step, (batch, _) in enumerate(whole):
         assert batch.extra.progress.tolist() == [np.float32(step / 40)] * len(batch.weight)
@@ -58,6 +58,12 @@ def test_any_start_gives_the_same_batches(corpus, opened, query):
             assert_same(batch, expected)
     other = take(opened(f"manifest:{corpus}{query}", buckets=buckets, seed=4), 5)
     assert [info.rows for _, info in other] != [info.rows for _, info in whole[:5]]
+
+
+def test_a_filler_states_the_shapes_of_what_it_adds(corpus, opened):
+    """Else a process whose data fails would run another program than the others."""
+    with pytest.raises(ConfigError, match=r"expected .*Needs\.extra.* found None"):
+        opened(f"manifest:{corpus}", filler=times.progress_filler(40))
 
 
 def test_the_audio_of_a_batch_and_of_those_behind_it_is_read_together(corpus, opened, monkeypatch):

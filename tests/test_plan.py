@@ -190,10 +190,10 @@ def a_row(**changes):
 
 
 def test_costs_of_training_steps():
-    assert plan.costs(a_row(), 1000, 0.0) == pytest.approx(
+    assert plan.prices(a_row(), 1000, 0.0) == pytest.approx(
         {"chip_hours_bound": 16.0, "chip_hours_usual": 16 / 0.6}
     )
-    dollars = plan.costs(a_row(), 1000, 2.5)
+    dollars = plan.prices(a_row(), 1000, 2.5)
     assert dollars["dollars_bound"] == pytest.approx(40.0)
     assert dollars["dollars_usual"] == pytest.approx(40 / 0.6)
     assert plan.network_share(a_row()) == pytest.approx(0.2)

@@ -302,6 +302,7 @@ def test_a_wrong_recipe_says_what_would_be_right(spec, words, tmp_path, monkeypa
 def test_a_copied_recipe_is_the_recipe(tmp_path, capsys):
     path = tmp_path / "mine.py"
     assert cli.main(["configs", "digits", f"--copy={path}"]) == 0
+    assert capsys.readouterr().out == f"recipe in {path}\n"
     copied = recipes.expand(f"{path}:train.jsonl", [])
     assert copied == recipes.expand("digits:train.jsonl", [])
     before = path.read_text()

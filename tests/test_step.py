@@ -183,7 +183,9 @@ def test_norms_and_rates_of_each_part_are_reported(trained, once_more):
     stage, _, _, last, _ = trained
     metrics, after = once_more(batch_of(stage, STEPS))
     before, after = ({p: copied(s[p]) for p in s} for s in by_part(last.params, after.params))
-    for part, values in after.items():
+    assert metrics["update_norm"].keys() == metrics["param_norm"].keys() == {*stage.trains}
+    for part in stage.trains:
+        values = after[part]
         moved = [new - old for new, old in zip(values, before[part])]
         norms = {"param_norm": values, "update_norm": moved}
         for name, wanted in norms.items():

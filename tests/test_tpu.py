@@ -150,7 +150,7 @@ def test_attention_is_splash_and_its_scores_are_never_stored():
     held = fitting.sizes(fitted, fitted.data.buckets[0])
     program = programs.train(built, held, 0.0)
     lowered = program.function.lower(*program.arguments)
-    found = hlo.Compiled(lowered.compile(compiler.planned(there[0])).as_text())
+    found = hlo.Module(lowered.compile(compiler.planned(there[0])).as_text())
     kernels = [one.name for one, _, _ in costs.calls(found)]
     assert {name.split("_segmented")[0] for name in kernels} == {
         "splash_mha_fwd",
@@ -186,7 +186,7 @@ def test_scores_by_distance_of_twice_the_frames_take_twice_the_memory():
         lowered = gradient.lower(*[queries] * 4, keys, of("bool", 1, time))
         compiled = lowered.compile(compiler.planned(device))
         kernels = {
-            one.name.split(".")[0] for one, *_ in costs.calls(hlo.Compiled(compiled.as_text()))
+            one.name.split(".")[0] for one, *_ in costs.calls(hlo.Module(compiled.as_text()))
         }
         assert kernels == {"relative_shift"}  # rows are rotated, not copied
         return compiled.memory_analysis().temp_size_in_bytes

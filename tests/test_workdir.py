@@ -99,7 +99,7 @@ def test_two_writers_of_a_file_do_not_mix(tmp_path, monkeypatch):
 
 
 def test_what_killed_writers_left_is_removed_after_a_day(tmp_path):
-    stale, recent = (tmp_path / f".a.host-{n}.partial.json" for n in (1, 2))
+    stale, recent = (tmp_path / f".a.host-{n}-00ff.partial.json" for n in (1, 2))
     stale.touch()
     recent.touch()
     os.utime(stale, (0, 0))

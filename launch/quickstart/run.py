@@ -62,8 +62,11 @@ def run_all(out: pathlib.Path, *, recipe=RECIPE, overrides=(), limit=0, install_
             "stages": summary.stages(out, graph.stages, found),
             "data": facts.of(sources.synthesised(recipe, out / disk.CACHE)),
             "totals": spent.totals(),
-            "transcript": {"audio": str(audio), "reference": reference}
-            | {"hypothesis": hypothesis},
+            "transcript": {
+                "audio": str(audio),
+                "reference": reference,
+                "hypothesis": hypothesis,
+            },
             "versions": {"python": platform.python_version()}
             | {name: importlib.metadata.version(name) for name in PACKAGES},
         }

@@ -34,7 +34,7 @@ def hand_over(
     source_part = source_part or part
     options = dict(source_part=source_part, model=model, vocabulary=vocabulary)
     check_part(source, part, abstract, **options)
-    wanted = trees.placed(trees.select(abstract, part), shardings)
+    wanted = trees.with_shardings(trees.select(abstract, part), shardings)
     wanted = {trees.renamed(name, part, source_part): x for name, x in wanted.items()}
     leaves = source.read(source_part, wanted)
     return trees.nest({trees.renamed(name, source_part, part): x for name, x in leaves.items()})

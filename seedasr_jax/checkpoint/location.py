@@ -31,14 +31,14 @@ class Location:
 
     @property
     def stage(self) -> config.Stage:
-        """The stage's config; a UserError names file and key if it is not valid in this version."""
+        """The stage's config; a ConfigError names file and key if it is not valid here."""
         code.import_all(self.imports)
         try:
             return self.record.stage
         except ConfigError as error:
             path = self.folder / (disk.STAGE if self.bundle is None else disk.CONFIG)
             cure = "this seedasr_jax cannot read it: use the version that wrote it"
-            raise UserError(f"{path}: {error}: {cure}") from error
+            raise ConfigError(f"{path}: {error}: {cure}") from error
 
     @property
     def label(self) -> str:

@@ -44,7 +44,7 @@ class Checkpoint(locating.Location):
 
         `shardings`: a tree with at least the part's parameters; None: NumPy arrays.
         """
-        return trees.nest(self.read(part, trees.placed(self.shapes(part), shardings)))
+        return trees.nest(self.read(part, trees.with_shardings(self.shapes(part), shardings)))
 
     def read(self, part: str, wanted: dict) -> dict:
         """{name: array} of some of `shapes(part)`; each device's shard is read directly onto it.
@@ -76,7 +76,7 @@ class Checkpoint(locating.Location):
         """
         hasher, first = hashes.Hasher(), self.stored_at(part)[2]
         for group in trees.groups(self.shapes(part), _CHUNK_BYTES):
-            for name, leaf in self.read(part, trees.placed(group, shardings)).items():
+            for name, leaf in self.read(part, trees.with_shardings(group, shardings)).items():
                 hasher.add(trees.renamed(name, part, first), leaf)
         return hasher.hexdigest()
 

@@ -50,7 +50,8 @@ def restore(folder, step: int, abstract_state, shardings):
     path = find(folder, step)
     wanted = saved(abstract_state)
     _compare(path, shapes(path), wanted)
-    return trees.fill(abstract_state, trees.flat(_load(path, trees.placed(wanted, shardings))))
+    found = _load(path, trees.with_shardings(wanted, shardings))
+    return trees.fill(abstract_state, trees.flat(found))
 
 
 def shapes(path) -> dict:

@@ -54,11 +54,11 @@ def renamed(name: str, old: str, new: str) -> str:
     return new + name.removeprefix(old) if name.startswith(f"{old}.") else name
 
 
-def placed(leaves: dict, shardings) -> dict:
-    """{name: ShapeDtypeStruct} of leaves by name, with the shardings that a tree has of them."""
-    found = {} if shardings is None else flat(shardings)
+def with_shardings(leaves: dict, shardings) -> dict:
+    """{name: ShapeDtypeStruct} of leaves by name, each with its sharding in a tree; None: none."""
+    found = dict.fromkeys(leaves) if shardings is None else flat(shardings)
     return {
-        name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=found.get(name))
+        name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=found[name])
         for name, x in leaves.items()
     }
 

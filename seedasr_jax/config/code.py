@@ -21,6 +21,8 @@ def of_user(what: str):
     except UserError as error:
         raise errors.renewed(error, f"{what}: {error}") from error
     except (Exception, SystemExit) as error:  # user code may raise anything
+        if isinstance(error, SystemExit) and error.code == errors.PREEMPTED:
+            raise  # of launch/signals.py, in whatever code the signal arrived
         raise ConfigError(f"{what}: {type(error).__name__}: {_line(error)}") from error
 
 
@@ -28,10 +30,23 @@ def import_all(modules: Iterable[str]) -> None:
     """Imports the modules of `config.imports`; a ConfigError if one does not exist or raises."""
     for module in modules:
         with of_user(f"config.imports: {module!r}"):
-            try:
-                importlib.import_module(module)
-            except ModuleNotFoundError as error:
-                raise ConfigError(f"{error}; is it on PYTHONPATH?") from error
+            load(module)
+
+
+def is_of_user(found) -> bool:
+    """Whether a class or function is of a module outside this package."""
+    module = getattr(found, "__module__", None) or __name__
+    return module.partition(".")[0] != __name__.partition(".")[0]
+
+
+def load(module: str):
+    """Imports a module; a ConfigError with a cure if it does not exist."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        own = error.name and f"{module}.".startswith(f"{error.name}.")
+        cure = "is it on PYTHONPATH?" if own else f"{module} needs it: install it on every host"
+        raise ConfigError(f"{error}; {cure}") from error
 
 
 def _line(error) -> str:

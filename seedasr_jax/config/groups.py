@@ -40,10 +40,7 @@ class Tagged:
         """Imports the target of this kind; a ConfigError if its module raises or lacks the name."""
         module, _, name = cls.target.partition(":")
         with code.of_user(f"{cls.__name__} is registered as {cls.target!r}"):
-            try:
-                found = importlib.import_module(module)
-            except ModuleNotFoundError as error:
-                raise ConfigError(f"{error}; is it on PYTHONPATH?") from error
+            found = code.load(module)
             if not hasattr(found, name):
                 near = errors.nearest(name, vars(found))
                 raise ConfigError(f"{module} has no {name!r}.{near}")
@@ -52,6 +49,8 @@ class Tagged:
 
 def register(kind: str, target: str):
     """Decorator: registers a dataclass as the options of one kind of its group, or replaces it.
+
+    A built-in one never replaces another module's.
 
     `target`: MODULE:NAME of the class or function to build; its signature depends on the group.
 
@@ -66,7 +65,9 @@ def register(kind: str, target: str):
                 f"{cls.__name__} is registered as {others[0]!r} with target {cls.target!r}, found"
                 f" {kind!r} with {target!r}: register a subclass of it as {kind!r}"
             )
-        cls.kinds[kind], cls.target = cls, target
+        cls.target = target
+        if code.is_of_user(cls) or not code.is_of_user(cls.kinds.get(kind)):
+            cls.kinds[kind] = cls
         return cls
 
     return add

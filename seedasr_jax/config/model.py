@@ -96,7 +96,7 @@ class Quantizer:
     """Speech tokenizer whose labels the self-supervised stages predict."""
 
     codes: int = at_least(1)  # labels, and rows of the head that predicts them
-    width: int = at_least(1)  # of projected mel frames; k-means uses the encoder's width
+    width: int = at_least(1)  # of projected features; k-means uses the encoder's width
     layer: int = at_least(0)  # clustered by k-means, 1 the lowest; 0: the best of init.probe
 
 

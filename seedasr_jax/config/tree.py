@@ -74,10 +74,10 @@ def build(tree, kind, where=_RECIPE):
 
 
 def _check_present(tree, names, where):
-    for name in names:
-        if name not in tree:
-            common = "; configs/common.py has the common value" if where.startswith(_RECIPE) else ""
-            raise ConfigError(f"{where}.{name} is missing{common}")
+    if missing := [name for name in names if name not in tree]:
+        cure = "; configs/common.py has common values" if where.startswith(_RECIPE) else ""
+        verb = "is" if len(missing) == 1 else "are"
+        raise ConfigError(f"{where}.{', .'.join(missing)} {verb} missing{cure}")
 
 
 def is_group(kind) -> bool:

@@ -45,7 +45,7 @@ def slots(tokens: int, prefixes: Sequence[int], width: int) -> int:
 
 def slot(model: config.Model, mesh, rows: int) -> int:
     """Bytes per device of the keys and values of one token in each of `rows` rows."""
-    depth, kv_heads, head_dim = decoders.cached(model)
+    depth, kv_heads, head_dim = decoders.cache_sizes(model)
     shape = (2 * depth, rows, kv_heads, head_dim)
     with layout.over(mesh):
         heads = layout.if_divisible("tensor", kv_heads)

@@ -66,8 +66,8 @@ def parse(text: str) -> Method:
     head, *rest = text.split(",")
     beam = _BEAM.fullmatch(head)
     if beam is None and head not in (CTC, GREEDY):
-        what = f"decode {text!r} (N as in beam4 or beam4,alpha=0.5)"
-        raise unknown(what, head, (CTC, GREEDY, "beamN"))
+        known = (CTC, GREEDY, "beam4", "beam4,alpha=0.5 (or another number)")
+        raise unknown(f"decode {text!r}", head, known)
     if beam and int(beam[1]) < 1:
         raise ConfigError(f"decode {text!r}: expected a beam of 1 or more hypotheses")
     options = {"alpha": "0", "domain": "linear", "prune": "on", "length": "off", "long": "cut"}

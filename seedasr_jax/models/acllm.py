@@ -79,8 +79,8 @@ class AcLLM(nnx.Module):
         return ()
 
     @staticmethod
-    def check(stage: config.Stage, parts: tuple[str, ...]):
-        """For variants: a ConfigError if their options do not suit a stage with these parts."""
+    def check(model: config.Model, needs):
+        """For variants: a ConfigError if their options do not suit an objective's `Needs`."""
 
     @staticmethod
     def check_room(model: config.Model, before: int, speech: int):

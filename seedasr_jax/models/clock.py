@@ -42,7 +42,3 @@ class Strided:
     def of_features(self, count):
         """Number of frames of `count` features."""
         return -(-count // self.stride)
-
-    def split(self, each: int) -> "Strided":
-        """The clock of labels, `each` per frame, a divisor of the stride."""
-        return Strided(self.features, self.stride // each)

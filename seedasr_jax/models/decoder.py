@@ -128,7 +128,7 @@ class Decoder(decoders.Decoder):
         return cross_entropy.nll_by_chunks(x, kernel, targets, valid, self.vocabulary, count)
 
     @staticmethod
-    def cached(options):
+    def cache_sizes(options):
         """Layers, key-value heads and their width."""
         return options.layers, options.kv_heads, options.head_dim
 

@@ -10,15 +10,11 @@ Dims: B batch, N positions, W hypotheses, E width, V vocabulary.
 
 from flax import nnx
 
-from seedasr_jax import config
-from seedasr_jax.errors import ConfigError
+from seedasr_jax import config, errors
 
 
 def _lacks(options, method):
-    return ConfigError(
-        f"model.decoder.kind = {options.kind!r}: expected a method {method}, found none: give"
-        f" {options.target} one, as models/decoder.py has it"
-    )
+    return errors.lacks("model.decoder", options, method, "models/decoder.py")
 
 
 class Decoder(nnx.Module):
@@ -75,17 +71,14 @@ class Decoder(nnx.Module):
         raise _lacks(self.config, "nll")
 
     @staticmethod
-    def cached(options: config.Decoder) -> tuple[int, int, int]:
+    def cache_sizes(options: config.Decoder) -> tuple[int, int, int]:
         """Sizes of a KVCache: layers, key-value heads and their width."""
-        raise _lacks(options, "cached")
+        raise _lacks(options, "cache_sizes")
 
     @staticmethod
     def flops(options: config.Decoder, tokens: int) -> float:
         """FLOPs of a forward pass over one sequence of `tokens` tokens, without logits."""
-        raise ConfigError(
-            f"model.decoder.kind = {options.kind!r}: a plan needs its FLOPs: give"
-            f" {options.target} a static method flops, as models/decoder.py has it"
-        )
+        raise _lacks(options, "flops")
 
     @staticmethod
     def logits_flops(options: config.Decoder, vocabulary: int) -> float:
@@ -98,9 +91,9 @@ def make(model: config.Model, vocabulary: int, **options) -> Decoder:
     return model.decoder.maker()(model.decoder, vocabulary, lora=model.lora, **options)
 
 
-def cached(model: config.Model) -> tuple[int, int, int]:
-    """As `Decoder.cached`."""
-    return model.decoder.maker().cached(model.decoder)
+def cache_sizes(model: config.Model) -> tuple[int, int, int]:
+    """As `Decoder.cache_sizes`."""
+    return model.decoder.maker().cache_sizes(model.decoder)
 
 
 def flops(model: config.Model, tokens: int) -> float:

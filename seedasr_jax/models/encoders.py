@@ -8,10 +8,14 @@
 
 from flax import nnx
 
-from seedasr_jax import config
+from seedasr_jax import config, errors
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.models import frontends
 from seedasr_jax.models.clock import Clock, Strided
+
+
+def _lacks(options, method):
+    return errors.lacks("model.encoder", options, method, "models/luise.py")
 
 
 class Encoder(nnx.Module):
@@ -27,18 +31,12 @@ class Encoder(nnx.Module):
     @staticmethod
     def clock(options: config.Encoder) -> Clock:
         """The clock of the encoder's frames."""
-        raise ConfigError(
-            f"model.encoder.kind = {options.kind!r}: give {options.target} a static method"
-            " clock(options), as Luise has it"
-        )
+        raise _lacks(options, "clock")
 
     @staticmethod
     def flops(options: config.Encoder, features: int, utterances=1, lowest=0) -> float:
         """FLOPs of `utterances` of `features` features; `lowest`: layers that run, 0: all."""
-        raise ConfigError(
-            f"model.encoder.kind = {options.kind!r}: a plan needs its FLOPs: give"
-            f" {options.target} a static method flops, as Luise has it"
-        )
+        raise _lacks(options, "flops")
 
 
 def make(model: config.Model, **options) -> Encoder:
@@ -51,8 +49,8 @@ def clock(model: config.Model) -> Clock:
     return model.encoder.maker().clock(model.encoder)
 
 
-def strided(model: config.Model) -> Strided:
-    """The same; a ConfigError if frames are not whole numbers of features."""
+def strided_clock(model: config.Model) -> Strided:
+    """The clock of an encoder with a whole number of features per frame, else a ConfigError."""
     found = clock(model)
     if not isinstance(found, Strided):
         raise ConfigError(

@@ -1,6 +1,7 @@
 """LUISE: subsampling layers (the front), then Conformer blocks (Seed-ASR section 3.2).
 
-Dims: B batch, T mel frames, F mel bins, D width, L layers, R = subsampling, T/R encoder frames.
+Dims: B batch, T features in time, F their width, D width, L layers, R = subsampling, T/R encoder
+frames.
 """
 
 import functools
@@ -20,9 +21,9 @@ from seedasr_jax.models.layers import Dense, LayerNorm, Stack, dropout
 class StridedFront(nnx.Module):
     """log2(R) strided 3 x 3 convolutions with ReLU, then one linear layer."""
 
-    def __init__(self, config, mels, *, dtype, rngs):
+    def __init__(self, config, feature_width, *, dtype, rngs):
         self.dtype = dtype
-        self.kernels, self.biases, inputs, bins = nnx.List(), nnx.List(), 1, mels
+        self.kernels, self.biases, inputs, bins = nnx.List(), nnx.List(), 1, feature_width
         for _ in range(config.subsampling.bit_length() - 1):
             init = nnx.initializers.he_normal()
             kernel = init(rngs.params(), (9 * inputs, config.channels), jnp.float32)
@@ -44,9 +45,10 @@ class StridedFront(nnx.Module):
 class StackedFront(nnx.Module):
     """One linear layer over R concatenated frames; cheap, for small models."""
 
-    def __init__(self, config, mels, *, dtype, rngs):
+    def __init__(self, config, feature_width, *, dtype, rngs):
         self.size = config.subsampling
-        self.out = Dense(self.size * mels, config.width, ("patch", "width"), dtype=dtype, rngs=rngs)
+        inputs = self.size * feature_width
+        self.out = Dense(inputs, config.width, ("patch", "width"), dtype=dtype, rngs=rngs)
 
     def __call__(self, x, length):
         x = shapes.zero_padding(x, length)
@@ -76,28 +78,28 @@ class Luise(Encoder):
         """The stacks, the lowest first."""
         return (self.blocks,)
 
-    def __call__(self, mel, length, keys=None):
-        """[B T F], [B] valid mel frames -> [B ceil(T/R) D], zero at padding, and [B] valid frames.
+    def __call__(self, features, length, keys=None):
+        """[B T F], [B] valid features -> [B ceil(T/R) D], zero at padding, and [B] valid frames.
 
         `keys`: [B] random keys for dropout, or None: no dropout.
         """
-        x, length, keys = self._begin(mel, length, keys)
+        x, length, keys = self._begin(features, length, keys)
         for stack, of_stack in self._stacks(keys):
             x, _ = stack(x, length, per_layer=of_stack)
         return shapes.zero_padding(x, length), length
 
-    def every_layer(self, mel, length, keys=None):
+    def every_layer(self, features, length, keys=None):
         """Outputs of all layers, [L B ceil(T/R) D], zero at padding, and [B] valid frames."""
-        x, length, keys = self._begin(mel, length, keys)
+        x, length, keys = self._begin(features, length, keys)
         found = []
         for stack, of_stack in self._stacks(keys):
             x, layers = stack(x, length, per_layer=of_stack, every=True)
             found.append(layers)
         return jax.vmap(shapes.zero_padding, (0, None))(jnp.concatenate(found), length), length
 
-    def layer(self, mel, length, number):
+    def layer(self, features, length, number):
         """Output of layer `number` (1: the lowest), as in `every_layer`; no higher layer runs."""
-        x, length, _ = self._begin(mel, length, None)
+        x, length, _ = self._begin(features, length, None)
         for stack in self.stacks:
             x, _ = stack(x, length, lowest=min(number, stack.layers))
             number = max(0, number - stack.layers)
@@ -110,11 +112,11 @@ class Luise(Encoder):
             yield stack, None if keys is None else keys[first : first + stack.layers]
             first += stack.layers
 
-    def _begin(self, mel, length, keys):
+    def _begin(self, features, length, keys):
         """Inputs of the blocks: x, [B] valid frames, and dropout keys [L 4 B] or None."""
-        dims = shapes.check(mel, "B T F")
+        dims = shapes.check(features, "B T F")
         shapes.check(length, "B", dims)
-        x, length = self.front(mel, length)
+        x, length = self.front(features, length)
         x = self.norm(x)
         if keys is None or not self.rate:
             return x, length, None
@@ -129,7 +131,7 @@ class Luise(Encoder):
         return Strided(frontends.make(options.frontend), options.subsampling)
 
     @staticmethod
-    def attention_layers(_options, layers) -> int:
+    def attention_layers(options, layers) -> int:
         """Number of the lowest `layers` that have attention."""
         return layers
 

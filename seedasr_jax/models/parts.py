@@ -10,7 +10,9 @@ import dataclasses
 from flax import nnx
 
 from seedasr_jax import config, errors
+from seedasr_jax.config import code
 from seedasr_jax.models import converters, decoders, encoders, names
+from seedasr_jax.models.clock import Strided
 from seedasr_jax.models.head import Head
 from seedasr_jax.models.probe import Probe
 from seedasr_jax.quantize.kmeans import KMeans
@@ -57,11 +59,13 @@ _VARIANTS: dict[tuple[str, str], Part] = {}  # by (variant, name); override _PAR
 
 
 def register(part: Part, variant: str = "") -> None:
-    """Adds or replaces the part of that name; `variant`: only for models of that variant."""
-    if variant:
-        _VARIANTS[variant, part.name] = part
-    else:
-        _PARTS[part.name] = part
+    """Adds or replaces the part of that name; `variant`: only for models of that variant.
+
+    A built-in part never replaces another module's: the built-in module may be imported later.
+    """
+    table, key = (_VARIANTS, (variant, part.name)) if variant else (_PARTS, part.name)
+    if code.is_of_user(part.make) or key not in table or not code.is_of_user(table[key].make):
+        table[key] = part
 
 
 def lookup(name: str, variant: str = "") -> Part:
@@ -130,12 +134,12 @@ def _teacher_flops(model, _vocabulary, sizes, _parts):
 
 
 def _quantizer_flops(model, _vocabulary, sizes, _parts):
-    return quantizer_flops(model, sizes, 1)
+    return quantizer_flops(model, sizes, encoders.strided_clock(model))
 
 
-def quantizer_flops(model: config.Model, sizes: Sizes, each: int) -> float:
-    """FLOPs of computing `each` labels per encoder frame."""
-    clock, width = encoders.strided(model).split(each), model.quantizer.width
+def quantizer_flops(model: config.Model, sizes: Sizes, clock: Strided) -> float:
+    """FLOPs of computing one label for each frame of a clock."""
+    width = model.quantizer.width
     labels, inputs = clock.frames(sizes.samples), clock.stride * model.encoder.frontend.width
     return 2.0 * sizes.utterances * labels * (inputs + model.quantizer.codes) * width
 
@@ -171,13 +175,13 @@ def _ssl_head(model, _vocabulary, *, dtype, rngs, **_):
 
 
 def _quantizer(model, _vocabulary, *, rngs, **_):
-    return quantizer(model, 1, rngs)
+    return quantizer(model, encoders.strided_clock(model), rngs)
 
 
-def quantizer(model: config.Model, each: int, rngs) -> RandomProjection:
-    """The quantizer that computes `each` labels per encoder frame."""
-    size, labels = encoders.strided(model).split(each).stride, model.quantizer
-    shape = dict(size=size, codes=labels.codes, width=labels.width)
+def quantizer(model: config.Model, clock: Strided, rngs) -> RandomProjection:
+    """The quantizer that computes one label for each frame of a clock."""
+    labels = model.quantizer
+    shape = dict(size=clock.stride, codes=labels.codes, width=labels.width)
     return RandomProjection(model.encoder.frontend.width, **shape, rngs=rngs)
 
 

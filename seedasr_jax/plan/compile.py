@@ -89,7 +89,7 @@ def plan(
         if given is not None:
             stage = fitting.rescaled(stage, topology.chips, given.chips)
         stage = fitting.fit(stage, topology, pinned)
-        with handed.of_stage(name):
+        with graphs.of_stage(name):
             built[name] = build.build(stage, fitting.TOKENS, stage.vocab.size, planned_devices)
     handed.parts(graph, built)
     for name, one in built.items():
@@ -111,8 +111,7 @@ def plan(
                     for program in programs.decoding(one, sizes, shape[0])
                 ]
             yield from (dataclasses.replace(row, **options) for row in decoding_rows[key])
-        read = dict(known=lambda name: None, outside=lambda name, part: None)  # nothing: no data
-        how = scoring.of(stage.eval.decode, stage.scored, graphs.limits(graph, name, **read))
+        how = scoring.of(stage.eval.decode, stage.scored, graphs.limits(graph, name))
         context = config.context_room(how.context_tokens)
         for shape in fitting.score_buckets(how, mesh, bucket) if given is None else ():
             sizes = fitting.sizes(stage, shape, context)

@@ -9,7 +9,7 @@ import re
 
 import numpy as np
 
-from seedasr_jax.plan.hlo import Compiled, Instruction
+from seedasr_jax.plan.hlo import Instruction, Module
 
 COLLECTIVES = (
     *("all-gather", "all-reduce", "reduce-scatter"),
@@ -55,17 +55,17 @@ class Collective:
         return self.size / within * share * (2 if self.kind == "all-reduce" else 1)
 
 
-def collectives(program: Compiled, mesh: dict[str, int], slices: int = 1) -> list[Collective]:
+def collectives(module: Module, mesh: dict[str, int], slices: int = 1) -> list[Collective]:
     """All collectives of a program.
 
     Args:
-        program: compiled.
+        module: the compiled program.
         mesh: axis -> size, in the order of the mesh.
         slices: number of slices; consecutive device numbers are in the same slice.
     """
     devices = math.prod(mesh.values())
     found = []
-    for where, one, times in program.executed():
+    for where, one, times in module.executed():
         kind = one.opcode.removesuffix("-start")
         if kind == "send" and _MEGASCALE in one.attributes:
             found.append(_between_slices(one, times))
@@ -76,7 +76,7 @@ def collectives(program: Compiled, mesh: dict[str, int], slices: int = 1) -> lis
         at = np.array(np.unravel_index(group, tuple(mesh.values())))
         axes = tuple(axis for axis, row in zip(mesh, at) if len(set(row)) > 1)
         spans = len({device * slices // devices for device in group})
-        size = _size(one, program.computations[where])
+        size = _size(one, module.computations[where])
         found.append(Collective(kind, axes, len(group), spans, size, times))
     return found
 
@@ -112,21 +112,21 @@ def _size(one, computation):
     return one.bytes
 
 
-def flops(program: Compiled) -> float:
+def flops(module: Module) -> float:
     """FLOPs of all matrix products and convolutions, without taps that read padding."""
     products = {"convolution": _convolution, "dot": _dot}
     total = 0.0
-    for where, one, times in program.executed():
+    for where, one, times in module.executed():
         if count := products.get(one.opcode):
-            total += times * count(one, program.computations[where])
+            total += times * count(one, module.computations[where])
     return total
 
 
-def calls(program: Compiled):
+def calls(module: Module):
     """Yields (instruction, shapes of its operands, executions) of each call of a TPU kernel."""
-    for where, one, times in program.executed():
+    for where, one, times in module.executed():
         if one.opcode == "custom-call" and '"tpu_custom_call"' in one.attributes:
-            computation = program.computations[where]
+            computation = module.computations[where]
             yield one, [computation[operand].shapes[0] for operand in one.operands], times
 
 

@@ -53,7 +53,7 @@ class Instruction:
         return sum(shape.bytes for shape in self.shapes)
 
 
-class Compiled:
+class Module:
     """A compiled module.
 
     Attributes:

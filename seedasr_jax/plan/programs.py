@@ -165,12 +165,12 @@ def decoding(built: build.Built, sizes: flops.Sizes, seconds: float) -> list[Pro
         with layout.over(mesh, gathered=gathered):
             return prefill.decode_step(nnx.merge(graphdef, state), stream, last)
 
-    def placed(tree):
-        return sharding.placed(tree, jax.tree.map(lambda x: _decoding(x, mesh), tree))
+    def sharded(tree):
+        return sharding.placed(tree, jax.tree.map(lambda x: _decoding_sharding(x, mesh), tree))
 
-    speech = placed(jax.eval_shape(encode, state, batch))
-    stream = placed(jax.eval_shape(fill, state, batch, speech))
-    scores = placed(jax.eval_shape(decode_step, repeated, stream, last)[0])
+    speech = sharded(jax.eval_shape(encode, state, batch))
+    stream = sharded(jax.eval_shape(fill, state, batch, speech))
+    scores = sharded(jax.eval_shape(decode_step, repeated, stream, last)[0])
     resident = {"params": sharding.bytes_of(state), "opt": 0, "kv": 0}
     cache_bytes = sharding.bytes_of((stream.cache.prefix, stream.cache.k, stream.cache.v))
     filled = resident | {"kv": cache_bytes}
@@ -215,7 +215,7 @@ def _batch(built, sizes, seconds, tokens, extra=None):
     return sharding.placed(batch, sharding.of_batch(built.mesh))
 
 
-def _decoding(x, mesh):
+def _decoding_sharding(x, mesh):
     """The sharding of a decoding array: keys and values [L B ... G K], scalars or [B ...]."""
     if x.ndim < 5:
         return sharding.of_batch(mesh) if x.ndim else sharding.replicated(mesh)

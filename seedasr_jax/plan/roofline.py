@@ -25,15 +25,15 @@ class Bound:
     collectives: list[dict]  # kind, axes, runs, bytes, largest
 
 
-def bound(program: hlo.Compiled, mesh: dict[str, int], topology: Topology) -> Bound:
+def bound(module: hlo.Module, mesh: dict[str, int], topology: Topology) -> Bound:
     """The bounds of a program compiled for a mesh, axis -> size in order, of a topology."""
     chip = topology.chip
-    found = costs.collectives(program, mesh, topology.slices)
+    found = costs.collectives(module, mesh, topology.slices)
     dcn = sum(one.times * one.sent_dcn for one in found)
     ici = sum(one.times * one.sent for one in found) - dcn
     # Includes what rematerialisation computes again.
-    executed = costs.flops(program) + splash_flops(program) + megablox_flops(program, mesh)
-    accessed = traffic.hbm_bytes(program) - megablox_unread_bytes(program, mesh)
+    executed = costs.flops(module) + splash_flops(module) + megablox_flops(module, mesh)
+    accessed = traffic.hbm_bytes(module) - megablox_unread_bytes(module, mesh)
     # Along any axis, a collective uses at most all links of a chip in one direction.
     seconds = {
         "compute": executed * chip.devices / chip.flops,
@@ -62,10 +62,10 @@ def summary(found: list[costs.Collective]) -> list[dict]:
     return sorted(rows, key=lambda row: -row["bytes"])
 
 
-def splash_flops(program: hlo.Compiled) -> float:
+def splash_flops(module: hlo.Module) -> float:
     """FLOPs of the splash attention kernels, whose bodies are not in the HLO."""
     total = 0.0
-    for one, shapes, times in costs.calls(program):
+    for one, shapes, times in costs.calls(module):
         products = next((n for kind, n in _SPLASH.items() if f"splash_mha_{kind}" in one.name), 0)
         if products:
             # Integer masks come first; there is no batch axis if a device has one example.
@@ -75,29 +75,29 @@ def splash_flops(program: hlo.Compiled) -> float:
     return total
 
 
-def megablox_flops(program: hlo.Compiled, mesh: dict[str, int]) -> float:
+def megablox_flops(module: hlo.Module, mesh: dict[str, int]) -> float:
     """FLOPs of Megablox's grouped matrix products, whose bodies are not in the HLO.
 
     At even load a device's experts process a fraction 1 / expert of the rows passed to the kernel.
     """
     total = 0.0
-    for one, shapes, times in _products_by_groups(program):
+    for one, shapes, times in _products_by_groups(module):
         rows, inner = next(shape.dims for shape in shapes if len(shape.dims) == 2)
         total += times * 2.0 * rows * inner * one.shapes[0].dims[-1]
     return total / mesh["expert"]
 
 
-def megablox_unread_bytes(program: hlo.Compiled, mesh: dict[str, int]) -> float:
+def megablox_unread_bytes(module: hlo.Module, mesh: dict[str, int]) -> float:
     """Bytes of rows that are passed to Megablox's products but not accessed, at even load.
 
     Rows and results are the arrays with two axes; weights have three.
     """
     total = 0.0
-    for one, shapes, times in _products_by_groups(program):
+    for one, shapes, times in _products_by_groups(module):
         rows = [shape for shape in (*shapes, *one.shapes) if len(shape.dims) == 2]
         total += times * sum(shape.bytes for shape in rows)
     return total * (1 - 1 / mesh["expert"])
 
 
-def _products_by_groups(program):
-    return [call for call in costs.calls(program) if "gmm" in call[0].name]
+def _products_by_groups(module):
+    return [call for call in costs.calls(module) if "gmm" in call[0].name]

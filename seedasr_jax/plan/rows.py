@@ -65,7 +65,7 @@ def row(compiled, program: Program, sizes: flops.Sizes, mesh, topology: Topology
         hbm = program.bytes | {"act": 0, "other": 0, "headroom": capacity - known}
         return Row(hbm_bytes=hbm, fits=False, **common, **more)
     memory = compiled.memory_analysis()
-    parsed = hlo.Compiled(compiled.as_text(), program.max_trips)
+    parsed = hlo.Module(compiled.as_text(), program.max_trips)
     hbm = program.bytes | {"act": memory.temp_size_in_bytes - program.temporary}
     results = memory.output_size_in_bytes - memory.alias_size_in_bytes
     allocated = memory.argument_size_in_bytes + results + memory.generated_code_size_in_bytes

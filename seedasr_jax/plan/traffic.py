@@ -2,7 +2,7 @@
 
 import collections
 
-from seedasr_jax.plan.hlo import COPIES, Compiled, called
+from seedasr_jax.plan.hlo import COPIES, Module, called
 
 _FREE = (
     *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional"),
@@ -10,17 +10,17 @@ _FREE = (
 )
 
 
-def hbm_bytes(program: Compiled) -> float:
+def hbm_bytes(module: Module) -> float:
     """Bytes read from and written to HBM; of a slice or an update only the slice counts."""
     total = 0.0
-    for where, one, times in program.executed():
+    for where, one, times in module.executed():
         fused = "fused" in where or "fusion" in where  # counted by the fusion instruction
         if not (fused or one.opcode in _FREE or one.opcode.endswith("-done")):
-            total += times * _accessed(program, one, program.computations[where])
+            total += times * _accessed(module, one, module.computations[where])
     return total
 
 
-def _accessed(program, one, computation):
+def _accessed(module, one, computation):
     def in_hbm(shapes):
         return sum(shape.bytes for shape in shapes if not shape.on_chip)
 
@@ -36,11 +36,11 @@ def _accessed(program, one, computation):
         return sum(read) + in_hbm(one.shapes[:1])
     written = in_hbm(one.shapes)
     if one.opcode == "fusion":
-        inner = program.computations[called(one, "calls")[0]]
+        inner = module.computations[called(one, "calls")[0]]
         users = _users(inner)
         for other in inner.values():
             if other.opcode == "parameter":
-                number, needed = int(other.text), _needed(program, other, users)
+                number, needed = int(other.text), _needed(module, other, users)
                 if needed is not None:
                     read[number] = min(read[number], needed)
         written = in_hbm(_written(one, inner))
@@ -62,14 +62,14 @@ def _written(one, inner):
         yield inner[at.operands[1]].shapes[0] if updates else shape
 
 
-def _needed(program, one, users):
+def _needed(module, one, users):
     """Bytes of an operand that a fusion reads; None: all of it."""
     total = 0.0
     for user in users[one.name]:
-        if user.opcode in COPIES or (user.opcode == "fusion" and _only_copies(program, user)):
-            needed = _needed(program, user, users)
+        if user.opcode in COPIES or (user.opcode == "fusion" and _only_copies(module, user)):
+            needed = _needed(module, user, users)
         elif user.opcode == "fusion":
-            needed = _needed_inside(program, one, user)
+            needed = _needed_inside(module, one, user)
         elif user.opcode in ("dynamic-slice", "slice", "gather") and user.operands[0] == one.name:
             needed = user.bytes
         elif user.opcode == "dynamic-update-slice" and user.operands[0] == one.name:
@@ -82,12 +82,12 @@ def _needed(program, one, users):
     return total if users[one.name] else None
 
 
-def _needed_inside(program, one, fusion):
+def _needed_inside(module, one, fusion):
     """`_needed` for an operand of a fusion that is inside another fusion."""
-    inner = program.computations[called(fusion, "calls")[0]]
+    inner = module.computations[called(fusion, "calls")[0]]
     users = _users(inner)
     needed = [
-        _needed(program, other, users)
+        _needed(module, other, users)
         for other in inner.values()
         if other.opcode == "parameter" and fusion.operands[int(other.text)] == one.name
     ]
@@ -103,6 +103,6 @@ def _users(computation):
     return users
 
 
-def _only_copies(program, one):
-    inner = program.computations[called(one, "calls")[0]].values()
+def _only_copies(module, one):
+    inner = module.computations[called(one, "calls")[0]].values()
     return all(other.opcode in ("parameter", *COPIES) for other in inner)

@@ -3,9 +3,7 @@
 import collections
 from collections.abc import Iterable, Mapping
 import dataclasses
-import functools
 
-from seedasr_jax import errors
 from seedasr_jax.text import languages, score
 from seedasr_jax.text.normalize import normalize
 
@@ -46,7 +44,7 @@ class Conventions:
 
     def of(self, language: str) -> Convention:
         """The convention of a language's texts; "": not stated."""
-        row = _known(self.language or language) or self.unstated
+        row = languages.known(self.language or language) or self.unstated
         return Convention(
             row.normalizer if self.normalizer == BY_LANGUAGE else self.normalizer,
             row.unit if self.unit == BY_LANGUAGE else self.unit,
@@ -54,14 +52,14 @@ class Conventions:
 
     def used(self, tags: Iterable[str]) -> tuple[str, str]:
         """Normaliser and unit of texts in these languages: names common to all, or BY_LANGUAGE."""
-        used = self if any(map(_known, tags)) and not self.language else self.of("")
+        used = self if any(map(languages.known, tags)) and not self.language else self.of("")
         return used.normalizer, used.unit
 
     def undecided(self, tags: Iterable[str]) -> list[str]:
         """The tags that select no language: their texts are counted by `unstated`."""
         if self.language or BY_LANGUAGE not in (self.normalizer, self.unit):
             return []
-        return [tag for tag in tags if not _known(tag)]
+        return [tag for tag in tags if not languages.known(tag)]
 
     def warning(self, tags: Iterable[str] | Mapping[str, int]) -> str:
         """A warning about texts, or {tag: number}, whose tags select no language; "" if none."""
@@ -77,14 +75,6 @@ class Conventions:
         )
 
 
-@functools.cache
-def _known(tag: str) -> languages.Language | None:
-    try:
-        return languages.lookup(tag) if tag else None
-    except errors.ConfigError:
-        return None
-
-
 def unknown(tag: str) -> bool:
     """Whether a tag is stated but its language is not in text/languages.py."""
-    return bool(tag) and _known(tag) is None
+    return bool(tag) and languages.known(tag) is None

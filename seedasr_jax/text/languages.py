@@ -9,6 +9,7 @@ have not been checked against the paper, and we know of no list of the 13.
 """
 
 import dataclasses
+import functools
 import re
 
 from seedasr_jax import errors
@@ -124,6 +125,7 @@ def add(row: Language) -> None:
         raise errors.unknown(what, row.normalizer, normalize.NORMALIZERS)
     LANGUAGES[row.tag] = _BY_LOWER[row.tag.lower()] = row
     _BY_NAME[row.name.lower()] = row.tag
+    known.cache_clear()
 
 
 def lookup(tag: str) -> Language:
@@ -146,6 +148,15 @@ def lookup(tag: str) -> Language:
         f"unknown language {tag!r}: expected a BCP-47 tag whose language is in text/languages.py, "
         f"such as en, zh or yue.{near(tag)}"
     )
+
+
+@functools.cache
+def known(tag: str) -> Language | None:
+    """As `lookup`; None for an unknown tag, and for an empty one, which states no language."""
+    try:
+        return lookup(tag) if tag else None
+    except errors.ConfigError:
+        return None
 
 
 def near(tag: str) -> str:

@@ -71,12 +71,9 @@ class Template:
 
     def row(self, language: str) -> int:
         """Row of `plain` and `with_context` for a language tag; 0: none is stated or read."""
-        if not (self._names_language and language):
+        if not self._names_language or (found := languages.known(language)) is None:
             return 0
-        try:
-            return self._rows[languages.lookup(language).tag]
-        except ConfigError:  # a tag that the table lacks states no language
-            return 0
+        return self._rows[found.tag]
 
     def context(self, text: str, row: int = 0) -> tuple[int, ...]:
         """[C] ids of a context and of the text between it and the speech; () for no context."""

@@ -144,8 +144,8 @@ def _check_saved(text, graph, name, step):
 def limits(
     graph: config.Graph,
     name: str,
-    known: Callable[[str], Limits | None],
-    outside: Callable[[str, str], Limits | None],
+    known: Callable[[str], Limits | None] = lambda name: None,
+    outside: Callable[[str, str], Limits | None] = lambda name, part: None,
     **data,
 ) -> Limits:
     """The limits of a stage: as in its record, or derived from its config and its parents' limits.

@@ -38,7 +38,7 @@ class Keeper:
         self.samples = {task: round(hours * _HOUR) for task, hours in record.hours.items()}
         self.spent = dict(record.spent)
         self.records, self.reported = {}, 0
-        self.clock, self.cpu = time.monotonic(), time.process_time()
+        self.began, self.cpu = time.monotonic(), time.process_time()
         before = processes.first(lambda: disk.rewind(folder / disk.SKIPPED, record.step))
         before = [row for row in before if skipped.is_whole(row)]
         self.cut = skipped.contexts_cut(before)
@@ -60,7 +60,7 @@ class Keeper:
         new = self.stream.samples.items()
         samples = self.samples | {task: self.samples.get(task, 0) + n for task, n in new}
         hours = {task: n / _HOUR for task, n in samples.items()}
-        seconds = time.monotonic() - self.clock
+        seconds = time.monotonic() - self.began
         spent = {"seconds": seconds, "cpu_seconds": time.process_time() - self.cpu}
         spent["chip_seconds"] = seconds * jax.device_count()
         spent = {k: self.spent.get(k, 0.0) + v for k, v in spent.items()}

@@ -40,7 +40,7 @@ class Metrics:
 
             suffix = f".from-{step}"
             self.events = SummaryWriter(str(folder), purge_step=step + 1, filename_suffix=suffix)
-        self.clock, self.step = time.monotonic(), step
+        self.time, self.step = time.monotonic(), step
 
     def write(self, step: int, terms: dict):
         if not self.writes:
@@ -54,8 +54,8 @@ class Metrics:
     def speed(self, step: int) -> float:
         """Steps per second since the last call."""
         now = time.monotonic()
-        speed = (step - self.step) / max(now - self.clock, 1e-9)
-        self.clock, self.step = now, step
+        speed = (step - self.step) / max(now - self.time, 1e-9)
+        self.time, self.step = now, step
         return speed
 
     def __enter__(self):

@@ -22,12 +22,12 @@ def by_part(params: nnx.State, of):
     return nnx.map_state(lambda path, p: p.replace(of(path, p, part_of(path, p))), params)
 
 
-def norms(params: nnx.State) -> dict[str, jax.Array]:
-    """L2 norm of each part's parameters, of their gradients or of their updates."""
-    leaves = {}
+def norms(params: nnx.State, parts: tuple[str, ...]) -> dict[str, jax.Array]:
+    """L2 norm of the parameters of each of `parts`, or of their gradients or updates."""
+    leaves = {part: [] for part in parts}
     for path, param in nnx.to_flat_state(params):
-        leaves.setdefault(part_of(path, param), []).append(param[...])
-    return {part: optax.tree.norm(leaves[part]) for part in leaves}
+        leaves.get(part_of(path, param), []).append(param[...])
+    return {part: optax.tree.norm(leaves[part]) for part in parts}
 
 
 def schedule(options: config.Scheduled, steps: int):

@@ -81,11 +81,13 @@ def make_train_step(graphdef, objective, tx, rates, state_sharding, batch_shardi
         params, opt_state = jax.tree.map(
             lambda n, o: jnp.where(finite, n, o), new, (state.params, state.opt_state)
         )
-        applied = {part: jnp.where(finite, x, 0.0) for part, x in optim.norms(updates).items()}
+        trains = objective.stage.trains
+        changes = optim.norms(updates, trains)
+        changes = {part: jnp.where(finite, norm, 0.0) for part, norm in changes.items()}
         report = {
             "grad_norm": norm,
-            "update_norm": applied,
-            "param_norm": optim.norms(params),
+            "update_norm": changes,
+            "param_norm": optim.norms(params, trains),
             "learning_rate": rates(state.step - state.skipped),
         }
         state = state.replace(

@@ -31,11 +31,11 @@ class SmallAcLLM(AcLLM):
         return (names.CTC_HEAD,) if model.variant.needs_ctc else ()
 
     @staticmethod
-    def check(stage, parts):
+    def check(model, needs):
         """Raises ConfigError if the decoder is of another kind, if the converter reads what it is
-        not for, or if the head predicts more labels per encoder frame than the stage has.
+        not for, or if the head predicts more labels per encoder frame than the objective has.
         """
-        model = stage.model
+        parts = needs.parts
         if names.DECODER in parts and model.decoder.kind != "transformer":
             raise ConfigError(
                 "model.decoder.kind: model.variant.kind = 'small' extends the decoder: expected"
@@ -48,10 +48,10 @@ class SmallAcLLM(AcLLM):
                 "model.converter.kind: expected 'mean' where model.variant.converter_input is"
                 f" 'ctc_posteriors' and only there, found {model.converter.kind!r} for {read!r}"
             )
-        if names.SSL_HEAD in parts and labels > 1 and stage.kind != "dense_ssl1":
+        if names.SSL_HEAD in parts and labels != getattr(needs, "labels", 1):
             raise ConfigError(
-                "model.variant.labels above 1 needs stage kind 'dense_ssl1', found kind"
-                f" {stage.kind!r} and {labels}: set it to 1 for this stage"
+                "model.variant.labels above 1 needs stage kind 'dense_ssl1', found another kind"
+                f" and {labels}: set it to 1 for this stage"
             )
 
     @staticmethod

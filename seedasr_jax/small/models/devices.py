@@ -1,6 +1,7 @@
-"""Aids of the small recipes around the encoder: clocked positions, CTC posteriors.
+"""Aids of the small recipes around the encoder: clocked positions, CTC posteriors, split heads.
 
-Dims: B batch, T frames, K splice, U = ceil(T / K) slots, V vocabulary, E LLM width.
+Dims: B batch, T frames, N labels per frame, K splice, U = ceil(T / K) slots, V vocabulary, D
+encoder width, E LLM width.
 
 A tiny decoder cannot track which speech slot comes next when slots have gaps and repeats. Clocked
 positions give the slots of the k-th token the position k, the running count of CTC onsets;
@@ -13,6 +14,8 @@ import jax.numpy as jnp
 
 from seedasr_jax import shapes
 from seedasr_jax.models.converter import Converter
+from seedasr_jax.models.head import Head
+from seedasr_jax.models.layers import mask_surplus, padded_vocabulary
 
 
 def onset_clock(logits, length, splice, blank):
@@ -32,6 +35,19 @@ def expected_pieces(logits, table):
     """CTC logits [B T V] and embeddings [V E] -> each frame's expected embedding [B T E]."""
     shapes.check(table, "V E", shapes.check(logits, "B T V"))
     return jnp.einsum("BTV,VE->BTE", jax.nn.softmax(logits, -1), table)
+
+
+class SplitHead(Head):
+    """A head with N = `each` labels per frame: [B T D] -> [B N*T V] float32 logits."""
+
+    def __init__(self, width, classes, *, each, **options):
+        super().__init__(width, each * padded_vocabulary(classes), **options)
+        self.classes, self.each = classes, each
+
+    def __call__(self, x):
+        dims = shapes.check(x, "B T D")
+        logits = self.project(x).reshape(dims["B"], self.each * dims["T"], -1)
+        return mask_surplus(logits, self.classes)
 
 
 class MeanConverter(Converter):

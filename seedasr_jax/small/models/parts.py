@@ -3,9 +3,10 @@
 import dataclasses
 import functools
 
-from seedasr_jax.models import names, parts
-from seedasr_jax.models.head import Head
+from seedasr_jax.models import encoders, names, parts
+from seedasr_jax.models.clock import Strided
 from seedasr_jax.small.models.decoder import ReadingDecoder
+from seedasr_jax.small.models.devices import SplitHead
 
 KIND = "small"  # of model.variant
 PHONE_HEAD = "phone_head"
@@ -23,22 +24,28 @@ def _decoder(model, vocabulary, *, tokens, **options):
     return ReadingDecoder(model.decoder, vocabulary, **more, **options)
 
 
+def label_clock(model) -> Strided:
+    """The clock of the labels of self-supervision, `model.variant.labels` per encoder frame."""
+    clock = encoders.strided_clock(model)
+    return dataclasses.replace(clock, stride=clock.stride // model.variant.labels)
+
+
 def _phone_head(model, _vocabulary, *, dtype, rngs, **_):
     options = dict(each=2, dtype=dtype, rngs=rngs)
-    return Head(model.encoder.width, model.variant.phones, **options)
+    return SplitHead(model.encoder.width, model.variant.phones, **options)
 
 
 def _ssl_head(model, _vocabulary, *, dtype, rngs, **_):
     options = dict(each=model.variant.labels, dtype=dtype, rngs=rngs)
-    return Head(model.encoder.width, model.quantizer.codes, **options)
+    return SplitHead(model.encoder.width, model.quantizer.codes, **options)
 
 
 def _quantizer(model, _vocabulary, *, rngs, **_):
-    return parts.quantizer(model, model.variant.labels, rngs)
+    return parts.quantizer(model, label_clock(model), rngs)
 
 
 def _quantizer_flops(model, _vocabulary, sizes, _parts):
-    return parts.quantizer_flops(model, sizes, model.variant.labels)
+    return parts.quantizer_flops(model, sizes, label_clock(model))
 
 
 def _ssl_head_flops(model, vocabulary, sizes, running):

@@ -14,7 +14,7 @@ import zlib
 import jax
 import numpy as np
 
-from seedasr_jax.batch import Batch
+from seedasr_jax.batch import Batch, empty
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.text import languages
 from seedasr_jax.text.normalize import normalize
@@ -87,8 +87,7 @@ def times_filler(vocab, normalizer: str, *, phones: int, steps: int) -> Callable
     spelling = speller(vocab, normalizer)
 
     def fill(batch, rows, bucket, step):
-        empty = shapes(len(batch.weight), bucket)
-        times = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), empty)
+        times = empty(shapes(len(batch.weight), bucket))
         times.progress[:] = step / steps
         for at, row in enumerate(rows):
             if not batch.weight[at] or row.alignment is None:

@@ -5,8 +5,9 @@ two pure functions: `weigh(batch, rng)` returns each term's weight from the batc
 alone, and `loss(model, batch, weights, rng)` returns the total and the terms, sums divided by those
 weights. All else has defaults in shared.Objective. A term may be an additive array, such as a
 histogram; `summary` reduces logged terms to scalars, and `watch` returns warnings about them. An
-objective that adds to the batch has a program, `rollout`, and `prepare`, which runs it before each
-step. Each stage kind has a module here, imported only when a stage is of that kind.
+objective that adds to the batch states the shapes as `Needs.extra`, and has a `filler`, which adds
+it on the host, or a program, `rollout`, and `prepare`, which runs it before each step. Each stage
+kind has a module here, imported only when a stage is of that kind.
 """
 
 from seedasr_jax.train.objectives.registry import make, needs, register

@@ -3,6 +3,7 @@
 import importlib
 
 from seedasr_jax import config, errors
+from seedasr_jax.config import code
 from seedasr_jax.models import acllm
 
 # Kind -> its class, or the module that registers it once imported; other modules are not imported.
@@ -27,16 +28,11 @@ def register(kind):
     """
 
     def add(cls):
-        if _is_outside(cls) or not _is_outside(_OBJECTIVES.get(kind)):
+        if code.is_of_user(cls) or not code.is_of_user(_OBJECTIVES.get(kind)):
             _OBJECTIVES[kind] = cls
         return cls
 
     return add
-
-
-def _is_outside(known):
-    """Whether it is the class of a module that is not of this package."""
-    return isinstance(known, type) and not known.__module__.startswith("seedasr_jax.")
 
 
 def needs(stage: config.Stage):
@@ -56,7 +52,7 @@ def make(stage: config.Stage, tokens: acllm.Tokens, vocabulary: int):
 
 
 def _checked(stage, needs):
-    stage.model.variant.maker().check(stage, needs.parts)
+    stage.model.variant.maker().check(stage.model, needs)
     return needs
 
 

@@ -68,10 +68,10 @@ class Rl(shared.Acoustic):
         text = count(batch.weight * (batch.ids_length + 1))
         return {"utterances": count(batch.weight), "text": text}
 
-    def watch(self, state, terms):
+    def watch(self, watched, terms):
         """Warns once if a larger share of N-best lists than MOST has no gradient."""
         lists = terms["weights"]["utterances"]
-        return shared.share_warning(state, terms["no_gradient"] * lists, lists, MOST, WARNING)
+        return shared.share_warning(watched, terms["no_gradient"] * lists, lists, MOST, WARNING)
 
     def loss(self, model, batch, weights, rng):
         """MWER per utterance and nll per token.

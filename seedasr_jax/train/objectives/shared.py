@@ -43,18 +43,18 @@ def count(tokens):
     return jnp.maximum(tokens.sum(), 1.0)
 
 
-def share_warning(state, counted, examples, most, warning):
+def share_warning(watched, counted, examples, most, warning):
     """Accumulates a share over logged steps and warns once if it is above `most`.
 
     Args:
-        state: returned by the previous call; None at the first.
+        watched: returned by the previous call; None at the first.
         counted, examples: scalars, this step's examples that count for the share, and all.
         warning: text with {percent} and {examples}.
 
     Returns:
-        `state` for the next call, and the warning or "".
+        `watched` for the next call, and the warning or "".
     """
-    total, total_examples, warned = state or (0.0, 0.0, False)
+    total, total_examples, warned = watched or (0.0, 0.0, False)
     total, total_examples = total + float(counted), total_examples + float(examples)
     warns = not warned and total_examples >= ENOUGH and total > most * total_examples
     line = ""
@@ -147,12 +147,12 @@ class Objective:
         routers = {"load": shares, "load_max": load.max(), "load_min": load.min()}
         return terms | {"experts": terms["experts"] | routers}
 
-    def watch(self, state, terms: dict):
-        """Warns about logged steps: (`state` for the next call, a line for the log or "").
+    def watch(self, watched, terms: dict):
+        """Warns about logged steps: (`watched` for the next call, a line for the log or "").
 
-        `state` is None at the first call; `terms` are as `summary` returns them.
+        `watched` is None at the first call; `terms` are as `summary` returns them.
         """
-        return state, ""
+        return watched, ""
 
     def filler(self, vocab):
         """(Batch, its rows, bucket, step) -> Batch with `extra`, on the host; None: not needed."""
@@ -232,13 +232,13 @@ class Acoustic(Objective):
             "utterances": count(batch.weight),
         }
 
-    def watch(self, state, terms):
+    def watch(self, watched, terms):
         """Warns once if CTC leaves out a larger share of examples than UNALIGNED."""
         if not self.needs.aligned:
-            return state, ""
+            return watched, ""
         found = terms["weights"]
         counts = found["unaligned"], found["utterances"]
-        return share_warning(state, *counts, UNALIGNED, UNALIGNED_WARNING)
+        return share_warning(watched, *counts, UNALIGNED, UNALIGNED_WARNING)
 
     def ctc_loss(self, logits, frames, batch, weights, rng):
         """CTC loss per token of the global batch."""

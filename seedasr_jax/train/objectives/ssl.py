@@ -95,7 +95,7 @@ class Ssl1(Masked):
 
     @classmethod
     def ask(cls, stage, options):
-        encoders.strided(stage.model)
+        encoders.strided_clock(stage.model)  # else refused
         parts = (names.ENCODER, names.SSL_HEAD, names.QUANTIZER)
         return Needs(parts, reads=False, drawn=(names.QUANTIZER,))
 
@@ -111,7 +111,7 @@ class Ssl2(Masked):
 
     @classmethod
     def ask(cls, stage, options):
-        encoders.strided(stage.model)
+        encoders.strided_clock(stage.model)  # else refused
         parts = (names.ENCODER, names.SSL_HEAD, names.TEACHER, names.CODEBOOK)
         return Needs(parts, consults=probe_of(stage), reads=False)
 
