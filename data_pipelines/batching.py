@@ -21,7 +21,7 @@ class Fault:
     recording: str = ""  # id of the faulty segment of a joined row
 
 
-class Reading:
+class PromptText:
     """The text that the language model reads beside the speech, and the capacity for it."""
 
     def __init__(self, template: Template | None, context_tokens: int = 0):
@@ -47,7 +47,7 @@ class Reading:
 def collate(
     examples,
     bucket,
-    reading: Reading,
+    prompt_text: PromptText,
     first: int,
     silence: bool = False,
     frames: Callable[[int], int] | None = None,
@@ -58,7 +58,7 @@ def collate(
         examples: B times {"wave": [s] int16, "ids": [l] int32, "context_ids": [c] int32,
             "language_row": int32}, or the Fault of a bad row, or None for a padding row.
         bucket: (seconds, tokens, utterances); 0 seconds: no waves, 0 tokens: no ids.
-        reading: the text around the speech of rows with and without a context.
+        prompt_text: the text around the speech of rows with and without a context.
         first: `position` of the first row.
         silence: whether a text may be empty.
         frames: samples -> maximum number of frames for CTC; None: CTC is not trained.
@@ -68,13 +68,13 @@ def collate(
     """
     seconds, tokens, _ = bucket
     samples = round(seconds * files.RATE)
-    prompt, room, suffix = reading.sizes
+    prompt, room, suffix = prompt_text.sizes
     out = batches.zeros(len(examples), samples, prompt, room, tokens, suffix=suffix)
     out.position[:] += first
-    _fill(out, slice(None), reading.around(0, ()))
+    _fill(out, slice(None), prompt_text.around(0, ()))
     faults = []
     for row, example in enumerate(examples):
-        fault = _fault(example, bucket, reading, silence, frames)
+        fault = _fault(example, bucket, prompt_text, silence, frames)
         faults.append(fault)
         if example is None or fault is not None:
             continue
@@ -84,11 +84,11 @@ def collate(
         ids = example["ids"][:tokens]
         out.ids[row, : len(ids)] = ids
         out.ids_length[row] = len(ids)
-        context = example["context_ids"] if reading.context_tokens else ()
+        context = example["context_ids"] if prompt_text.context_tokens else ()
         out.context[row, : len(context)] = context
         out.context_length[row] = len(context)
         out.language[row] = example["language_row"]
-        _fill(out, row, reading.around(out.language[row], context))
+        _fill(out, row, prompt_text.around(out.language[row], context))
         out.weight[row] = 1.0
     return out, faults
 
@@ -101,7 +101,7 @@ def _fill(batch, rows, around: Around):
         getattr(batch, f"{name}_length")[rows] = len(ids)
 
 
-def _fault(example, bucket, reading, silence, frames) -> Fault | None:
+def _fault(example, bucket, prompt_text, silence, frames) -> Fault | None:
     if example is None or isinstance(example, Fault):
         return example
     seconds, tokens, _ = bucket
@@ -118,9 +118,9 @@ def _fault(example, bucket, reading, silence, frames) -> Fault | None:
         if needed > most:
             detail = f"CTC needs {needed} frames for {len(ids)} tokens, {lasts:.2f} s have {most}"
             return Fault("more tokens than frames", detail)
-    size, (_, room, _) = len(example["context_ids"]), reading.sizes
+    size, (_, room, _) = len(example["context_ids"]), prompt_text.sizes
     if room and size > room:
-        size -= reading.template.beside
-        detail = f"{size} tokens, data.contexts.tokens = {reading.context_tokens}"
+        size -= prompt_text.template.beside
+        detail = f"{size} tokens, data.contexts.tokens = {prompt_text.context_tokens}"
         return Fault("context too long", detail)
     return None

@@ -17,7 +17,7 @@ from seedasr_jax import config
 from seedasr_jax.audio import files, pauses
 from seedasr_jax.batch import CONTINUED
 from seedasr_jax.data_pipelines import reading, tasks
-from seedasr_jax.data_pipelines.batching import Fault, Reading, collate
+from seedasr_jax.data_pipelines.batching import Fault, PromptText, collate
 from seedasr_jax.data_pipelines.feed import Feed
 from seedasr_jax.data_pipelines.index import Fit, Index, check_faults
 from seedasr_jax.data_pipelines.stream import Prefetch
@@ -56,7 +56,7 @@ class Evaluation:
         index: Index,
         examples,
         task,
-        reading: Reading,
+        prompt_text: PromptText,
         *,
         cache,
         shapes,
@@ -69,8 +69,8 @@ class Evaluation:
         self.name, self.examples, self.unknown = name, examples, unknown
         unread = collections.Counter(bool(e.context) for e in examples if e.context_unread)
         self.contexts_cut, self.contexts_unused = unread[True], unread[False]
-        self.context_tokens = reading.context_tokens
-        self._index, self._task, self._reading, self._cache = index, task, reading, cache
+        self.context_tokens = prompt_text.context_tokens
+        self._index, self._task, self._prompt_text, self._cache = index, task, prompt_text, cache
         self._shapes, self._share, self._limit, self._gather = shapes, share, limit, gather
         self._segments = None  # from `_find_segments`
 
@@ -89,7 +89,7 @@ class Evaluation:
         """Raises the capacity for contexts, if any, so that tasks share a compiled program."""
         if self.context_tokens:
             self.context_tokens = max(self.context_tokens, context_tokens)
-            self._reading.context_tokens = self.context_tokens
+            self._prompt_text.context_tokens = self.context_tokens
 
     def __iter__(self):
         if self._segments is None:  # here, because processes cannot communicate from a thread
@@ -146,7 +146,7 @@ class Evaluation:
                 if _is_audible(segment) and segment.utterance != at:
                     at, example = next(examples)
                 filled.append(_cut(example, segment, shape[1]) if _is_audible(segment) else None)
-            batch, faults = collate(filled, shape, self._reading, 0, silence=True)
+            batch, faults = collate(filled, shape, self._prompt_text, 0, silence=True)
             for segment, fault in zip(shard, faults):
                 if fault:
                     raise self._error(segment.utterance, fault)
@@ -253,11 +253,11 @@ def evaluation(
     rows = tuple(index.epoch(0).rows)
     cut, longest = _cut_contexts(rows, vocab, template, normalizer, context_tokens)
     examples = tuple(_as_read(row, *one) for row, one in zip(rows, cut))
-    reading = Reading(template, config.context_room(longest))
+    prompt_text = PromptText(template, config.context_room(longest))
     counted = Counted(vocab, functools.partial(normalize, normalizer))
     unknown = sum(counted.count(row.text)[1] > 0 for row in examples)
     how = dict(cache=cache, shapes=shapes, share=share, limit=limit, gather=gather)
-    return Evaluation(source.name, index, examples, bound, reading, unknown=unknown, **how)
+    return Evaluation(source.name, index, examples, bound, prompt_text, unknown=unknown, **how)
 
 
 def _check_room(source, index, shapes, limit):

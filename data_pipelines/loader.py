@@ -17,7 +17,7 @@ from seedasr_jax import batch as batches
 from seedasr_jax import config
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import contexts, draws, reading, tasks
-from seedasr_jax.data_pipelines.batching import Fault, Reading, collate
+from seedasr_jax.data_pipelines.batching import Fault, PromptText, collate
 from seedasr_jax.data_pipelines.evaluation import Evaluation, evaluation
 from seedasr_jax.data_pipelines.feed import Feed
 from seedasr_jax.data_pipelines.index import Fit, Index, check_faults
@@ -99,9 +99,9 @@ def training(
     plan = _Plan(sampler, indexes, start, seed, drawing, share, reader)
     feeds = [Feed(task, plan.turns(number)) for number, (_, task) in enumerate(entries)]
     recordings = sum(len(index.rows) for index in indexes)
-    reads = Reading(template, data.contexts.tokens)
+    prompt_text = PromptText(template, data.contexts.tokens)
     fill = functools.partial(_filled, filler, extra)
-    made = _closing(reader, _batches(plan, feeds, names, fit, reads, fill, frames))
+    made = _closing(reader, _batches(plan, feeds, names, fit, prompt_text, fill, frames))
     bad_rows = BadRows(data.max_bad_fraction, recordings, sampler.drawn(start))
     known = Known(
         {index.name: dict(index.epoch(0).left_out) for index in indexes},
@@ -227,7 +227,7 @@ class _Plan:
         return self._drawing.draw(source, row, self._seed, _KEY_CONTEXT, step, position)
 
 
-def _batches(plan, feeds, names, fit, reads, fill, frames):
+def _batches(plan, feeds, names, fit, prompt_text, fill, frames):
     """Yields (Batch, Info, skipped rows, samples by task).
 
     After an error that ends the job, this process continues with rows of weight 0, skipped as
@@ -238,7 +238,7 @@ def _batches(plan, feeds, names, fit, reads, fill, frames):
         step, bucket, rows = whole.step, fit.buckets[whole.bucket], [turn.row for turn in turns]
 
         def collated(examples, failed, bucket=bucket, first=first, step=step, rows=rows):
-            batch, faults = collate(examples, bucket, reads, first, frames=frames)
+            batch, faults = collate(examples, bucket, prompt_text, first, frames=frames)
             own = tuple(map(_as_read, rows, examples))
             return fill(batch, own, bucket, step, failed), faults, own
 

@@ -250,7 +250,7 @@ def test_the_instruction_follows_the_context(corpus):
 
 def test_a_context_without_room_is_a_fault(corpus):
     _, tokenizer = corpus
-    reading = batching.Reading(tiny.template(tokenizer), 4)
+    reading = batching.PromptText(tiny.template(tokenizer), 4)
     example = {"wave": np.zeros(0, np.int16), "ids": np.ones(3, np.int32), "language_row": 0}
     batch, (fine, fault) = batching.collate(
         [example | {"context_ids": np.ones(size, np.int32)} for size in (4, 5)],

@@ -162,7 +162,7 @@ def test_rows_that_ctc_cannot_align_weigh_nothing_and_are_named():
         )
         for _ in range(rows)
     ]
-    reading = batching.Reading(None)
+    reading = batching.PromptText(None)
     shape = (1.0, 12, rows), reading, 0
     batch, faults = batching.collate(examples, *shape, frames=objective.most_frames)
     whole, none = batching.collate(examples, *shape)

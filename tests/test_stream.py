@@ -114,7 +114,7 @@ def test_audio_that_is_longer_than_its_bucket_is_bad(corpus, opened, tmp_path):
     recordings.write(tmp_path, rows)
     (row,) = manifest.read(tmp_path / "corpus.jsonl")
     example = {"wave": np.zeros(9_000, np.int16), "ids": np.ones(30, np.int32)}
-    reading = batching.Reading(None)
+    reading = batching.PromptText(None)
     for bucket, reason in [((0.5, 20, 1), "too long"), ((0.6, 20, 1), "too many tokens")]:
         _, (fault,) = loader.collate([example], bucket, reading, 0)
         assert fault.reason == reason

@@ -109,7 +109,7 @@ def test_the_language_is_named(words):
         assert (*around.suffix, template.start) == tuple(words.encode(f"mid {name} low"))
     longest = max(len(words.encode(f"{row.name}: low")) for row in languages.LANGUAGES.values())
     assert template.sizes(context=False)[0] == longest
-    reading = batching.Reading(template)
+    reading = batching.PromptText(template)
     example = {"wave": np.zeros(0, np.int16), "ids": np.ones(3, np.int32), "context_ids": ()}
     rows = [example | {"language_row": template.row(tag)} for tag in ("yue", "")]
     batch, _ = batching.collate([*rows, None], (0.0, 8, 3), reading, 0)
