@@ -11,11 +11,13 @@ import itertools
 import math
 import threading
 
+import jax
 import numpy as np
 
 from seedasr_jax import batch as batches
 from seedasr_jax import config
 from seedasr_jax.audio import files
+from seedasr_jax.config import code
 from seedasr_jax.data_pipelines import contexts, draws, reading, tasks
 from seedasr_jax.data_pipelines.batching import Fault, PromptText, collate
 from seedasr_jax.data_pipelines.evaluation import Evaluation, evaluation
@@ -274,9 +276,17 @@ def _filled(filler, extra, batch, rows, bucket, step, failed):
     """The Batch with its `extra`, which is 0 after an error: the filler may have failed."""
     if filler is None:
         return batch
-    if not failed:
-        return filler(batch, rows, bucket, step)
-    return dataclasses.replace(batch, extra=batches.empty(extra(len(rows), bucket)))
+    with code.of_user("the objective's filler or Needs.extra"):
+        expected = extra(len(rows), bucket)
+        if failed:
+            return dataclasses.replace(batch, extra=batches.empty(expected))
+        batch = filler(batch, rows, bucket, step)
+        found = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch.extra)
+    if found != expected:
+        raise ConfigError(
+            f"the objective's filler: expected what Needs.extra states, {expected}, found {found}"
+        )
+    return batch
 
 
 def _closing(reader, made):

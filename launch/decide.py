@@ -44,6 +44,7 @@ def decide(
     checks.stages(job, due)
     for name in due:
         stage.secure(job, name)
+    _name_dropped(job)
     _set_aside(job, redone)
     _name_others(job)
     graph_, hashed = config.to_dict(expanded), config.to_dict(dict(job.recipes))
@@ -109,6 +110,17 @@ def _set_aside(job, redone):
                 number += 1
             folder.rename(old)
             say(f"{name}: moved to {old.name}")
+
+
+def _name_dropped(job):
+    """Logs modules that the workdir's config imported, and the job's no longer does."""
+    dropped = [one for one in recipes.stored_imports(job.workdir) if one not in job.graph.imports]
+    trained = [name for name in job.graph.stages if (job.folder(name) / disk.STAGE).exists()]
+    if dropped and trained:
+        say(
+            f"config.imports no longer has {', '.join(dropped)}: the checkpoints of"
+            f" {', '.join(trained)} will be read without it; add it again to keep what it registers"
+        )
 
 
 def _name_others(job):

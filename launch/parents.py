@@ -33,8 +33,8 @@ def opened(job, name: str, part: str) -> tuple[checkpoints.Checkpoint, str]:
     if missing := tuple(one for one in found.imports if one not in job.graph.imports):
         # Else its kinds, parts and languages would be registered in this process, today, alone.
         raise ConfigError(
-            f"init.{part}: {found.label} in {found.folder} needs modules that"
-            f" config.imports lacks: add {', '.join(missing)}, as in --config.imports={missing}"
+            f"init.{part}: {found.label} in {found.folder} needs modules that config.imports lacks:"
+            f' add {", ".join(missing)} to the recipe, or by --config.imports="{missing}"'
         )
     return found, there
 

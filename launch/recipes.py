@@ -96,6 +96,7 @@ def stored(workdir: pathlib.Path) -> config.Graph:
         raise ConfigError(f"{workdir} has no {disk.CONFIG}: name a recipe with --config")
     tree = disk.read_config(workdir)
     tree = {key: value for key, value in tree.items() if key != "format_version"}
+    config.import_from(tree, str(path))  # whose errors have cures of their own
     try:
         graph = config.stored(tree, str(path))
         config.check(graph, str(path))
@@ -110,11 +111,21 @@ def stored_stages(workdir: pathlib.Path) -> dict[str, dict]:
     """{name: stage} of the workdir's config.json as stored, without importing its modules, which
     may be others than those of the job; {} if it cannot be read.
     """
+    stages = _as_stored(workdir).get("stages")
+    return stages if isinstance(stages, dict) else {}
+
+
+def stored_imports(workdir: pathlib.Path) -> list[str]:
+    """The modules that the workdir's config.json names; [] if it cannot be read."""
+    imports = _as_stored(workdir).get("imports")
+    return imports if isinstance(imports, list) else []
+
+
+def _as_stored(workdir):
     try:
-        stages = disk.read_config(workdir).get("stages")
+        return disk.read_config(workdir)
     except (UserError, OSError):
         return {}
-    return stages if isinstance(stages, dict) else {}
 
 
 def copy(spec: str, path: pathlib.Path):

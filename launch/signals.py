@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 
-from seedasr_jax.errors import INTERRUPTED, PREEMPTED
+from seedasr_jax.errors import INTERRUPTED, PREEMPTED, Leave
 
 _AGAIN = 0.02  # seconds, after which C code that dropped an interrupt has usually returned
 # Signals that make a job save and stop -> exit code. Closing a terminal sends SIGHUP.
@@ -32,7 +32,7 @@ def handling(handler: Callable, signals=tuple(CODES)):
 
 def leave(number, _=None):
     """Handles a signal while there is nothing to save: ends the process."""
-    raise SystemExit(CODES[number])
+    raise Leave(CODES[number])
 
 
 @contextlib.contextmanager

@@ -23,6 +23,10 @@ class DataError(UserError):
     """Data that cannot be used: a manifest, a row, a recording."""
 
 
+class Leave(SystemExit):
+    """The end of the process that a signal asks for, in whatever code it arrives; `code`: why."""
+
+
 def unknown(what: str, name, known) -> ConfigError:
     """The error for a name that is none of `known`; suggests the nearest."""
     expected = f"expected one of {', '.join(known)}"

@@ -1,6 +1,7 @@
 """The stage graph: order, hashes of recipes, and what makes a stage stale."""
 
 import dataclasses
+import json
 import types
 
 import pytest
@@ -62,10 +63,17 @@ def test_an_error_keeps_its_text_behind_where_it_arose(context, tmp_path):
 
 def test_a_preemption_while_user_code_runs_stays_one():
     with pytest.raises(SystemExit) as raised, code.of_user("'slow'"):
-        raise SystemExit(errors.PREEMPTED)  # as launch/signals.py does
+        raise errors.Leave(errors.PREEMPTED)  # as launch/signals.py does
     assert raised.value.code == errors.PREEMPTED
-    with pytest.raises(ConfigError, match="'slow': SystemExit: 3"), code.of_user("'slow'"):
-        raise SystemExit(3)
+    for number in (3, errors.PREEMPTED):  # of the code itself
+        with pytest.raises(ConfigError, match=f"SystemExit: {number}"), code.of_user("'slow'"):
+            raise SystemExit(number)
+
+
+def test_an_error_of_user_code_names_the_users_line():
+    line = r"JSONDecodeError: .* \(.*test_graph\.py:\d+\)$"
+    with pytest.raises(ConfigError, match=line), code.of_user("'broken'"):
+        json.loads("{")
 
 
 def test_parents_come_first_and_the_config_decides_the_rest():

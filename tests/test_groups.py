@@ -55,7 +55,7 @@ def test_a_stage_of_another_kind_keeps_the_keys_of_both():
     assert two == Short("short", one.frontend, one.layers, one.width, hop=320)
     del own["encoder"]["hop"]
     text = fails(recipe(stages__two__model=own))
-    assert "config.stages.two.model.encoder.hop is missing; configs/common.py" in text
+    assert "config.stages.two.model.encoder.hop is missing" in text and "common.py" not in text
     alone = dict(kind="short", width=4)
     text = fails(recipe(model__encoder=alone))
     assert "config.stages.one.model.encoder.frontend, .layers, .hop are missing" in text
@@ -105,6 +105,44 @@ def test_a_target_that_is_nowhere_is_looked_for_on_the_path(monkeypatch):
         Short.maker()
 
 
+@pytest.mark.parametrize("register", ["kind", "part", "objective"])
+def test_two_users_do_not_register_one_name(register, monkeypatch):
+    """Else the order of config.imports would choose between them, and nothing would record it."""
+    config.import_all_later()
+    monkeypatch.setattr(registry, "_OBJECTIVES", dict(registry._OBJECTIVES))
+    monkeypatch.setattr(parts, "_PARTS", dict(parts._PARTS))
+    monkeypatch.setattr(config.Encoder, "kinds", dict(config.Encoder.kinds))
+
+    def registered(module):
+        def make():
+            """Of the module."""
+
+        cls = type("Own", (config.Encoder,), {"__module__": module})
+        make.__module__ = module
+        if register == "part":
+            return parts.register(parts.Part("own", make, None))
+        if register == "kind":
+            return config.register("own", "none:None")(cls)
+        return registry.register("own")(cls)
+
+    registered("team.one")
+    registered("team.one")  # loaded again
+    with pytest.raises(ConfigError, match=r"'own': modules team\.one and team\.two .* both"):
+        registered("team.two")
+
+
+@pytest.mark.parametrize(
+    ("target", "cls", "message"),
+    [
+        ("models.Mine", Short, "'mine': expected a target MODULE:NAME, found 'models.Mine'"),
+        ("models:Mine", object, "'mine': expected a dataclass that extends a group.*object"),
+    ],
+)
+def test_a_wrong_registration_is_refused_at_once(target, cls, message):
+    with pytest.raises(ConfigError, match=message):
+        config.register("mine", target)(cls)
+
+
 def test_one_class_is_not_registered_under_two_targets():
     with pytest.raises(ConfigError, match="register a subclass of it as 'shorter'"):
         config.register("shorter", "none:Other")(Short)
@@ -115,7 +153,7 @@ def test_what_is_built_in_and_imported_later_keeps_the_users(monkeypatch):
     config.import_all_later()  # into the tables themselves
     monkeypatch.setattr(registry, "_OBJECTIVES", dict(registry._OBJECTIVES))
     monkeypatch.setattr(parts, "_PARTS", dict(parts._PARTS))
-    kinds = {}
+    monkeypatch.setattr(config.Encoder, "kinds", {})
 
     def make():
         """Of a user."""
@@ -130,6 +168,6 @@ def test_what_is_built_in_and_imported_later_keeps_the_users(monkeypatch):
         assert registry._OBJECTIVES["sft"] is kept
         parts.register(parts.Part("decoder", made if cls is built_in else make, None))
         assert parts.lookup("decoder").make is (made if kept is built_in else make)
-        options = dict(__module__=cls.__module__, kinds=kinds)
-        config.register("one", "none:None")(type("Options", (), options))
-        assert kinds["one"].__module__ == kept.__module__
+        options = type("Options", (config.Encoder,), dict(__module__=cls.__module__))
+        config.register("one", "none:None")(options)
+        assert config.Encoder.kinds["one"].__module__ == kept.__module__

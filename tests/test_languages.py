@@ -99,6 +99,8 @@ def test_nonsense_is_refused(tag):
     [
         (dict(tag="Welsh language"), "'Welsh language': expected a BCP-47 tag"),
         (dict(parent="cyy"), "expected a parent that has a row, found 'cyy'"),
+        (dict(parent="cy"), "expected a parent that has a row, found 'cy'"),
+        (dict(parent="zh"), "expected unit and normalizer of its parent, char and .*, found word"),
         (dict(unit="words"), "unit: .*Did you mean word"),
         (dict(normalizer="basic@9"), "normalizer: .*found 'basic@9'. Did you mean basic@"),
     ],

@@ -3,6 +3,7 @@
 Dims: B utterances, S samples, L tokens.
 """
 
+import dataclasses
 import threading
 import time
 
@@ -64,6 +65,21 @@ def test_a_filler_states_the_shapes_of_what_it_adds(corpus, opened):
     """Else a process whose data fails would run another program than the others."""
     with pytest.raises(ConfigError, match=r"expected .*Needs\.extra.* found None"):
         opened(f"manifest:{corpus}", filler=times.progress_filler(40))
+
+
+def test_a_filler_that_adds_other_shapes_ends_the_job(corpus, opened):
+    def fill(batch, *_):
+        return dataclasses.replace(batch, extra=times.Progress(np.zeros(7, np.float32)))
+
+    stream = opened(f"manifest:{corpus}", filler=fill, extra=times.progress_shapes)
+    with pytest.raises(DataError, match=r"what Needs\.extra states.*found.*\(7,\)"):
+        take(stream, 1)
+
+
+def test_a_filler_that_raises_ends_the_job_in_one_line(corpus, opened):
+    stream = opened(f"manifest:{corpus}", filler=lambda *_: 1 / 0, extra=times.progress_shapes)
+    with pytest.raises(DataError, match=r"filler.*ZeroDivisionError: .*test_loader\.py"):
+        take(stream, 1)
 
 
 def test_the_audio_of_a_batch_and_of_those_behind_it_is_read_together(corpus, opened, monkeypatch):

@@ -127,6 +127,16 @@ def test_a_stage_under_another_name_is_another_one(trained, workdir, capsys, mon
     assert f"sft is no longer a stage of this recipe; {workdir}/sft is left unchanged" in said.err
 
 
+def test_a_module_that_is_no_longer_imported_is_named(trained, workdir, capsys):
+    before = disk.read_json(workdir / disk.CONFIG)
+    disk.write_json(workdir / disk.CONFIG, before | {"imports": [*before["imports"], "gone"]})
+    assert run.train(trained.graph(), workdir) == 0
+    said = "config.imports no longer has gone: the checkpoints of lm, ctc, sft will be"
+    assert said in capsys.readouterr().err
+    assert run.train(trained.graph(), workdir) == 0
+    assert "no longer" not in capsys.readouterr().err
+
+
 def test_one_writer_at_a_time(tmp_path, trained):
     with filesystem.hold(tmp_path):
         text = refusal(UserError, trained.graph(), tmp_path)

@@ -141,6 +141,7 @@ def test_what_the_tokenizer_lacks(tmp_path, changes, message):
     ("changes", "message"),
     [
         (dict(plain=("low",)), r"prompt\.plain: expected {speech} once"),
+        (dict(plain=("{speech} { language }",)), r"slots without blanks, such as {language}"),
         (dict(context=("{context}{speech}{speech}",)), r"prompt\.context: expected {speech} once"),
         (dict(plain=("{context}{speech}",)), r"plain: expected no {context}.*prompt\.context"),
         (dict(context=("{speech}",)), r"context: expected {context} once, before {speech}"),

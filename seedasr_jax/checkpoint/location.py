@@ -32,13 +32,19 @@ class Location:
     @property
     def stage(self) -> config.Stage:
         """The stage's config; a ConfigError names file and key if it is not valid here."""
-        code.import_all(self.imports)
+        self.import_modules()
         try:
             return self.record.stage
         except ConfigError as error:
             path = self.folder / (disk.STAGE if self.bundle is None else disk.CONFIG)
             cure = "this seedasr_jax cannot read it: use the version that wrote it"
             raise ConfigError(f"{path}: {error}: {cure}") from error
+
+    def import_modules(self) -> None:
+        """Imports the modules that may register parts; errors name the config that lists them."""
+        folder = self.folder.parent if self.bundle is None else self.folder
+        with code.of_user(str(folder / disk.CONFIG)):
+            code.import_all(self.imports)
 
     @property
     def label(self) -> str:

@@ -4,10 +4,13 @@ from collections.abc import Iterable
 import contextlib
 import importlib
 import re
+import sysconfig
 import traceback
 
 from seedasr_jax import errors
 from seedasr_jax.errors import ConfigError, UserError
+
+_NOT_OWN = rf"site-packages|^<|^{re.escape(sysconfig.get_path('stdlib'))}"  # of a traceback's files
 
 
 @contextlib.contextmanager
@@ -20,9 +23,9 @@ def of_user(what: str):
         yield
     except UserError as error:
         raise errors.renewed(error, f"{what}: {error}") from error
+    except errors.Leave:  # a signal arrived while it ran
+        raise
     except (Exception, SystemExit) as error:  # user code may raise anything
-        if isinstance(error, SystemExit) and error.code == errors.PREEMPTED:
-            raise  # of launch/signals.py, in whatever code the signal arrived
         raise ConfigError(f"{what}: {type(error).__name__}: {_line(error)}") from error
 
 
@@ -37,6 +40,16 @@ def is_of_user(found) -> bool:
     """Whether a class or function is of a module outside this package."""
     module = getattr(found, "__module__", None) or __name__
     return module.partition(".")[0] != __name__.partition(".")[0]
+
+
+def check_free(what: str, new, old) -> None:
+    """Raises a ConfigError if modules of two users register the same name: `new` and `old`."""
+    if not (is_of_user(new) and is_of_user(old)) or new.__module__ == old.__module__:
+        return
+    raise ConfigError(
+        f"{what}: modules {old.__module__} and {new.__module__} of config.imports both register it:"
+        " rename one, or leave one of the modules out"
+    )
 
 
 def load(module: str):
@@ -55,6 +68,6 @@ def _line(error) -> str:
     if isinstance(error, SyntaxError):  # its text names the location
         return text
     frames = traceback.extract_tb(error.__traceback__)
-    own = [at for at in frames if not re.search(r"site-packages|^<", at.filename)]
+    own = [at for at in frames if not re.search(_NOT_OWN, at.filename)]
     last = (own or frames)[-1]
     return f"{text} ({last.filename}:{last.lineno})"

@@ -55,16 +55,25 @@ def register(kind: str, target: str):
     `target`: MODULE:NAME of the class or function to build; its signature depends on the group.
 
     Raises:
-        ConfigError: the class has another target, as another kind: the two would share one.
+        ConfigError: the class belongs to no group; it has another target, as another kind: the two
+            would share one; a module of another user has registered the kind.
     """
+    if ":" not in target:
+        raise ConfigError(f"{kind!r}: expected a target MODULE:NAME, found {target!r}")
 
     def add(cls):
+        if not (issubclass(cls, Tagged) and dataclasses.is_dataclass(cls)):
+            raise ConfigError(
+                f"{kind!r}: expected a dataclass that extends a group, such as config.Encoder,"
+                f" found {cls.__module__}.{cls.__name__}"
+            )
         others = [other for other, known in cls.kinds.items() if known is cls and other != kind]
         if others and cls.target != target:
             raise ConfigError(
                 f"{cls.__name__} is registered as {others[0]!r} with target {cls.target!r}, found"
                 f" {kind!r} with {target!r}: register a subclass of it as {kind!r}"
             )
+        code.check_free(f"{cls.tag} {kind!r}", cls, cls.kinds.get(kind))
         cls.target = target
         if code.is_of_user(cls) or not code.is_of_user(cls.kinds.get(kind)):
             cls.kinds[kind] = cls

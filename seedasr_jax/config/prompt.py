@@ -8,6 +8,7 @@ from seedasr_jax.errors import nearest
 
 SLOTS = ("context", "language", "speech")
 SLOT = re.compile(r"\{(\w*)\}")
+_NEAR_SLOT = re.compile(rf"\{{(\s+(?:{'|'.join(SLOTS)})\s*|(?:{'|'.join(SLOTS)})\s+)\}}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Prompt:
         for key in ("plain", "context"):
             texts = getattr(self, key)
             require(all(texts), key, "texts that are not empty", texts)
+            for near in _NEAR_SLOT.findall("".join(texts)):
+                require(False, key, f"slots without blanks, such as {{{near.strip()}}}", texts)
             slots = [slot for text in texts for slot in SLOT.findall(text)]
             for slot in slots:
                 found = f"{{{slot}}}.{nearest(slot, SLOTS)}"

@@ -45,7 +45,7 @@ def build(tree, kind, where=_RECIPE):
         for name in tree:
             if name not in fields:
                 raise ConfigError(f"{where}.{name} is no key.{nearest(name, fields)}")
-        _check_present(tree, fields, where)
+        _check_present(tree, fields, where, common=not code.is_of_user(kind))
         return kind(**{n: build(tree[n], t, f"{where}.{n}") for n, t in fields.items()})
     if origin is types.UnionType:  # KIND | None
         return None if tree is None else build(tree, arguments[0], where)
@@ -73,9 +73,10 @@ def build(tree, kind, where=_RECIPE):
     return tree
 
 
-def _check_present(tree, names, where):
+def _check_present(tree, names, where, *, common=True):
     if missing := [name for name in names if name not in tree]:
-        cure = "; configs/common.py has common values" if where.startswith(_RECIPE) else ""
+        common = common and where.startswith(_RECIPE)
+        cure = "; configs/common.py has common values" if common else ""
         verb = "is" if len(missing) == 1 else "are"
         raise ConfigError(f"{where}.{', .'.join(missing)} {verb} missing{cure}")
 

@@ -12,7 +12,6 @@ import jax
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax import config
 from seedasr_jax import workdir as disk
-from seedasr_jax.config import code
 from seedasr_jax.decode import recogniser as recognisers
 from seedasr_jax.decode.recogniser import Recogniser
 from seedasr_jax.errors import ConfigError, UserError, nearest
@@ -30,7 +29,7 @@ def open_recogniser(
     checkpoint: checkpoints.Checkpoint, mesh: Axes | jax.sharding.Mesh | None = None
 ) -> Recogniser:
     """Opens a Recogniser with all parts of a checkpoint; see `check_complete` and `open_model`."""
-    code.import_all(checkpoint.imports)  # they may register parts
+    checkpoint.import_modules()
     check_complete(checkpoint)
     found = checkpoint.parts()
     parts = [part for part in found if registry.holder(part) == part]

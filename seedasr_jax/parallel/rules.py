@@ -7,7 +7,7 @@ import math
 
 from jax.sharding import PartitionSpec
 
-from seedasr_jax.errors import ConfigError, nearest
+from seedasr_jax.errors import ConfigError, unknown
 
 # Parameters are sharded over both, except an expert's, which `experts` shards over `expert`.
 FSDP = ("fsdp", "expert")
@@ -63,7 +63,7 @@ def spec(axes, shape, mesh, name, *, gathered=False) -> PartitionSpec:
     entries, taken = [], set()
     for axis, size in zip(axes, shape):
         if axis not in RULES:
-            raise ConfigError(f"{name}: axis {axis!r} has no rule.{nearest(axis, RULES)}")
+            raise unknown(f"{name}: axis", axis, RULES)
         entry = RULES[axis]
         if gathered and "fsdp" in mesh_axes(entry):
             entry = None

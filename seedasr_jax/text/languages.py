@@ -107,13 +107,14 @@ def add(row: Language) -> None:
     """Adds or replaces a row, from a module of `config.imports`.
 
     Raises:
-        ConfigError: the tag is no BCP-47; an unknown parent, unit or normaliser.
+        ConfigError: the tag is no BCP-47; an unknown parent, unit or normaliser; a dialect that is
+            counted otherwise than its parent.
     """
     if not _TAG.fullmatch(row.tag):
         raise errors.ConfigError(
             f"language {row.tag!r}: expected a BCP-47 tag, such as cy or zh-x-henan.{near(row.tag)}"
         )
-    if row.parent and row.parent not in LANGUAGES:
+    if row.parent and (row.parent not in LANGUAGES or row.parent == row.tag):
         raise errors.ConfigError(
             f"language {row.tag!r}: expected a parent that has a row, found {row.parent!r}."
             f"{near(row.parent)}"
@@ -123,6 +124,13 @@ def add(row: Language) -> None:
     if row.normalizer not in normalize.NORMALIZERS:
         what = f"language {row.tag!r}: normalizer"
         raise errors.unknown(what, row.normalizer, normalize.NORMALIZERS)
+    if row.parent:
+        parent = LANGUAGES[row.parent]
+        if (row.unit, row.normalizer) != (parent.unit, parent.normalizer):
+            raise errors.ConfigError(
+                f"language {row.tag!r}: expected unit and normalizer of its parent, {parent.unit}"
+                f" and {parent.normalizer}, found {row.unit} and {row.normalizer}"
+            )
     LANGUAGES[row.tag] = _BY_LOWER[row.tag.lower()] = row
     _BY_NAME[row.name.lower()] = row.tag
     known.cache_clear()

@@ -58,7 +58,7 @@ class Template:
         self.plain, self.with_context = tables
         if len(starts) > 1:
             for key, laid in (("plain", plain), ("context", informed)):
-                if laid.after and str(laid.after[-1]).endswith("{language}"):
+                if laid.after and str(laid.after[-1]).rstrip().endswith("{language}"):
                     raise ConfigError(
                         f"model.prompt.{key}: expected text or a special token after the last"
                         " {language}, as the transcript starts after the template's last token"
