@@ -42,14 +42,20 @@ def is_of_user(found) -> bool:
     return module.partition(".")[0] != __name__.partition(".")[0]
 
 
-def check_free(what: str, new, old) -> None:
-    """Raises a ConfigError if modules of two users register the same name: `new` and `old`."""
-    if not (is_of_user(new) and is_of_user(old)) or new.__module__ == old.__module__:
-        return
-    raise ConfigError(
-        f"{what}: modules {old.__module__} and {new.__module__} of config.imports both register it:"
-        " rename one, or leave one of the modules out"
-    )
+def replaces(what: str, new, old) -> bool:
+    """Whether `new` takes the place of `old` (None: free) in a registry; `what` names the entry.
+
+    What is built in never replaces a user's, as its module may be imported later.
+
+    Raises:
+        ConfigError: modules of two users register it.
+    """
+    if is_of_user(new) and is_of_user(old) and new.__module__ != old.__module__:
+        raise ConfigError(
+            f"{what}: modules {old.__module__} and {new.__module__} of config.imports both register"
+            " it: rename one, or leave one of the modules out"
+        )
+    return is_of_user(new) or not is_of_user(old)
 
 
 def load(module: str):

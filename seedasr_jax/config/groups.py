@@ -73,9 +73,9 @@ def register(kind: str, target: str):
                 f"{cls.__name__} is registered as {others[0]!r} with target {cls.target!r}, found"
                 f" {kind!r} with {target!r}: register a subclass of it as {kind!r}"
             )
-        code.check_free(f"{cls.tag} {kind!r}", cls, cls.kinds.get(kind))
+        replaces = code.replaces(f"{cls.tag} {kind!r}", cls, cls.kinds.get(kind))
         cls.target = target
-        if code.is_of_user(cls) or not code.is_of_user(cls.kinds.get(kind)):
+        if replaces:
             cls.kinds[kind] = cls
         return cls
 

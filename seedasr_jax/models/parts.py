@@ -64,8 +64,8 @@ def register(part: Part, variant: str = "") -> None:
     A built-in part never replaces another module's: the built-in module may be imported later.
     """
     table, key = (_VARIANTS, (variant, part.name)) if variant else (_PARTS, part.name)
-    code.check_free(f"part {part.name!r}", part.make, table[key].make if key in table else None)
-    if code.is_of_user(part.make) or key not in table or not code.is_of_user(table[key].make):
+    old = table[key].make if key in table else None
+    if code.replaces(f"part {part.name!r}", part.make, old):
         table[key] = part
 
 

@@ -28,8 +28,7 @@ def register(kind):
     """
 
     def add(cls):
-        code.check_free(f"kind {kind!r}", cls, _OBJECTIVES.get(kind))
-        if code.is_of_user(cls) or not code.is_of_user(_OBJECTIVES.get(kind)):
+        if code.replaces(f"kind {kind!r}", cls, _OBJECTIVES.get(kind)):
             _OBJECTIVES[kind] = cls
         return cls
 
