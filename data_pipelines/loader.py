@@ -16,6 +16,7 @@ import numpy as np
 
 from seedasr_jax import batch as batches
 from seedasr_jax import config
+from seedasr_jax import skipped as skipping
 from seedasr_jax.audio import files
 from seedasr_jax.config import code
 from seedasr_jax.data_pipelines import contexts, draws, reading, tasks
@@ -29,7 +30,7 @@ from seedasr_jax.data_pipelines.sampler import Sampler
 from seedasr_jax.data_pipelines.stream import BadRows, Info, Known, Stream
 from seedasr_jax.data_pipelines.waves import usual_pause
 from seedasr_jax.errors import ConfigError, DataError, UserError
-from seedasr_jax.skipped import CONTEXT_CUT, FAILED
+from seedasr_jax.skipped import CONTEXT_CUT
 from seedasr_jax.text.counted import Counted
 from seedasr_jax.text.normalize import normalize
 from seedasr_jax.text.template import Template
@@ -232,8 +233,8 @@ class _Plan:
 def _batches(plan, feeds, names, fit, prompt_text, fill, frames):
     """Yields (Batch, Info, skipped rows, samples by task).
 
-    After an error that ends the job, this process continues with rows of weight 0, skipped as
-    FAILED, until all processes know of the error.
+    After an error that ends the job, this process continues with rows of weight 0, skipped for that
+    reason, until all processes know of the error.
     """
     failed = None
     for whole, turns, own_sources, first in plan.steps():
@@ -248,7 +249,7 @@ def _batches(plan, feeds, names, fit, prompt_text, fill, frames):
             examples = [failed or next(feeds[source])[1] for source in own_sources]
             batch, faults, own = collated(examples, failed)
         except UserError as error:
-            failed = Fault(FAILED, str(error))
+            failed = Fault(skipping.failed(error), str(error))
             examples = [failed] * len(rows)
             batch, faults, own = collated(examples, failed)
         skipped = [
@@ -273,7 +274,10 @@ def _batches(plan, feeds, names, fit, prompt_text, fill, frames):
 
 
 def _filled(filler, extra, batch, rows, bucket, step, failed):
-    """The Batch with its `extra`, which is 0 after an error: the filler may have failed."""
+    """The Batch with its `extra`, which is 0 after an error: the filler may have failed.
+
+    Raises a ConfigError if the filler raises or has other shapes or types than `Needs.extra`.
+    """
     if filler is None:
         return batch
     with code.of_user("the objective's filler or Needs.extra"):
@@ -281,12 +285,17 @@ def _filled(filler, extra, batch, rows, bucket, step, failed):
         if failed:
             return dataclasses.replace(batch, extra=batches.empty(expected))
         batch = filler(batch, rows, bucket, step)
-        found = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch.extra)
-    if found != expected:
+        expected, found = (jax.tree.map(_shape, tree) for tree in (expected, batch.extra))
+    same = jax.tree.structure(expected) == jax.tree.structure(found)
+    if not same or jax.tree.leaves(expected) != jax.tree.leaves(found):
         raise ConfigError(
             f"the objective's filler: expected what Needs.extra states, {expected}, found {found}"
         )
     return batch
+
+
+def _shape(x) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype)
 
 
 def _closing(reader, made):

@@ -9,10 +9,11 @@ import concurrent.futures
 import dataclasses
 import math
 
+from seedasr_jax import skipped as skipping
 from seedasr_jax.batch import Batch
 from seedasr_jax.data_pipelines.manifest import Row
 from seedasr_jax.errors import DataError
-from seedasr_jax.skipped import CONTEXT_CUT, FAILED
+from seedasr_jax.skipped import CONTEXT_CUT
 
 _AHEAD = 4  # batches
 _ENOUGH_ROWS = 100  # before the fraction of bad rows is tested
@@ -75,11 +76,13 @@ class Stream:
         return batch, info
 
     def judge(self, skipped):
-        """Counts skipped rows of any process, once each; DataError: too many, or one is FAILED."""
+        """Counts skipped rows of any process, once each.
+
+        Raises a DataError if there are too many, or the error of a row that ends the job.
+        """
         rows = [row for row in skipped if row["reason"] != CONTEXT_CUT]
         for row in rows:
-            if row["reason"] == FAILED:
-                raise DataError(row["detail"])
+            skipping.check_failed(row)
         self._bad_rows.add(rows)
         self._bad_rows.check()
 

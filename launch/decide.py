@@ -44,8 +44,8 @@ def decide(
     checks.stages(job, due)
     for name in due:
         stage.secure(job, name)
-    _name_dropped(job)
     _set_aside(job, redone)
+    _name_dropped(job)
     _name_others(job)
     graph_, hashed = config.to_dict(expanded), config.to_dict(dict(job.recipes))
     stated = {"format_version": disk.FORMAT_VERSION}

@@ -96,7 +96,8 @@ def stored(workdir: pathlib.Path) -> config.Graph:
         raise ConfigError(f"{workdir} has no {disk.CONFIG}: name a recipe with --config")
     tree = disk.read_config(workdir)
     tree = {key: value for key, value in tree.items() if key != "format_version"}
-    config.import_from(tree, str(path))  # whose errors have cures of their own
+    with code.of_user(str(path)):
+        code.import_all(one for one in _listed(tree) if isinstance(one, str))
     try:
         graph = config.stored(tree, str(path))
         config.check(graph, str(path))
@@ -117,7 +118,11 @@ def stored_stages(workdir: pathlib.Path) -> dict[str, dict]:
 
 def stored_imports(workdir: pathlib.Path) -> list[str]:
     """The modules that the workdir's config.json names; [] if it cannot be read."""
-    imports = _as_stored(workdir).get("imports")
+    return [one for one in _listed(_as_stored(workdir)) if isinstance(one, str)]
+
+
+def _listed(tree) -> list:
+    imports = tree.get("imports")
     return imports if isinstance(imports, list) else []
 
 

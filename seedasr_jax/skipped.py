@@ -7,8 +7,21 @@ CONTEXT_CUT and their number in `utterances`.
 import collections
 from collections.abc import Iterable
 
+from seedasr_jax import errors
+
 CONTEXT_CUT = "context cut from the left"  # a reason that does not make a row bad
-FAILED = "failed"  # a reason that ends the job, such as a preprocessor's failure
+FAILED = "failed as "  # begins a reason that ends the job; the class of the error follows
+
+
+def failed(error: errors.UserError) -> str:
+    """The reason of a row that an error ends the job with."""
+    return FAILED + errors.kind_of(error).__name__
+
+
+def check_failed(row: dict) -> None:
+    """Raises the error of a row whose reason is `failed`."""
+    if row["reason"].startswith(FAILED):
+        raise getattr(errors, row["reason"].removeprefix(FAILED))(row["detail"])
 
 
 def is_whole(row: dict) -> bool:

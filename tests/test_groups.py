@@ -7,6 +7,7 @@ import pytest
 from two_stages import fails, recipe
 
 from seedasr_jax import config
+from seedasr_jax.config import code
 from seedasr_jax.configs import common
 from seedasr_jax.errors import ConfigError
 from seedasr_jax.models import parts
@@ -105,30 +106,86 @@ def test_a_target_that_is_nowhere_is_looked_for_on_the_path(monkeypatch):
         Short.maker()
 
 
-@pytest.mark.parametrize("register", ["kind", "part", "objective"])
-def test_two_users_do_not_register_one_name(register, monkeypatch):
-    """Else the order of config.imports would choose between them, and nothing would record it."""
-    config.import_all_later()
+REGISTRATIONS = {
+    "kind": """
+import dataclasses
+from seedasr_jax import config
+from seedasr_jax.config import code
+@config.register("own", "none:None")
+@dataclasses.dataclass(frozen=True)
+class Own(config.Encoder):
+    pass
+""",
+    "part": """
+import functools
+from seedasr_jax.models import parts
+parts.register(parts.Part("own", functools.partial(dict), None))
+""",
+    "costs": """
+import dataclasses
+from seedasr_jax.models import parts
+parts.register(dataclasses.replace(parts.lookup("ctc_head"), flops=lambda *_: 0.0))
+""",
+    "objective": """
+from seedasr_jax.train import objectives
+from seedasr_jax.train.objectives.ctc import Ctc
+objectives.register("own")(Ctc)
+""",
+}
+
+
+@pytest.fixture
+def registries(monkeypatch):
+    """Copies of all registries, which a test may change."""
+    config.import_all_later()  # into the tables themselves
     monkeypatch.setattr(registry, "_OBJECTIVES", dict(registry._OBJECTIVES))
     monkeypatch.setattr(parts, "_PARTS", dict(parts._PARTS))
     monkeypatch.setattr(config.Encoder, "kinds", dict(config.Encoder.kinds))
+    monkeypatch.setattr(code, "_origins", dict(code._origins))
 
-    def registered(module):
-        def make():
-            """Of the module."""
 
-        cls = type("Own", (config.Encoder,), {"__module__": module})
-        make.__module__ = module
-        if register == "part":
-            return parts.register(parts.Part("own", make, None))
-        if register == "kind":
-            return config.register("own", "none:None")(cls)
-        return registry.register("own")(cls)
+def run_as(module, what):
+    """Runs a registration as the code of a module."""
+    text, file = REGISTRATIONS[what], f"/team/{module.rpartition('.')[2]}.py"
+    exec(compile(text, file, "exec"), {"__name__": module, "__file__": file})
 
-    registered("team.one")
-    registered("team.one")  # loaded again
-    with pytest.raises(ConfigError, match=r"'own': modules team\.one and team\.two .* both"):
-        registered("team.two")
+
+@pytest.mark.parametrize("what", REGISTRATIONS)
+def test_two_users_do_not_register_one_name(what, registries):
+    """Else the order of config.imports would choose between them, and nothing would record it."""
+    run_as("team.one", what)
+    run_as("team.one", what)  # loaded again
+    run_as("one", what)  # the same file, run as a recipe
+    with pytest.raises(
+        ConfigError, match=r"is registered by two modules, one and team\.two: rename"
+    ):
+        run_as("team.two", what)
+
+
+def _first(what):
+    """What a registry holds under the name of a registration."""
+    if what == "kind":
+        return config.Encoder.kinds["own"]
+    if what == "objective":
+        return registry._OBJECTIVES["own"]
+    return parts.lookup("own" if what == "part" else "ctc_head")
+
+
+@pytest.mark.parametrize("what", REGISTRATIONS)
+def test_what_is_built_in_and_imported_later_keeps_the_users(what, registries):
+    run_as("seedasr_jax.own", what)
+    built_in = _first(what)
+    run_as("team.one", what)
+    users = _first(what)
+    run_as("seedasr_jax.own", what)
+    assert _first(what) is users
+    assert what == "objective" or users is not built_in  # there it is one class
+
+
+class Bare(config.Encoder):
+    """Options without their decorator."""
+
+    patch: int = config.at_least(1)
 
 
 @pytest.mark.parametrize(
@@ -136,6 +193,7 @@ def test_two_users_do_not_register_one_name(register, monkeypatch):
     [
         ("models.Mine", Short, "'mine': expected a target MODULE:NAME, found 'models.Mine'"),
         ("models:Mine", object, "'mine': expected a dataclass that extends a group.*object"),
+        ("models:Mine", Bare, "expected a dataclass.*Bare: write @dataclasses.dataclass"),
     ],
 )
 def test_a_wrong_registration_is_refused_at_once(target, cls, message):
@@ -147,27 +205,3 @@ def test_one_class_is_not_registered_under_two_targets():
     with pytest.raises(ConfigError, match="register a subclass of it as 'shorter'"):
         config.register("shorter", "none:Other")(Short)
     assert "shorter" not in config.Encoder.kinds and Short.target == "none:None"
-
-
-def test_what_is_built_in_and_imported_later_keeps_the_users(monkeypatch):
-    config.import_all_later()  # into the tables themselves
-    monkeypatch.setattr(registry, "_OBJECTIVES", dict(registry._OBJECTIVES))
-    monkeypatch.setattr(parts, "_PARTS", dict(parts._PARTS))
-    monkeypatch.setattr(config.Encoder, "kinds", {})
-
-    def make():
-        """Of a user."""
-
-    def made():
-        """Of a module of the package that is imported later."""
-
-    made.__module__ = "seedasr_jax.small.models.parts"
-    own, built_in = type("Own", (), {}), type("Sft", (), {"__module__": "seedasr_jax.train.sft"})
-    for cls, kept in ((built_in, built_in), (own, own), (built_in, own)):
-        registry.register("sft")(cls)
-        assert registry._OBJECTIVES["sft"] is kept
-        parts.register(parts.Part("decoder", made if cls is built_in else make, None))
-        assert parts.lookup("decoder").make is (made if kept is built_in else make)
-        options = type("Options", (config.Encoder,), dict(__module__=cls.__module__))
-        config.register("one", "none:None")(options)
-        assert config.Encoder.kinds["one"].__module__ == kept.__module__

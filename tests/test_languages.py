@@ -110,3 +110,15 @@ def test_a_wrong_row_is_not_added(changes, message):
     with pytest.raises(errors.ConfigError, match=message):
         languages.add(dataclasses.replace(row, **changes))
     assert not {"cy", "Welsh language"} & set(languages.LANGUAGES)
+
+
+def test_a_replaced_row_keeps_its_dialects():
+    """It is no descendant of its own dialects, and they are counted as it is."""
+    german, zh = languages.LANGUAGES["de"], languages.LANGUAGES["zh"]
+    with pytest.raises(errors.ConfigError, match="expected a parent that has a row, found 'de'"):
+        languages.add(dataclasses.replace(german, parent="de"))
+    with pytest.raises(errors.ConfigError, match="its dialect 'zh-Hant' has char and zh@2"):
+        languages.add(dataclasses.replace(zh, unit="word"))
+    with pytest.raises(errors.ConfigError, match="'zh-TW' descends from it"):
+        languages.add(dataclasses.replace(zh, parent="zh-TW"))
+    assert (languages.LANGUAGES["de"], languages.LANGUAGES["zh"]) == (german, zh)

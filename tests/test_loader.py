@@ -72,13 +72,13 @@ def test_a_filler_that_adds_other_shapes_ends_the_job(corpus, opened):
         return dataclasses.replace(batch, extra=times.Progress(np.zeros(7, np.float32)))
 
     stream = opened(f"manifest:{corpus}", filler=fill, extra=times.progress_shapes)
-    with pytest.raises(DataError, match=r"what Needs\.extra states.*found.*\(7,\)"):
+    with pytest.raises(ConfigError, match=r"what Needs\.extra states.*found.*\(7,\)"):
         take(stream, 1)
 
 
 def test_a_filler_that_raises_ends_the_job_in_one_line(corpus, opened):
     stream = opened(f"manifest:{corpus}", filler=lambda *_: 1 / 0, extra=times.progress_shapes)
-    with pytest.raises(DataError, match=r"filler.*ZeroDivisionError: .*test_loader\.py"):
+    with pytest.raises(ConfigError, match=r"filler.*ZeroDivisionError: .*test_loader\.py"):
         take(stream, 1)
 
 

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable
 import contextlib
+import dataclasses
 import importlib
+import os
 import re
+import sys
 import sysconfig
 import traceback
 
@@ -42,20 +45,45 @@ def is_of_user(found) -> bool:
     return module.partition(".")[0] != __name__.partition(".")[0]
 
 
-def replaces(what: str, new, old) -> bool:
-    """Whether `new` takes the place of `old` (None: free) in a registry; `what` names the entry.
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """The module that registers an entry."""
 
-    What is built in never replaces a user's, as its module may be imported later.
+    module: str
+    file: str
+
+    @property
+    def own(self) -> bool:
+        """Whether it is of this package."""
+        return self.module.partition(".")[0] == __name__.partition(".")[0]
+
+
+_origins: dict[str, Origin] = {}  # entry of a registry -> what registered it
+
+
+def replaces(what: str, calls: int = 1) -> bool:
+    """Whether what the caller registers takes the place of an entry of that name, if there is one.
+
+    What is built in never replaces a user's, as its module may be imported later. `what`: the entry
+    for messages, unique among all registries; `calls`: how many calls above this one the module
+    that registers it is.
 
     Raises:
         ConfigError: modules of two users register it.
     """
-    if is_of_user(new) and is_of_user(old) and new.__module__ != old.__module__:
+    module = sys._getframe(calls + 1).f_globals
+    new = Origin(module["__name__"], os.path.realpath(module.get("__file__") or module["__name__"]))
+    old = _origins.get(what)
+    # A recipe's file and a module of the same file are one.
+    if old and not new.own and not old.own and new.file != old.file:
         raise ConfigError(
-            f"{what}: modules {old.__module__} and {new.__module__} of config.imports both register"
-            " it: rename one, or leave one of the modules out"
+            f"{what} is registered by two modules, {old.module} and {new.module}: rename one, or"
+            " leave one of the modules out"
         )
-    return is_of_user(new) or not is_of_user(old)
+    if old and new.own and not old.own:
+        return False
+    _origins[what] = new
+    return True
 
 
 def load(module: str):

@@ -62,10 +62,12 @@ def register(kind: str, target: str):
         raise ConfigError(f"{kind!r}: expected a target MODULE:NAME, found {target!r}")
 
     def add(cls):
-        if not (issubclass(cls, Tagged) and dataclasses.is_dataclass(cls)):
+        undecorated = "__annotations__" in vars(cls) and "__dataclass_fields__" not in vars(cls)
+        if not (issubclass(cls, Tagged) and dataclasses.is_dataclass(cls)) or undecorated:
             raise ConfigError(
                 f"{kind!r}: expected a dataclass that extends a group, such as config.Encoder,"
-                f" found {cls.__module__}.{cls.__name__}"
+                f" found {cls.__module__}.{cls.__name__}: write @dataclasses.dataclass(frozen=True)"
+                " between @config.register and the class"
             )
         others = [other for other, known in cls.kinds.items() if known is cls and other != kind]
         if others and cls.target != target:
@@ -73,7 +75,7 @@ def register(kind: str, target: str):
                 f"{cls.__name__} is registered as {others[0]!r} with target {cls.target!r}, found"
                 f" {kind!r} with {target!r}: register a subclass of it as {kind!r}"
             )
-        replaces = code.replaces(f"{cls.tag} {kind!r}", cls, cls.kinds.get(kind))
+        replaces = code.replaces(f"{_group(cls).__name__}.{cls.tag} {kind!r}")
         cls.target = target
         if replaces:
             cls.kinds[kind] = cls
@@ -94,6 +96,11 @@ def import_all_later() -> None:
     """Imports the modules that `import_later` deferred."""
     while _later:
         importlib.import_module(_later.pop(0))
+
+
+def _group(cls) -> type[Tagged]:
+    """The group that a kind belongs to."""
+    return next(base for base in cls.__mro__ if is_tagged(base))
 
 
 def is_tagged(kind) -> bool:

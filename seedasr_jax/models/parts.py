@@ -61,11 +61,11 @@ _VARIANTS: dict[tuple[str, str], Part] = {}  # by (variant, name); override _PAR
 def register(part: Part, variant: str = "") -> None:
     """Adds or replaces the part of that name; `variant`: only for models of that variant.
 
-    A built-in part never replaces another module's: the built-in module may be imported later.
+    A built-in part never replaces another module's: the built-in module may be imported later. A
+    ConfigError is raised if modules of two users register one.
     """
     table, key = (_VARIANTS, (variant, part.name)) if variant else (_PARTS, part.name)
-    old = table[key].make if key in table else None
-    if code.replaces(f"part {part.name!r}", part.make, old):
+    if code.replaces(f"part {part.name!r}" + f" of variant {variant!r}" * bool(variant)):
         table[key] = part
 
 

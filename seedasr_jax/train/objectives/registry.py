@@ -24,11 +24,12 @@ def register(kind):
     """Decorator that registers an objective class as a stage kind (also from `config.imports`).
 
     It replaces the class of that kind, except that a built-in one never replaces another module's:
-    the built-in module may be imported later, for another kind.
+    the built-in module may be imported later, for another kind. A ConfigError is raised if modules
+    of two users register a kind.
     """
 
     def add(cls):
-        if code.replaces(f"kind {kind!r}", cls, _OBJECTIVES.get(kind)):
+        if code.replaces(f"stage kind {kind!r}"):
             _OBJECTIVES[kind] = cls
         return cls
 
