@@ -71,6 +71,7 @@ def qwen3(layers, width, **changes):
         qk_norm=True,
         tied=True,
         rope_theta=1e6,
+        rope_scaling=dict(kind="none"),
         norm_eps=1e-6,
         embed_scale=1.0,
     ) | dict(changes)
@@ -99,6 +100,7 @@ def prompt(**changes):
     return dict(
         plain=("Transcribe the speech into text:", "{speech}"),
         context=(informed, "{context}", "{speech}"),
+        answer="{text}",
         ends=(),
     ) | dict(changes)
 

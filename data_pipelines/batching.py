@@ -40,7 +40,7 @@ class PromptText:
     def around(self, row: int, context) -> Around:
         """The text around the speech of an utterance; `row`: its language's row in the template."""
         if self.template is None:
-            return Around((), ())
+            return Around((), (), 0)
         return (self.template.with_context if len(context) else self.template.plain)[row]
 
 
@@ -99,6 +99,7 @@ def _fill(batch, rows, around: Around):
         field[rows] = 0
         field[rows, : len(ids)] = ids
         getattr(batch, f"{name}_length")[rows] = len(ids)
+    batch.start[rows] = around.start
 
 
 def _fault(example, bucket, prompt_text, silence, frames) -> Fault | None:

@@ -63,13 +63,15 @@ def tokenize(vocabulary, normalizer: str, template, context_tokens: float):
         text = normalize(normalizer, text.decode())
         context = prompts.normal_context(normalizer, context.decode())
         unread, row, context_ids = "", 0, ()
-        if template is not None:
+        if template is None:
+            ids = vocabulary.encode(text)
+        else:
             row = template.row(language.decode())
             unread, context = prompts.cut(
                 context, lambda rest: template.size(rest, row) <= context_tokens
             )
-            context_ids = template.context(context, row)
-        ids, context_ids = (np.asarray(x, np.int32) for x in (vocabulary.encode(text), context_ids))
+            context_ids, ids = template.context(context, row), template.answer(text, row)
+        ids, context_ids = np.asarray(ids, np.int32), np.asarray(context_ids, np.int32)
         return text.encode(), ids, context.encode(), context_ids, np.bool_(unread), np.int32(row)
 
     def apply(example):

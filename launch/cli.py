@@ -155,6 +155,15 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument("--format", default="text", choices=("text", "json"))
     _mesh(c)
 
+    text = "import a model of transformers as a checkpoint that stages start from"
+    example = "--from=Qwen3-1.7B --out=runs/llm"
+    c = add("import", commands.do_import, text, example)
+    text = "config.json, *.safetensors and the tokenizer, as save_pretrained writes them"
+    c.add_argument("--from", required=True, dest="source", metavar="HF_DIR", help=text)
+    c.add_argument("--out", required=True, metavar="DIR")
+    text = "import this part of the model alone"
+    c.add_argument("--part", default="", choices=("encoder", "decoder"), help=text)
+
     text = "write a checkpoint for use elsewhere, and verify it from disk"
     example = "--checkpoint=runs/digits --format=bundle --out=digits-bundle"
     c = add("export", commands.do_export, text, example)

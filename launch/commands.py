@@ -133,6 +133,13 @@ def _in_a_line(text) -> str:
     return re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]", lambda char: ascii(char[0])[1:-1], text)
 
 
+def do_import(options):
+    """Writes a bundle of another project's model and prints its path."""
+    from seedasr_jax.launch import imports
+
+    print(imports.bundle(options.source, pathlib.Path(options.out), options.part))
+
+
 def do_export(options):
     """Writes a bundle and prints its path."""
     from seedasr_jax.launch import export

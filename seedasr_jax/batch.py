@@ -29,8 +29,9 @@ class Batch:
     context_length: jax.Array  # [B] int32
     suffix: jax.Array  # [B X] int32, the text after the speech, without its last token
     suffix_length: jax.Array  # [B] int32
+    start: jax.Array  # [B] int32, that token, or the tokenizer's start token: `ids` follow it
     language: jax.Array  # [B] int32, row of the template's languages; 0: not stated or not read
-    ids: jax.Array  # [B L] int32, the transcript without start and end tokens
+    ids: jax.Array  # [B L] int32, the answer without start and end tokens
     ids_length: jax.Array  # [B] int32
     weight: jax.Array  # [B] float32: 1, or 0 for a bad row or a padding row
     position: jax.Array  # [B] int32, row index in the global batch, folded into every random draw
@@ -58,6 +59,7 @@ def abstract(
         context_length=integers(rows),
         suffix=integers(rows, suffix),
         suffix_length=integers(rows),
+        start=integers(rows),
         language=integers(rows),
         ids=integers(rows, tokens),
         ids_length=integers(rows),

@@ -38,7 +38,7 @@ def write(folder, without=()) -> None:
     folder, left_out = pathlib.Path(folder), {disk.INVENTORY, *without}
     paths = sorted(folder.rglob("*"))
     files = (path for path in paths if path.is_file() and path.name not in left_out)
-    disk.write_json(folder / disk.INVENTORY, {str(p.relative_to(folder)): _mark(p) for p in files})
+    disk.write_json(folder / disk.INVENTORY, {str(p.relative_to(folder)): mark(p) for p in files})
     trust(folder)
 
 
@@ -65,16 +65,16 @@ def _damage(folder):
         return f"its record cannot be read: {error}"
     if not listed:
         return f"its {disk.INVENTORY} names no file"
-    for name, mark in listed.items():
+    for name, noted in listed.items():
         path = folder / name
-        if not (isinstance(mark, list) and len(mark) == 2):
+        if not (isinstance(noted, list) and len(noted) == 2):
             return f"its {disk.INVENTORY} has no size and hash of {name}"
-        size, digest = mark
+        size, digest = noted
         if not path.exists():
             return f"its file {name} is missing"
         if (found := path.stat().st_size) != size:
             return f"its file {name} has {found} bytes, expected {size}"
-        if _mark(path)[1] != digest:
+        if mark(path)[1] != digest:
             return f"its file {name} has another content than was written"
     if written not in (None, folder.name):
         return f"it is a copy of step {written}"
@@ -109,7 +109,7 @@ def _written_as(folder) -> str | None:
     return None if found is None else str(found)
 
 
-def _mark(path):
+def mark(path) -> list:
     """[size, hash of samples spread evenly over the file; they cover a small file entirely]."""
     size, content = path.stat().st_size, hashlib.sha256()
     last = max(size - _BLOCK, 0)

@@ -6,7 +6,7 @@
     WORKDIR/STAGE/                stage.json, metrics.jsonl, skipped.jsonl
     WORKDIR/STAGE/checkpoints/    a folder per step
     WORKDIR/STAGE/eval/HASH/      results.jsonl, transcripts.jsonl
-    BUNDLE/                       config.json, parity.json, CARD.md, the tokenizer, tensors
+    BUNDLE/                       config.json, parity.json, CARD.md, the tokenizer, tensors, source/
 
 Files are replaced atomically: after a crash a file is the new or the old one. JSON Lines files are
 appended to, and a crash loses at most the last line.
@@ -33,13 +33,14 @@ STAGE, METRICS, SKIPPED = "stage.json", "metrics.jsonl", "skipped.jsonl"
 CHECKPOINTS, EVAL = "checkpoints", "eval"
 RESULTS, TRANSCRIPTS = "results.jsonl", "transcripts.jsonl"
 PARITY, CARD = "parity.json", "CARD.md"
+SOURCE = "source"  # in an imported bundle: the source's config, tokenizer and generation files
 INVENTORY = "inventory.json"  # of a step or a bundle
 SOURCES = "sources.json"  # of FROZEN
 TABLES, PROGRAMS = "tables", "programs-{}"  # in CACHE; programs by kind of processor
 SUMMARY, SPENT, SAMPLES = "summary.json", "spent.json", "samples.jsonl"  # of the quickstart
 REPORT, BUNDLE, SOUNDS = "report.html", "bundle", "samples"
-FORMAT_VERSION = 3  # of config.json and stage.json; incremented when either format changes
-READ_BY = {1: "c03a92d", 2: "8810b2b"}  # version -> the last commit that reads it
+FORMAT_VERSION = 4  # of config.json and stage.json; incremented when either format changes
+READ_BY = {1: "c03a92d", 2: "8810b2b", 3: "926520d"}  # version -> the last commit that reads it
 NEW_CONFIG = "; in a workdir, `seedasr train --config=NAME --workdir=DIR` writes it anew"
 NEW_STAGE = "; remove it, and `seedasr train` writes it anew from the newest checkpoint"
 _PARTIAL = re.compile(r"-\d+-[0-9a-f]{4}\.partial(\.\w+)?$")

@@ -12,6 +12,7 @@ _ASKED = "{speech}<|audio_eos|>Transcribe {language}.<|im_end|>\n<|im_start|>ass
 PROMPT = dict(
     plain=(f"<|im_start|>user\n<|audio_bos|>{_ASKED}",),
     context=(f"<|im_start|>user\nHints: {{context}}. Listen.<|audio_bos|>{_ASKED}",),
+    answer="{text}",
     ends=("<|im_end|>", "<|endoftext|>"),
 )
 TEXTS = [

@@ -59,7 +59,7 @@ def jitted(graphdef, tokens, how, instructed):
     """The jitted search: (state, batch, alpha) -> hypotheses."""
 
     def call(state, batch, alpha):
-        given = [Around(INSTRUCTIONS[0], ())] if instructed else None
+        given = [Around(INSTRUCTIONS[0], (), tiny.TOKENS.start)] if instructed else None
         merged = nnx.merge(graphdef, state)
         return search.search(merged, batch, tokens, how, plain=given, alpha=alpha)
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import tiny
 
-from seedasr_jax.models import attention, kernels, shift
+from seedasr_jax import config
+from seedasr_jax.models import attention, kernels, rope, shift
 
 RNG = np.random.default_rng(0)
 
@@ -93,7 +94,8 @@ def test_attend_refuses_keys_of_another_width():
         kernels.attend(q, k, k, jnp.ones((1, 1, 3), bool))
 
 
-turned_by = jax.jit(attention.rope, static_argnums=2)
+UNSCALED = config.Unscaled(kind="none")
+turned_by = jax.jit(rope.rope, static_argnums=(2, 3))
 
 
 def test_rope_turns_pairs_of_halves():
@@ -102,7 +104,7 @@ def test_rope_turns_pairs_of_halves():
     pairs = x[..., :4] + 1j * x[..., 4:]
     angles = positions[..., None, None] * 1_000.0 ** -(np.arange(4) / 4)
     turned = pairs * np.exp(1j * angles)
-    out = turned_by(np.float32(x), positions, 1_000.0)
+    out = turned_by(np.float32(x), positions, 1_000.0, UNSCALED)
     np.testing.assert_allclose(out, np.concatenate([turned.real, turned.imag], -1), atol=1e-4)
 
 
@@ -110,7 +112,7 @@ def test_rope_scores_see_distances_only():
     q, k = (RNG.normal(size=(1, 1, 1, 8)).astype(np.float32) for _ in range(2))
 
     def score(n, m):
-        turn = [turned_by(x, np.array([[p]]), 100.0) for x, p in ((q, n), (k, m))]
+        turn = [turned_by(x, np.array([[p]]), 100.0, UNSCALED) for x, p in ((q, n), (k, m))]
         return (np.asarray(turn[0]) * np.asarray(turn[1])).sum()
 
     np.testing.assert_allclose(score(3, 1), score(13, 11), rtol=1e-4)

@@ -22,6 +22,7 @@ COMMANDS = [
     "plan",
     "eval",
     "transcribe",
+    "import",
     "export",
     "configs",
     "data",

@@ -25,7 +25,7 @@ from seedasr_jax.text.template import Around
 from seedasr_jax.train import build
 
 PARTS = ("encoder", "ctc_head", "converter", "decoder")
-PLAIN = (Around((4, 5, 4), ()),)
+PLAIN = (Around((4, 5, 4), (), 2),)
 
 
 # All recipes of real size, for a TPU.

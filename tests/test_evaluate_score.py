@@ -153,7 +153,7 @@ def test_all_utterances_may_be_of_one_language():
     "how", [dict(unit="words"), dict(normalizer="basik@1"), dict(language="engl")]
 )
 def test_names_of_conventions_are_checked(how):
-    with pytest.raises(ConfigError, match=r"Did you mean (word|basic@|en)"):
+    with pytest.raises(ConfigError, match=r"Did you mean (word|basic@|nl, en)"):
         setting_of(**how)
 
 

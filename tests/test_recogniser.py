@@ -21,6 +21,7 @@ def batch(vocab, waves, seconds, rows=1):
     prompt = vocab.encode("Transcribe the speech into text:")
     found = batches.zeros(rows, round(seconds * files.RATE), len(prompt), 0, 6)
     found.prompt[:], found.prompt_length[:] = prompt, len(prompt)
+    found.start[:] = vocab.start_id
     for row, wave in enumerate(waves):
         found.wave[row, : len(wave)] = wave
         found.wave_length[row], found.weight[row] = len(wave), 1.0

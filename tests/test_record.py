@@ -55,7 +55,7 @@ def test_a_record_is_replaced_atomically(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "spoil, message",
     [
-        (lambda r: r | {"format_version": 99}, r"reads 3; install a newer one"),
+        (lambda r: r | {"format_version": 99}, r"reads 4; install a newer one"),
         (lambda r: r | {"format_version": 1}, r"reads it is c03a92d.* new --workdir"),
         (lambda r: {k: v for k, v in r.items() if k != "step"}, r"stage\.json\.step is missing"),
         (lambda r: r | {"step": "9"}, r"stage\.json\.step: expected int, found '9'"),

@@ -28,6 +28,15 @@ ROWS = [Row("a", text="T4 T5", keywords=("t5",)), Row("b", text="t7 t8"), Row("c
 class Letters:
     """A tokenizer: id 7 is t7."""
 
+    start_id = eos_id = tiny.TOKENS.start
+    special: dict[str, int] = {}
+
+    def separate(self, text):
+        return [text] if text else []
+
+    def encode(self, text):
+        return [ord(text[0]) % 5]
+
     def decode(self, ids):
         return " ".join(f"t{i}" for i in ids)
 

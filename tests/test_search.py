@@ -195,7 +195,7 @@ def test_plausible_is_by_rank_or_by_distance():
 
 
 def test_the_prefix_without_a_context_names_the_language_of_each_row():
-    plain = [Around((4,), (5, 5)), Around((5, 4), ()), Around((4, 4, 4), (5,))]
+    plain = [Around((4,), (5, 5), 2), Around((5, 4), (), 2), Around((4, 4, 4), (5,), 2)]
     batch = dataclasses.replace(batch_of(), language=np.array([2, 0, 1], np.int32))
     found = search._without_context(batch, plain)
     for row, around in enumerate((plain[2], plain[0], plain[1])):

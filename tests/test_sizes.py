@@ -86,7 +86,7 @@ def test_a_joint_search_at_full_size():
         return acllm.make(settings, tokens, 151_936, parts, remat="none", rngs=nnx.Rngs(0))
 
     batch = batches.abstract(utterances=2, samples=30 * 16_000, prompt=0, context=10_240, tokens=0)
-    plain = (Around((0,) * 7, ()),)
+    plain = (Around((0,) * 7, (), 0),)
 
     def decode(model, batch):
         return search(model, batch, 200, Search(4), plain=plain, alpha=0.5)

@@ -143,7 +143,7 @@ def test_a_config_of_another_form(tmp_path, tree, said):
         (
             "stage.json",
             {"format_version": 9},
-            "format_version 9, .* reads 3; install",
+            "format_version 9, .* reads 4; install",
         ),
         ("stage.json", {"format_version": 2}, "format_version 2, .* that reads it is 8810b2b"),
         ("stage.json", {"state": "done"}, "stage.json.state: expected one of running, finished"),
@@ -187,7 +187,7 @@ def test_a_workdir_of_before_is_refused_in_one_line(trained, tmp_path, capsys, v
     ):
         assert cli.main(command) == USAGE  # no retry could pass
         (line,) = capsys.readouterr().err.splitlines()
-        assert "format_version 2, this seedasr_jax reads 3; the last commit" in line
+        assert "format_version 2, this seedasr_jax reads 4; the last commit" in line
         assert "reads it is 8810b2b" in line
     assert [path.name for path in tmp_path.iterdir()] == [disk.CONFIG]
 

@@ -54,7 +54,7 @@ def whole(template, context="", row=0):
     """All ids but those of the speech, as (before, behind)."""
     around = (template.with_context if context else template.plain)[row]
     before = (*around.prompt, *template.context(context, row))
-    return list(before), [*around.suffix, template.start]
+    return list(before), [*around.suffix, around.start]
 
 
 @pytest.mark.parametrize("language", ["", "pt"])
@@ -94,7 +94,10 @@ def test_the_common_prompt_is_two_instructions(chatting, words):
         assert template.plain[0].suffix == template.with_context[0].suffix == ()
         assert template.context("low, mid") == tuple(vocabulary.encode("low, mid"))
         assert template.size("low, mid") == len(vocabulary.encode("low, mid"))
-        assert (template.start, template.ends) == (vocabulary.start_id, (vocabulary.eos_id,))
+        assert (template.plain[0].start, template.ends) == (
+            vocabulary.start_id,
+            (vocabulary.eos_id,),
+        )
         assert (template.beside, len(template.plain), template.row("en")) == (0, 1, 0)
 
 
@@ -106,7 +109,7 @@ def test_the_language_is_named(words):
     for tag, name in (("en", "English"), ("en-NZ", "English"), ("", ""), ("xx", "")):
         around = template.plain[template.row(tag)]
         assert around.prompt == tuple(words.encode(f"{name}: low"))
-        assert (*around.suffix, template.start) == tuple(words.encode(f"mid {name} low"))
+        assert (*around.suffix, around.start) == tuple(words.encode(f"mid {name} low"))
     longest = max(len(words.encode(f"{row.name}: low")) for row in languages.LANGUAGES.values())
     assert template.sizes(context=False)[0] == longest
     reading = batching.PromptText(template)

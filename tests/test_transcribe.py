@@ -291,7 +291,7 @@ def test_transcribing_needs_no_tensorflow_and_loses_nothing(trained, recorded, t
     rows = [json.loads(line) for line in found.stdout.splitlines()]
     assert [row["audio"] for row in rows] == [paths[0], paths[2], "-"]
     assert [row["text"] for row in rows] == list(TEXTS)
-    said = {"text", "tokens", "logprobs", "segments", "cut", "context_unread"}
+    said = {"text", "tokens", "logprobs", "segments", "cut", "language", "context_unread"}
     assert set(rows[0]) == said | {"audio"}
     assert set(rows[0]["segments"][0]) == {"start", "end", "text"}
 

@@ -220,12 +220,12 @@ def test_a_kill_at_any_instant_leaves_a_whole_state(tmp_path, monkeypatch):
 def test_a_step_removed_during_inspection_is_skipped(tmp_path, monkeypatch):
     for step in (3, 4):
         workdirs.save(tmp_path, step, workdirs.state())
-    mark = inventory._mark
+    mark = inventory.mark
 
     def removed(path):
         if "/4/" in str(path):
             raise FileNotFoundError(path)
         return mark(path)
 
-    monkeypatch.setattr(inventory, "_mark", removed)
+    monkeypatch.setattr(inventory, "mark", removed)
     assert inventory.newest(tmp_path) == (3, [])

@@ -145,6 +145,7 @@ def batch(rows=8, seconds=0.4, prompt=3, context=2, tokens=6, seed=0, suffix=0):
         context_length=integers(0, context, rows),
         ids=integers(4, VOCABULARY - 1, rows, tokens),
         ids_length=integers(1, 2, rows) if seconds < 1 else integers(1, tokens - 1, rows),
+        start=np.full(rows, TOKENS.start, np.int32),
         weight=np.ones(rows, np.float32),
     )
     behind = integers(4, VOCABULARY - 1, rows, suffix), integers(min(1, suffix), suffix, rows)

@@ -65,10 +65,7 @@ def spectrum(wave, length, tempo=None):
     frames = buffer(dims["S"])
     wave = shapes.zero_padding(wave, length)
     if tempo is None:
-        blocks = jnp.pad(wave[:, : frames * HOP], ((0, 0), (0, 2 * HOP)))
-        blocks = blocks.reshape(dims["B"], frames + 2, HOP)
-        hops = (blocks[:, :-2], blocks[:, 1:-1], blocks[:, 2:, : WINDOW - 2 * HOP])
-        windows = jnp.concatenate(hops, -1)  # [B T WINDOW]
+        windows = cut(jnp.pad(wave[:, : frames * HOP], ((0, 0), (0, 2 * HOP))))
         count = num_frames(length)
     else:
         starts = jnp.arange(frames)[None, :] * (HOP * tempo[:, None])
@@ -79,26 +76,41 @@ def spectrum(wave, length, tempo=None):
         count = num_frames(length, tempo)
     count = jnp.minimum(count, frames)
     hann = np.hanning(WINDOW + 1)[:-1].astype(np.float32)  # periodic
-    # An FFT takes TPU's compiler two minutes; matrix products suit the chip.
-    energies = jax.lax.platform_dependent(
-        windows * hann[None, None],
-        tpu=by_products,
-        default=functools.partial(layout.by_rows, by_fft),  # XLA would gather the examples
-    )
+    energies = power(windows * hann[None, None], FFT)
     return shapes.zero_padding(energies, count), count
 
 
-def by_fft(windows):
-    """Samples [... WINDOW] -> energy spectrum [... R], by FFT."""
-    return jnp.abs(jnp.fft.rfft(windows, FFT)) ** 2
+def cut(wave):
+    """[B (T+2)*HOP] -> its windows [B T WINDOW], a HOP apart."""
+    blocks = wave.reshape(len(wave), -1, HOP)
+    hops = (blocks[:, :-2], blocks[:, 1:-1], blocks[:, 2:, : WINDOW - 2 * HOP])
+    return jnp.concatenate(hops, -1)
 
 
-def by_products(windows):
-    """Samples [... WINDOW] -> energy spectrum [... R], by products with cosines and sines."""
-    bins = FFT // 2 + 1
-    phase = np.outer(np.arange(WINDOW), np.arange(bins)) % FFT  # in units of 1 / FFT of a period
-    phase = phase * (2 * np.pi / FFT)
-    waves = np.concatenate([np.cos(phase), np.sin(phase)], 1).astype(np.float32)  # [WINDOW 2R]
+def power(windows, size: int):
+    """Samples [B T W] -> energies [B T R] of a spectrum of `size` points: R = size // 2 + 1."""
+    # An FFT takes TPU's compiler two minutes; matrix products suit the chip.
+    by_rows = functools.partial(layout.by_rows, functools.partial(by_fft, size=size))
+    products = functools.partial(by_products, size=size)
+    return jax.lax.platform_dependent(
+        windows,
+        tpu=products,
+        default=by_rows,  # XLA would gather the examples
+    )
+
+
+def by_fft(windows, size=FFT):
+    """Samples [... W] -> energy spectrum [... R], by an FFT of `size` points."""
+    return jnp.abs(jnp.fft.rfft(windows, size)) ** 2
+
+
+def by_products(windows, size=FFT):
+    """Samples [... W] -> energy spectrum [... R], by products with cosines and sines."""
+    bins = size // 2 + 1
+    # In units of 1 / size of a period.
+    phase = np.outer(np.arange(windows.shape[-1]), np.arange(bins)) % size
+    phase = phase * (2 * np.pi / size)
+    waves = np.concatenate([np.cos(phase), np.sin(phase)], 1).astype(np.float32)  # [W 2R]
     squares = jnp.dot(windows, waves, precision="highest") ** 2
     return squares[..., :bins] + squares[..., bins:]
 

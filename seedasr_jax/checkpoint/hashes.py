@@ -8,6 +8,7 @@ that are split between them.
 """
 
 import collections
+from collections.abc import Iterable
 import hashlib
 import itertools
 import math
@@ -43,8 +44,21 @@ class Hasher:
 
     def add(self, name: str, leaf) -> None:
         """Adds a parameter: a jax.Array on any mesh, or NumPy."""
-        self._heads[name] = f"{name} {leaf.dtype} {tuple(leaf.shape)}"
-        self._sums[name], split = _digests(leaf)
+        self._add(name, leaf, _shards(leaf))
+
+    def add_slices(self, name: str, like, slices: Iterable[tuple[tuple[int, ...], np.ndarray]]):
+        """Adds a parameter like `like`, slice by slice: indices of its first axes, and the rest.
+
+        In a job of several processes one of them adds slices.
+        """
+        rest = [0] * len(like.shape)
+        self._add(
+            name, like, (_bytes([*i, *rest[len(i) :]], x[(None,) * len(i)]) for i, x in slices)
+        )
+
+    def _add(self, name, like, shards):
+        self._heads[name] = f"{name} {like.dtype} {tuple(like.shape)}"
+        self._sums[name], split = _digests(like, shards)
         self._split += [(name, *block) for block in split]
 
     def hexdigest(self) -> str:
@@ -63,8 +77,8 @@ class Hasher:
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _digests(leaf):
-    """Sum of digests of a parameter's blocks complete in this process, and its other blocks.
+def _digests(leaf, shards):
+    """Sum of digests of the blocks of a parameter that are complete in `shards`, and the others.
 
     These are [(number, block shape, fragments)]. Along the last axis sizes are in bytes. Replicated
     data are read by one process only.
@@ -73,7 +87,7 @@ def _digests(leaf):
     *outer, last = leaf.shape or (1,)
     grid = [n // side for n, side in zip((*outer, last * leaf.dtype.itemsize), sides)]
     total, fragments = 0, {}
-    for begin, data in _shards(leaf):
+    for begin, data in shards:
         corners = [
             range(at // side * side, at + n, side) for at, n, side in zip(begin, data.shape, sides)
         ]

@@ -3,9 +3,11 @@
 Format: github.com/huggingface/safetensors; bfloat16 has the NumPy type of ml_dtypes.
 """
 
+from collections.abc import Iterable
 import dataclasses
 import json
 import math
+import operator
 import re
 import struct
 
@@ -42,6 +44,11 @@ class Tensor:
     begin: int
 
     @property
+    def size(self) -> int:
+        """Number of bytes."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
     def struct(self) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(self.shape, self.dtype)
 
@@ -61,12 +68,20 @@ class Tensor:
 
         return jax.make_array_from_callback(self.shape, like.sharding, shard)
 
+    def load(self) -> np.ndarray:
+        """The content, read into memory."""
+        content = np.fromfile(str(self.path), np.uint8, self.size, offset=self.begin)
+        return content.view(self.dtype).reshape(self.shape)
 
-def index(folder) -> dict[str, Tensor]:
-    """{name: Tensor} of all *.safetensors files in a folder; a UserError if there is none, a shard
-    is missing or damaged, or a name occurs twice.
+
+def index(folder, files: Iterable[str] = ()) -> dict[str, Tensor]:
+    """{name: Tensor} of the safetensors `files` in a folder (none: all of them).
+
+    Raises:
+        UserError: there is no such file, a shard is missing or damaged, or a name occurs twice.
     """
-    paths = sorted(epath.Path(folder).glob("*.safetensors"))
+    folder = epath.Path(folder)
+    paths = [folder / file for file in files] or sorted(folder.glob("*.safetensors"))
     if not paths:
         raise UserError(f"{folder}: contains no *.safetensors; copy or export it again")
     files = [path.name for path in paths]
@@ -101,23 +116,31 @@ def _header(path) -> dict[str, Tensor]:
     if not isinstance(fields, dict):
         raise _damaged(path, f"a JSON object, found a {type(fields).__name__}")
     fields.pop("__metadata__", None)
-    return {name: _tensor(path, name, fields[name], 8 + length, size) for name in fields}
+    found = {name: _tensor(path, name, fields[name], 8 + length, size) for name in fields}
+    end = 8 + length
+    for name, tensor in sorted(found.items(), key=lambda item: (item[1].begin, item[1].size)):
+        if tensor.begin != end:  # as the format's own library requires
+            raise _damaged(path, f"{name} at byte {end}, found {tensor.begin}")
+        end += tensor.size
+    if end != size:
+        raise _damaged(path, f"{end} bytes, found {size}")
+    return found
 
 
 def _tensor(path, name, field, start, size) -> Tensor:
     try:
-        kind, shape, (begin, end) = field["dtype"], tuple(field["shape"]), field["data_offsets"]
+        kind, (begin, end) = field["dtype"], map(operator.index, field["data_offsets"])
+        shape = tuple(map(operator.index, field["shape"]))
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(path, f"dtype, shape and data_offsets of {name}, found {field}") from error
     if kind not in TYPES:
         raise UserError(
             f"{path}: {name}: expected a type of {', '.join(TYPES)}, found {kind}: convert it"
         )
-    dtype = np.dtype(TYPES[kind])
-    wanted = math.prod(shape) * dtype.itemsize
-    if begin < 0 or end - begin != wanted or start + end > size:
-        raise _damaged(path, f"{wanted} bytes of {name} within {size}, found {[begin, end]}")
-    return Tensor(path, shape, dtype, start + begin)
+    tensor = Tensor(path, shape, np.dtype(TYPES[kind]), start + begin)
+    if begin < 0 or min(shape, default=0) < 0 or end - begin != tensor.size or start + end > size:
+        raise _damaged(path, f"{tensor.size} bytes of {name} within {size}, found {[begin, end]}")
+    return tensor
 
 
 def _damaged(path, text) -> UserError:

@@ -57,6 +57,22 @@ class LogMel(Frontend):
         return 2 * self.mels if self.norm == "both" else self.mels
 
 
+@register("whisper_mel", "seedasr_jax.models.frontends:WhisperMel")
+@dataclasses.dataclass(frozen=True)
+class WhisperMel(Frontend):
+    """Whisper's log-mel filter bank: 25 ms windows every 10 ms."""
+
+    mels: int = within(1, 200)
+    # samples: a shorter utterance is padded to it, and the padding counts as speech; one window,
+    # 400, at least
+    least: int = within(400, 1_000_000)
+
+    @property
+    def width(self) -> int:
+        """Features per frame."""
+        return self.mels
+
+
 @dataclasses.dataclass(frozen=True)
 class Encoder(Tagged):
     """Speech encoder: see models/encoders.py; `imports` may add kinds."""
@@ -91,6 +107,38 @@ class Luise(Encoder):
         require(self.front != "conv" or rate.bit_count() == 1, "subsampling", expected, rate)
 
 
+@register("aut", "seedasr_jax.models.aut:Aut")
+@dataclasses.dataclass(frozen=True)
+class Aut(Encoder):
+    """Encoder of Qwen3-ASR: convolutions by chunks, attention in windows."""
+
+    channels: int = at_least(1)  # of the three convolutions
+    heads: int = at_least(1)
+    ffn_dim: int = at_least(1)
+    chunk: int = at_least(8)  # features, convolved together: 100, 1 s
+    window: int = at_least(1)  # chunks that attend to each other: 8
+
+    def check(self):
+        width = self.width
+        require(width % self.heads == 0, "heads", f"a divisor of width = {width}", self.heads)
+        require(width % 2 == 0, "width", "an even number", width)
+
+
+@register("whisper", "seedasr_jax.models.whisper:WhisperEncoder")
+@dataclasses.dataclass(frozen=True)
+class Whisper(Encoder):
+    """Encoder of Whisper: two convolutions, then Transformer blocks."""
+
+    heads: int = at_least(1)
+    ffn_dim: int = at_least(1)
+    positions: int = at_least(1)  # frames of 20 ms at most: 1,500, 30 s
+
+    def check(self):
+        width = self.width
+        require(width % self.heads == 0, "heads", f"a divisor of width = {width}", self.heads)
+        require(width % 2 == 0, "width", "an even number", width)
+
+
 @dataclasses.dataclass(frozen=True)
 class Quantizer:
     """Speech tokenizer whose labels the self-supervised stages predict."""
@@ -113,6 +161,70 @@ class Linear(Converter):
     """Splicing and one linear layer (Seed-ASR section 3.3)."""
 
     splice: int = at_least(1)  # frames concatenated into one
+
+
+@dataclasses.dataclass(frozen=True)
+class RopeScaling(Tagged):
+    """Rescaling of rotary positions for contexts longer than in pretraining: models/rope.py."""
+
+    kind: str
+
+
+@register("none", "seedasr_jax.models.rope:unscaled")
+@dataclasses.dataclass(frozen=True)
+class Unscaled(RopeScaling):
+    """Rotary positions as in pretraining."""
+
+
+@register("linear", "seedasr_jax.models.rope:linear")
+@dataclasses.dataclass(frozen=True)
+class LinearRope(RopeScaling):
+    """All positions divided by `factor`."""
+
+    factor: float = at_least(1)
+
+
+@register("llama3", "seedasr_jax.models.rope:llama3")
+@dataclasses.dataclass(frozen=True)
+class Llama3Rope(RopeScaling):
+    """Positions of wavelengths longer than the original context / `low` divided by `factor`.
+
+    Those shorter than the original context / `high` stay; in between the two are interpolated.
+    """
+
+    factor: float = at_least(1)
+    low: float = above(0)
+    high: float = above(0)
+    positions: int = at_least(1)  # of the original context
+
+    def check(self):
+        require(self.low < self.high, "low", f"less than high = {self.high:g}", self.low)
+
+
+@register("yarn", "seedasr_jax.models.rope:yarn")
+@dataclasses.dataclass(frozen=True)
+class Yarn(RopeScaling):
+    """YaRN (arXiv 2309.00071): wavelengths of few turns in the original context are rescaled."""
+
+    factor: float = at_least(1)
+    fast: float = above(0)  # turns from which a wavelength stays
+    slow: float = above(0)  # turns up to which it is rescaled by `factor`
+    positions: int = at_least(1)  # of the original context
+    truncate: bool  # bounds between the two are rounded to whole dimensions
+    magnitude: float = above(0)  # factor on cosines and sines
+
+    def check(self):
+        require(self.slow < self.fast, "slow", f"less than fast = {self.fast:g}", self.slow)
+
+
+@register("mlp", "seedasr_jax.models.converter:Mlp")
+@dataclasses.dataclass(frozen=True)
+class Mlp(Converter):
+    """Splicing and two linear layers with biases."""
+
+    splice: int = at_least(1)  # frames concatenated into one
+    hidden: int = at_least(1)  # width between the two
+    activation: str = one_of("gelu", "relu", "silu")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,6 +264,7 @@ class Transformer(Decoder):
     qk_norm: bool  # Qwen3: true, Llama: false
     tied: bool
     rope_theta: float = above(1)
+    rope_scaling: RopeScaling
     norm_eps: float = above(0, 1)
     embed_scale: float = above(0, 1e4)  # factor on embeddings, initialised with std 1/sqrt(width)
 

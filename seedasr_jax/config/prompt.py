@@ -17,12 +17,17 @@ class Prompt:
 
     A template is a tuple of texts, each encoded separately. In a text, `{context}`, `{language}`
     (the English name) and `{speech}` are slots, and special tokens are spelled as in the tokenizer.
-    The transcript starts after the last token of a template that continues after the speech, else
-    after the tokenizer's start token.
+    The answer starts after the last token of a template that continues after the speech, else after
+    the tokenizer's start token.
+
+    The answer is what the language model generates: the transcript, `{text}`, possibly behind the
+    name of its language and a special token. Where the language is given, what stands before the
+    transcript belongs to the prompt.
     """
 
     plain: tuple[str, ...]  # for utterances without a context
     context: tuple[str, ...]  # for utterances with a context
+    answer: str  # {text}, or {language} and a special token before it
     ends: tuple[str, ...]  # end tokens: the first is taught, any ends; (): the tokenizer's
 
     def check(self):
@@ -43,12 +48,20 @@ class Prompt:
         slots = [slot for text in self.context for slot in SLOT.findall(text)]
         in_order = [slot for slot in slots if slot != "language"] == ["context", "speech"]
         require(in_order, "context", "{context} once, before {speech}", self.context)
+        head, text, rest = self.answer.partition("{text}")
+        expected = "{text} once, at the end"
+        require(text and not rest and text not in head, "answer", expected, self.answer)
+        slots = [slot for slot in SLOT.findall(head) if slot != "language"]
+        require(not slots, "answer", "no slots but {language} before {text}", self.answer)
+        for text in self.plain + self.context if "{language}" in head else ():
+            named = "no {language}: it is part of prompt.answer"
+            require("{language}" not in text, "plain", named, text)
         require(all(self.ends), "ends", "special tokens, spelled as the tokenizer does", self.ends)
         require_once(self.ends, "ends", "each special token once")
 
     @property
     def literals(self) -> tuple[str, ...]:
         """The distinct texts between slots, stripped of white space."""
-        given = (SLOT.split(text)[::2] for text in self.plain + self.context)
+        given = (SLOT.split(text)[::2] for text in (*self.plain, *self.context, self.answer))
         texts = (text.strip() for between in given for text in between)
         return tuple(dict.fromkeys(filter(None, texts)))

@@ -64,27 +64,43 @@ def export_bundle(
         "lineage": checkpoint.lineage(),
         **config.to_dict(dataclasses.replace(checkpoint.record, **changes)),
     }
-    if out.exists():
-        _check_same(out, settings, "choose another --out or remove it")
-        open_checkpoint(out)  # raises if it is damaged
+    partial = begin(out, settings)
+    if partial is None:
         return out
-    partial = out.parent / f"{out.name}.partial"
-    if partial.exists():  # the export was killed, or its check failed
-        if any(not path.name.startswith(".") for path in partial.iterdir()):  # has a config.json
-            _check_same(partial, settings, "remove it")
-        partial.rmtree()
-    partial.mkdir(parents=True)
-    disk.write_json(partial / disk.CONFIG, settings)
     open_trained(checkpoint.vocab, checkpoint.record.vocabulary, checkpoint.label).save(partial)
     hashes = safetensors.write_shards(partial, checkpoint, parts=parts)
     disk.write_json(partial / disk.CONFIG, settings | {"hashes": hashes})
     if check is not None:
         disk.write_json(partial / disk.PARITY, check(partial))
+    complete(partial, out, results, licences)
+    return out
+
+
+def begin(out, settings: dict) -> epath.Path | None:
+    """The folder to write a bundle with these settings into; None: `out` already is that bundle.
+
+    Raises a UserError if `out` has other content or is damaged.
+    """
+    if out.exists():
+        _check_same(out, settings, "choose another --out or remove it")
+        open_checkpoint(out)  # raises if it is damaged
+        return None
+    partial = out.parent / f"{out.name}.partial"
+    if partial.exists():  # the writer was killed, or its check failed
+        if any(not path.name.startswith(".") for path in partial.iterdir()):  # has a config.json
+            _check_same(partial, settings, "remove it")
+        partial.rmtree()
+    partial.mkdir(parents=True)
+    disk.write_json(partial / disk.CONFIG, settings)
+    return partial
+
+
+def complete(partial, out, results=(), licences=None) -> None:
+    """Adds card and inventory to a bundle and moves it to `out`; see `export_bundle`."""
     card = _card(open_checkpoint(partial), results, licences or {})
     disk.write_text(partial / disk.CARD, card)
     inventory.write(partial, without=(disk.CARD,))  # the card may be edited
     partial.rename(out)
-    return out
 
 
 def _check_same(folder, settings, cure):

@@ -85,7 +85,7 @@ def generate(
 
     found = empty(rows, count, tokens, special.pad)
     found = dataclasses.replace(found, score=jnp.where(padding, IMPOSSIBLE, 0.0))
-    start = jnp.full((rows, count), special.start, jnp.int32)
+    start = jnp.broadcast_to(batch.start[:, None], (rows, count))
     carry = (jnp.zeros((), jnp.int32), stream, *layout.rows((start, found, padding)))
     *_, found, _ = jax.lax.while_loop(going, advance, carry)
     return found

@@ -32,6 +32,7 @@ class Hypothesis:
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]  # natural, one per token
     cut: bool = False  # whether it reached the maximum number of tokens without an end
+    language: str = ""  # its tag, if the model states it
 
 
 def joined(segments: Sequence[Hypothesis]) -> Hypothesis:
@@ -41,6 +42,7 @@ def joined(segments: Sequence[Hypothesis]) -> Hypothesis:
         tuple(token for segment in segments for token in segment.tokens),
         tuple(logprob for segment in segments for logprob in segment.logprobs),
         any(segment.cut for segment in segments),
+        ", ".join(dict.fromkeys(s.language for s in segments if s.language)),
     )
 
 
@@ -48,7 +50,7 @@ def special_tokens(vocab, prompt: config.Prompt) -> Tokens:
     """Ids of special tokens: padding, start and ends by the prompt template."""
     template = Template(prompt, vocab)
     end, *others = template.ends
-    return Tokens(vocab.pad_id, template.start, end, tuple(others), vocab)
+    return Tokens(vocab.pad_id, template.plain[0].start, end, tuple(others), vocab)
 
 
 def default_method(decode: str, parts) -> str:
@@ -130,8 +132,13 @@ class Recogniser:
         for weight, length, ids, logprobs, ended in zip(*columns):
             kept = int(length) if weight else 0
             tokens, scores = ids[:kept].tolist(), logprobs[:kept].tolist()
-            text, cut = self.vocab.decode(tokens), bool(weight) and not ended
-            out.append(Hypothesis(text, tuple(tokens), tuple(scores), cut))
+            language, text = "", ""
+            if parsed.kind == CTC:
+                text = self.vocab.decode(tokens)
+            else:
+                language, text = self.template.parse(tokens)
+            cut = bool(weight) and not ended
+            out.append(Hypothesis(text, tuple(tokens), tuple(scores), cut, language))
         return out
 
     def _hypotheses(self, batch, method, alpha):
@@ -139,9 +146,12 @@ class Recogniser:
 
 
 def abstract(model: config.Model, vocab, parts):
-    """Graph and shapes of a model: (graphdef, nnx.State of ShapeDtypeStructs)."""
-    tokens = special_tokens(vocab, model.prompt)
-    return _abstract(model, tokens, vocab.size, tuple(parts))
+    """Graph and shapes of a model: (graphdef, nnx.State of ShapeDtypeStructs).
+
+    `vocab`: None if no part depends on it.
+    """
+    tokens = Tokens(0, 0, 0) if vocab is None else special_tokens(vocab, model.prompt)
+    return _abstract(model, tokens, 0 if vocab is None else vocab.size, tuple(parts))
 
 
 @functools.lru_cache(maxsize=64)

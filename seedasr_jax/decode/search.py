@@ -172,7 +172,7 @@ def search(
     # Padding rows start as done, so they never extend the loop.
     first = (batch.weight > 0)[:, None] & (jnp.arange(beam) == 0)[None]
     score = jnp.where(first, 0.0, IMPOSSIBLE)
-    last = jnp.full((rows, beam), special.start, jnp.int32)
+    last = jnp.broadcast_to(batch.start[:, None], (rows, beam))
     live = _Live(found.ids, found.logprobs, score, last)
     carry = (jnp.zeros((), jnp.int32), tuple(streams), *layout.rows((live, found)))
     return jax.lax.while_loop(going, advance, carry)[-1]

@@ -70,7 +70,9 @@ def open_model(checkpoint, mesh, modules: Sequence[str], parts: Sequence[str] = 
         ConfigError: a mesh that does not fit the devices or the parameters.
     """
     known, model = checkpoint.record.vocabulary, checkpoint.stage.model
-    tokenizer = vocab.open_trained(checkpoint.vocab, known, checkpoint.label)
+    tokenizer = None  # an imported encoder has none
+    if known:
+        tokenizer = vocab.open_trained(checkpoint.vocab, known, checkpoint.label)
     graphdef, params = recognisers.abstract(model, tokenizer, modules)
     if mesh is None:
         here = jax.local_devices()

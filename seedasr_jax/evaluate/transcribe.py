@@ -50,6 +50,7 @@ class Result:
     logprobs: tuple[float, ...]  # natural, one per token
     segments: tuple[Segment, ...]
     cut: bool  # whether the transcript stopped at the maximum number of tokens
+    language: str  # tag of the language: as given, else as the model states it, or ""
     context_unread: str  # beginning or all of the context, beyond the model's limit
 
 
@@ -161,7 +162,7 @@ class Transcriber:
                 batch = self._batch(cut, seconds, text, row)
                 for (n, span), found in zip(chosen, self.recogniser.decode(batch, method)):
                     decoded[n][span] = found
-        return [_result(spans, unread) for spans in decoded]
+        return [_result(spans, unread, language) for spans in decoded]
 
     def _spans(self, wave, method) -> list[tuple[int, int]]:
         """The spans (first sample, end) to decode separately."""
@@ -193,7 +194,7 @@ class Transcriber:
         """The row of the template for a language tag."""
         if tag:
             languages.lookup(tag)
-        row = self.recogniser.template.row(tag)
+        row = self.recogniser.template.row(tag, given=True)
         if tag and not row:
             self._warn(f"{self.label}: its prompt names no language: {tag} is not used")
         return row
@@ -230,17 +231,19 @@ class Transcriber:
         for name, tokens in given.items():
             getattr(batch, name)[:, : len(tokens)] = tokens
             getattr(batch, f"{name}_length")[:] = len(tokens)
+        batch.start[:] = around.start
         return batch
 
 
-def _result(decoded: Mapping[tuple[int, int], recognisers.Hypothesis], unread: str) -> Result:
+def _result(decoded: Mapping[tuple[int, int], recognisers.Hypothesis], unread, given) -> Result:
     """The result of an utterance; `decoded`: (first sample, end) -> hypothesis, in order."""
     segments = tuple(
         Segment(start / files.RATE, end / files.RATE, found.text)
         for (start, end), found in decoded.items()
     )
     found = recognisers.joined(list(decoded.values()))
-    return Result(**vars(found), segments=segments, context_unread=unread)
+    language = given or found.language
+    return Result(**vars(found) | dict(language=language), segments=segments, context_unread=unread)
 
 
 def _size(wanted, shortest):

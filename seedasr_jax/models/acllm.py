@@ -26,7 +26,7 @@ class Tokens:
     """Ids of the special tokens, and the tokenizer if parts may read it."""
 
     pad: int = dataclasses.field(metadata=_STATIC)  # also the blank of CTC
-    start: int = dataclasses.field(metadata=_STATIC)
+    start: int = dataclasses.field(metadata=_STATIC)  # of text without a prompt
     eos: int = dataclasses.field(metadata=_STATIC)  # the end token in training targets
     others: tuple[int, ...] = dataclasses.field(default=(), metadata=_STATIC)  # more end tokens
     vocab: Any = dataclasses.field(default=None, compare=False, repr=False, metadata=_STATIC)
@@ -58,7 +58,8 @@ class Prefix:
     x: jax.Array  # [B N E]
     positions: jax.Array  # [B N] int32
     valid: jax.Array  # [B N] bool, valid slots
-    next: jax.Array  # [B] int32, the position of the start token
+    start: jax.Array  # [B] int32, the start token
+    next: jax.Array  # [B] int32, its position
 
 
 class AcLLM(nnx.Module):
@@ -129,7 +130,7 @@ class AcLLM(nnx.Module):
             after[:, None] + jnp.arange(dims["X"])[None],
         ]
         x, positions, valid = (jnp.concatenate(each, 1) for each in (x, positions, valid))
-        return Prefix(x, positions, valid, after + batch.suffix_length)
+        return Prefix(x, positions, valid, batch.start, after + batch.suffix_length)
 
     def nll(self, prefix: Prefix, ids, ids_length, weight):
         """-log P [B L+1] float32 of each token of transcripts [B L] and of their end tokens.
@@ -144,8 +145,7 @@ class AcLLM(nnx.Module):
     def teacher_forced(self, prefix: Prefix, ids, ids_length):
         """Decoder outputs [B L+1 E] that predict transcript and end token, and the Routing."""
         dims = shapes.check(ids, "B L")
-        start = jnp.full((dims["B"], 1), self.tokens.start, ids.dtype)
-        given = jnp.concatenate([start, ids], 1)
+        given = jnp.concatenate([prefix.start[:, None], ids], 1)
         x = jnp.concatenate([prefix.x, self.decoder.embed_tokens(given)], 1)
         steps = jnp.arange(dims["L"] + 1)[None]
         positions = jnp.concatenate([prefix.positions, prefix.next[:, None] + steps], 1)
@@ -159,6 +159,7 @@ class AcLLM(nnx.Module):
             jnp.zeros((rows, 0, self.config.decoder.width), self.decoder.dtype),
             jnp.zeros((rows, 0), jnp.int32),
             jnp.zeros((rows, 0), bool),
+            jnp.full(rows, self.tokens.start, jnp.int32),
             jnp.zeros(rows, jnp.int32),
         )
 

@@ -1,4 +1,4 @@
-"""Attention: relative positions for the encoder, RoPE for the decoder.
+"""Attention: relative positions for the encoder, RoPE (models/rope.py) for the decoder.
 
 Dims: B batch, N queries, M keys, H heads, G key-value heads, K head width, T frames, R distances,
 D encoder width, E decoder width.
@@ -11,21 +11,8 @@ import jax.numpy as jnp
 from seedasr_jax import shapes
 from seedasr_jax.models import kernels
 from seedasr_jax.models.layers import Dense, RMSNorm
+from seedasr_jax.models.rope import rope
 from seedasr_jax.parallel import layout
-
-
-def rope(x, positions, theta):
-    """Rotary embedding (arXiv 2104.09864) of x [B N H K] with paired halves, as in Llama and Qwen3.
-
-    `positions`: [B N] int32, may repeat; `theta`: base of the wavelengths.
-    """
-    dims = shapes.check(x, "B N H K")
-    shapes.check(positions, "B N", dims)
-    rates = theta ** -(jnp.arange(0, dims["K"], 2, dtype=jnp.float32) / dims["K"])
-    angles = positions[..., None, None].astype(jnp.float32) * shapes.align(rates, x)  # [B N 1 K/2]
-    sin, cos = jnp.sin(angles), jnp.cos(angles)
-    low, high = jnp.split(x.astype(jnp.float32), 2, -1)
-    return jnp.concatenate([low * cos - high * sin, high * cos + low * sin], -1).astype(x.dtype)
 
 
 def sinusoids(distances, width):
@@ -90,7 +77,7 @@ class GroupedAttention(nnx.Module):
 
     def __init__(self, config, *, lora, dtype, rngs):
         self.heads, self.kv_heads, self.size = config.heads, config.kv_heads, config.head_dim
-        self.theta = config.rope_theta
+        self.theta, self.scaling = config.rope_theta, config.rope_scaling
         queries, keys = self.heads * self.size, self.kv_heads * self.size
 
         options = dict(lora=lora.rank, alpha=lora.alpha, dtype=dtype, rngs=rngs)
@@ -125,7 +112,7 @@ class GroupedAttention(nnx.Module):
         k, v = split(self.key(x), self.kv_heads), split(self.value(x), self.kv_heads)
         if self.query_norm is not None:
             q, k = self.query_norm(q), self.key_norm(k)
-        q, k = rope(q, positions, self.theta), rope(k, positions, self.theta)
+        q, k = (rope(x, positions, self.theta, self.scaling) for x in (q, k))
         if cache is None:
             y = kernels.causal(q, k, v, valid)
         else:

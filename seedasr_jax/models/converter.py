@@ -1,7 +1,9 @@
-"""Converter: splices K encoder frames into one token of the LLM's width (Seed-ASR section 3.3).
+"""Converters: splice K encoder frames into one token of the LLM's width (Seed-ASR section 3.3).
 
 Dims: B batch, T frames, D encoder width, K splice, U = ceil(T / K) tokens, E LLM width.
 """
+
+import functools
 
 from flax import nnx
 import jax
@@ -9,6 +11,14 @@ import jax.numpy as jnp
 
 from seedasr_jax import shapes
 from seedasr_jax.models.layers import Dense
+from seedasr_jax.parallel import layout
+
+# The exact GELU, as in PyTorch.
+ACTIVATIONS = {
+    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+    "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
+}
 
 
 class Converter(nnx.Module):
@@ -26,11 +36,34 @@ class Converter(nnx.Module):
 
     def __call__(self, x: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
         """[B T D], [B] int32 valid frames -> [B U E], zero at padding, and [B] valid tokens."""
-        dims = shapes.check(x, "B T D")
-        shapes.check(length, "B", dims)
-        x = shapes.zero_padding(x, length)
-        # Padded, not cut: a lost tail is a lost word.
-        x = jnp.pad(x, ((0, 0), (0, -dims["T"] % self.splice), (0, 0)))
-        x = x.reshape(dims["B"], -1, self.splice * dims["D"])  # [B U K*D]
+        x = spliced(x, length, self.splice)
         length = self.tokens(length, self.splice)
         return shapes.zero_padding(self.project(x), length), length
+
+
+class Mlp(nnx.Module):
+    """Splice, linear layer, activation, linear layer, as in Qwen3-ASR (without splicing there)."""
+
+    tokens = staticmethod(lambda frames, splice, **_: Converter.tokens(frames, splice))
+
+    def __init__(self, frame_width, token_width, *, splice, hidden, activation, dtype, rngs):
+        self.splice, self.activation = splice, ACTIVATIONS[activation]
+        options = dict(bias=True, dtype=dtype, rngs=rngs)
+        self.first = Dense(splice * frame_width, hidden, ("embed", "mlp"), **options)
+        self.second = Dense(hidden, token_width, ("mlp", "embed"), **options)
+
+    def __call__(self, x, length):
+        """As Converter."""
+        x = self.first(spliced(x, length, self.splice))
+        length = Converter.tokens(length, self.splice)
+        return shapes.zero_padding(self.second(layout.hidden(self.activation(x))), length), length
+
+
+def spliced(x, length, splice):
+    """[B T D], [B] int32 valid frames -> [B U K*D], zero at padding."""
+    dims = shapes.check(x, "B T D")
+    shapes.check(length, "B", dims)
+    x = shapes.zero_padding(x, length)
+    # Padded, not cut: a lost tail is a lost word.
+    x = jnp.pad(x, ((0, 0), (0, -dims["T"] % splice), (0, 0)))
+    return x.reshape(dims["B"], -1, splice * dims["D"])

@@ -68,13 +68,13 @@ class Decoder(decoders.Decoder):
         """`embed`: builds the embedding table, called like layers.Embed."""
         super().__init__(config, vocabulary, dtype)
         self.embed_scale = config.embed_scale
-        self.embed = embed(self.vocabulary, config.width, dtype=dtype, rngs=rngs)
+        self.embed = embed(self.rows, config.width, dtype=dtype, rngs=rngs)
         block = functools.partial(DecoderBlock, config, lora=lora, dtype=dtype)
         self.blocks = Stack(config.layers, block, remat=remat, rngs=rngs)
         self.norm = RMSNorm(config.width, dtype=dtype, epsilon=config.norm_eps)
         self.head = nnx.data(None)
         if not config.tied:
-            rows = padded_vocabulary(self.vocabulary)
+            rows = padded_vocabulary(self.rows)
             options = dict(dtype=dtype, rngs=rngs, out=jnp.float32)
             self.head = Dense(config.width, rows, ("embed", "vocab"), **options)
 
@@ -120,7 +120,7 @@ class Decoder(decoders.Decoder):
 
         A large vocabulary is split into chunks, so that its logits never exist all at once.
         """
-        count = cross_entropy.chunks(padded_vocabulary(self.vocabulary))
+        count = cross_entropy.chunks(padded_vocabulary(self.rows))
         if count == 1:
             return cross_entropy.nll(self.logits(x), targets, valid)
         head = self.embed.table[...].T if self.head is None else self.head.kernel[...]

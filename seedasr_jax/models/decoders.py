@@ -22,7 +22,8 @@ class Decoder(nnx.Module):
 
     def __init__(self, options: config.Decoder, vocabulary: int, dtype):
         self.config, self.dtype = options, dtype
-        self.vocabulary = options.vocabulary or vocabulary
+        self.vocabulary = vocabulary  # pieces; further rows of a published embedding are masked
+        self.rows = options.vocabulary or vocabulary
 
     def embed_tokens(self, ids, *, in_context=False):
         """Embeds consecutive tokens, of a context or not: [B N] int32 -> [B N E].

@@ -10,8 +10,10 @@ Dims: B batch, S samples, T frames, F features.
 
 import dataclasses
 
+import jax.numpy as jnp
+
 from seedasr_jax import config
-from seedasr_jax.audio import logmel
+from seedasr_jax.audio import logmel, whisper_mel
 
 
 def make(options: config.Frontend):
@@ -34,6 +36,33 @@ class LogMel:
         `channel`: `perturb.Channel` of this batch, or None.
         """
         return logmel.log_mel(wave, length, self.options, channel)
+
+    def seconds(self, frame):
+        """See Clock."""
+        return frame / logmel.FRAMES_PER_SECOND
+
+
+@dataclasses.dataclass(frozen=True)
+class WhisperMel:
+    """Whisper's log-mel filter bank, 100 frames per second: see audio/whisper_mel.py."""
+
+    options: config.WhisperMel
+
+    def __call__(self, wave, length, channel=None):
+        """See LogMel; the options refuse perturbations, so `channel` changes nothing."""
+        del channel
+        return whisper_mel.whisper_mel(wave, length, self.options)
+
+    def frames(self, samples, tempo=1.0):
+        """See Clock."""
+        del tempo
+        least = self.options.least
+        at_least = max if isinstance(samples, int | float) else jnp.maximum
+        return at_least(samples, least) // logmel.HOP
+
+    def buffer(self, samples):
+        """See Clock."""
+        return max(samples, self.options.least) // logmel.HOP
 
     def seconds(self, frame):
         """See Clock."""

@@ -60,7 +60,7 @@ def score(built: build.Built, sizes: flops.Sizes, seconds: float) -> list[Progra
     if names.PROBE in parts:
         function, inputs = program.probe(built.graphdef, mesh), (np.int32,)
     else:
-        plain = (Around((0,) * sizes.prompt, (0,) * sizes.suffix),)
+        plain = (Around((0,) * sizes.prompt, (0,) * sizes.suffix, 0),)
         function = program.transcribe(built.graphdef, mesh, plain, how.kind, how.search)
         inputs = (np.float32 if how.alpha else None,)
     contexts, width = how.prefixes(sizes.context)  # without a context one prefix is decoded

@@ -26,6 +26,7 @@ class Language:
     script: str  # ISO 15924, of transcripts
     unit: str  # one of UNITS
     normalizer: str  # key of `normalize.NORMALIZERS`, for scoring
+    answer: str = ""  # its name in answers of released models, Qwen3-ASR's; "": parent's, or `name`
 
 
 UNITS = ("word", "char")  # that an error rate counts
@@ -60,7 +61,7 @@ _ROWS = (
     Language("pt-BR", "Brazilian Portuguese", "pt", "Latn", "word", "basic@2"),
     Language("pt-PT", "European Portuguese", "pt", "Latn", "word", "basic@2"),
     # Mandarin in its written forms.
-    Language("zh", "Mandarin Chinese", "", "Hans", "char", "zh@2"),
+    Language("zh", "Mandarin Chinese", "", "Hans", "char", "zh@2", "Chinese"),
     Language("zh-Hant", "Mandarin in traditional characters", "zh", "Hant", "char", "zh@2"),
     Language("zh-TW", "Taiwanese Mandarin", "zh-Hant", "Hant", "char", "zh@2"),
     # The 13 Chinese dialects, Mandarin dialects first.
@@ -76,20 +77,37 @@ _ROWS = (
     Language("hsn", "Xiang Chinese (Hunan)", "zh", "Hans", "char", "zh@2"),
     Language("nan", "Southern Min Chinese", "zh", "Hans", "char", "zh@2"),
     Language("wuu", "Wu Chinese", "zh", "Hans", "char", "zh@2"),
-    Language("yue", "Cantonese", "zh", "Hant", "char", "zh@2"),
+    Language("yue", "Cantonese", "zh", "Hant", "char", "zh@2", "Cantonese"),
     # Further languages.
+    Language("cs", "Czech", "", "Latn", "word", "basic@2"),
+    Language("da", "Danish", "", "Latn", "word", "basic@2"),
     Language("de", "German", "", "Latn", "word", "basic@2"),
+    Language("el", "Greek", "", "Grek", "word", "basic@2"),
     Language("eu", "Basque", "", "Latn", "word", "basic@2"),
+    Language("fa", "Persian", "", "Arab", "word", "unpointed@2"),
+    Language("fi", "Finnish", "", "Latn", "word", "basic@2"),
+    Language("fil", "Filipino", "", "Latn", "word", "basic@2"),
     Language("he", "Hebrew", "", "Hebr", "word", "unpointed@2"),
     Language("hi", "Hindi", "", "Deva", "word", "basic@2"),
+    Language("hu", "Hungarian", "", "Latn", "word", "basic@2"),
     Language("it", "Italian", "", "Latn", "word", "basic@2"),
     Language("km", "Khmer", "", "Khmr", "char", "basic@2"),
     Language("lo", "Lao", "", "Laoo", "char", "basic@2"),
+    Language("mk", "Macedonian", "", "Cyrl", "word", "basic@2"),
+    Language("ms", "Malay", "", "Latn", "word", "basic@2"),
     Language("my", "Burmese", "", "Mymr", "char", "basic@2"),
+    Language("nl", "Dutch", "", "Latn", "word", "basic@2"),
+    Language("pl", "Polish", "", "Latn", "word", "basic@2"),
+    Language("ro", "Romanian", "", "Latn", "word", "basic@2"),
+    Language("ru", "Russian", "", "Cyrl", "word", "basic@2"),
     Language("sv", "Swedish", "", "Latn", "word", "basic@2"),
     Language("th", "Thai", "", "Thai", "char", "basic@2"),  # unspaced, as the three above
     Language("tok", "Toki Pona", "", "Latn", "word", "basic@2"),
+    Language("tr", "Turkish", "", "Latn", "word", "basic@2"),
+    Language("vi", "Vietnamese", "", "Latn", "word", "basic@2"),
 )
+
+NOT_STATED = "None"  # what an answer names in place of a language that is not stated
 
 LANGUAGES: dict[str, Language] = {row.tag: row for row in _ROWS}
 
@@ -99,12 +117,16 @@ _ALIASES |= {"eng": "en", "ara": "ar", "arb": "ar", "spa": "es", "fra": "fr", "f
 _ALIASES |= {"jpn": "ja", "kor": "ko", "por": "pt", "deu": "de", "ger": "de", "eus": "eu"}
 _ALIASES |= {"baq": "eu", "hin": "hi", "ita": "it", "swe": "sv", "tha": "th"}
 _ALIASES |= {"khm": "km", "lao": "lo", "mya": "my", "bur": "my"}
+_ALIASES |= {"ces": "cs", "cze": "cs", "dan": "da", "ell": "el", "gre": "el", "fas": "fa"}
+_ALIASES |= {"per": "fa", "fin": "fi", "hun": "hu", "mkd": "mk", "mac": "mk", "msa": "ms"}
+_ALIASES |= {"may": "ms", "nld": "nl", "dut": "nl", "pol": "pl", "ron": "ro", "rum": "ro"}
+_ALIASES |= {"rus": "ru", "tur": "tr", "vie": "vi", "tl": "fil", "tgl": "fil"}
 _BY_LOWER = {tag.lower(): row for tag, row in LANGUAGES.items()}
 _BY_NAME = {row.name.lower(): row.tag for row in _ROWS}
 
 
 def add(row: Language) -> None:
-    """Adds or replaces a row, from a module of `config.imports`.
+    """Adds or replaces a row, from a module of `config.imports`: the last module wins.
 
     Raises:
         ConfigError: the tag is no BCP-47; an unknown parent, unit or normaliser; a dialect that is
@@ -130,6 +152,20 @@ def add(row: Language) -> None:
             raise errors.ConfigError(
                 f"language {row.tag!r}: expected unit and normalizer of its parent, {parent.unit}"
                 f" and {parent.normalizer}, found {row.unit} and {row.normalizer}"
+            )
+    above = LANGUAGES.get(row.parent)
+    while above is not None and above.tag != row.tag:
+        above = LANGUAGES.get(above.parent)
+    if above is not None:
+        raise errors.ConfigError(
+            f"language {row.tag!r}: expected a parent above it, but {row.parent!r} descends from it"
+        )
+    for other in LANGUAGES.values():
+        if other.parent == row.tag and (other.unit, other.normalizer) != (row.unit, row.normalizer):
+            raise errors.ConfigError(
+                f"language {row.tag!r}: its dialect {other.tag!r} has {other.unit} and"
+                f" {other.normalizer}, found {row.unit} and {row.normalizer}: keep them, or replace"
+                " its dialects too"
             )
     LANGUAGES[row.tag] = _BY_LOWER[row.tag.lower()] = row
     _BY_NAME[row.name.lower()] = row.tag
@@ -165,6 +201,19 @@ def known(tag: str) -> Language | None:
         return lookup(tag) if tag else None
     except errors.ConfigError:
         return None
+
+
+def answered(row: Language) -> str:
+    """The name of a language in answers: `answer`, else its parent's, else `name`."""
+    while row.parent and not row.answer:
+        row = LANGUAGES[row.parent]
+    return row.answer or row.name
+
+
+def tag_of(answer: str) -> str:
+    """The tag of a language named in an answer; the text itself if no row has that name."""
+    rows = (row for row in LANGUAGES.values() if row.answer or not row.parent)
+    return next((row.tag for row in rows if answered(row).lower() == answer.lower()), answer)
 
 
 def near(tag: str) -> str:

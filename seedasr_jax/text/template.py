@@ -6,6 +6,7 @@ yields a special token, whatever it spells.
 Dims: P prompt tokens, C context tokens, X suffix tokens.
 """
 
+from collections.abc import Sequence
 import dataclasses
 import re
 
@@ -22,13 +23,13 @@ class Around:
 
     prompt: tuple[int, ...]  # [P], before the context or, without one, before the speech
     suffix: tuple[int, ...]  # [X], after the speech, without the start token
+    start: int  # the start token, after which the answer begins
 
 
 class Template:
-    """Both templates of a `config.Prompt`.
+    """The templates of a `config.Prompt`.
 
     Attributes:
-        start: id of the token after which the transcript begins.
         ends: ids of the end tokens; the first is taught, any ends.
         plain, with_context: Around of an utterance without and with a context, by `row`.
         beside: maximum number of ids in `context` beside those of the context itself.
@@ -37,9 +38,21 @@ class Template:
     def __init__(self, prompt: prompts.Prompt, vocab):
         """Encodes all that no utterance changes; ConfigError: unknown special token, two starts."""
         self._vocab = vocab
-        self._names_language = any("{language}" in t for t in prompt.plain + prompt.context)
+        self._head = self._separate(prompt.answer.removesuffix("{text}"), "answer")
+        self._answers = "{language}" in prompt.answer  # else a prompt may name the language
+        if self._answers and not isinstance(self._head[-1], int):
+            raise ConfigError(
+                "model.prompt.answer: expected a special token between {language} and {text}, which"
+                f" tells them apart, found {prompt.answer!r}"
+            )
+        prompted = any("{language}" in t for t in prompt.plain + prompt.context)
+        self._names_language = prompted or self._answers
         self._rows = {tag: row for row, tag in enumerate(languages.LANGUAGES, 1)}
-        self._names = ("", *(row.name for row in languages.LANGUAGES.values()))  # "": not stated
+        known = languages.LANGUAGES.values()
+        self._names = ("", *(row.name for row in known))  # "": not stated
+        if self._answers:  # rows from len(known) + 1 on: the prompt states it
+            stated = [languages.answered(row) for row in known]
+            self._names = (languages.NOT_STATED, *stated, *stated)
         rows = range(len(self._names) if self._names_language else 1)
         plain, informed = (self._laid_out(prompt, key) for key in ("plain", "context"))
         self._context = informed.context
@@ -49,14 +62,15 @@ class Template:
             if text not in vocab.special:
                 raise self._unknown("ends", text)
         self.ends = tuple(vocab.special[text] for text in prompt.ends) or (vocab.eos_id,)
-        starts, tables = set(), []
+        tables = []
         for laid in (plain, informed):
-            after = [self._ids(laid.after, row) or (vocab.start_id,) for row in rows]
-            starts |= {ids[-1] for ids in after}
             before = [self._ids(laid.prompt, row) for row in rows]
-            tables.append(tuple(Around(ids, end[:-1]) for ids, end in zip(before, after)))
+            after = [self._after(laid, row) for row in rows]
+            tables.append(tuple(Around(b, a[:-1], a[-1]) for b, a in zip(before, after)))
         self.plain, self.with_context = tables
-        if len(starts) > 1:
+        starts = {around.start for around in (*self.plain, *self.with_context)}
+        same = all(a.start == b.start for a, b in zip(self.plain, self.with_context))
+        if not same or (len(starts) > 1 and not self._answers):
             for key, laid in (("plain", plain), ("context", informed)):
                 if laid.after and str(laid.after[-1]).rstrip().endswith("{language}"):
                     raise ConfigError(
@@ -67,13 +81,33 @@ class Template:
                 f"model.prompt: expected templates that end in the same token, found {len(starts)}"
                 " different ones: end both in the same special token or text, or in {speech}"
             )
-        (self.start,) = starts
 
-    def row(self, language: str) -> int:
-        """Row of `plain` and `with_context` for a language tag; 0: none is stated or read."""
+    def row(self, language: str, *, given: bool = False) -> int:
+        """Row of `plain` and `with_context` for a language tag; 0: none is stated or read.
+
+        `given`: the prompt states the language even if it is otherwise part of the answer.
+        """
         if not self._names_language or (found := languages.known(language)) is None:
             return 0
-        return self._rows[found.tag]
+        return self._rows[found.tag] + len(self._rows) * (given and self._answers)
+
+    def answer(self, text: str, row: int = 0) -> tuple[int, ...]:
+        """[L] ids of the answer: the transcript, and what stands before it."""
+        before = () if row > len(self._rows) else self._ids(self._head, row)
+        return (*before, *self._vocab.encode(text))
+
+    def parse(self, ids: Sequence[int]) -> tuple[str, str]:
+        """The language's tag, "" if none is stated, and the transcript, of the ids of an answer."""
+        ids, name = list(ids), ""
+        if self._answers and self._head[-1] in ids:
+            at = ids.index(self._head[-1])
+            form = "".join(item for item in self._head if isinstance(item, str))
+            before, _, behind = form.partition("{language}")
+            name = self._vocab.decode(ids[:at]).strip()
+            name = name.removeprefix(before.strip()).removesuffix(behind.strip()).strip()
+            name, ids = "" if name == languages.NOT_STATED else name, ids[at + 1 :]
+        text = self._vocab.decode(ids)
+        return name and languages.tag_of(name), text.strip() if self._answers else text
 
     def context(self, text: str, row: int = 0) -> tuple[int, ...]:
         """[C] ids of a context and of the text between it and the speech; () for no context."""
@@ -87,6 +121,11 @@ class Template:
         """Maximum P and X of utterances without a context and, if `context`, of those with one."""
         found = self.plain + (self.with_context if context else ())
         return max(len(one.prompt) for one in found), max(len(one.suffix) for one in found)
+
+    def _after(self, laid, row) -> tuple[int, ...]:
+        """The ids after the speech, with the start token."""
+        head = self._head if row > len(self._rows) else []
+        return self._ids([*laid.after, *head], row) or (self._vocab.start_id,)
 
     def _laid_out(self, prompt, key) -> "_Laid":
         before, after, spoken = [], [], False

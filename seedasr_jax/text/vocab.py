@@ -20,6 +20,7 @@ from seedasr_jax import workdir as disk
 
 SPACE = "\u2581"  # how SentencePiece writes a space
 _SPM_FILE = "spm.model"
+_MARKUP = re.compile(r"<[^<>\s]+>")
 _HF_FILE, _HF_CONFIG = "tokenizer.json", "tokenizer_config.json"
 
 
@@ -156,16 +157,20 @@ class HuggingFaceVocabulary(_Stored):
         fields, settings = _json(content, where), _json(config, _HF_CONFIG)
         if not isinstance(fields.get("model"), dict):
             raise _Unreadable(f"cannot read {where}: expected a tokenizer.json with a `model`")
-        self._tokenizer = tokenizers.Tokenizer.from_str(content.decode())
+        added = fields.get("added_tokens") or ()
+        hidden = {token["content"] for token in added if token["special"]}
+        for token in added:  # in Qwen's files markup such as <think> is not special
+            token["special"] = token["special"] or bool(_MARKUP.fullmatch(token["content"]))
+        self._tokenizer = tokenizers.Tokenizer.from_str(json.dumps(fields))
         self._tokenizer.no_truncation()  # the file may contain such settings
         self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = True  # text never yields special tokens
         self._files = {_HF_FILE: content, _HF_CONFIG: config}
         pieces = self._tokenizer.get_vocab(with_added_tokens=True)
         self.size = max(pieces.values()) + 1
-        added = [token for token in fields.get("added_tokens") or () if token["special"]]
-        self._flags = {token["content"]: token for token in added}
+        self._flags = {token["content"]: token for token in added if token["special"]}
         self.special = {content: pieces[content] for content in self._flags}
+        self._hidden = {pieces[content] for content in hidden}  # in decoded text
 
         def find(key):
             token = settings.get(key)
@@ -192,8 +197,9 @@ class HuggingFaceVocabulary(_Stored):
         return self._tokenizer.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids) -> str:
-        """Ids -> text; all special tokens are dropped."""
-        return self._tokenizer.decode(self._text_ids(ids), skip_special_tokens=True)
+        """Ids -> text; special tokens are dropped, except those that the file calls ordinary."""
+        kept = [i for i in self._text_ids(ids) if i not in self._hidden]
+        return self._tokenizer.decode(kept, skip_special_tokens=False)
 
 
 def one_line(text: str) -> str:

@@ -1,6 +1,6 @@
 """Makes the frozen vectors beside it: references in float64, and transformers' decoders.
 
-    python tests/golden/make.py        # needs the extra `parity`: torch 2.13.0, transformers
+    PYTHONPATH=tests python tests/golden/make.py    # needs the extra `parity`
 
 Nothing here imports seedasr_jax: what it checks is written again, slowly, with loops over time.
 
@@ -8,9 +8,13 @@ Dims: B batch, S samples, T frames, F mel bins, D width, H heads, K head width, 
 V vocabulary.
 """
 
+import json
 import pathlib
+import tempfile
 
+import foreign
 import numpy as np
+from safetensors import safe_open
 import torch
 import transformers
 from transformers.audio_utils import mel_filter_bank
@@ -218,43 +222,38 @@ def losses():
     )
 
 
-def decoders():
-    """Logits of transformers' Qwen3 (tied) and Llama (untied) with random parameters."""
-    shape = dict(
-        vocab_size=30,
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        max_position_embeddings=64,
-        rope_parameters=dict(rope_type="default", rope_theta=1_000.0),
-    )
-    kinds = (("qwen3", "Qwen3", True), ("llama", "Llama", False))
-    for name, kind, tied in kinds:
-        torch.manual_seed(0)
-        options = dict(shape, tie_word_embeddings=tied, rms_norm_eps=1e-5)
-        config = getattr(transformers, f"{kind}Config")(**options)
-        net = getattr(transformers, f"{kind}ForCausalLM")(config).eval()
-        with torch.no_grad():
-            for parameter in net.parameters():
-                parameter.add_(torch.randn_like(parameter) * 0.2)
-            ids = torch.randint(0, 30, (2, 11))
-            logits = net(ids).logits
-        weights = {f"p/{k}": v.numpy() for k, v in net.state_dict().items()}
-        if tied:
-            del weights["p/lm_head.weight"]  # the embedding once more
-        save(f"decoder_{name}", ids=ids.numpy().astype(np.int32), logits=logits, **weights)
+def saved(config, folder):
+    """Has transformers save a random model; config.json as a dict, and {tensor: shape}."""
+    getattr(transformers, config.architectures[0])(config).save_pretrained(folder)
+    with safe_open(folder / "model.safetensors", "np") as file:
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+    settings = json.loads((folder / "config.json").read_text())
+    settings.pop("transformers_version")
+    return settings, dict(sorted(shapes.items()))
+
+
+def foreign_models():
+    """Logits and answers of transformers' models with the weights of tests/foreign.py."""
+    (FOLDER / "foreign").mkdir(exist_ok=True)
+    for name, make in foreign.MODELS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            folder = pathlib.Path(folder)
+            foreign.tokenizer(folder)
+            settings, shapes = saved(make(foreign.ids(folder)), folder)
+            foreign.write(folder, settings, shapes)
+            found = foreign.reference(folder)
+        about = dict(config=settings, tensors=shapes)
+        (FOLDER / f"foreign/{name}.json").write_text(json.dumps(about, indent=1) + "\n")
+        save(f"foreign/{name}", **found)
 
 
 def main():
     """All files."""
+    foreign_models()
     log_mel()
     attention()
     conformer()
     losses()
-    decoders()
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from seedasr_jax.decode import program
 from seedasr_jax.losses import mwer
 from seedasr_jax.models import acllm
 from seedasr_jax.text.conventions import Convention, Conventions
+from seedasr_jax.text.template import Template
 from seedasr_jax.train import rollout
 from seedasr_jax.train.objectives import shared
 from seedasr_jax.train.objectives.registry import register
@@ -61,7 +62,12 @@ class Rl(shared.Acoustic):
 
     def prepare(self, graphdef, mesh, vocab):
         risk = rollout.weighted_risk(self.conventions, self.options.keyword_weight)
-        return rollout.Rollout(self.rollout(graphdef, mesh), mesh, vocab.decode, risk)
+        template = Template(self.stage.model.prompt, vocab)
+
+        def transcript(ids):
+            return template.parse(ids)[1]
+
+        return rollout.Rollout(self.rollout(graphdef, mesh), mesh, transcript, risk)
 
     def weigh(self, batch, rng):
         """Numbers of utterances, and of transcript tokens with end tokens."""
