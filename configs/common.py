@@ -94,6 +94,49 @@ def qwen3_30b_a3b():
     return qwen3(48, 2048, ffn_dim=768, moe=moe, **published)
 
 
+# Qwen3-ASR as published: encoder (layers, width, heads), decoder (width, hidden width of a layer).
+# Sources: github.com/antirez/qwen-asr, MODEL.md; transformers, configuration_qwen3_asr.py.
+QWEN3_ASR = {
+    "0.6b": ((18, 896, 14), (1024, 3072)),
+    "1.7b": ((24, 1024, 16), (2048, 6144)),
+}
+
+
+def qwen3_asr(size):
+    """The model of a size of Qwen3-ASR: AuT, two-layer converter, Qwen3 decoder, its prompt."""
+    (layers, width, heads), (embed, ffn_dim) = pick(QWEN3_ASR, size)
+    encoder = dict(
+        kind="aut",
+        frontend=dict(kind="whisper_mel", mels=128, least=8_000),
+        layers=layers,
+        width=width,
+        channels=480,
+        heads=heads,
+        ffn_dim=4 * width,
+        chunk=100,
+        window=8,
+    )
+    published = dict(heads=16, kv_heads=8, head_dim=128, vocabulary=151_936)
+    return dict(
+        encoder=encoder,
+        converter=dict(kind="mlp", splice=1, hidden=width, activation="gelu"),
+        decoder=qwen3(28, embed, ffn_dim=ffn_dim, **published),
+        prompt=chat_prompt(),
+    )
+
+
+def chat_prompt():
+    """Prompt and answer of Qwen3-ASR, as its chat template renders them."""
+    system, user = "<|im_start|>system\n{}<|im_end|>\n", "<|im_start|>user\n"
+    asked = f"{user}<|audio_start|>{{speech}}<|audio_end|><|im_end|>\n<|im_start|>assistant\n"
+    return dict(
+        plain=(system.format("") + asked,),
+        context=(system.format("{context}") + asked,),
+        answer="language {language}<asr_text>{text}",
+        ends=("<|im_end|>", "<|endoftext|>"),
+    )
+
+
 def prompt(**changes):
     """Instruction (Seed-ASR, figure 2), context if there is one, speech."""
     informed = "There are relevant contexts, transcribe the speech into text:"

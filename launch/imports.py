@@ -38,6 +38,8 @@ def _stage(read, parts) -> config.Stage:
     """The stage that an imported bundle stands for: the model of the source, never trained."""
     c = common.graph(importing.STAGE)
     c.model = c.model.to_dict() | read.model
+    if read.ends:
+        c.model.prompt = common.chat_prompt() | dict(ends=read.ends)
     s = c.stages[importing.STAGE] = common.stage(importing.STAGE, steps=1)
     s.init, s.trains, s.optim = dict.fromkeys(parts, "fresh"), (), common.adamw(1e-4, warmup=1)
     longest, tokens = read.limits.seconds or 30.0, read.limits.transcript_tokens or 256

@@ -40,7 +40,7 @@ TABLES, PROGRAMS = "tables", "programs-{}"  # in CACHE; programs by kind of proc
 SUMMARY, SPENT, SAMPLES = "summary.json", "spent.json", "samples.jsonl"  # of the quickstart
 REPORT, BUNDLE, SOUNDS = "report.html", "bundle", "samples"
 FORMAT_VERSION = 4  # of config.json and stage.json; incremented when either format changes
-READ_BY = {1: "c03a92d", 2: "8810b2b", 3: "926520d"}  # version -> the last commit that reads it
+READ_BY = {1: "c03a92d", 2: "8810b2b", 3: "2a9eb38"}  # version -> the last commit that reads it
 NEW_CONFIG = "; in a workdir, `seedasr train --config=NAME --workdir=DIR` writes it anew"
 NEW_STAGE = "; remove it, and `seedasr train` writes it anew from the newest checkpoint"
 _PARTIAL = re.compile(r"-\d+-[0-9a-f]{4}\.partial(\.\w+)?$")

@@ -3,8 +3,8 @@
 Eight fake devices, so that every test may shard. `--parity` adds the tests that need PyTorch,
 `--faults`, `--processes`, `--full`, `--digits` and `--quickstart` those that take minutes,
 `--browser` those that look at a page with Chromium, `--tpu` those that compile for TPUs,
-SEEDASR_TEST_SPEECH those on real recordings, SEEDASR_TEST_MODELS those on tokenizers of published
-models. `--rest` leaves out all others.
+SEEDASR_TEST_SPEECH those on real recordings, SEEDASR_TEST_MODELS those on weights and tokenizers of
+published models. `--rest` leaves out all others.
 """
 
 import dataclasses
@@ -46,6 +46,7 @@ ONLY_WITH = {
     "test_peers.py": "parity",
     "test_benchmarks.py": "full",
     "test_parity.py": "parity",
+    "test_real_models.py": "parity",
     "test_page.py": "browser",
 }
 SPEECH = "SEEDASR_TEST_SPEECH"
@@ -74,7 +75,7 @@ def pytest_report_header():
     speech, models = os.environ.get(SPEECH), os.environ.get(MODELS)
     return [
         f"real speech: {speech or f'{SPEECH} is unset: test_real_speech.py is not collected'}",
-        f"real models: {models or f'{MODELS} is unset: tests on their tokenizers are left out'}",
+        f"real models: {models or f'{MODELS} is unset: test_real_models.py is not collected'}",
     ]
 
 
@@ -93,7 +94,8 @@ def pytest_configure(config):
 
 def pytest_ignore_collect(collection_path, config):
     """Leaves out what was not asked for."""
-    if collection_path.name == "test_real_speech.py" and SPEECH not in os.environ:
+    wanted = {"test_real_speech.py": (SPEECH,), "test_real_models.py": (SPEECH, MODELS)}
+    if any(name not in os.environ for name in wanted.get(collection_path.name, ())):
         return True
     option = ONLY_WITH.get(collection_path.name)
     if option:

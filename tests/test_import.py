@@ -135,7 +135,7 @@ def whole(tmp_path_factory):
 @pytest.mark.parametrize("number", range(len(foreign.ASKED)))
 def test_a_whole_model_answers_as_in_transformers(whole, number):
     """Without a context and with one, and with a forced language: tokens and log-probabilities."""
-    folder, transcriber = whole
+    _, transcriber = whole
     frozen = np.load(GOLDEN / "qwen3_asr.npz")
     found = asked(transcriber, number)
     wanted, scores = frozen[f"tokens_{number}"], frozen[f"scores_{number}"]
@@ -266,9 +266,10 @@ def test_one_part_alone(tmp_path):
     written = imports.bundle(str(source(tmp_path, "qwen3_asr")), tmp_path / "llm", "decoder")
     assert written.endswith(f"decoder of Qwen3ASRForConditionalGeneration from {tmp_path}/source")
     assert checkpoints.open_checkpoint(tmp_path / "llm").parts() == ("decoder",)
+    (tmp_path / "other").mkdir()
+    other = source(tmp_path / "other", "qwen3")
     with pytest.raises(ConfigError, match="--part=encoder: Qwen3ForCausalLM has decoder"):
-        (tmp_path / "other").mkdir()
-        imports.bundle(str(source(tmp_path / "other", "qwen3")), tmp_path / "no", "encoder")
+        imports.bundle(str(other), tmp_path / "no", "encoder")
 
 
 def test_the_same_import_again_is_done_already(tmp_path):

@@ -16,6 +16,8 @@ SHIPPED = {
     "digits.txt": "digits",
     "digits-manifest.txt": "digits:train.jsonl?without=george",
     "lm.txt": "lm",
+    "qwen3_asr.txt": "qwen3_asr",
+    "qwen3_asr-0.6b-lora.txt": "qwen3_asr:0.6b,lora",
     "lm-qwen3_30b_a3b.txt": "lm:qwen3_30b_a3b",
     "luise_ssl.txt": "luise_ssl",
     "seed_asr_cn.txt": "seed_asr_cn",

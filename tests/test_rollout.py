@@ -4,6 +4,7 @@ Dims: B batch, N hypotheses, L tokens.
 """
 
 import dataclasses
+from typing import ClassVar
 
 from flax import nnx
 import jax
@@ -29,7 +30,7 @@ class Letters:
     """A tokenizer: id 7 is t7."""
 
     start_id = eos_id = tiny.TOKENS.start
-    special: dict[str, int] = {}
+    special: ClassVar[dict[str, int]] = {}
 
     def separate(self, text):
         return [text] if text else []

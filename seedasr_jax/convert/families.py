@@ -25,12 +25,14 @@ class Read:
         parts: parts with tensors in the source.
         limits: of its input and output.
         rows: rows of its embedding; 0: it has none.
+        ends: the end tokens of a whole model, as spelled; its prompt is that of Qwen3-ASR.
     """
 
     model: Mapping[str, Any]
     parts: tuple[str, ...]
     limits: Limits
     rows: int = 0
+    ends: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,10 +60,9 @@ def _decoder_entries(model, source):
 
 def _read_qwen3_asr(source: Source, vocab: Vocabulary) -> Read:
     model, positions = qwen3_asr.options(source)
-    model["prompt"] = qwen3_asr.prompt(source, vocab)
     parts = (names.ENCODER, names.CONVERTER, names.DECODER)
     limits, rows = qwen3_asr.limits(source, positions), model["decoder"]["vocabulary"]
-    return Read(model, parts, limits, rows)
+    return Read(model, parts, limits, rows, qwen3_asr.ends(source, vocab))
 
 
 def _tied_decoder(source):

@@ -1,4 +1,4 @@
-"""Qwen3-ASR as a whole: encoder `aut`, two-layer converter, Qwen3 decoder, its prompt and answer.
+"""Qwen3-ASR as a whole: encoder `aut`, two-layer converter, Qwen3 decoder.
 
 Two layouts: `hf`, the class of transformers 5.24 (models/qwen3_asr), and `thinker`, that of the
 first release, whose config and tensors are inside `thinker`.
@@ -24,18 +24,6 @@ LEAST = 8_000  # samples that a shorter utterance is padded to (min_length of th
 _CHUNK = 50  # n_window: half a chunk of mel frames
 _AUDIO = "<|audio_start|>", "<|audio_end|>"
 
-# Kept as data: chat_template.jinja renders the same text.
-PROMPT = dict(
-    plain=(
-        "<|im_start|>system\n<|im_end|>\n<|im_start|>user\n<|audio_start|>{speech}<|audio_end|>"
-        "<|im_end|>\n<|im_start|>assistant\n",
-    ),
-    context=(
-        "<|im_start|>system\n{context}<|im_end|>\n<|im_start|>user\n<|audio_start|>{speech}"
-        "<|audio_end|><|im_end|>\n<|im_start|>assistant\n",
-    ),
-    answer="language {language}<asr_text>{text}",
-)
 SECONDS = 30.0  # of a segment if the feature extractor states no chunk_length
 CONTEXT_TOKENS = 10_000  # limit of a context as published
 TRANSCRIPT_TOKENS = 448
@@ -79,11 +67,11 @@ def options(source: Source) -> tuple[dict[str, Any], int]:
     return model, positions
 
 
-def prompt(source: Source, vocab) -> dict[str, Any]:
-    """`model.prompt`: the published form, with the end tokens of the source.
+def ends(source: Source, vocab) -> tuple[str, ...]:
+    """The end tokens of the source, the tokenizer's own first.
 
     Raises:
-        ConfigError: the source's chat template lacks the tokens of that form.
+        ConfigError: the source's chat template lacks the tokens of the published one.
     """
     template = source.read("chat_template.json").get("chat_template", "")
     path = source.folder / "chat_template.jinja"
@@ -93,9 +81,9 @@ def prompt(source: Source, vocab) -> dict[str, Any]:
             f"{source.folder}: expected a chat template with {lost[0]}, as Qwen3-ASR has it"
         )
     ids = decoders.generation(source.read("generation_config.json"), source.config)
-    ends = [vocab.eos_id, *(one for one in ids if one != vocab.eos_id)]
+    known = [vocab.eos_id, *(one for one in ids if one != vocab.eos_id)]
     spelled = {number: token for token, number in vocab.special.items()}
-    return PROMPT | dict(ends=tuple(spelled[one] for one in ends if one in spelled))
+    return tuple(spelled[one] for one in known if one in spelled)
 
 
 def limits(source: Source, positions: int) -> Limits:

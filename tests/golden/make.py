@@ -226,7 +226,7 @@ def saved(config, folder):
     """Has transformers save a random model; config.json as a dict, and {tensor: shape}."""
     getattr(transformers, config.architectures[0])(config).save_pretrained(folder)
     with safe_open(folder / "model.safetensors", "np") as file:
-        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in list(file.keys())}
     settings = json.loads((folder / "config.json").read_text())
     settings.pop("transformers_version")
     return settings, dict(sorted(shapes.items()))
