@@ -2,7 +2,10 @@
 
 import json
 import pathlib
+import re
+import shlex
 
+import foreign
 import numpy as np
 import pytest
 import recordings
@@ -13,10 +16,11 @@ import seedasr_jax
 from seedasr_jax import checkpoint as checkpoints
 from seedasr_jax.audio import files
 from seedasr_jax.data_pipelines import loader
-from seedasr_jax.launch import recipes, run
+from seedasr_jax.launch import cli, recipes, run
 from seedasr_jax.text import vocab as vocabularies
 from seedasr_jax.text.template import Template
 
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 RECIPE = str(pathlib.Path(__file__).parent / "qwen3_asr_recipe.py")
 
 
@@ -72,3 +76,30 @@ def test_the_target_is_the_answer_with_its_language(material):
         assert tokenizer.decode(ids) == f"language English<asr_text>{text}"
         assert batch.start[row] == tokenizer.encode("\n")[0]
     assert recipe.stages.context_sft.objective.ctc_weight == 0
+
+
+def test_the_page_on_own_models_runs(tmp_path, monkeypatch):
+    """Its commands, on small folders of these names; plan and train as far as their recipe."""
+    monkeypatch.chdir(tmp_path)
+    names = {"Qwen3-ASR-1.7B": "qwen3_asr", "Qwen3-8B": "qwen3", "whisper-base": "whisper"}
+    for name, model in names.items():
+        foreign.write(tmp_path / name, *test_import.about(model))
+    files.write(tmp_path / "one.wav", tones.wave("low mid"), files.RATE)
+    tones.write(tmp_path, 3, name="test.jsonl")
+    text = (ROOT / "docs/own_models.md").read_text("utf-8")
+    commands = [
+        shlex.split(line)[1:]
+        for block in re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S)
+        for line in block.splitlines()
+    ]
+    assert {command[0] for command in commands} == {
+        *["import", "transcribe", "eval", "plan", "train"]
+    }
+    with tones.on_one_device():
+        for command in commands:
+            if command[0] in ("plan", "train"):
+                options = cli.parser().parse_args(command)
+                assert list(recipes.expand(options.config, []).stages) == ["context_sft", "rl"]
+            else:
+                assert cli.main(command) == 0, command
+    assert (tmp_path / "runs/scores/results.jsonl").exists()
