@@ -45,6 +45,7 @@ ONLY_WITH = {
     "test_more_faults.py": "faults",
     "test_peers.py": "parity",
     "test_benchmarks.py": "full",
+    "test_import_memory.py": "full",
     "test_parity.py": "parity",
     "test_real_models.py": "parity",
     "test_page.py": "browser",

@@ -6,6 +6,7 @@ what it computes from the weights of tests/foreign.py; test_import_parity.py mak
 Dims: B batch, N positions, V vocabulary.
 """
 
+import dataclasses
 import json
 import struct
 
@@ -21,13 +22,14 @@ import tiny
 
 import seedasr_jax
 from seedasr_jax import checkpoint as checkpoints
-from seedasr_jax import shapes
+from seedasr_jax import config, shapes
 from seedasr_jax.audio import files
-from seedasr_jax.checkpoint import tensors
+from seedasr_jax.checkpoint import tensors, trees
+from seedasr_jax.configs import common
 from seedasr_jax.errors import USAGE, ConfigError, UserError
 from seedasr_jax.evaluate import opening
 from seedasr_jax.launch import cli, imports
-from seedasr_jax.models import encoders
+from seedasr_jax.models import acllm, encoders
 
 GOLDEN = tiny.GOLDEN / "foreign"
 DECODERS = sorted(name for name in foreign.MODELS if name not in ("qwen3_asr", "whisper"))
@@ -42,15 +44,30 @@ def about(name):
 
 def source(folder, name, *, without=(), **changes):
     """A folder of a golden model, with changed keys in its config."""
-    config, named = about(name)
-    config = {key: value for key, value in config.items() if key not in without} | changes
-    return foreign.write(folder / "source", config, named)
+    settings, named = about(name)
+    settings = {k: value for k, value in settings.items() if k not in without} | changes
+    return foreign.write(folder / "source", settings, named)
 
 
 def imported(folder, name, **changes):
     """A golden model as an opened bundle."""
     imports.bundle(str(source(folder, name, **changes)), folder / "bundle")
     return checkpoints.open_checkpoint(folder / "bundle")
+
+
+def options_of(decoder):
+    """A decoder's options, of nested dicts."""
+    return config.build(decoder, config.Decoder, "decoder")
+
+
+def shapes_of(decoder):
+    """{path: shape} of the parameters of a decoder of these options."""
+    whole = config.build(common.graph("x").model.to_dict(), config.Model)
+    model = dataclasses.replace(whole, decoder=decoder)
+    made = nnx.eval_shape(
+        lambda: acllm.make(model, tiny.TOKENS, 9, ("decoder",), remat="none", rngs=nnx.Rngs(0))
+    )
+    return {name: leaf.shape for name, leaf in trees.flat(nnx.state(made)).items()}
 
 
 def logits(bundle, ids):
@@ -199,15 +216,15 @@ def test_limits_and_lineage_come_from_the_source(whole):
 
 def test_the_first_layout_is_the_same_model(tmp_path, whole):
     """`thinker`: config and names of the first release, written apart from the table."""
-    config, named = about("qwen3_asr")
-    inner = {k: v for k, v in config.items() if k not in ("architectures", "model_type")}
+    settings, named = about("qwen3_asr")
+    inner = {k: v for k, v in settings.items() if k not in ("architectures", "model_type")}
     del inner["tie_word_embeddings"], inner["token_classification_bias"]
     inner |= {"audio_start_token_id": 1, "audio_end_token_id": 2}
     sections = dict(mrope_section=[2, 2, 1], interleaved=True, rope_type="default", type="default")
     text = dict(inner["text_config"], rope_theta=1e4, rope_scaling=sections)
     del text["rope_parameters"]
     inner["text_config"] = text
-    outer = dict(architectures=config["architectures"], model_type="qwen3_asr")
+    outer = dict(architectures=settings["architectures"], model_type="qwen3_asr")
     outer |= dict(thinker_config=inner, support_languages=["Chinese", "English"])
     renamed = {}
     for name in named:
@@ -226,8 +243,8 @@ def test_the_first_layout_is_the_same_model(tmp_path, whole):
 
 
 def test_types_are_kept_and_shards_are_read(tmp_path):
-    config, named = about("qwen3_moe")
-    folder = foreign.write(tmp_path / "source", config, named, shards=3, dtype=ml_dtypes.bfloat16)
+    settings, named = about("qwen3_moe")
+    folder = foreign.write(tmp_path / "source", settings, named, shards=3, dtype=ml_dtypes.bfloat16)
     imports.bundle(str(folder), tmp_path / "bundle")
     found = tensors.index(tmp_path / "bundle")
     assert {str(tensor.dtype) for tensor in found.values()} == {"bfloat16"}
@@ -239,7 +256,7 @@ def test_types_are_kept_and_shards_are_read(tmp_path):
 
 def test_experts_are_read_one_by_one_too(tmp_path):
     """As in folders on the hub, where each expert's matrix is a tensor."""
-    config, named = about("qwen3_moe")
+    settings, named = about("qwen3_moe")
     folders = [tmp_path / "fused", tmp_path / "single"]
     arrays = {}
     for name in named:
@@ -253,8 +270,8 @@ def test_experts_are_read_one_by_one_too(tmp_path):
             arrays |= {f"{stem}{n}.down_proj.weight": one for n, one in enumerate(x)}
         else:
             arrays[name] = x
-    foreign.write(folders[0], config, named)
-    foreign.save(foreign.write(folders[1], config, {}), arrays)
+    foreign.write(folders[0], settings, named)
+    foreign.save(foreign.write(folders[1], settings, {}), arrays)
     bundles = [tmp_path / f"{folder.name}.b" for folder in folders]
     for folder, out in zip(folders, bundles):
         imports.bundle(str(folder), out)
@@ -289,8 +306,8 @@ def test_the_same_import_again_is_done_already(tmp_path):
 
 def test_a_head_stored_beside_its_tied_embedding_is_read(tmp_path):
     """As in the folders of small Qwen3 models; one with other content is an error."""
-    config, named = about("qwen3")
-    folder = foreign.write(tmp_path / "source", config, named)
+    settings, named = about("qwen3")
+    folder = foreign.write(tmp_path / "source", settings, named)
     arrays = load_file(folder / "model.safetensors")
     arrays["lm_head.weight"] = arrays["model.embed_tokens.weight"].copy()
     foreign.save(folder, arrays)
@@ -418,8 +435,8 @@ def test_a_tensor_that_does_not_fit_is_named(tmp_path, change, message):
 
 def test_other_folders_are_refused(tmp_path, capsys):
     """Unknown architecture, remote code, a pickle, a missing shard, another tokenizer."""
-    config, named = about("qwen3")
-    folder = foreign.write(tmp_path / "model", config, named, shards=3)
+    settings, named = about("qwen3")
+    folder = foreign.write(tmp_path / "model", settings, named, shards=3)
 
     def refused(message, where=folder):
         out = tmp_path / "bundle"
@@ -428,7 +445,7 @@ def test_other_folders_are_refused(tmp_path, capsys):
         assert not list(tmp_path.glob("bundle*"))
 
     def state(**changes):
-        (folder / "config.json").write_text(json.dumps(config | changes))
+        (folder / "config.json").write_text(json.dumps(settings | changes))
 
     refused("no config.json", tmp_path)
     refused("Did you mean model", tmp_path / "modle")
