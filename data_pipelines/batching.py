@@ -37,6 +37,10 @@ class PromptText:
         room = self.context_tokens and self.context_tokens + self.template.beside
         return self._prompt, room, self._suffix
 
+    def before(self, example) -> int:
+        """Number of tokens before the transcript in the answer of an example."""
+        return len(self.template.before(example["language_row"])) if self.template else 0
+
     def around(self, row: int, context) -> Around:
         """The text around the speech of an utterance; `row`: its language's row in the template."""
         if self.template is None:
@@ -109,7 +113,7 @@ def _fault(example, bucket, prompt_text, silence, frames) -> Fault | None:
     lasts = len(example["wave"]) / files.RATE
     if seconds and lasts > seconds + files.ROUNDING_SECONDS:
         return Fault("too long", f"{lasts:.2f} s, its bucket takes {seconds:g} s")
-    if tokens and not silence and not len(example["ids"]):
+    if tokens and not silence and len(example["ids"]) == prompt_text.before(example):
         return Fault("no text", "its text is empty after normalisation")
     if tokens and len(example["ids"]) > tokens:
         return Fault("too many tokens", f"{len(example['ids'])}, its bucket takes {tokens}")

@@ -84,7 +84,7 @@ def training(
             "an objective with a filler: expected Needs.extra, the shapes of what it adds, found"
             " None: return it from `ask`"
         )
-    counted = _counter(vocab, data.normalizer)
+    counted = _counter(vocab, data.normalizer, template)
     fit, opened = _opened(data, vocab, template, counted, seed, data_folder, process_count)
     entries, rates, indexes = zip(*opened)
     names = [name for name, _ in entries]
@@ -120,7 +120,7 @@ def training(
 
 def check(data: config.Data, vocab, *, data_folder, template, process_count: int):
     """Raises the errors of `training` in advance, and one if the data lack required contexts."""
-    counted = _counter(vocab, data.normalizer)
+    counted = _counter(vocab, data.normalizer, template)
     _, opened = _opened(data, vocab, template, counted, 0, data_folder, process_count)
     if template and data.contexts.tokens:
         contexts.require([index.placed for _, rate, index in opened if rate], data.contexts)
@@ -314,5 +314,9 @@ def _as_read(row, example):
     return dataclasses.replace(row, context=example["context"].decode())
 
 
-def _counter(vocab, normalizer):
-    return Counted(vocab, functools.partial(normalize, normalizer), f"{normalizer}-{vocab.hash}")
+def _counter(vocab, normalizer, template):
+    normal, beside = (
+        functools.partial(normalize, normalizer),
+        template.most_before if template else 0,
+    )
+    return Counted(vocab, normal, f"{normalizer}-{vocab.hash}", beside)

@@ -1,5 +1,6 @@
 """A small imported Qwen3-ASR, tuned by the stages of the shipped recipe."""
 
+import dataclasses
 import json
 import pathlib
 import re
@@ -76,6 +77,15 @@ def test_the_target_is_the_answer_with_its_language(material):
         assert tokenizer.decode(ids) == f"language English<asr_text>{text}"
         assert batch.start[row] == tokenizer.encode("\n")[0]
     assert recipe.stages.context_sft.objective.ctc_weight == 0
+    # Buckets count the whole answer: an utterance whose text alone fits is not a bad row.
+    data = graph.stages["context_sft"].data
+    sizes = [len(tokenizer.encode(json.loads(row)["text"])) for row in manifest.open()]
+    data = dataclasses.replace(data, buckets=((0.8, max(sizes), 4), (0.81, 60, 4)))
+    options = dict(seed=0, start=0, data_folder=manifest.parent, template=template)
+    with loader.training(data, tokenizer, **options) as stream:
+        for _ in range(3):
+            batch, _ = next(stream)
+            assert batch.ids.shape[1] == 60 and batch.weight.all()
 
 
 def test_the_page_on_own_models_runs(tmp_path, monkeypatch):

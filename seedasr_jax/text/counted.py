@@ -11,9 +11,13 @@ class Counted:
     A run of unknown words may be one token.
     """
 
-    def __init__(self, vocab: Vocabulary, normal=str, key: str = ""):
-        """`normal` is applied to texts first; `key` names the counts of this tokenizer and it."""
-        self._vocab, self._normal, self.key = vocab, normal, key
+    def __init__(self, vocab: Vocabulary, normal=str, key: str = "", beside: int = 0):
+        """`normal` is applied to texts first; `key` names the counts of this tokenizer and it.
+
+        `beside`: tokens of an answer beside the text, added to each count.
+        """
+        self._vocab, self._normal, self._beside = vocab, normal, beside
+        self.key = f"{key}-{beside}" if beside else key
         self.tokens = self.unknown = 0
 
     def __call__(self, text: str) -> int:
@@ -31,8 +35,8 @@ class Counted:
         """Numbers of tokens and of unknown tokens of a text; leaves the totals unchanged."""
         ids = self._vocab.encode(self._normal(text))
         if self._vocab.unk_id == self._vocab.pad_id:  # no token is unknown
-            return len(ids), 0
-        return len(ids), ids.count(self._vocab.unk_id)
+            return len(ids) + self._beside, 0
+        return len(ids) + self._beside, ids.count(self._vocab.unk_id)
 
     @property
     def share(self) -> float:

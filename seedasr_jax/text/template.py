@@ -33,6 +33,7 @@ class Template:
         ends: ids of the end tokens; the first is taught, any ends.
         plain, with_context: Around of an utterance without and with a context, by `row`.
         beside: maximum number of ids in `context` beside those of the context itself.
+        most_before: maximum number of ids of an answer before the transcript.
     """
 
     def __init__(self, prompt: prompts.Prompt, vocab):
@@ -68,6 +69,7 @@ class Template:
             after = [self._after(laid, row) for row in rows]
             tables.append(tuple(Around(b, a[:-1], a[-1]) for b, a in zip(before, after)))
         self.plain, self.with_context = tables
+        self.most_before = max(len(self.before(row)) for row in rows)
         starts = {around.start for around in (*self.plain, *self.with_context)}
         same = all(a.start == b.start for a, b in zip(self.plain, self.with_context))
         if not same or (len(starts) > 1 and not self._answers):
@@ -93,8 +95,11 @@ class Template:
 
     def answer(self, text: str, row: int = 0) -> tuple[int, ...]:
         """[L] ids of the answer: the transcript, and what stands before it."""
-        before = () if row > len(self._rows) else self._ids(self._head, row)
-        return (*before, *self._vocab.encode(text))
+        return (*self.before(row), *self._vocab.encode(text))
+
+    def before(self, row: int = 0) -> tuple[int, ...]:
+        """The ids of an answer before the transcript."""
+        return () if row > len(self._rows) else self._ids(self._head, row)
 
     def parse(self, ids: Sequence[int]) -> tuple[str, str]:
         """The language's tag, "" if none is stated, and the transcript, of the ids of an answer."""
