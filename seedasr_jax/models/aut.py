@@ -19,7 +19,7 @@ from seedasr_jax.models import frontends, transformer
 from seedasr_jax.models.clock import Clock
 from seedasr_jax.models.conformer import strided
 from seedasr_jax.models.encoders import Encoder
-from seedasr_jax.models.layers import Dense, LayerNorm, Stack
+from seedasr_jax.models.layers import Dense, LayerNorm, Stack, gelu
 
 _CONVOLUTIONS = 3  # that halve time and frequency
 
@@ -110,7 +110,7 @@ class Aut(Encoder):
         for kernel, bias in zip(self.kernels, self.biases):
             # Padding inside the last chunk is convolved too, as in the reference.
             x = strided(x, kernel[...].astype(self.dtype))
-            x = transformer.gelu(x + shapes.align(bias[...].astype(x.dtype), x))
+            x = gelu(x + shapes.align(bias[...].astype(x.dtype), x))
         x = self.project(x.reshape(*x.shape[:2], -1))  # [B*C 13 D]
         x = x + transformer.positions(*x.shape[1:], x.dtype)[None]
         # Only the last chunk is partial, so valid frames are contiguous.

@@ -3,22 +3,15 @@
 Dims: B batch, T frames, D encoder width, K splice, U = ceil(T / K) tokens, E LLM width.
 """
 
-import functools
-
 from flax import nnx
 import jax
 import jax.numpy as jnp
 
 from seedasr_jax import shapes
-from seedasr_jax.models.layers import Dense
+from seedasr_jax.models.layers import Dense, gelu
 from seedasr_jax.parallel import layout
 
-# The exact GELU, as in PyTorch.
-ACTIVATIONS = {
-    "gelu": functools.partial(jax.nn.gelu, approximate=False),
-    "relu": jax.nn.relu,
-    "silu": jax.nn.silu,
-}
+ACTIVATIONS = {"gelu": gelu, "relu": jax.nn.relu, "silu": jax.nn.silu}
 
 
 class Converter(nnx.Module):

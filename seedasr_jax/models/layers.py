@@ -168,6 +168,11 @@ def mask_surplus(logits, size):
     return jnp.where(shapes.align(valid, logits), logits.astype(jnp.float32), shapes.NEVER)
 
 
+def gelu(x):
+    """GELU with the exact error function, as in PyTorch."""
+    return jax.nn.gelu(x, approximate=False)
+
+
 def dropout(x, rate, keys):
     """Dropout on [B T D] with one key [B] per example: draws are independent of other examples."""
     if keys is None or rate == 0.0:

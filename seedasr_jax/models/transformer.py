@@ -4,18 +4,11 @@ Dims: B batch, T frames, D width, H heads, K head width.
 """
 
 from flax import nnx
-import jax
 import jax.numpy as jnp
 
-from seedasr_jax import shapes
 from seedasr_jax.models import kernels
-from seedasr_jax.models.layers import Dense, LayerNorm
+from seedasr_jax.models.layers import Dense, LayerNorm, gelu
 from seedasr_jax.parallel import layout
-
-
-def gelu(x):
-    """GELU with the exact error function, as in PyTorch."""
-    return jax.nn.gelu(x, approximate=False)
 
 
 class SelfAttention(nnx.Module):
@@ -74,8 +67,3 @@ def positions(count: int, width: int, dtype):
     rates = 10_000.0 ** -(jnp.arange(width // 2, dtype=jnp.float32) / (width // 2 - 1))
     angles = jnp.arange(count, dtype=jnp.float32)[:, None] * rates[None]
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], -1).astype(dtype)
-
-
-def masked(x, length):
-    """[B T D] zero at padding, and [B T] bool valid."""
-    return shapes.zero_padding(x, length), shapes.valid(length, x.shape[1])

@@ -17,7 +17,7 @@ from seedasr_jax.errors import ConfigError
 from seedasr_jax.models import frontends, transformer
 from seedasr_jax.models.clock import Strided
 from seedasr_jax.models.encoders import Encoder
-from seedasr_jax.models.layers import Dense, LayerNorm, Stack
+from seedasr_jax.models.layers import Dense, LayerNorm, Stack, gelu
 
 _SIZE, _STRIDE = 3, 2  # of the convolutions, and of the second one
 
@@ -61,8 +61,8 @@ class WhisperEncoder(Encoder):
         """Convolutions and positions: [B ceil(T/2) D], and [B] valid frames."""
         dims = shapes.check(features, "B T F")
         shapes.check(length, "B", dims)
-        x = transformer.gelu(self.first(_patches(features, length, 1)))
-        x = transformer.gelu(self.second(_patches(x, length, _STRIDE)))
+        x = gelu(self.first(_patches(features, length, 1)))
+        x = gelu(self.second(_patches(x, length, _STRIDE)))
         frames, most = x.shape[1], self.config.positions
         if frames > most:
             raise ConfigError(
